@@ -1,0 +1,1 @@
+"""Scalable split learning."""

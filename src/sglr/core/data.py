@@ -1,0 +1,83 @@
+"""What the engines know of data: samples, a data set, and its division among clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs with their labels.
+
+    Parameters
+    ----------
+    inputs
+        Float32 tensor ``[N, ...]``; images are ``[N, channels, height, width]``.
+    targets
+        Int64 tensor ``[N]`` of class numbers.
+    columns
+        Further columns of length N by name, for partitioning by a natural key (hospital, writer, device).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    columns: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def select(self, indices: Tensor) -> Samples:
+        """Return the samples at ``indices`` (int64 ``[n]``)."""
+        rows = indices.numpy()
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Samples(self.inputs[indices], self.targets[indices], columns)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A classification data set: training and test samples and the names of the classes."""
+
+    name: str
+    train: Samples
+    test: Samples
+    classes: tuple[str, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the sample dimension."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """A data set divided among clients.
+
+    Parameters
+    ----------
+    train
+        The samples that clients own; client i's are at ``indices[i]``.
+    indices
+        One int64 tensor of rows of ``train`` per client; disjoint.
+    validation
+        Samples held apart before partitioning, or None.
+    test
+        The test samples, whole.
+    classes
+        The names of the classes.
+    """
+
+    train: Samples
+    indices: tuple[Tensor, ...]
+    validation: Samples | None
+    test: Samples
+    classes: tuple[str, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """|D_i|, the number of samples of every client."""
+        return tuple(len(rows) for rows in self.indices)

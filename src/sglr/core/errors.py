@@ -1,0 +1,56 @@
+"""The errors that sglr raises on purpose, so that a caller can tell them from defects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SglrError(Exception):
+    """Anything that sglr can explain: the message is one line in plain words."""
+
+
+class UsageError(SglrError):
+    """Bad usage or configuration: the command line answers with exit code 2.
+
+    Parameters
+    ----------
+    field
+        The name of the option, key or file that is wrong.
+    value
+        What was given.
+    problem
+        What is wrong with it.
+    remedy
+        What to do instead.
+    """
+
+    def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
+        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
+        super().__init__(f"{field} = {value!s}: {problem}; {remedy}")
+
+
+class DivergedError(SglrError):
+    """The loss is no longer a number: the message names the step, the rates and the last good checkpoint."""
+
+
+class Interrupted(SglrError):  # noqa: N818 - the name says what happened: the user asked to stop
+    """The run was stopped by the user after a clean checkpoint."""
+
+
+def unknown(field: str, value: str, known: Iterable[str]) -> UsageError:
+    """Build the error for a name that is not known, with the nearest known name suggested.
+
+    Parameters
+    ----------
+    field
+        The option that holds the name, e.g. ``"method"``.
+    value
+        The name that is not known.
+    known
+        The names that would be right.
+    """
+    names = sorted(known)
+    nearest = get_close_matches(value.lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UsageError(field, value, f"no such {field}", f"{hint}known: {', '.join(names)}")

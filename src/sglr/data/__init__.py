@@ -1,0 +1,1 @@
+"""Loading data and dividing it among clients. Knows no model."""

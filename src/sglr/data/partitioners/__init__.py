@@ -1,0 +1,1 @@
+"""Rules that divide samples among clients, one file each."""
