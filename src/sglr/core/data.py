@@ -40,12 +40,25 @@ class Samples:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A classification data set: training and test samples and the names of the classes."""
+    """A classification data set.
+
+    Parameters
+    ----------
+    name
+        Its registered name, with the argument if it takes one.
+    train, test
+        The training and the test samples.
+    classes
+        The names of the classes; a target is a position in it.
+    validation
+        The number of training samples usually held apart for validation, or None where there is no custom.
+    """
 
     name: str
     train: Samples
     test: Samples
     classes: tuple[str, ...]
+    validation: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

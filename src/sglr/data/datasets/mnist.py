@@ -1,0 +1,33 @@
+"""MNIST: 28 x 28 grey pictures of handwritten digits, 60,000 for training and 10,000 for test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sglr.core.data import Dataset
+from sglr.data.idx_dataset import load_idx_dataset
+
+__all__ = ["Mnist"]
+
+
+@dataclass(frozen=True)
+class Mnist:
+    """MNIST (LeCun, Cortes and Burges, 1998)."""
+
+    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 28"})
+    image_channels: int | None = field(
+        default=None, metadata={"help": "3 repeats the grey channel; default 1"}
+    )
+
+    def load(self, data_dir: Path | None) -> Dataset:
+        """Load the official files, or fetch them; see `sglr.data.idx_dataset.load_idx_dataset`."""
+        return load_idx_dataset(
+            name="mnist",
+            torchvision="MNIST",
+            repository="ylecun/mnist",
+            classes=[str(digit) for digit in range(10)],
+            data_dir=data_dir,
+            image_size=self.image_size,
+            image_channels=self.image_channels,
+        )

@@ -1,0 +1,110 @@
+"""Divide a data set among clients: first the validation samples, then each client's own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sglr.core.data import ClientData, Dataset, Samples
+from sglr.core.errors import UsageError
+from sglr.core.random import generator
+from sglr.data.partitioners.iid import Iid
+
+Rows = NDArray[np.int64]
+
+
+class Partitioner(Protocol):
+    """A rule that divides samples among clients; its fields are its parameters."""
+
+    def partition(self, samples: Samples, clients: int, seed: int) -> list[Rows]:
+        """Return the rows of every client: disjoint, none empty, the same for the same seed."""
+
+
+def federate(
+    dataset: Dataset,
+    partitioner: Partitioner,
+    clients: int,
+    seed: int,
+    validation: int | float | None = None,
+    samples_per_client: int | None = None,
+) -> ClientData:
+    """Hold validation samples apart and divide the rest of the training samples among clients.
+
+    Parameters
+    ----------
+    dataset
+        The data set; its test samples stay whole.
+    partitioner
+        The rule that divides the samples.
+    clients
+        The number of clients, 1 or more.
+    seed
+        Seed of all draws; the same seed gives the same division in any process.
+    validation
+        Number (int) or fraction (float) of training samples drawn at random for validation; 0 for none;
+        None for the number customary for the data set, else a tenth.
+    samples_per_client
+        Keep at most so many samples of each client, drawn at random; exactly so many if the division is IID.
+
+    Returns
+    -------
+    The divided data. Its training samples are those that clients own and no others, ordered by client.
+
+    Raises
+    ------
+    UsageError
+        If there are too few samples for what is asked.
+    """
+    held = _held_apart(dataset, validation)
+    if samples_per_client is not None and samples_per_client < 1:
+        raise UsageError("samples_per_client", samples_per_client, "a client needs samples", "give 1 or more")
+    _check_clients(clients, len(dataset.train) - held, partitioner, samples_per_client)
+    order = torch.from_numpy(generator(seed, "validation").permutation(len(dataset.train)))
+    apart = dataset.train.select(order[:held].sort().values) if held else None
+    owned = dataset.train.select(order[held:].sort().values) if held else dataset.train
+    rows = partitioner.partition(owned, clients, seed)
+    if samples_per_client is not None:
+        rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
+    train = owned.select(torch.from_numpy(np.concatenate(rows)))
+    return ClientData(train, _consecutive(rows), apart, dataset.test, dataset.classes)
+
+
+def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
+    total = len(dataset.train)
+    if validation is None:
+        return dataset.validation or total // 10
+    held = int(validation * total) if isinstance(validation, float) else validation
+    if not 0 <= held < total:
+        problem = f"there are {total} training samples"
+        raise UsageError("validation", validation, problem, f"give 0 to {total - 1}, or a fraction below 1.0")
+    return held
+
+
+def _check_clients(
+    clients: int, samples: int, partitioner: Partitioner, samples_per_client: int | None
+) -> None:
+    if clients < 1:
+        raise UsageError("clients", clients, "there must be a client", "give 1 or more")
+    if clients > samples:
+        problem = f"there are {samples} samples to divide"
+        raise UsageError("clients", clients, problem, f"give {samples} clients or fewer")
+    wanted = clients * (samples_per_client or 0)
+    if isinstance(partitioner, Iid) and wanted > samples:
+        problem = f"{clients} clients would need {wanted} samples, and there are {samples}"
+        remedy = f"give {samples // clients} or fewer"
+        raise UsageError("samples_per_client", samples_per_client, problem, remedy)
+
+
+def _draw(rows: Rows, count: int, seed: int, client: int) -> Rows:
+    if len(rows) <= count:
+        return rows
+    return generator(seed, "samples per client", client).choice(rows, count, replace=False)
+
+
+def _consecutive(rows: list[Rows]) -> tuple[Tensor, ...]:
+    ends = np.cumsum([len(own) for own in rows]).tolist()
+    return tuple(torch.arange(end - len(own), end) for own, end in zip(rows, ends, strict=True))

@@ -1,0 +1,63 @@
+"""Load a data set by its name and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from sglr.core.data import Dataset
+from sglr.core.errors import UsageError
+from sglr.core.registry import DATASETS
+
+
+def load_dataset(spec: str, data_dir: Path | None, parameters: Mapping[str, object] | None = None) -> Dataset:
+    """Load the data set that ``spec`` names.
+
+    Parameters
+    ----------
+    spec
+        A registered name, with an argument after a colon where it takes one: ``"digits"``,
+        ``"hf:ylecun/mnist"``, ``"folder:pictures"``, ``"table:patients.csv"``. The argument is the value of
+        the first parameter.
+    data_dir
+        Where data files lie; None for the folder that the environment variable SGLR_DATA_DIR names.
+    parameters
+        Values of the data set's parameters by name.
+
+    Raises
+    ------
+    UsageError
+        If the name, a parameter or the data is wrong.
+    """
+    name, colon, argument = spec.partition(":")
+    part = DATASETS.load(name)
+    given = dict(parameters or {})
+    if colon:
+        given[fields(part)[0].name] = argument
+    dataset: Dataset = _build(part, name, given).load(data_dir)
+    return dataset
+
+
+def _build(part: type[Any], name: str, given: Mapping[str, object]) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [entry.name for entry in fields(part)]
+    for parameter in given:
+        if parameter not in known:
+            raise _unknown_parameter(name, parameter, known)
+    try:
+        return TypeAdapter(part).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        parameter = str(first["loc"][0])
+        raise UsageError(parameter, first["input"], first["msg"].lower(), f"correct it ({name})") from error
+
+
+def _unknown_parameter(dataset: str, parameter: str, known: list[str]) -> UsageError:
+    nearest = get_close_matches(parameter, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    problem = f"the data set {dataset!r} has no such parameter"
+    return UsageError("parameter", parameter, problem, f"{hint}known: {', '.join(known)}")
