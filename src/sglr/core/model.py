@@ -1,0 +1,120 @@
+"""Build a model by name: a built-in or plugged-in one, or the user's own ``package.module:function``."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from sglr.core.errors import UsageError, unknown
+from sglr.core.registry import MODELS
+
+
+def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Build the model that ``spec`` names, with weights drawn from torch's global generator.
+
+    Parameters
+    ----------
+    spec
+        A registered name such as ``"resnet16"``, or ``"package.module:function"`` for a function (or class)
+        of the user's own. It is imported with the current directory on the path, and is given
+        ``input_shape`` and ``classes`` as keyword arguments, each if its signature takes it.
+    input_shape
+        Shape of one input, without the batch dimension.
+    classes
+        Number of classes.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, it raises an exception, it returns something that is no ``nn.Module``,
+        or it cannot take such inputs.
+    """
+    if ":" not in spec:
+        model: nn.Module = MODELS.load(spec)(input_shape, classes)
+        return model
+    function = _find(spec)
+    accepted = _accepted(function, {"input_shape": input_shape, "classes": classes})
+    try:
+        built = function(**accepted)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise _failed(spec, f"the function raised {_shown(error)}") from error
+    if not isinstance(built, nn.Module):
+        problem = f"the function returned a {type(built).__name__}, not a torch.nn.Module"
+        raise UsageError("model", spec, problem, "return the model itself")
+    return built
+
+
+def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
+    """Return ``input_shape`` as (channels, height, width), if it is an image of at least ``least`` pixels a side.
+
+    Raises
+    ------
+    UsageError
+        If one input is not an image, or it is too small for the model.
+    """
+    shown = list(input_shape)
+    if len(input_shape) != 3:
+        problem = f"takes images [channels, height, width], but one input has shape {shown}"
+        raise UsageError("model", model, problem, "use model = mlp, which takes any shape")
+    channels, height, width = input_shape
+    if min(height, width) < least:
+        problem = f"needs images of at least {least} x {least} pixels, but one input has shape {shown}"
+        smaller = "mlp" if least <= 8 else "cnn or mlp"
+        raise UsageError("model", model, problem, f"use larger images, or model = {smaller}")
+    return channels, height, width
+
+
+def _find(spec: str) -> Callable[..., Any]:
+    place, _, name = spec.partition(":")
+    module = _import(spec, place)
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        remedy = unknown("function", name, own).remedy
+        raise UsageError("model", spec, f"module {place} has no function {name!r}", remedy)
+    function = getattr(module, name)
+    if isinstance(function, nn.Module) or not callable(function):
+        problem = f"{name} is a {type(function).__name__}, not a function"
+        raise UsageError("model", spec, problem, "name a function or a class that builds the model")
+    found: Callable[..., Any] = function
+    return found
+
+
+def _import(spec: str, place: str) -> ModuleType:
+    # The path stays: the user's model may import its own neighbours as late as in its forward pass.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
+        remedy = f"run from the directory that holds {place.partition('.')[0]}, or install it"
+        raise UsageError("model", spec, f"no module {error.name!r} here ({here})", remedy) from error
+    except Exception as error:
+        raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
+
+
+def _accepted(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return offered
+    keywords = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
+    return {name: value for name, value in offered.items() if name in keywords}
+
+
+def _failed(spec: str, problem: str) -> UsageError:
+    return UsageError("model", spec, problem, "correct it, and try it first in Python by itself")
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

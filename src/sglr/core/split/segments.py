@@ -1,0 +1,98 @@
+"""The two segments of a cut model, and a trial of them before anything is trained."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.errors import UsageError
+
+
+class Split(NamedTuple):
+    """The two segments of a model: ``upper(lower(x))`` is what the model makes of ``x``.
+
+    Parameters
+    ----------
+    lower
+        The client's segment w_c, up to the cut layer L_c: inputs [b, ...] to smashed data [b, ...].
+    upper
+        The server's segment w_s: smashed data to the model's output.
+    """
+
+    lower: nn.Module
+    upper: nn.Module
+
+
+def check_segments(
+    segments: Split, example: Tensor, classes: int | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Run two samples through copies of both segments, forward and back, and return what they give.
+
+    Neither the segments nor the random generators are changed.
+
+    Parameters
+    ----------
+    segments
+        What ``split`` returned.
+    example
+        Inputs [b, ...] as the client would load them, b >= 2.
+    classes
+        Number of classes that the output must have, or None for any.
+
+    Returns
+    -------
+    tuple
+        Shape of one sample's smashed data, and shape of one sample's output.
+
+    Raises
+    ------
+    UsageError
+        If a segment does not take what it is given, or gives something of the wrong shape.
+    """
+    inputs = example[:2]
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        smashed = _ran(deepcopy(segments.lower), inputs, "cut", "the client's segment", "one input")
+        _require_batch(smashed, len(inputs), "cut", "the client's segment")
+        arrived = smashed.detach().requires_grad_()
+        output = _ran(
+            deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data"
+        )
+        _require_batch(output, len(inputs), "model", "the server's segment")
+    _require_classes(output, classes)
+    return tuple(smashed.shape[1:]), tuple(output.shape[1:])
+
+
+def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -> Tensor:
+    try:
+        output: Tensor = segment(inputs)
+    except UsageError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        problem = f"{name} does not take {what} of shape {list(inputs.shape[1:])} ({said})"
+        remedy = "build the model for this shape of input" if field == "cut" else "cut elsewhere"
+        raise UsageError(field, type(segment).__name__, problem, remedy) from error
+    return output
+
+
+def _require_batch(output: object, batch: int, field: str, name: str) -> None:
+    if not isinstance(output, Tensor):
+        problem = f"{name} gives a {type(output).__name__}, not one tensor"
+        raise UsageError(field, name, problem, "cut where a single tensor passes")
+    if output.dim() == 0 or len(output) != batch:
+        problem = f"it makes a tensor of shape {list(output.shape)} of {batch} inputs"
+        raise UsageError(field, name, problem, f"keep the samples along the first dimension, here {batch}")
+
+
+def _require_classes(output: Tensor, classes: int | None) -> None:
+    shape = list(output.shape)
+    if output.dim() != 2 or shape[1] != (classes or shape[1]):
+        wanted = f"[{shape[0]}, {classes or 'classes'}]"
+        problem = f"its output has shape {shape}, not {wanted}"
+        raise UsageError(
+            "model", f"output {shape}", problem, "end the model with a linear layer of one score per class"
+        )
