@@ -54,7 +54,7 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Mod
 
 
 def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
-    """Return ``input_shape`` as (channels, height, width), if it is an image of at least ``least`` pixels a side.
+    """Return ``input_shape`` as (channels, height, width) of an image, at least ``least`` pixels a side.
 
     Raises
     ------

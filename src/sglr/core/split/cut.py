@@ -10,7 +10,14 @@ from torch.fx import Node
 from sglr.core.errors import UsageError, unknown
 from sglr.core.split.graph import Trace, named_weights, trace, weights
 from sglr.core.split.segments import Split, check_segments
-from sglr.core.split.sequence import around, child_before, cut_sequence, is_plain, runs_in_sequence
+from sglr.core.split.sequence import (
+    around,
+    child_before,
+    cut_sequence,
+    is_plain,
+    leave_input,
+    runs_in_sequence,
+)
 
 
 def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
@@ -38,7 +45,7 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     _reject_shared_weights(at, lower, upper)
     # Copied one by one, since a layer without weights may serve in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
-    _keep_smashed_data(segments.upper)
+    leave_input(segments.upper)
     if example is not None:
         check_segments(segments, example)
     return segments
@@ -59,15 +66,12 @@ def cut_points(module: nn.Module) -> list[str]:
 
 
 def _cut(root: nn.Module, at: int | str) -> tuple[nn.Module, nn.Module]:
-    if at in ("", "output") and not _has(root, "output"):
-        return root, nn.Identity()
+    if at == "" or (at == "output" and not _has(root, "output")):
+        return root, nn.Identity().train(root.training)
     name = child_before(root, at) if isinstance(at, int) else at
     if not _has(root, name):
         return _cut_at_node(root, name)
-    if runs_in_sequence(root, name):
-        lower, upper = cut_sequence(root, name)
-        return lower, upper if len(upper) else nn.Identity()
-    return _cut_at_submodule(root, name)
+    return cut_sequence(root, name) if runs_in_sequence(root, name) else _cut_at_submodule(root, name)
 
 
 def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
@@ -141,15 +145,6 @@ def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) ->
     if shared:
         problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
         raise UsageError("cut", at, problem, "cut where their uses stay together, or give each side its own")
-
-
-def _keep_smashed_data(upper: nn.Module) -> None:
-    """Let the first layer of the upper segment leave the smashed data as they are: autograd forbids else."""
-    first: nn.Module | None = upper
-    while first is not None and is_plain(first):
-        first = next(iter(first.children()), None)
-    if isinstance(getattr(first, "inplace", None), bool):
-        setattr(first, "inplace", False)  # noqa: B010 - nn.Module does not declare it
 
 
 def _has(root: nn.Module, name: str) -> bool:

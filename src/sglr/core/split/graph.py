@@ -8,10 +8,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 
 from sglr.core.errors import UsageError
+from sglr.core.split.sequence import leave_input
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Trace:
         makers = (node for node in self.graph.nodes if node in lower - {cut} and node.op != "get_attr")
         return [node for node in makers if not lower.issuperset(node.users)]
 
-    def segments(self, cut: Node) -> tuple[GraphModule, nn.Module]:
+    def segments(self, cut: Node) -> tuple[nn.Module, nn.Module]:
         """Return the model up to and behind ``cut``; nothing else may cross."""
         lower = self.lower(cut)
         first, second = Graph(), Graph()
@@ -60,9 +61,33 @@ class Trace:
         for node in self.graph.nodes:
             if node not in lower or (node.op == "get_attr" and not lower.issuperset(node.users)):
                 made[node] = second.node_copy(node, made.__getitem__)
-        name = type(self.root).__name__
-        upper = GraphModule(self.root, second, f"{name}Upper") if len(second.nodes) > 2 else nn.Identity()
-        return GraphModule(self.root, first, f"{name}Lower"), upper
+        _leave_input(second, self.root)
+        last = nn.Identity().train(self.root.training)
+        return _Segment(self.root, first), _Segment(self.root, second) if len(second.nodes) > 2 else last
+
+
+class _Segment(nn.Module):
+    """Part of a traced model under its names. GraphModules are each of a class of their own and cannot be stacked."""
+
+    def __init__(self, root: nn.Module, graph: Graph) -> None:
+        super().__init__()
+        part = GraphModule(root, graph)
+        self._modules, self._parameters, self._buffers = part._modules, part._parameters, part._buffers
+        self._run = type(part).forward
+        for name, module in self.named_modules():
+            module.training = root.get_submodule(name).training
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self._run(self, x)
+        return output
+
+
+def _leave_input(graph: Graph, root: nn.Module) -> None:
+    users = list(next(iter(graph.nodes)).users)
+    if len(users) == 1 and users[0].kwargs.get("inplace") is True:
+        users[0].update_kwarg("inplace", False)
+    elif len(users) == 1 and users[0].op == "call_module":
+        leave_input(root.get_submodule(str(users[0].target)))
 
 
 def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace:

@@ -46,7 +46,7 @@ def runs_in_sequence(root: nn.Module, name: str) -> bool:
     return all(is_plain(root.get_submodule(path)) for path in around(name))
 
 
-def cut_sequence(root: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+def cut_sequence(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
     """Return the parts of ``root`` up to and behind its submodule ``name``, under the original names."""
     head, _, rest = name.partition(".")
     names = list(root._modules)
@@ -54,9 +54,21 @@ def cut_sequence(root: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequenti
     lower, upper = _children(root, names[: at + 1]), _children(root, names[at + 1 :])
     if rest:
         lower[head], behind = cut_sequence(root.get_submodule(head), rest)
-        if len(behind):
+        if not isinstance(behind, nn.Identity):
             upper = OrderedDict([(head, behind), *upper.items()])
-    return nn.Sequential(lower), nn.Sequential(upper)
+    segments = nn.Sequential(lower), nn.Sequential(upper) if upper else nn.Identity()
+    for segment in segments:
+        segment.training = root.training
+    return segments
+
+
+def leave_input(segment: nn.Module) -> None:
+    """Keep the segment's first layer from changing its input in place: autograd forbids it for smashed data."""
+    first = segment
+    while is_plain(first) and len(first._modules):
+        first = next(first.children())
+    if isinstance(getattr(first, "inplace", None), bool):
+        setattr(first, "inplace", False)  # noqa: B010 - nn.Module does not declare it
 
 
 def _children(root: nn.Module, names: list[str]) -> OrderedDict[str, nn.Module]:
