@@ -71,7 +71,7 @@ def image_dataset(
 
 
 def image_tensor(values: NDArray[np.uint8], size: int | None = None, channels: int | None = None) -> Tensor:
-    """Return bytes ``[N, height, width, channels]`` as float32 ``[N, channels, height, width]`` in -1 to 1."""
+    """Return bytes ``[N, height, width, channels]`` as float32 ``[N, channels, height, width]`` in ±1."""
     count, height, width, stored = values.shape
     shape = (height, width) if size is None else (size, size)
     inputs = torch.empty(count, channels or stored, *shape)

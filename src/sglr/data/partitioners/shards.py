@@ -1,0 +1,40 @@
+"""Samples sorted by class and cut into shards; every client gets a few shards at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sglr.core.data import Samples
+from sglr.core.errors import UsageError
+from sglr.data.flower import LABEL, divide, flower_seed
+
+__all__ = ["Shards"]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Shards of equal size after McMahan et al., 2017 (arXiv 1602.05629); a remainder is left out."""
+
+    shards_per_client: int = field(default=2, metadata={"help": "shards that every client gets; 1 or more"})
+
+    def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every client.
+
+        Raises
+        ------
+        UsageError
+            If there are fewer samples than shards.
+        """
+        if self.shards_per_client < 1:
+            raise UsageError("shards_per_client", self.shards_per_client, "no data at all", "give 1 or more")
+        if self.shards_per_client * clients > len(samples):
+            problem = f"{clients} clients would need more shards than there are samples ({len(samples)})"
+            remedy = f"give {len(samples) // clients} or fewer, or fewer clients"
+            raise UsageError("shards_per_client", self.shards_per_client, problem, remedy)
+        from flwr_datasets.partitioner import ShardPartitioner
+
+        flower = ShardPartitioner(clients, LABEL, self.shards_per_client, seed=flower_seed(seed))
+        return divide(flower, samples, clients)
