@@ -46,3 +46,22 @@ def looked_for(files: str, folders: Sequence[Path]) -> str:
     """Say in words which files were looked for and where."""
     places = ", ".join(map(str, folders)) or "no data folder was given"
     return f"{files} not found ({places})"
+
+
+def resolve(field: str, path: str, data_dir: Path | None) -> Path:
+    """Return the file or folder ``path``, looked for as it stands and then in the data folder.
+
+    Raises
+    ------
+    UsageError
+        If it is not there.
+    """
+    if not path:
+        raise UsageError(field, path, "no path", f"give it after a colon, as in {field}:PATH")
+    root = data_root(data_dir)
+    places = [Path(path), *([] if root is None else [root / path])]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        where = " or ".join(str(place.absolute()) for place in places)
+        raise UsageError(field, path, f"there is no {where}", "check the path")
+    return found

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError
 from sglr.data.images import Pixels
+from sglr.data.pictures import stack_pictures
+
+PATIENCE_S = 5.0  # wait so long for the hub before taking it for unreachable
 
 
 def fetch(repository: str, remedy: str, missing: str = "") -> Any:
@@ -29,44 +36,53 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
     UsageError
         If it cannot be fetched.
     """
-    from datasets import load_dataset
+    import datasets
 
     try:
-        return load_dataset(repository)
+        with _offline_if_unreachable(Path(repository).exists()):
+            return datasets.load_dataset(repository)
     # The hub's client raises errors of many libraries, which change from version to version.
     except Exception as error:
         first_line = str(error).partition("\n")[0]
-        tried = f"{missing}; " if missing else ""
-        problem = f"{tried}fetching it from Hugging Face failed: {type(error).__name__}: {first_line}"
+        tried = f"{missing}, and " if missing else ""
+        problem = f"{tried}fetching it from Hugging Face failed ({type(error).__name__}: {first_line})"
         raise UsageError("dataset", repository, problem, remedy) from error
 
 
-def hub_pixels(split: Any, image_column: str, label_column: str, source: str) -> Pixels:
-    """Decode the images of one split of a hub data set, all of the same size."""
+def hub_pixels(
+    split: Any, image_column: str, label_column: str, source: str, size: int | None = None
+) -> Pixels:
+    """Decode the images of one split of a hub data set, resized if a size is given."""
     labels = np.asarray(split[label_column][:], dtype=np.int64)
-    return Pixels(stack_images(split[image_column], source), labels, source)
+    return Pixels(stack_pictures(split[image_column], source, size), labels, source)
 
 
-def stack_images(images: Iterable[Any], source: str) -> NDArray[np.uint8]:
-    """Return Pillow images as bytes ``[N, height, width, channels]``: grey if all are, else colour.
+@contextmanager
+def _offline_if_unreachable(local: bool) -> Iterator[None]:
+    """Use only what is cached while the hub cannot be reached, where its client would retry for long."""
+    from datasets import config
+    from huggingface_hub import constants
 
-    Raises
-    ------
-    UsageError
-        If they differ in size.
-    """
-    arrays = [_bytes(image) for image in images]
-    channels = max((array.shape[2] for array in arrays), default=1)
-    sizes = {array.shape[:2] for array in arrays}
-    if len(sizes) > 1:
-        (height, width), (other_height, other_width) = sorted(sizes)[:: len(sizes) - 1]
-        problem = f"images differ in size, from {width} x {height} to {other_width} x {other_height}"
-        raise UsageError("image_size", None, f"{source}: {problem}", "give the size to resize to, such as 32")
-    if not arrays:
-        return np.empty((0, 1, 1, 1), dtype=np.uint8)
-    return np.stack([np.broadcast_to(array, (*array.shape[:2], channels)) for array in arrays])
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    offline = local or any(before) or not _reachable(constants.ENDPOINT)
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = offline
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-def _bytes(image: Any) -> NDArray[np.uint8]:
-    grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
-    return np.atleast_3d(np.asarray(image.convert("L" if grey else "RGB"), dtype=np.uint8))
+def _reachable(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(endpoint, timeout=PATIENCE_S):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False

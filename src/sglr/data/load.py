@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,19 @@ def _build(part: type[Any], name: str, given: Mapping[str, object]) -> Any:
         if parameter not in known:
             raise _unknown_parameter(name, parameter, known)
     try:
-        return TypeAdapter(part).validate_python(dict(given))
+        plain = {entry.name: _read(given[entry.name], entry) for entry in fields(part) if entry.name in given}
+        return TypeAdapter(part).validate_python(plain)
     except ValidationError as error:
         first = error.errors()[0]
         parameter = str(first["loc"][0])
         raise UsageError(parameter, first["input"], first["msg"].lower(), f"correct it ({name})") from error
+
+
+def _read(value: object, entry: Field[Any]) -> object:
+    """Read words typed on a command line: ``none``, and lists with commas."""
+    if isinstance(value, str) and isinstance(entry.default, tuple):
+        return tuple(filter(None, value.split(",")))
+    return None if value == "none" else value
 
 
 def _unknown_parameter(dataset: str, parameter: str, known: list[str]) -> UsageError:

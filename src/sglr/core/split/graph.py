@@ -67,7 +67,7 @@ class Trace:
 
 
 class _Segment(nn.Module):
-    """Part of a traced model under its names. GraphModules are each of a class of their own and cannot be stacked."""
+    """Part of a traced model: unlike GraphModules, all are of one class, so that they can be stacked."""
 
     def __init__(self, root: nn.Module, graph: Graph) -> None:
         super().__init__()

@@ -28,9 +28,7 @@ def child_before(root: nn.Module, index: int) -> str:
     names = list(root._modules)
     end = index + len(names) if index < 0 else index
     if not 1 <= end <= len(names):
-        problem = (
-            "the client's segment would be empty" if end == 0 else f"the model has {len(names)} children"
-        )
+        problem = "the client's segment would be empty" if end == 0 else f"the model has {len(names)} children"
         raise UsageError("cut", index, problem, f"choose a number from 1 to {len(names)}")
     return names[end - 1]
 
@@ -63,7 +61,7 @@ def cut_sequence(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def leave_input(segment: nn.Module) -> None:
-    """Keep the segment's first layer from changing its input in place: autograd forbids it for smashed data."""
+    """Keep the first layer from changing its input in place: autograd forbids it for smashed data."""
     first = segment
     while is_plain(first) and len(first._modules):
         first = next(first.children())

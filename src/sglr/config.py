@@ -1,0 +1,201 @@
+"""One experiment as validated settings: what ``config.toml`` holds and the command line's flags set.
+
+All keys are flat, as on the command line: those of `Experiment`, and the fields of the chosen method, data set and
+partitioner (``alpha``, ``image_size``, ``concentration``). Importing this file imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from sglr.core.errors import UsageError, unknown
+from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+
+PARTS: Mapping[str, Registry] = {"method": METHODS, "dataset": DATASETS, "partition": PARTITIONERS}
+"""Settings that name a part with parameters of its own, and where these parts are found."""
+
+
+class Experiment(BaseModel):
+    """Settings of one training.
+
+    Parameters of the chosen parts are in ``method_parameters`` and so on, by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    method: str = Field("sglr", description="training method (sglr list methods)")
+    model: str = Field("cnn", description="network (sglr list models), or your own package.module:function")
+    cut: str | int | None = Field(
+        None, description="last layer of the client: a name, or a Sequential index; default: the model's own cut"
+    )
+    dataset: str = Field("digits", description="data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME")
+    data_dir: Path | None = Field(None, description="folder with data files; default: $SGLR_DATA_DIR")
+    partition: str = Field("iid", description="how data is divided among clients (sglr list partitioners)")
+    clients: int = Field(10, ge=1, description="number of clients, |C|")
+    samples_per_client: int | None = Field(None, ge=1, description="most samples a client owns; default: all there are")
+    validation: int | float | None = Field(
+        None, ge=0, description="samples (or share below 1) held apart for validation; default: the data set's own"
+    )
+    participation: float = Field(1.0, gt=0, le=1, description="share of the clients that take part in a round")
+    epochs: int = Field(5, ge=1, description="passes over the data")
+    batch_size: int = Field(8, ge=1, description="samples of one client in one step, b")
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="learning rate of clients, and the server's base")
+    server_lr: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="the server's base rate, if it is not --lr"
+    )
+    optimizer: str = Field("adam", description="any of torch.optim with its options, such as sgd:momentum=0.9")
+    schedule: Literal["step", "constant", "cosine"] = Field(
+        "step", description="learning rate over epochs; step is the paper's, times 0.1 at 80 %"
+    )
+    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm, of each client and of the server")
+    init: Literal["independent", "common"] = Field(
+        "independent", description="do client segments start from weights of their own (the paper's) or the same"
+    )
+    label_prior: Literal["ignore", "correct"] = Field(
+        "ignore", description="correct: take each client's label frequencies out of the loss (for non-IID data)"
+    )
+    engine: str = Field("local", description="where clients live (sglr list engines)")
+    stacking: Literal["auto", "stacked", "looped"] = Field(
+        "auto", description="run clients as one stacked call, or one after another"
+    )
+    device: str = Field("auto", description="auto, cpu or cuda")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's own choice")
+    seed: int = Field(0, ge=0, description="seed of all random draws")
+    eval_every: int = Field(1, ge=1, description="epochs between validations")
+    eval_clients: int = Field(20, ge=0, description="most client segments a validation looks at; 0 is all")
+    test_clients: int = Field(0, ge=0, description="most client segments the final test looks at; 0 is all")
+    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
+    keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
+    name: str = Field("", description="name of the run, in its folder's name and in tables")
+
+    method_parameters: dict[str, Any] = Field(default_factory=dict)
+    dataset_parameters: dict[str, Any] = Field(default_factory=dict)
+    partition_parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def from_flat(cls, settings: Mapping[str, Any]) -> Self:
+        """Build an experiment from flat settings; what is not given has its default.
+
+        Raises
+        ------
+        UsageError
+            If a setting is unknown (the nearest is suggested), of the wrong kind, or out of range.
+        """
+        given = {key.replace("-", "_"): value for key, value in settings.items()}
+        own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
+        chosen = {kind: own.get(kind, cls.model_fields[kind].default) for kind in PARTS}
+        parts = {kind: part_fields(kind, str(name)) for kind, name in chosen.items()}
+        parameters: dict[str, dict[str, Any]] = {kind: {} for kind in PARTS}
+        for key, value in given.items():
+            owner = next((kind for kind, fields in parts.items() if key in fields), None)
+            if owner is None:
+                raise _unknown_setting(key, value, chosen, parts)
+            parameters[owner][key] = _typed(key, value, parts[owner][key])
+        own |= {f"{kind}_parameters": values for kind, values in parameters.items()}
+        try:
+            experiment = cls(**own)
+        except ValidationError as error:
+            raise _explained(error) from error
+        experiment.check_names()
+        return experiment
+
+    @classmethod
+    def from_toml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read an experiment from a TOML file of flat keys; ``overrides`` win."""
+        return cls.from_flat({**read_toml(path), **(overrides or {})})
+
+    def flat(self) -> dict[str, Any]:
+        """Return the settings as `from_flat` takes them, those that are unset left out."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        parameters = [values.pop(f"{kind}_parameters") for kind in PARTS]
+        for extra in parameters:
+            values.update({key: value for key, value in extra.items() if value is not None})
+        return values
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML."""
+        return tomli_w.dumps(self.flat())
+
+    def fingerprint(self) -> str:
+        """Return a short hash of all settings that decide the result."""
+        ignored = {"name", "threads", "keep_checkpoints", "data_dir"}
+        deciding = {key: value for key, value in self.flat().items() if key not in ignored}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check_names(self) -> None:
+        """Refuse names of parts that do not exist, suggesting the nearest."""
+        registries = {"model": MODELS, "engine": ENGINES}
+        for kind, registry in registries.items():
+            name = str(getattr(self, kind))
+            if ":" not in name and not name.startswith("<") and name not in registry.names():
+                raise unknown(kind, name, registry.names())
+
+
+SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))
+"""The keys of an experiment that belong to no part."""
+
+
+def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
+    """Return the parameters of the part that setting ``kind`` names, by name."""
+    if name.startswith("<"):  # an object given in Python
+        return {}
+    part = PARTS[kind].load(name.partition(":")[0])
+    return {field.name: field for field in dataclasses.fields(part) if field.init}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file, with an error that names it if that fails."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError("config", path, "there is no such file", "give the path of a TOML file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("config", path, f"cannot be read ({error})", "give a readable TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("config", path, f"is not TOML ({error})", "correct that line") from error
+
+
+def _typed(key: str, value: Any, field: dataclasses.Field[Any]) -> Any:
+    """Turn a text from the command line into what the parameter takes."""
+    annotation = field.type if not isinstance(field.type, str) else _evaluated(field.type)
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        remedy = f"it is: {field.metadata.get('help', field.type)}"
+        raise UsageError(key, value, error.errors()[0]["msg"], remedy) from error
+
+
+def _evaluated(annotation: str) -> Any:
+    names = {"int": int, "float": float, "str": str, "bool": bool, "None": None, "Path": Path, "tuple": tuple}
+    return eval(annotation, {"__builtins__": {}}, names)  # noqa: S307 - annotations of installed code
+
+
+def _unknown_setting(
+    key: str, value: Any, chosen: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
+) -> UsageError:
+    known = SETTINGS.union(*parts.values())
+    near = get_close_matches(key, known, n=1)
+    owners = [name for name in METHODS.names() if key in part_fields("method", name)]
+    if owners:
+        problem = f"method {chosen['method']} has no such parameter"
+        return UsageError(key, value, problem, f"leave it out, or choose method {' or '.join(owners)}")
+    remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+    return UsageError(key, value, "there is no such setting", remedy)
+
+
+def _explained(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    problem = first["msg"][0].lower() + first["msg"][1:]
+    described = Experiment.model_fields[key].description if key in Experiment.model_fields else None
+    return UsageError(key, first["input"], problem, f"it is: {described}" if described else "correct it")

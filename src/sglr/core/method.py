@@ -1,0 +1,117 @@
+"""The method protocol: what is exchanged between clients and server, and nothing about where they live.
+
+A method is a frozen dataclass; its fields are its hyper-parameters, which the command line and the
+configuration read, each with ``metadata={"help": ...}``. Adding a method is one file in ``sglr/methods``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.core.server import Server, weighted_mean
+from sglr.core.types import Moment, Uplink, Weights
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to train one network over many clients.
+
+    Attributes
+    ----------
+    whole_model
+        Clients hold the whole model: the cut is behind the last layer and no smashed data crosses the network.
+    pooled
+        All data is in one place: a single client that owns everything.
+    shares
+        Client segments are kept equal: `merge` gives the weights that everyone goes on from.
+    server_copies
+        The server keeps one copy of its segment per client.
+    """
+
+    whole_model: ClassVar[bool] = False
+    pooled: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
+    server_copies: ClassVar[bool] = False
+
+    def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """Say who steps together in an epoch: by default all at once.
+
+        Parameters
+        ----------
+        clients
+            The clients that take part in this round, ascending.
+        rng
+            Random numbers of the epoch.
+
+        Returns
+        -------
+        list of tuple of int
+            Cohorts in the order in which they train; each passes once over its data.
+        """
+        del rng
+        return [clients]
+
+    @abstractmethod
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Let the server learn from a step, and say what each client back-propagates.
+
+        Parameters
+        ----------
+        server
+            The server; it only learns when told to.
+        uplink
+            What the clients sent.
+        moment
+            Where in the training this is, with the step's random numbers.
+
+        Returns
+        -------
+        Tensor
+            Cut-layer gradients ``[C, b, ...]``.
+        """
+
+    def round_of(self, epoch: int) -> int:
+        """Return the round that an epoch belongs to; participants are drawn once per round."""
+        return epoch
+
+    def begins_round(self, epoch: int) -> bool:
+        """Say whether clients take up the shared weights before this epoch."""
+        return epoch == 0 or self.round_of(epoch) != self.round_of(epoch - 1)
+
+    def merges(self, moment: Moment) -> bool:
+        """Say whether client segments are merged after this step."""
+        return self.shares and moment.ends_epoch
+
+    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
+        """Say what becomes of client weights when they are merged: by default their mean (eq. 8 and 10).
+
+        Parameters
+        ----------
+        client_weights
+            Weights and buffers ``[n, ...]`` of the cohort's clients.
+        shares
+            δ_i = |D_i| / |D| over the clients that are present, ``[n]``, summing to one.
+        clients
+            Their ids.
+        server
+            The server, for methods that merge on its side too.
+
+        Returns
+        -------
+        Weights
+            The weights ``[...]`` that the clients go on from.
+        """
+        del clients, server
+        return weighted_mean(client_weights, shares)
+
+
+def data_shares(sizes: list[int]) -> Tensor:
+    """Return δ_i = |D_i| / |D| over those present, ``[n]``."""
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    return weights / weights.sum()

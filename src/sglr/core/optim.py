@@ -1,0 +1,131 @@
+"""Which optimizer, at which rate: any of ``torch.optim``, and the schedules of the learning rate."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.errors import UsageError, unknown
+
+NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """An optimizer of ``torch.optim`` and its options.
+
+    Parameters
+    ----------
+    name
+        The class's name in any case, e.g. ``"adam"``.
+    options
+        Keyword arguments of its constructor, without the learning rate.
+    """
+
+    name: str = "adam"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> OptimizerSpec:
+        """Read ``"sgd"`` or ``"sgd:momentum=0.9,nesterov=True"``.
+
+        Raises
+        ------
+        UsageError
+            If torch has no such optimizer, or it has no such option.
+        """
+        name, _, tail = text.partition(":")
+        known = _known_optimizers()
+        if name.lower() not in known:
+            raise unknown("optimizer", name, known)
+        options = _parse_options(text, tail)
+        accepted = set(inspect.signature(known[name.lower()]).parameters) - {"params", "lr"}
+        for option in options:
+            if option not in accepted:
+                near = get_close_matches(option, accepted, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                remedy = f"{hint}options: {', '.join(sorted(accepted))}"
+                raise UsageError("optimizer", text, f"{name} has no option {option!r}", remedy)
+        spec = cls(name.lower(), options)
+        try:
+            spec.build([nn.Parameter(torch.zeros(1))], 1e-3)
+        except (TypeError, ValueError) as error:
+            raise UsageError("optimizer", text, str(error), "correct that option") from error
+        return spec
+
+    def build(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        """Return the optimizer over ``parameters``; one fused kernel does the update where torch has one."""
+        known = _known_optimizers()[self.name]
+        options = dict(self.options)
+        choices = {"fused", "foreach", "differentiable"} & options.keys()
+        if "fused" in inspect.signature(known).parameters and not choices:
+            options["fused"] = True
+        make: Callable[..., torch.optim.Optimizer] = known
+        return make(parameters, lr=rate, **options)
+
+    def __str__(self) -> str:
+        tail = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}:{tail}" if tail else self.name
+
+
+def _known_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    found = {}
+    for name, value in vars(torch.optim).items():
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and name not in NEEDS_CLOSURE:
+            found[name.lower()] = value
+    del found["optimizer"]
+    return found
+
+
+def _parse_options(text: str, tail: str) -> dict[str, object]:
+    options: dict[str, object] = {}
+    # A comma inside brackets, as in betas=(0.9,0.99), belongs to the value.
+    try:
+        call = compile(f"dict({tail})", "optimizer", "eval", flags=0x400).body  # type: ignore[attr-defined]
+        options.update({word.arg: literal_eval(word.value) for word in call.keywords})
+        well_formed = not call.args
+    except (SyntaxError, ValueError, TypeError):
+        well_formed = False
+    if not well_formed:
+        raise UsageError("optimizer", text, "cannot be read", "write it like sgd:momentum=0.9,nesterov=True")
+    return options
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all of the optimizer's parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def give_gradients(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor]) -> None:
+    """Hand gradients to parameters, in the parameters' own memory layout, which fused kernels rely on."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.contiguous()
+
+
+def _step(progress: float) -> float:
+    return 0.1 if progress >= 0.8 else 1.0
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "step": _step,
+    "constant": lambda _: 1.0,
+    "cosine": _cosine,
+}
+"""Factor on the learning rate by progress in [0, 1); ``step`` is the paper's code: ×0.1 at 80 % of the epochs."""
+
+
+def scheduled_rate(schedule: str, rate: float, epoch: int, epochs: int) -> float:
+    """Return the learning rate of an epoch (counted from 0)."""
+    return rate * SCHEDULES[schedule](epoch / epochs)

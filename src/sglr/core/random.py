@@ -1,0 +1,22 @@
+"""Random draws that depend on what they are for, never on where or when they are made.
+
+Every draw (data order, active clients, initial weights) is keyed by (seed, purpose, client, epoch, step), so
+that a run gives the same numbers on every engine, and again after it was stopped and resumed (laws 2 and 5).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import numpy as np
+
+
+def key(seed: int, purpose: str, *indices: int) -> int:
+    """Return a 63-bit number that depends on all arguments and on nothing else."""
+    text = ":".join([str(seed), purpose, *map(str, indices)])
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
+    """Return a generator of random numbers for one purpose."""
+    return np.random.Generator(np.random.PCG64(key(seed, purpose, *indices)))

@@ -1,0 +1,276 @@
+"""The server: it holds the upper segment, learns from uplinks and answers with cut-layer gradients.
+
+**How losses are normalised**, here and nowhere else: the server minimises the mean loss over all samples of the
+step (one loss over everything, Algorithm 1), so a client's part in its gradient is δ_i = |B_i| / |B_s|. The
+cut-layer gradient that a client receives is that of the mean loss over *its own* batch. Else it would shrink
+by 1/|C| as clients join, which Adam hides and SGD does not (the authors' code lets it shrink).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
+from sglr.core.stack import Stack
+from sglr.core.types import Uplink, Weights
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the steps since they were last read, kept on the device until then."""
+
+    loss: float
+    correct: int
+    samples: int
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss per sample."""
+        return self.loss / max(1, self.samples)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of training samples that were classified right, in [0, 1]."""
+        return self.correct / max(1, self.samples)
+
+
+class Server:
+    """The upper segment, its optimizer, and what the server learns about its clients' labels.
+
+    Parameters
+    ----------
+    segment
+        The upper segment; after it come logits ``[N, K]``.
+    optimizer
+        The server's optimizer.
+    classes
+        K.
+    clients
+        Number of registered clients.
+    label_prior
+        ``"correct"``: while training, the log label prior of the sample's own client is added to its logits, so
+        that the network can't score by recognising the client instead of the image (logit adjustment, Menon et
+        al. 2007.07314; per client, FedLC, Zhang et al. 2209.00189). Priors are counted from received labels, one
+        added to every class (Laplace). ``"ignore"``: plain cross-entropy.
+    clip_norm
+        Largest norm of the server's gradient, or None.
+    device
+        Where the segment lives.
+    copies
+        True if every client has its own copy of the upper segment (SplitFed v1).
+    stacked
+        Run such copies as one call, not one after another.
+    """
+
+    def __init__(
+        self,
+        segment: nn.Module,
+        optimizer: OptimizerSpec,
+        *,
+        classes: int,
+        clients: int,
+        label_prior: str,
+        clip_norm: float | None,
+        device: torch.device,
+        copies: bool = False,
+        stacked: bool = True,
+    ) -> None:
+        self.segment = segment.to(device)
+        self.rate = 0.0
+        self.clip_norm = clip_norm
+        self.corrects_prior = label_prior == "correct"
+        self.label_counts = torch.zeros(clients, classes, device=device)
+        self._parameters = list(self.segment.parameters())
+        self.optimizer = optimizer.build(self._parameters, 0.0) if self._parameters else None
+        self.copies: Stack | None = None
+        if copies:
+            replicas = (copy.deepcopy(segment) for _ in range(clients))
+            self.copies = Stack(replicas, optimizer, clip_norm=clip_norm, stacked=stacked, device=device)
+        self.step_number = 0  # set by the training loop, to name the step in which a loss went bad
+        self.last_rate = 0.0
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._bad_step = torch.full((), -1, device=device)
+        self._samples = 0
+
+    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
+        """Take one joint step on everything received, at the server's rate times ``rate_factor``.
+
+        Returns
+        -------
+        Tensor
+            Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
+        """
+        smashed = uplink.flatten(uplink.smashed).detach()
+        if smashed.dim() == 4:
+            smashed = smashed.contiguous(memory_format=torch.channels_last)
+        smashed.requires_grad_()
+        self.segment.train()
+        logits = self.segment(smashed)
+        losses = self._losses(logits, uplink)
+        gradients = torch.autograd.grad(losses.mean(), [smashed, *self._parameters], materialize_grads=True)
+        self._step(gradients[1:], rate_factor)
+        return _own_mean(uplink.unflatten(gradients[0]), uplink)
+
+    def learn_copies(self, uplink: Uplink) -> Tensor:
+        """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
+
+        Returns
+        -------
+        Tensor
+            Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
+        """
+        assert self.copies is not None, "built without copies"
+        result = torch.zeros_like(uplink.smashed, memory_format=torch.contiguous_format)
+        for size in sorted(set(uplink.sizes)):
+            places = [place for place, own in enumerate(uplink.sizes) if own == size]
+            part = Uplink(
+                uplink.smashed[places, :size],
+                uplink.labels[places, :size],
+                tuple(uplink.clients[place] for place in places),
+                (size,) * len(places),
+            )
+            result[places, :size] = self._learn_copies_of_one_size(self.copies, part)
+        return result
+
+    def _learn_copies_of_one_size(self, copies: Stack, uplink: Uplink) -> Tensor:
+        smashed = uplink.smashed.detach().requires_grad_()
+        forward = copies.forward(uplink.clients, smashed)
+        losses = self._losses(forward.outputs.flatten(0, 1), uplink)
+        own_means = torch.unflatten(losses, 0, uplink.labels.shape).mean(1)
+        found = torch.autograd.grad(own_means.sum(), [smashed, *forward.leaves], materialize_grads=True)
+        copies.update(uplink.clients, copies.by_parameter(forward, found[1:]), self.rate)
+        return found[0]
+
+    def average_copies(self, clients: Sequence[int], shares: Tensor) -> None:
+        """Average the copies of ``clients`` with weights ``shares`` ``[n]`` and give all copies the result."""
+        assert self.copies is not None, "built without copies"
+        mean = weighted_mean(self.copies.weights(tuple(clients)), shares)
+        self.copies.load(tuple(range(self.copies.rows)), mean)
+        state = self.segment.state_dict()
+        with torch.no_grad():
+            for name, tensor in state.items():
+                tensor.copy_(mean[name])
+
+    def _losses(self, logits: Tensor, uplink: Uplink) -> Tensor:
+        """Cross-entropy of every real sample ``[N]``, prior-corrected if asked; tallies it."""
+        labels = uplink.flatten(uplink.labels)
+        plain = logits.detach()
+        if self.corrects_prior:
+            logits = logits + self._log_prior(uplink, labels)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        self._tally(losses.detach(), plain, labels)
+        return losses
+
+    def _log_prior(self, uplink: Uplink, labels: Tensor) -> Tensor:
+        """Log label prior of each sample's client ``[N, K]``, counted from all labels received so far."""
+        clients = torch.tensor(uplink.clients, device=labels.device)
+        sizes = torch.tensor(uplink.sizes, device=labels.device)
+        owners = torch.repeat_interleave(clients, sizes, output_size=sum(uplink.sizes))
+        classes = self.label_counts.shape[1]
+        ones = torch.ones(len(labels), device=labels.device)
+        self.label_counts.view(-1).index_add_(0, owners * classes + labels, ones)
+        counts = self.label_counts[owners] + 1
+        return torch.log(counts / counts.sum(1, keepdim=True))
+
+    def _tally(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        total = losses.sum()
+        self._sums[0] += total
+        self._sums[1] += (logits.argmax(1) == labels).sum()
+        newly_bad = (self._bad_step < 0) & ~torch.isfinite(total)
+        self._bad_step = torch.where(newly_bad, self.step_number, self._bad_step)
+        self._samples += len(labels)
+
+    def _step(self, gradients: Sequence[Tensor], rate_factor: float) -> None:
+        self.last_rate = self.rate * rate_factor
+        if self.optimizer is None:
+            return
+        give_gradients(self._parameters, gradients)
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        set_rate(self.optimizer, self.last_rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def read_tally(self) -> Tally:
+        """Return the sums since `restart_tally`; waits for the device."""
+        loss, correct = self._sums.tolist()
+        return Tally(loss, int(correct), self._samples)
+
+    def bad_step(self) -> int | None:
+        """Return the first step since `restart_tally` whose loss was not a number; waits for the device."""
+        bad = int(self._bad_step)
+        return None if bad < 0 else bad
+
+    def restart_tally(self) -> None:
+        """Begin new sums, at the start of an epoch."""
+        self._sums.zero_()
+        self._bad_step.fill_(-1)
+        self._samples = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint needs, by name."""
+        tensors = {f"segment.{name}": tensor for name, tensor in self.segment.state_dict().items()}
+        tensors["label_counts"] = self.label_counts
+        tensors["tally.sums"] = self._sums
+        tensors["tally.counts"] = torch.tensor([self._samples, int(self._bad_step)])
+        if self.optimizer is not None:
+            for index, parameter in enumerate(self._parameters):
+                for entry, value in self.optimizer.state.get(parameter, {}).items():
+                    if value is not None:
+                        tensors[f"optimizer.{index}.{entry}"] = torch.as_tensor(value)
+        if self.copies is not None:
+            tensors |= {f"copies.{name}": tensor for name, tensor in self.copies.state().items()}
+        return tensors
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        self.load_segment(_below("segment.", tensors))
+        self.label_counts.copy_(tensors["label_counts"])
+        self._sums.copy_(tensors["tally.sums"])
+        self._samples, bad = (int(value) for value in tensors["tally.counts"])
+        self._bad_step.fill_(bad)
+        if self.optimizer is not None:
+            self.optimizer.state.clear()
+            for index, parameter in enumerate(self._parameters):
+                entries = _below(f"optimizer.{index}.", tensors)
+                if entries:
+                    moved = {entry: value.clone().to(parameter.device) for entry, value in entries.items()}
+                    self.optimizer.state[parameter] = moved
+        if self.copies is not None:
+            self.copies.restore(_below("copies.", tensors))
+
+    def load_segment(self, weights: Weights) -> None:
+        """Set the segment's weights and buffers."""
+        self.segment.load_state_dict(dict(weights))
+
+
+def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:
+    """Scale gradients of the mean over all N samples to those of the mean over each client's own batch."""
+    total = sum(uplink.sizes)
+    if uplink.full:
+        return gradients * (total / uplink.sizes[0])
+    factors = torch.tensor([total / size for size in uplink.sizes], device=gradients.device)
+    return gradients * factors.reshape(-1, *(1,) * (gradients.dim() - 1))
+
+
+def weighted_mean(weights: Weights, shares: Tensor) -> dict[str, Tensor]:
+    """Average ``[n, ...]`` weights over n with shares ``[n]`` that sum to one (FedAvg, eq. 8; buffers too).
+
+    Integer buffers, as BatchNorm's count of batches, take the rounded mean.
+    """
+    means = {}
+    for name, tensor in weights.items():
+        wide = tensor.to(torch.float64) if not tensor.is_floating_point() else tensor
+        mean = torch.tensordot(shares.to(wide), wide, dims=1)
+        means[name] = mean if tensor.is_floating_point() else mean.round().to(tensor.dtype)
+    return means

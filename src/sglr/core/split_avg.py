@@ -1,0 +1,157 @@
+"""SplitAvg: active clients back-propagate their averaged cut-layer gradient (paper, eq. 15-16).
+
+The average is a mean over active clients (the paper writes a sum; its code, and any client optimizer that is
+not Adam, needs the mean). A rule of averaging is a function of this file, found by its name in `RULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.core.errors import UsageError, unknown
+from sglr.core.types import Moment, Uplink
+
+
+@dataclass(frozen=True)
+class SplitAvg:
+    """The averaging step of SGL and SGLR.
+
+    Parameters
+    ----------
+    phi
+        φ in [0, 1], the fraction of clients that is active; 0 is off.
+    average
+        The rule of averaging, a name of `RULES`.
+    phase
+        ``"all"`` epochs, or a first or last share of them, as ``"first:0.6"`` (Table 3).
+    """
+
+    phi: float
+    average: str
+    phase: str
+
+    def check(self) -> None:
+        """Refuse parameters that make no sense."""
+        if not 0 <= self.phi <= 1:
+            raise UsageError("phi", self.phi, "is outside [0, 1]", "give a fraction of clients, such as 0.75")
+        if self.average not in RULES:
+            raise unknown("average", self.average, RULES)
+        _read_phase(self.phase)
+
+    def __call__(self, gradients: Tensor, uplink: Uplink, moment: Moment) -> Tensor:
+        """Sample the active clients anew and return what each client back-propagates ``[C, b, ...]``."""
+        if self.phi == 0 or not in_phase(self.phase, moment.epoch, moment.epochs):
+            return gradients
+        active = sample_active(len(uplink.clients), self.phi, moment.rng)
+        return split_avg(gradients, uplink, active, self.average)
+
+
+def in_phase(phase: str, epoch: int, epochs: int) -> bool:
+    """Say whether an epoch (from 0) lies in ``"all"``, ``"first:SHARE"`` or ``"last:SHARE"`` of the epochs."""
+    part, share = _read_phase(phase)
+    inside = round(share * epochs)
+    return epoch < inside if part == "first" else epoch >= epochs - inside
+
+
+def _read_phase(phase: str) -> tuple[str, float]:
+    part, _, share = phase.partition(":")
+    if phase == "all":
+        return "first", 1.0
+    try:
+        value = float(share)
+    except ValueError:
+        value = -1.0
+    if part not in ("first", "last") or not 0 <= value <= 1:
+        raise UsageError("phase", phase, "is not a phase", "write all, first:0.6 or last:0.4")
+    return part, value
+
+
+def sample_active(present: int, phi: float, rng: np.random.Generator) -> list[int]:
+    """Draw the active clients C_a of one step: φ·|C| of those present, to the nearest whole number.
+
+    Returns
+    -------
+    list of int
+        Their rows in the uplink, ascending.
+    """
+    active = int(phi * present + 0.5)
+    return sorted(rng.choice(present, size=active, replace=False).tolist())
+
+
+def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -> Tensor:
+    """Replace the active clients' cut gradients by their average; every other client keeps its own.
+
+    Parameters
+    ----------
+    gradients
+        Cut-layer gradients ``[C, b, ...]``.
+    uplink
+        The step they belong to.
+    active
+        Rows of the active clients.
+    rule
+        ``"position"`` or ``"class"``.
+
+    Returns
+    -------
+    Tensor
+        What each client back-propagates, ``[C, b, ...]``.
+    """
+    if len(active) < 2:
+        return gradients
+    rows = torch.tensor(active, device=gradients.device)
+    mask = uplink.mask[rows]
+    average = RULES[rule](gradients[rows], uplink.labels[rows], mask)
+    averaged = torch.where(_like(mask, average), average, average.new_zeros(()))
+    return gradients.index_copy(0, rows, averaged)
+
+
+def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Average sample j of every active client with sample j of the others (the paper's rule, eq. 15).
+
+    Where batches are unequal, the mean is over the clients that have a sample j.
+
+    Returns
+    -------
+    Tensor
+        ``[C_a, b, ...]``, the same for every client: broadcast once.
+    """
+    del labels
+    count = mask.sum(0).clamp(min=1).to(gradients.dtype)
+    mean = (gradients * _like(mask, gradients)).sum(0) / _like(count, gradients[0])
+    return mean.expand_as(gradients)
+
+
+def average_by_class(gradients: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Give every active sample the mean gradient of the active samples of its own class (ours).
+
+    Averaging by position mixes gradients of different classes, which cancel; within a class they agree.
+
+    Returns
+    -------
+    Tensor
+        ``[C_a, b, ...]``; rows of equal label are equal, so one gradient per class is broadcast once.
+    """
+    flat, classes = gradients[mask], labels[mask]
+    names, index = torch.unique(classes, return_inverse=True)
+    count = torch.bincount(index, minlength=len(names)).to(flat.dtype)
+    total = flat.new_zeros(len(names), *flat.shape[1:]).index_add_(0, index, flat)
+    result = torch.zeros_like(gradients)
+    result[mask] = (total / _like(count, total))[index]
+    return result
+
+
+def _like(values: Tensor, target: Tensor) -> Tensor:
+    return values.reshape(*values.shape, *(1,) * (target.dim() - values.dim()))
+
+
+RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "position": average_by_position,
+    "class": average_by_class,
+}
+"""Rules of averaging by name: (gradients ``[C_a, b, ...]``, labels ``[C_a, b]``, mask ``[C_a, b]``) to averages."""

@@ -1,0 +1,32 @@
+"""SplitLr: the server's learning rate grows with its effective batch (paper, eq. 11-13)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sglr.core.errors import UsageError
+
+
+def split_lr(batch_sizes: Sequence[int], alpha: float) -> float:
+    """Return the factor η_s / η_c for one step.
+
+    Eq. 12 is η_s = η_0 |B_s|^α with the effective batch |B_s| = Σ|B_i| (eq. 11) of the clients that are
+    present. η_0 is fixed by asking that a client's own batch b has the client's rate, η_c = η_0 b^α, with b
+    the largest batch of the step. Hence η_s = η_c (|B_s| / b)^α, which for equal batches is η_c |C|^α (eq. 13).
+
+    Parameters
+    ----------
+    batch_sizes
+        |B_i| of the clients present, all positive.
+    alpha
+        α ≥ 0; 0 is off.
+    """
+    effective_batch = sum(batch_sizes)
+    return float((effective_batch / max(batch_sizes)) ** alpha)
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse an exponent that is negative or not a number."""
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise UsageError("alpha", alpha, "is not a number ≥ 0", "give 0 (off), 0.5, 1, 1.5 or 2")

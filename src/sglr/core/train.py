@@ -1,0 +1,329 @@
+"""The one training loop: epochs, cohorts, steps, merges, evaluation and checkpoints, for every method and engine.
+
+It joins a `Method` (what is exchanged) with an `Engine` (where clients live) and knows neither's insides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.core.data import Samples
+from sglr.core.engine import Engine, Scores
+from sglr.core.errors import DivergedError, Interrupted
+from sglr.core.method import Method, data_shares
+from sglr.core.optim import scheduled_rate
+from sglr.core.random import generator, key
+from sglr.core.server import Server
+from sglr.core.types import EpochDone, Event, Moment, StepDone, Traffic, Uplink, Weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train, and how often to look.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the data.
+    rate
+        η_c, the clients' learning rate.
+    server_rate
+        The server's base rate, which SplitLr scales.
+    schedule
+        A name of `sglr.core.optim.SCHEDULES`.
+    participation
+        Share of the clients that take part in a round, in (0, 1].
+    evaluate_every
+        Epochs between validations; the last epoch is always validated.
+    evaluate_clients
+        Most clients that a validation looks at; 0 is all.
+    checkpoint_every
+        Steps between checkpoints within an epoch, 0 for none; there is one after every epoch anyway.
+    check_every
+        Steps between looks at the loss for a value that is not a number.
+    seed
+        Seed of all random draws.
+    """
+
+    epochs: int
+    rate: float
+    server_rate: float
+    schedule: str = "step"
+    participation: float = 1.0
+    evaluate_every: int = 1
+    evaluate_clients: int = 20
+    checkpoint_every: int = 0
+    check_every: int = 1
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a run is; together with the state of engine and server, all that a resumed run needs."""
+
+    epoch: int = 0
+    cohort: int = 0
+    step: int = 0
+    epoch_steps: int = 0  # steps of this epoch that are over, in all cohorts
+    steps: int = 0  # steps of the whole run that are over
+    samples: int = 0
+    seconds: float = 0.0  # spent training, without evaluation
+    best_epoch: int | None = None
+    best_accuracy: float | None = None
+
+
+@dataclass
+class Hooks:
+    """What a run does beside training.
+
+    Parameters
+    ----------
+    observe
+        Called with every event.
+    save
+        Called when a checkpoint is due, with True if it holds the best weights so far.
+    stop
+        Asked after every step whether the user wants to stop.
+    last_checkpoint
+        Names the newest good checkpoint, for messages.
+    """
+
+    observe: Callable[[Event], None] = lambda event: None
+    save: Callable[[bool], None] = lambda best: None
+    stop: Callable[[], bool] = lambda: False
+    last_checkpoint: Callable[[], str] = lambda: "none"
+
+
+@dataclass
+class Trainer:
+    """One training: a method, an engine, a server and a plan.
+
+    Parameters
+    ----------
+    method, engine, server, plan
+        The parts.
+    sizes
+        |D_i| of every client.
+    validation
+        Samples that choose the best epoch, or None.
+    hooks
+        What happens beside training.
+    """
+
+    method: Method
+    engine: Engine
+    server: Server
+    plan: Plan
+    sizes: tuple[int, ...]
+    validation: Samples | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    progress: Progress = field(default_factory=Progress)
+    shared: Weights = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Train from where `progress` stands to the end.
+
+        Raises
+        ------
+        DivergedError
+            If the loss stops being a number.
+        Interrupted
+            If the user asked to stop, after a checkpoint.
+        """
+        if self.method.shares and not self.shared:
+            self.shared = _first(self.engine.collect((0,)))
+        while self.progress.epoch < self.plan.epochs:
+            self._epoch()
+
+    def participants(self, epoch: int) -> tuple[int, ...]:
+        """Return the clients that take part in the epoch's round, ascending."""
+        clients = len(self.sizes)
+        chosen = max(1, round(self.plan.participation * clients))
+        rng = generator(self.plan.seed, "participants", self.method.round_of(epoch))
+        return tuple(sorted(rng.choice(clients, size=chosen, replace=False).tolist()))
+
+    def _epoch(self) -> None:
+        progress, epoch = self.progress, self.progress.epoch
+        if progress.cohort == progress.step == 0:
+            self.server.restart_tally()
+        rng = generator(self.plan.seed, "cohorts", epoch)
+        cohorts = self.method.cohorts(self.participants(epoch), rng)
+        for number in range(progress.cohort, len(cohorts)):
+            self._cohort(cohorts[number], len(cohorts))
+            progress.cohort, progress.step = number + 1, 0
+        self._end_epoch()
+
+    def _cohort(self, cohort: tuple[int, ...], cohorts: int) -> None:
+        """Take the cohort through its data once, from the step where `progress` stands."""
+        plan, progress = self.plan, self.progress
+        if self.method.shares and progress.step == 0 and self.method.begins_round(progress.epoch):
+            self._send_shared(cohort)
+        rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
+        self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
+        steps = self.engine.begin(cohort, progress.epoch)
+        while progress.step < steps:
+            started = time.perf_counter()
+            where = (progress.epoch, progress.cohort, progress.step)
+            rng = generator(plan.seed, "step", *where)
+            moment = Moment(progress.epoch, plan.epochs, progress.step, steps, rng)
+            samples = self._step(cohort, moment, rate)
+            progress.seconds += time.perf_counter() - started
+            progress.samples += samples
+            progress.step += 1
+            progress.epoch_steps += 1
+            progress.steps += 1
+            self.hooks.observe(StepDone(progress.epoch, plan.epochs, progress.epoch_steps, steps * cohorts, samples))
+            self._between_steps(rate)
+
+    def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
+        """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
+        # Dropout and the like draw from torch's own generator.
+        torch.manual_seed(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
+        self.server.step_number = moment.step
+        uplink = self.engine.forward(moment.step)
+        cut_gradients = self.method.exchange(self.server, uplink, moment)
+        self.engine.backward(cut_gradients, rate)
+        if not self.method.whole_model:
+            self._report_exchange(uplink)
+        if self.method.merges(moment):
+            self._merge(cohort, moment)
+        return sum(uplink.sizes)
+
+    def _merge(self, cohort: tuple[int, ...], moment: Moment) -> None:
+        shares = data_shares([self.sizes[client] for client in cohort])
+        self.shared = self.method.merge(self.engine.collect(cohort), shares, cohort, self.server)
+        self._report_weights(cohort, up=True)
+        if moment.ends_epoch:
+            # They receive it when their next pass begins: it is counted then.
+            self.engine.publish(self.shared, cohort)
+        else:
+            self._send_shared(cohort)
+
+    def _send_shared(self, cohort: tuple[int, ...]) -> None:
+        self.engine.publish(self.shared, cohort)
+        self._report_weights(cohort, up=False)
+
+    def _between_steps(self, rate: float) -> None:
+        progress, plan = self.progress, self.plan
+        stop = self.hooks.stop()
+        due = plan.checkpoint_every > 0 and progress.steps % plan.checkpoint_every == 0
+        if stop or due or progress.steps % plan.check_every == 0:
+            self._check_loss(rate)
+        if stop or due:
+            self.hooks.save(False)
+        if stop:
+            raise Interrupted(f"stopped in epoch {progress.epoch + 1} after step {progress.epoch_steps}")
+
+    def _check_loss(self, rate: float) -> None:
+        bad = self.server.bad_step()
+        if bad is not None:
+            raise DivergedError(
+                f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1} "
+                f"(method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
+                f"lower the rate or alpha, or clip gradients; last good checkpoint: {self.hooks.last_checkpoint()}"
+            )
+
+    def _end_epoch(self) -> None:
+        """Validate, report, and go to the next epoch with a checkpoint."""
+        progress, plan = self.progress, self.plan
+        self._check_loss(scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs))
+        epoch = progress.epoch
+        tally = self.server.read_tally()
+        record: dict[str, float | int] = {
+            "epoch": epoch + 1,
+            "loss": tally.mean_loss,
+            "train_accuracy": tally.accuracy,
+            "learning_rate": scheduled_rate(plan.schedule, plan.rate, epoch, plan.epochs),
+            "steps": progress.steps,
+            "samples": progress.samples,
+            "seconds": progress.seconds,
+        }
+        last = epoch + 1 == plan.epochs
+        best = self._validate(record) if last or (epoch + 1) % plan.evaluate_every == 0 else False
+        progress.epoch, progress.cohort, progress.step, progress.epoch_steps = epoch + 1, 0, 0, 0
+        self.hooks.observe(EpochDone(epoch, plan.epochs, record))
+        self.hooks.save(best)
+        if self.hooks.stop() and not last:
+            raise Interrupted(f"stopped after epoch {epoch + 1}")
+
+    def _validate(self, record: dict[str, float | int]) -> bool:
+        """Add validation scores to the record; return True if they are the best so far."""
+        if self.validation is None:
+            return False
+        scores = self.evaluate(self.validation, self.plan.evaluate_clients)
+        record["validation_accuracy"] = scores.mean_accuracy
+        record["validation_accuracy_std_over_clients"] = scores.accuracy_std
+        record["validation_loss"] = scores.mean_loss
+        best = self.progress.best_accuracy
+        if best is not None and scores.mean_accuracy <= best:
+            return False
+        self.progress.best_accuracy, self.progress.best_epoch = scores.mean_accuracy, self.progress.epoch + 1
+        return True
+
+    def evaluate(self, samples: Samples, most_clients: int = 0) -> Scores:
+        """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
+
+        Where segments are shared, the shared one alone is scored: everyone has it.
+        """
+        everyone = len(self.sizes)
+        if self.method.shares:
+            # Absent clients hold older weights; whoever merged last holds the shared ones.
+            last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
+            return self._evaluate_shared(samples, last)
+        if not 0 < most_clients < everyone:
+            return self.engine.evaluate(self.server.segment, samples, tuple(range(everyone)))
+        rng = generator(self.plan.seed, "evaluated clients")
+        chosen = np.sort(rng.choice(everyone, size=most_clients, replace=False))
+        return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()))
+
+    def _evaluate_shared(self, samples: Samples, client: int) -> Scores:
+        before = _first(self.engine.collect((client,)))
+        self.engine.publish(self.shared, (client,))
+        scores = self.engine.evaluate(self.server.segment, samples, (client,))
+        self.engine.publish(before, (client,))
+        return scores
+
+    def _report_exchange(self, uplink: Uplink) -> None:
+        sizes = np.array(uplink.sizes, dtype=np.int64)
+        values = uplink.smashed[0, 0].numel() * uplink.smashed.element_size()
+        self.hooks.observe(Traffic("smashed", True, uplink.clients, sizes * values))
+        self.hooks.observe(Traffic("labels", True, uplink.clients, sizes * uplink.labels.element_size()))
+        self.hooks.observe(Traffic("gradients", False, uplink.clients, sizes * values))
+
+    def _report_weights(self, cohort: tuple[int, ...], *, up: bool) -> None:
+        if self.method.pooled:
+            return
+        size = sum(tensor.numel() * tensor.element_size() for tensor in self.shared.values())
+        self.hooks.observe(Traffic("weights", up, cohort, np.full(len(cohort), size, dtype=np.int64)))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors that a checkpoint needs."""
+        tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state().items()}
+        tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
+        return tensors | {f"shared.{name}": tensor for name, tensor in self.shared.items()}
+
+    def restore(self, tensors: Weights, progress: Progress) -> None:
+        """Take up a checkpoint."""
+        below = _by_prefix(tensors)
+        self.engine.restore(below["clients"])
+        self.server.restore(below["server"])
+        self.shared = {name: tensor.clone() for name, tensor in below.get("shared", {}).items()}
+        self.progress = progress
+
+
+def _first(weights: Weights) -> dict[str, Tensor]:
+    return {name: tensor[0] for name, tensor in weights.items()}
+
+
+def _by_prefix(tensors: Weights) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        groups.setdefault(prefix, {})[rest] = tensor
+    return groups

@@ -1,0 +1,151 @@
+"""What passes between clients, server and method in one step, and the events that observers read.
+
+Shapes: C clients present in the step, b the largest batch among them, ``...`` the shape at the cut,
+N = Σ|B_i| the real samples of the step, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+"""Named weights and buffers of a segment; of several clients when every tensor has a leading axis C."""
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """What the server sees of one step.
+
+    Parameters
+    ----------
+    smashed
+        Cut-layer activations ``[C, b, ...]``, one row per client, sorted by client id; zero where there is
+        no sample.
+    labels
+        Class numbers, int64 ``[C, b]``.
+    clients
+        The C client ids.
+    sizes
+        |B_i| of every client, known to the host so that no device has to be asked.
+    """
+
+    smashed: Tensor
+    labels: Tensor
+    clients: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def full(self) -> bool:
+        """True when every client sent the same number of samples."""
+        return min(self.sizes) == max(self.sizes)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Bool ``[C, b]``: True where a sample is real (unequal batches)."""
+        positions = torch.arange(self.labels.shape[1], device=self.labels.device)
+        return positions < torch.tensor(self.sizes, device=self.labels.device)[:, None]
+
+    def flatten(self, values: Tensor) -> Tensor:
+        """Concatenate the real samples of ``values`` ``[C, b, ...]`` along the batch: ``[N, ...]``."""
+        return values.flatten(0, 1) if self.full else values[self.mask]
+
+    def unflatten(self, values: Tensor) -> Tensor:
+        """Undo `flatten`: ``[N, ...]`` to ``[C, b, ...]``, zero where there is no sample."""
+        if self.full:
+            return torch.unflatten(values, 0, self.labels.shape)
+        padded = values.new_zeros(*self.labels.shape, *values.shape[1:])
+        padded[self.mask] = values
+        return padded
+
+    def only(self, position: int) -> Uplink:
+        """Return what the client in row ``position`` sent, alone."""
+        size = self.sizes[position]
+        rows = slice(position, position + 1)
+        return Uplink(self.smashed[rows, :size], self.labels[rows, :size], (self.clients[position],), (size,))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the training a step is, and the random numbers that belong to it.
+
+    Parameters
+    ----------
+    epoch, epochs
+        The epoch, counted from 0, and their number.
+    step, steps
+        The step of the cohort within the epoch, counted from 0, and their number.
+    rng
+        The step's own random numbers.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    rng: np.random.Generator
+
+    @property
+    def ends_epoch(self) -> bool:
+        """True at the cohort's last step of the epoch."""
+        return self.step + 1 == self.steps
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Something that crossed the network between clients and server, all clients at once.
+
+    Parameters
+    ----------
+    kind
+        ``"smashed"``, ``"labels"``, ``"gradients"``, ``"average"`` (the same gradient for all active
+        clients) or ``"weights"``.
+    up
+        True from clients to server, False from server to clients.
+    clients
+        Ids of the clients concerned.
+    sizes
+        Bytes of every one of these clients, int64 ``[C]``.
+    """
+
+    kind: str
+    up: bool
+    clients: tuple[int, ...]
+    sizes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step is over.
+
+    Parameters
+    ----------
+    epoch, epochs, step, steps
+        As in `Moment`, with ``step`` and ``steps`` counted over all cohorts that are known so far.
+    samples
+        Training samples that were used in the step.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over; ``record`` holds its measurements by name, as they go into ``metrics.jsonl``."""
+
+    epoch: int
+    epochs: int
+    record: Mapping[str, float | int]
+
+
+Event = Traffic | StepDone | EpochDone

@@ -1,0 +1,1 @@
+"""What training costs: communication, later computation and energy. Folds events into figures."""

@@ -1,0 +1,37 @@
+"""CIFAR-10: 32 x 32 colour pictures of 10 kinds of things, 50,000 for training and 10,000 for test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sglr.core.data import Dataset
+from sglr.data.cifar_dataset import Layout, load_cifar
+
+__all__ = ["Cifar10"]
+
+LAYOUT = Layout(
+    name="cifar10",
+    classes=10,
+    folder="cifar-10-batches-bin",
+    archive="cifar-10-binary.tar.gz",
+    python=("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+    test=("test_batch.bin",),
+    class_names="batches.meta.txt",
+    label_bytes=1,
+    repository="uoft-cs/cifar10",
+    label_column="label",
+)
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """CIFAR-10 (Krizhevsky, 2009)."""
+
+    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 32"})
+    image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3"})
+
+    def load(self, data_dir: Path | None) -> Dataset:
+        """Load the official binary files, or fetch them; see `sglr.data.cifar_dataset.load_cifar`."""
+        return load_cifar(LAYOUT, data_dir, self.image_size, self.image_channels)

@@ -1,0 +1,98 @@
+"""A data set of the Hugging Face hub: hf:NAME, with a column of pictures or columns of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sglr.core.data import Dataset
+from sglr.core.errors import UsageError, unknown
+from sglr.data.hub import fetch, hub_pixels
+from sglr.data.images import image_dataset
+from sglr.data.split import stratified_split
+from sglr.data.tables import check_table, table_dataset
+
+__all__ = ["Hf"]
+
+TESTS = ("test", "validation", "valid")
+LABELS = ("label", "labels", "target", "class", "fine_label")
+
+
+@dataclass(frozen=True)
+class Hf:
+    """Any classification data set that ``datasets.load_dataset`` can load; also a local folder of data files."""
+
+    name: str = field(default="", metadata={"help": "its name on the hub"})
+    image_column: str = field(default="", metadata={"help": "column of pictures; default the only one"})
+    label_column: str = field(default="", metadata={"help": "column of classes; default label or the like"})
+    group_columns: tuple[str, ...] = field(
+        default=(), metadata={"help": "columns that are no features, kept for partition natural"}
+    )
+    image_size: int | None = field(default=None, metadata={"help": "resize pictures to so many pixels"})
+    image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour"})
+    test_fraction: float = field(default=0.2, metadata={"help": "part held apart where it has no test split"})
+    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test samples"})
+
+    def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - the hub's client has its own cache
+        """Fetch the data set and find its columns.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be fetched, or has no column of classes.
+        """
+        if not self.name:
+            raise UsageError("hf", self.name, "no name", "give it after a colon, as in hf:ylecun/mnist")
+        splits = fetch(self.name, "check the name and the connection")
+        label = self._label(splits)
+        train, test = self._parts(splits, label)
+        image = self._image(train.features)
+        return self._images(train, test, image, label) if image else self._table(train, test, label)
+
+    def _label(self, splits: Any) -> str:
+        columns = list(_training(splits, self.name).features)
+        if self.label_column:
+            if self.label_column not in columns:
+                raise unknown("label_column", self.label_column, columns)
+            return self.label_column
+        found = [column for column in LABELS if column in columns]
+        if not found:
+            problem = f"{self.name} has none of the columns {', '.join(LABELS)}"
+            raise UsageError("label_column", "(none)", problem, f"name one of {', '.join(columns)}")
+        return found[0]
+
+    def _parts(self, splits: Any, label: str) -> tuple[Any, Any]:
+        train = _training(splits, self.name)
+        test = next((splits[part] for part in TESTS if part in splits), None)
+        if test is not None:
+            return train, test
+        own, held = stratified_split(np.asarray(train[label][:]), self.test_fraction, self.split_seed)
+        return train.select(own), train.select(held)
+
+    def _image(self, features: Any) -> str:
+        found = [column for column, kind in features.items() if type(kind).__name__ == "Image"]
+        if self.image_column and self.image_column not in found:
+            raise unknown("image_column", self.image_column, found)
+        if len(found) > 1 and not self.image_column:
+            problem = f"{self.name} has several columns of pictures"
+            raise UsageError("image_column", "(none)", problem, f"name one of {', '.join(found)}")
+        return self.image_column or (found[0] if found else "")
+
+    def _images(self, train: Any, test: Any, image: str, label: str) -> Dataset:
+        classes = _class_names(train, label)
+        own, held = (
+            hub_pixels(part, image, label, self.name, self.image_size)
+            if hasattr(train.features[label], "names")
+            else hub_pixels(_numbered(part, label, classes), image, label, self.name, self.image_size)
+            for part in (train, test)
+        )
+        return image_dataset(f"hf:{self.name}", own, held, classes, None, self.image_channels)
+
+    def _table(self, train: Any, test: Any, label: str) -> Dataset:
+        frames = train.to_pandas(), test.to_pandas()
+        for frame, part in zip(frames, ("training", "test"), strict=True):
+            check_table(frame, label, self.group_columns, f"the {part} split of {self.name}")
+        return table_dataset(f"hf:{self.name}", *frames, label, self.group_columns)

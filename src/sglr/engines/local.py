@@ -1,0 +1,192 @@
+"""All clients in this process, stacked along a leading axis, or looped where a model can't be stacked."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.data import Samples
+from sglr.core.engine import Scores, Setting
+from sglr.core.random import generator
+from sglr.core.stack import Pass, Stack
+from sglr.core.types import Uplink, Weights
+
+__all__ = ["Local"]
+
+log = logging.getLogger(__name__)
+
+EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Cut-layer values of one evaluation batch over all clients; on a CPU they should stay in its cache."""
+
+
+@dataclass
+class _Turn:
+    """A cohort's pass over its data: who, and in which order the samples come."""
+
+    cohort: tuple[int, ...]
+    order: NDArray[np.int64]  # [n, largest |D_i|] rows of the training samples; the tail of short rows is unused
+    sizes: NDArray[np.int64]  # [n] |D_i|
+
+
+class Local:
+    """The engine that holds all clients in this process.
+
+    Parameters
+    ----------
+    setting
+        The clients and what they need.
+
+    Notes
+    -----
+    Samples, weights and optimizer state stay on the device. Clients whose batches have the same size in a step run
+    together; padding never reaches a client, since it would corrupt batch statistics.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.data = setting.data
+        self.batch_size = setting.batch_size
+        self.seed = setting.seed
+        self.device = setting.device
+        clients = len(setting.data.indices)
+        self.stack = Stack(
+            (setting.segment(client) for client in range(clients)),
+            setting.optimizer,
+            clip_norm=setting.clip_norm,
+            stacked=setting.stacking != "looped" and clients > 1,
+            device=setting.device,
+        )
+        self.inputs = setting.data.train.inputs.to(setting.device)
+        self.targets = setting.data.train.targets.to(setting.device)
+        self._passes: list[tuple[list[int], Pass]] = []
+        if self.stack.stacked and setting.stacking == "auto":
+            self._loop_if_unstackable()
+
+    def _loop_if_unstackable(self) -> None:
+        """Try two stacked rows on one sample each; loop, and say so once, if the model can't be stacked."""
+        before = self.stack.weights((0, 1))
+        try:
+            self.stack.forward((0, 1), torch.unflatten(self.inputs[:4], 0, (2, -1)))
+        except Exception as error:  # vmap raises many kinds, and a model may raise any
+            reason = str(error).partition("\n")[0]
+            log.warning("clients run one after another, because this model can't be stacked: %s", reason)
+            self.stack.stacked = False
+        for row in (0, 1):
+            self.stack.load((row,), {name: tensor[row] for name, tensor in before.items()})
+
+    def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
+        """Draw the order of every client's samples; return the number of steps of the longest."""
+        orders = [self._order(client, epoch) for client in cohort]
+        sizes = np.array([len(order) for order in orders])
+        table = np.zeros((len(cohort), sizes.max()), dtype=np.int64)
+        for row, order in zip(table, orders, strict=True):
+            row[: len(order)] = order
+        self._turn = _Turn(cohort, table, sizes)
+        return -(-int(sizes.max()) // self.batch_size)
+
+    def _order(self, client: int, epoch: int) -> NDArray[np.int64]:
+        rows: NDArray[np.int64] = self.data.indices[client].numpy()
+        return generator(self.seed, "order", client, epoch).permutation(rows)
+
+    def forward(self, step: int) -> Uplink:
+        """Run the clients that have a batch in this step; those of equal batch size together."""
+        start, width = step * self.batch_size, self.batch_size
+        counts = np.clip(self._turn.sizes - start, 0, width)
+        present = np.flatnonzero(counts)
+        sizes = counts[present]
+        rows = torch.from_numpy(self._turn.order[present, start : start + int(sizes.max())])
+        self._passes = []
+        for size in np.unique(sizes):
+            places = np.flatnonzero(sizes == size).tolist()
+            clients = tuple(self._turn.cohort[present[place]] for place in places)
+            batch = self._batch(rows[places, :size], stacked=self.stack.stacked and len(clients) > 1)
+            self._passes.append((places, self.stack.forward(clients, batch)))
+        ids = tuple(self._turn.cohort[place] for place in present)
+        labels = self.targets[rows.to(self.device)]
+        return Uplink(self._join(len(present)), labels, ids, tuple(sizes.tolist()))
+
+    def _batch(self, rows: Tensor, *, stacked: bool) -> Tensor:
+        """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
+        rows = rows.to(self.device)
+        if self.inputs.dim() != 4:
+            return self.inputs[rows]
+        if not stacked:
+            flat = self.inputs[rows.flatten()].contiguous(memory_format=torch.channels_last)
+            return torch.unflatten(flat, 0, rows.shape)
+        side_by_side = self.inputs[rows.T].flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        return torch.unflatten(side_by_side, 1, (len(rows), -1)).transpose(0, 1)
+
+    def _join(self, present: int) -> Tensor:
+        """Lay the outputs of all passes side by side ``[C, b, ...]``, zero where a client has no sample."""
+        if len(self._passes) == 1:
+            return self._passes[0][1].outputs.detach()
+        largest = self._passes[-1][1].outputs
+        joined = largest.new_zeros(present, *largest.shape[1:])
+        for places, part in self._passes:
+            joined[places, : part.outputs.shape[1]] = part.outputs.detach()
+        return joined
+
+    def backward(self, cut_gradients: Tensor, rate: float) -> None:
+        """Back-propagate each client's cut-layer gradient through its segment, and step."""
+        for places, part in self._passes:
+            whole = len(self._passes) == 1
+            own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
+            self.stack.update(part.rows, self.stack.backward(part, own), rate)
+        self._passes = []
+
+    def collect(self, clients: tuple[int, ...]) -> Weights:
+        """Return copies of the clients' weights and buffers ``[n, ...]``."""
+        return self.stack.weights(clients)
+
+    def publish(self, weights: Weights, clients: tuple[int, ...]) -> None:
+        """Give the clients the same weights and buffers ``[...]``."""
+        self.stack.load(clients, weights)
+
+    def evaluate(self, server: nn.Module, samples: Samples, clients: tuple[int, ...]) -> Scores:
+        """Score clients on the same samples, as many clients and samples at a time as fit the cache."""
+        server.eval()
+        correct = torch.zeros(len(clients), dtype=torch.int64, device=self.device)
+        losses = torch.zeros(len(clients), dtype=torch.float64, device=self.device)
+        width = self._values_at_cut(clients[0], samples)
+        budget = max(1, EVALUATION_VALUES[self.device.type] // width)
+        group = min(len(clients), max(1, budget // 64))
+        per_batch = min(len(samples), max(1, budget // group))
+        with torch.no_grad():
+            for first in range(0, len(samples), per_batch):
+                inputs = samples.inputs[first : first + per_batch].to(self.device)
+                labels = samples.targets[first : first + per_batch].to(self.device)
+                for start in range(0, len(clients), group):
+                    chosen = slice(start, start + group)
+                    logits = self._logits(server, clients[chosen], inputs)
+                    wanted = labels.expand(len(logits), -1)
+                    correct[chosen] += (logits.argmax(2) == wanted).sum(1)
+                    each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+                    losses[chosen] += torch.unflatten(each, 0, wanted.shape).sum(1)
+        return Scores(correct.cpu() / len(samples), losses.cpu() / len(samples))
+
+    def _values_at_cut(self, client: int, samples: Samples) -> int:
+        return self.stack.predict((client,), samples.inputs[:1].to(self.device)).numel()
+
+    def _logits(self, server: nn.Module, clients: tuple[int, ...], inputs: Tensor) -> Tensor:
+        """Logits ``[n, m, K]`` of m samples through every client's segment and the server's."""
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        smashed = self.stack.predict(clients, inputs)
+        flat = smashed.flatten(0, 1)
+        if flat.dim() == 4:
+            flat = flat.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = server(flat)
+        return torch.unflatten(logits, 0, smashed.shape[:2])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, buffers and optimizer state of all clients."""
+        return self.stack.state()
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        self.stack.restore(tensors)

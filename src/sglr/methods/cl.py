@@ -1,0 +1,31 @@
+"""Centralized learning: one model, all data in one place; the ceiling that the others are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.types import Moment, Uplink
+
+__all__ = ["CL"]
+
+
+@dataclass(frozen=True)
+class CL(Method):
+    """Train one model on the union of all clients' data, with batches of the same size b as a client's.
+
+    It is split learning with a single client that owns everything, which takes the same steps as the unsplit
+    model (law 1). Nothing is sent while training; that the data had to be pooled is not counted.
+    """
+
+    whole_model: ClassVar[bool] = True
+    pooled: ClassVar[bool] = True
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Take one step of the whole model."""
+        del moment
+        return server.learn(uplink)

@@ -1,0 +1,36 @@
+"""SplitFed v1 (arXiv 2004.12088): one server copy per client, copies and client segments averaged each epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.types import Moment, Uplink, Weights
+
+__all__ = ["SFLV1"]
+
+
+@dataclass(frozen=True)
+class SFLV1(Method):
+    """Train every client against its own copy of the server segment; average both sides after each epoch.
+
+    Thapa, Chamikara, Camtepe, Sun: *SplitFed: When Federated Learning Meets Split Learning*, Algorithms 1 and 2.
+    With one step per epoch and plain SGD it is FedAvg of the whole model, computed in two places.
+    """
+
+    shares: ClassVar[bool] = True
+    server_copies: ClassVar[bool] = True
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Take one step of every client's own server copy."""
+        del moment
+        return server.learn_copies(uplink)
+
+    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
+        """Average the server copies with δ_i as well as the client segments."""
+        server.average_copies(clients, shares)
+        return super().merge(client_weights, shares, clients, server)

@@ -1,0 +1,33 @@
+"""SplitFed v2 (arXiv 2004.12088): one server segment takes clients in random turn; client segments are averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.types import Moment, Uplink
+
+__all__ = ["SFLV2"]
+
+
+@dataclass(frozen=True)
+class SFLV2(Method):
+    """Let the one server segment step on one client's smashed data after another's, in a new random order.
+
+    Thapa, Chamikara, Camtepe, Sun: *SplitFed: When Federated Learning Meets Split Learning*, section 4.2. Server copies
+    are not averaged, since there is one; client segments are, after each epoch.
+    """
+
+    shares: ClassVar[bool] = True
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Take one server step per client; every client back-propagates its own gradient."""
+        cut_gradients = torch.zeros_like(uplink.smashed)
+        for row in moment.rng.permutation(len(uplink.clients)).tolist():
+            cut_gradients[row : row + 1, : uplink.sizes[row]] = server.learn(uplink.only(row))
+        return cut_gradients

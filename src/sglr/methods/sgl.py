@@ -1,0 +1,39 @@
+"""PSL with SplitAvg: active clients back-propagate their averaged cut-layer gradient (paper, eq. 15-16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.split_avg import SplitAvg
+from sglr.core.types import Moment, Uplink
+
+__all__ = ["SGL"]
+
+
+@dataclass(frozen=True)
+class SGL(Method):
+    """Train as PSL, with cut-layer gradients averaged over a sampled fraction φ of the clients."""
+
+    phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})
+    average: str = field(default="position", metadata={"help": "what SplitAvg averages over: position or class"})
+    phase: str = field(
+        default="all",
+        metadata={"help": "epochs with SplitAvg: all, or a share such as first:0.6 or last:0.4"},
+    )
+
+    def __post_init__(self) -> None:
+        self.split_avg.check()
+
+    @property
+    def split_avg(self) -> SplitAvg:
+        """The averaging step."""
+        return SplitAvg(self.phi, self.average, self.phase)
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Take one joint step; active clients back-propagate the average, the others their own gradient."""
+        cut_gradients = server.learn(uplink)
+        return self.split_avg(cut_gradients, uplink, moment)

@@ -1,0 +1,47 @@
+"""SGLR, the paper's method: SplitLr at the server and SplitAvg at the cut (Algorithm 1, eq. 17)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.split_avg import SplitAvg
+from sglr.core.split_lr import check_alpha, split_lr
+from sglr.core.types import Moment, Uplink
+
+__all__ = ["SGLR"]
+
+
+@dataclass(frozen=True)
+class SGLR(Method):
+    """Split learning with server-side gradient averaging and learning-rate acceleration.
+
+    One step: clients send smashed data; the server takes one joint step at η_s = η_c |C|^α (SplitLr, which answers its
+    |C| times larger batch); a sampled fraction φ of the clients back-propagates the average of their cut-layer
+    gradients (SplitAvg, which couples the client segments), the others their own.
+    """
+
+    alpha: float = field(default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off"})
+    phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})
+    average: str = field(default="position", metadata={"help": "what SplitAvg averages over: position or class"})
+    phase: str = field(
+        default="all",
+        metadata={"help": "epochs with SplitAvg: all, or a share such as first:0.6 or last:0.4"},
+    )
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        self.split_avg.check()
+
+    @property
+    def split_avg(self) -> SplitAvg:
+        """The averaging step."""
+        return SplitAvg(self.phi, self.average, self.phase)
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+        """Take one joint step at the scaled rate; active clients back-propagate the average."""
+        cut_gradients = server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))
+        return self.split_avg(cut_gradients, uplink, moment)

@@ -1,0 +1,224 @@
+"""The folder of one run: its settings, measurements, checkpoints and summary, all written so that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from sglr.config import Experiment, read_toml
+from sglr.core.errors import SglrError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, METRICS, SUMMARY, CHECKPOINTS, BEST = (
+    "config.toml",
+    "metrics.jsonl",
+    "summary.json",
+    "checkpoints",
+    "best.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path | None, experiment: Experiment) -> Self:
+        """Make a new run folder.
+
+        Parameters
+        ----------
+        path
+            Where; None is ``runs/<time>-<name>``.
+        experiment
+            Its settings, written to ``config.toml``.
+
+        Raises
+        ------
+        UsageError
+            If the folder can't be written, or holds a run or other files already.
+        """
+        path = path if path is not None else _default_path(experiment)
+        _refuse_occupied(path, experiment)
+        try:
+            (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            write_text(path / CONFIG, experiment.to_toml())
+        except OSError as error:
+            raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a run folder that exists.
+
+        Raises
+        ------
+        UsageError
+            If it is none.
+        """
+        if not (path / CONFIG).is_file():
+            raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
+        return cls(path)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run's settings."""
+        return Experiment.from_flat(read_toml(self.path / CONFIG))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's settings as flat keys, unchecked, for showing."""
+        return read_toml(self.path / CONFIG)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What ``summary.json`` holds, or None while the run is unfinished."""
+        path = self.path / SUMMARY
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch; a torn last line is left out."""
+        path = self.path / METRICS
+        return _whole_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add an epoch's record to ``metrics.jsonl``."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_records(self, count: int) -> None:
+        """Drop records after the first ``count``: they belong to epochs that will be trained again."""
+        lines = [json.dumps(record) + "\n" for record in self.history[:count]]
+        write_text(self.path / METRICS, "".join(lines))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``."""
+        write_text(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+    def save(
+        self, steps: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: bool, keep: int
+    ) -> None:
+        """Write the checkpoint after ``steps`` steps, keep it as the best if it is, and drop old ones."""
+        from sglr.core.checkpoint import write_checkpoint
+
+        path = self.path / CHECKPOINTS / f"step-{steps:09d}.safetensors"
+        try:
+            write_checkpoint(path, tensors, state)
+            if best:
+                self._link_best(path)
+        except OSError as error:
+            raise SglrError(f"{path}: the checkpoint could not be written ({error.strerror or error})") from error
+        for old in self.checkpoints[:-keep]:
+            old.unlink(missing_ok=True)
+
+    def _link_best(self, path: Path) -> None:
+        partial = self.path / CHECKPOINTS / f".{BEST}.partial"
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(path, partial)
+        except OSError:  # a file system without hard links
+            partial.write_bytes(path.read_bytes())
+        partial.replace(self.path / CHECKPOINTS / BEST)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """All checkpoints, oldest first."""
+        return sorted((self.path / CHECKPOINTS).glob("step-*.safetensors"))
+
+    def newest(self) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns
+        -------
+        tuple or None
+            Tensors, state, and a complaint about each damaged checkpoint that was passed over; None if there is no
+            checkpoint at all.
+
+        Raises
+        ------
+        UsageError
+            If there are checkpoints, all damaged.
+        """
+        from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
+
+        complaints: list[str] = []
+        for path in reversed(self.checkpoints):
+            try:
+                tensors, state = read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                complaints.append(str(error))
+            else:
+                return tensors, state, complaints
+        if complaints:
+            raise UsageError("run", self.path, f"all checkpoints are damaged ({complaints[0]})", "train again")
+        return None
+
+    def best(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Read the checkpoint of the best validation epoch, if there is one."""
+        from sglr.core.checkpoint import read_checkpoint
+
+        path = self.path / CHECKPOINTS / BEST
+        return read_checkpoint(path) if path.is_file() else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _default_path(experiment: Experiment) -> Path:
+    name = experiment.name or f"{experiment.method}-{experiment.dataset}"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"
+    paths = (Path("runs") / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
+    return next(path for path in paths if not path.exists())
+
+
+def _refuse_occupied(path: Path, experiment: Experiment) -> None:
+    if path.is_file():
+        raise UsageError("out", path, "is a file", "choose a folder")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / CONFIG).is_file():
+        raise UsageError("out", path, "is a folder with other files in it", "choose a new or empty folder")
+    there, here = read_toml(path / CONFIG), experiment.flat()
+    changed = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+    if changed:
+        key = changed[0]
+        problem = f"holds a run of another configuration ({key} is {there.get(key)} there, {here.get(key)} here)"
+        raise UsageError("out", path, problem, "choose another folder")
+    raise UsageError("out", path, "holds this run already", f"continue it with: sglr resume {path}")
+
+
+def _whole_lines(text: str) -> list[dict[str, Any]]:
+    records = []
+    for line in text.splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
