@@ -49,12 +49,10 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
         raise UsageError("dataset", repository, problem, remedy) from error
 
 
-def hub_pixels(
-    split: Any, image_column: str, label_column: str, source: str, size: int | None = None
-) -> Pixels:
-    """Decode the images of one split of a hub data set, resized if a size is given."""
+def hub_pixels(split: Any, image_column: str, label_column: str, source: str) -> Pixels:
+    """Decode the images of one split of a hub data set whose labels are class numbers."""
     labels = np.asarray(split[label_column][:], dtype=np.int64)
-    return Pixels(stack_pictures(split[image_column], source, size), labels, source)
+    return Pixels(stack_pictures(split[image_column], source), labels, source)
 
 
 @contextmanager

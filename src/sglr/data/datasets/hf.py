@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError, unknown
-from sglr.data.hub import fetch, hub_pixels
-from sglr.data.images import image_dataset
+from sglr.data.hub import fetch
+from sglr.data.images import Pixels, image_dataset
+from sglr.data.pictures import stack_pictures
 from sglr.data.split import stratified_split
 from sglr.data.tables import check_table, table_dataset
 
@@ -23,7 +25,7 @@ LABELS = ("label", "labels", "target", "class", "fine_label")
 
 @dataclass(frozen=True)
 class Hf:
-    """Any classification data set that ``datasets.load_dataset`` can load; also a local folder of data files."""
+    """Any classification data set that ``datasets.load_dataset`` can load, or local data files."""
 
     name: str = field(default="", metadata={"help": "its name on the hub"})
     image_column: str = field(default="", metadata={"help": "column of pictures; default the only one"})
@@ -82,17 +84,32 @@ class Hf:
         return self.image_column or (found[0] if found else "")
 
     def _images(self, train: Any, test: Any, image: str, label: str) -> Dataset:
-        classes = _class_names(train, label)
+        classes, *labels = _number(train, test, label)
         own, held = (
-            hub_pixels(part, image, label, self.name, self.image_size)
-            if hasattr(train.features[label], "names")
-            else hub_pixels(_numbered(part, label, classes), image, label, self.name, self.image_size)
-            for part in (train, test)
+            Pixels(stack_pictures(part[image], self.name, self.image_size), numbers, self.name)
+            for part, numbers in zip((train, test), labels, strict=True)
         )
-        return image_dataset(f"hf:{self.name}", own, held, classes, None, self.image_channels)
+        channels = self.image_channels or max(own.values.shape[3], held.values.shape[3])
+        return image_dataset(f"hf:{self.name}", own, held, classes, image_channels=channels)
 
     def _table(self, train: Any, test: Any, label: str) -> Dataset:
         frames = train.to_pandas(), test.to_pandas()
         for frame, part in zip(frames, ("training", "test"), strict=True):
             check_table(frame, label, self.group_columns, f"the {part} split of {self.name}")
         return table_dataset(f"hf:{self.name}", *frames, label, self.group_columns)
+
+
+def _training(splits: Any, name: str) -> Any:
+    if "train" not in splits:
+        raise UsageError("hf", name, "has no training split", f"its splits are {', '.join(splits)}")
+    return splits["train"]
+
+
+def _number(train: Any, test: Any, label: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the names of the classes and the labels of both parts as positions in them."""
+    own, held = (np.asarray(part[label][:]) for part in (train, test))
+    names = getattr(train.features[label], "names", None)
+    if names is not None:
+        return names, own.astype(np.int64), held.astype(np.int64)
+    values, numbers = np.unique(np.concatenate([own, held]), return_inverse=True)
+    return [str(value) for value in values], numbers[: len(own)], numbers[len(own) :]
