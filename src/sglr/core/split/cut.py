@@ -80,7 +80,9 @@ def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]
     registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
-        raise UsageError("cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}")
+        raise UsageError(
+            "cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}"
+        )
     return _part(traced, traced.ends[registered], name)
 
 
@@ -90,7 +92,9 @@ def _cut_at_node(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
         traced = trace(root)
     except UsageError:
         raise unknown("cut", name, layers) from None
-    nodes = {node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")}
+    nodes = {
+        node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")
+    }
     if name not in nodes:
         raise unknown("cut", name, {*layers, *nodes})
     return _part(traced, nodes[name], name)
