@@ -149,9 +149,7 @@ def test_a_number_is_refused_where_there_is_no_sequential() -> None:
     assert "Residual" in refusal(Residual(), 1).problem
 
 
-@pytest.mark.parametrize(
-    "at", ["features.0", "features", "conv", "relu", "mul", "dropout_1", "flatten", "fc1", "fc2"]
-)
+@pytest.mark.parametrize("at", ["features.0", "features", "conv", "relu", "mul", "dropout_1", "flatten", "fc1", "fc2"])
 def test_any_module_is_cut_behind_a_layer_or_a_node_of_its_graph(at: str) -> None:
     torch.manual_seed(0)
     module = Classic()
@@ -281,9 +279,7 @@ def test_an_example_shows_the_shapes_and_changes_nothing() -> None:
         (Split(nn.Flatten(0), nn.Identity()), (2, 3), "cut", "shape [6] of 2 inputs"),
     ],
 )
-def test_segments_that_do_not_fit_are_explained(
-    segments: Split, shape: tuple[int, ...], field: str, said: str
-) -> None:
+def test_segments_that_do_not_fit_are_explained(segments: Split, shape: tuple[int, ...], field: str, said: str) -> None:
     with pytest.raises(UsageError) as raised:
         check_segments(segments, torch.randn(shape), classes=2)
     assert raised.value.field == field

@@ -16,9 +16,7 @@ from sglr.core.stacked_norm import stacked_batch_norm
 State = dict[str, Tensor]
 
 
-def drawn(
-    clients: int, channels: int, dims: int, affine: bool = True, tracked: bool = True
-) -> list[nn.Module]:
+def drawn(clients: int, channels: int, dims: int, affine: bool = True, tracked: bool = True) -> list[nn.Module]:
     kind = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dims]
     norms = [kind(channels, affine=affine, momentum=0.3, track_running_stats=tracked) for _ in range(clients)]
     for norm in norms:
@@ -27,9 +25,7 @@ def drawn(
     return [nn.Sequential(norm, nn.Tanh()) for norm in norms]
 
 
-def run_stacked(
-    segments: list[nn.Module], x: Tensor, at: int, g: Tensor
-) -> tuple[Tensor, State, State, Tensor]:
+def run_stacked(segments: list[nn.Module], x: Tensor, at: int, g: Tensor) -> tuple[Tensor, State, State, Tensor]:
     """Return outputs, new buffers, weight gradients and input gradients, clients first."""
     weights, buffers = stack_module_state(segments)
 
@@ -120,9 +116,7 @@ def test_clients_may_share_weights() -> None:
     x, buffers = torch.randn(3, 4, 2), stack_module_state([norm] * 3)[1]
 
     def client(buffers: State, x: Tensor) -> Tensor:
-        return functional_call(
-            norm, (dict(norm.named_parameters()), {k: v.clone() for k, v in buffers.items()}), x
-        )
+        return functional_call(norm, (dict(norm.named_parameters()), {k: v.clone() for k, v in buffers.items()}), x)
 
     with stacked_batch_norm():
         y = vmap(client)(buffers, x)
@@ -140,9 +134,7 @@ def test_outside_of_vmap_nothing_changes() -> None:
     expected.sum().backward()
     assert torch.equal(y, expected)
     assert all(torch.equal(a, b) for a, b in zip(segment.buffers(), other.buffers(), strict=True))
-    assert all(
-        torch.equal(a.grad, b.grad) for a, b in zip(segment.parameters(), other.parameters(), strict=True)
-    )
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(segment.parameters(), other.parameters(), strict=True))
 
 
 def test_gradients_inside_vmap_follow_the_ordinary_rule() -> None:
@@ -153,6 +145,4 @@ def test_gradients_inside_vmap_follow_the_ordinary_rule() -> None:
     weight, x = torch.rand(3, 2), torch.randn(3, 4, 2)
     with stacked_batch_norm():
         slopes = vmap(grad(loss))(weight, x)
-    torch.testing.assert_close(
-        slopes, torch.stack([grad(loss)(w, rows) for w, rows in zip(weight, x, strict=True)])
-    )
+    torch.testing.assert_close(slopes, torch.stack([grad(loss)(w, rows) for w, rows in zip(weight, x, strict=True)]))

@@ -2,7 +2,7 @@
 
 ``torch.func.vmap`` normalises C clients of c channels each as one batch of C·c channels, but scales and
 shifts them in operations of their own, whose passes over memory cost a fifth of a stacked ResNet's training
-step. Here weights, biases and running statistics are merged too; the numbers are those of a loop over clients.
+step. Here weights, biases and running statistics are merged too; the numbers are a loop's over clients.
 """
 
 from __future__ import annotations

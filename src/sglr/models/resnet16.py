@@ -38,9 +38,7 @@ class ResNet16(nn.Sequential):
         channels, _, _ = require_image("resnet16", input_shape, least=8)
         super().__init__(
             OrderedDict[str, nn.Module](
-                stem=nn.Sequential(
-                    nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-                ),
+                stem=nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
                 layer1=_stage(16, 16, blocks=2, stride=1),
                 layer2=_stage(16, 32, blocks=2, stride=2),
                 layer3=_stage(32, 64, blocks=3, stride=2),

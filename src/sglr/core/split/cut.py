@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 from torch.fx import Node
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError
 from sglr.core.split.graph import Trace, named_weights, trace, weights
 from sglr.core.split.segments import Split, check_segments
 from sglr.core.split.sequence import (
@@ -80,24 +81,27 @@ def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]
     registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
-        raise UsageError(
-            "cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}"
-        )
+        raise UsageError("cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}")
     return _part(traced, traced.ends[registered], name)
 
 
 def _cut_at_node(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
-    layers = [path for path, _ in root.named_modules() if path]
     try:
-        traced = trace(root)
+        traced = trace(deepcopy(root))
     except UsageError:
-        raise unknown("cut", name, layers) from None
-    nodes = {
-        node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")
-    }
+        raise _no_such_layer(root, name, []) from None
+    nodes = {node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")}
     if name not in nodes:
-        raise unknown("cut", name, {*layers, *nodes})
+        raise _no_such_layer(root, name, list(nodes))
     return _part(traced, nodes[name], name)
+
+
+def _no_such_layer(root: nn.Module, name: str, nodes: list[str]) -> UsageError:
+    layers = [path for path, _ in root.named_modules() if path]
+    nearest = get_close_matches(name, [*layers, *nodes], n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    places = cut_points(root) or [child for child, _ in root.named_children()]
+    return UsageError("cut", name, "the model has no such layer", f"{hint}places to cut: {', '.join(places)}")
 
 
 def _part(traced: Trace, cut: Node, name: str) -> tuple[nn.Module, nn.Module]:

@@ -58,9 +58,7 @@ def check_segments(
         smashed = _ran(deepcopy(segments.lower), inputs, "cut", "the client's segment", "one input")
         _require_batch(smashed, len(inputs), "cut", "the client's segment")
         arrived = smashed.detach().requires_grad_()
-        output = _ran(
-            deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data"
-        )
+        output = _ran(deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data")
         _require_batch(output, len(inputs), "model", "the server's segment")
     _require_classes(output, classes)
     return tuple(smashed.shape[1:]), tuple(output.shape[1:])
