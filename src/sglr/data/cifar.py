@@ -6,6 +6,7 @@ One record for each image: one label byte (CIFAR-10) or a coarse and a fine one 
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -57,12 +58,15 @@ def read_members(place: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 def _unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     content: dict[str, bytes] = {}
-    with tarfile.open(archive) as tar:
+    with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped) as tar:
         for member in tar:
             name = Path(member.name).name
             stream = tar.extractfile(member) if name in names else None
             if stream is not None:
                 content[name] = stream.read()
+        # The checksum is compared at the very end, behind the last file.
+        while unzipped.read(1 << 20):
+            pass
     return content
 
 

@@ -79,7 +79,7 @@ def table_dataset(name: str, train: DataFrame, test: DataFrame, label: str, grou
     parts = []
     for position, frame in enumerate((train, test)):
         inputs = np.concatenate([block[position] for block in blocks], axis=1).astype(np.float32)
-        targets = labels[position].map(numbers).to_numpy(np.int64)
+        targets = labels[position].map(numbers).to_numpy(np.int64, copy=True)
         columns = {group: frame[group].to_numpy(dtype=object) for group in groups}
         parts.append(Samples(torch.from_numpy(inputs), torch.from_numpy(targets), columns))
     return Dataset(name, parts[0], parts[1], tuple(str(value) for value in classes))
