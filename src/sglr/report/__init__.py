@@ -1,0 +1,1 @@
+"""From a run folder to pages and plots that can be read anywhere."""

@@ -1,0 +1,151 @@
+"""The charts of a report. All are drawn small, about the width of a phone, so that their text stays readable there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sglr.report.numbers import percent
+from sglr.report.palette import GRID, INK, MUTED, SURFACE, colour, dashes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Records = Sequence[Mapping[str, Any]]
+MARKED = 12  # so few epochs are shown as points as well
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measurement over epochs.
+
+    Parameters
+    ----------
+    label
+        What it is.
+    epochs, values
+        Where it was measured, and what was found.
+    spread
+        Half the width of its band at every epoch, or empty.
+    """
+
+    label: str
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+    spread: tuple[float, ...] = ()
+
+
+def curve(label: str, history: Records, key: str, spread: str | None = None) -> Curve:
+    """Take a measurement out of a run's records; epochs without it, or where it is no number, are left out."""
+    rows = [row for row in history if math.isfinite(row.get(key, math.nan))]
+    widths = tuple(float(row.get(spread, 0.0)) for row in rows) if spread is not None else ()
+    return Curve(label, tuple(int(row["epoch"]) for row in rows), tuple(float(row[key]) for row in rows), widths)
+
+
+def accuracy_chart(history: Records, best_epoch: int | None) -> Figure:
+    """Draw training and validation accuracy over epochs, with the spread over clients and the best epoch marked."""
+    spread = "validation_accuracy_std_over_clients"
+    validation = curve("validation", history, "validation_accuracy", spread)
+    figure, axes = blank_chart()
+    draw_curves(axes, [curve("training", history, "train_accuracy"), validation])
+    show_percent(axes)
+    if best_epoch in validation.epochs:
+        _mark_best(axes, best_epoch, validation.values[validation.epochs.index(best_epoch)])
+    add_legend(axes)
+    return figure
+
+
+def loss_chart(history: Records) -> Figure:
+    """Draw training and validation loss over epochs."""
+    figure, axes = blank_chart()
+    draw_curves(axes, [curve("training", history, "loss"), curve("validation", history, "validation_loss")])
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    add_legend(axes)
+    return figure
+
+
+def blank_chart(width: float = 4.9, height: float = 3.1) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches with empty axes over epochs: faint lines across, no frame."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED.light)
+    axes.grid(axis="y", color=GRID.light, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9.5, colors=MUTED.light, pad=5)
+    axes.set_xlabel("epoch", color=MUTED.light, fontsize=9.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    return figure, axes
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Draw each curve in a colour and line style of its own, its band behind it."""
+    for number, one in enumerate(curves):
+        if not one.values:
+            continue
+        paint = colour(number).light
+        if one.spread:
+            low = [value - half for value, half in zip(one.values, one.spread, strict=True)]
+            high = [value + half for value, half in zip(one.values, one.spread, strict=True)]
+            axes.fill_between(one.epochs, low, high, color=paint, alpha=0.16, linewidth=0)
+        marker = "o" if len(one.values) <= MARKED else "none"
+        line = axes.plot(one.epochs, one.values, color=paint, linewidth=1.9, label=one.label, marker=marker)[0]
+        line.set_markersize(4)
+        if dashes(number):
+            line.set_linestyle((0, dashes(number)))
+    _frame_epochs(axes, curves)
+
+
+def show_percent(axes: Axes) -> None:
+    """Label the accuracies (0–1) up the side in percent."""
+    from matplotlib.ticker import FuncFormatter
+
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.02), min(high, 1.02))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
+
+
+def add_legend(axes: Axes) -> None:
+    """Say above the chart which line is which."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=INK.light,
+        borderaxespad=0.3,
+        handlelength=2.6,
+        borderpad=0,
+    )
+
+
+def _frame_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
+    epochs = [epoch for one in curves for epoch in one.epochs]
+    if epochs:
+        margin = max((max(epochs) - min(epochs)) * 0.03, 0.3 if len(set(epochs)) == 1 else 0.05)
+        axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
+
+
+def _mark_best(axes: Axes, epoch: int, accuracy: float) -> None:
+    paint = colour(1).light
+    axes.plot([epoch], [accuracy], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
+    left, right = axes.get_xlim()
+    late = epoch > (left + right) / 2
+    axes.annotate(
+        f"best: {percent(accuracy)} at epoch {epoch}",
+        (epoch, accuracy),
+        xytext=(-2 if late else 2, -14),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        va="top",
+        fontsize=9.5,
+        color=INK.light,
+    )

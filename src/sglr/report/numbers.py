@@ -1,0 +1,58 @@
+"""Figures as people write them: 86.4 %, 12.3 MB, 1 min 12 s."""
+
+from __future__ import annotations
+
+import math
+
+NONE = "–"
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share (0–1) in percent; a dash where there is none."""
+    return NONE if share is None or not math.isfinite(share) else f"{share * 100:.{digits}f} %"
+
+
+def points(share: float | None, digits: int = 1) -> str:
+    """Write a spread (0–1) as ± percentage points; nothing where there is none."""
+    return "" if share is None or not math.isfinite(share) else f"± {share * 100:.{digits}f}"
+
+
+def size(number: float | None) -> str:
+    """Write bytes in decimal units, as networks count them: 1 MB is 10⁶ bytes."""
+    if number is None or not math.isfinite(number):
+        return NONE
+    power = 0
+    # What would be rounded up to 1000 takes the next unit.
+    while number >= 999.5 and power < len(_UNITS) - 1:
+        number, power = number / 1000, power + 1
+    return f"{_three_digits(number) if power else round(number)} {_UNITS[power]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time in its two largest units."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def count(number: float | None) -> str:
+    """Write a number of things with thousands set apart, to three digits below one hundred."""
+    if number is None or not math.isfinite(number):
+        return NONE
+    return f"{round(number):,}" if number >= 100 or number == round(number) else _three_digits(number)
+
+
+def decimal(number: float | None) -> str:
+    """Write a loss or another plain figure to three digits after the point."""
+    return NONE if number is None or not math.isfinite(number) else f"{number:.3f}"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.2f}" if number < 9.995 else f"{number:.1f}" if number < 99.95 else f"{number:.0f}"

@@ -1,0 +1,65 @@
+"""Put figures into the HTML templates beside this file; all text from outside is escaped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sglr.report import numbers
+from sglr.report.palette import SERIES, dark_rules
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill the template of that file name.
+
+    Text in ``content`` is escaped, except what is `markupsafe.Markup`.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "points", "size", "duration", "count", "decimal"):
+        environment.filters[name] = getattr(numbers, name)
+    environment.globals |= {"dark_chart_rules": dark_rules(), "series": SERIES}
+    return environment.get_template(template).render(content)
+
+
+def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and meaning of every setting."""
+    meanings = _meanings(settings)
+    return [(name, _written(value), meanings.get(name, "")) for name, value in settings.items()]
+
+
+def relative_link(target: Path, folder: Path) -> str:
+    """Return the link to a file from a page in ``folder``."""
+    return quote(Path(os.path.relpath(target, folder)).as_posix())
+
+
+def _meanings(settings: Mapping[str, Any]) -> dict[str, str]:
+    from sglr.config import PARTS, Experiment, part_fields
+    from sglr.core.errors import UsageError
+
+    meanings = {name: field.description or "" for name, field in Experiment.model_fields.items()}
+    for kind in PARTS:
+        try:
+            fields = part_fields(kind, str(settings.get(kind, "")))
+        except UsageError:  # the package that brought this part is not installed here
+            continue
+        meanings |= {name: str(field.metadata.get("help", "")) for name, field in fields.items()}
+    return meanings
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_written(item) for item in value)
+    return "“”" if value == "" else f"{value:g}" if isinstance(value, float) else str(value)

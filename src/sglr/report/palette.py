@@ -1,0 +1,58 @@
+"""Colours and line styles of the charts, on light and on dark.
+
+Charts are drawn in the light colours. A style sheet then turns each colour into its dark twin where the reader's system
+is dark; a viewer that knows no style sheets shows the light chart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Colour:
+    """One colour, on light and on dark."""
+
+    light: str
+    dark: str
+
+
+INK = Colour("#1c2733", "#e6ebf1")
+MUTED = Colour("#5d6b7b", "#9aa7b5")
+GRID = Colour("#e3e8ed", "#2c3642")
+SURFACE = Colour("#fefefe", "#182029")
+PLAIN_GREY = Colour("#808080", "#9aa7b6")  # the text of plots made elsewhere in the package
+
+# Okabe and Ito's colour-blind safe hues, darkened or lightened until each has a contrast of 3:1 to its background.
+SERIES = (
+    Colour("#0068b0", "#5cb0f5"),
+    Colour("#c8500a", "#ff9257"),
+    Colour("#00845f", "#35cb9d"),
+    Colour("#a8457f", "#ea97c6"),
+    Colour("#937000", "#e8bf45"),
+    Colour("#2a86c4", "#96d6ff"),
+    Colour("#66594d", "#c7bcb0"),
+)
+DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.6), (8, 2, 2, 2), (12, 3))
+"""Drawn and blank lengths in points; five styles and seven colours meet in 35 different lines."""
+
+
+def colour(number: int) -> Colour:
+    """Return the colour of the series ``number``."""
+    return SERIES[number % len(SERIES)]
+
+
+def dashes(number: int) -> tuple[float, ...]:
+    """Return the line style of the series ``number``; empty is a solid line."""
+    return DASHES[number % len(DASHES)]
+
+
+def dark_rules() -> str:
+    """Return the style rules that recolour a chart for a dark background."""
+    known = (INK, MUTED, GRID, SURFACE, PLAIN_GREY, *SERIES)
+    rules = [
+        f'svg [style*="{paint}: {one.light}"]{{{paint}:{one.dark} !important}}'
+        for one in known
+        for paint in ("fill", "stroke")
+    ]
+    return "@media (prefers-color-scheme: dark){\n" + "\n".join(rules) + "\n}"

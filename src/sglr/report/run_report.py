@@ -1,0 +1,195 @@
+"""The report of one run: one page that opens anywhere, offline."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sglr.report import numbers
+from sglr.report.charts import Records, accuracy_chart, loss_chart
+from sglr.report.page import render, setting_rows
+from sglr.report.svg import inline_svg
+from sglr.run import CONFIG, Run, write_text
+
+REPORT, CLASSES = "report.html", "classes.json"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure: what it is, the figure, its spread, and a remark."""
+
+    name: str
+    figure: str
+    spread: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kind of message within the bytes of one direction; ``share`` is of the busier direction's total."""
+
+    kind: str
+    number: int
+    share: float
+    colour: int
+
+
+def write_run_report(run: Run) -> Path:
+    """Write ``report.html`` into the run's folder and return its path.
+
+    The page needs neither network nor JavaScript. A run that is not finished is reported as far as it got.
+    """
+    settings, summary, history = run.settings, run.summary or {}, run.history
+    page = render(
+        "run.html.j2",
+        title=settings.get("name") or f"{settings.get('method', 'run')} on {settings.get('dataset', 'data')}",
+        sentence=sentence(settings, summary),
+        unfinished=None if summary else progress(settings, history),
+        tiles=tiles(summary, history),
+        charts=_charts(summary, history),
+        classes=_classes_chart(run.path / CLASSES),
+        traffic=traffic(summary.get("communication", {}).get("by_kind", {})),
+        settings=setting_rows(settings),
+        versions=summary.get("versions", {}),
+        facts=_facts(summary),
+        command=shlex.join(["sglr", "train", "--config", str(run.path / CONFIG)]),
+    )
+    path = run.path / REPORT
+    write_text(path, page)
+    return path
+
+
+def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Say in plain words what was run."""
+    method = {"name": settings.get("method", "?"), **summary.get("method", {})}
+    details = ", ".join(f"{key} = {value}" for key, value in method.items() if key != "name")
+    cut = summary.get("cut", settings.get("cut"))
+    model = f"{settings.get('model', '?')}" + (f", cut at {cut}," if cut is not None else "")
+    clients, epochs = settings.get("clients", 1), settings.get("epochs", 0)
+    return (
+        f"Method {method['name']}{f' ({details})' if details else ''} trained the model {model} on "
+        f"{settings.get('dataset', '?')}, divided among {_many(clients, 'client')} ({settings.get('partition', '?')}), "
+        f"for {_many(epochs, 'epoch')} with {_many(settings.get('batch_size', 0), 'sample')} of each client per step; "
+        f"seed {settings.get('seed', 0)}."
+    )
+
+
+def progress(settings: Mapping[str, Any], history: Records) -> str:
+    """Say how far an unfinished run got."""
+    if not history:
+        return "This run is not finished: no epoch is over yet."
+    return f"This run is not finished: {len(history)} of {_many(settings.get('epochs', 0), 'epoch')} are over."
+
+
+def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
+    """Choose the headline figures; what is not known yet is left out."""
+    last = history[-1] if history else {}
+    shown = [*_accuracy_tiles(summary, history)]
+    traffic = summary.get("communication", last)
+    if "up_bytes" in traffic:
+        shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), remark="to the server, all together"))
+        shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), remark="all together"))
+    seconds = summary.get("training_seconds", summary.get("seconds", last.get("seconds")))
+    if seconds is not None:
+        epochs = _many(len(history), "epoch")
+        shown.append(Tile("Training time", numbers.duration(seconds), remark=epochs if history else ""))
+    speed = summary.get("samples_per_second")
+    if speed is None and last.get("seconds"):
+        speed = last["samples"] / last["seconds"]
+    if speed is not None:
+        shown.append(Tile("Speed", numbers.count(speed), remark="training samples per second"))
+    return shown
+
+
+def traffic(by_kind: Mapping[str, Mapping[str, int]]) -> dict[str, list[Part]]:
+    """Split each direction's bytes by kind, largest first, as shares of the busier direction."""
+    kinds = sorted({kind for one in by_kind.values() for kind in one})
+    busiest = max((sum(one.values()) for one in by_kind.values()), default=0)
+    return {
+        direction: [
+            Part(kind, number, number / busiest * 100, kinds.index(kind))
+            for kind, number in sorted(one.items(), key=lambda item: -item[1])
+        ]
+        for direction, one in by_kind.items()
+        if busiest
+    }
+
+
+def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
+    shown = []
+    test, validation = summary.get("test"), _validation(summary, history)
+    if test:
+        remark = "spread over clients" if test.get("accuracy_std_over_clients") is not None else ""
+        spread = numbers.points(test.get("accuracy_std_over_clients"))
+        shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), spread, remark))
+    if validation:
+        name = "Best validation" if summary else "Best validation so far"
+        remark = f"at epoch {validation['best_epoch']}"
+        shown.append(Tile(name, numbers.percent(validation["accuracy"]), remark=remark))
+    elif history:
+        remark = f"at epoch {history[-1]['epoch']}"
+        shown.append(Tile("Training accuracy", numbers.percent(history[-1].get("train_accuracy")), remark=remark))
+    return shown
+
+
+def _validation(summary: Mapping[str, Any], history: Records) -> Mapping[str, Any] | None:
+    if summary:
+        return summary.get("validation")
+    rows = [row for row in history if "validation_accuracy" in row]
+    best = max(rows, key=lambda row: row["validation_accuracy"], default=None)
+    return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]} if best else None
+
+
+def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]]:
+    if not history:
+        return []
+    best = (_validation(summary, history) or {}).get("best_epoch")
+    validated = any("validation_accuracy" in row for row in history)
+    return [
+        {
+            "title": "Accuracy",
+            "svg": inline_svg(accuracy_chart(history, best), "accuracy", "accuracy over epochs"),
+            "note": "The band is the spread over clients (± one standard deviation)." if validated else "",
+        },
+        {"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""},
+    ]
+
+
+def _classes_chart(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    import numpy as np
+
+    from sglr.data.plot import plot_classes_per_client
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    counts = np.asarray(content["counts"], dtype=np.int64)
+    figure = plot_classes_per_client(counts, content["classes"])
+    return inline_svg(figure, "classes", "training samples of each class at each client")
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    test = summary.get("test", {})
+    facts = [
+        ("Test loss", numbers.decimal(test["loss"]) if "loss" in test else None),
+        ("Tested weights", f"of epoch {test['epoch']}" if "epoch" in test else None),
+        ("Engine", summary.get("engine")),
+        ("Device", summary.get("device")),
+        ("Weights of client and server segment", _parameters(summary.get("parameters"))),
+        ("Time with evaluation", numbers.duration(summary["seconds"]) if "seconds" in summary else None),
+        ("SHA-256 of the final weights", summary.get("weights_sha256")),
+    ]
+    return [(name, str(value)) for name, value in facts if value is not None]
+
+
+def _parameters(parameters: Mapping[str, int] | None) -> str | None:
+    return f"{parameters['client']:,} and {parameters['server']:,}" if parameters else None
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
