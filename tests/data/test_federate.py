@@ -107,6 +107,8 @@ def test_a_non_iid_division_keeps_small_clients_whole() -> None:
         ({"validation": 100}, "validation = 100: there are 100 training samples; give 0 to 99"),
         ({"validation": -1}, "validation = -1"),
         ({"validation": 1.0}, "validation = 1.0"),
+        ({"validation": -0.001}, "validation = -0.001"),
+        ({"validation": float("nan")}, "validation = nan"),
         ({"samples_per_client": 0}, "samples_per_client = 0"),
         (
             {"samples_per_client": 23},

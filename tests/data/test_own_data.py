@@ -77,7 +77,11 @@ def test_a_table_in_the_data_folder_is_found(tmp_path: Path) -> None:
         ({}, {"label_column": "outcom"}, "did you mean 'outcome'?"),
         ({}, {"label_column": "outcome", "group_columns": "hospitl"}, "did you mean 'hospital'?"),
         ({}, {"label_column": "constant"}, "has 1 class in this column"),
-        ({}, {"label_column": "outcome", "test_fraction": 0}, "test_fraction = 0.0: leaves 0 of 60"),
+        (
+            {},
+            {"label_column": "outcome", "test_fraction": 0},
+            "test_fraction = 0.0: cannot divide 60 samples",
+        ),
         ({"age": [np.nan] * 2 + [1.0] * 58}, {"label_column": "outcome"}, "column = age: "),
         ({"age": [np.nan] * 2 + [1.0] * 58}, {"label_column": "outcome"}, "has 2 row(s) without a value"),
         (
@@ -172,6 +176,12 @@ def test_a_folder_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     assert "no path; give it after a colon, as in folder:PATH" in error("folder")
     assert "check the path" in error(f"folder:{tmp_path / 'absent'}")
     assert "has 0 subfolder(s)" in error(f"folder:{tmp_path}")
+    for part in ("train", "val"):
+        (tmp_path / "splits" / part).mkdir(parents=True)
+    assert "name the folder of test pictures 'test'" in error(f"folder:{tmp_path / 'splits'}")
+    (tmp_path / "splits" / "train").rmdir()
+    (tmp_path / "splits" / "val").rmdir()
+    (tmp_path / "splits").rmdir()
     paint(tmp_path / "a", 2, 0)
     assert "has 1 subfolder(s), and learning needs two classes" in error(f"folder:{tmp_path}")
     (tmp_path / "b").mkdir()

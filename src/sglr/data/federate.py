@@ -77,11 +77,11 @@ def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
     total = len(dataset.train)
     if validation is None:
         return dataset.validation or total // 10
-    held = int(validation * total) if isinstance(validation, float) else validation
-    if not 0 <= held < total:
+    fraction = isinstance(validation, float)
+    if not 0 <= validation < (1 if fraction else total):
         problem = f"there are {total} training samples"
         raise UsageError("validation", validation, problem, f"give 0 to {total - 1}, or a fraction below 1.0")
-    return held
+    return int(validation * total) if fraction else int(validation)
 
 
 def _check_clients(

@@ -36,9 +36,9 @@ def stratified_split(targets: NDArray[Any], fraction: float, seed: int) -> tuple
         If the fraction leaves either part empty.
     """
     total = len(targets)
-    held = ceil(total * fraction)
+    held = ceil(total * fraction) if 0 < fraction < 1 else 0
     if not 0 < held < total:
-        problem = f"leaves {held} of {total} samples for the test"
+        problem = f"cannot divide {total} samples into a training and a test part"
         raise UsageError("test_fraction", fraction, problem, "give a fraction between 0 and 1, such as 0.2")
     shuffled = generator(seed, "test split").permutation(total)
     by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]

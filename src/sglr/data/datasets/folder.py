@@ -16,6 +16,7 @@ from sglr.data.split import stratified_split
 
 __all__ = ["Folder"]
 
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -71,6 +72,11 @@ def _classes(root: Path) -> list[str]:
         problem = f"has {len(names)} subfolder(s), and learning needs two classes"
         raise UsageError(
             "folder", root, problem, "put the pictures of each class into a subfolder of its own"
+        )
+    if set(names) <= PARTS:
+        problem = f"its subfolders {', '.join(names)} are parts of a data set, not classes"
+        raise UsageError(
+            "folder", root, problem, "name the folder of test pictures 'test' and the other 'train'"
         )
     return names
 
