@@ -42,9 +42,7 @@ def test_every_sample_is_held_apart_or_owned_by_one_client(count: int, clients: 
 
 
 @given(st.integers(1, 6), st.integers(1, 15), st.integers(0, 1000))
-def test_each_client_of_an_iid_division_owns_exactly_the_samples_asked_for(
-    n: int, clients: int, seed: int
-) -> None:
+def test_each_client_of_an_iid_division_owns_exactly_the_samples_asked_for(n: int, clients: int, seed: int) -> None:
     data = federate(numbered(90), Iid(), clients, seed, validation=0, samples_per_client=n)
     assert data.sizes == (n,) * clients
     assert len(data.train) == n * clients

@@ -36,9 +36,7 @@ def idx(values: NDArray[np.uint8]) -> bytes:
     return bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
 
-def write_idx(
-    folder: Path, count: int = 12, pack: Callable[[bytes], bytes] = gzip.compress, end: str = ".gz"
-) -> None:
+def write_idx(folder: Path, count: int = 12, pack: Callable[[bytes], bytes] = gzip.compress, end: str = ".gz") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part, size in (("train", count), ("t10k", 4)):
         images = np.arange(size, dtype=np.uint8).repeat(6).reshape(size, 2, 3)
@@ -82,9 +80,7 @@ def test_idx_files_are_found_where_people_put_them(
     assert data.classes[9] == "Ankle boot"
 
 
-def test_the_variable_names_the_folder_where_none_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_variable_names_the_folder_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_idx(tmp_path)
     monkeypatch.setenv("SGLR_DATA_DIR", str(tmp_path))
     assert len(load_dataset("mnist", None).train) == 12
@@ -138,9 +134,7 @@ def test_an_idx_file_reads_back_whole_or_not_at_all(
         ),
     ],
 )
-def test_a_damaged_file_is_named_with_what_is_wrong(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     write_idx(tmp_path)
     (tmp_path / name).write_bytes(content)
     text = error("mnist", tmp_path)

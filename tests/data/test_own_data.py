@@ -165,9 +165,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     for name, value in (("a", 128), ("b", 255)):
         (tmp_path / name).mkdir()
         for number in range(3):
-            Image.fromarray(np.full((4, 4), value << 8, dtype=np.uint16)).save(
-                tmp_path / name / f"{number}.png"
-            )
+            Image.fromarray(np.full((4, 4), value << 8, dtype=np.uint16)).save(tmp_path / name / f"{number}.png")
     data = load_dataset(f"folder:{tmp_path}", None, {"test_fraction": 0.5, "image_size": "none"})
     assert sorted({round(v, 3) for v in data.train.inputs.flatten().tolist()}) == [0.004, 1.0]
 

@@ -31,9 +31,7 @@ def parse_records(content: bytes, label_bytes: int, source: str) -> Pixels:
     """
     size = label_bytes + PIXELS
     if not content or len(content) % size:
-        problem = (
-            f"cut off or of another kind: {len(content)} bytes are not a whole number of {size}-byte records"
-        )
+        problem = f"cut off or of another kind: {len(content)} bytes are not a whole number of {size}-byte records"
         raise UsageError("file", source, problem, AGAIN)
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -30,9 +30,7 @@ class Layout:
     label_column: str
 
 
-def load_cifar(
-    layout: Layout, data_dir: Path | None, image_size: int | None, image_channels: int | None
-) -> Dataset:
+def load_cifar(layout: Layout, data_dir: Path | None, image_size: int | None, image_channels: int | None) -> Dataset:
     """Load the official binary files, or fetch the data set where they are not here.
 
     Raises
@@ -50,8 +48,7 @@ def load_cifar(
         _refuse_pickle(layout, folders)
         splits = fetch(layout.repository, REMEDY, looked_for(layout.archive, folders))
         train, test = (
-            hub_pixels(splits[part], "img", layout.label_column, layout.repository)
-            for part in ("train", "test")
+            hub_pixels(splits[part], "img", layout.label_column, layout.repository) for part in ("train", "test")
         )
         names = splits["train"].features[layout.label_column].names
     if len(names) != layout.classes:
@@ -73,7 +70,5 @@ def _refuse_pickle(layout: Layout, folders: list[Path]) -> None:
     pickled = [folder / name for folder in folders for name in layout.python if (folder / name).exists()]
     if pickled:
         problem = "the Python version, which is pickled: loading it could run any code"
-        remedy = (
-            f"put the binary version there, {layout.archive} from https://www.cs.toronto.edu/~kriz/cifar.html"
-        )
+        remedy = f"put the binary version there, {layout.archive} from https://www.cs.toronto.edu/~kriz/cifar.html"
         raise UsageError("file", pickled[0], problem, remedy)

@@ -84,9 +84,7 @@ def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
     return int(validation * total) if fraction else int(validation)
 
 
-def _check_clients(
-    clients: int, samples: int, partitioner: Partitioner, samples_per_client: int | None
-) -> None:
+def _check_clients(clients: int, samples: int, partitioner: Partitioner, samples_per_client: int | None) -> None:
     if clients < 1:
         raise UsageError("clients", clients, "there must be a client", "give 1 or more")
     if clients > samples:

@@ -67,6 +67,4 @@ def read_bytes(path: Path) -> bytes:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UsageError("file", path, f"corrupt or cut-off gzip file ({error})", AGAIN) from error
     except OSError as error:
-        raise UsageError(
-            "file", path, f"cannot be read ({error.strerror})", "check its permissions"
-        ) from error
+        raise UsageError("file", path, f"cannot be read ({error.strerror})", "check its permissions") from error

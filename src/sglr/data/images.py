@@ -54,13 +54,9 @@ def image_dataset(
         If there are no images, a label is no class, or the size or channels asked for make no sense.
     """
     if image_size is not None and image_size < 1:
-        raise UsageError(
-            "image_size", image_size, "no image can be so small", "give 1 or more pixels, such as 32"
-        )
+        raise UsageError("image_size", image_size, "no image can be so small", "give 1 or more pixels, such as 32")
     if image_channels not in (None, 1, 3):
-        raise UsageError(
-            "image_channels", image_channels, "not a kind of image", "give 1 for grey or 3 for colour"
-        )
+        raise UsageError("image_channels", image_channels, "not a kind of image", "give 1 for grey or 3 for colour")
     for part in (train, test):
         _check(part, len(classes))
     own, held = (
@@ -108,6 +104,4 @@ def _check(pixels: Pixels, classes: int) -> None:
     low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         problem = f"has label {high if high >= classes else low}, outside the classes 0 to {classes - 1}"
-        raise UsageError(
-            "file", source, problem, "download the file again, or check which data set it belongs to"
-        )
+        raise UsageError("file", source, problem, "download the file again, or check which data set it belongs to")

@@ -52,9 +52,7 @@ def stack_pictures(images: Iterable[Any], source: str, size: int | None = None) 
     sizes = sorted({array.shape[:2] for array in arrays})
     if len(sizes) > 1:
         (height, width), (other_height, other_width) = sizes[0], sizes[-1]
-        problem = (
-            f"pictures in {source} differ in size, from {height} x {width} to {other_height} x {other_width}"
-        )
+        problem = f"pictures in {source} differ in size, from {height} x {width} to {other_height} x {other_width}"
         raise UsageError("image_size", size, problem, "give the size to resize them to, such as 32")
     if not arrays:
         return np.empty((0, 1, 1, 1), dtype=np.uint8)

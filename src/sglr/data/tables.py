@@ -44,9 +44,7 @@ def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str
         if column not in names:
             nearest = get_close_matches(column, names, n=1, cutoff=0.4)
             hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-            raise UsageError(
-                field, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}"
-            )
+            raise UsageError(field, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}")
     for column in names:
         _check_values(frame[column], column, source)
     if frame[label].nunique() < 2:
@@ -73,9 +71,7 @@ def table_dataset(name: str, train: DataFrame, test: DataFrame, label: str, grou
     features = [column for column in train.columns if column not in (label, *groups)]
     blocks = [_encode(train[column], test[column]) for column in features]
     if not blocks:
-        raise UsageError(
-            "group_columns", ", ".join(groups), "no column is left as a feature", "keep some out of it"
-        )
+        raise UsageError("group_columns", ", ".join(groups), "no column is left as a feature", "keep some out of it")
     parts = []
     for position, frame in enumerate((train, test)):
         inputs = np.concatenate([block[position] for block in blocks], axis=1).astype(np.float32)

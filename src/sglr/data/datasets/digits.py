@@ -20,9 +20,7 @@ class Digits:
     """The optical recognition of handwritten digits data set (Alpaydin and Kaynak, 1998)."""
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 8"})
-    image_channels: int | None = field(
-        default=None, metadata={"help": "3 repeats the grey channel; default 1"}
-    )
+    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
 
     def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - it needs no files
         """Return the data set; ``data_dir`` is not needed."""
@@ -30,9 +28,7 @@ class Digits:
         # Pixels are 0 to 16; made bytes like those of every other image set.
         values = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         labels = table[:, -1]
-        train, test = (
-            Pixels(values[rows], labels[rows], "digits") for rows in stratified_split(labels, 0.2, seed=0)
-        )
+        train, test = (Pixels(values[rows], labels[rows], "digits") for rows in stratified_split(labels, 0.2, seed=0))
         classes = [str(digit) for digit in range(10)]
         return image_dataset("digits", train, test, classes, self.image_size, self.image_channels)
 

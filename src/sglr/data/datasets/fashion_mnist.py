@@ -29,9 +29,7 @@ class FashionMnist:
     """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, arXiv 1708.07747)."""
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 28"})
-    image_channels: int | None = field(
-        default=None, metadata={"help": "3 repeats the grey channel; default 1"}
-    )
+    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Load the official files, or fetch them; see `sglr.data.idx_dataset.load_idx_dataset`."""

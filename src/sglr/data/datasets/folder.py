@@ -70,14 +70,10 @@ def _classes(root: Path) -> list[str]:
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(names) < 2:
         problem = f"has {len(names)} subfolder(s), and learning needs two classes"
-        raise UsageError(
-            "folder", root, problem, "put the pictures of each class into a subfolder of its own"
-        )
+        raise UsageError("folder", root, problem, "put the pictures of each class into a subfolder of its own")
     if set(names) <= PARTS:
         problem = f"its subfolders {', '.join(names)} are parts of a data set, not classes"
-        raise UsageError(
-            "folder", root, problem, "name the folder of test pictures 'test' and the other 'train'"
-        )
+        raise UsageError("folder", root, problem, "name the folder of test pictures 'test' and the other 'train'")
     return names
 
 
@@ -92,7 +88,5 @@ def _pictures(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
     if not found:
         problem = "holds no pictures"
-        raise UsageError(
-            "folder", folder, problem, f"put some there, with one of {' '.join(sorted(ENDINGS))}"
-        )
+        raise UsageError("folder", folder, problem, f"put some there, with one of {' '.join(sorted(ENDINGS))}")
     return found

@@ -59,9 +59,7 @@ def _read(path: Path) -> DataFrame:
         frame: DataFrame = getattr(pd, reader)(path)
     except (ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise UsageError(
-            "table", path, f"cannot be read as {path.suffix} ({reason})", "check the file"
-        ) from error
+        raise UsageError("table", path, f"cannot be read as {path.suffix} ({reason})", "check the file") from error
     if frame.empty:
         raise UsageError("table", path, "has no rows", "give a file with some")
     return frame
