@@ -1,1 +1,107 @@
-"""Scalable split learning."""
+"""sglr: scalable split learning. Train one network over data that may not leave its owner.
+
+>>> import sglr
+>>> run = sglr.train(sglr.SGLR(alpha=0.5, phi=0.75), dataset="digits", clients=10)  # doctest: +SKIP
+
+Names are imported when they are first used, so that ``import sglr`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sglr.version import __version__
+
+if TYPE_CHECKING:
+    from sglr.compare import Comparison, compare
+    from sglr.config import Experiment
+    from sglr.core.data import ClientData, Dataset, Samples
+    from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
+    from sglr.core.method import Method
+    from sglr.core.server import Server
+    from sglr.core.split import Split, cut_points, split
+    from sglr.core.types import Moment, Uplink
+    from sglr.experiment import resume, train
+    from sglr.methods.cl import CL
+    from sglr.methods.fl import FL
+    from sglr.methods.psl import PSL
+    from sglr.methods.sfl import SFL
+    from sglr.methods.sflv1 import SFLV1
+    from sglr.methods.sflv2 import SFLV2
+    from sglr.methods.sgl import SGL
+    from sglr.methods.sglr import SGLR
+    from sglr.methods.slr import SLR
+    from sglr.methods.ssl import SSL
+    from sglr.run import Run
+
+_HOMES = {
+    "sglr.compare": ("Comparison", "compare"),
+    "sglr.config": ("Experiment",),
+    "sglr.core.data": ("ClientData", "Dataset", "Samples"),
+    "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
+    "sglr.core.method": ("Method",),
+    "sglr.core.server": ("Server",),
+    "sglr.core.split": ("Split", "cut_points", "split"),
+    "sglr.core.types": ("Moment", "Uplink"),
+    "sglr.experiment": ("resume", "train"),
+    "sglr.methods.cl": ("CL",),
+    "sglr.methods.fl": ("FL",),
+    "sglr.methods.psl": ("PSL",),
+    "sglr.methods.sfl": ("SFL",),
+    "sglr.methods.sflv1": ("SFLV1",),
+    "sglr.methods.sflv2": ("SFLV2",),
+    "sglr.methods.sgl": ("SGL",),
+    "sglr.methods.sglr": ("SGLR",),
+    "sglr.methods.slr": ("SLR",),
+    "sglr.methods.ssl": ("SSL",),
+    "sglr.run": ("Run",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CL",
+    "FL",
+    "PSL",
+    "SFL",
+    "SFLV1",
+    "SFLV2",
+    "SGL",
+    "SGLR",
+    "SLR",
+    "SSL",
+    "ClientData",
+    "Comparison",
+    "Dataset",
+    "DivergedError",
+    "Experiment",
+    "Interrupted",
+    "Method",
+    "Moment",
+    "Run",
+    "Samples",
+    "Server",
+    "SglrError",
+    "Split",
+    "Uplink",
+    "UsageError",
+    "__version__",
+    "compare",
+    "cut_points",
+    "resume",
+    "split",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sglr' has no attribute {name!r}")
+    # Submodules share names with what they hold (sglr.compare): bind the value over the module.
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -95,7 +95,7 @@ class Experiment(BaseModel):
         own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
         chosen = {kind: own.get(kind, cls.model_fields[kind].default) for kind in PARTS}
         parts = {kind: part_fields(kind, str(name)) for kind, name in chosen.items()}
-        parameters: dict[str, dict[str, Any]] = {kind: {} for kind in PARTS}
+        parameters = {kind: _defaults(fields) for kind, fields in parts.items()}
         for key, value in given.items():
             owner = next((kind for kind, fields in parts.items() if key in fields), None)
             if owner is None:
@@ -153,6 +153,12 @@ def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(part) if field.init}
 
 
+def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+    """Return the parameters' defaults, those that are set, so that a run's settings tell all of them."""
+    unset = (dataclasses.MISSING, None, "")
+    return {name: field.default for name, field in fields.items() if field.default not in unset}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, with an error that names it if that fails."""
     try:
@@ -177,7 +183,7 @@ def _typed(key: str, value: Any, field: dataclasses.Field[Any]) -> Any:
 
 def _evaluated(annotation: str) -> Any:
     names = {"int": int, "float": float, "str": str, "bool": bool, "None": None, "Path": Path, "tuple": tuple}
-    return eval(annotation, {"__builtins__": {}}, names)  # noqa: S307 - annotations of installed code
+    return eval(annotation, {"__builtins__": {}}, names)
 
 
 def _unknown_setting(

@@ -54,14 +54,20 @@ class Run:
         UsageError
             If the folder can't be written, or holds a run or other files already.
         """
+        cls.refuse_occupied(path, experiment)
         path = path if path is not None else _default_path(experiment)
-        _refuse_occupied(path, experiment)
         try:
             (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             write_text(path / CONFIG, experiment.to_toml())
         except OSError as error:
             raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
         return cls(path)
+
+    @staticmethod
+    def refuse_occupied(path: Path | None, experiment: Experiment) -> None:
+        """Raise UsageError if a new run can't have the folder ``path``, before any work is done."""
+        if path is not None:
+            _refuse_occupied(path, experiment)
 
     @classmethod
     def open(cls, path: Path) -> Self:

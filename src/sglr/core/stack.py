@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
-from contextlib import nullcontext as merged_batch_norm
+from sglr.core.stacked_norm import stacked_batch_norm
 from sglr.core.types import Weights
 
 
@@ -133,12 +133,12 @@ class Stack:
         def run(weights: Weights, buffers: Weights, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             # Layers update buffers in place, which vmap forbids for captured tensors: clone, then return them.
             own = {name: tensor.clone() for name, tensor in buffers.items()}
-            with merged_batch_norm():
-                return functional_call(self.template, {**weights, **own}, (sample,)), own
+            return functional_call(self.template, {**weights, **own}, (sample,)), own
 
         in_dims = (0, 0, None if shared_input else 1)
         mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
-        return mapped(dict(weights), dict(buffers), inputs)
+        with stacked_batch_norm():
+            return mapped(dict(weights), dict(buffers), inputs)
 
     def _forward_looped(self, rows: tuple[int, ...], inputs: Tensor) -> Pass:
         outputs = [self._call(row, sample) for row, sample in zip(rows, inputs, strict=True)]

@@ -94,8 +94,8 @@ class Hooks:
         Names the newest good checkpoint, for messages.
     """
 
-    observe: Callable[[Event], None] = lambda event: None
-    save: Callable[[bool], None] = lambda best: None
+    observe: Callable[[Event], None] = lambda _: None
+    save: Callable[[bool], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     last_checkpoint: Callable[[], str] = lambda: "none"
 

@@ -67,7 +67,7 @@ def loss_chart(history: Records) -> Figure:
     return figure
 
 
-def blank_chart(width: float = 4.9, height: float = 3.1) -> tuple[Figure, Axes]:
+def blank_chart(width: float = 4.1, height: float = 2.75) -> tuple[Figure, Axes]:
     """Return a figure of so many inches with empty axes over epochs: faint lines across, no frame."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -78,8 +78,8 @@ def blank_chart(width: float = 4.9, height: float = 3.1) -> tuple[Figure, Axes]:
     axes.spines["bottom"].set_color(MUTED.light)
     axes.grid(axis="y", color=GRID.light, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9.5, colors=MUTED.light, pad=5)
-    axes.set_xlabel("epoch", color=MUTED.light, fontsize=9.5)
+    axes.tick_params(length=0, labelsize=8.5, colors=MUTED.light, pad=5)
+    axes.set_xlabel("epoch", color=MUTED.light, fontsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     return figure, axes
@@ -108,7 +108,7 @@ def show_percent(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter
 
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -0.02), min(high, 1.02))
+    axes.set_ylim(max(low - (high - low) * 0.12, -0.02), min(high, 1.02))  # with room for a remark at the bottom
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
 
 
@@ -119,7 +119,7 @@ def add_legend(axes: Axes) -> None:
         bbox_to_anchor=(0, 1),
         ncols=4,
         frameon=False,
-        fontsize=9.5,
+        fontsize=8.5,
         labelcolor=INK.light,
         borderaxespad=0.3,
         handlelength=2.6,
@@ -137,15 +137,17 @@ def _frame_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
 def _mark_best(axes: Axes, epoch: int, accuracy: float) -> None:
     paint = colour(1).light
     axes.plot([epoch], [accuracy], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
+    axes.axvline(epoch, color=paint, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     left, right = axes.get_xlim()
     late = epoch > (left + right) / 2
     axes.annotate(
         f"best: {percent(accuracy)} at epoch {epoch}",
-        (epoch, accuracy),
-        xytext=(-2 if late else 2, -14),
+        (epoch, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if late else 5, 5),
         textcoords="offset points",
         ha="right" if late else "left",
-        va="top",
-        fontsize=9.5,
+        va="bottom",
+        fontsize=8.5,
         color=INK.light,
     )

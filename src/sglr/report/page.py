@@ -33,9 +33,9 @@ def render(template: str, **content: Any) -> str:
 
 
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, value and meaning of every setting."""
+    """Return name, value and meaning of every setting that is not empty."""
     meanings = _meanings(settings)
-    return [(name, _written(value), meanings.get(name, "")) for name, value in settings.items()]
+    return [(name, _written(value), meanings.get(name, "")) for name, value in settings.items() if value != ""]
 
 
 def relative_link(target: Path, folder: Path) -> str:
@@ -62,4 +62,4 @@ def _written(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_written(item) for item in value)
-    return "“”" if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,15 +16,21 @@ from sglr.report.svg import inline_svg
 from sglr.run import CONFIG, Run, write_text
 
 REPORT, CLASSES = "report.html", "classes.json"
+MEANINGS = {
+    "smashed": "activations at the cut",
+    "labels": "labels of the samples",
+    "gradients": "gradients at the cut, each client's own",
+    "average": "gradient at the cut, averaged over active clients",
+    "weights": "weights of the clients' segment",
+}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline figure: what it is, the figure, its spread, and a remark."""
+    """A headline figure: what it is, the figure, and a remark."""
 
     name: str
     figure: str
-    spread: str = ""
     remark: str = ""
 
 
@@ -33,6 +39,7 @@ class Part:
     """A kind of message within the bytes of one direction; ``share`` is of the busier direction's total."""
 
     kind: str
+    meaning: str
     number: int
     share: float
     colour: int
@@ -91,27 +98,28 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     shown = [*_accuracy_tiles(summary, history)]
     traffic = summary.get("communication", last)
     if "up_bytes" in traffic:
-        shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), remark="to the server, all together"))
-        shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), remark="all together"))
+        shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), "to the server, all together"))
+        shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), "all together"))
     seconds = summary.get("training_seconds", summary.get("seconds", last.get("seconds")))
     if seconds is not None:
         epochs = _many(len(history), "epoch")
-        shown.append(Tile("Training time", numbers.duration(seconds), remark=epochs if history else ""))
+        shown.append(Tile("Training time", numbers.duration(seconds), epochs if history else ""))
     speed = summary.get("samples_per_second")
     if speed is None and last.get("seconds"):
         speed = last["samples"] / last["seconds"]
     if speed is not None:
-        shown.append(Tile("Speed", numbers.count(speed), remark="training samples per second"))
+        shown.append(Tile("Speed", numbers.count(speed), "training samples per second"))
     return shown
 
 
 def traffic(by_kind: Mapping[str, Mapping[str, int]]) -> dict[str, list[Part]]:
     """Split each direction's bytes by kind, largest first, as shares of the busier direction."""
-    kinds = sorted({kind for one in by_kind.values() for kind in one})
+    sizes = {kind: sum(one.get(kind, 0) for one in by_kind.values()) for one in by_kind.values() for kind in one}
+    kinds = sorted(sizes, key=lambda kind: -sizes[kind])
     busiest = max((sum(one.values()) for one in by_kind.values()), default=0)
     return {
         direction: [
-            Part(kind, number, number / busiest * 100, kinds.index(kind))
+            Part(kind, MEANINGS.get(kind, ""), number, number / busiest * 100, kinds.index(kind))
             for kind, number in sorted(one.items(), key=lambda item: -item[1])
         ]
         for direction, one in by_kind.items()
@@ -123,16 +131,16 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     shown = []
     test, validation = summary.get("test"), _validation(summary, history)
     if test:
-        remark = "spread over clients" if test.get("accuracy_std_over_clients") is not None else ""
         spread = numbers.points(test.get("accuracy_std_over_clients"))
-        shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), spread, remark))
+        remark = f"{spread} points over clients" if spread else ""
+        shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), remark))
     if validation:
         name = "Best validation" if summary else "Best validation so far"
         remark = f"at epoch {validation['best_epoch']}"
-        shown.append(Tile(name, numbers.percent(validation["accuracy"]), remark=remark))
+        shown.append(Tile(name, numbers.percent(validation["accuracy"]), remark))
     elif history:
         remark = f"at epoch {history[-1]['epoch']}"
-        shown.append(Tile("Training accuracy", numbers.percent(history[-1].get("train_accuracy")), remark=remark))
+        shown.append(Tile("Training accuracy", numbers.percent(history[-1].get("train_accuracy")), remark))
     return shown
 
 

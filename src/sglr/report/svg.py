@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FONTS = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif"
 
+GROWTH = 1.35  # how far a chart may be blown up to fill its card: more would make its text larger than the page's
+
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
     """Return the figure as an ``<svg>`` element for an HTML page.
@@ -31,7 +33,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
-    width = _points(text, "width") * 4 / 3
+    width = _points(text, "width") * 4 / 3 * GROWTH
     opening = f'<svg role="img" aria-label="{escape(description)}" style="max-width:{width:.0f}px"'
     return re.sub(r'<svg width="[^"]*" height="[^"]*"', opening, text, count=1)
 

@@ -1,0 +1,244 @@
+"""From settings to parts: the only place that picks a method, model, data set, partitioner or engine by name."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sglr.config import Experiment
+from sglr.core.data import ClientData, Dataset
+from sglr.core.engine import Engine, Setting
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.core.model import build_model
+from sglr.core.optim import OptimizerSpec
+from sglr.core.random import key
+from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
+from sglr.core.server import Server
+from sglr.core.split import Split, check_segments, cut_points, split
+from sglr.core.train import Plan, Trainer
+from sglr.data.federate import federate
+from sglr.data.load import load_dataset
+
+LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
+"""Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Parts given as Python objects instead of by name; None where the settings name the part."""
+
+    method: Method | None = None
+    model: nn.Module | Callable[..., nn.Module] | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A training ready to run, and what its summary tells of the parts."""
+
+    trainer: Trainer
+    data: ClientData
+    method: Method
+    cut: str | int
+    device: torch.device
+
+
+def build(experiment: Experiment, given: Given | None = None) -> Built:
+    """Build all parts, checking that they fit before any work is done.
+
+    Raises
+    ------
+    UsageError
+        If a setting, a file or a combination of settings is wrong.
+    """
+    given = given or Given()
+    device = pick_device(experiment.device)
+    if experiment.threads is not None:
+        torch.set_num_threads(experiment.threads)
+    method = given.method or build_method(experiment)
+    optimizer = OptimizerSpec.parse(experiment.optimizer)
+    segments = _Segments(experiment, given.model, method)
+    data = _divide(experiment, given.dataset or load(experiment))
+    segments.prepare(data)
+    _check_batches(experiment, data)
+    if method.pooled:
+        data = _pooled(data)
+    engine = _build_engine(experiment, segments, data, optimizer, device)
+    server = Server(
+        segments.upper,
+        optimizer,
+        classes=len(data.classes),
+        clients=len(data.indices),
+        label_prior=experiment.label_prior,
+        clip_norm=experiment.clip_norm,
+        device=device,
+        copies=method.server_copies,
+        stacked=experiment.stacking != "looped",
+    )
+    plan = _plan(experiment, device)
+    trainer = Trainer(method, engine, server, plan, data.sizes, data.validation)
+    return Built(trainer, data, method, segments.cut, device)
+
+
+def build_method(experiment: Experiment) -> Method:
+    """Return the method that the settings name, with its parameters."""
+    method: Method = METHODS.load(experiment.method)(**experiment.method_parameters)
+    return method
+
+
+def load(experiment: Experiment) -> Dataset:
+    """Load the data set that the settings name."""
+    return load_dataset(experiment.dataset, experiment.data_dir, experiment.dataset_parameters)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in LOOKS_PER_STEP:
+        raise UsageError("device", name, "is not supported", "give auto, cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device", name, "torch finds no CUDA device here", "give cpu, or auto")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError("device", name, f"torch refuses it ({reason})", "give auto, cpu or cuda") from error
+    return device
+
+
+def _plan(experiment: Experiment, device: torch.device) -> Plan:
+    return Plan(
+        epochs=experiment.epochs,
+        rate=experiment.lr,
+        server_rate=experiment.server_lr or experiment.lr,
+        schedule=experiment.schedule,
+        participation=experiment.participation,
+        evaluate_every=experiment.eval_every,
+        evaluate_clients=experiment.eval_clients,
+        checkpoint_every=experiment.checkpoint_every,
+        check_every=LOOKS_PER_STEP[device.type],
+        seed=experiment.seed,
+    )
+
+
+def _build_engine(
+    experiment: Experiment, segments: _Segments, data: ClientData, optimizer: OptimizerSpec, device: torch.device
+) -> Engine:
+    setting = Setting(
+        segment=segments.lower_of,
+        data=data,
+        batch_size=experiment.batch_size,
+        optimizer=optimizer,
+        clip_norm=experiment.clip_norm,
+        seed=experiment.seed,
+        device=device,
+        stacking=experiment.stacking,
+    )
+    engine: Engine = ENGINES.load(experiment.engine)(setting)
+    return engine
+
+
+def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
+    partitioner = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters)
+    return federate(
+        dataset,
+        partitioner,
+        experiment.clients,
+        experiment.seed,
+        validation=experiment.validation,
+        samples_per_client=experiment.samples_per_client,
+    )
+
+
+def _check_batches(experiment: Experiment, data: ClientData) -> None:
+    smallest = min(range(len(data.sizes)), key=data.sizes.__getitem__)
+    if experiment.batch_size > data.sizes[smallest]:
+        problem = f"client {smallest} has only {data.sizes[smallest]} samples"
+        remedy = f"give --batch-size {data.sizes[smallest]} or less, fewer clients, or a more even partition"
+        raise UsageError("batch_size", experiment.batch_size, problem, remedy)
+
+
+def _pooled(data: ClientData) -> ClientData:
+    return dataclasses.replace(data, indices=(torch.cat(data.indices).sort().values,))
+
+
+class _Segments:
+    """The lower segment of every client and the server's upper one, with their first weights.
+
+    A model that is named, or given as a function, is built anew for every client under the client's own key, so that
+    ``init = independent`` gives every client other weights; a model that is given as a module keeps its weights for
+    client 0, and everyone's if ``init = common``.
+    """
+
+    def __init__(
+        self, experiment: Experiment, model: nn.Module | Callable[..., nn.Module] | None, method: Method
+    ) -> None:
+        self._experiment = experiment
+        self._model = model
+        self._whole = method.whole_model
+        self._common = experiment.init == "common" or method.shares
+
+    def prepare(self, data: ClientData) -> None:
+        """Build the model once, find the cut, and try both segments on two samples."""
+        self._input_shape = tuple(data.train.inputs.shape[1:])
+        self._classes = len(data.classes)
+        whole = self._build(0)
+        self.cut: str | int = "output" if self._whole else self._default_cut(whole)
+        self._first, self.upper = split(whole, self.cut, data.train.inputs[:2])
+        check_segments(Split(self._first, self.upper), data.train.inputs[:2], self._classes)
+
+    def _default_cut(self, model: nn.Module) -> str | int:
+        cut = self._experiment.cut
+        if cut is not None:
+            return int(cut) if isinstance(cut, str) and cut.lstrip("-").isdigit() else cut
+        found = getattr(model, "default_cut", None)
+        if found is None:
+            names = ", ".join(cut_points(model)[:-1])
+            raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
+        return str(found)
+
+    def _build(self, client: int) -> nn.Module:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(key(self._experiment.seed, "model", client))
+            if isinstance(self._model, nn.Module):
+                return self._redrawn(self._model, client)
+            if self._model is not None:
+                return self._model(self._input_shape, self._classes)
+            return build_model(self._experiment.model, self._input_shape, self._classes)
+
+    def _redrawn(self, model: nn.Module, client: int) -> nn.Module:
+        """Copy a given module; for other clients than 0, draw its weights anew."""
+        model = copy.deepcopy(model)
+        if client == 0:
+            return model
+        for name, module in model.named_modules():
+            own = dict(module.named_parameters(recurse=False))
+            reset: Any = getattr(module, "reset_parameters", None)
+            if own and reset is None:
+                problem = f"layer {name!r} has weights but no reset_parameters to draw them anew for each client"
+                raise UsageError("init", "independent", problem, "use init = common, or give a function as model")
+            if reset is not None:
+                reset()
+        return model
+
+    def lower_of(self, client: int) -> nn.Module:
+        """Return a client's lower segment with its first weights."""
+        if client == 0 or self._common:
+            return copy.deepcopy(self._first)
+        return split(self._build(client), self.cut).lower

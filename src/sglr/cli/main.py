@@ -1,0 +1,144 @@
+"""``sglr``: the command line's root, its exit codes, and how errors are told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sglr.cli.compare import compare
+from sglr.cli.list import list_parts
+from sglr.cli.resume import resume
+from sglr.cli.settings import SettingsCommand, epilog
+from sglr.cli.show import show
+from sglr.cli.train import train
+from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.version import __version__
+
+DONE, FAILED, MISUSED = 0, 1, 2
+"""Exit codes: done; anything else; bad usage or configuration."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(
+        "sglr train --epochs 5",
+        "sglr compare --methods psl,sfl,sglr --seeds 0,1 --out first",
+        "sglr list methods",
+    ),
+)
+app.command(
+    "train",
+    cls=SettingsCommand,
+    epilog=epilog(
+        "sglr train --clients 20 --epochs 5",
+        "sglr train --method sglr --alpha 0.5 --phi 1 --average class --partition dirichlet --concentration 0.3",
+        "sglr train --config experiment.toml --seed 1 --out runs/second --json",
+    ),
+)(train)
+app.command(
+    "compare",
+    cls=SettingsCommand,
+    epilog=epilog(
+        "sglr compare --methods psl,sfl,sglr --seeds 0,1,2 --epochs 10 --out comparison",
+        "sglr compare --methods psl --methods sglr:phi=0.5,alpha=1 --methods sglr:phi=1,average=class",
+        "sglr compare --methods all --alpha 0.5 --clients 20 --json",
+    ),
+)(compare)
+app.command("resume", epilog=epilog("sglr resume runs/second"))(resume)
+app.command("show", epilog=epilog("sglr show runs/second", "sglr show comparison --json"))(show)
+app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)
+
+
+@app.command()
+def version() -> None:
+    """Print the version of sglr."""
+    print(f"sglr {__version__}")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Scalable split learning: train one network over data that may not leave its owner."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        What was typed after ``sglr``; None takes it from the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 2 bad usage or configuration, 1 anything else.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    _tell_warnings("--quiet" in arguments)
+    try:
+        code = app(arguments, prog_name="sglr", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone; what is left in the buffer must not raise again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+    return code if isinstance(code, int) else DONE
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    match error:
+        case KeyboardInterrupt():
+            return _say("stopped at once; what was trained since the last checkpoint is lost")
+        case Interrupted():
+            return _say(str(error))
+        case SglrError():
+            return _say(f"error: {error}", MISUSED if isinstance(error, UsageError) else FAILED)
+        case typer.TyperException():
+            return _say(f"error: {error.format_message()}", MISUSED)
+        case typer.Abort():
+            return FAILED
+    return _say(f"error: {type(error).__name__}: {error}; run again with --debug to see where")
+
+
+def _say(message: str, code: int = FAILED) -> int:
+    line = " ".join(message.split())
+    if line:
+        print(line, file=sys.stderr)
+    return code
+
+
+class _Warnings(logging.Handler):
+    """Prints warnings as plain lines, wherever standard error leads at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr)
+
+
+def _tell_warnings(quiet: bool) -> None:
+    logger = logging.getLogger("sglr")
+    logger.handlers = [_Warnings(logging.ERROR if quiet else logging.WARNING)]
+    logger.propagate = False

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PANEL = "Output"
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="<folder>", help="Write into this new folder; default: one in runs/.", rich_help_panel=PANEL
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print JSON on standard output.", rich_help_panel=PANEL)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.", rich_help_panel=PANEL)]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show where an error arose.", rich_help_panel=PANEL)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="<file>", help="Read settings from a TOML file; flags win.", rich_help_panel="Settings"
+    ),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]

@@ -1,0 +1,52 @@
+"""A finished run on standard output: its figures and what to do next, or its summary as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sglr.report.numbers import count, duration, percent, points, size
+
+if TYPE_CHECKING:
+    from sglr.run import Run
+
+
+def print_result(run: Run, as_json: bool) -> None:
+    """Print what a finished run achieved."""
+    summary = run.summary
+    assert summary is not None, "only finished runs have a result"
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    from rich.console import Console
+
+    from sglr.cli.screens import facts
+
+    console = Console(highlight=False)
+    console.print(facts(method_title(summary["method"]), result_facts(summary)))
+    console.print(f"run     {run.path}", soft_wrap=True, markup=False)
+    console.print(f"report  {run.path / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(f"next    sglr show {run.path}", soft_wrap=True, markup=False)
+
+
+def method_title(method: dict[str, Any]) -> str:
+    """Return a method with its parameters, such as ``sglr (alpha 0.5, phi 0.75)``."""
+    parameters = ", ".join(f"{name} {value}" for name, value in method.items() if name != "name")
+    return f"{method['name']} ({parameters})" if parameters else str(method["name"])
+
+
+def result_facts(summary: dict[str, Any]) -> dict[str, str]:
+    """Return the figures of a summary as people read them."""
+    test, validation, traffic = summary["test"], summary["validation"], summary["communication"]
+    facts = {"test accuracy": f"{percent(test['accuracy'])} {_spread(test['accuracy_std_over_clients'], summary)}"}
+    if validation is not None:
+        best = f"(best, epoch {validation['best_epoch']} of {summary['epochs']})"
+        facts["validation"] = f"{percent(validation['accuracy'])} {best}"
+    return facts | {
+        "sent up, down": f"{size(traffic['up_bytes'])}, {size(traffic['down_bytes'])}",
+        "time": f"{duration(summary['seconds'])}, {count(summary['samples_per_second'])} samples/s in training",
+    }
+
+
+def _spread(spread: float | None, summary: dict[str, Any]) -> str:
+    return f"{points(spread)} over {summary['clients']} clients" if spread else ""

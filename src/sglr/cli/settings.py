@@ -1,0 +1,213 @@
+"""Flags for every setting: read off `Experiment` and the registered parts, so that they are written down once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand
+
+PANELS: Mapping[str, Sequence[str]] = {
+    "Method": ("method", "init", "label_prior", "participation"),
+    "Model": ("model", "cut"),
+    "Data": ("dataset", "data_dir", "partition", "clients", "samples_per_client", "validation"),
+    "Training": ("epochs", "batch_size", "lr", "server_lr", "optimizer", "schedule", "clip_norm", "seed"),
+    "Evaluation": ("eval_every", "eval_clients", "test_clients"),
+    "Machine": ("device", "engine", "stacking", "threads"),
+    "Output": ("name", "checkpoint_every", "keep_checkpoints"),
+}
+"""Under which heading the help shows a setting; one that is not named here is shown under ``More``."""
+
+PART_PANELS = {
+    "method": "Parameters of methods",
+    "dataset": "Parameters of data sets",
+    "partition": "Parameters of partitions",
+}
+
+_PLACEHOLDERS = {int: "int", float: "number", str: "text", bool: "true|false", Path: "path", tuple: "text,…"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting as the command line shows it.
+
+    Parameters
+    ----------
+    name
+        Its key in a configuration file; the flag has hyphens for underscores.
+    kind
+        Its type annotation.
+    default
+        Its default, None where there is none.
+    about
+        What it is, in one line.
+    panel
+        The heading in the help.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    about: str
+    panel: str
+
+    @property
+    def flag(self) -> str:
+        """The flag, such as ``--batch-size``."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def placeholder(self) -> str:
+        """What the help writes for the value, such as ``<number>``."""
+        kinds = [kind for kind in _alternatives(self.kind) if kind is not NoneType]
+        if get_origin(self.kind) is Literal:
+            return "|".join(get_args(self.kind))
+        if float in kinds:
+            return "<number>"
+        return f"<{'|'.join(_PLACEHOLDERS.get(get_origin(kind) or kind, 'text') for kind in reversed(kinds))}>"
+
+    @property
+    def help(self) -> str:
+        """What the setting is, and its default."""
+        plain = self.default not in (None, "", ())
+        return f"{self.about}; default: {self.default}" if plain else self.about
+
+    def read(self, text: str) -> Any:
+        """Return the value that was typed as far as its meaning is not plain from the setting's type."""
+        if text == "none" and NoneType in _alternatives(self.kind):
+            return None
+        if tuple in {get_origin(kind) for kind in _alternatives(self.kind)}:
+            return tuple(filter(None, text.split(",")))
+        return text
+
+    def option(self) -> inspect.Parameter:
+        """Return the parameter that makes typer offer the flag."""
+        option = typer.Option(
+            self.flag,
+            metavar=self.placeholder,
+            help=escape(self.help),
+            show_default=False,
+            rich_help_panel=self.panel,
+        )
+        kind = Annotated[str | None, option]
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+class SettingsCommand(TyperCommand):
+    """A command that takes every setting as a flag; it finds those that were given in ``ctx.obj``.
+
+    Flags are gathered when they are first needed, since they are read off parts that import torch.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the command's own options and one for every setting, in the order of the help."""
+        own: list[Any] = [*super().get_params(ctx)]
+        first = [param for param in own if param.rich_help_panel not in ("Output", None)]
+        last = [param for param in own if param not in first]
+        return [*first, *_setting_options(), *last]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, with the settings that were given set apart from its own options."""
+        known = settings()
+        ctx.obj = {
+            name: known[name].read(ctx.params[name])
+            for name in known.keys() & ctx.params.keys()
+            if ctx.params[name] is not None
+        }
+        ctx.params = {name: value for name, value in ctx.params.items() if name not in known}
+        return super().invoke(ctx)
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """Return all settings by name: those of `Experiment`, then those of the registered parts."""
+    own = experiment_settings()
+    parts = [setting for setting in part_settings() if setting.name not in own]
+    return own | {setting.name: setting for setting in parts}
+
+
+def experiment_settings() -> dict[str, Setting]:
+    """Return the settings that belong to no part, by name, in the order of the help."""
+    from sglr.config import SETTINGS, Experiment
+
+    placed = [(name, panel) for panel, names in PANELS.items() for name in names]
+    further = [(name, "More") for name in Experiment.model_fields if name not in dict(placed)]
+    fields = Experiment.model_fields
+    return {
+        name: Setting(name, fields[name].annotation, fields[name].default, fields[name].description or "", panel)
+        for name, panel in placed + further
+        if name in SETTINGS
+    }
+
+
+def part_settings() -> list[Setting]:
+    """Return the parameters of all methods, data sets and partitions, each naming the parts that have it."""
+    from sglr.config import PARTS
+
+    found = []
+    for kind, registry in PARTS.items():
+        owners: dict[str, dict[str, Setting]] = {}
+        for part in registry.names():
+            for setting in parameters(registry.load(part), PART_PANELS[kind]):
+                owners.setdefault(setting.name, {})[part] = setting
+        found += [_shared(by_part) for by_part in owners.values()]
+    return found
+
+
+def parameters(part: type[Any], panel: str = "") -> list[Setting]:
+    """Return the parameters of one part."""
+    if not dataclasses.is_dataclass(part):
+        return []
+    kinds = get_type_hints(part)
+    return [
+        Setting(field.name, kinds[field.name], _default(field), str(field.metadata.get("help", "")), panel)
+        for field in dataclasses.fields(part)
+        if field.init
+    ]
+
+
+def epilog(*commands: str) -> str:
+    """Return example commands as a help text ends with them."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {command}" for command in commands)])
+
+
+def _shared(by_part: Mapping[str, Setting]) -> Setting:
+    """Describe a parameter that several parts have; where they differ, what all have in common."""
+    first, *others = by_part.values()
+    about, default = first.about, first.default
+    if any(other.about != about for other in others):
+        about = about.partition(";")[0]
+    if any(other.default != default for other in others):
+        default = None
+    return dataclasses.replace(first, about=f"{about} ({', '.join(by_part)})", default=default)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    is_union = get_origin(kind) not in (None, tuple, Literal)
+    return get_args(kind) if is_union else (kind,)
+
+
+@cache
+def _setting_options() -> list[Any]:
+    def gather(**given: str | None) -> None:
+        del given
+
+    options = [setting.option() for setting in settings().values()]
+    gather.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    gather.__annotations__ = {option.name: option.annotation for option in options}
+    gatherer = typer.Typer(add_completion=False)
+    gatherer.command()(gather)
+    return list(typer.main.get_command(gatherer).params)

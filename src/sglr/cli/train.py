@@ -1,0 +1,44 @@
+"""``sglr train``: one training in a new run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sglr.cli.options import AsJson, Config, Debug, Out, Quiet
+
+if TYPE_CHECKING:
+    from sglr.config import Experiment
+
+
+def train(
+    ctx: typer.Context,
+    config: Config = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train one network over many clients, here on one machine.
+
+    Every setting below is also a key of the file that --config names, with underscores for hyphens.
+    """
+    del debug
+    from sglr.cli.watch import watching
+    from sglr.experiment import execute
+
+    experiment = read_experiment(config, ctx.obj)
+    with watching(quiet) as watch:
+        run = execute(experiment, out, observe=watch.observe, stop=watch.stop)
+    from sglr.cli.result import print_result
+
+    print_result(run, as_json)
+
+
+def read_experiment(config: Path | None, flags: dict[str, Any]) -> Experiment:
+    """Return the settings of a file, if one is given, with flags over them."""
+    from sglr.config import Experiment
+
+    return Experiment.from_flat(flags) if config is None else Experiment.from_toml(config, flags)

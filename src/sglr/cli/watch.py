@@ -1,0 +1,52 @@
+"""What the user sees of a training under way, and how Ctrl-C ends it cleanly."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from sglr.cli.progress import Live, Plain, Silent
+
+
+@dataclass(frozen=True)
+class Watch:
+    """An observer of events, and the question whether the user wants to stop."""
+
+    observe: Callable[[Any], None]
+    stop: Callable[[], bool]
+
+
+@contextmanager
+def watching(quiet: bool) -> Iterator[Watch]:
+    """Show progress on standard error, live if it is a terminal; turn the first Ctrl-C into a wish to stop."""
+    with ExitStack() as stack:
+        view = Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
+        stop = stack.enter_context(_stoppable())
+        stack.enter_context(view)
+        yield Watch(view.observe, stop)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Answer True once the process was told to end; told again, it ends at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        del number, frame
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("stopping after this step; once more stops at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,355 @@
+"""Train an experiment into a run folder, resume it, and summarise it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sglr.build import Built, Given, build
+from sglr.config import Experiment
+from sglr.core.checkpoint import digest
+from sglr.core.data import Dataset
+from sglr.core.engine import Scores
+from sglr.core.errors import Interrupted, UsageError
+from sglr.core.memory import keep_freed_memory
+from sglr.core.method import Method
+from sglr.core.registry import METHODS
+from sglr.core.train import Hooks, Progress
+from sglr.core.types import EpochDone, Event
+from sglr.cost.communication import Ledger
+from sglr.data.plot import classes_per_client
+from sglr.report.run_report import write_run_report
+from sglr.run import Run, write_text
+from sglr.version import __version__
+
+Observer = Callable[[Event], None]
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+def _never() -> bool:
+    return False
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def execute(
+    experiment: Experiment,
+    out: Path | None = None,
+    *,
+    given: Given | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+) -> Run:
+    """Train an experiment in a new run folder.
+
+    Parameters
+    ----------
+    experiment
+        The settings.
+    out
+        The folder; None is ``runs/<time>-<name>``.
+    given
+        Parts given as objects.
+    observe
+        Called with every event.
+    stop
+        Asked after every step; True ends the training with a checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If anything about the settings is wrong; nothing has been written then.
+    DivergedError
+        If the loss stops being a number.
+    Interrupted
+        If ``stop`` answered True.
+    """
+    Run.refuse_occupied(out, experiment)
+    built = build(experiment, given)
+    run = Run.create(out, experiment)
+    counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
+    write_text(run.path / "classes.json", json.dumps(counts) + "\n")
+    return _Recorder(run, experiment, built, observe, stop).train()
+
+
+def resume(
+    path: str | Path,
+    *,
+    method: Method | None = None,
+    model: nn.Module | Callable[..., nn.Module] | None = None,
+    dataset: Dataset | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    say: Callable[[str], None] = _silent,
+) -> Run:
+    """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    method, model, dataset
+        Parts that were given as objects when the run began; they must be given again.
+    observe, stop
+        As for `execute`.
+    say
+        Told what the user should know, such as a damaged checkpoint that was passed over.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no run, or no checkpoint in it is whole.
+    """
+    run = Run.open(Path(path))
+    given = Given(method, model, dataset)
+    if run.summary is not None:
+        say(f"{path} is finished; nothing to do")
+        return run
+    experiment = run.experiment
+    _require_objects(experiment, given)
+    recorder = _Recorder(run, experiment, build(experiment, given), observe, stop)
+    found = run.newest()
+    if found is None:
+        say(f"{path} has no checkpoint yet; training starts from the beginning")
+        run.keep_records(0)
+    else:
+        tensors, state, complaints = found
+        for complaint in complaints:
+            say(f"{complaint}; going back to the checkpoint before it")
+        recorder.take_up(tensors, state)
+    return recorder.train()
+
+
+def _require_objects(experiment: Experiment, given: Given) -> None:
+    for name in ("method", "model", "dataset"):
+        value = str(getattr(experiment, name))
+        if value.startswith("<") and getattr(given, name) is None:
+            remedy = f"resume it in Python: sglr.resume(path, {name}=...)"
+            raise UsageError(name, value, "was given as a Python object", remedy)
+
+
+@dataclass
+class _Recorder:
+    """Trains, and writes into the run's folder what there is to keep."""
+
+    run: Run
+    experiment: Experiment
+    built: Built
+    observe: Observer
+    stop: Callable[[], bool]
+    ledger: Ledger = field(default_factory=Ledger)
+    wall_seconds: float = 0.0
+    records: int = 0
+
+    def take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        if state["fingerprint"] != self.experiment.fingerprint():
+            raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
+        self.built.trainer.restore(tensors, Progress(**state["progress"]))
+        self.ledger.restore(state["ledger"])
+        self.wall_seconds, self.records = state["wall_seconds"], state["records"]
+        self.run.keep_records(self.records)
+
+    def train(self) -> Run:
+        """Train to the end, test, and write the summary and the report."""
+        if self.built.device.type == "cpu":
+            keep_freed_memory()
+        self._started = time.perf_counter() - self.wall_seconds
+        trainer = self.built.trainer
+        trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
+        with torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
+            try:
+                trainer.run()
+            except Interrupted as error:
+                raise Interrupted(f"{error}; continue with: sglr resume {self.run.path}") from None
+            self._finish()
+        return self.run
+
+    def _note(self, event: Event) -> None:
+        self.ledger(event)
+        if isinstance(event, EpochDone):
+            traffic = {"up_bytes": self.ledger.up_bytes, "down_bytes": self.ledger.down_bytes}
+            event = dataclasses.replace(event, record={**event.record, **traffic})
+            self.run.append(event.record)
+            self.records += 1
+        self.observe(event)
+
+    def _save(self, best: bool) -> None:
+        trainer = self.built.trainer
+        state = {
+            "progress": dataclasses.asdict(trainer.progress),
+            "ledger": self.ledger.state(),
+            "records": self.records,
+            "wall_seconds": time.perf_counter() - self._started,
+            "fingerprint": self.experiment.fingerprint(),
+            "version": __version__,
+        }
+        keep = self.experiment.keep_checkpoints
+        self.run.save(trainer.progress.steps, trainer.state(), state, best=best, keep=keep)
+
+    def _last_checkpoint(self) -> str:
+        return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
+
+    def _finish(self) -> None:
+        weights = digest(_final_weights(self.built))
+        best_epoch = self.built.trainer.progress.best_epoch
+        scores = self._test()
+        self.run.write_summary(self._summarise(weights, best_epoch or self.experiment.epochs, scores))
+        write_run_report(self.run)
+
+    def _test(self) -> Scores:
+        """Score the test samples with the weights of the best validation epoch, or the last where none is known."""
+        trainer = self.built.trainer
+        best = self.run.best() if trainer.progress.best_epoch != self.experiment.epochs else None
+        if best is not None:
+            trainer.restore(best[0], Progress(**best[1]["progress"]))
+        return trainer.evaluate(self.built.data.test, self.experiment.test_clients)
+
+    def _summarise(self, weights_sha256: str, tested_epoch: int, scores: Scores) -> dict[str, Any]:
+        experiment, trainer = self.experiment, self.built.trainer
+        last = self.run.history[-1]
+        validation = None
+        if self.built.data.validation is not None:
+            best = max(row["validation_accuracy"] for row in self.run.history if "validation_accuracy" in row)
+            validation = {"accuracy": best, "best_epoch": tested_epoch}
+        return {
+            "status": "done",
+            "method": {"name": experiment.method, **dataclasses.asdict(self.built.method)},
+            "clients": experiment.clients,
+            "epochs": experiment.epochs,
+            "seed": experiment.seed,
+            "dataset": experiment.dataset,
+            "model": experiment.model,
+            "cut": self.built.cut,
+            "engine": experiment.engine,
+            "device": _device_name(self.built.device),
+            "test": {
+                "accuracy": scores.mean_accuracy,
+                "accuracy_std_over_clients": scores.accuracy_std,
+                "loss": scores.mean_loss,
+                "epoch": tested_epoch,
+            },
+            "validation": validation,
+            "communication": self.ledger.summary(),
+            "seconds": time.perf_counter() - self._started,
+            "training_seconds": last["seconds"],
+            "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
+            "parameters": {
+                "client": sum(tensor[0].numel() for tensor in trainer.engine.collect((0,)).values()),
+                "server": sum(parameter.numel() for parameter in trainer.server.segment.parameters()),
+            },
+            "weights_sha256": weights_sha256,
+            "settings": experiment.flat(),
+            "versions": versions(),
+        }
+
+
+def _final_weights(built: Built) -> dict[str, torch.Tensor]:
+    """Return all clients' and the server's weights and buffers under fixed names."""
+    trainer = built.trainer
+    everyone = tuple(range(len(trainer.sizes)))
+    weights = {f"clients.{name}": tensor for name, tensor in trainer.engine.collect(everyone).items()}
+    return weights | {f"server.{name}": tensor for name, tensor in trainer.server.segment.state_dict().items()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result."""
+    return {
+        "sglr": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def train(
+    method: str | Method = "sglr",
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] = "cnn",
+    dataset: str | Dataset = "digits",
+    out: str | Path | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    **settings: Any,
+) -> Run:
+    """Train one network over many clients.
+
+    Parameters
+    ----------
+    method
+        A method's name, or a method object such as ``sglr.SGLR(alpha=0.5, phi=0.75)``.
+    model
+        A model's name, a module (give ``cut=``), or a function of (input_shape, classes) that returns one.
+    dataset
+        A data set's name, or a `Dataset`.
+    out
+        Folder of the run; default ``runs/<time>-<name>``.
+    observe
+        Called with every event.
+    stop
+        Asked after every step; True ends the training with a checkpoint.
+    **settings
+        Any setting of `Experiment` and parameters of the chosen parts, as on the command line.
+
+    Returns
+    -------
+    Run
+        The run's folder, with ``summary`` and ``history``.
+
+    Examples
+    --------
+    >>> import sglr
+    >>> run = sglr.train(sglr.SGLR(alpha=0.5, phi=0.75), clients=20, epochs=3)  # doctest: +SKIP
+    >>> run.summary["test"]["accuracy"]  # doctest: +SKIP
+    """
+    experiment, given = describe(method, model=model, dataset=dataset, **settings)
+    return execute(experiment, Path(out) if out is not None else None, given=given, observe=observe, stop=stop)
+
+
+def describe(
+    method: str | Method,
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] = "cnn",
+    dataset: str | Dataset = "digits",
+    **settings: Any,
+) -> tuple[Experiment, Given]:
+    """Return the settings of an experiment whose parts are names or objects, and the objects."""
+    flat = dict(settings)
+    given = Given(
+        method=method if isinstance(method, Method) else None,
+        model=model if not isinstance(model, str) else None,
+        dataset=dataset if isinstance(dataset, Dataset) else None,
+    )
+    flat["method"] = method if isinstance(method, str) else _method_name(method)
+    if given.method is not None and not flat["method"].startswith("<"):
+        flat |= dataclasses.asdict(given.method)
+    flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
+    flat["dataset"] = dataset if isinstance(dataset, str) else f"<{dataset.name}>"
+    return Experiment.from_flat(flat), given
+
+
+def _method_name(method: Method) -> str:
+    for name in METHODS.names():
+        if METHODS.load(name) is type(method):
+            return name
+    return f"<{type(method).__name__}>"
