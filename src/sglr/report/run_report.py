@@ -200,4 +200,3 @@ def _parameters(parameters: Mapping[str, int] | None) -> str | None:
 
 def _many(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
