@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
-from sglr.core.stacked_norm import stacked_batch_norm
+from sglr.core.stacked_layers import stacked_layers
 from sglr.core.types import Weights
 
 
@@ -90,7 +90,10 @@ class Stack:
         self._row_parameters = [tuple(nn.Parameter(view) for view in row) for row in zip(*views, strict=True)]
         if not views:
             self._row_parameters = [()] * self.rows
-        everything = list(chain.from_iterable(self._row_parameters))
+        everything: list[Any] = list(chain.from_iterable(self._row_parameters))
+        if self._spec.name == "sgd":
+            # torch's fused SGD fails on a group of which only some parameters have momentum yet (late clients).
+            everything = [{"params": own} for own in self._row_parameters if own]
         self.optimizer = self._spec.build(everything, 0.0) if everything else None
 
     def forward(self, rows: tuple[int, ...], inputs: Tensor) -> Pass:
@@ -137,7 +140,7 @@ class Stack:
 
         in_dims = (0, 0, None if shared_input else 1)
         mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
-        with stacked_batch_norm():
+        with stacked_layers():
             return mapped(dict(weights), dict(buffers), inputs)
 
     def _forward_looped(self, rows: tuple[int, ...], inputs: Tensor) -> Pass:
@@ -147,8 +150,12 @@ class Stack:
 
     def _call(self, row: int, inputs: Tensor) -> Tensor:
         weights: dict[str, Tensor] = dict(zip(self.parameters, self._row_parameters[row], strict=True))
-        weights.update({name: tensor[row] for name, tensor in self.buffers.items()})
-        return cast(Tensor, functional_call(self.template, weights, (inputs,)))
+        # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
+        own = {name: tensor[row].clone() for name, tensor in self.buffers.items()}
+        outputs = cast(Tensor, functional_call(self.template, {**weights, **own}, (inputs,)))
+        for name, tensor in own.items():
+            self.buffers[name][row] = tensor
+        return outputs
 
     def backward(self, forward: Pass, loss_gradients: Tensor) -> list[Tensor]:
         """Return the gradients of a pass's weights, per parameter ``[n, ...]``.
