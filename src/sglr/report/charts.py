@@ -78,8 +78,8 @@ def blank_chart(width: float = 4.1, height: float = 2.75) -> tuple[Figure, Axes]
     axes.spines["bottom"].set_color(MUTED.light)
     axes.grid(axis="y", color=GRID.light, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=8.5, colors=MUTED.light, pad=5)
-    axes.set_xlabel("epoch", color=MUTED.light, fontsize=8.5)
+    axes.tick_params(length=0, labelsize=9, colors=MUTED.light, pad=5)
+    axes.set_xlabel("epoch", color=MUTED.light, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     return figure, axes
@@ -96,7 +96,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
             high = [value + half for value, half in zip(one.values, one.spread, strict=True)]
             axes.fill_between(one.epochs, low, high, color=paint, alpha=0.16, linewidth=0)
         marker = "o" if len(one.values) <= MARKED else "none"
-        line = axes.plot(one.epochs, one.values, color=paint, linewidth=1.9, label=one.label, marker=marker)[0]
+        line = axes.plot(one.epochs, one.values, color=paint, linewidth=1.7, label=one.label, marker=marker)[0]
         line.set_markersize(4)
         if dashes(number):
             line.set_linestyle((0, dashes(number)))
@@ -119,7 +119,7 @@ def add_legend(axes: Axes) -> None:
         bbox_to_anchor=(0, 1),
         ncols=4,
         frameon=False,
-        fontsize=8.5,
+        fontsize=9,
         labelcolor=INK.light,
         borderaxespad=0.3,
         handlelength=2.6,
@@ -148,6 +148,6 @@ def _mark_best(axes: Axes, epoch: int, accuracy: float) -> None:
         textcoords="offset points",
         ha="right" if late else "left",
         va="bottom",
-        fontsize=8.5,
+        fontsize=9,
         color=INK.light,
     )

@@ -62,6 +62,7 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
     """
     methods = [_Method.read(ComparisonRow.of(row), number) for number, row in enumerate(rows)]
     curves = [mean_curve(one.row.label, one.histories, "validation_accuracy") for one in methods]
+    drawable = any(one.values for one in curves)
     title = "validation accuracy over epochs"
     write_text(folder / PLOT, standalone_svg(comparison_chart(curves, named=True), "accuracy", title))
     shared, varied = _divided_settings([run for one in methods for run in one.runs])
@@ -69,9 +70,7 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
         "comparison.html.j2",
         title=f"Comparison of {len(methods)} methods" if len(methods) != 1 else "Comparison",
         sentence=_sentence(methods, shared),
-        chart=inline_svg(comparison_chart(curves, named=True), "wide", title)
-        if any(c.values for c in curves)
-        else None,
+        chart=inline_svg(comparison_chart(curves, named=True), "wide", title) if drawable else None,
         small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", title),
         seeds=max((len(one.runs) for one in methods), default=0),
         columns=[column.title for column in COLUMNS],
@@ -117,15 +116,11 @@ class _Column:
         return [float(value) for value in found if value is not None]
 
 
-def _plus_minus(write: Callable[[float], str]) -> Callable[[float], str]:
-    return lambda spread: f"± {write(spread)}"
-
-
 COLUMNS = (
     _Column("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
     _Column("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points, lambda _: ""),
     _Column("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
-    _Column("At epoch", ("validation", "best_epoch"), numbers.count, _plus_minus(numbers.count)),
+    _Column("At epoch", ("validation", "best_epoch"), numbers.count, lambda _: ""),
     _Column("Sent", ("communication", "up_bytes"), numbers.size, lambda _: "", min),
     _Column("Received", ("communication", "down_bytes"), numbers.size, lambda _: "", min),
     _Column("Training time", ("training_seconds",), numbers.duration, lambda _: "", min),

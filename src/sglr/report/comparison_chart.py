@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST = 36  # characters of a label at a line's end
 FONT = 9.0
+CLIMB = 0.2  # share of the epochs whose values may lie below the chart
 
 
 def mean_curve(label: str, histories: Sequence[Sequence[Mapping[str, Any]]], key: str) -> Curve:
@@ -43,10 +44,21 @@ def comparison_chart(curves: Sequence[Curve], *, named: bool) -> Figure:
     figure, axes = blank_chart(8.2, 4.2) if named else blank_chart(4.1, 3.4)
     draw_curves(axes, curves)
     show_percent(axes)
-    axes.set_ylabel("")
+    axes.set_ylim(bottom=settled(curves, *axes.get_ylim()))
     if named:
         _name_ends(axes, curves)
     return figure
+
+
+def settled(curves: Sequence[Curve], low: float, high: float) -> float:
+    """Return where the chart should begin: below what any method reaches after the first fifth of the epochs.
+
+    The climb from chance is the same for all and would press together the lines that are to be told apart.
+    """
+    epochs = [epoch for one in curves for epoch in one.epochs]
+    begin = min(epochs, default=0) + (max(epochs, default=0) - min(epochs, default=0)) * CLIMB
+    later = [value for one in curves for epoch, value in zip(one.epochs, one.values, strict=True) if epoch >= begin]
+    return max(low, min(later) - (high - min(later)) * 0.08) if later else low
 
 
 def spaced(places: Sequence[float], gap: float) -> list[float]:

@@ -49,9 +49,10 @@ def dashes(number: int) -> tuple[float, ...]:
 
 def dark_rules() -> str:
     """Return the style rules that recolour a chart for a dark background."""
+    # No ancestor is named: what <use> repeats has none that a rule could see.
     known = (INK, MUTED, GRID, SURFACE, PLAIN_GREY, *SERIES)
     rules = [
-        f'svg [style*="{paint}: {one.light}"]{{{paint}:{one.dark} !important}}'
+        f'[style*="{paint}: {one.light}"]{{{paint}:{one.dark} !important}}'
         for one in known
         for paint in ("fill", "stroke")
     ]

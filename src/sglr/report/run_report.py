@@ -98,8 +98,8 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     shown = [*_accuracy_tiles(summary, history)]
     traffic = summary.get("communication", last)
     if "up_bytes" in traffic:
-        shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), "to the server, all together"))
-        shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), "all together"))
+        shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), "all clients together"))
+        shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), "all clients together"))
     seconds = summary.get("training_seconds", summary.get("seconds", last.get("seconds")))
     if seconds is not None:
         epochs = _many(len(history), "epoch")
@@ -108,7 +108,7 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     if speed is None and last.get("seconds"):
         speed = last["samples"] / last["seconds"]
     if speed is not None:
-        shown.append(Tile("Speed", numbers.count(speed), "training samples per second"))
+        shown.append(Tile("Speed", f"{numbers.count(speed)}/s", "training samples"))
     return shown
 
 
@@ -132,7 +132,7 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     test, validation = summary.get("test"), _validation(summary, history)
     if test:
         spread = numbers.points(test.get("accuracy_std_over_clients"))
-        remark = f"{spread} points over clients" if spread else ""
+        remark = f"{spread} over clients" if spread else ""
         shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), remark))
     if validation:
         name = "Best validation" if summary else "Best validation so far"
@@ -177,7 +177,7 @@ def _classes_chart(path: Path) -> str | None:
     content = json.loads(path.read_text(encoding="utf-8"))
     counts = np.asarray(content["counts"], dtype=np.int64)
     figure = plot_classes_per_client(counts, content["classes"])
-    return inline_svg(figure, "classes", "training samples of each class at each client")
+    return inline_svg(figure, "classes", "training samples of each class at each client", growth=1.0)
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ FONTS = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans'
 GROWTH = 1.35  # how far a chart may be blown up to fill its card: more would make its text larger than the page's
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> str:
+def inline_svg(figure: Figure, name: str, description: str, growth: float = GROWTH) -> str:
     """Return the figure as an ``<svg>`` element for an HTML page.
 
     Parameters
@@ -28,12 +28,14 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         Different for every figure of the page, so that their clip paths and markers are.
     description
         What the figure shows, for those who can't see it.
+    growth
+        How many times its own width it may be shown.
     """
     text = _drawn(figure, name)
     text = text[text.index("<svg") :]
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
-    width = _points(text, "width") * 4 / 3 * GROWTH
+    width = _points(text, "width") * 4 / 3 * growth
     opening = f'<svg role="img" aria-label="{escape(description)}" style="max-width:{width:.0f}px"'
     return re.sub(r'<svg width="[^"]*" height="[^"]*"', opening, text, count=1)
 
