@@ -1,24 +1,25 @@
-"""Progress of a training on standard error: a live bar in a terminal, one line per epoch elsewhere, or nothing."""
+"""Progress on standard error: a live bar in a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from sglr.core.types import EpochDone, Event, StepDone
+from sglr.compare import Trial, TrialDone, TrialStarted
+from sglr.core.types import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration, percent, points
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 
 class Silent(AbstractContextManager["Silent"]):
     """Shows nothing."""
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: object) -> None:
         """Take note of an event."""
 
     def __exit__(self, *raised: object) -> None:
@@ -26,22 +27,32 @@ class Silent(AbstractContextManager["Silent"]):
 
 
 class Plain(Silent):
-    """Prints one line per epoch."""
-
-    def observe(self, event: Event) -> None:
-        """Print the line of a finished epoch."""
-        if isinstance(event, EpochDone):
-            print(epoch_line(event), file=sys.stderr, flush=True)
-
-
-class Live(Silent):
-    """Shows a bar that moves with every step, and leaves one line per finished epoch above it."""
+    """Prints one line per epoch; in a comparison, one line per run."""
 
     def __init__(self) -> None:
-        self._bar: Progress = _bar()
-        self._task: TaskID = self._bar.add_task("", total=1.0, step="", latest="", speed="", left="")
+        self.trial: Trial | None = None
+        self.write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+
+    def observe(self, event: object) -> None:
+        """Print the line of what is over."""
+        if isinstance(event, TrialStarted):
+            self.trial = event.trial
+        elif isinstance(event, TrialDone):
+            self.write(trial_line(event))
+        elif isinstance(event, EpochDone) and self.trial is None:
+            self.write(epoch_line(event))
+
+
+class Live(Plain):
+    """Shows a bar that moves with every step, and leaves the lines of `Plain` above it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = _bar()
+        self._task = self._bar.add_task("", total=1.0, where="", latest="", speed="", left="", start=False)
         self._pace = Pace()
         self._latest = ""
+        self.write = lambda line: self._bar.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def __enter__(self) -> Live:
         self._bar.start()
@@ -50,91 +61,107 @@ class Live(Silent):
     def __exit__(self, *raised: object) -> None:
         self._bar.stop()
 
-    def observe(self, event: Event) -> None:
-        """Move the bar, or print the line of a finished epoch above it."""
-        if isinstance(event, EpochDone):
-            self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(best_known_accuracy(event.record))}"
-            self._bar.console.print(epoch_line(event), highlight=False, soft_wrap=True)
+    def observe(self, event: object) -> None:
+        """Move the bar, or print the line of what is over above it."""
+        super().observe(event)
+        if isinstance(event, TrialStarted):
+            self._pace.begin(event.trial.number, event.trial.total)
+            self._latest = ""
+        elif isinstance(event, EpochDone):
+            self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
         elif isinstance(event, StepDone):
-            self._pace.step(event)
-            self._bar.update(
-                self._task,
-                completed=self._pace.share,
-                step=f"epoch {event.epoch + 1}/{event.epochs} step {event.step}/{event.steps}",
-                latest=self._latest,
-                speed=f"{count(self._pace.samples_per_second)} samples/s",
-                left=f"{duration(self._pace.seconds_left)} left",
-            )
+            self._step(event)
+
+    def _step(self, event: StepDone) -> None:
+        self._pace.step(event)
+        where = f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}"
+        self._bar.update(
+            self._task,
+            completed=self._pace.share,
+            where=where if self.trial is None else f"{trial_name(self.trial)}  {where}",
+            latest=self._latest,
+            speed="" if self._pace.samples_per_second is None else f"{count(self._pace.samples_per_second)} samples/s",
+            left="" if self._pace.seconds_left is None else f"{duration(self._pace.seconds_left)} left",
+        )
 
 
 class Pace:
-    """How far a training is and how fast it goes, from its steps."""
+    """How far the work is, in a comparison over all its runs, and how fast it goes."""
 
     def __init__(self) -> None:
         self.share = 0.0
-        self._samples = 0
-        self._first: tuple[float, float] | None = None
-        self._seconds = 0.0
+        self._base, self._part = 0.0, 1.0
+        self._worked, self._samples, self._seconds = 0.0, 0, 0.0
+        self._before: tuple[float, float] | None = None
+
+    def begin(self, number: int, total: int) -> None:
+        """Begin with the run ``number`` (from 1) of ``total``."""
+        self._base, self._part, self._before = (number - 1) / total, 1 / total, None
 
     def step(self, event: StepDone) -> None:
-        """Take note of a step."""
-        self.share = (event.epoch + event.step / event.steps) / event.epochs
+        """Take note of a step; the first of a run only starts the clock, it is slow for reasons of its own."""
         now = time.perf_counter()
-        if self._first is None:
-            # The first step is as long as what it takes to get going; count from its end.
-            self._first = now, self.share
-            return
-        self._seconds = now - self._first[0]
-        self._samples += event.samples
+        self.share = self._base + self._part * (event.epoch + event.step / event.steps) / event.epochs
+        if self._before is not None:
+            then, share = self._before
+            self._seconds += now - then
+            self._worked += self.share - share
+            self._samples += event.samples
+        self._before = now, self.share
 
     @property
     def samples_per_second(self) -> float | None:
-        """Samples per second, pauses for evaluation included; None after a single step."""
+        """Samples per second with pauses for evaluation, or None after a single step."""
         return self._samples / self._seconds if self._seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the end if all goes on like this; None after a single step."""
-        if self._first is None or self.share <= self._first[1]:
-            return None
-        return self._seconds * (1 - self.share) / (self.share - self._first[1])
+        """Seconds to the end if all goes on like this, or None after a single step."""
+        return self._seconds * (1 - self.share) / self._worked if self._worked > 0 else None
 
 
 def epoch_line(event: EpochDone) -> str:
     """Return what a finished epoch achieved, in columns that line up from one epoch to the next."""
     record = event.record
-    width = len(str(event.epochs))
     parts = [
-        f"epoch {event.epoch + 1:>{width}}/{event.epochs}",
-        f"loss {decimal(record['loss']):>6}",
+        f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
+        f"loss {decimal(record['loss'])}",
         f"train {percent(record['train_accuracy']):>7}",
         _validation(record),
         f"{count(record['samples'] / max(record['seconds'], 1e-9)):>7} samples/s",
         f"{duration(record['seconds']):>7}",
     ]
-    return "  ".join(parts)
+    return "  ".join(part for part in parts if part)
 
 
-def best_known_accuracy(record: Mapping[str, Any]) -> float:
+def trial_name(trial: Trial) -> str:
+    """Return which run of a comparison this is."""
+    return f"[{trial.number:>{len(str(trial.total))}}/{trial.total}] {trial.label}, seed {trial.seed}"
+
+
+def trial_line(event: TrialDone) -> str:
+    """Return what a finished run of a comparison achieved."""
+    name = trial_name(event.trial)
+    if event.summary is None:
+        return f"{name}: diverged: {event.problem}"
+    return f"{name}: test {percent(event.summary['test']['accuracy'])} in {duration(event.summary['seconds'])}"
+
+
+def latest_accuracy(record: Mapping[str, Any]) -> float:
     """Return the epoch's validation accuracy, or where there was none its training accuracy."""
     return float(record.get("validation_accuracy", record["train_accuracy"]))
 
 
 def _validation(record: Mapping[str, Any]) -> str:
     accuracy, spread = record.get("validation_accuracy"), record.get("validation_accuracy_std_over_clients")
-    return f"validation {percent(accuracy):>7} {points(spread):<6}"
+    return "" if accuracy is None else f"validation {percent(accuracy):>7} {points(spread):<6}"
 
 
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    return Progress(
-        TextColumn("{task.fields[step]}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[latest]}"),
-        TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[left]}"),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    fields = ("where", "latest", "speed", "left")
+    texts = [TextColumn(f"{{task.fields[{field}]}}", markup=False) for field in fields]
+    console = Console(stderr=True)
+    return Progress(texts[0], BarColumn(bar_width=16), *texts[1:], console=console, transient=True)

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.panel import Panel
+    from rich.table import Table
 
 
-def facts(title: str, rows: Mapping[str, str]) -> Panel:
-    """Return names and values in two columns under a title."""
+def facts(title: str, rows: Mapping[str, str], columns: int = 1) -> Panel:
+    """Return names and values under a title, in one pair of columns or several beside each other."""
     from rich.box import ROUNDED
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return Panel(table, title=Text(title, style="bold"), title_align="left", box=ROUNDED, expand=False)
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(columns):
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+    pairs = [(Text(name), Text(value)) for name, value in rows.items()]
+    height = -(-len(pairs) // columns)
+    for row in range(height):
+        grid.add_row(*(cell for pair in pairs[row::height] for cell in pair))
+    return Panel(grid, title=Text(title, style="bold"), title_align="left", box=ROUNDED, expand=False)
 
 
 def sparkline(values: Sequence[float], width: int = 60) -> str:
@@ -30,3 +34,19 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     low, high = min(shown), max(shown)
     step = (high - low) / 7 or 1.0
     return "".join("▁▂▃▄▅▆▇█"[round((value - low) / step)] for value in shown)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table whose first column is names and whose others are figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    found = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    found.add_column(headings[0])
+    for position, heading in enumerate(headings[1:], start=1):
+        # Figures stay on one line; headings break between words, and names give way where there is no room.
+        cells = [*(row[position] for row in rows), *heading.split()]
+        found.add_column(heading, justify="right", min_width=max(map(len, cells)))
+    for row in rows:
+        found.add_row(*row)
+    return found

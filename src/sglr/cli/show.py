@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,41 +13,42 @@ from sglr.cli.options import AsJson, Debug
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sglr.run import Run
 
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, or of a comparison.")]
 
-def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, or of a comparison.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Show a run's settings, progress and results, or the table of a comparison."""
+
+def show(run: Folder, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show the settings, the progress and the results of a run, or the table of a comparison."""
     del debug
-    from sglr.compare import COMPARISON, read_comparison
+    from sglr.comparison import COMPARISON, read_comparison
 
     if (run / COMPARISON).is_file():
+        from sglr.cli.compare import print_comparison
+
         comparison = read_comparison(run)
-        _print_json(comparison.record()) if as_json else _print_comparison(comparison)
-        return
+        return _print_json(comparison.record()) if as_json else print_comparison(comparison)
     from sglr.run import Run
 
-    opened = Run.open(run)
-    try:
-        described = describe(opened)
-    except (ValueError, KeyError, OSError) as error:
-        problem = f"cannot be read ({' '.join(str(error).split())})"
-        raise UsageError("run", run, problem, f"try sglr resume {run}, or train again") from error
-    _print_json(described) if as_json else _print_run(opened, described)
+    described = describe(Run.open(run))
+    return _print_json(described) if as_json else _print_run(described)
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """Return what a run folder holds."""
-    history, summary = run.history, run.summary
+    """Return what a run folder holds.
+
+    Raises
+    ------
+    UsageError
+        If one of its files is damaged.
+    """
+    try:
+        history, summary = run.history, run.summary
+    except (ValueError, OSError) as error:
+        raise UsageError("run", run.path, f"a file in it is damaged ({error})", "train again") from error
     return {
         "path": str(run.path),
-        "status": "done" if summary is not None else "unfinished",
+        "status": "unfinished" if summary is None else "done",
         "epochs_done": len(history),
         "settings": run.settings,
         "history": history,
@@ -57,3 +58,39 @@ def describe(run: Run) -> dict[str, Any]:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
+
+
+def _print_run(described: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from sglr.cli.result import result_facts
+    from sglr.cli.screens import facts
+
+    console = Console(highlight=False)
+    settings, summary, path = described["settings"], described["summary"], Path(described["path"])
+    console.print(facts("settings", {name: str(value) for name, value in settings.items()}, columns=2))
+    progress = f"{described['epochs_done']} of {settings.get('epochs', '?')} epochs"
+    console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch is over yet": ""}))
+    if summary is not None:
+        console.print(facts("results", result_facts(summary)))
+    console.print(f"run     {path}", markup=False, soft_wrap=True)
+    ahead = f"next    sglr resume {path}" if summary is None else f"report  {path / 'report.html'}"
+    console.print(ahead, markup=False, soft_wrap=True)
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return how each figure went, from the first epoch to the last."""
+    from sglr.cli.screens import sparkline
+    from sglr.report.numbers import decimal, percent
+
+    figures: dict[str, tuple[str, Callable[[float], str]]] = {
+        "loss": ("loss", decimal),
+        "train accuracy": ("train_accuracy", percent),
+        "validation": ("validation_accuracy", percent),
+    }
+    curves = {}
+    for name, (key, write) in figures.items():
+        values = [float(record[key]) for record in history if key in record]
+        if values:
+            curves[name] = f"{write(values[0]):>7} {sparkline(values, 40)} {write(values[-1])}"
+    return curves
