@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Records = Sequence[Mapping[str, Any]]
 MARKED = 12  # so few epochs are shown as points as well
+FEW = 4  # bands of more curves are fainter, so that they do not hide one another
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def blank_chart(width: float = 4.1, height: float = 2.75) -> tuple[Figure, Axes]
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=MUTED.light, pad=5)
     axes.set_xlabel("epoch", color=MUTED.light, fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return figure, axes
 
 
@@ -94,7 +95,9 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
         if one.spread:
             low = [value - half for value, half in zip(one.values, one.spread, strict=True)]
             high = [value + half for value, half in zip(one.values, one.spread, strict=True)]
-            axes.fill_between(one.epochs, low, high, color=paint, alpha=0.16, linewidth=0)
+            axes.fill_between(
+                one.epochs, low, high, color=paint, alpha=0.16 if len(curves) <= FEW else 0.09, linewidth=0
+            )
         marker = "o" if len(one.values) <= MARKED else "none"
         line = axes.plot(one.epochs, one.values, color=paint, linewidth=1.7, label=one.label, marker=marker)[0]
         line.set_markersize(4)

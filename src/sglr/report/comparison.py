@@ -85,7 +85,7 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
 
 @dataclass(frozen=True)
 class _Method:
-    """A row with what its runs recorded."""
+    """A row with what its finished runs recorded; one that broke off would bend the mean curve."""
 
     row: ComparisonRow
     number: int
@@ -96,9 +96,8 @@ class _Method:
     @classmethod
     def read(cls, row: ComparisonRow, number: int) -> _Method:
         runs = tuple(Run.open(path) for path in row.runs)
-        summaries = tuple(run.summary for run in runs)
-        finished = tuple(summary for summary in summaries if summary is not None)
-        return cls(row, number, runs, tuple(run.history for run in runs), finished)
+        finished = [(run.history, summary) for run in runs if (summary := run.summary) is not None]
+        return cls(row, number, runs, tuple(one[0] for one in finished), tuple(one[1] for one in finished))
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,11 @@ def _within(summary: Mapping[str, Any], keys: Sequence[str]) -> Any:
 
 def _shown(method: _Method, methods: Sequence[_Method]) -> dict[str, Any]:
     """Prepare one row of the table."""
-    diverged = f"{len(method.row.diverged)} of {len(method.runs)} diverged: {'; '.join(method.row.diverged)}"
     return {
         "label": method.row.label,
         "colour": method.number % len(SERIES),
         "dashes": " ".join(f"{length:g}" for length in dashes(method.number)),
-        "diverged": diverged if method.row.diverged else "",
+        "diverged": "; ".join(method.row.diverged),
         "cells": [_cell(column, method, methods) for column in COLUMNS],
     }
 

@@ -30,8 +30,8 @@ SERIES = (
     Colour("#00845f", "#35cb9d"),
     Colour("#a8457f", "#ea97c6"),
     Colour("#937000", "#e8bf45"),
-    Colour("#2a86c4", "#96d6ff"),
     Colour("#66594d", "#c7bcb0"),
+    Colour("#2a86c4", "#96d6ff"),
 )
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.6), (8, 2, 2, 2), (12, 3))
 """Drawn and blank lengths in points; five styles and seven colours meet in 35 different lines."""

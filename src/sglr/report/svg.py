@@ -7,7 +7,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from sglr.report.palette import dark_rules
+from sglr.report.palette import SURFACE, dark_rules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,10 @@ def inline_svg(figure: Figure, name: str, description: str, growth: float = GROW
 def standalone_svg(figure: Figure, name: str, description: str) -> str:
     """Return the figure as the text of an SVG file that follows the reader's light or dark setting."""
     text = _drawn(figure, name)
-    style = f"<style>svg{{{FONTS}}}\n*{{stroke-linejoin:round;stroke-linecap:butt}}\n{dark_rules()}</style>"
+    # A background of its own: the page around may be light while the reader's system is dark.
+    dark = f"@media (prefers-color-scheme: dark){{svg{{background:{SURFACE.dark}}}}}"
+    rules = f"svg{{{FONTS};background:{SURFACE.light}}}\n{dark}\n{dark_rules()}"
+    style = f"<style>*{{stroke-linejoin:round;stroke-linecap:butt}}\n{rules}</style>"
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", lambda _: style, text, count=1, flags=re.DOTALL)
     return re.sub(r"(<svg[^>]*>)", lambda tag: f"{tag[1]}\n<title>{escape(description)}</title>", text, count=1)
 
