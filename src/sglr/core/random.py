@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import numpy as np
+import torch
 
 
 def key(seed: int, purpose: str, *indices: int) -> int:
@@ -20,3 +21,14 @@ def key(seed: int, purpose: str, *indices: int) -> int:
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
     """Return a generator of random numbers for one purpose."""
     return np.random.Generator(np.random.PCG64(key(seed, purpose, *indices)))
+
+
+def seed_layers(seed: int) -> None:
+    """Seed torch's own generators, which dropout and the like draw from.
+
+    Unlike ``torch.manual_seed`` it leaves alone a CUDA that is not in use, for which torch would format a stack trace
+    in every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

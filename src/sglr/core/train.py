@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sglr.core.data import Samples
@@ -18,7 +17,7 @@ from sglr.core.engine import Engine, Scores
 from sglr.core.errors import DivergedError, Interrupted
 from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
-from sglr.core.random import generator, key
+from sglr.core.random import generator, key, seed_layers
 from sglr.core.server import Server
 from sglr.core.types import EpochDone, Event, Moment, StepDone, Traffic, Uplink, Weights
 
@@ -183,8 +182,7 @@ class Trainer:
 
     def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
-        # Dropout and the like draw from torch's own generator.
-        torch.manual_seed(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
+        seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
         self.server.step_number = moment.step
         uplink = self.engine.forward(moment.step)
         cut_gradients = self.method.exchange(self.server, uplink, moment)
