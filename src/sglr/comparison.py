@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMPARISON, TABLE = "comparison.json", "comparison.md"
 
-HEADINGS = ("method", "test accuracy", "± over clients", "best epoch", "sent up", "sent down", "time", "samples/s")
+HEADINGS = ("method", "test accuracy", "± over clients", "best epoch", "sent up", "sent down", "time", "samples /s")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class Comparison:
         """Return the table as Markdown, with what is needed to read it."""
         lines = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *self.table()]
         text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        seeds = max((len(row["seeds"]) for row in self.rows), default=0)
-        how = f"Means over {seeds} seeds, ± the standard deviation over seeds.\n" if seeds > 1 else "One seed.\n"
+        how = "Test accuracy is ± the standard deviation over seeds, and it spreads over clients by ± their own.\n"
         parameters = "".join(_parameter_line(row) for row in self.rows if row["parameters"])
         diverged = "".join(f"- diverged: {note}\n" for note in self.notes())
         return "\n".join(filter(None, ["# Comparison\n", text, how, parameters, diverged]))

@@ -85,6 +85,7 @@ def print_comparison(comparison: Comparison) -> None:
 
     console = Console(highlight=False)
     console.print(table(HEADINGS, comparison.table()))
+    console.print()
     for note in comparison.notes():
         console.print(f"diverged: {note}", markup=False, soft_wrap=True)
     console.print(f"report  {comparison.path / 'report.html'}", markup=False, soft_wrap=True)

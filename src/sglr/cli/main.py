@@ -112,7 +112,7 @@ def _explain(error: BaseException) -> int:
     """Say in one line what went wrong, and return the exit code."""
     match error:
         case KeyboardInterrupt():
-            return _say("stopped at once; what was trained since the last checkpoint is lost")
+            return _say("stopped at once, without a checkpoint")
         case Interrupted():
             return _say(str(error))
         case SglrError():

@@ -49,7 +49,7 @@ class Live(Plain):
     def __init__(self) -> None:
         super().__init__()
         self._bar = _bar()
-        self._task = self._bar.add_task("", total=1.0, where="", latest="", speed="", left="", start=False)
+        self._task = self._bar.add_task("", total=1.0, where="starting", latest="", speed="", left="", start=False)
         self._pace = Pace()
         self._latest = ""
         self.write = lambda line: self._bar.console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -66,7 +66,6 @@ class Live(Plain):
         super().observe(event)
         if isinstance(event, TrialStarted):
             self._pace.begin(event.trial.number, event.trial.total)
-            self._latest = ""
         elif isinstance(event, EpochDone):
             self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
         elif isinstance(event, StepDone):
@@ -74,12 +73,12 @@ class Live(Plain):
 
     def _step(self, event: StepDone) -> None:
         self._pace.step(event)
-        where = f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}"
+        epoch, step = f"epoch {event.epoch + 1}/{event.epochs}", f"step {event.step}/{event.steps}"
         self._bar.update(
             self._task,
             completed=self._pace.share,
-            where=where if self.trial is None else f"{trial_name(self.trial)}  {where}",
-            latest=self._latest,
+            where=f"{epoch}  {step}" if self.trial is None else f"{trial_name(self.trial)}  {epoch}",
+            latest=self._latest if self.trial is None else "",
             speed="" if self._pace.samples_per_second is None else f"{count(self._pace.samples_per_second)} samples/s",
             left="" if self._pace.seconds_left is None else f"{duration(self._pace.seconds_left)} left",
         )
@@ -128,8 +127,7 @@ def epoch_line(event: EpochDone) -> str:
         f"loss {decimal(record['loss'])}",
         f"train {percent(record['train_accuracy']):>7}",
         _validation(record),
-        f"{count(record['samples'] / max(record['seconds'], 1e-9)):>7} samples/s",
-        f"{duration(record['seconds']):>7}",
+        f"{count(record['samples'] / max(record['seconds'], 1e-9)):>6} samples/s",
     ]
     return "  ".join(part for part in parts if part)
 
@@ -154,7 +152,7 @@ def latest_accuracy(record: Mapping[str, Any]) -> float:
 
 def _validation(record: Mapping[str, Any]) -> str:
     accuracy, spread = record.get("validation_accuracy"), record.get("validation_accuracy_std_over_clients")
-    return "" if accuracy is None else f"validation {percent(accuracy):>7} {points(spread):<6}"
+    return "" if accuracy is None else f"val {percent(accuracy):>7} {points(spread):<6}"
 
 
 def _bar() -> Progress:

@@ -41,12 +41,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    found = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    found = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     found.add_column(headings[0])
-    for position, heading in enumerate(headings[1:], start=1):
-        # Figures stay on one line; headings break between words, and names give way where there is no room.
-        cells = [*(row[position] for row in rows), *heading.split()]
-        found.add_column(heading, justify="right", min_width=max(map(len, cells)))
+    for heading in headings[1:]:
+        # Figures stay on one line and headings are narrow, so that names have the room.
+        found.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
         found.add_row(*row)
     return found

@@ -42,10 +42,16 @@ def describe(run: Run) -> dict[str, Any]:
     UsageError
         If one of its files is damaged.
     """
+    from sglr.cli.result import result_facts
+
     try:
         history, summary = run.history, run.summary
-    except (ValueError, OSError) as error:
-        raise UsageError("run", run.path, f"a file in it is damaged ({error})", "train again") from error
+        if summary is not None:
+            result_facts(summary)
+        _curves(history)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        problem = f"a file in it is damaged ({type(error).__name__}: {error})"
+        raise UsageError("run", run.path, problem, "train again") from error
     return {
         "path": str(run.path),
         "status": "unfinished" if summary is None else "done",

@@ -107,8 +107,6 @@ class Server:
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
         smashed = uplink.flatten(uplink.smashed).detach()
-        if smashed.dim() == 4:
-            smashed = smashed.contiguous(memory_format=torch.channels_last)
         smashed.requires_grad_()
         self.segment.train()
         logits = self.segment(smashed)
@@ -258,7 +256,7 @@ def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:
     """Scale gradients of the mean over all N samples to those of the mean over each client's own batch."""
     total = sum(uplink.sizes)
     if uplink.full:
-        return gradients * (total / uplink.sizes[0])
+        return gradients.mul_(total / uplink.sizes[0])
     factors = torch.tensor([total / size for size in uplink.sizes], device=gradients.device)
     return gradients * factors.reshape(-1, *(1,) * (gradients.dim() - 1))
 

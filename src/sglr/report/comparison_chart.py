@@ -104,7 +104,6 @@ def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
             va="center",
             fontsize=FONT,
             color=INK.light,
-            parse_math=False,
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour(number).light,

@@ -171,12 +171,17 @@ def _classes_chart(path: Path) -> str | None:
     if not path.is_file():
         return None
     import numpy as np
+    from matplotlib.image import AxesImage
 
     from sglr.data.plot import plot_classes_per_client
 
     content = json.loads(path.read_text(encoding="utf-8"))
     counts = np.asarray(content["counts"], dtype=np.int64)
     figure = plot_classes_per_client(counts, content["classes"])
+    for image in figure.findobj(AxesImage):
+        image.set_interpolation("none")  # one pixel for each cell: the browser enlarges it, sharp
+    for number in figure.axes[0].texts:
+        number.set_in_layout(False)  # inside its cell anyway, and hundreds of them take seconds to lay out
     return inline_svg(figure, "classes", "training samples of each class at each client", growth=1.0)
 
 

@@ -53,14 +53,17 @@ def standalone_svg(figure: Figure, name: str, description: str) -> str:
 
 def _drawn(figure: Figure, name: str) -> str:
     import matplotlib
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):  # a dollar sign in a name is no formula
+        text.set_parse_math(False)
     buffer = io.StringIO()
     # The salt makes ids the same in every run and different in every figure.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
-    text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
-    return _without_unused_ids(text)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
+    return _without_unused_ids(svg)
 
 
 def _without_unused_ids(text: str) -> str:

@@ -1,13 +1,14 @@
-"""Batch normalisation of stacked clients as one batch normalisation over all their channels.
+"""Layers of stacked clients as one layer over all their channels: C clients of c channels each are C·c channels.
 
-``torch.func.vmap`` normalises C clients of c channels each as one batch of C·c channels, but scales and
-shifts them in operations of their own, whose passes over memory cost a fifth of a stacked ResNet's training
-step. Here weights, biases and running statistics are merged too; the numbers are a loop's over clients.
+``torch.func.vmap`` does this for convolutions. It normalises a batch so too, but scales and shifts it in operations of
+their own, whose passes over memory cost a fifth of a stacked ResNet's training step; and it pools C·b images of c
+channels, for which it must move them all in memory. Here both go by channels; the numbers are a loop's over clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
-class stacked_batch_norm(TorchFunctionMode):  # noqa: N801 - a context manager, named like one
-    """Within this context, ``vmap`` over clients merges their batch normalisations in training.
+class stacked_layers(TorchFunctionMode):  # noqa: N801 - a context manager, named like one
+    """Within this context, ``vmap`` over clients merges their poolings, and their batch normalisations in training.
 
-    Evaluation, inputs that are not batched and gradients taken inside ``vmap`` follow PyTorch's own rule.
+    Inputs that are not batched and gradients taken inside ``vmap`` follow PyTorch's own rule.
 
     Examples
     --------
@@ -28,7 +29,7 @@ class stacked_batch_norm(TorchFunctionMode):  # noqa: N801 - a context manager, 
     >>> from torch.func import functional_call, stack_module_state, vmap
     >>> norm = torch.nn.BatchNorm2d(4)
     >>> weights, buffers = stack_module_state([norm] * 3)
-    >>> with stacked_batch_norm():
+    >>> with stacked_layers():
     ...     run = vmap(lambda w, s, x: functional_call(norm, (w, s), x))
     ...     y = run(weights, buffers, torch.ones(3, 2, 4, 5, 5))
     >>> y.shape
@@ -43,8 +44,21 @@ class stacked_batch_norm(TorchFunctionMode):  # noqa: N801 - a context manager, 
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run ``func``, or what replaces it."""
-        run = _batch_norm if func is F.batch_norm else func
-        return run(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is F.batch_norm:
+            return _batch_norm(*args, **kwargs)
+        if func in POOLINGS and _is_stack_of_images(args[0]) and not kwargs.get("return_indices"):
+            merged: Callable[..., Tensor] = _MergedPooling.apply
+            return merged(args[0], partial(func, **kwargs), *args[1:])
+        return func(*args, **kwargs)
+
+
+POOLINGS = frozenset({F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d})
+"""Poolings that treat every channel alike, so that clients can be channels."""
+
+
+def _is_stack_of_images(value: Any) -> bool:
+    return torch._C._functorch.is_batchedtensor(value) and value.dim() == 4
 
 
 def _batch_norm(
@@ -60,14 +74,14 @@ def _batch_norm(
     stacked = torch._C._functorch.is_batchedtensor(input)
     if not (stacked and training) or running_mean is None or running_var is None:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    merged: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Merged.apply
+    merged: Callable[..., tuple[Tensor, Tensor, Tensor]] = _MergedNorm.apply
     output, mean, var = merged(input, running_mean, running_var, weight, bias, momentum, eps)
     running_mean.copy_(mean)
     running_var.copy_(var)
     return output
 
 
-class _Merged(Function):
+class _MergedNorm(Function):
     """Only a carrier of the rule for ``vmap``: outside of it, it is not called."""
 
     @staticmethod
@@ -92,6 +106,26 @@ class _Merged(Function):
         y = F.batch_norm(x.movedim(in_dims[0], 1).flatten(1, 2), mean, var, weight, bias, True, momentum, eps)
         rows = (clients, len(mean) // clients)
         return (y.reshape(len(y), *rows, *y.shape[2:]), mean.reshape(rows), var.reshape(rows)), (1, 0, 0)
+
+
+class _MergedPooling(Function):
+    """Only a carrier of the rule for ``vmap``: outside of it, it is not called."""
+
+    @staticmethod
+    def forward(*_: Any) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int, ...], x: Tensor, pool: Callable[..., Tensor], *rest: Any
+    ) -> tuple[Tensor, int]:
+        """Pool the clients' images, stacked at ``in_dims[0]``: [b, C, c, h, w] as [b, C·c, h, w]."""
+        y = pool(x.movedim(in_dims[0], 1).flatten(1, 2), *rest)
+        return y.reshape(len(y), info.batch_size, -1, *y.shape[2:]), 1
 
 
 def _flat(tensor: Tensor, dim: int | None, clients: int) -> Tensor:
