@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 from torch.profiler import profile
 
-from sglr.core.stacked_norm import stacked_batch_norm
+from sglr.core.stacked_layers import stacked_layers
 
 State = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ def run_stacked(segments: list[nn.Module], x: Tensor, at: int, g: Tensor) -> tup
         return functional_call(segments[0], (weights, fresh), (x,)), fresh
 
     x = x.movedim(0, at).contiguous().requires_grad_()
-    with stacked_batch_norm():
+    with stacked_layers():
         y, fresh = vmap(client, in_dims=(0, 0, at))(weights, buffers, x)
     *slopes, towards = torch.autograd.grad(y, [*weights.values(), x], g)
     return y, fresh, dict(zip(weights, slopes, strict=True)), towards.movedim(at, 0)
@@ -83,7 +83,7 @@ def test_channels_last_is_kept_and_normalised_once() -> None:
         return functional_call(segments[0], (weights, {k: v.clone() for k, v in buffers.items()}), (x,))
 
     run = vmap(client, in_dims=(0, 0, 1), out_dims=1)
-    with stacked_batch_norm(), profile() as measured:
+    with stacked_layers(), profile() as measured:
         y = run(weights, buffers, x)
     names = [event.key for event in measured.key_averages()]
     assert y.flatten(1, 2).is_contiguous(memory_format=torch.channels_last)
@@ -104,7 +104,7 @@ def test_takes_gradients_through_vjp_as_well() -> None:
 
         return vmap(client)(weights, buffers, x)
 
-    with stacked_batch_norm():
+    with stacked_layers():
         _, pull, fresh = vjp(clients, weights, has_aux=True)
     _, expected_fresh, expected, _ = run_stacked(segments, x, 0, g)
     torch.testing.assert_close(pull(g)[0], expected)
@@ -118,7 +118,7 @@ def test_clients_may_share_weights() -> None:
     def client(buffers: State, x: Tensor) -> Tensor:
         return functional_call(norm, (dict(norm.named_parameters()), {k: v.clone() for k, v in buffers.items()}), x)
 
-    with stacked_batch_norm():
+    with stacked_layers():
         y = vmap(client)(buffers, x)
     torch.testing.assert_close(y, torch.stack([norm(rows) for rows in x]))
 
@@ -127,7 +127,7 @@ def test_outside_of_vmap_nothing_changes() -> None:
     segment = drawn(1, 3, 0)[0]
     other = deepcopy(segment)
     x = torch.randn(4, 3)
-    with stacked_batch_norm():
+    with stacked_layers():
         y = segment(x)
         y.sum().backward()
     expected = other(x)
@@ -143,6 +143,6 @@ def test_gradients_inside_vmap_follow_the_ordinary_rule() -> None:
         return nn.functional.batch_norm(x, mean, var, weight, None, training=True).square().sum()
 
     weight, x = torch.rand(3, 2), torch.randn(3, 4, 2)
-    with stacked_batch_norm():
+    with stacked_layers():
         slopes = vmap(grad(loss))(weight, x)
     torch.testing.assert_close(slopes, torch.stack([grad(loss)(w, rows) for w, rows in zip(weight, x, strict=True)]))

@@ -33,7 +33,7 @@ REGISTRIES = {
 
 
 def list_parts(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=f"What to list: {', '.join(Kind)}.")],
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", metavar="", help="List parameters too, with their defaults.")
     ] = False,

@@ -15,6 +15,9 @@ from sglr.report.numbers import count, decimal, duration, percent, points
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+WIDE = 100
+"""Columns of a terminal that has room for the last epoch's loss beside the bar; its line is above in any case."""
+
 
 class Silent(AbstractContextManager["Silent"]):
     """Shows nothing."""
@@ -78,7 +81,7 @@ class Live(Plain):
             self._task,
             completed=self._pace.share,
             where=f"{epoch}  {step}" if self.trial is None else f"{trial_name(self.trial)}  {epoch}",
-            latest=self._latest if self.trial is None else "",
+            latest=self._latest if self.trial is None and self._bar.console.width >= WIDE else "",
             speed="" if self._pace.samples_per_second is None else f"{count(self._pace.samples_per_second)} samples/s",
             left="" if self._pace.seconds_left is None else f"{duration(self._pace.seconds_left)} left",
         )

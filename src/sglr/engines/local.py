@@ -167,7 +167,7 @@ class Local:
                     correct[chosen] += (logits.argmax(2) == wanted).sum(1)
                     each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
                     losses[chosen] += torch.unflatten(each, 0, wanted.shape).sum(1)
-        return Scores(correct.cpu() / len(samples), losses.cpu() / len(samples))
+        return Scores(correct.cpu().double() / len(samples), losses.cpu() / len(samples))
 
     def _values_at_cut(self, client: int, samples: Samples) -> int:
         return self.stack.predict((client,), samples.inputs[:1].to(self.device)).numel()
