@@ -1,0 +1,133 @@
+"""Run folders as training writes them, and a reader of pages that knows HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglr.config import Experiment
+from sglr.run import Run
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "line", "path", "rect", "use", "image", "circle"}
+INLINE = {"span", "code", "small", "a"}
+Write = Callable[..., Run]
+
+
+@dataclass
+class Page(HTMLParser):
+    """A parsed page: its visible text, its tags with attributes; complains about tags that do not close."""
+
+    source: str
+    text: str = ""
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    stack: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.source)
+        self.close()
+        assert self.stack == [], f"never closed: {self.stack}"
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.text += "" if tag in INLINE else " "
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.stack, f"</{tag}> closes nothing"
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.stack:
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    def addresses(self) -> list[str]:
+        """Everything that the page points to or would load."""
+        names = ("src", "href", "xlink:href", "data", "action", "srcset", "poster")
+        return [value for _, attributes in self.tags for name in names if (value := attributes.get(name))]
+
+
+def record(epoch: int, accuracy: float, *, validated: bool = True) -> dict[str, Any]:
+    values = {
+        "epoch": epoch,
+        "loss": 2.0 / epoch,
+        "train_accuracy": accuracy + 0.02,
+        "learning_rate": 1e-3,
+        "steps": epoch * 10,
+        "samples": epoch * 800,
+        "seconds": epoch * 2.0,
+        "up_bytes": epoch * 1_000_000,
+        "down_bytes": epoch * 900_000,
+    }
+    scores = {
+        "validation_accuracy": accuracy,
+        "validation_accuracy_std_over_clients": 0.01,
+        "validation_loss": 2.2 / epoch,
+    }
+    return values | (scores if validated else {})
+
+
+def summary(top: float, epochs: int, *, validated: bool = True) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "method": {"name": "sglr", "alpha": 0.5, "phi": 0.75},
+        "cut": "pool1",
+        "engine": "local",
+        "device": "cpu",
+        "test": {"accuracy": top - 0.011, "accuracy_std_over_clients": 0.0123, "loss": 0.4567, "epoch": epochs},
+        "validation": {"accuracy": top, "best_epoch": epochs} if validated else None,
+        "communication": {
+            "up_bytes": 12_345_678,
+            "down_bytes": 7_000_000,
+            "by_kind": {"up": {"smashed": 12_300_000, "labels": 45_678}, "down": {"average": 7_000_000}},
+        },
+        "seconds": 90.0,
+        "training_seconds": 72.0,
+        "samples_per_second": 3214.4,
+        "weights_sha256": "ab" * 32,
+        "versions": {"sglr": "0.1.0", "torch": "2.13.0"},
+    }
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Write:
+    """Write a run folder that looks like a finished training, or one that was stopped."""
+
+    def write(
+        folder: str = "run",
+        *,
+        epochs: int = 5,
+        top: float = 0.875,
+        finished: bool = True,
+        validated: bool = True,
+        classes: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Run:
+        experiment = Experiment.from_flat({"method": "sglr", "epochs": epochs, **settings})
+        run = Run.create(tmp_path / folder, experiment)
+        for epoch in range(1, epochs + 1 if finished else epochs):
+            accuracy = top * (1 - math.exp(-epoch)) / (1 - math.exp(-epochs))
+            run.append(record(epoch, accuracy, validated=validated))
+        if finished:
+            run.write_summary(summary(top, epochs, validated=validated))
+        if classes is not None:
+            (run.path / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
+        return run
+
+    return write

@@ -1,0 +1,66 @@
+"""Figures as people write them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglr.report import numbers
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (12_345_678, "12.3 MB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (9_996_000, "10.0 MB"),
+        (3e12, "3.00 TB"),
+    ],
+)
+def test_sizes_are_decimal_with_three_digits(number: float, written: str) -> None:
+    assert numbers.size(number) == written
+
+
+@given(st.integers(0, 10**17))
+def test_a_written_size_is_within_half_a_percent(number: int) -> None:
+    figure, unit = numbers.size(number).split(" ")
+    power = ("B", "kB", "MB", "GB", "TB", "PB").index(unit)
+    assert float(figure) * 1000**power == pytest.approx(number, rel=0.0051)
+    assert float(figure) < 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.04, "0.0 s"),
+        (6.88, "6.9 s"),
+        (59.96, "1 min 00 s"),
+        (72, "1 min 12 s"),
+        (3599.6, "1 h 00 min"),
+        (86_399, "24 h 00 min"),
+    ],
+)
+def test_durations_have_two_units(seconds: float, written: str) -> None:
+    assert numbers.duration(seconds) == written
+
+
+def test_shares_are_percent_and_spreads_are_points() -> None:
+    assert numbers.percent(0.8644) == "86.4 %"
+    assert numbers.points(0.0123) == "± 1.2"
+    assert numbers.count(1771.6) == "1,772"
+    assert numbers.count(12.34) == "12.3"
+    assert numbers.decimal(0.45678) == "0.457"
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf])
+def test_what_is_unknown_is_a_dash(unknown: float | None) -> None:
+    writers = (numbers.percent, numbers.size, numbers.duration, numbers.count, numbers.decimal)
+    assert {write(unknown) for write in writers} == {"–"}
+    assert numbers.points(unknown) == ""
