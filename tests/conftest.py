@@ -1,0 +1,172 @@
+"""Tiny trainings that every test can build, and the random numbers kept apart from one another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor, nn
+
+from sglr.core.data import ClientData, Samples
+from sglr.core.engine import Setting
+from sglr.core.method import Method
+from sglr.core.optim import OptimizerSpec
+from sglr.core.server import Server
+from sglr.core.train import Hooks, Plan, Trainer
+from sglr.core.types import Event
+from sglr.engines.local import Local
+
+# Tensors of a dozen numbers: threads would only wait for each other.
+torch.set_num_threads(1)
+# Cores are shared in CI: a slow example is no failure.
+settings.register_profile("sglr", deadline=None, max_examples=20)
+settings.load_profile("sglr")
+
+INPUTS, CUT, CLASSES = 4, 3, 3
+CPU = torch.device("cpu")
+parse_optimizer = cache(OptimizerSpec.parse)
+
+
+def make_samples(number: int, seed: int = 0) -> Samples:
+    """Draw samples whose class depends on their inputs."""
+    rng = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(number, INPUTS, generator=rng)
+    return Samples(inputs, inputs[:, :CLASSES].argmax(1))
+
+
+def make_clients(sizes: Sequence[int], seed: int = 0) -> ClientData:
+    """Give client i the next ``sizes[i]`` samples; 12 more are for validation and test."""
+    train = make_samples(sum(sizes), seed)
+    rows = torch.arange(sum(sizes)).split(list(sizes))
+    held_out = make_samples(12, seed + 1)
+    return ClientData(train, tuple(rows), held_out, held_out, tuple("abc"))
+
+
+def make_lower(seed: int, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
+    """Build a client segment 4 → 3."""
+    torch.default_generator.manual_seed(seed)
+    # A bias before BatchNorm has a gradient of zero, rounded: only noise to compare.
+    layers: list[nn.Module] = [nn.Linear(INPUTS, CUT, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm1d(CUT))
+    layers.append(nn.Tanh())
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def make_upper(seed: int = 1000, *, norm: bool = False) -> nn.Module:
+    """Build a server segment 3 → 3 classes."""
+    torch.default_generator.manual_seed(seed)
+    layers: list[nn.Module] = [nn.Linear(CUT, CUT, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm1d(CUT))
+    return nn.Sequential(*layers, nn.Tanh(), nn.Linear(CUT, CLASSES))
+
+
+@dataclass
+class Case:
+    """A training to build; every test names only what it is about."""
+
+    method: Method
+    sizes: Sequence[int] = (6, 6, 6)
+    batch: int = 3
+    epochs: int = 2
+    optimizer: str = "sgd"
+    server_optimizer: str | None = None
+    rate: float = 0.1
+    server_rate: float | None = None
+    norm: bool = False
+    dropout: float = 0.0
+    stacking: str = "stacked"
+    participation: float = 1.0
+    label_prior: str = "ignore"
+    clip_norm: float | None = None
+    schedule: str = "constant"
+    seed: int = 0
+    lower: Callable[[int], nn.Module] | None = None
+    upper: nn.Module | None = None
+    data: ClientData | None = None
+    validate: bool = False
+    check_every: int = 1
+    checkpoint_every: int = 0
+    hooks: Hooks = field(default_factory=Hooks)
+
+    def clients(self) -> ClientData:
+        """Return the data, in one place if the method pools it."""
+        data = self.data or make_clients(self.sizes)
+        if self.method.pooled:
+            data = ClientData(data.train, (torch.cat(data.indices),), data.validation, data.test, data.classes)
+        return data
+
+    def segments(self) -> tuple[Callable[[int], nn.Module], nn.Module]:
+        """Return client segments by id and the server's; the whole model is the client's if the method says so."""
+        upper = copy.deepcopy(self.upper) if self.upper else make_upper(norm=self.norm)
+        lower = self.lower or (lambda client: make_lower(client, norm=self.norm, dropout=self.dropout))
+        if not self.method.whole_model:
+            return lower, upper
+        return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
+
+    def build(self) -> Trainer:
+        """Build it, ready to run."""
+        spec = parse_optimizer(self.optimizer)
+        server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
+        data, (lower, upper) = self.clients(), self.segments()
+        engine = Local(Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking))
+        server = Server(
+            upper,
+            server_spec,
+            classes=CLASSES,
+            clients=len(data.sizes),
+            label_prior=self.label_prior,
+            clip_norm=self.clip_norm,
+            device=CPU,
+            copies=self.method.server_copies,
+            stacked=self.stacking == "stacked",
+        )
+        plan = Plan(
+            self.epochs,
+            self.rate,
+            self.rate if self.server_rate is None else self.server_rate,
+            schedule=self.schedule,
+            participation=self.participation,
+            seed=self.seed,
+            check_every=self.check_every,
+            checkpoint_every=self.checkpoint_every,
+        )
+        validation = data.validation if self.validate else None
+        return Trainer(self.method, engine, server, plan, data.sizes, validation, self.hooks)
+
+    def run(self) -> Trainer:
+        """Build it and train to the end."""
+        trainer = self.build()
+        trainer.run()
+        return trainer
+
+
+def snapshot(trainer: Trainer) -> dict[str, Tensor]:
+    """Copy everything that a checkpoint of ``trainer`` holds."""
+    return {name: tensor.detach().clone() for name, tensor in trainer.state().items()}
+
+
+@pytest.fixture(scope="session")
+def case() -> type[Case]:
+    """Describe a training: ``case(PSL(), sizes=(4, 4)).run()``."""
+    return Case
+
+
+@pytest.fixture(scope="session")
+def state_of() -> Callable[[Trainer], dict[str, Tensor]]:
+    """Copy a trainer's whole state."""
+    return snapshot
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """Collect events: ``case(..., hooks=Hooks(observe=events.append))``."""
+    return []

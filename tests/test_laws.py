@@ -1,0 +1,315 @@
+"""The laws that every registered method obeys, built in or plugged in (docs/architecture.md).
+
+A new method is tested here by being registered; it needs defaults for all its hyper-parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.errors import Interrupted
+from sglr.core.method import Method
+from sglr.core.random import generator
+from sglr.core.registry import METHODS
+from sglr.core.train import Hooks, Progress, Trainer
+from sglr.core.types import EpochDone, Event, StepDone
+
+every_method = pytest.mark.parametrize("name", METHODS.names())
+with_and_without_norm = pytest.mark.parametrize("norm", [False, True], ids=["plain", "batchnorm"])
+
+EQUAL, UNEQUAL = (8, 8, 8, 8), (11, 7, 3, 3)
+"""Sizes of four clients; in batches of four, none is below three, as BatchNorm over two enlarges every rounding."""
+
+SIZES = st.lists(st.sampled_from([2, 3, 5, 6, 8]), min_size=1, max_size=4)
+"""Sizes of clients that leave no batch of one sample (of three), which BatchNorm refuses."""
+
+
+def make(name: str) -> Method:
+    method: Method = METHODS.load(name)()
+    return method
+
+
+def model_weights(trainer: Trainer, client: int = 0) -> dict[str, Tensor]:
+    """Weights and buffers of the whole model as one client sees it, named as in Sequential(lower, upper)."""
+    own = {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+    if trainer.method.whole_model:
+        return own
+    lower = {f"0.{name}": tensor for name, tensor in own.items()}
+    return lower | {f"1.{name}": tensor for name, tensor in trainer.server.segment.state_dict().items()}
+
+
+# Law 1: with one client, every method takes the same steps as training the unsplit model.
+
+
+@every_method
+@with_and_without_norm
+@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, optimizer: str) -> None:
+    training = case(make(name), sizes=(8,), norm=norm, optimizer=optimizer, rate=0.05, seed=3)
+    lower, upper = training.segments()
+    model = lower(0) if training.method.whole_model else nn.Sequential(lower(0), deepcopy(upper))
+    samples = training.clients().train
+    build = {"sgd:momentum=0.9": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
+    plain = build(model.parameters(), lr=0.05, **({"momentum": 0.9} if "momentum" in optimizer else {}))
+    for epoch in range(training.epochs):
+        order = torch.from_numpy(generator(3, "order", 0, epoch).permutation(8))
+        for batch in order.split(training.batch):
+            plain.zero_grad()
+            F.cross_entropy(model(samples.inputs[batch]), samples.targets[batch]).backward()
+            plain.step()
+    found = model_weights(training.run())
+    assert_close(found, model.state_dict(), atol=1e-6)
+
+
+# Law 2: where clients live makes no difference, to rounding.
+
+
+@every_method
+@with_and_without_norm
+@pytest.mark.parametrize(
+    ("sizes", "participation"), [(EQUAL, 1.0), (UNEQUAL, 1.0), (UNEQUAL, 0.5)], ids=["equal", "unequal", "half-present"]
+)
+def test_stacked_equals_looped(case, state_of, name, norm, sizes, participation) -> None:
+    # SGD with momentum, since Adam divides by the gradient's own size: where that is rounding noise, so is the step.
+    stacked, looped = (
+        state_of(
+            case(
+                make(name),
+                sizes=sizes,
+                batch=4,
+                norm=norm,
+                optimizer="sgd:momentum=0.9",
+                participation=participation,
+                stacking=stacking,
+            ).run()
+        )
+        for stacking in ("stacked", "looped")
+    )
+    # BatchNorm over few samples divides by what may be a small spread, and so enlarges rounding.
+    assert_close(stacked, looped, atol=2e-5 if norm else 1e-6)
+
+
+@every_method
+@settings(max_examples=5)
+@given(sizes=SIZES, seed=st.integers(0, 2**31))
+def test_stacked_equals_looped_with_adam(case, state_of, name: str, sizes: list[int], seed: int) -> None:
+    # A short run on smooth layers, whose gradients stay well above Adam's epsilon.
+    stacked, looped = (
+        state_of(case(make(name), sizes=sizes, optimizer="adam", rate=1e-3, stacking=stacking, seed=seed).run())
+        for stacking in ("stacked", "looped")
+    )
+    assert_close(stacked, looped, atol=1e-4)
+
+
+# Law 3: φ = 0 and α = 0 make SGLR exactly PSL, bit for bit.
+
+OFF = [
+    ("psl", {}, "sglr", {"alpha": 0.0, "phi": 0.0}),
+    ("psl", {}, "slr", {"alpha": 0.0}),
+    ("psl", {}, "sgl", {"phi": 0.0}),
+    ("slr", {"alpha": 1.5}, "sglr", {"alpha": 1.5, "phi": 0.0}),
+    ("sgl", {"phi": 0.5}, "sglr", {"alpha": 0.0, "phi": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("plain", "own", "name", "options"), OFF, ids=["sglr", "slr", "sgl", "sglr-slr", "sglr-sgl"])
+@given(sizes=SIZES, optimizer=st.sampled_from(["adam", "sgd:momentum=0.9"]), seed=st.integers(0, 2**31))
+@settings(max_examples=8)
+def test_switched_off_is_the_simpler_method_bit_for_bit(
+    case, state_of, plain, own, name, options, sizes, optimizer, seed
+) -> None:
+    simple, switched_off = (
+        state_of(case(METHODS.load(which)(**fields), sizes=sizes, optimizer=optimizer, seed=seed, norm=True).run())
+        for which, fields in ((plain, own), (name, options))
+    )
+    assert_identical(simple, switched_off)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("slr", {"alpha": 1.0}), ("sgl", {"phi": 1.0}), ("sglr", {"alpha": 1.0, "phi": 1.0})]
+)
+def test_switched_on_is_another_method(case, state_of, name: str, options: dict[str, float]) -> None:
+    plain = state_of(case(make("psl")).run())
+    other = state_of(case(METHODS.load(name)(**options)).run())
+    moved = "server.segment.0.weight" if "alpha" in options else "clients.weights.0.weight"
+    assert not torch.allclose(plain[moved], other[moved], atol=1e-4)
+
+
+# Law 4: an absent client's weights and optimizer state do not move.
+
+several_clients = pytest.mark.parametrize("name", [n for n in METHODS.names() if not METHODS.load(n).pooled])
+
+
+def row_of(trainer: Trainer, client: int) -> dict[str, Tensor]:
+    """Copy a client's weights, buffers and optimizer state."""
+    state = trainer.engine.state()
+    row = {name: tensor[client].clone() for name, tensor in state.items() if name.startswith("weights.")}
+    for name, tensor in state.items():
+        head, _, entry = name.rpartition(".")
+        if name.startswith("optimizer.") and entry != "rows" and client in state[f"{head}.rows"]:
+            place = state[f"{head}.rows"].tolist().index(client)
+            row[name] = tensor[place].clone()
+    return row
+
+
+@several_clients
+@pytest.mark.parametrize(("sizes", "norm"), [(EQUAL, False), (UNEQUAL, True)], ids=["equal-plain", "unequal-batchnorm"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9"])
+def test_absent_clients_do_not_move(case, name: str, sizes: tuple[int, ...], norm: bool, optimizer: str) -> None:
+    before: dict[int, dict[str, Tensor]] = {}
+    rested: list[int] = []
+
+    def compare(event: Event) -> None:
+        if not isinstance(event, EpochDone):
+            return
+        present = trainer.participants(event.epoch)
+        for client in before:
+            row = row_of(trainer, client)
+            if client not in present:
+                assert_identical(before[client], row)
+                rested.extend([client] if any("optimizer" in key for key in row) else [])
+            before[client] = row
+
+    training = case(make(name), sizes=sizes, batch=4, norm=norm, optimizer=optimizer, participation=0.5, epochs=4)
+    training.hooks = Hooks(observe=compare)
+    trainer = training.build()
+    before.update({client: row_of(trainer, client) for client in range(len(sizes))})
+    trainer.run()
+    assert rested, "no client rested after it had trained: the test saw nothing"
+
+
+@several_clients
+@pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9"])
+def test_a_client_without_data_left_does_not_move_until_the_merge(case, name: str, optimizer: str) -> None:
+    """Client 1 has one batch, the others four: it is absent from steps 2 to 4, of which the last may merge."""
+    rows: list[dict[str, Tensor]] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, StepDone):
+            rows.append(row_of(trainer, 1))
+
+    training = case(make(name), sizes=(12, 3, 12), optimizer=optimizer, epochs=1)
+    training.hooks = Hooks(observe=note)
+    trainer = training.build()
+    start = row_of(trainer, 1)
+    trainer.run()
+    moved = [not same(old, new) for old, new in zip([start, *rows], rows, strict=False)]
+    steps = len(moved)
+    may_move = {0, steps - 1} if len(rows) == 4 else set(range(steps))
+    if len(rows) == 4:  # all step together
+        assert moved[0]
+        assert not any(moved[1:-1])
+        assert trainer.method.shares or not moved[-1]
+    else:  # one by one: it moves when it takes up the shared weights, and in its own step
+        assert sum(moved) == 1
+    assert {place for place, did in enumerate(moved) if did} <= may_move
+
+
+@several_clients
+def test_shared_weights_are_the_mean_over_those_present(case, name: str) -> None:
+    """δ_i renormalises over the participants of a round (eq. 8 and 10)."""
+    if not METHODS.load(name).shares:
+        pytest.skip("clients keep their own weights")
+    sizes = (6, 2, 3, 8)
+    training = case(make(name), sizes=sizes, participation=0.5, epochs=1, seed=1)
+    pushed: dict[str, Tensor] = {}
+    trainer = training.build()
+    collect = trainer.engine.collect
+
+    def remember(clients: tuple[int, ...]) -> dict[str, Tensor]:
+        weights = collect(clients)
+        pushed.clear()
+        pushed.update({"clients": torch.tensor(clients), **weights})
+        return weights
+
+    trainer.engine.collect = remember
+    trainer.run()
+    present = pushed.pop("clients").tolist()
+    total = sum(sizes[client] for client in present)
+    for key, rows in pushed.items():
+        mean = sum(row * (sizes[client] / total) for row, client in zip(rows, present, strict=True))
+        torch.testing.assert_close(trainer.shared[key], mean)
+
+
+# Law 5: stopped anywhere and resumed, a run ends with bit-identical weights.
+
+
+def run_until(
+    training: Callable[[], Trainer], stop_after: int | None, saved: tuple[dict[str, Tensor], Progress] | None
+) -> tuple[Trainer, list[dict[str, float | int]], tuple[dict[str, Tensor], Progress] | None]:
+    """Run a fresh trainer from ``saved`` until ``stop_after`` steps of the whole run; return what it saved last."""
+    trainer = training()
+    records: list[dict[str, float | int]] = []
+    checkpoint: list[tuple[dict[str, Tensor], Progress]] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            records.append({key: value for key, value in event.record.items() if key != "seconds"})
+
+    def save(best: bool) -> None:
+        state = {name: tensor.clone() for name, tensor in trainer.state().items()}
+        checkpoint[:] = [(state, replace(trainer.progress))]
+
+    trainer.hooks = Hooks(observe, save, lambda: stop_after is not None and trainer.progress.steps >= stop_after)
+    if saved is not None:
+        trainer.restore(saved[0], replace(saved[1]))
+    try:
+        trainer.run()
+    except Interrupted:
+        assert stop_after is not None
+        return trainer, records, checkpoint[0]
+    return trainer, records, None
+
+
+@every_method
+@settings(max_examples=6)
+@given(stops=st.sets(st.floats(0, 1), min_size=1, max_size=2), seed=st.integers(0, 2**31))
+def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, stops: set[float], seed: int) -> None:
+    training = case(
+        make(name),
+        sizes=(8, 2, 5),
+        norm=True,
+        dropout=0.3,
+        optimizer="adam",
+        participation=0.7,
+        label_prior="correct",
+        validate=True,
+        seed=seed,
+    )
+    whole, records, _ = run_until(training.build, None, None)
+    saved, seen = None, []
+    for share in sorted(stops):
+        stop_after = 1 + int(share * (whole.progress.steps - 2))
+        _, more, saved = run_until(training.build, stop_after, saved)
+        seen += more
+    resumed, more, _ = run_until(training.build, None, saved)
+    assert_identical(state_of(whole), state_of(resumed))
+    assert replace(whole.progress, seconds=0.0) == replace(resumed.progress, seconds=0.0)
+    assert records == seen + more
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: float) -> None:
+    assert found.keys() == wanted.keys()
+    for key in wanted:
+        torch.testing.assert_close(
+            found[key], wanted[key], atol=atol, rtol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+def assert_identical(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    different = [key for key in first if not torch.equal(first[key], second[key])]
+    assert not different
