@@ -48,6 +48,8 @@ document.getElementById("page").onload = event => {{
     width: page.documentElement.scrollWidth,
     outside: [...page.querySelectorAll("body *")].filter(one => one.getBoundingClientRect().right > {width} + 0.5)
       .map(one => one.tagName),
+    burst: [...page.querySelectorAll(".tile,.card")].filter(one => one.scrollWidth > one.clientWidth)
+      .map(one => one.textContent.trim().slice(0, 60)),
     background: style(page.querySelector(".card")).backgroundColor,
     text: [...page.querySelectorAll("svg[role=img] text")].map(one => style(one).fill),
   }};
@@ -125,6 +127,7 @@ def test_nothing_overflows_and_nothing_complains(page: Path, tmp_path: Path, siz
     for measured in (light, dark):
         assert measured["width"] == SIZES[size][0]
         assert measured["outside"] == []
+        assert measured["burst"] == []
 
 
 def test_charts_follow_the_theme(page: Path, tmp_path: Path) -> None:

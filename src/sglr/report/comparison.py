@@ -197,4 +197,5 @@ def _sentence(methods: Sequence[_Method], shared: Mapping[str, Any]) -> str:
         "batch_size": "{} samples of each client per step",
     }
     parts += [phrase.format(shared[name]) for name, phrase in phrases.items() if name in shared]
-    return ", ".join(parts) + ". Figures are means over seeds, ± one standard deviation."
+    seeds = max((len(one.runs) for one in methods), default=0)
+    return ", ".join(parts) + "." + (" Figures are means over seeds, ± one standard deviation." if seeds > 1 else "")
