@@ -139,6 +139,9 @@ def plan(
         If a setting is wrong, a method or seed is named twice, or a run in the folder has another configuration.
     """
     _check_folder(folder)
+    for single, several in (("method", "methods"), ("seed", "seeds")):
+        if single in settings:
+            raise UsageError(single, settings[single], "a comparison takes several", f"give {several} instead")
     variants = [_Variant.of(method) for method in parse_methods(methods)]
     _refuse_twice("methods", [variant.label for variant in variants])
     _refuse_twice("seeds", list(seeds))

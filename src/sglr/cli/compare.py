@@ -50,8 +50,9 @@ def compare(
 ) -> None:
     """Train with several methods and seeds, and compare what comes out in one table and one plot.
 
-    The same command again with the same --out goes on with what was stopped and repeats nothing. Every setting of
-    sglr train applies to all methods; parameters of methods apply to those that have them.
+    The same command again with the same --out goes on with what was stopped, and repeats nothing.
+
+    Every setting of sglr train applies to all methods; parameters of methods apply to those that have them.
     """
     del debug
     from sglr.cli.watch import watching

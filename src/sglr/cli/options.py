@@ -12,7 +12,7 @@ PANEL = "Output"
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="<folder>", help="Write into this new folder; default: one in runs/.", rich_help_panel=PANEL
+        "--out", metavar="<folder>", help="Write into this folder; default: a new one in runs/.", rich_help_panel=PANEL
     ),
 ]
 AsJson = Annotated[

@@ -107,11 +107,13 @@ class SettingsCommand(TyperCommand):
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the command's own options and one for every setting, in the order of the help."""
+        """Return the command's own options and one for every further setting, in the order of the help."""
         own: list[Any] = [*super().get_params(ctx)]
         first = [param for param in own if param.rich_help_panel not in ("Output", None)]
         last = [param for param in own if param not in first]
-        return [*first, *_setting_options(), *last]
+        taken = {flag for param in own for flag in param.opts}
+        offered = [param for param in _setting_options() if taken.isdisjoint(param.opts)]
+        return [*first, *offered, *last]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, with the settings that were given set apart from its own options."""

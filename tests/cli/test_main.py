@@ -1,0 +1,106 @@
+"""The root: exit codes, errors in one line, and what a start costs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from sglr.cli import list as list_command
+from sglr.core.errors import DivergedError
+from sglr.version import __version__
+
+
+def test_version_is_told_both_ways(call):
+    assert call("version").out == call("--version").out == f"sglr {__version__}\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_every_command_and_shows_examples(call, flag):
+    answer = call(flag)
+    assert answer.code == 0
+    assert all(f" {name} " in answer.out for name in ("train", "compare", "resume", "show", "list", "version"))
+    assert answer.out.count("$ sglr") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["list"], "Missing argument 'KIND'"),
+        (["list", "nonsense"], "'methods'"),
+        (["--nonsense"], "--nonsense"),
+        (["show"], "RUN"),
+        (["compare"], "--methods"),
+    ],
+)
+def test_misuse_ends_with_code_2_and_one_line(call, words, told):
+    answer = call(*words)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert told in answer.err
+
+
+def test_a_defect_is_told_in_one_line_with_its_type(call, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(list_command, "_describe", fail)
+    answer = call("list", "methods")
+    assert answer.code == 1
+    assert answer.err == "error: RuntimeError: two lines; run again with --debug to see where\n"
+    assert "Traceback" in call("list", "methods", "--debug").err
+
+
+def test_an_explained_failure_ends_with_code_1(call, monkeypatch):
+    def fail(*_):
+        raise DivergedError("the loss stopped being a number")
+
+    monkeypatch.setattr(list_command, "_describe", fail)
+    answer = call("list", "methods")
+    assert (answer.code, answer.err) == (1, "error: the loss stopped being a number\n")
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_answers_in_under_700_ms():
+    times = []
+    for _ in range(3):
+        before = _children_seconds()
+        subprocess.run([sys.executable, "-m", "sglr", "--help"], check=True, capture_output=True)
+        times.append(_children_seconds() - before)
+    assert min(times) < 0.7  # processor time: other processes don't count
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "methods"], ["version"]])
+def test_what_trains_nothing_imports_nothing_heavy(words):
+    heavy = ("torch", "numpy", "sglr.config", "pandas", "matplotlib", "rich.progress")
+    code = f"import sys; from sglr.cli.main import main; main({words}); print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("\n[]\n")
+
+
+def test_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "sglr", "list", "methods"], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_no_color_is_respected(monkeypatch, call):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[1;36m" in call("list", "methods").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[1;36m" not in call("list", "methods").out

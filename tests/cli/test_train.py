@@ -1,0 +1,176 @@
+"""Stories of ``sglr train``, ``resume`` and ``show``, on the embedded data."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tomllib
+
+import pytest
+
+from sglr.run import Run
+
+
+def test_train_prints_json_alone_and_a_line_per_epoch(start, tiny, tmp_path):
+    process = start("train", *tiny, "--method", "sglr", "--phi", "1", "--epochs", "2", "--out", "run", "--json")
+    out, err = process.communicate()
+    assert process.returncode == 0
+    assert json.loads(out) == Run.open(tmp_path / "run").summary
+    assert [line.split()[:2] for line in err.splitlines()] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert all(len(line) <= 80 for line in err.splitlines())
+
+
+def test_a_quiet_training_prints_its_result_and_what_to_do_next(call, tiny, tmp_path):
+    answer = call("train", *tiny, "--quiet", "--out", tmp_path / "run")
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "test accuracy" in answer.out
+    assert f"next    sglr show {tmp_path / 'run'}\n" in answer.out
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_flags_win_over_the_file_and_both_over_defaults(call, tiny, tmp_path):
+    (tmp_path / "e.toml").write_text('method = "psl"\nlr = 0.01\nseed = 3\n')
+    call("train", *tiny, "--config", tmp_path / "e.toml", "--seed", "4", "--out", tmp_path / "run")
+    settings = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (settings["method"], settings["lr"], settings["seed"], settings["batch_size"]) == ("psl", 0.01, 4, 8)
+
+
+def test_parameters_of_all_parts_can_be_given(call, tmp_path):
+    words = "--method sglr --alpha 0 --average class --partition dirichlet --concentration 5 --clients 3 --epochs 1"
+    answer = call("train", *words.split(), "--image-size", "12", "--batch-size", "4", "--out", tmp_path / "run")
+    assert answer.code == 0, answer.err
+    experiment = Run.open(tmp_path / "run").experiment
+    assert experiment.method_parameters["alpha"] == 0
+    assert experiment.method_parameters["average"] == "class"
+    assert experiment.partition_parameters == {"concentration": 5.0}
+    assert experiment.dataset_parameters["image_size"] == 12
+
+
+BAD = {
+    "method": (["--method", "sglrr"], "did you mean 'sglr'?"),
+    "dataset": (["--dataset", "digit"], "did you mean 'digits'?"),
+    "model": (["--model", "resnet"], "did you mean 'resnet16'?"),
+    "partition": (["--partition", "dirichelt"], "did you mean 'dirichlet'?"),
+    "engine": (["--engine", "locale"], "did you mean 'local'?"),
+    "phi": (["--phi", "1.5"], "is outside [0, 1]"),
+    "alpha": (["--alpha", "-1"], "alpha = -1"),
+    "clients": (["--clients", "0"], "greater than or equal to 1"),
+    "clients ": (["--clients", "5000"], "clients = 5000"),
+    "batch_size": (["--batch-size", "20"], "give --batch-size 16 or less"),
+    "lr": (["--lr", "fast"], "valid number"),
+    "schedule": (["--schedule", "linear"], "'step', 'constant' or 'cosine'"),
+    "device": (["--device", "tpu"], "give auto, cpu or cuda"),
+    "optimizer": (["--optimizer", "adamm"], "optimizer = adamm"),
+    "config": (["--config", "missing.toml"], "there is no such file"),
+    "alpha ": (["--method", "psl", "--alpha", "1"], "method psl has no such parameter"),
+    "label_column": (["--label-column", "y"], "label_column = y"),
+    "folder": (["--dataset", "folder:nowhere"], "nowhere"),
+    "cut": (["--cut", "nowhere"], "cut = nowhere"),
+    "model ": (["--model", "no_such_module:build"], "no module 'no_such_module'"),
+    "average": (["--average", "median"], "known: class, position"),
+}
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_bad_input_is_told_before_any_work(call, tiny, tmp_path, monkeypatch, field):
+    words, told = BAD[field]
+    monkeypatch.chdir(tmp_path)
+    answer = call("train", *tiny, *words, "--out", "run")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith(f"error: {field.strip()} = ")
+    assert told in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_that_is_not_toml_or_has_unknown_keys_is_refused(call, tmp_path):
+    file = tmp_path / "e.toml"
+    file.write_text("method = sglr")
+    assert "is not TOML" in call("train", "--config", file).err
+    file.write_text("epoch = 3")
+    answer = call("train", "--config", file)
+    assert (answer.code, "did you mean epochs?" in answer.err) == (2, True)
+
+
+def test_an_unwritable_or_occupied_folder_is_refused(call, tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    for out in ("file", "file/below", "full"):
+        answer = call("train", *tiny, "--out", tmp_path / out)
+        assert answer.code == 2
+        assert answer.err.startswith("error: out = ")
+
+
+def test_a_folder_with_another_run_is_refused(call, tiny, tmp_path):
+    call("train", *tiny, "--out", tmp_path / "run")
+    again, other = (call("train", *tiny, *more, "--out", tmp_path / "run") for more in ([], ["--seed", "1"]))
+    assert (again.code, other.code) == (2, 2)
+    assert f"sglr resume {tmp_path / 'run'}" in again.err
+    assert "another configuration (seed is 0 there, 1 here)" in other.err
+
+
+def test_divergence_ends_with_code_1_and_names_the_step(call, tiny, tmp_path):
+    words = ("--optimizer", "sgd", "--lr", "1e30", "--epochs", "3", "--out", tmp_path / "run")
+    answer = call("train", *tiny, *words, "--quiet")
+    assert answer.code == 1
+    assert answer.err.count("\n") == 1
+    assert "the loss stopped being a number in epoch" in answer.err
+
+
+def test_resume_leaves_a_finished_run_alone_and_refuses_what_is_none(call, tiny, tmp_path):
+    call("train", *tiny, "--out", tmp_path / "run")
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    answer = call("resume", tmp_path / "run", "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out) == json.loads(before)
+    assert answer.err == f"{tmp_path / 'run'} is finished; nothing to do\n"
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+    assert call("resume", tmp_path).code == 2
+
+
+def test_ctrl_c_saves_a_checkpoint_and_resume_ends_with_the_same_weights(start, call, tmp_path):
+    words = ("--clients", "4", "--samples-per-client", "64", "--epochs", "40", "--model", "mlp", "--eval-every", "40")
+    process = start("train", *words, "--out", "run")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("epoch")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert out == ""
+    assert "stopping after this step" in err
+    assert err.splitlines()[-1].endswith("continue with: sglr resume run")
+    resumed = json.loads(call("resume", tmp_path / "run", "--json").out)
+    whole = json.loads(call("train", *words, "--out", tmp_path / "whole", "--json").out)
+    assert resumed["weights_sha256"] == whole["weights_sha256"]
+
+
+def test_show_describes_a_finished_run(call, tiny, tmp_path):
+    call("train", *tiny, "--epochs", "3", "--out", tmp_path / "run")
+    answer = call("show", tmp_path / "run")
+    assert answer.code == 0
+    assert "3 of 3 epochs" in answer.out
+    assert "test accuracy" in answer.out
+    assert f"report  {tmp_path / 'run' / 'report.html'}" in answer.out
+    described = json.loads(call("show", tmp_path / "run", "--json").out)
+    assert described["status"] == "done"
+    assert [record["epoch"] for record in described["history"]] == [1, 2, 3]
+    (tmp_path / "run" / "summary.json").unlink()
+    unfinished = call("show", tmp_path / "run")
+    assert f"next    sglr resume {tmp_path / 'run'}" in unfinished.out
+
+
+@pytest.mark.parametrize(("file", "text"), [("summary.json", "[]"), ("summary.json", "{"), ("config.toml", "=")])
+def test_show_tells_a_broken_folder(call, tiny, tmp_path, file, text):
+    call("train", *tiny, "--out", tmp_path / "run")
+    (tmp_path / "run" / file).write_text(text)
+    answer = call("show", tmp_path / "run")
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+
+
+def test_show_refuses_a_folder_that_is_no_run(call, tmp_path):
+    answer = call("show", tmp_path / "nowhere")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
