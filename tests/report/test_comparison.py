@@ -142,9 +142,9 @@ def test_labels_with_room_stay_where_they_are() -> None:
 
 
 def test_the_climb_may_lie_below_the_chart() -> None:
-    values = [{"epoch": epoch, "x": 0.1 if epoch < 3 else 0.8} for epoch in range(1, 11)]
-    curve = mean_curve("m", [values], "x")
-    assert 0.7 < settled([curve], 0.0, 0.85) < 0.8
+    values = [{"epoch": epoch, "x": 0.1 if epoch < 4 else 0.8} for epoch in range(1, 21)]
+    assert 0.7 < settled([mean_curve("m", [values], "x")], 0.0, 0.85) < 0.8
+    assert settled([mean_curve("m", [values[:10]], "x")], 0.0, 0.85) == 0.0
     assert settled([], 0.0, 1.0) == 0.0
 
 

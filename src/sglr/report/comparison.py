@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sglr.report import numbers
+from sglr.report.charts import MARKED
 from sglr.report.comparison_chart import comparison_chart, mean_curve
 from sglr.report.page import relative_link, render, setting_rows
 from sglr.report.palette import SERIES, dashes
@@ -72,6 +73,7 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
         sentence=_sentence(methods, shared),
         chart=inline_svg(comparison_chart(curves, named=True), "wide", title) if drawable else None,
         small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", title),
+        cropped=len({epoch for one in curves for epoch in one.epochs}) > MARKED,
         seeds=max((len(one.runs) for one in methods), default=0),
         columns=[column.title for column in COLUMNS],
         rows=[_shown(one, methods) for one in methods],

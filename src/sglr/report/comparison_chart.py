@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from sglr.report.charts import Curve, blank_chart, draw_curves, show_percent
+from sglr.report.charts import MARKED, Curve, blank_chart, draw_curves, show_percent
 from sglr.report.palette import INK, colour
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ def comparison_chart(curves: Sequence[Curve], *, named: bool) -> Figure:
 def settled(curves: Sequence[Curve], low: float, high: float) -> float:
     """Return where the chart should begin: below what any method reaches after the first fifth of the epochs.
 
-    The climb from chance is the same for all and would press together the lines that are to be told apart.
+    The climb from chance is the same for all and would press together the lines that are to be told apart. Where there
+    are few epochs all are shown.
     """
     epochs = [epoch for one in curves for epoch in one.epochs]
-    begin = min(epochs, default=0) + (max(epochs, default=0) - min(epochs, default=0)) * CLIMB
+    if len(set(epochs)) <= MARKED:
+        return low
+    begin = min(epochs) + (max(epochs) - min(epochs)) * CLIMB
     later = [value for one in curves for epoch, value in zip(one.epochs, one.values, strict=True) if epoch >= begin]
-    return max(low, min(later) - (high - min(later)) * 0.08) if later else low
+    return max(low, min(later) - (high - min(later)) * 0.08)
 
 
 def spaced(places: Sequence[float], gap: float) -> list[float]:
