@@ -54,13 +54,21 @@ class Registry:
         raise unknown(self.kind, name, self.names())
 
     def summary(self, name: str) -> str:
-        """Return one line about the part, read from its source without importing it."""
-        if name not in _modules(self.package):
+        """Return one line about the part, read from its source without importing it.
+
+        Raises
+        ------
+        UsageError
+            If there is none; the nearest name is suggested.
+        """
+        if name in _modules(self.package):
+            spec = util.find_spec(_modules(self.package)[name])
+            assert spec is not None and spec.origin is not None
+            doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+            return doc.partition("\n")[0]
+        if name in _plugins(self.package):
             return f"from {_plugins(self.package)[name].value}"
-        spec = util.find_spec(_modules(self.package)[name])
-        assert spec is not None and spec.origin is not None
-        doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-        return doc.partition("\n")[0]
+        raise unknown(self.kind, name, self.names())
 
 
 @cache
