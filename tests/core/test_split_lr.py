@@ -1,0 +1,64 @@
+"""SplitLr, eq. 11-13."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglr.core.errors import UsageError
+from sglr.core.split_lr import check_alpha, split_lr
+
+ALPHA = st.floats(0, 3)
+SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "alpha", "factor"),
+    [
+        ([8] * 20, 0.5, math.sqrt(20)),
+        ([8] * 20, 1.0, 20.0),
+        ([8] * 6, 1.5, 6 * math.sqrt(6)),
+        ([8] * 10, 2.0, 100.0),
+        ([8, 4, 2, 2], 1.0, 2.0),  # |B_s| = 16, b = 8
+        ([1, 3], 2.0, (4 / 3) ** 2),
+    ],
+)
+def test_factor_by_hand(sizes: list[int], alpha: float, factor: float) -> None:
+    assert split_lr(sizes, alpha) == pytest.approx(factor, rel=1e-12)
+
+
+@given(SIZES)
+def test_zero_is_off_exactly(sizes: list[int]) -> None:
+    assert split_lr(sizes, 0.0) == 1.0
+
+
+@given(st.integers(1, 64), ALPHA)
+def test_one_client_learns_at_its_own_rate_exactly(size: int, alpha: float) -> None:
+    assert split_lr([size], alpha) == 1.0
+
+
+@given(st.integers(1, 64), st.integers(1, 100), ALPHA)
+def test_equal_batches_give_eq_13(size: int, clients: int, alpha: float) -> None:
+    assert split_lr([size] * clients, alpha) == pytest.approx(clients**alpha, rel=1e-9)
+
+
+@given(SIZES, ALPHA, st.integers(1, 64))
+def test_the_rate_grows_as_eq_12_with_the_effective_batch(sizes: list[int], alpha: float, more: int) -> None:
+    """A further client with a batch no larger than the largest multiplies η_s by (|B_s'| / |B_s|)^α."""
+    joined = [*sizes, min(more, max(sizes))]
+    growth = (sum(joined) / sum(sizes)) ** alpha
+    assert split_lr(joined, alpha) == pytest.approx(split_lr(sizes, alpha) * growth, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 2])
+def test_takes_exponents_that_make_sense(alpha: float) -> None:
+    check_alpha(alpha)
+
+
+@pytest.mark.parametrize("alpha", [-1e-9, math.inf, -math.inf, math.nan])
+def test_refuses_exponents_that_make_none(alpha: float) -> None:
+    with pytest.raises(UsageError, match=r"^alpha = "):
+        check_alpha(alpha)
