@@ -169,9 +169,9 @@ class Stack:
         """
         if not forward.leaves:
             return []
-        found = torch.autograd.grad(
-            forward.outputs, forward.leaves, loss_gradients, allow_unused=True, materialize_grads=True
-        )
+        # In the outputs' own layout: layers that get it in another copy it again and again.
+        arrived = torch.empty_like(forward.outputs).copy_(loss_gradients)
+        found = torch.autograd.grad(forward.outputs, forward.leaves, arrived, allow_unused=True, materialize_grads=True)
         return self.by_parameter(forward, found)
 
     def by_parameter(self, forward: Pass, found: Sequence[Tensor]) -> list[Tensor]:
