@@ -1,0 +1,42 @@
+# make demo    train on the embedded data and show the result
+# make test    the fast tests; make test-all adds the slow ones
+# make check   format, lint, types, import contracts
+# make bench   the benchmarks, into benchmarks/results
+# make clean   remove the environment and caches; runs stay
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-all check bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(INSTALLED)
+	$(BIN)/sglr train --method sglr --clients 20 --epochs 20 --dataset digits
+
+# Tests run side by side: more threads in each would only wait for one another.
+test test-all: export OMP_NUM_THREADS = 1
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
