@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
-from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -56,7 +56,7 @@ class OptimizerSpec:
         spec = cls(name.lower(), options)
         try:
             spec.build([nn.Parameter(torch.zeros(1))], 1e-3)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError("optimizer", text, str(error), "correct that option") from error
         return spec
 
@@ -71,7 +71,7 @@ class OptimizerSpec:
         return make(parameters, lr=rate, **options)
 
     def __str__(self) -> str:
-        tail = ",".join(f"{name}={value}" for name, value in self.options.items())
+        tail = ",".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.name}:{tail}" if tail else self.name
 
 
@@ -85,15 +85,15 @@ def _known_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
 
 
 def _parse_options(text: str, tail: str) -> dict[str, object]:
-    options: dict[str, object] = {}
-    # A comma inside brackets, as in betas=(0.9,0.99), belongs to the value.
+    # A comma inside brackets, as in betas=(0.9,0.99), belongs to the value: let Python's own grammar read it.
     try:
-        call = compile(f"dict({tail})", "optimizer", "eval", flags=0x400).body  # type: ignore[attr-defined]
-        options.update({word.arg: literal_eval(word.value) for word in call.keywords})
-        well_formed = not call.args
+        call = ast.parse(f"dict({tail})", mode="eval").body
+        readable = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
+        words = call.keywords if readable else []  # type: ignore[attr-defined]
+        options: dict[str, object] = {word.arg: ast.literal_eval(word.value) for word in words if word.arg}
     except (SyntaxError, ValueError, TypeError):
-        well_formed = False
-    if not well_formed:
+        words, options = [], {}
+    if tail and not len(words) == len(options) > 0:
         raise UsageError("optimizer", text, "cannot be read", "write it like sgd:momentum=0.9,nesterov=True")
     return options
 
