@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.compare import TrialDone, TrialStarted, compare, parse_methods
+from sglr.compare import TrialDone, TrialStarted, compare, parse_methods, plan
 from sglr.comparison import COMPARISON, TABLE, read_comparison
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.registry import METHODS
@@ -41,7 +41,7 @@ def test_every_method_and_seed_is_an_ordinary_run(tmp_path):
 
 
 def test_a_comparison_leaves_its_table_its_plot_and_its_page(tmp_path):
-    result = compare(["psl", "sfl"], out=tmp_path / "c", **TINY)
+    result = compare(["sfl"], out=tmp_path / "c", **TINY)
     assert read_comparison(tmp_path / "c") == result
     table = (tmp_path / "c" / TABLE).read_text(encoding="utf-8")
     assert all(f"| {cell} |" in table for row in result.table() for cell in row[:1])
@@ -91,20 +91,18 @@ def test_a_run_that_diverges_is_reported_and_stops_nobody(tmp_path):
 
 
 def test_method_objects_are_what_their_names_are(tmp_path):
-    compare([SGLR(phi=0.5), PSL()], out=tmp_path / "objects", **TINY)
-    compare(["sglr:phi=0.5", "psl"], out=tmp_path / "names", **TINY)
-    for run in ("sglr-phi=0.5-seed0", "psl-seed0"):
-        first, second = (Run.open(tmp_path / folder / run).summary for folder in ("objects", "names"))
-        assert first["weights_sha256"] == second["weights_sha256"]
+    objects = plan([SGLR(phi=0.5), PSL()], [0], tmp_path, TINY)
+    names = plan(["sglr:phi=0.5", "psl"], [0], tmp_path, TINY)
+    assert [(trial.label, trial.path, trial.experiment) for trial in objects] == [
+        (trial.label, trial.path, trial.experiment) for trial in names
+    ]
+    assert [trial.given.method for trial in objects] == [SGLR(phi=0.5), PSL()]
 
 
 def test_a_parameter_applies_to_the_methods_that_have_it(tmp_path):
-    result = compare(["psl", "slr", "sglr:alpha=1"], out=tmp_path / "c", alpha=0.25, **TINY)
-    assert {row["method"]: row["parameters"].get("alpha") for row in result.rows} == {
-        "psl": None,
-        "slr": 0.25,
-        "sglr": 1.0,
-    }
+    trials = plan(["psl", "slr", "sglr:alpha=1"], [0], tmp_path, {"alpha": 0.25, **TINY})
+    alphas = [trial.experiment.method_parameters.get("alpha") for trial in trials]
+    assert alphas == [None, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sglr.core.method import Method
     from sglr.core.types import Event
 
-__all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "parse_methods"]
+__all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "parse_methods", "plan"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,3 +55,17 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 def tiny() -> tuple[str, ...]:
     """Flags of a training of a second."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run of three epochs, to be copied."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    assert main(["train", *TINY, "--epochs", "3", "--quiet", "--json", "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def run_folder(finished: Path, tmp_path: Path) -> Path:
+    """Return a finished run of three epochs, the test's own."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))

@@ -104,11 +104,11 @@ def test_an_unwritable_or_occupied_folder_is_refused(call, tiny, tmp_path):
         assert answer.err.startswith("error: out = ")
 
 
-def test_a_folder_with_another_run_is_refused(call, tiny, tmp_path):
-    call("train", *tiny, "--out", tmp_path / "run")
-    again, other = (call("train", *tiny, *more, "--out", tmp_path / "run") for more in ([], ["--seed", "1"]))
+def test_a_folder_with_another_run_is_refused(call, tiny, run_folder):
+    words = ("train", *tiny, "--epochs", "3", "--out", run_folder)
+    again, other = call(*words), call(*words, "--seed", "1")
     assert (again.code, other.code) == (2, 2)
-    assert f"sglr resume {tmp_path / 'run'}" in again.err
+    assert f"sglr resume {run_folder}" in again.err
     assert "another configuration (seed is 0 there, 1 here)" in other.err
 
 
@@ -120,17 +120,29 @@ def test_divergence_ends_with_code_1_and_names_the_step(call, tiny, tmp_path):
     assert "the loss stopped being a number in epoch" in answer.err
 
 
-def test_resume_leaves_a_finished_run_alone_and_refuses_what_is_none(call, tiny, tmp_path):
-    call("train", *tiny, "--out", tmp_path / "run")
-    before = (tmp_path / "run" / "summary.json").read_bytes()
-    answer = call("resume", tmp_path / "run", "--json")
+def test_resume_leaves_a_finished_run_alone_and_refuses_what_is_none(call, run_folder, tmp_path):
+    before = (run_folder / "summary.json").read_bytes()
+    answer = call("resume", run_folder, "--json")
     assert answer.code == 0
     assert json.loads(answer.out) == json.loads(before)
-    assert answer.err == f"{tmp_path / 'run'} is finished; nothing to do\n"
-    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+    assert answer.err == f"{run_folder} is finished; nothing to do\n"
+    assert (run_folder / "summary.json").read_bytes() == before
     assert call("resume", tmp_path).code == 2
 
 
+def test_resume_tells_of_a_damaged_checkpoint_and_goes_back(call, run_folder):
+    weights = json.loads((run_folder / "summary.json").read_text())["weights_sha256"]
+    (run_folder / "summary.json").unlink()
+    newest = Run.open(run_folder).checkpoints[-1]
+    newest.write_bytes(newest.read_bytes()[:-8])
+    answer = call("resume", run_folder, "--json")
+    assert answer.code == 0
+    assert str(newest) in answer.err.splitlines()[0]
+    assert "going back to the checkpoint before it" in answer.err.splitlines()[0]
+    assert json.loads(answer.out)["weights_sha256"] == weights
+
+
+@pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_resume_ends_with_the_same_weights(start, call, tmp_path):
     words = ("--clients", "4", "--samples-per-client", "64", "--epochs", "40", "--model", "mlp", "--eval-every", "40")
     process = start("train", *words, "--out", "run")
@@ -147,26 +159,24 @@ def test_ctrl_c_saves_a_checkpoint_and_resume_ends_with_the_same_weights(start, 
     assert resumed["weights_sha256"] == whole["weights_sha256"]
 
 
-def test_show_describes_a_finished_run(call, tiny, tmp_path):
-    call("train", *tiny, "--epochs", "3", "--out", tmp_path / "run")
-    answer = call("show", tmp_path / "run")
+def test_show_describes_a_run(call, run_folder):
+    answer = call("show", run_folder)
     assert answer.code == 0
     assert "3 of 3 epochs" in answer.out
     assert "test accuracy" in answer.out
-    assert f"report  {tmp_path / 'run' / 'report.html'}" in answer.out
-    described = json.loads(call("show", tmp_path / "run", "--json").out)
+    assert f"report  {run_folder / 'report.html'}" in answer.out
+    described = json.loads(call("show", run_folder, "--json").out)
     assert described["status"] == "done"
     assert [record["epoch"] for record in described["history"]] == [1, 2, 3]
-    (tmp_path / "run" / "summary.json").unlink()
-    unfinished = call("show", tmp_path / "run")
-    assert f"next    sglr resume {tmp_path / 'run'}" in unfinished.out
+    (run_folder / "summary.json").unlink()
+    unfinished = call("show", run_folder)
+    assert f"next    sglr resume {run_folder}" in unfinished.out
 
 
 @pytest.mark.parametrize(("file", "text"), [("summary.json", "[]"), ("summary.json", "{"), ("config.toml", "=")])
-def test_show_tells_a_broken_folder(call, tiny, tmp_path, file, text):
-    call("train", *tiny, "--out", tmp_path / "run")
-    (tmp_path / "run" / file).write_text(text)
-    answer = call("show", tmp_path / "run")
+def test_show_tells_a_broken_folder(call, run_folder, file, text):
+    (run_folder / file).write_text(text)
+    answer = call("show", run_folder)
     assert answer.code == 2
     assert answer.err.count("\n") == 1
 
