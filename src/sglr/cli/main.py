@@ -25,7 +25,6 @@ DONE, FAILED, MISUSED = 0, 1, 2
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 done, 2 bad usage or configuration, 1 anything else.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in arguments
     _tell_warnings("--quiet" in arguments)
     try:
