@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglr.comparison import Comparison, make_row, write_comparison
-from sglr.config import SETTINGS, Experiment, part_fields
+from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
-from sglr.core.registry import METHODS
 from sglr.report.comparison import write_comparison_report
 from sglr.run import CONFIG, Run
+from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
     from sglr.build import Given
     from sglr.core.method import Method
     from sglr.core.types import Event
 
-__all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "parse_methods", "plan"]
+__all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "plan"]
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def plan(
     for single, several in (("method", "methods"), ("seed", "seeds")):
         if single in settings:
             raise UsageError(single, settings[single], "a comparison takes several", f"give {several} instead")
-    variants = [_Variant.of(method) for method in parse_methods(methods)]
+    variants = [Variant.of(method) for method in parse_methods(methods)]
     _refuse_twice("methods", [variant.label for variant in variants])
     _refuse_twice("seeds", list(seeds))
     of_methods = set().union(*(variant.known for variant in variants)) - SETTINGS
@@ -158,71 +157,6 @@ def plan(
     for trial in trials:
         _check_run(trial)
     return trials
-
-
-def parse_methods(methods: Iterable[str | Method]) -> list[str | Method]:
-    """Take lists of methods apart.
-
-    A comma parts methods, except where ``key=value`` follows it, which belongs to the method before:
-    ``"psl,sglr:phi=0.5,alpha=1,sfl"`` are three.
-    """
-    found: list[str | Method] = []
-    for item in methods:
-        if not isinstance(item, str):
-            found.append(item)
-            continue
-        for word in filter(None, (part.strip() for part in item.split(","))):
-            last = found[-1] if found else None
-            if "=" in word and ":" not in word.partition("=")[0] and isinstance(last, str):
-                found[-1] = f"{last}{',' if ':' in last else ':'}{word}"
-            else:
-                found += METHODS.names() if word == "all" else [word]
-    if not found:
-        raise UsageError("methods", "", "names no method", f"give some of {', '.join(METHODS.names())}, or all")
-    return found
-
-
-@dataclass(frozen=True)
-class _Variant:
-    """A method with the parameters that were given with it."""
-
-    method: str | Method
-    label: str
-    known: frozenset[str]
-    given: Mapping[str, str]
-
-    @classmethod
-    def of(cls, method: str | Method) -> _Variant:
-        if not isinstance(method, str):
-            return cls(method, _object_label(method), frozenset(), {})
-        name, _, listed = method.partition(":")
-        given = dict(_pair(method, word) for word in filter(None, listed.split(",")))
-        shown = ", ".join(f"{key}={value}" for key, value in given.items())
-        label = f"{name} ({shown})" if shown else name
-        return cls(name, label, frozenset(part_fields("method", name)), given)
-
-    def describe(self, settings: Mapping[str, Any]) -> tuple[Experiment, Given]:
-        from sglr.build import build_method
-        from sglr.experiment import describe
-
-        experiment, given = describe(self.method, **{**settings, **self.given})
-        if given.method is None:
-            build_method(experiment)
-        return experiment, given
-
-
-def _pair(spec: str, word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise UsageError("methods", spec, f"{word!r} is not key=value", "write it like sglr:phi=0.5,alpha=1")
-    return key.strip().replace("-", "_"), value.strip()
-
-
-def _object_label(method: Method) -> str:
-    fields = [field for field in dataclasses.fields(method) if getattr(method, field.name) != field.default]
-    shown = ", ".join(f"{field.name}={getattr(method, field.name)}" for field in fields)
-    name = next((name for name in METHODS.names() if METHODS.load(name) is type(method)), type(method).__name__)
-    return f"{name} ({shown})" if shown else name
 
 
 def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool]) -> tuple[Trial, Run, str | None]:
