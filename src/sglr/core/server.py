@@ -124,6 +124,7 @@ class Server:
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
         assert self.copies is not None, "built without copies"
+        self.last_rate = self.rate
         result = torch.zeros_like(uplink.smashed, memory_format=torch.contiguous_format)
         for size in sorted(set(uplink.sizes)):
             places = [place for place, own in enumerate(uplink.sizes) if own == size]

@@ -80,7 +80,7 @@ class Stack:
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.rows = len(states)
         self.clip_norm = clip_norm
-        self.stacked = stacked
+        self.stacked = stacked and bool(self.parameters or self.buffers)  # vmap needs a weight or a buffer to map over
         self._spec = optimizer
         self._split_rows()
 
