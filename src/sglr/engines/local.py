@@ -68,10 +68,11 @@ class Local:
             self._loop_if_unstackable()
 
     def _loop_if_unstackable(self) -> None:
-        """Try two stacked rows on one sample each; loop, and say so once, if the model can't be stacked."""
+        """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked."""
         before = self.stack.weights((0, 1))
+        samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
         try:
-            self.stack.forward((0, 1), torch.unflatten(self.inputs[:4], 0, (2, -1)))
+            self.stack.forward((0, 1), torch.unflatten(samples, 0, (2, 2)))
         except Exception as error:  # vmap raises many kinds, and a model may raise any
             reason = str(error).partition("\n")[0]
             log.warning("clients run one after another, because this model can't be stacked: %s", reason)
