@@ -183,7 +183,7 @@ class Trainer:
     def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
         seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
-        self.server.step_number = moment.step
+        self.server.step_number = self.progress.epoch_steps
         uplink = self.engine.forward(moment.step)
         cut_gradients = self.method.exchange(self.server, uplink, moment)
         self.engine.backward(cut_gradients, rate)
