@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from sglr.version import __version__
 
 if TYPE_CHECKING:
-    from sglr.compare import Comparison, compare
     from sglr.config import Experiment
     from sglr.core.data import ClientData, Dataset, Samples
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
@@ -34,9 +33,10 @@ if TYPE_CHECKING:
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
     from sglr.run import Run
+    from sglr.trials import Comparison, compare
 
 _HOMES = {
-    "sglr.compare": ("Comparison", "compare"),
+    "sglr.trials": ("Comparison", "compare"),
     "sglr.config": ("Experiment",),
     "sglr.core.data": ("ClientData", "Dataset", "Samples"),
     "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
@@ -97,7 +97,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sglr' has no attribute {name!r}")
-    # Submodules share names with what they hold (sglr.compare): bind the value over the module.
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

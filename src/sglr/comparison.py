@@ -15,7 +15,7 @@ from sglr.report.numbers import NONE, count, duration, percent, points, size
 from sglr.run import Run, write_text
 
 if TYPE_CHECKING:
-    from sglr.compare import Trial
+    from sglr.trials import Trial
 
 COMPARISON, TABLE = "comparison.json", "comparison.md"
 

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_type_hints
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -100,7 +100,7 @@ class Experiment(BaseModel):
             owner = next((kind for kind, fields in parts.items() if key in fields), None)
             if owner is None:
                 raise _unknown_setting(key, value, chosen, parts)
-            parameters[owner][key] = _typed(key, value, parts[owner][key])
+            parameters[owner][key] = _typed(key, value, _load(owner, chosen[owner]), parts[owner][key])
         own |= {f"{kind}_parameters": values for kind, values in parameters.items()}
         try:
             experiment = cls(**own)
@@ -117,9 +117,10 @@ class Experiment(BaseModel):
     def flat(self) -> dict[str, Any]:
         """Return the settings as `from_flat` takes them, those that are unset left out."""
         values = self.model_dump(mode="json", exclude_none=True)
-        parameters = [values.pop(f"{kind}_parameters") for kind in PARTS]
-        for extra in parameters:
-            values.update({key: value for key, value in extra.items() if value is not None})
+        for kind in PARTS:
+            del values[f"{kind}_parameters"]
+            parameters = self.model_dump(mode="json")[f"{kind}_parameters"]
+            values |= {key: "none" if value is None else value for key, value in parameters.items()}
         return values
 
     def to_toml(self) -> str:
@@ -149,8 +150,12 @@ def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
     """Return the parameters of the part that setting ``kind`` names, by name."""
     if name.startswith("<"):  # an object given in Python
         return {}
-    part = PARTS[kind].load(name.partition(":")[0])
-    return {field.name: field for field in dataclasses.fields(part) if field.init}
+    return {field.name: field for field in dataclasses.fields(_load(kind, name)) if field.init}
+
+
+def _load(kind: str, name: str) -> type[Any]:
+    part: type[Any] = PARTS[kind].load(name.partition(":")[0])
+    return part
 
 
 def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
@@ -171,19 +176,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError("config", path, f"is not TOML ({error})", "correct that line") from error
 
 
-def _typed(key: str, value: Any, field: dataclasses.Field[Any]) -> Any:
-    """Turn a text from the command line into what the parameter takes."""
-    annotation = field.type if not isinstance(field.type, str) else _evaluated(field.type)
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        remedy = f"it is: {field.metadata.get('help', field.type)}"
-        raise UsageError(key, value, error.errors()[0]["msg"], remedy) from error
-
-
-def _evaluated(annotation: str) -> Any:
-    names = {"int": int, "float": float, "str": str, "bool": bool, "None": None, "Path": Path, "tuple": tuple}
-    return eval(annotation, {"__builtins__": {}}, names)
+def _typed(key: str, value: Any, part: type[Any], field: dataclasses.Field[Any]) -> Any:
+    """Turn a text from the command line or a file into what the parameter takes; ``"none"`` is None where it may be."""
+    adapter: TypeAdapter[Any] = TypeAdapter(get_type_hints(part)[key])
+    for candidate in [None, value] if value == "none" else [value]:
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+    raise UsageError(key, value, problem[0].lower() + problem[1:], f"it is: {field.metadata.get('help', field.type)}")
 
 
 def _unknown_setting(

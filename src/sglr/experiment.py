@@ -1,23 +1,22 @@
-"""Train an experiment into a run folder, resume it, and summarise it."""
+"""Train an experiment into a run folder, and resume it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import platform
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from sglr.build import Built, Given, build
 from sglr.config import Experiment
-from sglr.core.checkpoint import digest
+from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.data import Dataset
 from sglr.core.engine import Scores
 from sglr.core.errors import Interrupted, UsageError
@@ -30,7 +29,10 @@ from sglr.cost.communication import Ledger
 from sglr.data.plot import classes_per_client
 from sglr.report.run_report import write_run_report
 from sglr.run import Run, write_text
+from sglr.summary import summarise, weights_digest
 from sglr.version import __version__
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Event], None]
 
@@ -206,80 +208,35 @@ class _Recorder:
         return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
 
     def _finish(self) -> None:
-        weights = digest(_final_weights(self.built))
-        best_epoch = self.built.trainer.progress.best_epoch
-        scores = self._test()
-        self.run.write_summary(self._summarise(weights, best_epoch or self.experiment.epochs, scores))
+        weights = weights_digest(self.built)
+        scores, epoch = self._test()
+        seconds = time.perf_counter() - self._started
+        self.run.write_summary(
+            summarise(
+                self.experiment,
+                self.built,
+                self.run.history,
+                scores,
+                tested_epoch=epoch,
+                communication=self.ledger.summary(),
+                seconds=seconds,
+                weights_sha256=weights,
+            )
+        )
         write_run_report(self.run)
 
-    def _test(self) -> Scores:
+    def _test(self) -> tuple[Scores, int]:
         """Score the test samples with the weights of the best validation epoch, or the last where none is known."""
-        trainer = self.built.trainer
-        best = self.run.best() if trainer.progress.best_epoch != self.experiment.epochs else None
-        if best is not None:
-            trainer.restore(best[0], Progress(**best[1]["progress"]))
-        return trainer.evaluate(self.built.data.test, self.experiment.test_clients)
-
-    def _summarise(self, weights_sha256: str, tested_epoch: int, scores: Scores) -> dict[str, Any]:
-        experiment, trainer = self.experiment, self.built.trainer
-        last = self.run.history[-1]
-        validation = None
-        if self.built.data.validation is not None:
-            best = max(row["validation_accuracy"] for row in self.run.history if "validation_accuracy" in row)
-            validation = {"accuracy": best, "best_epoch": tested_epoch}
-        return {
-            "status": "done",
-            "method": {"name": experiment.method, **dataclasses.asdict(self.built.method)},
-            "clients": experiment.clients,
-            "epochs": experiment.epochs,
-            "seed": experiment.seed,
-            "dataset": experiment.dataset,
-            "model": experiment.model,
-            "cut": self.built.cut,
-            "engine": experiment.engine,
-            "device": _device_name(self.built.device),
-            "test": {
-                "accuracy": scores.mean_accuracy,
-                "accuracy_std_over_clients": scores.accuracy_std,
-                "loss": scores.mean_loss,
-                "epoch": tested_epoch,
-            },
-            "validation": validation,
-            "communication": self.ledger.summary(),
-            "seconds": time.perf_counter() - self._started,
-            "training_seconds": last["seconds"],
-            "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
-            "parameters": {
-                "client": sum(tensor[0].numel() for tensor in trainer.engine.collect((0,)).values()),
-                "server": sum(parameter.numel() for parameter in trainer.server.segment.parameters()),
-            },
-            "weights_sha256": weights_sha256,
-            "settings": experiment.flat(),
-            "versions": versions(),
-        }
-
-
-def _final_weights(built: Built) -> dict[str, torch.Tensor]:
-    """Return all clients' and the server's weights and buffers under fixed names."""
-    trainer = built.trainer
-    everyone = tuple(range(len(trainer.sizes)))
-    weights = {f"clients.{name}": tensor for name, tensor in trainer.engine.collect(everyone).items()}
-    return weights | {f"server.{name}": tensor for name, tensor in trainer.server.segment.state_dict().items()}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides a result."""
-    return {
-        "sglr": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-    }
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        trainer, last = self.built.trainer, self.experiment.epochs
+        epoch = trainer.progress.best_epoch or last
+        if epoch != last:
+            try:
+                tensors, state = self.run.best()
+                trainer.restore(tensors, Progress(**state["progress"]))
+            except DamagedCheckpoint as error:
+                log.warning("%s; testing the weights of the last epoch instead of epoch %d", error, epoch)
+                epoch = last
+        return trainer.evaluate(self.built.data.test, self.experiment.test_clients), epoch
 
 
 def train(

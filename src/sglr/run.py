@@ -57,8 +57,9 @@ class Run:
         cls.refuse_occupied(path, experiment)
         path = path if path is not None else _default_path(experiment)
         try:
-            (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             write_text(path / CONFIG, experiment.to_toml())
+            (path / CHECKPOINTS).mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
         return cls(path)
@@ -96,7 +97,13 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """What ``summary.json`` holds, or None while the run is unfinished."""
         path = self.path / SUMMARY
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError("run", path, f"is damaged ({error})", "delete that file, then resume the run") from error
+        return content
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -128,6 +135,7 @@ class Run:
 
         path = self.path / CHECKPOINTS / f"step-{steps:09d}.safetensors"
         try:
+            path.parent.mkdir(exist_ok=True)
             write_checkpoint(path, tensors, state)
             if best:
                 self._link_best(path)
@@ -178,12 +186,17 @@ class Run:
             raise UsageError("run", self.path, f"all checkpoints are damaged ({complaints[0]})", "train again")
         return None
 
-    def best(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Read the checkpoint of the best validation epoch, if there is one."""
+    def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read the checkpoint of the best validation epoch.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If it is not there, or not whole.
+        """
         from sglr.core.checkpoint import read_checkpoint
 
-        path = self.path / CHECKPOINTS / BEST
-        return read_checkpoint(path) if path.is_file() else None
+        return read_checkpoint(self.path / CHECKPOINTS / BEST)
 
 
 def write_text(path: Path, text: str) -> None:

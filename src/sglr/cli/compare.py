@@ -56,7 +56,7 @@ def compare(
     """
     del debug
     from sglr.cli.watch import watching
-    from sglr.compare import compare as run_all
+    from sglr.trials import compare as run_all
 
     settings = read_settings(config, ctx.obj)
     chosen = _seeds(seeds if seeds is not None else str(settings.pop("seed", 0)))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from sglr.compare import Trial, TrialDone, TrialStarted
 from sglr.core.types import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration, percent, points
+from sglr.trials import Trial, TrialDone, TrialStarted
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.compare import TrialDone, TrialStarted, compare, plan
+from sglr.trials import TrialDone, TrialStarted, compare, plan
 from sglr.comparison import COMPARISON, TABLE, read_comparison
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.registry import METHODS

@@ -1,0 +1,113 @@
+"""What a finished run comes down to: the figures of ``summary.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sglr.build import Built
+from sglr.config import Experiment
+from sglr.core.checkpoint import digest
+from sglr.core.engine import Scores
+from sglr.version import __version__
+
+
+def summarise(
+    experiment: Experiment,
+    built: Built,
+    history: Sequence[Mapping[str, Any]],
+    scores: Scores,
+    *,
+    tested_epoch: int,
+    communication: Mapping[str, Any],
+    seconds: float,
+    weights_sha256: str,
+) -> dict[str, Any]:
+    """Return the figures of a finished run.
+
+    Parameters
+    ----------
+    experiment, built
+        What was run.
+    history
+        One record per epoch.
+    scores
+        Of the test samples, with the weights of ``tested_epoch`` (counted from 1).
+    communication
+        The ledger's totals.
+    seconds
+        Time of the whole run, evaluation included.
+    weights_sha256
+        Digest of the final weights.
+    """
+    last = history[-1]
+    return {
+        "status": "done",
+        "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
+        "clients": experiment.clients,
+        "epochs": experiment.epochs,
+        "seed": experiment.seed,
+        "dataset": experiment.dataset,
+        "model": experiment.model,
+        "cut": built.cut,
+        "engine": experiment.engine,
+        "device": _device_name(built.device),
+        "test": {
+            "accuracy": scores.mean_accuracy,
+            "accuracy_std_over_clients": scores.accuracy_std,
+            "loss": scores.mean_loss,
+            "epoch": tested_epoch,
+        },
+        "validation": _best_validation(history),
+        "communication": dict(communication),
+        "seconds": seconds,
+        "training_seconds": last["seconds"],
+        "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
+        "parameters": _count_parameters(built),
+        "weights_sha256": weights_sha256,
+        "settings": experiment.flat(),
+        "versions": versions(),
+    }
+
+
+def weights_digest(built: Built) -> str:
+    """Return the SHA-256 of all clients' and the server's weights and buffers under fixed names."""
+    trainer = built.trainer
+    everyone = tuple(range(len(trainer.sizes)))
+    weights = {f"clients.{name}": tensor for name, tensor in trainer.engine.collect(everyone).items()}
+    return digest(weights | {f"server.{name}": value for name, value in trainer.server.segment.state_dict().items()})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result."""
+    return {
+        "sglr": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int] | None:
+    scored = [row for row in history if "validation_accuracy" in row]
+    if not scored:
+        return None
+    best = max(scored, key=lambda row: row["validation_accuracy"])
+    return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]}
+
+
+def _count_parameters(built: Built) -> dict[str, int]:
+    """Count the trained values of one client's segment and of the server's."""
+    trainer = built.trainer
+    client = sum(tensor[0].numel() for tensor in trainer.engine.collect((0,)).values())
+    return {"client": client, "server": sum(value.numel() for value in trainer.server.segment.parameters())}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

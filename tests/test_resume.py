@@ -1,0 +1,167 @@
+"""Users' stories: a run that is killed, interrupted or damaged goes on as if nothing had happened (law 5)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sglr
+from sglr.config import Experiment
+from sglr.core.errors import Interrupted, UsageError
+from sglr.core.types import StepDone
+from sglr.experiment import execute
+
+SETTINGS = {
+    "clients": 5,
+    "samples_per_client": 60,
+    "epochs": 4,
+    "checkpoint_every": 3,
+    "threads": 1,
+}
+
+
+def _flags(method: str, out: Path) -> list[str]:
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in SETTINGS.items()]
+    return [sys.executable, "-m", "sglr", "train", "--method", method, *flags, "--out", str(out), "--quiet"]
+
+
+def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with errors.open("ab") as file:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
+
+
+def _kill_after_checkpoints(process: subprocess.Popen[bytes], run: Path, count: int) -> bool:
+    """Kill with SIGKILL once ``count`` more checkpoints were written; False if the run ended before."""
+    seen = set((run / "checkpoints").glob("step-*"))
+    first = set(seen)
+    while process.poll() is None:
+        seen |= set((run / "checkpoints").glob("step-*"))
+        if len(seen - first) >= count:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sglr", "sfl", "ssl", "sflv1", "fl"])
+def test_killed_at_random_steps_and_resumed_a_run_ends_with_the_same_weights(method: str, tmp_path: Path) -> None:
+    whole = execute(Experiment.from_flat({"method": method, **SETTINGS}), tmp_path / "whole")
+    assert whole.summary is not None
+    rng = random.Random(method)
+    out = tmp_path / "killed"
+    errors = tmp_path / "errors.txt"
+    process = _start(_flags(method, out), errors)
+    kills = 0
+    for _ in range(3):
+        kills += _kill_after_checkpoints(process, out, rng.randint(1, 4))
+        process = _start([sys.executable, "-m", "sglr", "resume", str(out), "--quiet"], errors)
+    assert process.wait() == 0, errors.read_text()
+    assert kills >= 1
+    summary = json.loads((out / "summary.json").read_text())
+    for key in ("weights_sha256", "communication", "test", "validation"):
+        assert summary[key] == whole.summary[key], key
+    curves = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history]
+    again = [{k: v for k, v in row.items() if k != "seconds"} for row in sglr.Run(out).history]
+    assert again == curves
+
+
+def _stop_after(steps: int) -> tuple[object, object]:
+    seen = [0]
+
+    def observe(event: object) -> None:
+        seen[0] += isinstance(event, StepDone)
+
+    return observe, lambda: seen[0] >= steps
+
+
+@pytest.mark.parametrize("steps", [1, 8, 13])
+def test_stopped_by_the_user_and_resumed(steps: int, tmp_path: Path) -> None:
+    settings = {"clients": 4, "samples_per_client": 60, "epochs": 2, "model": "mlp"}
+    whole = sglr.train(out=tmp_path / "whole", **settings)
+    observe, stop = _stop_after(steps)
+    with pytest.raises(Interrupted, match=r"continue with: sglr resume .*stopped"):
+        sglr.train(out=tmp_path / "stopped", observe=observe, stop=stop, **settings)
+    run = sglr.resume(tmp_path / "stopped")
+    assert run.summary["weights_sha256"] == whole.summary["weights_sha256"]
+    assert run.summary["test"] == whole.summary["test"]
+    assert len(run.history) == 2
+
+
+def _stopped_run(path: Path) -> sglr.Run:
+    observe, stop = _stop_after(13)
+    with pytest.raises(Interrupted):
+        sglr.train(
+            clients=4,
+            samples_per_client=60,
+            epochs=2,
+            model="mlp",
+            checkpoint_every=2,
+            out=path,
+            observe=observe,
+            stop=stop,
+        )
+    return sglr.Run.open(path)
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, tmp_path: Path) -> None:
+    whole = sglr.train(clients=4, samples_per_client=60, epochs=2, model="mlp", checkpoint_every=2, out=tmp_path / "w")
+    run = _stopped_run(tmp_path / "r")
+    newest = run.checkpoints[-1]
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 0x40
+    changed = {"torn": content[: len(content) // 2], "flipped": content, "empty": b""}[damage]
+    newest.write_bytes(bytes(changed))
+    said: list[str] = []
+    again = sglr.resume(run.path, say=said.append)
+    assert len(said) == 1
+    assert newest.name in said[0]
+    assert "checkpoint before it" in said[0]
+    assert again.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_all_checkpoints_damaged_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
+    run = _stopped_run(tmp_path / "r")
+    for path in run.checkpoints:
+        path.write_bytes(b"rubbish")
+    before = (run.path / "metrics.jsonl").read_text()
+    with pytest.raises(UsageError, match="all checkpoints are damaged"):
+        sglr.resume(run.path)
+    assert (run.path / "metrics.jsonl").read_text() == before
+
+
+def test_checkpoints_of_another_configuration_are_refused(tmp_path: Path) -> None:
+    run = _stopped_run(tmp_path / "r")
+    config = run.path / "config.toml"
+    config.write_text(config.read_text().replace("lr = 0.001", "lr = 0.002"))
+    with pytest.raises(UsageError, match="another configuration"):
+        sglr.resume(run.path)
+
+
+def test_a_finished_run_is_returned_as_it_is(tmp_path: Path) -> None:
+    run = sglr.train(clients=2, samples_per_client=20, epochs=1, model="mlp", out=tmp_path / "r")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+    said: list[str] = []
+    assert sglr.resume(run.path, say=said.append).summary == run.summary
+    assert said == [f"{run.path} is finished; nothing to do"]
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    settings = {"clients": 2, "samples_per_client": 20, "epochs": 1, "model": "mlp", "out": tmp_path / "r"}
+    sglr.train(**settings)
+    with pytest.raises(UsageError, match="holds this run already"):
+        sglr.train(**settings)
+    with pytest.raises(UsageError, match="another configuration .*seed is 0 there, 1 here"):
+        sglr.train(seed=1, **settings)
