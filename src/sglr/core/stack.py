@@ -19,10 +19,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.optim import Optimizer
 
 from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
 from sglr.core.stacked_layers import stacked_layers
 from sglr.core.types import Weights
+
+UPDATE_BYTES = 1 << 26
+"""Rows step in groups of so many bytes: a gradient that must be copied into its weight's layout is not there twice."""
 
 
 @dataclass(frozen=True)
@@ -197,12 +201,19 @@ class Stack:
             return
         if self.clip_norm is not None:
             gradients = clip_rows(gradients, self.clip_norm)
+        set_rate(self.optimizer, rate)
+        bytes_per_row = sum(gradient[0].numel() * gradient.element_size() for gradient in gradients)
+        height = max(1, UPDATE_BYTES // bytes_per_row)
+        for start in range(0, len(rows), height):
+            part = slice(start, start + height)
+            self._update(self.optimizer, rows[part], [gradient[part] for gradient in gradients])
+
+    def _update(self, optimizer: Optimizer, rows: tuple[int, ...], gradients: Sequence[Tensor]) -> None:
         for position, gradient in enumerate(gradients):
             own = [self._row_parameters[row][position] for row in rows]
             give_gradients(own, gradient.contiguous().unbind())
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     def predict(self, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
         """Run the chosen rows in evaluation mode on the same inputs ``[m, ...]``; returns ``[n, m, ...]``."""
