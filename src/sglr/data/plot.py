@@ -12,6 +12,7 @@ from sglr.core.data import ClientData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 INK = "#808080"  # readable on light and on dark; in an SVG it can be replaced by currentColor
@@ -43,7 +44,7 @@ def plot_classes_per_client(counts: NDArray[np.int64], classes: Sequence[str]) -
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     shown = np.ma.masked_equal(counts, 0)
-    image = axes.imshow(shown, aspect="auto", cmap="viridis_r", vmin=0, vmax=max(int(counts.max()), 1))
+    image = axes.imshow(shown, aspect="auto", cmap=_one_hue(), vmin=0, vmax=max(int(counts.max()), 1))
     _label(axes, clients, classes)
     if clients <= NUMBERED and columns <= NUMBERED:
         _number(axes, counts)
@@ -77,8 +78,15 @@ def _number(axes: Axes, counts: NDArray[np.int64]) -> None:
     dark = counts > counts.max() / 2
     for (client, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if dark[client, column] else "black"
+            colour = "white" if dark[client, column] else INK
             axes.text(column, client, str(count), ha="center", va="center", color=colour, fontsize=7)
+
+
+def _one_hue() -> Colormap:
+    """Return a blue that fades into the page, light or dark, as counts fall."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("samples", [(0.0, 0.4, 0.7, 0.08), (0.0, 0.4, 0.7, 1.0)])
 
 
 def _spaced(count: int) -> list[int]:

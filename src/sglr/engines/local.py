@@ -153,7 +153,8 @@ class Local:
         server.eval()
         correct = torch.zeros(len(clients), dtype=torch.int64, device=self.device)
         losses = torch.zeros(len(clients), dtype=torch.float64, device=self.device)
-        width = self._values_at_cut(clients[0], samples)
+        # Where clients hold the whole model, the cut says nothing about the size of activations; inputs say a little.
+        width = max(self._values_at_cut(clients[0], samples), samples.inputs[0].numel())
         budget = max(1, EVALUATION_VALUES[self.device.type] // width)
         group = min(len(clients), max(1, budget // 64))
         per_batch = min(len(samples), max(1, budget // group))
