@@ -214,11 +214,9 @@ def test_a_client_without_data_left_does_not_move_until_the_merge(case, name: st
     assert {place for place, did in enumerate(moved) if did} <= may_move
 
 
-@several_clients
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.load(name).shares])
 def test_shared_weights_are_the_mean_over_those_present(case, name: str) -> None:
     """δ_i renormalises over the participants of a round (eq. 8 and 10)."""
-    if not METHODS.load(name).shares:
-        pytest.skip("clients keep their own weights")
     sizes = (6, 2, 3, 8)
     training = case(make(name), sizes=sizes, participation=0.5, epochs=1, seed=1)
     pushed: dict[str, Tensor] = {}

@@ -46,11 +46,19 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
         Named tensors.
     state
         Anything that JSON can hold.
+
+    Raises
+    ------
+    OSError
+        If the file can't be written; one that was there before stays.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"state": json.dumps(state), "sha256": digest(ready)}
     partial = path.with_name(f".{path.name}.partial")
-    save_file(ready, partial, metadata)
+    try:
+        save_file(ready, partial, metadata)
+    except SafetensorError as error:  # a full disk, a folder that is gone
+        raise OSError(str(error)) from error
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
