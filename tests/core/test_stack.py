@@ -94,9 +94,17 @@ def test_a_row_that_ran_alone_can_go_back_after_others_ran() -> None:
     assert all(torch.isfinite(g).all() for g in stack.backward(second, torch.ones(2, 3, 2)))
 
 
+def make_dropout(_: int) -> nn.Module:
+    """Build a dropout behind a layer that changes nothing, so that there is a weight to stack."""
+    layer = nn.Linear(8, 8, bias=False)
+    nn.init.eye_(layer.weight)
+    return nn.Sequential(layer, nn.Dropout(0.5))
+
+
 @both_ways
 def test_dropout_differs_between_clients(stacked: bool) -> None:
-    stack = make_stack(lambda _: nn.Dropout(0.5), stacked=stacked)
+    stack = make_stack(make_dropout, stacked=stacked)
+    assert stack.stacked == stacked
     torch.default_generator.manual_seed(0)
     outputs = stack.forward((0, 1, 2), torch.ones(ROWS, 8, 8)).outputs
     kept = [outputs[row] > 0 for row in range(ROWS)]
@@ -140,6 +148,7 @@ def test_a_segment_without_weights_runs_and_steps(stacked: bool) -> None:
     forward = stack.forward((0, 2), torch.tensor([[[-1.0, 2.0]], [[3.0, -4.0]]]))
     assert forward.outputs.tolist() == [[[0.0, 2.0]], [[3.0, 0.0]]]
     stack.update((0, 2), stack.backward(forward, torch.ones(2, 1, 2)), 0.1)
+    assert stack.predict((0, 1), torch.tensor([[-1.0, 5.0]])).tolist() == [[[0.0, 5.0]]] * 2
     assert stack.state() == {}
     stack.restore({})
 
@@ -214,6 +223,7 @@ def test_a_restored_stack_goes_on_to_the_bit(optimizer: str, before, after) -> N
     first, second = make_stack(optimizer=optimizer), make_stack(lambda i: make_module(i + 5), optimizer)
     for step, rows in enumerate(before):
         teach(first, rows, step)
+    teach(second, (0, 1, 2), 100)  # what it had learned is forgotten
     second.restore({name: tensor.clone() for name, tensor in first.state().items()})
     for step, rows in enumerate(after, start=len(before)):
         teach(first, rows, step)

@@ -169,14 +169,17 @@ def naive_scores(modules: list[nn.Module], upper: nn.Module, samples: Samples) -
 
 
 @both_ways
-@pytest.mark.parametrize("values", [None, 3 * 64 * 2, 3 * 10, 1], ids=["at-once", "pairs", "tens", "one-by-one"])
+@pytest.mark.parametrize("values", [None, 4 * 64 * 2, 4 * 10, 1], ids=["at-once", "pairs", "tens", "one-by-one"])
 def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str, values: int | None) -> None:
-    """In chunks of clients and of samples that divide neither 5 clients nor 150 samples."""
+    """In chunks of two clients and 64 samples, or one and 10, that divide neither 5 clients nor 155 samples.
+
+    The widest of input and cut is an input's 4 values.
+    """
     if values is not None:
         monkeypatch.setattr("sglr.engines.local.EVALUATION_VALUES", {"cpu": values})
     training = case(PSL(), sizes=(4,) * 5, batch=4, norm=True, stacking=stacking, label_prior="correct")
     trainer = training.run()
-    number = 150 if values != 1 else 7
+    number = 155 if values != 1 else 7
     inputs = torch.randn(number, 4, generator=torch.Generator().manual_seed(2))
     samples = Samples(inputs, inputs[:, :3].argmax(1))
     lower, upper = training.segments()
