@@ -163,5 +163,5 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     sglr.train(**settings)
     with pytest.raises(UsageError, match="holds this run already"):
         sglr.train(**settings)
-    with pytest.raises(UsageError, match="another configuration .*seed is 0 there, 1 here"):
+    with pytest.raises(UsageError, match=r"another configuration .*seed is 0 there, 1 here"):
         sglr.train(seed=1, **settings)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.trials import TrialDone, TrialStarted, compare, plan
 from sglr.comparison import COMPARISON, TABLE, read_comparison
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.registry import METHODS
@@ -18,6 +17,7 @@ from sglr.core.types import StepDone
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.run import Run
+from sglr.trials import TrialDone, TrialStarted, compare, plan
 from sglr.variants import parse_methods
 
 TINY: dict[str, Any] = {"clients": 4, "samples_per_client": 16, "epochs": 1, "model": "mlp"}

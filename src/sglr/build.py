@@ -68,6 +68,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     data = _divide(experiment, given.dataset or load(experiment))
     segments.prepare(data)
     _check_batches(experiment, data)
+    segments.check_single_samples(experiment.batch_size, data)
     if method.pooled:
         data = _pooled(data)
     engine = _build_engine(experiment, segments, data, optimizer, device)
@@ -202,6 +203,17 @@ class _Segments:
         self.cut: str | int = "output" if self._whole else self._default_cut(whole)
         self._first, self.upper = split(whole, self.cut, data.train.inputs[:2])
         check_segments(Split(self._first, self.upper), data.train.inputs[:2], self._classes)
+
+    def check_single_samples(self, batch_size: int, data: ClientData) -> None:
+        """Refuse a division that leaves a client one sample to normalise a batch by."""
+        clients = [client for client, size in enumerate(data.sizes) if size % batch_size == 1 or batch_size == 1]
+        if not clients:
+            return
+        try:
+            copy.deepcopy(self._first).train()(data.train.inputs[:1])
+        except ValueError as error:
+            problem = f"the last batch of client {clients[0]} is of one sample ({str(error).partition(',')[0].lower()})"
+            raise UsageError("batch_size", batch_size, problem, "give another batch size") from error
 
     def _default_cut(self, model: nn.Module) -> str | int:
         cut = self._experiment.cut

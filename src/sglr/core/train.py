@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sglr.core.data import Samples
@@ -221,11 +222,21 @@ class Trainer:
     def _check_loss(self, rate: float) -> None:
         bad = self.server.bad_step()
         if bad is not None:
-            raise DivergedError(
-                f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1} "
-                f"(method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
-                f"lower the rate or alpha, or clip gradients; last good checkpoint: {self.hooks.last_checkpoint()}"
+            raise self._diverged(
+                f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1}", rate
             )
+
+    def _save(self, best: bool, rate: float) -> None:
+        """Have a checkpoint written, but never one that the next step could not go on from."""
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.state().values()):
+            raise self._diverged(f"the weights stopped being numbers after {self.progress.steps} steps", rate)
+        self.hooks.save(best)
+
+    def _diverged(self, what: str, rate: float) -> DivergedError:
+        return DivergedError(
+            f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
+            f"lower the rate or alpha, or clip gradients; last good checkpoint: {self.hooks.last_checkpoint()}"
+        )
 
     def _end_epoch(self) -> None:
         """Validate, report, and go to the next epoch with a checkpoint."""

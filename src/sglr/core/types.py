@@ -109,8 +109,7 @@ class Traffic:
     Parameters
     ----------
     kind
-        ``"smashed"``, ``"labels"``, ``"gradients"``, ``"average"`` (the same gradient for all active
-        clients) or ``"weights"``.
+        ``"smashed"``, ``"labels"``, ``"gradients"`` or ``"weights"``.
     up
         True from clients to server, False from server to clients.
     clients

@@ -1,0 +1,169 @@
+"""Users' stories in Python: parts given as objects, starting weights, and settings that do not fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sglr
+from sglr.build import Given, build
+from sglr.config import Experiment
+from sglr.core.errors import UsageError
+from sglr.core.registry import METHODS
+from sglr.core.types import Moment, Uplink
+from sglr.experiment import describe
+
+TINY: dict[str, Any] = {"clients": 3, "samples_per_client": 24, "epochs": 1, "model": "mlp"}
+
+
+def _network(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    width = torch.Size(input_shape).numel()
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, classes))
+
+
+def _normalised(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    width = torch.Size(input_shape).numel()
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+
+
+class _Scaled(nn.Module):
+    """A layer with a weight, and no way to draw it anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((1,), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x
+
+
+def _lower_weights(experiment: Experiment, given: Given | None = None) -> dict[str, Tensor]:
+    built = build(experiment, given)
+    return dict(built.trainer.engine.collect(tuple(range(experiment.clients))))
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_clients_start_from_weights_of_their_own_or_the_same(model: str) -> None:
+    settings = {**TINY, "method": "psl", "model": model}
+    own = _lower_weights(Experiment.from_flat(settings))
+    same = _lower_weights(Experiment.from_flat({**settings, "init": "common"}))
+    for name in own:
+        assert not torch.equal(own[name][0], own[name][1])
+        assert torch.equal(same[name][0], same[name][1])
+        assert torch.equal(same[name][0], own[name][0])
+
+
+def test_methods_that_share_weights_start_alike_whatever_init_says() -> None:
+    for name in METHODS.names():
+        if METHODS.load(name).shares:
+            weights = _lower_weights(Experiment.from_flat({**TINY, "method": name}))
+            assert all(torch.equal(tensor[0], tensor[-1]) for tensor in weights.values()), name
+
+
+def test_every_method_has_the_same_first_weights() -> None:
+    """Comparisons are fair: lower 0 and upper are the same model whatever the method."""
+    values = {}
+    for name in METHODS.names():
+        built = build(Experiment.from_flat({**TINY, "method": name}))
+        lower = [tensor[0] for tensor in built.trainer.engine.collect((0,)).values()]
+        upper = list(built.trainer.server.segment.state_dict().values())
+        values[name] = torch.cat([tensor.flatten() for tensor in [*lower, *upper]])
+    assert all(torch.equal(value, values["psl"]) for value in values.values())
+
+
+def test_a_module_of_ones_own_keeps_its_weights_for_client_0_and_for_all_if_common() -> None:
+    module = _network((1, 8, 8), 10)
+    for init, alike in (("independent", False), ("common", True)):
+        experiment, given = describe("psl", **{**TINY, "model": module, "cut": 3, "init": init})
+        weights = _lower_weights(experiment, given)["1.weight"]
+        assert torch.equal(weights[0], module[1].weight)
+        assert torch.equal(weights[1], module[1].weight) == alike
+
+
+def test_a_module_whose_weights_cannot_be_drawn_anew_needs_a_common_start() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), _Scaled(), nn.Linear(8, 10))
+    settings = {**TINY, "model": module, "cut": 3}
+    experiment, given = describe("psl", **settings)
+    with pytest.raises(UsageError, match=r"init = independent: layer '2' .*init = common"):
+        build(experiment, given)
+    experiment, given = describe("psl", **settings, init="common")
+    assert _lower_weights(experiment, given)["2.scale"].tolist() == [[3.0]] * 3
+
+
+def test_own_function_own_data_own_method(tmp_path: Path) -> None:
+    inputs = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    samples = sglr.Samples(inputs, (inputs[:, 0] > 0).long())
+    data = sglr.Dataset("signs", samples, samples, ("negative", "positive"))
+
+    @dataclass(frozen=True)
+    class Mean(sglr.Method):
+        """Everyone back-propagates the mean gradient."""
+
+        def exchange(self, server: sglr.Server, uplink: Uplink, moment: Moment) -> Tensor:
+            gradients = server.learn(uplink)
+            return gradients.mean(0, keepdim=True).expand_as(gradients)
+
+    settings: dict[str, Any] = {"cut": 3, "clients": 4, "lr": 0.02}
+    run = sglr.train(Mean(), model=_network, dataset=data, epochs=8, out=tmp_path / "run", **settings)
+    assert run.summary["test"]["accuracy"] > 0.85
+    assert run.summary["method"] == {"name": "<Mean>"}
+    assert run.settings["model"] == "<_network>"
+    (run.path / "summary.json").unlink()
+    with pytest.raises(UsageError, match=r"method = <Mean>: was given as a Python object"):
+        sglr.resume(run.path)
+    again = sglr.resume(run.path, method=Mean(), model=_network, dataset=data)
+    assert again.summary["weights_sha256"] == run.summary["weights_sha256"]
+
+
+def test_a_method_object_is_described_by_its_name_and_parameters(tmp_path: Path) -> None:
+    by_object = sglr.train(sglr.SGLR(alpha=1.0, phi=0.5, average="class"), out=tmp_path / "a", **TINY)
+    by_name = sglr.train("sglr", alpha=1, phi=0.5, average="class", out=tmp_path / "b", **TINY)
+    assert by_object.summary["method"] == by_name.summary["method"]
+    assert by_object.summary["weights_sha256"] == by_name.summary["weights_sha256"]
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_path: Path) -> None:
+    settings = {**TINY, "samples_per_client": None, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
+    plain = sglr.train(method, out=tmp_path / "plain", batch_size=2, **settings)
+    chosen = {"init": "common", "label_prior": "correct"}
+    corrected = sglr.train(method, out=tmp_path / "corrected", batch_size=2, **chosen, **settings)
+    assert corrected.summary["weights_sha256"] != plain.summary["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 25}, r"batch_size = 25: client 0 has only 24 samples; give --batch-size 24"),
+        ({"batch_size": 23, "model": _normalised, "cut": 3}, r"batch_size = 23: .* last batch .* of one sample"),
+        ({"device": "tpu"}, r"device = tpu: is not supported; give auto, cpu or cuda"),
+        ({"model": _network}, r"cut = none: this model has no cut of its own; give --cut with one of: 0, 1, 2"),
+        ({"model": _network, "cut": "9"}, r"cut = 9"),
+        ({"optimizer": "adm"}, r"optimizer = adm: .*did you mean 'adam'"),
+        ({"phi": 1.5}, r"phi = 1.5: is outside \[0, 1\]"),
+        ({"alpha": -1}, r"alpha = -1.0: is not a number ≥ 0"),
+        ({"average": "clas"}, r"average = clas: .*did you mean 'class'"),
+        ({"clients": 10_000}, r"clients = 10000: there are \d+ samples"),
+        ({"lr": 0}, r"lr = 0: input should be greater than 0"),
+        ({"epochs": 1.5}, r"epochs = 1.5"),
+        ({"method": "psl", "phi": 0.5}, r"phi = 0.5: method psl has no such parameter; .*sgl"),
+    ],
+)
+def test_bad_settings_are_named_before_anything_is_written(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        sglr.train(out=tmp_path / "run", **{**TINY, **settings})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said_so() -> None:
+    with pytest.raises(UsageError, match="device = cuda: torch finds no CUDA device here"):
+        build(Experiment.from_flat({**TINY, "device": "cuda"}))
