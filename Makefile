@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
-	$(BIN)/sglr train --method sglr --dataset digits --clients 10 --epochs 20
+	$(BIN)/sglr train --method sglr --dataset digits --clients 10 --epochs 20 --threads 1
 
 # Tests run side by side: more threads in each would only wait for one another.
 test test-all: export OMP_NUM_THREADS = 1
@@ -29,6 +29,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/throughput.py --write
+	$(BIN)/python benchmarks/evaluation.py --write
+	$(BIN)/python benchmarks/memory.py --write
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

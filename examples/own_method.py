@@ -1,0 +1,31 @@
+"""A method of your own, used as an object; as one file it becomes a name (see CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+import sglr
+
+
+@dataclass(frozen=True)
+class FrozenStart(sglr.Method):
+    """PSL whose clients begin to learn late: how much do their segments matter?"""
+
+    frozen: float = field(default=0.5, metadata={"help": "share of the epochs in which only the server learns"})
+
+    def exchange(self, server: sglr.Server, uplink: sglr.Uplink, moment: sglr.Moment) -> Tensor:
+        """Take one joint step; return cut gradients ``[C, b, ...]``, zero while clients are frozen."""
+        cut_gradients = server.learn(uplink)
+        return cut_gradients.zero_() if moment.epoch < self.frozen * moment.epochs else cut_gradients
+
+
+def main() -> None:
+    methods = [sglr.PSL(), FrozenStart(), FrozenStart(frozen=1.0)]
+    comparison = sglr.compare(methods, model="mlp", clients=10, epochs=10)
+    print(comparison.markdown())
+
+
+if __name__ == "__main__":
+    main()
