@@ -1,7 +1,7 @@
 # make demo    train on the embedded data and show the result
 # make test    the fast tests; make test-all adds the slow ones
 # make check   format, lint, types, import contracts
-# make bench   the benchmarks, into benchmarks/results
+# make bench   the benchmarks, into benchmarks/results; make bench-gpu the tests and benchmarks for a GPU
 # make clean   remove the environment and caches; runs stay
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench bench-gpu clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -34,6 +34,11 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/throughput.py --write
 	$(BIN)/python benchmarks/evaluation.py --write
 	$(BIN)/python benchmarks/memory.py --write
+	$(BIN)/python benchmarks/startup.py --write
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/throughput.py --device cuda --write
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
