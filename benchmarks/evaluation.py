@@ -32,10 +32,11 @@ def naive(model: str, clients: int, samples: Samples, batch: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     arguments = parser.parse_args()
     keep_freed_memory()
-    clients, model, number = 20, "cnn", 10_000
+    clients, model, number = 20, "cnn", arguments.samples
     data = make_data(model, clients, 8)
     trainer = build_split(model, data, clients, 8, "stacked", "cpu").trainer
     generator = torch.Generator().manual_seed(1)
@@ -44,14 +45,13 @@ def main() -> None:
     )
     contenders = {
         "sglr": lambda: trainer.evaluate(samples) and None,
-        "naive loop, batches of 8": lambda: naive(model, clients, samples, 8) and None,
         "naive loop, batches of 128": lambda: naive(model, clients, samples, 128) and None,
         "naive loop, batches of 1000": lambda: naive(model, clients, samples, 1000) and None,
     }
     rates = medians(contenders, number * clients, arguments.rounds)
     result: dict[str, object] = {
         "machine": machine(),
-        "command": f"python benchmarks/evaluation.py --rounds {arguments.rounds}",
+        "command": f"python benchmarks/evaluation.py --rounds {arguments.rounds} --samples {number}",
         "case": {"model": model, "clients": clients, "samples": number},
         "samples_per_second": {name: round(rate) for name, rate in rates.items()},
         "ratios": {f"sglr / {name}": round(rates["sglr"] / rate, 2) for name, rate in rates.items() if name != "sglr"},
