@@ -81,7 +81,7 @@ def _batch_norm(
     return output
 
 
-class _MergedNorm(Function):
+class _VmapRule(Function):
     """Only a carrier of the rule for ``vmap``: outside of it, it is not called."""
 
     @staticmethod
@@ -92,6 +92,8 @@ class _MergedNorm(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         raise NotImplementedError
 
+
+class _MergedNorm(_VmapRule):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int, ...], x: Tensor, mean: Tensor, var: Tensor, *rest: Any
@@ -108,17 +110,7 @@ class _MergedNorm(Function):
         return (y.reshape(len(y), *rows, *y.shape[2:]), mean.reshape(rows), var.reshape(rows)), (1, 0, 0)
 
 
-class _MergedPooling(Function):
-    """Only a carrier of the rule for ``vmap``: outside of it, it is not called."""
-
-    @staticmethod
-    def forward(*_: Any) -> Any:
-        raise NotImplementedError
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        raise NotImplementedError
-
+class _MergedPooling(_VmapRule):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int, ...], x: Tensor, pool: Callable[..., Tensor], *rest: Any
