@@ -80,6 +80,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         label_prior=experiment.label_prior,
         clip_norm=experiment.clip_norm,
         device=device,
+        loss=experiment.loss,
         copies=method.server_copies,
         stacked=experiment.stacking != "looped",
     )

@@ -54,6 +54,9 @@ class Experiment(BaseModel):
         None, gt=0, allow_inf_nan=False, description="the server's base rate, if it is not --lr"
     )
     optimizer: str = Field("adam", description="any of torch.optim with its options, such as sgd:momentum=0.9")
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = Field(
+        "cross_entropy", description="training loss; binary_cross_entropy, on the softmax, is that of the authors' code"
+    )
     schedule: Literal["step", "constant", "cosine"] = Field(
         "step", description="learning rate over epochs; step is the paper's, times 0.1 at 80 %"
     )

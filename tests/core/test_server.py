@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.server import Server
 from sglr.core.types import Uplink
@@ -250,3 +251,12 @@ def test_restored_it_goes_on_as_if_nothing_had_happened(optimizer: str, copies: 
         assert torch.equal(teach(first, seed), teach(second, seed))
     assert first.state().keys() == second.state().keys()
     assert all(torch.equal(first.state()[name], second.state()[name]) for name in first.state())
+
+
+def test_the_server_trains_with_the_loss_it_was_given() -> None:
+    uplink = make_uplink((3,))
+    smashed = uplink.smashed.flatten(0, 1).requires_grad_()
+    losses = LOSSES["binary_cross_entropy"](smashed @ torch.tensor(W, dtype=torch.float32).T, uplink.labels[0])
+    (wanted,) = torch.autograd.grad(losses.mean(), smashed)
+    found = make_server(loss="binary_cross_entropy").learn(uplink)
+    torch.testing.assert_close(found[0], wanted)

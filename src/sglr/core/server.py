@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
 from sglr.core.stack import Stack
 from sglr.core.types import Uplink, Weights
@@ -57,11 +57,13 @@ class Server:
         ``"correct"``: while training, the log label prior of the sample's own client is added to its logits, so
         that the network can't score by recognising the client instead of the image (logit adjustment, Menon et
         al. 2007.07314; per client, FedLC, Zhang et al. 2209.00189). Priors are counted from received labels, one
-        added to every class (Laplace). ``"ignore"``: plain cross-entropy.
+        added to every class (Laplace). ``"ignore"``: the plain loss.
     clip_norm
         Largest norm of the server's gradient, or None.
     device
         Where the segment lives.
+    loss
+        A name of `sglr.core.losses.LOSSES`.
     copies
         True if every client has its own copy of the upper segment (SplitFed v1).
     stacked
@@ -78,12 +80,14 @@ class Server:
         label_prior: str,
         clip_norm: float | None,
         device: torch.device,
+        loss: str = "cross_entropy",
         copies: bool = False,
         stacked: bool = True,
     ) -> None:
         self.segment = segment.to(device)
         self.rate = 0.0
         self.clip_norm = clip_norm
+        self._loss = LOSSES[loss]
         self.corrects_prior = label_prior == "correct"
         self.label_counts = torch.zeros(clients, classes, device=device)
         self._parameters = list(self.segment.parameters())
@@ -157,12 +161,12 @@ class Server:
                 tensor.copy_(mean[name])
 
     def _losses(self, logits: Tensor, uplink: Uplink) -> Tensor:
-        """Cross-entropy of every real sample ``[N]``, prior-corrected if asked; tallies it."""
+        """The loss of every real sample ``[N]``, prior-corrected if asked; tallies it."""
         labels = uplink.flatten(uplink.labels)
         plain = logits.detach()
         if self.corrects_prior:
             logits = logits + self._log_prior(uplink, labels)
-        losses = F.cross_entropy(logits, labels, reduction="none")
+        losses = self._loss(logits, labels)
         self._tally(losses.detach(), plain, labels)
         return losses
 
