@@ -32,13 +32,18 @@ def load_dataset(spec: str, data_dir: Path | None, parameters: Mapping[str, obje
     UsageError
         If the name, a parameter or the data is wrong.
     """
+    dataset: Dataset = pick_dataset(spec, parameters).load(data_dir)
+    return dataset
+
+
+def pick_dataset(spec: str, parameters: Mapping[str, object] | None = None) -> Any:
+    """Return the data set that ``spec`` names with its parameters, not loaded; see `load_dataset`."""
     name, colon, argument = spec.partition(":")
     part = DATASETS.load(name)
     given = dict(parameters or {})
     if colon:
         given[fields(part)[0].name] = argument
-    dataset: Dataset = _build(part, name, given).load(data_dir)
-    return dataset
+    return _build(part, name, given)
 
 
 def _build(part: type[Any], name: str, given: Mapping[str, object]) -> Any:

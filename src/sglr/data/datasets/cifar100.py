@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sglr.core.data import Dataset
 from sglr.data.cifar_dataset import Layout, load_cifar
+from sglr.data.shape import Shape
 
 __all__ = ["Cifar100"]
 
@@ -28,6 +30,8 @@ LAYOUT = Layout(
 @dataclass(frozen=True)
 class Cifar100:
     """CIFAR-100 with its 100 fine labels (Krizhevsky, 2009)."""
+
+    stored: ClassVar[Shape] = Shape((3, 32, 32), classes=100, train=50_000, validation=5_000)
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 32"})
     image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3"})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from sglr.core.data import Dataset
 from sglr.data.images import Pixels, image_dataset
+from sglr.data.shape import Shape
 from sglr.data.split import stratified_split
 
 __all__ = ["Digits"]
@@ -18,6 +20,8 @@ __all__ = ["Digits"]
 @dataclass(frozen=True)
 class Digits:
     """The optical recognition of handwritten digits data set (Alpaydin and Kaynak, 1998)."""
+
+    stored: ClassVar[Shape] = Shape((1, 8, 8), classes=10, train=1437, validation=143)
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 8"})
     image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sglr.core.data import Dataset
 from sglr.data.idx_dataset import load_idx_dataset
+from sglr.data.shape import Shape
 
 __all__ = ["FashionMnist"]
 
@@ -27,6 +29,8 @@ CLASSES = (
 @dataclass(frozen=True)
 class FashionMnist:
     """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, arXiv 1708.07747)."""
+
+    stored: ClassVar[Shape] = Shape((1, 28, 28), classes=10, train=60_000, validation=10_000)
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 28"})
     image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sglr.core.data import Dataset
 from sglr.data.idx_dataset import load_idx_dataset
+from sglr.data.shape import Shape
 
 __all__ = ["Mnist"]
 
@@ -14,6 +16,8 @@ __all__ = ["Mnist"]
 @dataclass(frozen=True)
 class Mnist:
     """MNIST (LeCun, Cortes and Burges, 1998)."""
+
+    stored: ClassVar[Shape] = Shape((1, 28, 28), classes=10, train=60_000, validation=10_000)
 
     image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 28"})
     image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})

@@ -1,0 +1,60 @@
+"""The shape of a data set, known without its files where the data set says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sglr.core.data import Dataset
+from sglr.data.load import pick_dataset
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model and a plan need to know of a data set.
+
+    Parameters
+    ----------
+    input_shape
+        Shape of one input, without the sample dimension.
+    classes
+        Number of classes.
+    train
+        Number of training samples.
+    validation
+        How many of them are held apart for validation when nothing else is asked for.
+    """
+
+    input_shape: tuple[int, ...]
+    classes: int
+    train: int
+    validation: int
+
+    @property
+    def samples(self) -> int:
+        """|D|, the training samples that clients own together."""
+        return self.train - self.validation
+
+
+def dataset_shape(spec: str, data_dir: Path | None = None, parameters: Mapping[str, object] | None = None) -> Shape:
+    """Return the shape of the data set that ``spec`` names.
+
+    It is read off the class attribute ``stored`` of the data set; one that has none, such as a folder or a table, is
+    loaded. Parameters are those of `sglr.data.load.load_dataset`.
+
+    Raises
+    ------
+    UsageError
+        If the name or a parameter is wrong, or a data set that has to be loaded can't be.
+    """
+    part = pick_dataset(spec, parameters)
+    stored: Shape | None = getattr(part, "stored", None)
+    if stored is None:
+        dataset: Dataset = part.load(data_dir)
+        held = dataset.validation or len(dataset.train) // 10
+        return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held)
+    channels, *sides = stored.input_shape
+    size, wanted = getattr(part, "image_size", None), getattr(part, "image_channels", None)
+    shape = (wanted or channels, *([size] * len(sides) if size else sides))
+    return Shape(shape, stored.classes, stored.train, stored.validation)
