@@ -64,3 +64,33 @@ def test_what_is_unknown_is_a_dash(unknown: float | None) -> None:
     writers = (numbers.percent, numbers.size, numbers.duration, numbers.count, numbers.decimal)
     assert {write(unknown) for write in writers} == {"–"}
     assert numbers.points(unknown) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (2.944, "2.944"),
+        (0.031, "0.031"),
+        (0.0, "0"),
+        (1234.5, "1,234"),
+        (9999.7, "10,000"),
+        (-1234567, "−1,234,567"),
+        (1.234e12, "1.234 × 10¹²"),
+        (-2.5e-7, "−2.500 × 10⁻⁷"),
+    ],
+)
+def test_any_quantity_has_four_digits(number: float, written: str) -> None:
+    assert numbers.plain(number) == written
+
+
+@given(st.floats(-1e20, 1e20, allow_nan=False))
+def test_a_written_quantity_is_close(number: float) -> None:
+    text = numbers.plain(number).replace("−", "-").replace(",", "").replace(" × 10", "e")
+    assert float(text.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) == pytest.approx(number, rel=6e-4)
+
+
+def test_differences_have_a_sign_unless_they_are_written_as_zero() -> None:
+    assert numbers.signed(-1.25, numbers.decimal) == "−1.250"
+    assert numbers.signed(3e6, numbers.size) == "+3.00 MB"
+    assert numbers.signed(-0.0001, numbers.decimal) == "0.000"
+    assert numbers.signed(None, numbers.decimal) == ""

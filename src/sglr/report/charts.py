@@ -21,7 +21,7 @@ FEW = 4  # bands of more curves are fainter, so that they do not hide one anothe
 
 @dataclass(frozen=True)
 class Curve:
-    """A measurement over epochs.
+    """A measurement over epochs, or over another quantity.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Curve:
     """
 
     label: str
-    epochs: tuple[int, ...]
+    epochs: tuple[float, ...]
     values: tuple[float, ...]
     spread: tuple[float, ...] = ()
 
@@ -137,7 +137,7 @@ def _frame_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
 
 
-def _mark_best(axes: Axes, epoch: int, accuracy: float) -> None:
+def _mark_best(axes: Axes, epoch: float, accuracy: float) -> None:
     paint = colour(1).light
     axes.plot([epoch], [accuracy], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
     axes.axvline(epoch, color=paint, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-NONE = "–"
+NONE, MINUS = "–", "−"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -52,6 +54,26 @@ def count(number: float | None) -> str:
 def decimal(number: float | None) -> str:
     """Write a loss or another plain figure to three digits after the point."""
     return NONE if number is None or not math.isfinite(number) else f"{number:.3f}"
+
+
+def plain(number: float | None, digits: int = 4) -> str:
+    """Write any quantity to so many significant digits, thousands set apart, very large and small ones as a power."""
+    if number is None or not math.isfinite(number):
+        return NONE
+    if number and not 1e-4 <= abs(number) < 1e9:
+        mantissa, _, power = f"{number:.{digits - 1}e}".partition("e")
+        return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}".replace("-", MINUS)
+    # "g" would write what is rounded up to one digit more as a power.
+    text = f"{number:,.0f}" if abs(number) >= 10**digits - 0.5 else f"{number:,.{digits}g}"
+    return text.replace("-", MINUS)
+
+
+def signed(number: float | None, write: Callable[[float | None], str]) -> str:
+    """Write a difference with its sign; a zero, as it is written, has none."""
+    if number is None or not math.isfinite(number):
+        return ""
+    text = write(abs(number))
+    return text if text == write(0.0) else f"{MINUS if number < 0 else '+'}{text}"
 
 
 def _three_digits(number: float) -> str:
