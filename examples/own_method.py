@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 import sglr
 
 
@@ -15,10 +13,12 @@ class FrozenStart(sglr.Method):
 
     frozen: float = field(default=0.5, metadata={"help": "share of the epochs in which only the server learns"})
 
-    def exchange(self, server: sglr.Server, uplink: sglr.Uplink, moment: sglr.Moment) -> Tensor:
-        """Take one joint step; return cut gradients ``[C, b, ...]``, zero while clients are frozen."""
+    def exchange(self, server: sglr.Server, uplink: sglr.Uplink, moment: sglr.Moment) -> sglr.Downlink:
+        """Take one joint step; cut gradients ``[C, b, ...]`` are zero while clients are frozen."""
         cut_gradients = server.learn(uplink)
-        return cut_gradients.zero_() if moment.epoch < self.frozen * moment.epochs else cut_gradients
+        if moment.epoch < self.frozen * moment.epochs:
+            cut_gradients.zero_()
+        return sglr.Downlink(cut_gradients)
 
 
 def main() -> None:

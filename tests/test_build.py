@@ -104,9 +104,9 @@ def test_own_function_own_data_own_method(tmp_path: Path) -> None:
     class Mean(sglr.Method):
         """Everyone back-propagates the mean gradient."""
 
-        def exchange(self, server: sglr.Server, uplink: Uplink, moment: Moment) -> Tensor:
+        def exchange(self, server: sglr.Server, uplink: Uplink, moment: Moment) -> sglr.Downlink:
             gradients = server.learn(uplink)
-            return gradients.mean(0, keepdim=True).expand_as(gradients)
+            return sglr.Downlink(gradients.mean(0, keepdim=True).expand_as(gradients))
 
     settings: dict[str, Any] = {"cut": 3, "clients": 4, "lr": 0.02}
     run = sglr.train(Mean(), model=_network, dataset=data, epochs=8, out=tmp_path / "run", **settings)

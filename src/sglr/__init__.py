@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sglr.core.method import Method
     from sglr.core.server import Server
     from sglr.core.split import Split, cut_points, split
-    from sglr.core.types import Moment, Uplink
+    from sglr.core.types import Downlink, Moment, Uplink
     from sglr.experiment import resume, train
     from sglr.methods.cl import CL
     from sglr.methods.fl import FL
@@ -43,7 +43,7 @@ _HOMES = {
     "sglr.core.method": ("Method",),
     "sglr.core.server": ("Server",),
     "sglr.core.split": ("Split", "cut_points", "split"),
-    "sglr.core.types": ("Moment", "Uplink"),
+    "sglr.core.types": ("Downlink", "Moment", "Uplink"),
     "sglr.experiment": ("resume", "train"),
     "sglr.methods.cl": ("CL",),
     "sglr.methods.fl": ("FL",),
@@ -74,6 +74,7 @@ __all__ = [
     "Comparison",
     "Dataset",
     "DivergedError",
+    "Downlink",
     "Experiment",
     "Interrupted",
     "Method",

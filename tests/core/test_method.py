@@ -9,19 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from sglr.core.method import Method, data_shares
 from sglr.core.server import Server, weighted_mean
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 
 @dataclass(frozen=True)
 class Plain(Method):
     strength: float = 1.0
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
-        return server.learn(uplink)
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+        return Downlink(server.learn(uplink))
 
 
 def test_shares_by_hand() -> None:

@@ -30,7 +30,7 @@ def numbered(uplink: Uplink) -> Tensor:
 def test_position_averages_sample_j_with_sample_j() -> None:
     uplink = make_uplink([[0, 0], [0, 0], [0, 0]])
     gradients = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]], [[100.0, 100.0], [100.0, 100.0]]])
-    found = split_avg(gradients, uplink, [0, 1], "position")
+    found = split_avg(gradients, uplink, [0, 1], "position").gradients
     mean = [[3.0, 4.0], [5.0, 6.0]]  # (1 + 5) / 2, (2 + 6) / 2; (3 + 7) / 2, (4 + 8) / 2
     assert found.tolist() == [mean, mean, [[100.0, 100.0], [100.0, 100.0]]]
 
@@ -38,14 +38,14 @@ def test_position_averages_sample_j_with_sample_j() -> None:
 def test_position_in_unequal_batches_averages_over_those_that_have_a_sample_there() -> None:
     uplink = make_uplink([[0, 0, 0], [0], [0, 0]])
     gradients = torch.tensor([[[3.0], [4.0], [5.0]], [[6.0], [0.0], [0.0]], [[9.0], [8.0], [0.0]]])
-    found = split_avg(gradients, uplink, [0, 1, 2], "position")
+    found = split_avg(gradients, uplink, [0, 1, 2], "position").gradients
     assert found.tolist() == [[[6.0], [6.0], [5.0]], [[6.0], [0.0], [0.0]], [[6.0], [6.0], [0.0]]]
 
 
 def test_class_averages_within_a_class_over_clients_and_positions() -> None:
     uplink = make_uplink([[0, 1], [1, 1], [0, 2]])
     gradients = torch.tensor([[[1.0], [2.0]], [[4.0], [6.0]], [[3.0], [7.0]]])
-    found = split_avg(gradients, uplink, [0, 1, 2], "class")
+    found = split_avg(gradients, uplink, [0, 1, 2], "class").gradients
     assert found.tolist() == [[[2.0], [4.0]], [[4.0], [4.0]], [[2.0], [7.0]]]
 
 
@@ -53,7 +53,7 @@ def test_class_in_unequal_batches_leaves_padding_out() -> None:
     """Padding carries label 0 and gradient 0: counted, it would halve the mean of class 0."""
     uplink = make_uplink([[0, 1, 0], [0]])
     gradients = torch.tensor([[[1.0], [5.0], [4.0]], [[7.0], [0.0], [0.0]]])
-    found = split_avg(gradients, uplink, [0, 1], "class")
+    found = split_avg(gradients, uplink, [0, 1], "class").gradients
     assert found.tolist() == [[[4.0], [5.0], [4.0]], [[4.0], [0.0], [0.0]]]
 
 
@@ -69,7 +69,7 @@ def steps(draw: st.DrawFn) -> tuple[Uplink, list[int]]:
 def test_inactive_clients_keep_their_gradients_to_the_bit_and_padding_stays_zero(rule, step) -> None:
     uplink, active = step
     gradients = numbered(uplink)
-    found = split_avg(gradients, uplink, active, rule)
+    found = split_avg(gradients, uplink, active, rule).gradients
     for i in set(range(len(uplink.clients))) - set(active):
         assert torch.equal(found[i], gradients[i])
     assert not found[~uplink.mask].any()
@@ -81,15 +81,15 @@ def test_averaging_keeps_the_sum_and_averages_once(rule, step) -> None:
     """A mean redistributes: the active clients' total stays, and a second average changes nothing."""
     uplink, active = step
     gradients = numbered(uplink)
-    found = split_avg(gradients, uplink, active, rule)
+    found = split_avg(gradients, uplink, active, rule).gradients
     torch.testing.assert_close(found.sum((0, 1)), gradients.sum((0, 1)))
-    torch.testing.assert_close(split_avg(found, uplink, active, rule), found)
+    torch.testing.assert_close(split_avg(found, uplink, active, rule).gradients, found)
 
 
 @given(steps())
 def test_active_clients_share_one_tensor_by_position(step) -> None:
     uplink, active = step
-    found = split_avg(numbered(uplink), uplink, active, "position")
+    found = split_avg(numbered(uplink), uplink, active, "position").gradients
     for position in range(uplink.labels.shape[1]):
         rows = [found[i, position] for i in active if position < uplink.sizes[i]]
         assert all(torch.equal(row, rows[0]) for row in rows)
@@ -98,10 +98,35 @@ def test_active_clients_share_one_tensor_by_position(step) -> None:
 @given(steps())
 def test_samples_of_a_class_share_one_gradient_by_class(step) -> None:
     uplink, active = step
-    found = split_avg(numbered(uplink), uplink, active, "class")
+    found = split_avg(numbered(uplink), uplink, active, "class").gradients
     for label in range(3):
         rows = [found[i, j] for i in active for j in range(uplink.sizes[i]) if int(uplink.labels[i, j]) == label]
         assert all(torch.equal(row, rows[0]) for row in rows)
+
+
+@given(steps())
+def test_by_position_one_broadcast_is_as_long_as_the_longest_active_batch(step) -> None:
+    """Every active client finds its gradients at its own positions."""
+    uplink, active = step
+    received, averaged = split_avg(numbered(uplink), uplink, active, "position")
+    assert averaged is not None
+    assert averaged.rows == tuple(active)
+    assert len(averaged.gradients) == max(uplink.sizes[i] for i in active)
+    for i in active:
+        assert torch.equal(received[i, : uplink.sizes[i]], averaged.gradients[: uplink.sizes[i]])
+
+
+@given(steps())
+def test_by_class_one_broadcast_has_a_gradient_of_every_class_that_active_clients_hold(step) -> None:
+    uplink, active = step
+    received, averaged = split_avg(numbered(uplink), uplink, active, "class")
+    assert averaged is not None
+    held = sorted({int(uplink.labels[i, j]) for i in active for j in range(uplink.sizes[i])})
+    assert averaged.rows == tuple(active)
+    assert len(averaged.gradients) == len(held)
+    for i in active:
+        for j in range(uplink.sizes[i]):
+            assert torch.equal(received[i, j], averaged.gradients[held.index(int(uplink.labels[i, j]))])
 
 
 def test_the_gradients_that_came_in_are_left_alone() -> None:
@@ -187,4 +212,6 @@ def test_switched_off_it_returns_the_very_gradients(phi: float, phase: str, epoc
     uplink = make_uplink([[0], [1]])
     gradients = numbered(uplink)
     moment = Moment(epoch, 2, 0, 1, np.random.default_rng(0))
-    assert SplitAvg(phi, "position", phase)(gradients, uplink, moment) is gradients
+    downlink = SplitAvg(phi, "position", phase)(gradients, uplink, moment)
+    assert downlink.gradients is gradients
+    assert downlink.averaged is None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.server import Server, weighted_mean
-from sglr.core.types import Moment, Uplink, Weights
+from sglr.core.types import Downlink, Moment, Uplink, Weights
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Method(ABC):
         return [clients]
 
     @abstractmethod
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Let the server learn from a step, and say what each client back-propagates.
 
         Parameters
@@ -72,8 +72,8 @@ class Method(ABC):
 
         Returns
         -------
-        Tensor
-            Cut-layer gradients ``[C, b, ...]``.
+        Downlink
+            Cut-layer gradients ``[C, b, ...]``, and what of them is the same for several clients.
         """
 
     def round_of(self, epoch: int) -> int:

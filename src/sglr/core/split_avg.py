@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Average, Downlink, Moment, Uplink
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class SplitAvg:
             raise unknown("average", self.average, RULES)
         _read_phase(self.phase)
 
-    def __call__(self, gradients: Tensor, uplink: Uplink, moment: Moment) -> Tensor:
-        """Sample the active clients anew and return what each client back-propagates ``[C, b, ...]``."""
+    def __call__(self, gradients: Tensor, uplink: Uplink, moment: Moment) -> Downlink:
+        """Sample the active clients anew and return what each client back-propagates."""
         if self.phi == 0 or not in_phase(self.phase, moment.epoch, moment.epochs):
-            return gradients
+            return Downlink(gradients)
         active = sample_active(len(uplink.clients), self.phi, moment.rng)
         return split_avg(gradients, uplink, active, self.average)
 
@@ -83,7 +83,7 @@ def sample_active(present: int, phi: float, rng: np.random.Generator) -> list[in
     return sorted(rng.choice(present, size=active, replace=False).tolist())
 
 
-def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -> Tensor:
+def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -> Downlink:
     """Replace the active clients' cut gradients by their average; every other client keeps its own.
 
     Parameters
@@ -99,59 +99,66 @@ def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -
 
     Returns
     -------
-    Tensor
-        What each client back-propagates, ``[C, b, ...]``.
+    Downlink
+        What each client back-propagates; with fewer than two active clients, everyone's own.
     """
     if len(active) < 2:
-        return gradients
+        return Downlink(gradients)
+    longest = max(uplink.sizes[row] for row in active)
     rows = torch.tensor(active, device=gradients.device)
-    mask = uplink.mask[rows]
-    average = RULES[rule](gradients[rows], uplink.labels[rows], mask)
-    averaged = torch.where(_like(mask, average), average, average.new_zeros(()))
-    return gradients.index_copy(0, rows, averaged)
+    mask = uplink.mask[rows, :longest]
+    averages, distinct = RULES[rule](gradients[rows, :longest], uplink.labels[rows, :longest], mask)
+    averages = torch.where(_like(mask, averages), averages, averages.new_zeros(()))
+    received = gradients.clone()
+    received[:, :longest].index_copy_(0, rows, averages)
+    return Downlink(received, Average(tuple(active), distinct))
 
 
-def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Average sample j of every active client with sample j of the others (the paper's rule, eq. 15).
 
     Where batches are unequal, the mean is over the clients that have a sample j.
 
     Returns
     -------
-    Tensor
-        ``[C_a, b, ...]``, the same for every client: broadcast once.
+    tuple of Tensor
+        The averages ``[C_a, b, ...]``, the same for every client; and those of one client ``[b, ...]``, which are
+        broadcast once.
     """
     del labels
     count = mask.sum(0).clamp(min=1).to(gradients.dtype)
     mean = (gradients * _like(mask, gradients)).sum(0) / _like(count, gradients[0])
-    return mean.expand_as(gradients)
+    return mean.expand_as(gradients), mean
 
 
-def average_by_class(gradients: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def average_by_class(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Give every active sample the mean gradient of the active samples of its own class (ours).
 
     Averaging by position mixes gradients of different classes, which cancel; within a class they agree.
 
     Returns
     -------
-    Tensor
-        ``[C_a, b, ...]``; rows of equal label are equal, so one gradient per class is broadcast once.
+    tuple of Tensor
+        The averages ``[C_a, b, ...]``, equal where labels are; and one of each class that occurs ``[n, ...]``, in the
+        order of the classes, which are broadcast once.
     """
     flat, classes = gradients[mask], labels[mask]
     names, index = torch.unique(classes, return_inverse=True)
     count = torch.bincount(index, minlength=len(names)).to(flat.dtype)
     total = flat.new_zeros(len(names), *flat.shape[1:]).index_add_(0, index, flat)
     result = torch.zeros_like(gradients)
-    result[mask] = (total / _like(count, total))[index]
-    return result
+    means = total / _like(count, total)
+    result[mask] = means[index]
+    return result, means
 
 
 def _like(values: Tensor, target: Tensor) -> Tensor:
     return values.reshape(*values.shape, *(1,) * (target.dim() - values.dim()))
 
 
-RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "position": average_by_position,
     "class": average_by_class,
 }
-"""Rules of averaging by name: (gradients ``[C_a, b, ...]``, labels ``[C_a, b]``, mask ``[C_a, b]``) to averages."""
+"""Rules of averaging by name: (gradients ``[C_a, b, ...]``, labels ``[C_a, b]``, mask ``[C_a, b]``) to averages and
+the different ones among them; b is the largest batch of an active client."""

@@ -20,7 +20,8 @@ from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.server import Server
-from sglr.core.types import EpochDone, Event, Moment, StepDone, Traffic, Uplink, Weights
+from sglr.core.traffic import exchange_traffic, weights_traffic
+from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,9 @@ class Trainer:
         seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
         self.server.step_number = self.progress.epoch_steps
         uplink = self.engine.forward(moment.step)
-        cut_gradients = self.method.exchange(self.server, uplink, moment)
-        self.engine.backward(cut_gradients, rate)
-        if not self.method.whole_model:
-            self._report_exchange(uplink)
+        downlink = self.method.exchange(self.server, uplink, moment)
+        self.engine.backward(downlink.gradients, rate)
+        self._report_exchange(uplink, downlink.averaged)
         if self.method.merges(moment):
             self._merge(cohort, moment)
         return sum(uplink.sizes)
@@ -298,18 +298,14 @@ class Trainer:
         self.engine.publish(before, (client,))
         return scores
 
-    def _report_exchange(self, uplink: Uplink) -> None:
-        sizes = np.array(uplink.sizes, dtype=np.int64)
-        values = uplink.smashed[0, 0].numel() * uplink.smashed.element_size()
-        self.hooks.observe(Traffic("smashed", True, uplink.clients, sizes * values))
-        self.hooks.observe(Traffic("labels", True, uplink.clients, sizes * uplink.labels.element_size()))
-        self.hooks.observe(Traffic("gradients", False, uplink.clients, sizes * values))
+    def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
+        if not self.method.whole_model:
+            for traffic in exchange_traffic(uplink, averaged):
+                self.hooks.observe(traffic)
 
     def _report_weights(self, cohort: tuple[int, ...], *, up: bool) -> None:
-        if self.method.pooled:
-            return
-        size = sum(tensor.numel() * tensor.element_size() for tensor in self.shared.values())
-        self.hooks.observe(Traffic("weights", up, cohort, np.full(len(cohort), size, dtype=np.int64)))
+        if not self.method.pooled:
+            self.hooks.observe(weights_traffic(self.shared, cohort, up=up))
 
     def state(self) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs."""

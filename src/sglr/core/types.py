@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -76,6 +77,36 @@ class Uplink:
         return Uplink(self.smashed[rows, :size], self.labels[rows, :size], (self.clients[position],), (size,))
 
 
+class Average(NamedTuple):
+    """The part of a downlink that is the same for several clients, so that a network may send it once.
+
+    Parameters
+    ----------
+    rows
+        Rows of the uplink whose clients receive it, ascending.
+    gradients
+        The different gradients ``[n, ...]`` that they are made of, one sample's each.
+    """
+
+    rows: tuple[int, ...]
+    gradients: Tensor
+
+
+class Downlink(NamedTuple):
+    """What the clients receive in one step.
+
+    Parameters
+    ----------
+    gradients
+        Cut-layer gradients ``[C, b, ...]`` that each client back-propagates; zero where there is no sample.
+    averaged
+        What of them several clients share; None if everyone gets its own.
+    """
+
+    gradients: Tensor
+    averaged: Average | None = None
+
+
 @dataclass(frozen=True)
 class Moment:
     """Where in the training a step is, and the random numbers that belong to it.
@@ -109,19 +140,24 @@ class Traffic:
     Parameters
     ----------
     kind
-        ``"smashed"``, ``"labels"``, ``"gradients"`` or ``"weights"``.
+        ``"smashed"``, ``"labels"``, ``"gradients"`` (a client's own), ``"average"`` (to active clients) or
+        ``"weights"``.
     up
         True from clients to server, False from server to clients.
     clients
         Ids of the clients concerned.
     sizes
-        Bytes of every one of these clients, int64 ``[C]``.
+        Bytes of every one of these clients, int64 ``[C]``; each is one message.
+    broadcast
+        Bytes of the one message to all of them that takes their place where a network can broadcast; None if it
+        can't, because they differ.
     """
 
     kind: str
     up: bool
     clients: tuple[int, ...]
     sizes: NDArray[np.int64]
+    broadcast: int | None = None
 
 
 @dataclass(frozen=True)

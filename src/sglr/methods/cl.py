@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["CL"]
 
@@ -25,7 +23,7 @@ class CL(Method):
     whole_model: ClassVar[bool] = True
     pooled: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one step of the whole model."""
         del moment
-        return server.learn(uplink)
+        return Downlink(server.learn(uplink))

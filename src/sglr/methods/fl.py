@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor
-
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["FL"]
 
@@ -36,10 +34,10 @@ class FL(Method):
         """Return the round: its participants stay the same through all local epochs."""
         return epoch // self.local_epochs
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Return each client's gradient of its own mean loss by its logits; the server has no weights."""
         del moment
-        return server.learn(uplink)
+        return Downlink(server.learn(uplink))
 
     def merges(self, moment: Moment) -> bool:
         """Average at the end of every round, and of the training."""

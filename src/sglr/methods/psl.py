@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["PSL"]
 
@@ -22,7 +20,7 @@ class PSL(Method):
     faults that SGLR cures.
     """
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
         del moment
-        return server.learn(uplink)
+        return Downlink(server.learn(uplink))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor
-
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SFL"]
 
@@ -29,10 +27,10 @@ class SFL(Method):
         if self.average_every < 0:
             raise UsageError("average_every", self.average_every, "is negative", "give steps, or 0 for once an epoch")
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
         del moment
-        return server.learn(uplink)
+        return Downlink(server.learn(uplink))
 
     def merges(self, moment: Moment) -> bool:
         """Average every so many steps, and at the end of every epoch."""

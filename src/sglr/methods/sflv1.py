@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink, Weights
+from sglr.core.types import Downlink, Moment, Uplink, Weights
 
 __all__ = ["SFLV1"]
 
@@ -25,10 +25,10 @@ class SFLV1(Method):
     shares: ClassVar[bool] = True
     server_copies: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one step of every client's own server copy."""
         del moment
-        return server.learn_copies(uplink)
+        return Downlink(server.learn_copies(uplink))
 
     def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
         """Average the server copies with δ_i as well as the client segments."""

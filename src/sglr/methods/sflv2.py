@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SFLV2"]
 
@@ -25,9 +24,9 @@ class SFLV2(Method):
 
     shares: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one server step per client; every client back-propagates its own gradient."""
         cut_gradients = torch.zeros_like(uplink.smashed)
         for row in moment.rng.permutation(len(uplink.clients)).tolist():
             cut_gradients[row : row + 1, : uplink.sizes[row]] = server.learn(uplink.only(row))
-        return cut_gradients
+        return Downlink(cut_gradients)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from sglr.core.method import Method
 from sglr.core.server import Server
 from sglr.core.split_avg import SplitAvg
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SGL"]
 
@@ -33,7 +31,7 @@ class SGL(Method):
         """The averaging step."""
         return SplitAvg(self.phi, self.average, self.phase)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; active clients back-propagate the average, the others their own gradient."""
         cut_gradients = server.learn(uplink)
         return self.split_avg(cut_gradients, uplink, moment)

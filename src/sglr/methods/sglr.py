@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from sglr.core.method import Method
 from sglr.core.server import Server
 from sglr.core.split_avg import SplitAvg
 from sglr.core.split_lr import check_alpha, split_lr
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SGLR"]
 
@@ -41,7 +39,7 @@ class SGLR(Method):
         """The averaging step."""
         return SplitAvg(self.phi, self.average, self.phase)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
         cut_gradients = server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))
         return self.split_avg(cut_gradients, uplink, moment)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from sglr.core.method import Method
 from sglr.core.server import Server
 from sglr.core.split_lr import check_alpha, split_lr
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SLR"]
 
@@ -23,7 +21,7 @@ class SLR(Method):
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step at the scaled rate; every client back-propagates its own gradient."""
         del moment
-        return server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))
+        return Downlink(server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha)))

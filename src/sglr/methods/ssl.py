@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from sglr.core.method import Method
 from sglr.core.server import Server
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 
 __all__ = ["SSL"]
 
@@ -29,7 +28,7 @@ class SSL(Method):
         """Let every client train alone."""
         return [(client,) for client in rng.permutation(clients).tolist()]
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Tensor:
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one step of both segments on the client's batch."""
         del moment
-        return server.learn(uplink)
+        return Downlink(server.learn(uplink))

@@ -1,0 +1,63 @@
+"""What a step and a merge send, as `Traffic` events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from sglr.core.types import Average, Traffic, Uplink, Weights
+
+
+def exchange_traffic(uplink: Uplink, averaged: Average | None) -> list[Traffic]:
+    """Return what one step sends: smashed data and labels up, cut-layer gradients and their average down.
+
+    Parameters
+    ----------
+    uplink
+        What the clients sent.
+    averaged
+        The part of the answer that several clients share, if any.
+
+    Returns
+    -------
+    list of Traffic
+        Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` for active
+        clients and as ``"gradients"`` for the others; and its labels.
+    """
+    sample = _sample_bytes(uplink)
+    sent = [
+        _of_rows("smashed", uplink, range(len(uplink.sizes)), sample, up=True),
+        _of_rows("labels", uplink, range(len(uplink.sizes)), uplink.labels.element_size(), up=True),
+    ]
+    active = frozenset(averaged.rows) if averaged else frozenset()
+    if len(active) < len(uplink.sizes):
+        own = [row for row in range(len(uplink.sizes)) if row not in active]
+        sent.append(_of_rows("gradients", uplink, own, sample, up=False))
+    if averaged:
+        once = len(averaged.gradients) * sample
+        sent.append(_of_rows("average", uplink, averaged.rows, sample, up=False, broadcast=once))
+    return sent
+
+
+def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool) -> Traffic:
+    """Return what it takes to send ``weights`` ``[...]``, buffers included, from or to every one of ``clients``.
+
+    On their way down they are the same for all, so that a broadcast would carry them once.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    each = np.full(len(clients), size, dtype=np.int64)
+    return Traffic("weights", up, clients, each, broadcast=None if up else size)
+
+
+def _sample_bytes(uplink: Uplink) -> int:
+    """S(L): bytes of one sample's smashed data, and of its gradient."""
+    return uplink.smashed[0, 0].numel() * uplink.smashed.element_size()
+
+
+def _of_rows(
+    kind: str, uplink: Uplink, rows: Iterable[int], sample: int, *, up: bool, broadcast: int | None = None
+) -> Traffic:
+    chosen = tuple(rows)
+    sizes = np.array([uplink.sizes[row] for row in chosen], dtype=np.int64)
+    return Traffic(kind, up, tuple(uplink.clients[row] for row in chosen), sizes * sample, broadcast)
