@@ -165,6 +165,7 @@ def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
         experiment.seed,
         validation=experiment.validation,
         samples_per_client=experiment.samples_per_client,
+        test_samples=experiment.test_samples,
     )
 
 

@@ -77,6 +77,7 @@ class Experiment(BaseModel):
     eval_every: int = Field(1, ge=1, description="epochs between validations")
     eval_clients: int = Field(20, ge=0, description="most client segments a validation looks at; 0 is all")
     test_clients: int = Field(0, ge=0, description="most client segments the final test looks at; 0 is all")
+    test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
     keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
     name: str = Field("", description="name of the run, in its folder's name and in tables")

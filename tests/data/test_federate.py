@@ -130,3 +130,11 @@ def test_samples_per_client_are_a_random_choice_of_the_clients_own(seed: int) ->
         chosen, own = few.train.inputs[rows, 0].tolist(), whole.train.inputs[all_rows, 0].tolist()
         assert set(chosen) < set(own)
         assert len(chosen) == 5
+
+
+def test_fewer_test_samples_are_the_same_ones_for_every_seed() -> None:
+    dataset = load_dataset("digits", None, {})
+    some = [federate(dataset, Iid(), 3, seed=seed, test_samples=40).test for seed in (0, 1)]
+    assert len(some[0]) == 40
+    assert torch.equal(some[0].inputs, some[1].inputs)
+    assert len(federate(dataset, Iid(), 3, seed=0, test_samples=10**6).test) == len(dataset.test)

@@ -19,7 +19,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Model": ("model", "cut"),
     "Data": ("dataset", "data_dir", "partition", "clients", "samples_per_client", "validation"),
     "Training": ("epochs", "batch_size", "lr", "server_lr", "optimizer", "loss", "schedule", "clip_norm", "seed"),
-    "Evaluation": ("eval_every", "eval_clients", "test_clients"),
+    "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
     "Machine": ("device", "engine", "stacking", "threads"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),
 }

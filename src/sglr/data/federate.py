@@ -31,13 +31,14 @@ def federate(
     seed: int,
     validation: int | float | None = None,
     samples_per_client: int | None = None,
+    test_samples: int | None = None,
 ) -> ClientData:
     """Hold validation samples apart and divide the rest of the training samples among clients.
 
     Parameters
     ----------
     dataset
-        The data set; its test samples stay whole.
+        The data set.
     partitioner
         The rule that divides the samples.
     clients
@@ -49,6 +50,8 @@ def federate(
         None for the number customary for the data set, else a tenth.
     samples_per_client
         Keep at most so many samples of each client, drawn at random; exactly so many if the division is IID.
+    test_samples
+        Keep at most so many test samples: the same ones for every seed.
 
     Returns
     -------
@@ -70,7 +73,15 @@ def federate(
     if samples_per_client is not None:
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
-    return ClientData(train, _consecutive(rows), apart, dataset.test, dataset.classes)
+    test = _fewer(dataset.test, test_samples)
+    return ClientData(train, _consecutive(rows), apart, test, dataset.classes)
+
+
+def _fewer(samples: Samples, count: int | None) -> Samples:
+    if count is None or count >= len(samples):
+        return samples
+    chosen = generator(0, "test samples").choice(len(samples), count, replace=False)
+    return samples.select(torch.from_numpy(np.sort(chosen)))
 
 
 def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
