@@ -1,0 +1,211 @@
+"""The floating-point operations of a training, counted at the client and at the server.
+
+A segment is counted once, on a copy and with a batch of two, by ``torch.utils.flop_counter``; a sample costs the same
+in every step, so training itself is never slowed. An add-multiply is two operations. What the counter has no formula
+for (activations, poolings, normalisation) is named with its number of calls, not passed over in silence.
+
+The paper (Table 4) counts by a shorter rule: backward = 2 x forward, in every segment.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop, sdpa_flop
+
+BATCH = 2
+"""Samples that a count runs on: BatchNorm needs two."""
+
+_KEPT = 64
+_counted: dict[tuple[Any, ...], SegmentFlops] = {}
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class SegmentFlops:
+    """What one sample costs in a segment.
+
+    Parameters
+    ----------
+    forward
+        Floating-point operations of the forward pass.
+    backward
+        Those of the backward pass: gradients of the weights and, if asked for, of the input.
+    unknown
+        Operations without a formula, by name, with the number of calls in one step; they are in neither count.
+    output_shape
+        Shape of what the segment makes of one sample.
+    """
+
+    forward: float
+    backward: float
+    unknown: Mapping[str, int]
+    output_shape: tuple[int, ...]
+
+    @property
+    def total(self) -> float:
+        """Operations of one sample in one training step, as they really happen."""
+        return self.forward + self.backward
+
+    @property
+    def paper(self) -> float:
+        """Operations of one sample in one training step by the paper's rule: backward = 2 x forward (Table 4)."""
+        return 3 * self.forward
+
+
+def segment_flops(segment: nn.Module, input_shape: tuple[int, ...], *, input_gradient: bool = False) -> SegmentFlops:
+    """Count one sample's operations in a segment, forward and backward.
+
+    The segment, its buffers, its mode and all random generators stay as they are. Segments of the same structure are
+    counted once.
+
+    Parameters
+    ----------
+    segment
+        A client's or the server's segment, on any device.
+    input_shape
+        Shape of one input, without the batch.
+    input_gradient
+        Whether the backward pass goes on to the input, as at the server, which owes its clients the cut gradient. A
+        client's first layer needs no gradient of its input, and none is counted there.
+
+    Raises
+    ------
+    Exception
+        Whatever the segment raises on such inputs.
+    """
+    signature = (_structure(segment), tuple(input_shape), input_gradient)
+    if signature not in _counted:
+        if len(_counted) >= _KEPT:
+            _counted.clear()
+        _counted[signature] = _count(segment, tuple(input_shape), input_gradient)
+    return _counted[signature]
+
+
+def _count(segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
+    """Count without computing, by shapes alone; with real numbers where the segment looks at them."""
+    try:
+        return _count_on("meta", segment, input_shape, input_gradient)
+    except Exception:  # a module may raise anything when its tensors have no values
+        return _count_on("cpu", segment, input_shape, input_gradient)
+
+
+def _count_on(device: str, segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
+    trial = copy.deepcopy(segment).to(device).train()
+    inputs = torch.ones(BATCH, *input_shape, device=device, requires_grad=input_gradient)
+    forward, backward, seen = _Counter(), _Counter(), Counter[str]()
+    with torch.random.fork_rng([]), torch.enable_grad():
+        with forward.into(seen):
+            outputs: Tensor = trial(inputs)
+        leaves = [tensor for tensor in chain([inputs], trial.parameters()) if tensor.requires_grad]
+        if leaves and outputs.requires_grad:
+            arrived = torch.ones_like(outputs)
+            with backward.into(seen):
+                torch.autograd.grad(outputs, leaves, arrived, allow_unused=True)
+    shape = tuple(outputs.shape[1:])
+    return SegmentFlops(forward.flops / BATCH, backward.flops / BATCH, dict(sorted(seen.items())), shape)
+
+
+class _Counter:
+    """Counts what runs inside ``with counter.into(seen)``."""
+
+    def __init__(self) -> None:
+        self._mode = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+
+    @property
+    def flops(self) -> int:
+        """Operations of the whole batch."""
+        return int(self._mode.get_total_flops())
+
+    def into(self, seen: Counter[str]) -> AbstractContextManager[Any]:
+        """Count, and note in ``seen`` what has no formula."""
+        modes = ExitStack()
+        modes.enter_context(_Witness(seen, self._mode.flop_registry))
+        modes.enter_context(self._mode)
+        return modes
+
+
+class _Witness(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped
+    """Notes the operations that compute something and have no formula."""
+
+    def __init__(self, seen: Counter[str], formulas: Mapping[Any, Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._seen, self._formulas = seen, formulas
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        packet = func._overloadpacket
+        if packet not in self._formulas and not func.is_view and packet not in _MEMORY_ONLY:
+            self._seen[packet.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _convolution_backward(
+    gradient: Any, inputs: Any, weight: Any, *rest: Any, out_shape: Any = None, **further: Any
+) -> int:
+    """Count as much as the forward pass for each of the input's and the weight's gradient.
+
+    torch's own formula takes the weight's gradient of a grouped convolution ``groups`` times too high.
+    """
+    del out_shape, further
+    transposed, wanted = rest[4], rest[7]
+    once = conv_flop_count(inputs, weight, gradient, transposed=transposed)
+    return int(once * (wanted[0] + wanted[1]))
+
+
+_FORMULAS = {
+    aten.convolution_backward: _convolution_backward,
+    aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}
+
+_MEMORY_ONLY = {
+    aten.clone,
+    aten.copy_,
+    aten._to_copy,
+    aten._unsafe_view,
+    aten.detach,
+    aten.empty,
+    aten.empty_like,
+    aten.new_empty,
+    aten.new_zeros,
+    aten.ones_like,
+    aten.zeros,
+    aten.zeros_like,
+    aten.ones,
+    aten.full,
+    aten.fill_,
+    aten.cat,
+    aten.stack,
+    aten.arange,
+}
+"""Operations that move or set memory and compute nothing."""
+
+
+def _structure(segment: nn.Module) -> tuple[Any, ...]:
+    """Describe what decides a segment's operations: its modules with their settings, and its weights' shapes."""
+    inner = vars(nn.Module()).keys()
+    modules = tuple(
+        (name, type(module), tuple((key, _frozen(value)) for key, value in vars(module).items() if key not in inner))
+        for name, module in segment.named_modules()
+    )
+    state = chain(segment.named_parameters(), segment.named_buffers())
+    return modules, tuple((name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in state)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.dtype
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
