@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglr.report.palette import DEEPEST_DARK, DEEPEST_LIGHT, INK, OVER, SURFACE, UNDER, Colour
 from sglr.report.paper_table import show_table
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
@@ -18,6 +19,7 @@ from sglr.report.series_chart import read_series
 
 from .conftest import Page
 from .made_up import accuracies, artefact, cell, chart, claim, computation, pictures, wide
+from .test_comparison import contrast
 
 COMMAND = "sglr reproduce table1 --scale small --seeds 0,1"
 
@@ -120,3 +122,15 @@ def test_a_record_without_anything_is_still_a_page(tmp_path: Path) -> None:
     empty = artefact(tables=[], charts=[], claims=[], notes=[], runs=[], seeds=[], versions={})
     assert "0 of 0 claims" in written(tmp_path, empty).text
     assert reproduction_markdown([empty], "").startswith("# Table1: SplitLr alone")
+
+
+@given(st.floats(0, 1), st.sampled_from(["light", "dark"]), st.sampled_from([OVER, UNDER]))
+def test_text_on_every_shade_is_legible(shade: float, theme: str, hue: Colour) -> None:
+    opacity = shade * (DEEPEST_LIGHT if theme == "light" else DEEPEST_DARK)
+    shaded = blend(getattr(hue, theme), getattr(SURFACE, theme), opacity)
+    assert contrast(getattr(INK, theme), shaded) >= 4.5
+
+
+def blend(above: str, below: str, opacity: float) -> str:
+    pairs = [(int(above[i : i + 2], 16), int(below[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(opacity * one + (1 - opacity) * other):02x}" for one, other in pairs)

@@ -23,6 +23,11 @@ GRID = Colour("#e3e8ed", "#2c3642")
 SURFACE = Colour("#fefefe", "#182029")
 PLAIN_GREY = Colour("#808080", "#9aa7b6")  # the text of plots made elsewhere in the package
 
+# Differences are shaded blue above and orange below: the two hues that no common colour blindness confuses.
+OVER, UNDER = Colour("#1a76c4", "#4094e4"), Colour("#d66610", "#e47428")
+DEEPEST_LIGHT, DEEPEST_DARK = 0.5, 0.5
+"""Opacity of the strongest shade: text on it stays legible."""
+
 # Okabe and Ito's colour-blind safe hues, darkened or lightened until each has a contrast of 3:1 to its background.
 SERIES = (
     Colour("#0068b0", "#5cb0f5"),
@@ -35,6 +40,11 @@ SERIES = (
 )
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.6), (8, 2, 2, 2), (12, 3))
 """Drawn and blank lengths in points; five styles and seven colours meet in 35 different lines."""
+
+
+def triple(hexadecimal: str) -> str:
+    """Return a colour's red, green and blue as style sheets take them where the opacity is a variable."""
+    return " ".join(str(int(hexadecimal[start : start + 2], 16)) for start in (1, 3, 5))
 
 
 def colour(number: int) -> Colour:

@@ -15,6 +15,7 @@ FULL_POINTS = 5.0
 """A difference of so many percentage points has the strongest shade."""
 FULL_SHARE = 0.25
 """In other units it is this share of the paper's figure."""
+MOST_DECIMALS = 2  # of a paper's figure in percent
 FAINTEST = 0.02  # a shade below this would not be seen
 
 Write = Callable[[float | None], str]
@@ -106,7 +107,7 @@ def differences(cells: Sequence[Mapping[str, Any]]) -> list[float]:
 def _writers(unit: str, cells: Sequence[Mapping[str, Any]]) -> tuple[Write, Write]:
     """Return how the unit's figures are written: ours, and the paper's with what is between them."""
     if unit == "%":
-        digits = max([_decimals(cell["paper"]) for cell in cells if cell["paper"] is not None], default=1)
+        digits = max([_decimals(cell["paper"]) for cell in cells if cell["paper"] is not None], default=MOST_DECIMALS)
         return partial(_fixed, digits=1), partial(_fixed, digits=digits)
     if unit in ("B", "bytes"):
         return numbers.size, numbers.size
@@ -122,12 +123,12 @@ def _fixed(number: float | None, digits: int) -> str:
 
 
 def _decimals(number: float) -> int:
-    return len(f"{number:.4f}".rstrip("0").partition(".")[2])
+    return max(1, len(f"{number:.{MOST_DECIMALS}f}".rstrip("0").partition(".")[2]))
 
 
 def _show_cell(cell: Mapping[str, Any], unit: str, writers: tuple[Write, Write], notes: tuple[str, ...]) -> ShownCell:
     write, write_paper = writers
-    spread = cell.get("spread")
+    spread = cell.get("spread") if cell["ours"] is not None else None
     note = cell.get("note")
     return ShownCell(
         ours=write(cell["ours"]),

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sglr.report import numbers
 from sglr.report.charts import Curve, blank_chart, draw_curves
 from sglr.report.palette import GRID, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-SMALL, WIDE = (4.1, 3.0), (8.2, 3.9)
+SMALL, WIDE = (4.1, 3.0), (8.2, 3.4)
 """Inches of a chart that stands beside another or on a phone, and of one that has a page's width."""
 
 
@@ -64,7 +66,7 @@ def _scale(axes: Axes, curves: Sequence[Curve], log_x: bool, log_y: bool) -> Non
     places = [place for one in curves for place in one.epochs]
     if log_x:
         axes.set_xscale("log")
-        axes.minorticks_off()
+        _name_decades(axes.xaxis)
         if places:
             margin = max(max(places) / min(places), 1.5) ** 0.03
             axes.set_xlim(min(places) / margin, max(places) * margin)
@@ -73,8 +75,19 @@ def _scale(axes: Axes, curves: Sequence[Curve], log_x: bool, log_y: bool) -> Non
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
     if log_y:
         axes.set_yscale("log")
-        axes.minorticks_off()
+        _name_decades(axes.yaxis)
         lows = [value for one in curves for value in one.values]
         if lows:  # a band that reaches zero has no lower end here
             axes.set_ylim(bottom=max(axes.get_ylim()[0], min(lows) / 3))
         axes.grid(axis="y", color=GRID.light, linewidth=0.8)
+
+
+def _name_decades(axis: Axis) -> None:
+    """Label a logarithmic axis in plain text, since formulas are not set in pages; within few decades also 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
