@@ -94,9 +94,10 @@ def test_the_gradient_is_clipped_to_a_norm(clip_norm: float) -> None:
 
 def test_batch_statistics_are_those_of_all_real_samples_together() -> None:
     """One forward pass over everything (Algorithm 1), without padding."""
-    norm = nn.BatchNorm1d(2, momentum=1.0)
     uplink = make_uplink((2, 4, 1))
-    make_server(segment=nn.Sequential(norm, nn.Linear(2, 3))).learn(uplink)
+    server = make_server(segment=nn.Sequential(nn.BatchNorm1d(2, momentum=1.0), nn.Linear(2, 3)))
+    server.learn(uplink)
+    norm = server.segment[0]
     real = torch.cat([uplink.smashed[i, :n] for i, n in enumerate((2, 4, 1))]).numpy()
     np.testing.assert_allclose(norm.running_mean, real.mean(0), atol=1e-6)
     np.testing.assert_allclose(norm.running_var, real.var(0, ddof=1), atol=1e-6)

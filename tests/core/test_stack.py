@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sglr.core.optim import OptimizerSpec
-from sglr.core.stack import Stack, clip_rows
+from sglr.core.row_optimizer import clip_rows
+from sglr.core.stack import Stack
 
 ROWS = 3
 both_ways = pytest.mark.parametrize("stacked", [True, False], ids=["stacked", "looped"])
@@ -56,7 +57,7 @@ def test_outputs_gradients_and_statistics_equal_a_loop_over_modules(stacked, mak
     modules = {row: make(row) for row in range(ROWS)}
     forward = stack.forward(rows, inputs)
     outward = torch.randn_like(forward.outputs)
-    found = dict(zip(stack.parameters, stack.backward(forward, outward), strict=True))
+    found = dict(zip(stack.parameters, stack.backward(forward, outward).weights, strict=True))
     for place, row in enumerate(rows):
         output = modules[row](inputs[place])
         output.backward(outward[place])
@@ -90,8 +91,8 @@ def test_a_row_that_ran_alone_can_go_back_after_others_ran() -> None:
     stack = make_stack()
     first = stack.forward((0,), torch.randn(1, 2, 4))
     second = stack.forward((1, 2), torch.randn(2, 3, 4))
-    assert all(torch.isfinite(g).all() for g in stack.backward(first, torch.ones(1, 2, 2)))
-    assert all(torch.isfinite(g).all() for g in stack.backward(second, torch.ones(2, 3, 2)))
+    assert all(torch.isfinite(g).all() for g in stack.backward(first, torch.ones(1, 2, 2)).weights)
+    assert all(torch.isfinite(g).all() for g in stack.backward(second, torch.ones(2, 3, 2)).weights)
 
 
 def make_dropout(_: int) -> nn.Module:
@@ -133,7 +134,7 @@ def test_shared_and_unused_weights(stacked: bool) -> None:
     stack = make_stack(Tied, stacked=stacked)
     inputs = torch.randn(ROWS, 4, 3)
     forward = stack.forward((0, 1, 2), inputs)
-    stack.update((0, 1, 2), stack.backward(forward, torch.ones(ROWS, 4, 3)), 0.1)
+    stack.update((0, 1, 2), stack.backward(forward, torch.ones(ROWS, 4, 3)).weights, 0.1)
     for row in range(ROWS):
         module = Tied(row)
         module(inputs[row]).sum().backward()
@@ -147,7 +148,7 @@ def test_a_segment_without_weights_runs_and_steps(stacked: bool) -> None:
     stack = make_stack(lambda _: nn.ReLU(), "adam", stacked=stacked)
     forward = stack.forward((0, 2), torch.tensor([[[-1.0, 2.0]], [[3.0, -4.0]]]))
     assert forward.outputs.tolist() == [[[0.0, 2.0]], [[3.0, 0.0]]]
-    stack.update((0, 2), stack.backward(forward, torch.ones(2, 1, 2)), 0.1)
+    stack.update((0, 2), stack.backward(forward, torch.ones(2, 1, 2)).weights, 0.1)
     assert stack.predict((0, 1), torch.tensor([[-1.0, 5.0]])).tolist() == [[[0.0, 5.0]]] * 2
     assert stack.state() == {}
     stack.restore({})

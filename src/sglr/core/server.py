@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.losses import LOSSES
-from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
+from sglr.core.optim import OptimizerSpec
 from sglr.core.stack import Stack
 from sglr.core.types import Uplink, Weights
 
@@ -84,23 +84,26 @@ class Server:
         copies: bool = False,
         stacked: bool = True,
     ) -> None:
-        self.segment = segment.to(device)
         self.rate = 0.0
-        self.clip_norm = clip_norm
         self._loss = LOSSES[loss]
         self.corrects_prior = label_prior == "correct"
         self.label_counts = torch.zeros(clients, classes, device=device)
-        self._parameters = list(self.segment.parameters())
-        self.optimizer = optimizer.build(self._parameters, 0.0) if self._parameters else None
         self.copies: Stack | None = None
         if copies:
             replicas = (copy.deepcopy(segment) for _ in range(clients))
             self.copies = Stack(replicas, optimizer, clip_norm=clip_norm, stacked=stacked, device=device)
+        self.stack = Stack([segment], optimizer, clip_norm=clip_norm, stacked=False, device=device)
         self.step_number = 0  # set by the training loop, to name the step in which a loss went bad
         self.last_rate = 0.0
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._bad_step = torch.full((), -1, device=device)
         self._samples = 0
+
+    @property
+    def segment(self) -> nn.Module:
+        """The upper segment, as it is now."""
+        assert self.stack.module is not None, "a stack of one row"
+        return self.stack.module
 
     def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
         """Take one joint step on everything received, at the server's rate times ``rate_factor``.
@@ -110,14 +113,27 @@ class Server:
         Tensor
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
-        smashed = uplink.flatten(uplink.smashed).detach()
-        smashed.requires_grad_()
-        self.segment.train()
-        logits = self.segment(smashed)
-        losses = self._losses(logits, uplink)
-        gradients = torch.autograd.grad(losses.mean(), [smashed, *self._parameters], materialize_grads=True)
-        self._step(gradients[1:], rate_factor)
-        return _own_mean(uplink.unflatten(gradients[0]), uplink)
+        self.last_rate = self.rate * rate_factor
+        smashed = uplink.flatten(uplink.smashed)[None]
+        return _own_mean(uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink)[0]), uplink)
+
+    def _learn(self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink) -> Tensor:
+        """Let rows step, each on the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
+
+        Returns
+        -------
+        Tensor
+            Each row's gradients by its own smashed data, ``[n, N, ...]``.
+        """
+        forward = stack.forward(rows, smashed, by_inputs=True)
+        logits = forward.outputs.detach().requires_grad_()
+        losses = self._losses(logits.flatten(0, 1), uplink)
+        row_means = torch.unflatten(losses, 0, logits.shape[:2]).mean(1)
+        (by_logits,) = torch.autograd.grad(row_means.sum(), logits)
+        found = stack.backward(forward, by_logits)
+        stack.update(rows, found.weights, self.last_rate)
+        assert found.inputs is not None, "asked for above"
+        return found.inputs
 
     def learn_copies(self, uplink: Uplink) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
@@ -138,17 +154,8 @@ class Server:
                 tuple(uplink.clients[place] for place in places),
                 (size,) * len(places),
             )
-            result[places, :size] = self._learn_copies_of_one_size(self.copies, part)
+            result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part)
         return result
-
-    def _learn_copies_of_one_size(self, copies: Stack, uplink: Uplink) -> Tensor:
-        smashed = uplink.smashed.detach().requires_grad_()
-        forward = copies.forward(uplink.clients, smashed)
-        losses = self._losses(forward.outputs.flatten(0, 1), uplink)
-        own_means = torch.unflatten(losses, 0, uplink.labels.shape).mean(1)
-        found = torch.autograd.grad(own_means.sum(), [smashed, *forward.leaves], materialize_grads=True)
-        copies.update(uplink.clients, copies.by_parameter(forward, found[1:]), self.rate)
-        return found[0]
 
     def average_copies(self, clients: Sequence[int], shares: Tensor) -> None:
         """Average the copies of ``clients`` with weights ``shares`` ``[n]`` and give all copies the result."""
@@ -189,17 +196,6 @@ class Server:
         self._bad_step = torch.where(newly_bad, self.step_number, self._bad_step)
         self._samples += len(labels)
 
-    def _step(self, gradients: Sequence[Tensor], rate_factor: float) -> None:
-        self.last_rate = self.rate * rate_factor
-        if self.optimizer is None:
-            return
-        give_gradients(self._parameters, gradients)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
-        set_rate(self.optimizer, self.last_rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
     def read_tally(self) -> Tally:
         """Return the sums since `restart_tally`; waits for the device."""
         loss, correct = self._sums.tolist()
@@ -218,39 +214,23 @@ class Server:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
-        tensors = {f"segment.{name}": tensor for name, tensor in self.segment.state_dict().items()}
+        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
         tensors["label_counts"] = self.label_counts
         tensors["tally.sums"] = self._sums
         tensors["tally.counts"] = torch.tensor([self._samples, int(self._bad_step)])
-        if self.optimizer is not None:
-            for index, parameter in enumerate(self._parameters):
-                for entry, value in self.optimizer.state.get(parameter, {}).items():
-                    if value is not None:
-                        tensors[f"optimizer.{index}.{entry}"] = torch.as_tensor(value)
         if self.copies is not None:
             tensors |= {f"copies.{name}": tensor for name, tensor in self.copies.state().items()}
         return tensors
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        self.load_segment(_below("segment.", tensors))
+        self.stack.restore(_below("segment.", tensors))
         self.label_counts.copy_(tensors["label_counts"])
         self._sums.copy_(tensors["tally.sums"])
         self._samples, bad = (int(value) for value in tensors["tally.counts"])
         self._bad_step.fill_(bad)
-        if self.optimizer is not None:
-            self.optimizer.state.clear()
-            for index, parameter in enumerate(self._parameters):
-                entries = _below(f"optimizer.{index}.", tensors)
-                if entries:
-                    moved = {entry: value.clone().to(parameter.device) for entry, value in entries.items()}
-                    self.optimizer.state[parameter] = moved
         if self.copies is not None:
             self.copies.restore(_below("copies.", tensors))
-
-    def load_segment(self, weights: Weights) -> None:
-        """Set the segment's weights and buffers."""
-        self.segment.load_state_dict(dict(weights))
 
 
 def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:

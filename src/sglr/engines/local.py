@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
+from sglr.core.passes import Pass
 from sglr.core.random import generator
-from sglr.core.stack import Pass, Stack
+from sglr.core.stack import Stack
 from sglr.core.types import Uplink, Weights
 
 __all__ = ["Local"]
@@ -69,16 +70,15 @@ class Local:
 
     def _loop_if_unstackable(self) -> None:
         """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked."""
-        before = self.stack.weights((0, 1))
-        samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
-        try:
-            self.stack.forward((0, 1), torch.unflatten(samples, 0, (2, 2)))
-        except Exception as error:  # vmap raises many kinds, and a model may raise any
-            reason = str(error).partition("\n")[0]
+        reason = self.stack.why_not_stacked(self.some_inputs())
+        if reason is not None:
             log.warning("clients run one after another, because this model can't be stacked: %s", reason)
             self.stack.stacked = False
-        for row in (0, 1):
-            self.stack.load((row,), {name: tensor[row] for name, tensor in before.items()})
+
+    def some_inputs(self) -> Tensor:
+        """Return inputs to try something on: two samples for each of two rows, ``[2, 2, ...]``."""
+        samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
+        return torch.unflatten(samples, 0, (2, 2))
 
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest."""
@@ -125,11 +125,11 @@ class Local:
     def _join(self, present: int) -> Tensor:
         """Lay the outputs of all passes side by side ``[C, b, ...]``, zero where a client has no sample."""
         if len(self._passes) == 1:
-            return self._passes[0][1].outputs.detach()
+            return self._passes[0][1].outputs
         largest = self._passes[-1][1].outputs
         joined = largest.new_zeros(present, *largest.shape[1:])
         for places, part in self._passes:
-            joined[places, : part.outputs.shape[1]] = part.outputs.detach()
+            joined[places, : part.outputs.shape[1]] = part.outputs
         return joined
 
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
@@ -137,7 +137,7 @@ class Local:
         for places, part in self._passes:
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
-            self.stack.update(part.rows, self.stack.backward(part, own), rate)
+            self.stack.update(part.rows, self.stack.backward(part, own).weights, rate)
         self._passes = []
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
