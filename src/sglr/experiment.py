@@ -56,6 +56,7 @@ def execute(
     given: Given | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
+    command: str = "",
 ) -> Run:
     """Train an experiment in a new run folder.
 
@@ -71,6 +72,8 @@ def execute(
         Called with every event.
     stop
         Asked after every step; True ends the training with a checkpoint.
+    command
+        The command that was typed, for the report.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def execute(
     """
     Run.refuse_occupied(out, experiment)
     built = build(experiment, given)
-    run = Run.create(out, experiment)
+    run = Run.create(out, experiment, command)
     counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
     write_text(run.path / "classes.json", json.dumps(counts) + "\n")
     return _Recorder(run, experiment, built, observe, stop).train()

@@ -17,8 +17,9 @@ from sglr.core.errors import SglrError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, METRICS, SUMMARY, CHECKPOINTS, BEST = (
+CONFIG, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
     "config.toml",
+    "command.txt",
     "metrics.jsonl",
     "summary.json",
     "checkpoints",
@@ -39,7 +40,7 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path | None, experiment: Experiment) -> Self:
+    def create(cls, path: Path | None, experiment: Experiment, command: str = "") -> Self:
         """Make a new run folder.
 
         Parameters
@@ -48,6 +49,8 @@ class Run:
             Where; None is ``runs/<time>-<name>``.
         experiment
             Its settings, written to ``config.toml``.
+        command
+            The command that was typed, if one was, written to ``command.txt``.
 
         Raises
         ------
@@ -59,6 +62,7 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / CONFIG, experiment.to_toml())
+            write_command(path, command)
             (path / CHECKPOINTS).mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
@@ -92,6 +96,11 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The run's settings as flat keys, unchecked, for showing."""
         return read_toml(self.path / CONFIG)
+
+    @property
+    def command(self) -> str:
+        """The command that was typed to make the run; empty where it was made in Python."""
+        return read_command(self.path)
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -197,6 +206,18 @@ class Run:
         from sglr.core.checkpoint import read_checkpoint
 
         return read_checkpoint(self.path / CHECKPOINTS / BEST)
+
+
+def write_command(folder: Path, command: str) -> None:
+    """Keep the command that was typed, if one was."""
+    if command:
+        write_text(folder / COMMAND, command + "\n")
+
+
+def read_command(folder: Path) -> str:
+    """Return the command that was typed to make a folder; empty where none was kept."""
+    path = folder / COMMAND
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def write_text(path: Path, text: str) -> None:

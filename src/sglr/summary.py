@@ -14,6 +14,7 @@ from sglr.build import Built
 from sglr.config import Experiment
 from sglr.core.checkpoint import digest
 from sglr.core.engine import Scores
+from sglr.core.machine import describe_machine
 from sglr.version import __version__
 
 
@@ -72,6 +73,7 @@ def summarise(
         "weights_sha256": weights_sha256,
         "settings": experiment.flat(),
         "versions": versions(),
+        "machine": describe_machine(),
     }
 
 

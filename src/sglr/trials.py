@@ -14,7 +14,7 @@ from sglr.comparison import Comparison, make_row, write_comparison
 from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.report.comparison import write_comparison_report
-from sglr.run import CONFIG, Run
+from sglr.run import CONFIG, Run, write_command
 from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def compare(
     out: str | Path | None = None,
     observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    command: str = "",
     **settings: Any,
 ) -> Comparison:
     """Train with several methods and seeds, and compare what comes out.
@@ -98,6 +99,8 @@ def compare(
         Called with every event, and with `TrialStarted` and `TrialDone`.
     stop
         Asked after every step; True ends the comparison with a checkpoint.
+    command
+        The command that was typed, for the reports.
     **settings
         As for `sglr.train`; a parameter of methods applies to those that have it.
 
@@ -120,10 +123,11 @@ def compare(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
-    done = [_conclude(trial, observe, stop) for trial in trials]
+    write_command(folder, command)
+    done = [_conclude(trial, observe, stop, command) for trial in trials]
     rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
     comparison = write_comparison(folder, rows)
-    write_comparison_report(folder, comparison.with_paths())
+    write_comparison_report(folder, comparison.with_paths(), command)
     return comparison
 
 
@@ -159,7 +163,7 @@ def plan(
     return trials
 
 
-def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool]) -> tuple[Trial, Run, str | None]:
+def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool], command: str) -> tuple[Trial, Run, str | None]:
     """Bring a trial to its end, from wherever it stands."""
     from sglr.experiment import execute, resume
 
@@ -167,7 +171,7 @@ def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool]) -> tupl
     problem = None
     try:
         if not (trial.path / CONFIG).is_file():
-            execute(trial.experiment, trial.path, given=trial.given, observe=observe, stop=stop)
+            execute(trial.experiment, trial.path, given=trial.given, observe=observe, stop=stop, command=command)
         elif Run.open(trial.path).summary is None:
             resume(
                 trial.path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sglr.cli.options import AsJson, Config, Debug, Out, Quiet
+from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,15 @@ def compare(
     settings = read_settings(config, ctx.obj)
     chosen = _seeds(seeds if seeds is not None else str(settings.pop("seed", 0)))
     with watching(quiet) as watch:
-        result = run_all(methods, seeds=chosen, out=out, observe=watch.observe, stop=watch.stop, **settings)
+        result = run_all(
+            methods,
+            seeds=chosen,
+            out=out,
+            observe=watch.observe,
+            stop=watch.stop,
+            command=typed(ctx),
+            **settings,
+        )
     if as_json:
         print(json.dumps(result.record(), indent=2))
     else:

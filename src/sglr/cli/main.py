@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     _tell_warnings("--quiet" in arguments)
     try:
-        code = app(arguments, prog_name="sglr", standalone_mode=False)
+        code = app(arguments, prog_name="sglr", standalone_mode=False, obj=shlex.join(["sglr", *arguments]))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone; what is left in the buffer must not raise again when Python ends.

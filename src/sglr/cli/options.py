@@ -27,3 +27,8 @@ Config = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
+
+
+def typed(ctx: typer.Context) -> str:
+    """Return the command line as it was typed."""
+    return str(ctx.find_root().obj or "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sglr.cli.options import AsJson, Config, Debug, Out, Quiet
+from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
 
 if TYPE_CHECKING:
     from sglr.config import Experiment
@@ -31,7 +31,7 @@ def train(
 
     experiment = read_experiment(config, ctx.obj)
     with watching(quiet) as watch:
-        run = execute(experiment, out, observe=watch.observe, stop=watch.stop)
+        run = execute(experiment, out, observe=watch.observe, stop=watch.stop, command=typed(ctx))
     from sglr.cli.result import print_result
 
     print_result(run, as_json)
