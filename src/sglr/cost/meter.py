@@ -1,0 +1,112 @@
+"""The energy that this machine really used for a run: added up over all parts, and over every resume."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from threading import Event, Lock, Thread
+from typing import Any
+
+from sglr.cost.power_sources import PowerSource
+
+READ_EVERY = 10.0
+"""Seconds between readings: a CPU's energy counter overflows within minutes."""
+
+log = logging.getLogger(__name__)
+
+
+class EnergyMeter:
+    """Reads all sources now and then, between `begin` and `end`.
+
+    Parameters
+    ----------
+    sources
+        The parts of the machine.
+    read_every
+        Seconds between readings.
+    """
+
+    def __init__(self, sources: Sequence[PowerSource], read_every: float = READ_EVERY) -> None:
+        self._sources = list(sources)
+        self._read_every = read_every
+        self._joules = {source.name: 0.0 for source in sources}
+        self._described = {source.name: {"how": source.how, "by": source.by} for source in sources}
+        self._seconds = 0.0
+        self._last: float | None = None
+        self._lock = Lock()
+        self._over = Event()
+        self._thread: Thread | None = None
+
+    def begin(self) -> None:
+        """Start measuring."""
+        for source in self._sources:
+            source.begin()
+        self._last = time.perf_counter()
+        self._over.clear()
+        self._thread = Thread(target=self._watch, name="energy meter", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop measuring; what was measured stays."""
+        if self._thread is None:
+            return
+        self._over.set()
+        self._thread.join()
+        self._thread = None
+        self._read()
+        self._last = None
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._read_every):
+            self._read()
+
+    def _read(self) -> None:
+        with self._lock:
+            if self._last is None:
+                return
+            before, self._last = self._last, time.perf_counter()
+            self._seconds += self._last - before
+            for source in list(self._sources):
+                try:
+                    self._joules[source.name] += source.read()
+                except Exception as error:  # a driver may raise anything, and no run shall end by it
+                    self._sources.remove(source)
+                    reason = " ".join(str(error).split())
+                    self._described[source.name]["by"] += (
+                        f"; it stopped answering after {self._seconds:.0f} s: {reason}"
+                    )
+                    log.warning("the energy of the %s is no longer measured: %s", source.name, reason)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs, measured up to now."""
+        self._read()
+        with self._lock:
+            return {"joules": dict(self._joules), "seconds": self._seconds}
+
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Take up what `state` returned, or nothing if the run was not measured until now."""
+        if state is None:
+            return
+        self._seconds = state["seconds"]
+        for name, joules in state["joules"].items():
+            self._joules[name] = joules
+            unknown = {"how": "unknown", "by": "measured before this run was resumed elsewhere"}
+            self._described.setdefault(name, unknown)
+
+    def summary(self, run_seconds: float) -> dict[str, Any]:
+        """Return the figures as they go into ``summary.json``.
+
+        Parameters
+        ----------
+        run_seconds
+            How long the run took; what goes beyond the measured time is told as ``unmeasured_seconds``.
+        """
+        with self._lock:
+            parts = {name: {"joules": joules, **self._described[name]} for name, joules in self._joules.items()}
+            return {
+                "joules": sum(self._joules.values()),
+                "parts": parts,
+                "seconds": self._seconds,
+                "unmeasured_seconds": round(max(0.0, run_seconds - self._seconds), 1),
+            }

@@ -1,0 +1,112 @@
+"""The operations of a whole training: one sample's, times the samples that every client really trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from sglr.core.train import Trainer
+from sglr.cost.computation import SegmentFlops, segment_flops
+
+RULE = (
+    "add-multiplies x 2, forward and backward as they happen (torch.utils.flop_counter), training only; "
+    "paper: add-multiplies x 2, backward = 2 x forward"
+)
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What a training computed, and where.
+
+    Parameters
+    ----------
+    client, server
+        One sample's operations in a client's segment and in the server's.
+    samples
+        Samples that each registered client trained on, over all epochs, int64 ``[C]``.
+    """
+
+    client: SegmentFlops
+    server: SegmentFlops
+    samples: NDArray[np.int64]
+
+    @property
+    def client_flops(self) -> NDArray[np.float64]:
+        """Operations of each client, ``[C]``."""
+        return self.samples * self.client.total
+
+    @property
+    def server_flops(self) -> float:
+        """Operations of the server, for all clients together."""
+        return float(self.samples.sum() * self.server.total)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as they go into ``summary.json``.
+
+        Means and maxima are over the registered clients; those of the paper's rule are means. The calls of operations
+        that are not counted are those of one step.
+        """
+        clients, server = self.client_flops, self.server_flops
+        paper_client, paper_server = (
+            float(self.samples.sum() * segment.paper) for segment in (self.client, self.server)
+        )
+        return {
+            "rule": RULE,
+            "per_sample": {"client": _per_sample(self.client), "server": _per_sample(self.server)},
+            "client_flops": {"mean": float(clients.mean()), "max": float(clients.max())},
+            "server_flops": server,
+            "total_flops": float(clients.sum()) + server,
+            "paper": {
+                "client_flops": paper_client / len(self.samples),
+                "server_flops": paper_server,
+                "total_flops": paper_client + paper_server,
+            },
+            "uncounted_ops": {"client": dict(self.client.unknown), "server": dict(self.server.unknown)},
+        }
+
+
+def count_training(trainer: Trainer, lower: nn.Module, input_shape: tuple[int, ...]) -> Computation:
+    """Count the operations of a training that is over.
+
+    Parameters
+    ----------
+    trainer
+        The training.
+    lower
+        A client's segment; all clients' have the same shape.
+    input_shape
+        Shape of one sample's inputs.
+
+    Raises
+    ------
+    Exception
+        Whatever a segment raises while it is counted.
+
+    Notes
+    -----
+    Every method runs each sample once through its client's segment and once through the server's, or a copy of it
+    (SplitFed v1); with the whole model at the client, the server's part is nothing.
+    """
+    client = segment_flops(lower, input_shape)
+    server = segment_flops(trainer.server.segment, client.output_shape, input_gradient=True)
+    return Computation(client, server, trained_samples(trainer))
+
+
+def trained_samples(trainer: Trainer) -> NDArray[np.int64]:
+    """Return how many samples each registered client trains on in all epochs, int64 ``[C]``.
+
+    A client trains once on all its samples in every epoch whose round it takes part in.
+    """
+    epochs = np.zeros(len(trainer.sizes), dtype=np.int64)
+    for epoch in range(trainer.plan.epochs):
+        epochs[list(trainer.participants(epoch))] += 1
+    return epochs * np.array(trainer.sizes, dtype=np.int64)
+
+
+def _per_sample(flops: SegmentFlops) -> Mapping[str, float]:
+    return {"forward": flops.forward, "backward": flops.backward}
