@@ -140,7 +140,7 @@ def test_switched_off_is_the_simpler_method_bit_for_bit(
 def test_switched_on_is_another_method(case, state_of, name: str, options: dict[str, float]) -> None:
     plain = state_of(case(make("psl")).run())
     other = state_of(case(METHODS.load(name)(**options)).run())
-    moved = "server.segment.0.weight" if "alpha" in options else "clients.weights.0.weight"
+    moved = "server.segment.weights.0.weight" if "alpha" in options else "clients.weights.0.weight"
     assert not torch.allclose(plain[moved], other[moved], atol=1e-4)
 
 

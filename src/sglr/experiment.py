@@ -49,6 +49,10 @@ def _silent(message: str) -> None:
     del message
 
 
+def _unchanged(built: Built) -> None:
+    del built
+
+
 def execute(
     experiment: Experiment,
     out: Path | None = None,
@@ -56,6 +60,7 @@ def execute(
     given: Given | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = _unchanged,
     command: str = "",
 ) -> Run:
     """Train an experiment in a new run folder.
@@ -72,6 +77,8 @@ def execute(
         Called with every event.
     stop
         Asked after every step; True ends the training with a checkpoint.
+    ready
+        Called with the built training before it begins.
     command
         The command that was typed, for the report.
 
@@ -86,6 +93,7 @@ def execute(
     """
     Run.refuse_occupied(out, experiment)
     built = build(experiment, given)
+    ready(built)
     run = Run.create(out, experiment, command)
     counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
     write_text(run.path / "classes.json", json.dumps(counts) + "\n")
@@ -100,6 +108,7 @@ def resume(
     dataset: Dataset | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = _unchanged,
     say: Callable[[str], None] = _silent,
 ) -> Run:
     """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
@@ -110,7 +119,7 @@ def resume(
         The run's folder.
     method, model, dataset
         Parts that were given as objects when the run began; they must be given again.
-    observe, stop
+    observe, stop, ready
         As for `execute`.
     say
         Told what the user should know, such as a damaged checkpoint that was passed over.
@@ -127,7 +136,9 @@ def resume(
         return run
     experiment = run.experiment
     _require_objects(experiment, given)
-    recorder = _Recorder(run, experiment, build(experiment, given), observe, stop)
+    built = build(experiment, given)
+    ready(built)
+    recorder = _Recorder(run, experiment, built, observe, stop)
     found = run.newest()
     if found is None:
         say(f"{path} has no checkpoint yet; training starts from the beginning")

@@ -7,7 +7,8 @@ through `sglr.core.row_optimizer`. A stack of one row is an ordinary module.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import cast
 
@@ -17,6 +18,7 @@ from torch.func import functional_call
 
 from sglr.core.optim import OptimizerSpec
 from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward, vmapped
+from sglr.core.random import draws
 from sglr.core.row_optimizer import RowOptimizer
 from sglr.core.types import Weights
 
@@ -158,14 +160,25 @@ class Stack:
         """Try two rows stacked on inputs ``[2, b, ...]``, leaving no trace; return what is against it, if anything."""
         if not self.stackable:
             return "it has no weights"
-        before = self.weights((0,))
         try:
-            run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
+            with self._leaving_no_trace():
+                run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
         except Exception as error:  # vmap raises many kinds, and a model may raise any
             return str(error).partition("\n")[0]
+        return None
+
+    def draws_random_numbers(self, inputs: Tensor) -> bool:
+        """Say whether the segment draws from torch's generators in training, as dropout does; try on ``[b, ...]``."""
+        with self._leaving_no_trace(), torch.no_grad():
+            return draws(lambda: self.call(0, inputs, training=True), inputs.device)
+
+    @contextmanager
+    def _leaving_no_trace(self) -> Iterator[None]:
+        before = self.weights((0,))
+        try:
+            yield
         finally:
             self.load((0,), {name: tensor[0] for name, tensor in before.items()})
-        return None
 
     def weights(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
         """Return a copy of the chosen rows' weights and buffers, each ``[n, ...]``."""

@@ -1,0 +1,199 @@
+"""Train several experiments at once: trials whose segments have equal shapes are stacked beside one another's clients.
+
+Each trial is an ordinary run with a folder of its own; only its passes meet those of the others
+(`sglr.core.meeting`), so that small calls become large ones.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sglr.build import Built, Given, load, pick_device
+from sglr.config import Experiment
+from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.core.meeting import Meeting, Member
+from sglr.core.registry import METHODS
+from sglr.engines.local import Local
+from sglr.experiment import execute, resume
+from sglr.run import CONFIG, Run
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
+    from sglr.core.types import Event
+
+log = logging.getLogger(__name__)
+
+ROWS_WANTED = {"cpu": 16, "cuda": 256}
+"""Rows (trials times clients) above which stacking more gains little: on a CPU as measured by `benchmarks/trials.py`,
+on a GPU by an estimate of when kernels take longer than their launch."""
+
+
+def rows_wanted(device: str | torch.device) -> int:
+    """Return how many rows, clients of all trials together, a device can use at once; ``"auto"`` is allowed."""
+    return ROWS_WANTED[pick_device(str(device)).type]
+
+
+def may_stack(first: Experiment, second: Experiment) -> bool:
+    """Say whether two experiments gain from training at once: their segments and batches have equal shapes.
+
+    Numbers of clients, seeds, rates, epochs, divisions of the data and methods may differ.
+    """
+    shape = _shape(first)
+    return shape is not None and shape == _shape(second)
+
+
+def _shape(experiment: Experiment) -> Hashable | None:
+    """Return what decides the shapes of segments and batches; None if nothing can be stacked with it."""
+    names = (experiment.method, experiment.model, experiment.dataset)
+    if experiment.engine != "local" or experiment.stacking == "looped" or any(name.startswith("<") for name in names):
+        return None
+    data = json.dumps([experiment.dataset, experiment.dataset_parameters], sort_keys=True, default=str)
+    whole = bool(METHODS.load(experiment.method).whole_model)
+    return (experiment.model, experiment.cut, whole, data, experiment.batch_size, experiment.device)
+
+
+def _ignore(index: int, event: Event) -> None:
+    del index, event
+
+
+def execute_together(
+    experiments: Sequence[Experiment],
+    paths: Sequence[Path],
+    *,
+    observe: Callable[[int, Event], None] = _ignore,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Run | SglrError]:
+    """Bring several experiments to their ends at once, each in a run folder of its own, from wherever it stands.
+
+    Trained so, an experiment ends with the weights that it has alone, to rounding. Those that `may_stack` gain from it;
+    others, and models with layers that draw random numbers, such as dropout, train one after another. The seconds that
+    a run reports are those of all.
+
+    Parameters
+    ----------
+    experiments
+        The settings of each.
+    paths
+        The folder of each; a run that is there goes on, one that is finished is returned as it is.
+    observe
+        Called with the number of an experiment and every event of it.
+    stop
+        Asked by every experiment after every step; True ends it with a checkpoint.
+
+    Returns
+    -------
+    list of Run or SglrError
+        Each experiment's finished run; or why there is none, such as a `DivergedError`.
+
+    Raises
+    ------
+    UsageError
+        If a folder holds something else.
+    Interrupted
+        If ``stop`` answered True.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sglr.config import Experiment
+    >>> from sglr.together import execute_together
+    >>> several = [Experiment.from_flat({"seed": seed, "clients": 4}) for seed in range(3)]
+    >>> execute_together(several, [Path(f"runs/{seed}") for seed in range(3)])  # doctest: +SKIP
+    """
+    for experiment, path in zip(experiments, paths, strict=True):
+        _refuse_other(experiment, path)
+    meeting: Meeting[Run] = Meeting()
+    datasets: dict[str, Dataset] = {}
+    for index, (experiment, path) in enumerate(zip(experiments, paths, strict=True)):
+        trial = _Trial(index, experiment, path, observe, stop, datasets)
+        trial.member = meeting.join(trial.run)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        results = meeting.run()
+    return _checked(results, paths)
+
+
+def _refuse_other(experiment: Experiment, path: Path) -> None:
+    if not (path / CONFIG).is_file():
+        Run.refuse_occupied(path, experiment)
+    elif Run.open(path).experiment.fingerprint() != experiment.fingerprint():
+        raise UsageError("out", path, "holds a run of another configuration", "choose another folder")
+
+
+def _checked(results: Sequence[Run | BaseException], paths: Sequence[Path]) -> list[Run | SglrError]:
+    stopped = [path for path, result in zip(paths, results, strict=True) if isinstance(result, Interrupted)]
+    done: list[Run | SglrError] = []
+    for result in results:
+        if not isinstance(result, Run | SglrError):
+            raise result
+        done.append(result)
+    if stopped:
+        raise Interrupted(f"stopped with {len(stopped)} of {len(paths)} trials unfinished; they have checkpoints")
+    return done
+
+
+@dataclass
+class _Trial:
+    """One experiment, in a thread of its own."""
+
+    index: int
+    experiment: Experiment
+    path: Path
+    observe_trial: Callable[[int, Event], None]
+    stop: Callable[[], bool]
+    datasets: dict[str, Dataset]
+    member: Member[Run] = field(init=False)
+
+    def run(self) -> Run:
+        """Execute or resume it."""
+        if not (self.path / CONFIG).is_file():
+            given = Given(dataset=self._dataset())
+            return execute(
+                self.experiment, self.path, given=given, observe=self._observe, stop=self.stop, ready=self._take_seats
+            )
+        run = Run.open(self.path)
+        if run.summary is not None:
+            return run
+        return resume(
+            self.path,
+            dataset=self._dataset(),
+            observe=self._observe,
+            stop=self.stop,
+            say=log.warning,
+            ready=self._take_seats,
+        )
+
+    def _observe(self, event: Event) -> None:
+        self.observe_trial(self.index, event)
+
+    def _dataset(self) -> Dataset:
+        """Load the data set, once for all trials that share it."""
+        experiment = self.experiment
+        key = json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
+        if key not in self.datasets:
+            self.datasets[key] = load(experiment)
+        return self.datasets[key]
+
+    def _take_seats(self, built: Built) -> None:
+        """Have passes run with those of the others, as far as that gives the same numbers."""
+        engine, server = built.trainer.engine, built.trainer.server
+        shape = _shape(self.experiment)
+        if shape is None or not isinstance(engine, Local):
+            return
+        inputs = engine.some_inputs()
+        smashed = torch.unflatten(engine.stack.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
+        sides = ((engine.stack, inputs), (server.stack, smashed))
+        if any(stack.draws_random_numbers(values[0]) for stack, values in sides):
+            log.warning("%s trains alone, because layers of its model draw random numbers", self.path)
+            return
+        for side, (stack, values) in enumerate(sides):
+            if stack.why_not_stacked(values) is None:
+                stack.passes = self.member.seat((shape, side), side)
+        if server.copies is not None and server.copies.stacked:
+            server.copies.passes = self.member.seat((shape, 1), 1)
