@@ -80,6 +80,10 @@ class Experiment(BaseModel):
     test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
     keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
+    energy: bool = Field(False, description="measure the energy that this machine uses; needs sglr[energy]")
+    energy_profile: str = Field(
+        "edge-wifi", description="devices that modelled energy is for, or a TOML file with your own figures"
+    )
     name: str = Field("", description="name of the run, in its folder's name and in tables")
 
     method_parameters: dict[str, Any] = Field(default_factory=dict)
@@ -133,7 +137,7 @@ class Experiment(BaseModel):
 
     def fingerprint(self) -> str:
         """Return a short hash of all settings that decide the result."""
-        ignored = {"name", "threads", "keep_checkpoints", "data_dir"}
+        ignored = {"name", "threads", "keep_checkpoints", "data_dir", "energy", "energy_profile"}
         deciding = {key: value for key, value in self.flat().items() if key not in ignored}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -54,6 +54,7 @@ def test_a_setting_shows_its_description_and_default():
         ("method", "none", "none"),
         ("group_columns", "site,device", ("site", "device")),
         ("cut", "3", "3"),
+        ("energy", True, True),
     ],
 )
 def test_words_are_read_with_their_meaning(name, text, value):

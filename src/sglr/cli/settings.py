@@ -21,6 +21,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Training": ("epochs", "batch_size", "lr", "server_lr", "optimizer", "loss", "schedule", "clip_norm", "seed"),
     "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
     "Machine": ("device", "engine", "stacking", "threads"),
+    "Costs": ("energy", "energy_profile"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),
 }
 """Under which heading the help shows a setting; one that is not named here is shown under ``More``."""
@@ -76,11 +77,13 @@ class Setting:
     @property
     def help(self) -> str:
         """What the setting is, and its default."""
-        plain = self.default not in (None, "", ())
+        plain = self.default not in (None, "", (), False)
         return f"{self.about}; default: {self.default}" if plain else self.about
 
-    def read(self, text: str) -> Any:
+    def read(self, text: str | bool) -> Any:
         """Return the value that was typed as far as its meaning is not plain from the setting's type."""
+        if isinstance(text, bool):
+            return text
         if text == "none" and NoneType in _alternatives(self.kind):
             return None
         if tuple in {get_origin(kind) for kind in _alternatives(self.kind)}:
@@ -89,14 +92,15 @@ class Setting:
 
     def option(self) -> inspect.Parameter:
         """Return the parameter that makes typer offer the flag."""
+        switch = self.kind is bool
         option = typer.Option(
-            self.flag,
-            metavar=self.placeholder,
+            f"{self.flag}/--no-{self.flag[2:]}" if switch else self.flag,
+            metavar="" if switch else self.placeholder,
             help=escape(self.help),
             show_default=False,
             rich_help_panel=self.panel,
         )
-        kind = Annotated[str | None, option]
+        kind = Annotated[bool | None, option] if switch else Annotated[str | None, option]
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
