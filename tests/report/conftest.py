@@ -96,13 +96,47 @@ def summary(top: float, epochs: int, *, validated: bool = True) -> dict[str, Any
             "up_bytes": 12_345_678,
             "down_bytes": 7_000_000,
             "by_kind": {"up": {"smashed": 12_300_000, "labels": 45_678}, "down": {"average": 7_000_000}},
+            "messages": {"up": {"smashed": 4000, "labels": 4000}, "down": {"average": 3000}},
+            "views": {
+                "paper": {
+                    "total_bytes": 18.6e6,
+                    "per_client_bytes": {"mean": 1.86e6, "max": 1.86e6},
+                    "per_epoch_bytes": 18.6e6 / epochs,
+                    "formula": "(2−φ)|D|S(L) + S(L)",
+                    "reason": None,
+                },
+                "broadcast": view(12_345_678, 700_000, epochs),
+                "point_to_point": view(12_345_678, 7_000_000, epochs),
+            },
         },
+        "computation": {
+            "client_flops": {"mean": 1.23e12, "max": 2e12},
+            "server_flops": 3.4e13,
+            "total_flops": 4.63e13,
+            "paper": {"client_flops": 1.3e12, "server_flops": 3.5e13, "total_flops": 4.8e13},
+            "uncounted_ops": {"client": {"relu": 2}, "server": {"max_pool2d": 1}},
+        },
+        "energy": {"modelled": modelled(), "measured": None},
         "seconds": 901.0,
         "training_seconds": 754.0,
         "samples_per_second": 3214.4,
         "weights_sha256": "ab" * 32,
         "versions": {"sglr": "0.1.0", "torch": "2.13.0"},
+        "machine": {"system": "made up", "processor": "Imaginary 9000", "cores": "2"},
     }
+
+
+def view(up: float, down: float, epochs: int) -> dict[str, Any]:
+    total = up + down
+    each = {"mean": total / 10, "max": total / 8}
+    sums = {"total_bytes": total, "up_bytes": up, "down_bytes": down}
+    return {**sums, "per_client_bytes": each, "per_epoch_bytes": total / epochs}
+
+
+def modelled() -> dict[str, Any]:
+    profile = {"name": "phone", "source": "a figure from somewhere, 2020"}
+    sides = {"client_joules": {"mean": 12.3, "max": 20.0}, "server_joules": 340.0, "communication_joules": 45_600.0}
+    return {**sides, "total_joules": 46_063.0, "profile": profile}
 
 
 @pytest.fixture

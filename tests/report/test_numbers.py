@@ -94,3 +94,11 @@ def test_differences_have_a_sign_unless_they_are_written_as_zero() -> None:
     assert numbers.signed(3e6, numbers.size) == "+3.00 MB"
     assert numbers.signed(-0.0001, numbers.decimal) == "0.000"
     assert numbers.signed(None, numbers.decimal) == ""
+
+
+def test_operations_and_joules_have_prefixes() -> None:
+    assert numbers.operations(2.944e15) == "2.94 PFLOP"
+    assert numbers.operations(0) == "0 FLOP"
+    assert numbers.joules(999.6) == "1.00 kJ"
+    assert numbers.joules(0.01234) == "0.0123 J"
+    assert numbers.joules(None) == "–"

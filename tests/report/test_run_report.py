@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sglr.report.run_report import tiles, traffic, write_run_report
-from sglr.run import Run
+from sglr.report.costs import ledger
+from sglr.report.run_report import tiles, write_run_report
+from sglr.run import Run, write_command
 
 from .conftest import Page, Write, record, summary
 
@@ -41,8 +42,29 @@ def test_it_says_what_was_run_and_how_to_repeat_it(write_run: Write) -> None:
     assert "Method sglr (alpha = 0.5, phi = 0.75) trained the model cnn, cut at pool1, on digits" in page.text
     assert "2 clients (dirichlet), for 5 epochs with 8 samples of each client per step; seed 7." in page.text
     assert f"sglr train --config '{run.path / 'config.toml'}'" in page.text
+    assert "It was made by" not in page.text  # nobody typed it
+    assert "Processor Imaginary 9000" in page.text
     assert "ab" * 32 in page.text
     assert "Version of torch 2.13.0" in page.text
+
+
+def test_the_command_is_shown_as_it_was_typed(write_run: Write) -> None:
+    run = write_run()
+    write_command(run.path, "sglr train --name 'two  words' --epochs 5")
+    assert "<span" not in read(run).text
+    assert "It was made by sglr train --name 'two words' --epochs 5" in read(run).text
+
+
+def test_costs_are_told_as_far_as_they_are_known(write_run: Write) -> None:
+    known, unknown = read(write_run("known")), write_run("unknown")
+    unknown.write_summary(
+        {key: value for key, value in summary(0.9, 5).items() if key not in ("computation", "energy")}
+    )
+    for words in ("Bytes, counted three ways", "Messages", "Computation", "Energy, modelled", "1.23 TFLOP"):
+        assert words in known.text, words
+    page = read(unknown)
+    assert "Computation" not in page.text
+    assert "Energy" not in page.text
 
 
 def test_every_setting_is_in_the_table_with_its_meaning(write_run: Write) -> None:
@@ -50,6 +72,7 @@ def test_every_setting_is_in_the_table_with_its_meaning(write_run: Write) -> Non
     page = read(run)
     for name, value in run.settings.items():
         shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = shown.replace("True", "yes").replace("False", "no")
         assert value == "" or f"{name} {shown} " in page.text
     assert "passes over the data" in page.text
     assert "SplitAvg" in page.text  # the method's own parameters are explained too
@@ -59,7 +82,7 @@ def test_curves_classes_and_traffic_are_drawn(write_run: Write) -> None:
     page = read(write_run(classes=CLASSES))
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert labels == ["accuracy over epochs", "loss over epochs", "training samples of each class at each client"]
-    for words in ("best: 87.5 % at epoch 5", "training", "validation", "cat", "dog", "Traffic by kind", "smashed"):
+    for words in ("best: 87.5 % at epoch 5", "training", "validation", "cat", "dog", "Ledger", "smashed"):
         assert words in page.text, words
 
 
@@ -130,10 +153,10 @@ def test_ids_are_unique_in_the_page(write_run: Write) -> None:
 
 
 def test_the_busier_direction_fills_the_bar() -> None:
-    parts = traffic({"up": {"labels": 10, "smashed": 90}, "down": {"average": 50}})
+    parts = ledger({"by_kind": {"up": {"labels": 10, "smashed": 90}, "down": {"average": 50}}})
     assert [(part.kind, part.share) for part in parts["up"]] == [("smashed", 90.0), ("labels", 10.0)]
     assert [part.share for part in parts["down"]] == [50.0]
-    assert traffic({"up": {}, "down": {}}) == {}
+    assert ledger({"by_kind": {"up": {}, "down": {}}}) == {}
 
 
 def test_centralized_training_has_no_traffic_to_draw(write_run: Write) -> None:
@@ -141,7 +164,7 @@ def test_centralized_training_has_no_traffic_to_draw(write_run: Write) -> None:
     run.write_summary({**summary(0.9, 5), "communication": {"up_bytes": 0, "down_bytes": 0, "by_kind": {}}})
     page = read(run)
     assert "0 B" in page.text
-    assert "Traffic by kind" not in page.text
+    assert "Ledger" not in page.text
 
 
 def test_the_first_figure_is_the_test_accuracy() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 NONE, MINUS = "–", "−"
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -29,6 +30,16 @@ def size(number: float | None) -> str:
     while number >= 999.5 and power < len(_UNITS) - 1:
         number, power = number / 1000, power + 1
     return f"{_three_digits(number) if power else round(number)} {_UNITS[power]}"
+
+
+def operations(number: float | None) -> str:
+    """Write floating-point operations: 1 GFLOP is 10⁹ of them."""
+    return _with_prefix(number, "FLOP")
+
+
+def joules(number: float | None) -> str:
+    """Write an energy."""
+    return _with_prefix(number, "J")
 
 
 def duration(seconds: float | None) -> str:
@@ -74,6 +85,17 @@ def signed(number: float | None, write: Callable[[float | None], str]) -> str:
         return ""
     text = write(abs(number))
     return text if text == write(0.0) else f"{MINUS if number < 0 else '+'}{text}"
+
+
+def _with_prefix(number: float | None, unit: str) -> str:
+    if number is None or not math.isfinite(number):
+        return NONE
+    power = 0
+    while abs(number) >= 999.5 and power < len(_PREFIXES) - 1:
+        number, power = number / 1000, power + 1
+    if number and abs(number) < 1 and not power:
+        return f"{plain(number, 3)} {unit}"
+    return f"{_three_digits(number) if number else 0} {_PREFIXES[power]}{unit}"
 
 
 def _three_digits(number: float) -> str:

@@ -40,6 +40,15 @@ def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [(name, _written(value), meanings.get(name, "")) for name, value in settings.items() if value != ""]
 
 
+def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return name and value of what a result depends on beside its settings: software, then the machine."""
+    names = {"system": "System", "processor": "Processor", "cores": "Processor cores", "gpu": "GPU"}
+    # Runs of before a machine was noted have its system among the versions.
+    software = {name: value for name, value in versions.items() if name != "platform" or "system" not in machine}
+    rows = [("System" if name == "platform" else f"Version of {name}", value) for name, value in software.items()]
+    return rows + [(names.get(name, name), value) for name, value in machine.items()]
+
+
 def relative_link(target: Path, folder: Path) -> str:
     """Return the link to a file from a page in ``folder``."""
     return quote(Path(os.path.relpath(target, folder)).as_posix())

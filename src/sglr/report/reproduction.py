@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.report import numbers
-from sglr.report.page import relative_link, render
+from sglr.report.page import environment_rows, relative_link, render
 from sglr.report.palette import SERIES, dashes
 from sglr.report.paper_table import FULL_POINTS, FULL_SHARE, show_table
 from sglr.report.raster import png_address, value_range
@@ -44,7 +44,8 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
     records
         One for each table or figure of the paper: ``name``, ``title``, ``scale``, ``seeds``, ``setting``, ``tables``
         (with ``paper``, ``ours``, ``spread``, ``difference``, ``note`` in each of ``cells``), ``charts``, ``pictures``,
-        ``claims`` (with a ``verdict``: holds, fails or undecided), ``notes``, ``seconds``, ``runs``, ``versions``.
+        ``claims`` (with a ``verdict``: holds, fails or undecided), ``notes``, ``seconds``, ``runs``, ``versions`` and,
+        if known, ``machine``.
     command
         What repeats it.
     """
@@ -63,7 +64,7 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
         full_points=FULL_POINTS,
         full_share=FULL_SHARE * 100,
         command=command,
-        versions=_versions(records),
+        environment=environment_rows(_merged(records, "versions"), _merged(records, "machine")),
     )
     write_text(folder / REPORT, page)
     return folder / REPORT
@@ -138,10 +139,10 @@ def _run(run: Mapping[str, Any], folder: Path) -> dict[str, str]:
     }
 
 
-def _versions(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the versions of all records; where they differ, each of them."""
+def _merged(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, str]:
+    """Return what all records tell of versions or machines; where they differ, each of them."""
     found: dict[str, list[str]] = {}
     for record in records:
-        for name, version in (record.get("versions") or {}).items():
-            found.setdefault(str(name), []).append(str(version))
-    return {name: "; ".join(dict.fromkeys(versions)) for name, versions in found.items()}
+        for name, value in (record.get(key) or {}).items():
+            found.setdefault(str(name), []).append(str(value))
+    return {name: "; ".join(dict.fromkeys(values)) for name, values in found.items()}

@@ -11,18 +11,12 @@ from typing import Any
 
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
-from sglr.report.page import render, setting_rows
+from sglr.report.costs import cost_tables, ledger
+from sglr.report.page import environment_rows, render, setting_rows
 from sglr.report.svg import inline_svg
 from sglr.run import CONFIG, Run, write_text
 
 REPORT, CLASSES = "report.html", "classes.json"
-MEANINGS = {
-    "smashed": "activations at the cut",
-    "labels": "labels of the samples",
-    "gradients": "gradients at the cut, each client's own",
-    "average": "gradient at the cut, averaged over active clients",
-    "weights": "weights of the clients' segment",
-}
 
 
 @dataclass(frozen=True)
@@ -32,17 +26,6 @@ class Tile:
     name: str
     figure: str
     remark: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A kind of message within the bytes of one direction; ``share`` is of the busier direction's total."""
-
-    kind: str
-    meaning: str
-    number: int
-    share: float
-    colour: int
 
 
 def write_run_report(run: Run) -> Path:
@@ -59,11 +42,14 @@ def write_run_report(run: Run) -> Path:
         tiles=tiles(summary, history),
         charts=_charts(summary, history),
         classes=_classes_chart(run.path / CLASSES),
-        traffic=traffic(summary.get("communication", {}).get("by_kind", {})),
+        ledger=ledger(summary.get("communication", {})),
+        messages="messages" in summary.get("communication", {}),
+        costs=cost_tables(summary),
         settings=setting_rows(settings),
-        versions=summary.get("versions", {}),
         facts=_facts(summary),
-        command=shlex.join(["sglr", "train", "--config", str(run.path / CONFIG)]),
+        environment=environment_rows(summary.get("versions", {}), summary.get("machine", {})),
+        command=run.command,
+        again=shlex.join(["sglr", "train", "--config", str(run.path / CONFIG)]),
     )
     path = run.path / REPORT
     write_text(path, page)
@@ -110,21 +96,6 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     if speed is not None:
         shown.append(Tile("Speed", f"{numbers.count(speed)}/s", "training samples"))
     return shown
-
-
-def traffic(by_kind: Mapping[str, Mapping[str, int]]) -> dict[str, list[Part]]:
-    """Split each direction's bytes by kind, largest first, as shares of the busier direction."""
-    sizes = {kind: sum(one.get(kind, 0) for one in by_kind.values()) for one in by_kind.values() for kind in one}
-    kinds = sorted(sizes, key=lambda kind: -sizes[kind])
-    busiest = max((sum(one.values()) for one in by_kind.values()), default=0)
-    return {
-        direction: [
-            Part(kind, MEANINGS.get(kind, ""), number, number / busiest * 100, kinds.index(kind))
-            for kind, number in sorted(one.items(), key=lambda item: -item[1])
-        ]
-        for direction, one in by_kind.items()
-        if busiest
-    }
 
 
 def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
