@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sglr.build import Built, Given, build
+from sglr.build import Built, Given, build, pick_device
 from sglr.config import Experiment
 from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.data import Dataset
@@ -26,6 +26,10 @@ from sglr.core.registry import METHODS
 from sglr.core.train import Hooks, Progress
 from sglr.core.types import EpochDone, Event
 from sglr.cost.communication import Ledger
+from sglr.cost.meter import EnergyMeter
+from sglr.cost.paper_view import paper_view
+from sglr.cost.power_sources import power_sources
+from sglr.cost.profiles import DeviceProfile, load_profile
 from sglr.data.plot import classes_per_client
 from sglr.report.run_report import write_run_report
 from sglr.run import Run, write_text
@@ -92,12 +96,13 @@ def execute(
         If ``stop`` answered True.
     """
     Run.refuse_occupied(out, experiment)
+    energy = _energy(experiment)
     built = build(experiment, given)
     ready(built)
     run = Run.create(out, experiment, command)
     counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
     write_text(run.path / "classes.json", json.dumps(counts) + "\n")
-    return _Recorder(run, experiment, built, observe, stop).train()
+    return _Recorder(run, experiment, built, observe, stop, *energy).train()
 
 
 def resume(
@@ -136,9 +141,10 @@ def resume(
         return run
     experiment = run.experiment
     _require_objects(experiment, given)
+    energy = _energy(experiment)
     built = build(experiment, given)
     ready(built)
-    recorder = _Recorder(run, experiment, built, observe, stop)
+    recorder = _Recorder(run, experiment, built, observe, stop, *energy)
     found = run.newest()
     if found is None:
         say(f"{path} has no checkpoint yet; training starts from the beginning")
@@ -159,6 +165,12 @@ def _require_objects(experiment: Experiment, given: Given) -> None:
             raise UsageError(name, value, "was given as a Python object", remedy)
 
 
+def _energy(experiment: Experiment) -> tuple[DeviceProfile, EnergyMeter]:
+    """Prepare what tells the energy, so that what is wrong or missing shows before any work is done."""
+    profile = load_profile(experiment.energy_profile)
+    return profile, EnergyMeter(power_sources(pick_device(experiment.device)) if experiment.energy else [])
+
+
 @dataclass
 class _Recorder:
     """Trains, and writes into the run's folder what there is to keep."""
@@ -168,16 +180,22 @@ class _Recorder:
     built: Built
     observe: Observer
     stop: Callable[[], bool]
-    ledger: Ledger = field(default_factory=Ledger)
+    profile: DeviceProfile
+    meter: EnergyMeter
+    ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(len(self.built.trainer.sizes))
 
     def take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         if state["fingerprint"] != self.experiment.fingerprint():
             raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
         self.built.trainer.restore(tensors, Progress(**state["progress"]))
-        self.ledger.restore(state["ledger"])
+        self.ledger.restore(state["ledger"], tensors)
+        self.meter.restore(state.get("energy"))
         self.wall_seconds, self.records = state["wall_seconds"], state["records"]
         self.run.keep_records(self.records)
 
@@ -188,7 +206,7 @@ class _Recorder:
         self._started = time.perf_counter() - self.wall_seconds
         trainer = self.built.trainer
         trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
-        with torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
+        with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
             try:
                 trainer.run()
             except Interrupted as error:
@@ -199,8 +217,7 @@ class _Recorder:
     def _note(self, event: Event) -> None:
         self.ledger(event)
         if isinstance(event, EpochDone):
-            traffic = {"up_bytes": self.ledger.up_bytes, "down_bytes": self.ledger.down_bytes}
-            event = dataclasses.replace(event, record={**event.record, **traffic})
+            event = dataclasses.replace(event, record={**event.record, **self.ledger.record()})
             self.run.append(event.record)
             self.records += 1
         self.observe(event)
@@ -212,11 +229,13 @@ class _Recorder:
             "ledger": self.ledger.state(),
             "records": self.records,
             "wall_seconds": time.perf_counter() - self._started,
+            "energy": self.meter.state(),
             "fingerprint": self.experiment.fingerprint(),
             "version": __version__,
         }
         keep = self.experiment.keep_checkpoints
-        self.run.save(trainer.progress.steps, trainer.state(), state, best=best, keep=keep)
+        tensors = trainer.state() | self.ledger.tensors()
+        self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep)
 
     def _last_checkpoint(self) -> str:
         return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
@@ -225,6 +244,7 @@ class _Recorder:
         weights = weights_digest(self.built)
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started
+        paper = paper_view(self.experiment.method, self.built.trainer, self.ledger.sample_bytes)
         self.run.write_summary(
             summarise(
                 self.experiment,
@@ -232,7 +252,9 @@ class _Recorder:
                 self.run.history,
                 scores,
                 tested_epoch=epoch,
-                communication=self.ledger.summary(),
+                communication=self.ledger.summary(paper),
+                profile=self.profile,
+                measured=self.meter.summary(seconds),
                 seconds=seconds,
                 weights_sha256=weights,
             )

@@ -43,9 +43,13 @@ class SplitAvg:
             raise unknown("average", self.average, RULES)
         _read_phase(self.phase)
 
+    def applies(self, epoch: int, epochs: int) -> bool:
+        """Say whether an epoch (from 0) has averages."""
+        return self.phi > 0 and in_phase(self.phase, epoch, epochs)
+
     def __call__(self, gradients: Tensor, uplink: Uplink, moment: Moment) -> Downlink:
         """Sample the active clients anew and return what each client back-propagates."""
-        if self.phi == 0 or not in_phase(self.phase, moment.epoch, moment.epochs):
+        if not self.applies(moment.epoch, moment.epochs):
             return Downlink(gradients)
         active = sample_active(len(uplink.clients), self.phi, moment.rng)
         return split_avg(gradients, uplink, active, self.average)
