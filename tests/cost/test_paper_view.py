@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 import sglr
 from sglr.core.registry import METHODS
+from sglr.cost import closed_forms
 from sglr.cost.closed_forms import Sizes, paper
 from sglr.cost.paper_view import FORMULAS, paper_view
 
@@ -26,6 +30,20 @@ def test_it_is_table_6_once_an_epoch(case, name: str) -> None:
     assert found["per_epoch_bytes"] == form.total
     assert found["per_client_bytes"] == {"mean": 3 * form.per_client, "max": 3 * form.per_client}
     assert found["reason"] is None
+
+
+@pytest.mark.parametrize("view", ["paper", "broadcast", "point_to_point"])
+def test_the_worked_example_is_told_as_it_is(view: str) -> None:
+    text = (Path(__file__).parents[2] / "docs/costs.md").read_text(encoding="utf-8")
+    example = text[text.index("| MB per epoch") :]
+    row = next(line for line in example.splitlines() if line.startswith(f"| `{view}` "))
+    sglr_, sfl, fl, less_than_sfl, less_than_fl = map(float, re.findall(r"\d+\.\d", row))
+    given = Sizes(clients=100, samples=50_000, cut=0.024, model=200, client=67)
+    form = getattr(closed_forms, view)
+    wanted = [form(name, given, phi).total for name, phi in (("sglr", 0.5), ("sfl", 0.0), ("fl", 0.0))]
+    assert [sglr_, sfl, fl] == [round(total, 1) for total in wanted]
+    assert less_than_sfl == round(100 * (1 - wanted[0] / wanted[1]), 1)
+    assert less_than_fl == round(100 * (1 - wanted[0] / wanted[2]), 1)
 
 
 def test_formulas_are_those_of_the_paper() -> None:
