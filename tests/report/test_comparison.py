@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from sglr.report.comparison import ComparisonRow, write_comparison_report
 from sglr.report.comparison_chart import mean_curve, settled, spaced
+from sglr.report.comparison_table import Compared
+from sglr.report.cost_charts import ledger_bars
 from sglr.report.palette import SERIES, colour, dashes
 
-from .conftest import Page, Write
+from .conftest import Page, Write, summary
 
 
 def read(folder: Path) -> Page:
@@ -94,14 +96,59 @@ def test_a_run_that_broke_off_does_not_bend_the_curve(write_run: Write, tmp_path
 
 def test_nothing_validated_and_nothing_finished(write_run: Write, tmp_path: Path) -> None:
     unvalidated = write_run("a", validated=False)
-    unfinished = write_run("b", finished=False)
+    unfinished = write_run("b", finished=False, validated=False)
     write_comparison_report(
         tmp_path, [ComparisonRow("a", "sglr", (unvalidated.path,)), ComparisonRow("b", "sglr", (unfinished.path,))]
     )
     page = read(tmp_path)
+    assert "seed 0 is unfinished, 4 of 5 epochs" in page.text
     assert "No run has validation samples." in page.text
     assert "86.4 %" in page.text
     assert "–" in page.text
+
+
+def test_an_unfinished_method_is_shown_as_far_as_it_got_and_is_never_best(write_run: Write, tmp_path: Path) -> None:
+    done, begun = write_run("done", top=0.6), write_run("begun", top=0.9, finished=False)
+    write_comparison_report(
+        tmp_path, [ComparisonRow("done", "sglr", (done.path,)), ComparisonRow("begun", "sglr", (begun.path,))]
+    )
+    page = read(tmp_path)
+    assert "seed 0 is unfinished, 4 of 5 epochs" in page.text
+    assert "89.0 %" in page.text  # its best validation so far
+    assert bold(page) == 0
+    assert "begun" in (tmp_path / "accuracy.svg").read_text(encoding="utf-8")
+
+
+def test_costs_are_compared_where_they_are_known(write_run: Write, tmp_path: Path) -> None:
+    cheap, dear = write_run("cheap", top=0.8), write_run("dear", top=0.9)
+    content = summary(0.9, 5)
+    content["communication"] |= {"up_bytes": 90_000_000, "by_kind": {"up": {"weights": 90_000_000}, "down": {}}}
+    del content["energy"]
+    dear.write_summary(content)
+    write_comparison_report(
+        tmp_path, [ComparisonRow("cheap", "psl", (cheap.path,)), ComparisonRow("dear", "fl", (dear.path,))]
+    )
+    page = read(tmp_path)
+    for words in ("Both by broadcast", "Computation of a client", "1.23 TFLOP", "Energy, modelled", "46.1 kJ"):
+        assert words in page.text, words
+    assert "Energy of this machine" not in page.text
+    labels = [attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"]
+    assert labels.count("test accuracy against bytes") == 2
+    assert 'title="weights, to the server: 90.0 MB"' in page.source
+
+
+def test_bars_are_shares_of_the_busiest_and_sums_are_kept(write_run: Write) -> None:
+    rows = [ComparisonRow("a", "sglr", (write_run("a").path, write_run("b", seed=1).path))]
+    bars = ledger_bars([Compared.read(row, number) for number, row in enumerate(rows)])
+    assert bars is not None
+    assert sum(part["share"] for part in bars["rows"][0]["parts"]) == pytest.approx(100)
+    assert [part["kind"] for part in bars["rows"][0]["parts"]] == ["smashed", "labels", "average"]
+    assert bars["rows"][0]["total"] == "19.3 MB"
+
+
+def test_methods_that_send_the_same_have_no_chart_of_bytes(two_rows: list[ComparisonRow], tmp_path: Path) -> None:
+    write_comparison_report(tmp_path, two_rows)
+    assert "Test accuracy against bytes" not in read(tmp_path).text
 
 
 def test_labels_and_folders_are_text_never_markup(write_run: Write, tmp_path: Path) -> None:

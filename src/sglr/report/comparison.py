@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from sglr.report import numbers
-from sglr.report.charts import MARKED
+from sglr.report.charts import MARKED, Curve
 from sglr.report.comparison_chart import comparison_chart, mean_curve
-from sglr.report.page import relative_link, render, setting_rows
-from sglr.report.palette import SERIES, dashes
+from sglr.report.comparison_table import COSTS, RESULTS, Compared, ComparisonRow, comparison_table
+from sglr.report.cost_charts import bytes_and_accuracy, bytes_chart, ledger_bars, worth_drawing
+from sglr.report.costs import within
+from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows
 from sglr.report.svg import inline_svg, standalone_svg
 from sglr.run import Run, write_text
 
+__all__ = ["ComparisonRow", "comparison_page", "write_comparison_report"]
+
 PLOT, REPORT = "accuracy.svg", "report.html"
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One method of a comparison, run with one or several seeds.
-
-    Parameters
-    ----------
-    label
-        What tells it from the others, e.g. ``"sglr (phi=0.75, alpha=0.5)"``.
-    method
-        Its registered name.
-    runs
-        Folders of its runs, one for each seed.
-    diverged
-        What is to be said of each run that diverged, e.g. ``"seed 1 at step 30"``.
-    """
-
-    label: str
-    method: str
-    runs: tuple[Path, ...]
-    diverged: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, row: ComparisonRow | Mapping[str, Any]) -> ComparisonRow:
-        """Take a row as it is, or from a mapping with the same keys."""
-        if isinstance(row, ComparisonRow):
-            return row
-        runs = tuple(Path(path) for path in row["runs"])
-        return cls(row["label"], row["method"], runs, tuple(str(note) for note in row.get("diverged", ())))
+TITLE, SCATTER_TITLE = "validation accuracy over epochs", "test accuracy against bytes"
 
 
 def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping[str, Any]], command: str = "") -> None:
@@ -61,111 +34,68 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
     command
         The command that repeats the comparison, if there is one.
     """
-    methods = [_Method.read(ComparisonRow.of(row), number) for number, row in enumerate(rows)]
-    curves = [mean_curve(one.row.label, one.histories, "validation_accuracy") for one in methods]
-    drawable = any(one.values for one in curves)
-    title = "validation accuracy over epochs"
-    write_text(folder / PLOT, standalone_svg(comparison_chart(curves, named=True), "accuracy", title))
+    curves = _curves(_read(rows))
+    write_text(folder / PLOT, standalone_svg(comparison_chart(curves, named=True), "accuracy", TITLE))
+    write_text(folder / REPORT, comparison_page(folder, rows, command, plot=PLOT))
+
+
+def comparison_page(
+    folder: Path, rows: Sequence[ComparisonRow | Mapping[str, Any]], command: str = "", plot: str = ""
+) -> str:
+    """Return the page of a comparison.
+
+    Parameters
+    ----------
+    folder
+        Where the page will be: links lead from there.
+    rows, command
+        As for `write_comparison_report`.
+    plot
+        The file beside the page that has its first plot, if there is one.
+    """
+    methods = _read(rows)
+    curves, points = _curves(methods), bytes_and_accuracy(methods)
+    scattered = worth_drawing(points)
     shared, varied = _divided_settings([run for one in methods for run in one.runs])
-    page = render(
+    return render(
         "comparison.html.j2",
         title=f"Comparison of {len(methods)} methods" if len(methods) != 1 else "Comparison",
         sentence=_sentence(methods, shared),
-        chart=inline_svg(comparison_chart(curves, named=True), "wide", title) if drawable else None,
-        small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", title),
+        chart=inline_svg(comparison_chart(curves, named=True), "wide", TITLE) if _drawable(curves) else None,
+        small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", TITLE),
         cropped=len({epoch for one in curves for epoch in one.epochs}) > MARKED,
+        plot=plot,
         seeds=max((len(one.runs) for one in methods), default=0),
-        columns=[column.title for column in COLUMNS],
-        rows=[_shown(one, methods) for one in methods],
+        results=comparison_table(RESULTS, methods),
+        costs=comparison_table(COSTS, methods),
+        bars=ledger_bars(methods),
+        scatter=inline_svg(bytes_chart(points, wide=True), "scatter", SCATTER_TITLE) if scattered else None,
+        small_scatter=inline_svg(bytes_chart(points, wide=False), "small-scatter", SCATTER_TITLE)
+        if scattered
+        else None,
         runs=[_shown_run(one.row.label, run, folder) for one in methods for run in one.runs],
         settings=setting_rows(shared),
         varied=sorted(varied),
         command=command,
+        environment=environment_rows(_of_all(methods, "versions"), _of_all(methods, "machine")),
     )
-    write_text(folder / REPORT, page)
 
 
-@dataclass(frozen=True)
-class _Method:
-    """A row with what its finished runs recorded; one that broke off would bend the mean curve."""
-
-    row: ComparisonRow
-    number: int
-    runs: tuple[Run, ...]
-    histories: tuple[list[dict[str, Any]], ...]
-    summaries: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def read(cls, row: ComparisonRow, number: int) -> _Method:
-        runs = tuple(Run.open(path) for path in row.runs)
-        finished = [(run.history, summary) for run in runs if (summary := run.summary) is not None]
-        return cls(row, number, runs, tuple(one[0] for one in finished), tuple(one[1] for one in finished))
+def _read(rows: Sequence[ComparisonRow | Mapping[str, Any]]) -> list[Compared]:
+    return [Compared.read(ComparisonRow.of(row), number) for number, row in enumerate(rows)]
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the table: where its figure is in a summary, how it is written, and which is best."""
-
-    title: str
-    keys: tuple[str, ...]
-    write: Callable[[float], str]
-    write_spread: Callable[[float], str]
-    best: Callable[[Iterable[float]], float] | None = None
-
-    def values(self, method: _Method) -> list[float]:
-        found = [_within(summary, self.keys) for summary in method.summaries]
-        return [float(value) for value in found if value is not None]
+def _curves(methods: Sequence[Compared]) -> list[Curve]:
+    return [mean_curve(one.row.label, one.histories, "validation_accuracy") for one in methods]
 
 
-COLUMNS = (
-    _Column("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
-    _Column("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points, lambda _: ""),
-    _Column("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
-    _Column("At epoch", ("validation", "best_epoch"), numbers.count, lambda _: ""),
-    _Column("Sent", ("communication", "up_bytes"), numbers.size, lambda _: "", min),
-    _Column("Received", ("communication", "down_bytes"), numbers.size, lambda _: "", min),
-    _Column("Training time", ("training_seconds",), numbers.duration, lambda _: "", min),
-    _Column("Samples/s", ("samples_per_second",), numbers.count, lambda _: "", max),
-)
+def _drawable(curves: Sequence[Curve]) -> bool:
+    return any(one.values for one in curves)
 
 
-def _within(summary: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    value: Any = summary
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _shown(method: _Method, methods: Sequence[_Method]) -> dict[str, Any]:
-    """Prepare one row of the table."""
-    return {
-        "label": method.row.label,
-        "colour": method.number % len(SERIES),
-        "dashes": " ".join(f"{length:g}" for length in dashes(method.number)),
-        "diverged": "; ".join(method.row.diverged),
-        "cells": [_cell(column, method, methods) for column in COLUMNS],
-    }
-
-
-def _cell(column: _Column, method: _Method, methods: Sequence[_Method]) -> dict[str, Any]:
-    values = column.values(method)
-    if not values:
-        return {"figure": numbers.NONE, "spread": "", "best": False}
-    spread = column.write_spread(stdev(values)) if len(values) > 1 else ""
-    return {"figure": column.write(fmean(values)), "spread": spread, "best": _is_best(column, method, methods)}
-
-
-def _is_best(column: _Column, method: _Method, methods: Sequence[_Method]) -> bool:
-    """Tell whether no other method's figure is better as it is written; where all are equal none is best."""
-    if column.best is None:
-        return False
-    means = {one.number: fmean(values) for one in methods if (values := column.values(one))}
-    # Nothing to send is no merit: centralized training has the data.
-    means = {number: mean for number, mean in means.items() if mean > 0}
-    written = {number: column.write(mean) for number, mean in means.items()}
-    if len(set(written.values())) < 2:
-        return False
-    return written.get(method.number) == column.write(column.best(means.values()))
+def _of_all(methods: Sequence[Compared], key: str) -> dict[str, str]:
+    """Return what all runs tell of versions or machines."""
+    return merged([summary.get(key) or {} for one in methods for summary in one.summaries])
 
 
 def _shown_run(label: str, run: Run, folder: Path) -> dict[str, str]:
@@ -173,7 +103,7 @@ def _shown_run(label: str, run: Run, folder: Path) -> dict[str, str]:
     return {
         "label": label,
         "seed": str(run.settings.get("seed", numbers.NONE)),
-        "accuracy": numbers.percent(_within(summary, ("test", "accuracy"))),
+        "accuracy": numbers.percent(within(summary, "test", "accuracy")),
         "folder": run.path.name,
         "link": relative_link(run.path / REPORT, folder) if (run.path / REPORT).is_file() else "",
     }
@@ -187,7 +117,7 @@ def _divided_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], set[str]]:
     return {name: every[0][name] for name in names if name not in varied}, varied
 
 
-def _sentence(methods: Sequence[_Method], shared: Mapping[str, Any]) -> str:
+def _sentence(methods: Sequence[Compared], shared: Mapping[str, Any]) -> str:
     runs = sum(len(one.runs) for one in methods)
     parts = [f"{runs} run{'' if runs == 1 else 's'} of {len(methods)} method{'' if len(methods) == 1 else 's'}"]
     phrases = {

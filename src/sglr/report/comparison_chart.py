@@ -46,7 +46,7 @@ def comparison_chart(curves: Sequence[Curve], *, named: bool) -> Figure:
     show_percent(axes)
     axes.set_ylim(bottom=settled(curves, *axes.get_ylim()))
     if named:
-        _name_ends(axes, curves)
+        name_ends(axes, curves)
     return figure
 
 
@@ -91,13 +91,14 @@ def _end(crowd: Sequence[int], places: Sequence[float], gap: float) -> float:
     return _start(crowd, places, gap) + gap * (len(crowd) - 1)
 
 
-def _name_ends(axes: Axes, curves: Sequence[Curve]) -> None:
+def name_ends(axes: Axes, curves: Sequence[Curve], longest: int = LONGEST) -> None:
+    """Write each curve's label beside the chart, with a line to the curve's end."""
     drawn = [(number, one) for number, one in enumerate(curves) if one.values]
     low, high = axes.get_ylim()
     height = axes.get_window_extent().height / axes.figure.dpi * 72
     ends = [(one.values[-1] - low) / (high - low) for _, one in drawn]
     for (number, one), place in zip(drawn, spaced(ends, FONT * 1.4 / height), strict=True):
-        label = one.label if len(one.label) <= LONGEST else one.label[: LONGEST - 1] + "…"
+        label = one.label if len(one.label) <= longest else one.label[: longest - 1] + "…"
         axes.annotate(
             label,
             (one.epochs[-1], one.values[-1]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -47,6 +47,15 @@ def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) ->
     software = {name: value for name, value in versions.items() if name != "platform" or "system" not in machine}
     rows = [("System" if name == "platform" else f"Version of {name}", value) for name, value in software.items()]
     return rows + [(names.get(name, name), value) for name, value in machine.items()]
+
+
+def merged(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what several runs tell under the same keys; where they differ, each of it."""
+    found: dict[str, list[str]] = {}
+    for one in several:
+        for name, value in one.items():
+            found.setdefault(str(name), []).append(str(value))
+    return {name: "; ".join(dict.fromkeys(values)) for name, values in found.items()}
 
 
 def relative_link(target: Path, folder: Path) -> str:

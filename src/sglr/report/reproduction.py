@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.report import numbers
-from sglr.report.page import environment_rows, relative_link, render
+from sglr.report.page import environment_rows, merged, relative_link, render
 from sglr.report.palette import SERIES, dashes
 from sglr.report.paper_table import FULL_POINTS, FULL_SHARE, show_table
 from sglr.report.raster import png_address, value_range
@@ -64,7 +64,9 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
         full_points=FULL_POINTS,
         full_share=FULL_SHARE * 100,
         command=command,
-        environment=environment_rows(_merged(records, "versions"), _merged(records, "machine")),
+        environment=environment_rows(
+            *(merged([one.get(key) or {} for one in records]) for key in ("versions", "machine"))
+        ),
     )
     write_text(folder / REPORT, page)
     return folder / REPORT
@@ -137,12 +139,3 @@ def _run(run: Mapping[str, Any], folder: Path) -> dict[str, str]:
         "accuracy": numbers.percent(run.get("accuracy")),
         "link": relative_link(report, folder) if report.is_file() else "",
     }
-
-
-def _merged(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, str]:
-    """Return what all records tell of versions or machines; where they differ, each of them."""
-    found: dict[str, list[str]] = {}
-    for record in records:
-        for name, value in (record.get(key) or {}).items():
-            found.setdefault(str(name), []).append(str(value))
-    return {name: "; ".join(dict.fromkeys(values)) for name, values in found.items()}
