@@ -14,6 +14,7 @@ import typer
 
 from sglr.cli.compare import compare
 from sglr.cli.list import list_parts
+from sglr.cli.plan import plan
 from sglr.cli.resume import resume
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
@@ -52,6 +53,14 @@ app.command(
         "sglr compare --methods all --alpha 0.5 --clients 20 --json",
     ),
 )(compare)
+app.command(
+    "plan",
+    epilog=epilog(
+        "sglr plan --clients 100 --samples 50000 --phi 0.5 --cut-mb 0.024 --model-mb 200 --client-mb 67",
+        "sglr plan --model resnet16 --dataset fashion-mnist --clients 20 --rate 20Mbps --energy-profile edge-wifi",
+        "sglr plan --model my_model:make --cut 3 --input-shape 1,28,28 --classes 10 --samples 20000 --json",
+    ),
+)(plan)
 app.command("resume", epilog=epilog("sglr resume runs/second"))(resume)
 app.command("show", epilog=epilog("sglr show runs/second", "sglr show comparison --json"))(show)
 app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)

@@ -1,0 +1,228 @@
+"""``sglr plan``: what an epoch would cost with every method and cut, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sglr.cli.options import AsJson, Debug
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sglr.planner.plan import Plan
+
+_TRAINING, _HAND, _MODEL, _DEVICES = "Training", "Sizes by hand", "Sizes of a model", "Network and devices"
+
+
+def _option(flag: str, placeholder: str, panel: str, about: str) -> Any:
+    return typer.Option(flag, metavar=f"<{placeholder}>", help=about, rich_help_panel=panel, show_default=False)
+
+
+Clients = Annotated[int, _option("--clients", "int", _TRAINING, "Number of clients, |C|; default: 10")]
+Samples = Annotated[
+    int | None, _option("--samples", "int", _TRAINING, "Samples of all clients, |D|; default: the data set's")
+]
+Phi = Annotated[float, _option("--phi", "number", _TRAINING, "SplitAvg fraction φ, 0 to 1; default: 0.75")]
+CutMb = Annotated[float | None, _option("--cut-mb", "number", _HAND, "One sample's smashed data, S(L), in MB")]
+ModelMb = Annotated[float | None, _option("--model-mb", "number", _HAND, "The whole model, S(w), in MB (10⁶ bytes)")]
+ClientMb = Annotated[float | None, _option("--client-mb", "number", _HAND, "The client's segment, S(w_c), in MB")]
+Model = Annotated[
+    str | None, _option("--model", "text", _MODEL, "Network (sglr list models), or package.module:function")
+]
+Cut = Annotated[str | None, _option("--cut", "text", _MODEL, "Last layer of the client; default: the model's own")]
+DatasetName = Annotated[
+    str | None, _option("--dataset", "text", _MODEL, "Data that the model is to learn (sglr list datasets)")
+]
+DataDir = Annotated[
+    Path | None, _option("--data-dir", "path", _MODEL, "Folder with data files, read only if the shape is unknown")
+]
+InputShape = Annotated[
+    str | None, _option("--input-shape", "int,…", _MODEL, "Shape of one input, such as 1,28,28, if not the data's")
+]
+Classes = Annotated[int | None, _option("--classes", "int", _MODEL, "Number of classes, if not the data's")]
+Rate = Annotated[
+    str, _option("--rate", "rate", _DEVICES, "Of a link, or of the medium: 1Gbps, 12.5MB/s; default: 100Mbps")
+]
+FlopsRate = Annotated[
+    str | None, _option("--flops-rate", "rate", _DEVICES, "What a client computes: 500GFLOPS; default: T is 0")
+]
+ServerFlopsRate = Annotated[
+    str | None, _option("--server-flops-rate", "rate", _DEVICES, "What the server computes; default: in no time")
+]
+EnergyProfile = Annotated[
+    str | None, _option("--energy-profile", "text", _DEVICES, "Devices whose energy is told, by name or .toml file")
+]
+
+
+def plan(
+    clients: Clients = 10,
+    samples: Samples = None,
+    phi: Phi = 0.75,
+    cut_mb: CutMb = None,
+    model_mb: ModelMb = None,
+    client_mb: ClientMb = None,
+    model: Model = None,
+    cut: Cut = None,
+    dataset: DatasetName = None,
+    data_dir: DataDir = None,
+    input_shape: InputShape = None,
+    classes: Classes = None,
+    rate: Rate = "100Mbps",
+    flops_rate: FlopsRate = None,
+    server_flops_rate: ServerFlopsRate = None,
+    energy_profile: EnergyProfile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what an epoch would cost with FL, PSL, SFL and SGLR, and which is cheapest. Nothing is trained.
+
+    Sizes are given by hand, or measured of a model at every place where it can be cut.
+    """
+    del debug
+    from sglr.planner.request import Request
+    from sglr.planner.words import paragraphs
+
+    asked = Request(
+        clients=clients,
+        samples=samples,
+        phi=phi,
+        cut_mb=cut_mb,
+        model_mb=model_mb,
+        client_mb=client_mb,
+        model=model,
+        cut=cut,
+        dataset=dataset,
+        data_dir=data_dir,
+        input_shape=input_shape,
+        classes=classes,
+        rate=rate,
+        flops_rate=flops_rate,
+        server_flops_rate=server_flops_rate,
+        energy_profile=energy_profile,
+    )
+    found = asked.plan()
+    words = paragraphs(found)
+    if as_json:
+        print(json.dumps(found.record() | {"words": words}, indent=2))
+    else:
+        _print(found, words)
+
+
+def _print(found: Plan, words: dict[str, list[str]]) -> None:
+    from rich.console import Console
+
+    from sglr.planner.words import setting
+
+    console = Console(highlight=False)
+    _say(console, words["answer"])
+    console.print()
+    _say(console, setting(found), style="dim")
+    _show(console, "One epoch; medium: one that all share, links: one for each client", *_traffic(found))
+    parts = {"computation": found.scenario.work, "energy": found.scenario.profile}
+    known = [name for name, part in parts.items() if part is not None]
+    if known:
+        _show(console, " and ".join(known).capitalize(), *_work(found))
+    _say(console, words["crossovers"], "If one number changes and the others stay")
+    if found.cuts:
+        title = "Every cut, as SGLR's epoch; > yours, * no other both sends less and computes less at a client"
+        _show(console, title, *_cuts(found))
+        console.print()
+        _say(console, words["cuts"])
+    _say(console, words["counted"], "Counted")
+
+
+def _say(console: Console, sentences: Sequence[str], title: str = "", style: str = "") -> None:
+    if title:
+        console.print(f"\n[bold]{title}[/bold]")
+    for sentence in sentences:
+        console.print(sentence, markup=False, style=style)
+
+
+def _show(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, without columns of which nothing is known."""
+    from sglr.cli.screens import table
+    from sglr.report.numbers import NONE
+
+    kept = [at for at in range(len(headings)) if any(row[at] != NONE for row in rows)]
+    console.print(f"\n[bold]{title}[/bold]")
+    console.print(table([headings[at] for at in kept], [[row[at] for at in kept] for row in rows]))
+
+
+def _traffic(found: Plan) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.words import clock, megabytes
+
+    rows = []
+    for method, cost in found.methods.items():
+        row = [method.upper(), megabytes(cost.views["paper"].per_client_mb)]
+        for view in cost.views.values():
+            row += [megabytes(view.total_mb), clock(view.seconds)]
+        rows.append(row)
+    # Headings break at spaces that are not hard.
+    headings = ["", "paper per\u00a0client", "paper total", "paper time"]
+    return [*headings, "medium total", "medium time", "links total", "links time"], rows
+
+
+def _work(found: Plan) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.words import clock
+    from sglr.report.numbers import NONE, joules, operations
+
+    headings = [
+        "",
+        "a\u00a0client computes",
+        "the\u00a0server computes",
+        "in\u00a0time T",
+        "energy",
+        "network's energy",
+    ]
+    rows = [
+        [
+            method.upper(),
+            operations(cost.client_flops),
+            operations(cost.server_flops),
+            clock(cost.compute_seconds) if cost.compute_seconds else NONE,
+            joules(cost.joules),
+            joules(cost.network_joules),
+        ]
+        for method, cost in found.methods.items()
+    ]
+    return headings, rows
+
+
+def _cuts(found: Plan) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.plan import SPLIT
+    from sglr.planner.words import clock, megabytes
+    from sglr.report.numbers import joules, percent
+
+    headings = [
+        "",
+        "one sample",
+        "client's weights",
+        "client's computing",
+        "sent",
+        "sent\u00a0by SFL",
+        "time",
+        "energy",
+    ]
+    rows = []
+    for entry in found.cuts:
+        cost = entry.methods[SPLIT]
+        share = (cost.client_flops or 0.0) / (entry.methods["fl"].client_flops or 1.0)
+        mark = ">" if entry.cut.name == found.cut else " "
+        rows.append(
+            [
+                f"{mark}{'*' if entry.efficient else ' '} {entry.cut.name}",
+                megabytes(entry.cut.cut_mb),
+                megabytes(entry.cut.client_mb),
+                percent(share),
+                megabytes(cost.views["paper"].total_mb),
+                megabytes(entry.methods["sfl"].views["paper"].total_mb),
+                clock(cost.views["paper"].seconds),
+                joules(cost.joules),
+            ]
+        )
+    return headings, rows

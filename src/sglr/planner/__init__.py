@@ -1,0 +1,1 @@
+"""What an epoch would cost with every method and cut, without training: sent, computed, energy, time."""

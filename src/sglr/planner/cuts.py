@@ -1,0 +1,112 @@
+"""The sizes and operations of a model's cuts, by shapes alone: nothing is trained and no data is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sglr.core.errors import UsageError
+from sglr.core.model import build_model
+from sglr.core.split import Split, check_segments, cut_points, split
+from sglr.cost.computation import segment_flops
+from sglr.planner.costs import BYTES_PER_MB, Work
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a cut of a model decides.
+
+    Parameters
+    ----------
+    name
+        The client's last layer, or the number of children that the client keeps.
+    smashed_shape
+        Shape of one sample's smashed data.
+    cut_mb
+        S(L), its size in MB (10⁶ bytes).
+    client_mb, model_mb
+        S(w_c) and S(w), weights and buffers of the client segment and of the model, in MB.
+    work
+        Operations of one sample in one training step.
+    """
+
+    name: str
+    smashed_shape: tuple[int, ...]
+    cut_mb: float
+    client_mb: float
+    model_mb: float
+    work: Work
+
+
+def measure_cuts(
+    spec: str, input_shape: tuple[int, ...], classes: int, cut: str | None = None
+) -> tuple[Cut, list[Cut]]:
+    """Build a model and measure the chosen cut and every one that leaves weights on both sides.
+
+    Parameters
+    ----------
+    spec
+        A registered model, or ``package.module:function``; see `sglr.core.model.build_model`.
+    input_shape
+        Shape of one input, without the batch dimension.
+    classes
+        Number of classes.
+    cut
+        Where to cut, as `sglr.core.split.split` takes it; None for the model's own cut.
+
+    Returns
+    -------
+    tuple
+        The chosen cut, and those of `sglr.core.split.cut_points` in the order of execution.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model or cut (the nearest is suggested), or they don't fit the input.
+    """
+    with torch.random.fork_rng([]):
+        model = build_model(spec, input_shape, classes)
+    chosen = _chosen(model, cut)
+    segments = split(model, chosen)
+    check_segments(segments, torch.zeros(2, *input_shape), classes)
+    measured = {name: _measure(model, name, other, input_shape) for name, other in _useful(model).items()}
+    found = measured.get(str(chosen)) or _measure(model, str(chosen), segments, input_shape)
+    return found, list(measured.values())
+
+
+def _chosen(model: nn.Module, cut: str | None) -> str | int:
+    if cut is not None:
+        return int(cut) if cut.lstrip("-").isdigit() else cut
+    own: str | int | None = getattr(model, "default_cut", None)
+    if own is None:
+        problem = "this model has no cut of its own"
+        raise UsageError("cut", "none", problem, f"give --cut with one of: {', '.join(_useful(model))}")
+    return own
+
+
+def _useful(model: nn.Module) -> dict[str, Split]:
+    """Return the cuts that leave weights on both sides: without, a client would send its inputs, or everything."""
+    cuts = {name: split(model, name) for name in cut_points(model)}
+    return {name: cut for name, cut in cuts.items() if _bytes(cut.lower) and _bytes(cut.upper)}
+
+
+def _measure(model: nn.Module, name: str, segments: Split, input_shape: tuple[int, ...]) -> Cut:
+    client = segment_flops(segments.lower, input_shape)
+    whole = segment_flops(model, input_shape).total
+    values = torch.Size(client.output_shape).numel()
+    return Cut(
+        name,
+        client.output_shape,
+        values * torch.finfo(torch.float32).bits / 8 / BYTES_PER_MB,
+        _bytes(segments.lower) / BYTES_PER_MB,
+        _bytes(model) / BYTES_PER_MB,
+        # What isn't done at the client is done at the server, the gradient of the smashed data too.
+        Work(client.total, whole - client.total, whole),
+    )
+
+
+def _bytes(module: nn.Module) -> int:
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

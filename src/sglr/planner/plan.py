@@ -1,0 +1,152 @@
+"""A plan: what an epoch costs with every method, which is cheapest, where that changes, and which cut is best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sglr.planner.costs import MEASURES, VIEWS, MethodCost, Scenario, method_costs
+from sglr.planner.crossovers import Crossover, crossovers
+
+if TYPE_CHECKING:
+    from sglr.planner.cuts import Cut
+
+SPLIT = "sglr"
+"""The method by which cuts are ranked."""
+
+_SAME = 1e-12
+
+
+@dataclass(frozen=True)
+class CutCost:
+    """What an epoch costs when a model is cut at one place.
+
+    Parameters
+    ----------
+    cut
+        The cut with its sizes.
+    methods
+        The costs by method.
+    efficient
+        Whether no other cut sends less and lets a client compute less at the same time (SGLR, as the paper counts).
+    """
+
+    cut: Cut
+    methods: Mapping[str, MethodCost]
+    efficient: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that `sglr plan` tells.
+
+    Parameters
+    ----------
+    scenario
+        What it was computed from.
+    methods
+        The costs by method, in the order of Table 6.
+    crossovers
+        Where one method becomes cheaper than another.
+    cut
+        The name of the cut, or None if sizes were given by hand.
+    cuts
+        All cuts of the model in the order of execution; empty if sizes were given by hand.
+    """
+
+    scenario: Scenario
+    methods: Mapping[str, MethodCost]
+    crossovers: tuple[Crossover, ...]
+    cut: str | None = None
+    cuts: tuple[CutCost, ...] = ()
+
+    def saving(self, method: str, other: str, view: str = "paper") -> float:
+        """Return the share (at most 1) of what ``other`` sends that ``method`` saves; below 0 it sends more."""
+        return 1 - self.methods[method].views[view].total_mb / self.methods[other].views[view].total_mb
+
+    @property
+    def cheapest(self) -> dict[str, list[str]]:
+        """The cheapest methods by measure; several where they cost the same."""
+        return _ranked(self.methods)
+
+    @property
+    def best_cuts(self) -> dict[str, list[str]]:
+        """The cuts with which SGLR costs least by measure; several where they cost the same."""
+        return _ranked({entry.cut.name: entry.methods[SPLIT] for entry in self.cuts})
+
+    def record(self) -> dict[str, Any]:
+        """Return the plan as JSON. MB are 10⁶ bytes; without prefix, numbers are of one epoch."""
+        given = self.scenario
+        pairs = [("sglr", "sfl"), ("sglr", "fl"), ("sglr", "psl")]
+        return {
+            "clients": given.sizes.clients,
+            "samples": given.sizes.samples,
+            "phi": given.phi,
+            "cut": self.cut,
+            "cut_mb": given.sizes.cut,
+            "model_mb": given.sizes.model,
+            "client_mb": given.sizes.client,
+            "rate_mb_per_second": given.rate,
+            "flops_per_second": {"client": given.flops_rate, "server": given.server_flops_rate},
+            "energy_profile": None if given.profile is None else asdict(given.profile),
+            "methods": {name: cost.record() for name, cost in self.methods.items()},
+            "savings": {f"{one}_vs_{other}": self.saving(one, other) for one, other in pairs},
+            "savings_by_view": {
+                view: {f"{one}_vs_{other}": self.saving(one, other, view) for one, other in pairs} for view in VIEWS
+            },
+            "cheapest": self.cheapest,
+            "crossovers": [asdict(crossover) for crossover in self.crossovers],
+            "cuts": [_cut_record(entry) for entry in self.cuts],
+            "best_cuts": self.best_cuts,
+        }
+
+
+def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = ()) -> Plan:
+    """Compute a plan.
+
+    Parameters
+    ----------
+    scenario
+        The sizes, rates and operations, those of the chosen cut if there is a model.
+    cut
+        The name of that cut.
+    cuts
+        All cuts of the model, each to be costed in the same scenario.
+    """
+    costed = [(entry, method_costs(at_cut(scenario, entry))) for entry in cuts]
+    points = [(costs[SPLIT].views["paper"].total_mb, costs[SPLIT].client_flops or 0.0) for _, costs in costed]
+    found = (CutCost(entry, costs, not _beaten(at, points)) for (entry, costs), at in zip(costed, points, strict=True))
+    return Plan(scenario, method_costs(scenario), tuple(crossovers(scenario)), cut, tuple(found))
+
+
+def at_cut(scenario: Scenario, cut: Cut) -> Scenario:
+    """Return the scenario with a model's sizes and operations at a cut."""
+    sizes = replace(scenario.sizes, cut=cut.cut_mb, model=cut.model_mb, client=cut.client_mb)
+    return replace(scenario, sizes=sizes, work=cut.work)
+
+
+def _ranked(costs: Mapping[str, MethodCost]) -> dict[str, list[str]]:
+    """Return who costs least by measure, for measures that are known."""
+    ranked = {}
+    for measure in MEASURES:
+        values = {name: value for name, cost in costs.items() if (value := cost.measure(measure)) is not None}
+        if values:
+            least = min(values.values())
+            ranked[measure] = [name for name, value in values.items() if value <= least * (1 + _SAME)]
+    return ranked
+
+
+def _beaten(point: tuple[float, float], points: Sequence[tuple[float, float]]) -> bool:
+    return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+
+def _cut_record(entry: CutCost) -> dict[str, Any]:
+    return {
+        "cut": entry.cut.name,
+        "smashed_shape": list(entry.cut.smashed_shape),
+        "cut_mb": entry.cut.cut_mb,
+        "client_mb": entry.cut.client_mb,
+        "efficient": entry.efficient,
+        "methods": {name: cost.record() for name, cost in entry.methods.items()},
+    }

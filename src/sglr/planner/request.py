@@ -1,0 +1,163 @@
+"""From what was asked to a plan: sizes given by hand, or measured of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sglr.core.errors import UsageError
+from sglr.cost.closed_forms import Sizes
+from sglr.cost.profiles import load_profile
+from sglr.planner.costs import Scenario
+from sglr.planner.plan import Plan, at_cut, make_plan
+from sglr.planner.units import read_flops_rate, read_rate
+
+if TYPE_CHECKING:
+    from sglr.planner.cuts import Cut
+
+BY_HAND = ("cut_mb", "model_mb", "client_mb")
+OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `sglr plan` was asked; either the sizes in MB are given, or a model is named.
+
+    Parameters
+    ----------
+    clients, samples, phi
+        |C|, |D| and φ. Without ``samples``, |D| is what the data set leaves after validation.
+    cut_mb, model_mb, client_mb
+        S(L), S(w) and S(w_c) in MB, 10⁶ bytes.
+    model, cut
+        A model's name and where to cut it; None for the model's own cut.
+    dataset, data_dir
+        The data set whose inputs the model takes; its files are read only where its shape is not known otherwise.
+    input_shape, classes
+        In place of the data set's, such as ``"1,28,28"`` and 10.
+    rate, flops_rate, server_flops_rate
+        Rates with their units, such as ``"100Mbps"`` and ``"2TFLOPS"``.
+    energy_profile
+        A name or a file for `sglr.cost.profiles.load_profile`.
+    """
+
+    clients: int = 10
+    samples: int | None = None
+    phi: float = 0.75
+    cut_mb: float | None = None
+    model_mb: float | None = None
+    client_mb: float | None = None
+    model: str | None = None
+    cut: str | None = None
+    dataset: str | None = None
+    data_dir: Path | None = None
+    input_shape: str | None = None
+    classes: int | None = None
+    rate: str = "100Mbps"
+    flops_rate: str | None = None
+    server_flops_rate: str | None = None
+    energy_profile: str | None = None
+
+    def plan(self) -> Plan:
+        """Compute the plan.
+
+        Raises
+        ------
+        UsageError
+            If something is missing, makes no sense, or contradicts something else.
+        """
+        self._reject_both_ways()
+        if self.model is None:
+            return make_plan(self._scenario(self._typed_sizes()))
+        chosen, cuts, samples = self._measured(self.model)
+        sizes = Sizes(self.clients, samples, chosen.cut_mb, chosen.model_mb, chosen.client_mb)
+        return make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts)
+
+    def _given(self, names: tuple[str, ...]) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
+
+    def _reject_both_ways(self) -> None:
+        by_hand, of_model = self._given(BY_HAND), self._given(OF_MODEL)
+        if by_hand and of_model:
+            problem = f"sizes are given by hand too ({', '.join(map(_flag, by_hand))})"
+            raise UsageError(of_model[0], getattr(self, of_model[0]), problem, "give the one or the other")
+        missing = [name for name in BY_HAND if name not in by_hand]
+        if by_hand and missing:
+            raise UsageError(
+                missing[0], "none", "only some sizes are given", f"give {' and '.join(map(_flag, missing))}"
+            )
+        for name in ("flops_rate", "server_flops_rate"):
+            if by_hand and getattr(self, name) is not None:
+                problem = "sizes given by hand don't tell how much is computed"
+                raise UsageError(name, getattr(self, name), problem, "give --model, or leave it out")
+        if not by_hand and self.model is None:
+            remedy = f"give {', '.join(map(_flag, BY_HAND))}, or --model with --dataset"
+            raise UsageError("model", "none", "there are no sizes to plan with", remedy)
+
+    def _scenario(self, sizes: Sizes) -> Scenario:
+        return Scenario(
+            sizes,
+            self.phi,
+            read_rate(self.rate),
+            flops_rate=_flops(self.flops_rate, "flops_rate"),
+            server_flops_rate=_flops(self.server_flops_rate, "server_flops_rate"),
+            profile=None if self.energy_profile is None else load_profile(self.energy_profile),
+        )
+
+    def _typed_sizes(self) -> Sizes:
+        """Refuse sizes that make no sense under the names that they were typed by."""
+        if self.samples is None:
+            raise UsageError("samples", "none", "there is no data set to count", "give --samples, those of all clients")
+        assert self.cut_mb is not None and self.model_mb is not None and self.client_mb is not None
+        if self.client_mb == 0:
+            raise UsageError("client_mb", self.client_mb, "is not above zero", "give a positive number")
+        try:
+            return Sizes(self.clients, self.samples, self.cut_mb, self.model_mb, self.client_mb)
+        except UsageError as error:
+            typed = {name.removesuffix("_mb"): name for name in BY_HAND}
+            raise UsageError(typed.get(error.field, error.field), error.value, error.problem, error.remedy) from error
+
+    def _measured(self, model: str) -> tuple[Cut, list[Cut], int]:
+        from sglr.planner.cuts import measure_cuts
+
+        input_shape, classes, samples = self._shape()
+        # What can be refused at once is, before a model is built.
+        self._scenario(Sizes(self.clients, samples, 1, 1, 1))
+        return *measure_cuts(model, input_shape, classes, self.cut), samples
+
+    def _shape(self) -> tuple[tuple[int, ...], int, int]:
+        """Return the shape of one input, the classes and |D|; a data set is asked for what is not given."""
+        input_shape = None if self.input_shape is None else _read_shape(self.input_shape)
+        classes, samples = self.classes, self.samples
+        if classes is not None and classes < 1:
+            raise UsageError("classes", classes, "is not above zero", "give the number of classes")
+        if input_shape is None or classes is None or samples is None:
+            if self.dataset is None:
+                missing = [name for name in ("input_shape", "classes", "samples") if getattr(self, name) is None]
+                remedy = f"give --dataset, or {' and '.join(map(_flag, missing))}"
+                raise UsageError("dataset", "none", "the model's inputs are not known", remedy)
+            from sglr.data.shape import dataset_shape
+
+            shape = dataset_shape(self.dataset, self.data_dir)
+            input_shape, classes = input_shape or shape.input_shape, classes or shape.classes
+            samples = shape.samples if samples is None else samples
+        return input_shape, classes, samples
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _flops(text: str | None, field: str) -> float | None:
+    return None if text is None else read_flops_rate(text, field)
+
+
+def _read_shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        shape = (0,)
+    if min(shape) < 1:
+        raise UsageError("input_shape", text, "is no shape", "write it like 1,28,28: channels, height, width")
+    return shape

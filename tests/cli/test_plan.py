@@ -1,0 +1,138 @@
+"""Stories of ``sglr plan``: nobody trains anything, and the answer comes first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BY_HAND = [
+    "--clients",
+    "100",
+    "--samples",
+    "50000",
+    "--phi",
+    "0.5",
+    "--cut-mb",
+    "0.024",
+    "--model-mb",
+    "200",
+    "--client-mb",
+    "67",
+]
+OF_MODEL = ["--model", "mlp", "--dataset", "digits", "--clients", "4"]
+
+
+def test_the_papers_example_by_hand(call):
+    answer = call("plan", *BY_HAND, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    plan = json.loads(answer.out)
+    assert round(100 * plan["savings"]["sglr_vs_sfl"], 1) == 88.6
+    assert round(100 * plan["savings"]["sglr_vs_fl"], 1) == 95.5
+    assert plan["methods"].keys() == {"fl", "psl", "sfl", "sglr"}
+    for cost in plan["methods"].values():
+        assert cost.keys() >= {"total_mb", "per_client_mb", "seconds", "client_flops", "joules", "views"}
+        assert cost["views"].keys() == {"paper", "broadcast", "point_to_point"}
+        assert cost["views"]["paper"]["total_mb"] == cost["total_mb"]
+    assert plan.keys() >= {"savings", "cheapest", "crossovers", "cuts", "best_cuts", "words"}
+    assert plan["cuts"] == []
+
+
+def test_a_model_is_measured_at_every_cut(call):
+    plan = json.loads(call("plan", *OF_MODEL, "--energy-profile", "silo-wired", "--json").out)
+    assert plan["cut"] == "relu1"
+    assert [cut["cut"] for cut in plan["cuts"]] == ["fc1", "relu1", "fc2", "relu2"]
+    chosen = next(cut for cut in plan["cuts"] if cut["cut"] == plan["cut"])
+    assert chosen["methods"] == plan["methods"]
+    assert all(cost["client_flops"] > 0 and cost["joules"] > 0 for cost in plan["methods"].values())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("words", [BY_HAND, [*OF_MODEL, "--energy-profile", "pi-wifi", "--flops-rate", "1GFLOPS"]])
+def test_the_screen_says_the_answer_first_and_fits(call, monkeypatch, width, words):
+    monkeypatch.setenv("COLUMNS", str(width))
+    answer = call("plan", *words)
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert "least" in lines[0]
+    assert max(map(len, lines)) <= width
+    assert "…" not in answer.out
+    for method in ("FL", "PSL", "SFL", "SGLR"):
+        assert sum(line.split()[:1] == [method] for line in lines) >= 1
+
+
+def test_the_screen_tells_the_papers_savings_and_crossovers(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = call("plan", *BY_HAND).out
+    assert "88.6 % less than SFL and 95.5 % less than FL" in shown
+    assert "up to 1,111,110 samples (11,111 per client)" in shown
+    assert "1 MB is 10⁶ bytes" in shown
+
+
+def test_readme_shows_what_is_printed(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = {line.rstrip() for line in call("plan", *BY_HAND).out.splitlines()}
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    part = readme[readme.index("## Which method is cheapest") : readme.index("The second measures a model")]
+    shown = part.split("```\n")[-2].splitlines()
+    assert len(shown) > 10
+    assert set(shown) - {"…"} <= printed
+
+
+def test_columns_of_which_nothing_is_known_are_left_out(call):
+    assert "energy" not in call("plan", *OF_MODEL).out.lower()
+    assert "energy" in call("plan", *OF_MODEL, "--energy-profile", "edge-lte").out.lower()
+
+
+def test_sizes_by_hand_import_no_torch():
+    words = ["plan", *BY_HAND]
+    code = f"import sys; from sglr.cli.main import main; main({words}); print({{'torch', 'numpy'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("\nset()\n")
+
+
+@pytest.mark.parametrize("width", ["80", "140"])
+def test_help_shows_every_option_with_units(call, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    answer = call("plan", "--help")
+    assert answer.code == 0
+    assert all(f"--{name}" in answer.out for name in ("clients", "cut-mb", "model", "rate", "energy-profile", "json"))
+    assert "10⁶ bytes" in answer.out
+    assert max(map(len, answer.out.splitlines())) <= int(width)
+    assert " plan " in call("--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "there are no sizes to plan with"),
+        ([*BY_HAND, "--phi", "2"], "phi = 2.0"),
+        ([*BY_HAND, "--phi", "nan"], "phi = nan"),
+        ([*BY_HAND, "--clients", "0"], "clients = 0"),
+        ([*BY_HAND, "--samples", "-1"], "samples = -1"),
+        ([*BY_HAND, "--cut-mb", "0"], "cut_mb = 0.0"),
+        ([*BY_HAND, "--model-mb", "inf"], "model_mb = inf"),
+        ([*BY_HAND, "--client-mb", "300"], "client_mb = 300"),
+        ([*BY_HAND, "--cut-mb", "much"], "--cut-mb"),
+        ([*BY_HAND, "--rate", "100 parsecs"], "'parsecs' is no unit of a rate"),
+        ([*BY_HAND, "--rate", "-3Mbps"], "rate = -3Mbps: is not above zero"),
+        ([*BY_HAND, "--model", "cnn"], "give the one or the other"),
+        ([*BY_HAND, "--flops-rate", "1TFLOPS"], "flops_rate = 1TFLOPS"),
+        ([*BY_HAND[:-2]], "client_mb = none"),
+        (["--model", "resnet61", "--dataset", "digits"], "did you mean 'resnet16'"),
+        ([*OF_MODEL, "--cut", "rel1"], "did you mean 'relu1'"),
+        (["--model", "mlp"], "give --dataset, or --input-shape and --classes and --samples"),
+        ([*OF_MODEL, "--dataset", "digts"], "did you mean 'digits'"),
+        ([*OF_MODEL, "--energy-profile", "pi-wfi"], "did you mean 'pi-wifi'"),
+        ([*OF_MODEL, "--input-shape", "a,b"], "input_shape = a,b"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_one_line(call, words, told):
+    answer = call("plan", *words)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.count("\n") == 1
+    assert told in answer.err
