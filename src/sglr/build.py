@@ -48,6 +48,8 @@ class Built:
     method: Method
     cut: str | int
     device: torch.device
+    lower: Callable[[int], nn.Module]
+    """Gives a client's lower segment with its first weights, by client id."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -86,7 +88,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     )
     plan = _plan(experiment, device)
     trainer = Trainer(method, engine, server, plan, data.sizes, data.validation)
-    return Built(trainer, data, method, segments.cut, device)
+    return Built(trainer, data, method, segments.cut, device, segments.lower_of)
 
 
 def build_method(experiment: Experiment) -> Method:

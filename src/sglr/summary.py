@@ -15,6 +15,9 @@ from sglr.config import Experiment
 from sglr.core.checkpoint import digest
 from sglr.core.engine import Scores
 from sglr.core.machine import describe_machine
+from sglr.cost.energy import ModelledEnergy
+from sglr.cost.profiles import DeviceProfile
+from sglr.cost.training_flops import Computation, count_training
 from sglr.version import __version__
 
 
@@ -26,6 +29,8 @@ def summarise(
     *,
     tested_epoch: int,
     communication: Mapping[str, Any],
+    profile: DeviceProfile,
+    measured: Mapping[str, Any] | None,
     seconds: float,
     weights_sha256: str,
 ) -> dict[str, Any]:
@@ -41,12 +46,17 @@ def summarise(
         Of the test samples, with the weights of ``tested_epoch`` (counted from 1).
     communication
         The ledger's totals.
+    profile
+        The devices that energy is modelled for.
+    measured
+        The energy that this machine used, or None if it was not measured.
     seconds
         Time of the whole run, evaluation included.
     weights_sha256
         Digest of the final weights.
     """
     last = history[-1]
+    counted = _count(built)
     return {
         "status": "done",
         "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
@@ -66,6 +76,11 @@ def summarise(
         },
         "validation": _best_validation(history),
         "communication": dict(communication),
+        "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
+        "energy": {
+            "modelled": _modelled(profile, counted, communication),
+            "measured": None if measured is None else dict(measured),
+        },
         "seconds": seconds,
         "training_seconds": last["seconds"],
         "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
@@ -94,6 +109,27 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "platform": platform.platform(),
     }
+
+
+def _count(built: Built) -> Computation | str:
+    """Count what the training computed; or say why that can't be done, which is no reason to lose a run."""
+    try:
+        return count_training(built.trainer, built.lower(0), tuple(built.data.train.inputs.shape[1:]))
+    except Exception as error:  # a user's model may raise anything
+        return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
+
+
+def _modelled(
+    profile: DeviceProfile, counted: Computation | str, communication: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    known = counted if isinstance(counted, Computation) else None
+    return ModelledEnergy(
+        profile,
+        None if known is None else known.client_flops,
+        None if known is None else known.server_flops,
+        communication["up_bytes"],
+        communication["down_bytes"],
+    ).summary()
 
 
 def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int] | None:

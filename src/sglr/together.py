@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from sglr.build import Built, Given, load, pick_device
 from sglr.config import Experiment
-from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.core.meeting import Meeting, Member
 from sglr.core.registry import METHODS
 from sglr.engines.local import Local
@@ -27,6 +27,8 @@ from sglr.run import CONFIG, Run
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
     from sglr.core.types import Event
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ def may_stack(first: Experiment, second: Experiment) -> bool:
 def _shape(experiment: Experiment) -> Hashable | None:
     """Return what decides the shapes of segments and batches; None if nothing can be stacked with it."""
     names = (experiment.method, experiment.model, experiment.dataset)
-    if experiment.engine != "local" or experiment.stacking == "looped" or any(name.startswith("<") for name in names):
+    alone = experiment.stacking == "looped" or experiment.energy  # which tells no trials apart
+    if experiment.engine != "local" or alone or any(name.startswith("<") for name in names):
         return None
     data = json.dumps([experiment.dataset, experiment.dataset_parameters], sort_keys=True, default=str)
     whole = bool(METHODS.load(experiment.method).whole_model)
@@ -69,7 +72,7 @@ def execute_together(
     *,
     observe: Callable[[int, Event], None] = _ignore,
     stop: Callable[[], bool] = lambda: False,
-) -> list[Run | SglrError]:
+) -> list[Run | DivergedError]:
     """Bring several experiments to their ends at once, each in a run folder of its own, from wherever it stands.
 
     Trained so, an experiment ends with the weights that it has alone, to rounding. Those that `may_stack` gain from it;
@@ -89,13 +92,14 @@ def execute_together(
 
     Returns
     -------
-    list of Run or SglrError
-        Each experiment's finished run; or why there is none, such as a `DivergedError`.
+    list of Run or DivergedError
+        Each experiment's finished run, or what is to be said of its divergence.
 
     Raises
     ------
     UsageError
-        If a folder holds something else.
+        If a setting is wrong, or a folder holds something else; and any other error of one experiment: in both cases
+        the others have been brought to their ends.
     Interrupted
         If ``stop`` answered True.
 
@@ -126,16 +130,19 @@ def _refuse_other(experiment: Experiment, path: Path) -> None:
         raise UsageError("out", path, "holds a run of another configuration", "choose another folder")
 
 
-def _checked(results: Sequence[Run | BaseException], paths: Sequence[Path]) -> list[Run | SglrError]:
-    stopped = [path for path, result in zip(paths, results, strict=True) if isinstance(result, Interrupted)]
-    done: list[Run | SglrError] = []
-    for result in results:
-        if not isinstance(result, Run | SglrError):
-            raise result
-        done.append(result)
-    if stopped:
-        raise Interrupted(f"stopped with {len(stopped)} of {len(paths)} trials unfinished; they have checkpoints")
-    return done
+def _checked(results: Sequence[Run | BaseException], paths: Sequence[Path]) -> list[Run | DivergedError]:
+    done = [result for result in results if isinstance(result, Run | DivergedError)]
+    if len(done) == len(results):
+        return done
+    failed = [
+        result for result in results if isinstance(result, BaseException) and not isinstance(result, DivergedError)
+    ]
+    for error in failed:
+        if not isinstance(error, Interrupted):
+            raise error
+    raise Interrupted(
+        f"stopped with {len(failed)} of {len(paths)} trials unfinished; they go on from their checkpoints"
+    )
 
 
 @dataclass
@@ -181,19 +188,30 @@ class _Trial:
         return self.datasets[key]
 
     def _take_seats(self, built: Built) -> None:
-        """Have passes run with those of the others, as far as that gives the same numbers."""
-        engine, server = built.trainer.engine, built.trainer.server
-        shape = _shape(self.experiment)
-        if shape is None or not isinstance(engine, Local):
-            return
-        inputs = engine.some_inputs()
-        smashed = torch.unflatten(engine.stack.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
-        sides = ((engine.stack, inputs), (server.stack, smashed))
-        if any(stack.draws_random_numbers(values[0]) for stack, values in sides):
-            log.warning("%s trains alone, because layers of its model draw random numbers", self.path)
-            return
-        for side, (stack, values) in enumerate(sides):
-            if stack.why_not_stacked(values) is None:
-                stack.passes = self.member.seat((shape, side), side)
-        if server.copies is not None and server.copies.stacked:
-            server.copies.passes = self.member.seat((shape, 1), 1)
+        reason = take_seats(self.member, self.experiment, built)
+        if reason is not None:
+            log.warning("%s trains alone: %s", self.path, reason)
+
+
+def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str | None:
+    """Have a training's passes run with those of others, as far as that gives the same numbers.
+
+    Returns
+    -------
+    str or None
+        Why it trains alone, if it does.
+    """
+    engine, server, shape = built.trainer.engine, built.trainer.server, _shape(experiment)
+    if shape is None or not isinstance(engine, Local):
+        return "of engine = local, stacked, with parts that are named, trials can be stacked, and of nothing else"
+    inputs = engine.some_inputs()
+    smashed = torch.unflatten(engine.stack.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
+    sides = ((engine.stack, inputs), (server.stack, smashed))
+    if any(stack.draws_random_numbers(values[0]) for stack, values in sides):
+        return "layers of its model draw random numbers, which trials would mix up"
+    for side, (stack, values) in enumerate(sides):
+        if stack.why_not_stacked(values) is None:
+            stack.passes = member.seat((shape, side), side)
+    if server.copies is not None and server.copies.stacked:
+        server.copies.passes = member.seat((shape, 1), 1)
+    return None

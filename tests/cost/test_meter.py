@@ -69,7 +69,7 @@ def test_joules_of_all_parts_add_up_over_time():
 
 def test_nothing_is_measured_before_the_beginning_and_after_the_end():
     meter = EnergyMeter([Steady("cpu", 2.0)])
-    assert meter.state() == {"joules": {"cpu": 0.0}, "seconds": 0.0}
+    assert meter.summary(0)["joules"] == meter.summary(0)["seconds"] == 0
     meter.begin()
     meter.end()
     ended = meter.state()
@@ -112,12 +112,23 @@ def test_time_that_was_not_measured_is_told():
     assert meter.summary(run_seconds=100)["unmeasured_seconds"] == pytest.approx(100, abs=0.2)
 
 
-def test_a_part_that_was_measured_on_another_machine_stays_in_the_account():
+def test_parts_that_were_known_in_another_way_before_the_run_was_resumed_are_told_as_both():
     meter = EnergyMeter([Steady("cpu", 2.0)])
-    meter.restore({"joules": {"cpu": 1.0, "gpu": 5.0}, "seconds": 3.0})
+    counted = {"joules": 1.0, "how": "estimated", "by": "its rated power"}
+    elsewhere = {"joules": 5.0, "how": "measured", "by": "a counter"}
+    meter.restore({"parts": {"cpu": counted, "gpu": elsewhere}, "seconds": 3.0})
     found = meter.summary(3.0)
     assert found["joules"] == 6.0
-    assert found["parts"]["gpu"]["how"] == "unknown"
+    assert found["parts"]["cpu"]["how"] == "estimated"
+    assert found["parts"]["cpu"]["by"] == "its rated power; since the run was resumed: 2.0 W"
+    assert found["parts"]["gpu"] == elsewhere
+
+
+def test_without_sources_nothing_is_measured():
+    with EnergyMeter([]) as meter:
+        work(0.01)
+    assert meter.state() is None
+    assert meter.summary(1.0) is None
 
 
 def test_a_source_that_breaks_ends_no_run_and_is_told(caplog):
@@ -175,7 +186,7 @@ def test_codecarbon_gives_joules_quietly_without_network_or_files(tmp_path):
     assert ("RAPL" in cpu["by"]) == (cpu["how"] == "measured")
     assert found["joules"] < 1000 * found["seconds"]  # no CPU draws a kilowatt
     if cpu["how"] == "estimated":  # RAPL counts the whole CPU, whoever uses it
-        assert cpu["joules"] - busy["joules"]["cpu"] < busy["joules"]["cpu"] / 2
+        assert cpu["joules"] - busy["parts"]["cpu"]["joules"] < busy["parts"]["cpu"]["joules"] / 2
     assert list(tmp_path.iterdir()) == []
 
 

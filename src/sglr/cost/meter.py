@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Self
 
 from sglr.cost.power_sources import PowerSource
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class EnergyMeter:
-    """Reads all sources now and then, between `begin` and `end`.
+    """Reads all sources now and then, between `begin` and `end`, or within ``with meter:``.
 
     Parameters
     ----------
     sources
-        The parts of the machine.
+        The parts of the machine; none if nothing is to be measured.
     read_every
         Seconds between readings.
     """
@@ -38,8 +38,17 @@ class EnergyMeter:
         self._over = Event()
         self._thread: Thread | None = None
 
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     def begin(self) -> None:
         """Start measuring."""
+        if not self._sources:
+            return
         for source in self._sources:
             source.begin()
         self._last = time.perf_counter()
@@ -78,35 +87,38 @@ class EnergyMeter:
                     )
                     log.warning("the energy of the %s is no longer measured: %s", source.name, reason)
 
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint needs, measured up to now."""
+    def state(self) -> dict[str, Any] | None:
+        """Return what a checkpoint needs, measured up to now; None if nothing ever was."""
         self._read()
         with self._lock:
-            return {"joules": dict(self._joules), "seconds": self._seconds}
+            return {"parts": self._parts(), "seconds": self._seconds} if self._joules else None
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Take up what `state` returned, or nothing if the run was not measured until now."""
+        """Take up what `state` returned; a part that was known in another way until now is told as both."""
         if state is None:
             return
         self._seconds = state["seconds"]
-        for name, joules in state["joules"].items():
-            self._joules[name] = joules
-            unknown = {"how": "unknown", "by": "measured before this run was resumed elsewhere"}
-            self._described.setdefault(name, unknown)
+        for name, part in state["parts"].items():
+            self._joules[name] = part["joules"]
+            before = {"how": part["how"], "by": part["by"]}
+            now = self._described.setdefault(name, before)
+            if now != before:
+                how = "measured" if now["how"] == before["how"] == "measured" else "estimated"
+                self._described[name] = {"how": how, "by": f"{before['by']}; since the run was resumed: {now['by']}"}
 
-    def summary(self, run_seconds: float) -> dict[str, Any]:
-        """Return the figures as they go into ``summary.json``.
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        return {name: {"joules": joules, **self._described[name]} for name, joules in self._joules.items()}
+
+    def summary(self, run_seconds: float) -> dict[str, Any] | None:
+        """Return the figures as they go into ``summary.json``, measured up to now; None if nothing ever was.
 
         Parameters
         ----------
         run_seconds
             How long the run took; what goes beyond the measured time is told as ``unmeasured_seconds``.
         """
-        with self._lock:
-            parts = {name: {"joules": joules, **self._described[name]} for name, joules in self._joules.items()}
-            return {
-                "joules": sum(self._joules.values()),
-                "parts": parts,
-                "seconds": self._seconds,
-                "unmeasured_seconds": round(max(0.0, run_seconds - self._seconds), 1),
-            }
+        state = self.state()
+        if state is None:
+            return None
+        unmeasured = round(max(0.0, run_seconds - state["seconds"]), 1)
+        return {"joules": sum(self._joules.values()), **state, "unmeasured_seconds": unmeasured}

@@ -38,7 +38,7 @@ class Computation:
     @property
     def client_flops(self) -> NDArray[np.float64]:
         """Operations of each client, ``[C]``."""
-        return self.samples * self.client.total
+        return self.samples.astype(np.float64) * self.client.total
 
     @property
     def server_flops(self) -> float:
