@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.types import EpochDone, StepDone
+from sglr.papers.sweep import SweepProgress
 from sglr.report.numbers import count, decimal, duration, percent, points
 from sglr.trials import Trial, TrialDone, TrialStarted
 
@@ -42,6 +43,8 @@ class Plain(Silent):
             self.trial = event.trial
         elif isinstance(event, TrialDone):
             self.write(trial_line(event))
+        elif isinstance(event, SweepProgress):
+            self.write(sweep_line(event))
         elif isinstance(event, EpochDone) and self.trial is None:
             self.write(epoch_line(event))
 
@@ -53,6 +56,7 @@ class Live(Plain):
         super().__init__()
         self._bar = _bar()
         self._task = self._bar.add_task("", total=1.0, where="starting", latest="", speed="", left="", start=False)
+        self._began = time.perf_counter()
         self._pace = Pace()
         self._latest = ""
         self.write = lambda line: self._bar.console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -73,6 +77,18 @@ class Live(Plain):
             self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
         elif isinstance(event, StepDone):
             self._step(event)
+        elif isinstance(event, SweepProgress):
+            self._sweep(event)
+
+    def _sweep(self, event: SweepProgress) -> None:
+        trained, left = event.done - event.found, event.total - event.done
+        seconds = (time.perf_counter() - self._began) * left / trained if trained else None
+        self._bar.update(
+            self._task,
+            completed=event.done / max(1, event.total),
+            where=f"{event.done}/{event.total} runs",
+            left="" if seconds is None else f"{duration(seconds)} left",
+        )
 
     def _step(self, event: StepDone) -> None:
         self._pace.step(event)
@@ -146,6 +162,12 @@ def trial_line(event: TrialDone) -> str:
     if event.summary is None:
         return f"{name}: diverged: {event.problem}"
     return f"{name}: test {percent(event.summary['test']['accuracy'])} in {duration(event.summary['seconds'])}"
+
+
+def sweep_line(event: SweepProgress) -> str:
+    """Return how far a sweep is."""
+    found = f", {event.found} of them done before" if event.found else ""
+    return f"{event.done} of {event.total} runs{found}"
 
 
 def latest_accuracy(record: Mapping[str, Any]) -> float:

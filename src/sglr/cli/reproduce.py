@@ -1,0 +1,133 @@
+"""``sglr reproduce``: the paper's tables and figures, trained anew and held against its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from sglr.cli.options import AsJson, Debug, Out, Quiet, typed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sglr.papers.reproduce import Reproduction
+
+MARKS = {"holds": ("✓", "green"), "fails": ("✗", "red"), "undecided": ("?", "yellow")}
+"""How a verdict is shown: a mark and a colour."""
+
+Names = Annotated[
+    list[str], typer.Argument(metavar="ARTEFACT…", help="table1 to table6, fig2 to fig5, or all.", show_default=False)
+]
+Scale = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        metavar="full|small|smoke",
+        help="full is the paper's setting; small fits two cores, under 45 minutes for a table; smoke shows in a minute "
+        "that everything runs.",
+    ),
+]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", metavar="<int>", help="Runs of every cell; default: the scale's own number.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="<text>", help="auto, cpu or cuda.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="<int>", help="Processes side by side; default: one per core, one on a GPU."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="<path>", help="Folder with data files; default: $SGLR_DATA_DIR")
+]
+
+
+def reproduce(
+    ctx: typer.Context,
+    names: Names,
+    scale: Scale = "small",
+    seeds: Seeds = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train the cells of the paper's tables and figures, and judge each of its claims by a stated test.
+
+    Writes report.html, results.md and reproduction.json into --out (default: runs/reproduce-SCALE).
+
+    Every cell is trained once: the same command again goes on with what was stopped, and repeats nothing.
+    """
+    del debug
+    from sglr.cli.watch import watching
+    from sglr.papers.reproduce import reproduce as run_all
+
+    with watching(quiet) as watch:
+        result = run_all(
+            names,
+            scale,
+            seeds=seeds,
+            device=device,
+            data_dir=data_dir,
+            jobs=jobs,
+            out=out,
+            command=typed(ctx),
+            observe=watch.observe,
+            stop=watch.stop,
+        )
+    if as_json:
+        print(json.dumps({"artefacts": list(result.records)}, indent=2))
+    else:
+        print_reproduction(result)
+
+
+def print_reproduction(result: Reproduction) -> None:
+    """Print each table and each claim's verdict, and where more is to be read."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for record in result.records:
+        console.print(f"{record['title']}  ({record['scale']})", style="bold", markup=False)
+        for figures in record["tables"]:
+            console.print(_figures(figures))
+        for claim in record["claims"]:
+            mark, style = MARKS[claim["verdict"]]
+            console.print(f"[{style}]{mark} {claim['verdict']:<9}[/]  {escape(claim['claim'])}", soft_wrap=True)
+            console.print(f"             {claim['evidence']}", style="dim", markup=False, soft_wrap=True)
+        console.print()
+    console.print(f"report   {result.path / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(f"results  {result.path / 'results.md'}", markup=False, soft_wrap=True)
+
+
+def _figures(figures: Mapping[str, Any]) -> Table:
+    """Return a table turned on its side, columns below each other: ours ± spread, and the paper's in brackets."""
+    from sglr.cli.screens import table
+
+    unit = f", {figures['unit']}" if figures["unit"] else ""
+    title = figures["row_title"]
+    rows = [f"{title} = {row}" if row.isdigit() else row for row in figures["rows"]]
+    headings = (f"{figures['caption']}{unit} (paper)", *rows)
+    lines = [
+        (label, *(_written(row[position]) for row in figures["cells"]))
+        for position, label in enumerate(figures["columns"])
+    ]
+    return table(headings, lines)
+
+
+def _written(cell: Mapping[str, Any]) -> str:
+    from sglr.report.numbers import NONE
+
+    if cell["ours"] is None:
+        return "diverged" if cell["note"] else NONE
+    spread = f" ±{cell['spread']:.2g}" if cell["spread"] is not None else ""
+    return f"{_figure(cell['ours'])}{spread}" + (f" ({_figure(cell['paper'])})" if cell["paper"] is not None else "")
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

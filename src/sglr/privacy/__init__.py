@@ -1,0 +1,1 @@
+"""What leaks: measured on segments and smashed data, whatever method trained them."""

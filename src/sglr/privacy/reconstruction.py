@@ -1,0 +1,143 @@
+"""Reconstruct images from smashed data with a decoder: what an honest-but-curious server can see.
+
+The decoder is trained on images that the attacker has of its own (auxiliary data), each with the smashed data that the
+attacked client's segment makes of it. How far its reconstructions of other images are from these is the leakage
+(paper, Table 5: the cross-entropy between image and reconstruction; higher leaks less).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.errors import UsageError
+from sglr.core.random import key
+
+BATCH = 64
+CHUNK = 512  # images smashed or reconstructed at a time
+RATE = 1e-3
+WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How well images were reconstructed.
+
+    Parameters
+    ----------
+    cross_entropy
+        Binary cross-entropy per pixel in nats between images and reconstructions, both in [0, 1]; higher leaks less.
+    mse
+        Mean squared error per pixel, in [0, 1].
+    baseline_cross_entropy
+        The same of the best guess without any smashed data, the mean auxiliary image.
+    images
+        Reconstructions ``[n, channels, height, width]`` in [0, 1].
+    """
+
+    cross_entropy: float
+    mse: float
+    baseline_cross_entropy: float
+    images: Tensor
+
+
+class Decoder(nn.Module):
+    """The upper half of an auto-encoder: smashed data ``[n, ...]`` to images in logits.
+
+    Feature maps are enlarged to the image's size between convolutions; other smashed data first go through a linear
+    layer.
+
+    Parameters
+    ----------
+    cut_shape
+        Shape of one sample's smashed data.
+    image_shape
+        (channels, height, width).
+    """
+
+    def __init__(self, cut_shape: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, self.height, self.width = image_shape
+        maps = cut_shape if len(cut_shape) == 3 else (WIDTH, -(-self.height // 4), -(-self.width // 4))
+        self.unfold = nn.Identity() if len(cut_shape) == 3 else _unfolded(cut_shape, maps)
+        self.first = nn.Conv2d(maps[0], 2 * WIDTH, 3, padding=1)
+        self.second = nn.Conv2d(2 * WIDTH, WIDTH, 3, padding=1)
+        self.last = nn.Conv2d(WIDTH, channels, 3, padding=1)
+
+    def forward(self, smashed: Tensor) -> Tensor:
+        """Return images ``[n, channels, height, width]`` as logits."""
+        maps = F.relu(self.first(self.unfold(smashed)))
+        half = (-(-self.height // 2), -(-self.width // 2))
+        maps = F.relu(self.second(F.interpolate(maps, half, mode="nearest")))
+        logits: Tensor = self.last(F.interpolate(maps, (self.height, self.width), mode="nearest"))
+        return logits
+
+
+def _unfolded(cut_shape: tuple[int, ...], maps: tuple[int, ...]) -> nn.Module:
+    values = int(torch.Size(cut_shape).numel())
+    return nn.Sequential(nn.Flatten(), nn.Linear(values, int(torch.Size(maps).numel())), nn.Unflatten(1, maps))
+
+
+def reconstruct(segment: nn.Module, auxiliary: Tensor, targets: Tensor, *, epochs: int, seed: int) -> Reconstruction:
+    """Train a decoder against a client's segment and reconstruct images that it has not seen.
+
+    Parameters
+    ----------
+    segment
+        The client's segment, trained; it is run in evaluation mode and not changed.
+    auxiliary
+        The attacker's own images ``[m, channels, height, width]`` in ±1, as the client's are.
+    targets
+        Images to reconstruct from their smashed data, ``[n, channels, height, width]`` in ±1.
+    epochs
+        Passes of the decoder's training over the auxiliary images.
+    seed
+        Seed of the decoder's weights and of the order of images.
+
+    Raises
+    ------
+    UsageError
+        If inputs are not images, or there are fewer than two.
+    """
+    if auxiliary.dim() != 4 or len(auxiliary) < 2 or not len(targets):
+        problem = f"cannot be reconstructed ({len(auxiliary)} auxiliary inputs of shape {tuple(auxiliary.shape[1:])})"
+        raise UsageError("inputs", tuple(targets.shape), problem, "give images, two auxiliary ones at least")
+    known, wanted = _in_unit_range(auxiliary), _in_unit_range(targets)
+    seen, attacked = _smash(segment, auxiliary), _smash(segment, targets)
+    scale = seen.std().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
+    with torch.random.fork_rng([]):
+        torch.manual_seed(key(seed, "decoder"))
+        decoder = Decoder(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))
+        _train(decoder, seen / scale, known, epochs)
+    with torch.no_grad():
+        logits = torch.cat([decoder.eval()(part) for part in torch.split(attacked / scale, CHUNK)])
+    guess = known.mean(0, keepdim=True).clamp(1e-4, 1 - 1e-4).expand_as(wanted)
+    return Reconstruction(
+        cross_entropy=float(F.binary_cross_entropy_with_logits(logits, wanted)),
+        mse=float(F.mse_loss(logits.sigmoid(), wanted)),
+        baseline_cross_entropy=float(F.binary_cross_entropy(guess, wanted)),
+        images=logits.sigmoid(),
+    )
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    return ((images + 1) / 2).clamp(0, 1)
+
+
+def _smash(segment: nn.Module, images: Tensor) -> Tensor:
+    segment.eval()
+    with torch.no_grad():
+        return torch.cat([segment(part) for part in torch.split(images, CHUNK)])
+
+
+def _train(decoder: Decoder, smashed: Tensor, images: Tensor, epochs: int) -> None:
+    optimizer = torch.optim.Adam(decoder.parameters(), RATE)
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(images)), BATCH):
+            loss = F.binary_cross_entropy_with_logits(decoder(smashed[rows]), images[rows])
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()

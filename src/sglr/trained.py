@@ -1,0 +1,89 @@
+"""Get the trained network back from a run folder."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sglr.build import Built, Given, build
+from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.data import Dataset
+from sglr.core.errors import UsageError
+from sglr.core.split import Split
+from sglr.core.train import Progress
+from sglr.run import Run
+
+
+def load_model(
+    path: str | Path,
+    client: int = 0,
+    *,
+    model: nn.Module | None = None,
+    dataset: Dataset | None = None,
+) -> nn.Sequential:
+    """Return a trained network: one client's segment, then the server's.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    client
+        Whose segment; where segments are shared, all clients have the same.
+    model, dataset
+        Parts that were given as objects when the run began.
+
+    Returns
+    -------
+    nn.Sequential
+        Modules ``client`` and ``server`` in evaluation mode, on the CPU, with the weights of the best validation epoch,
+        or of the newest checkpoint where none is known.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no run, has no checkpoint, or there is no such client.
+    """
+    run = Run.open(Path(path))
+    experiment = run.experiment.model_copy(update={"device": "cpu"})
+    segments = trained_segments(restored(run, build(experiment, Given(model=model, dataset=dataset))), client)
+    return nn.Sequential(OrderedDict(client=segments.lower, server=segments.upper)).eval()
+
+
+def restored(run: Run, built: Built) -> Built:
+    """Give a run's parts the weights of its best validation epoch, or of its newest checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If the run has no checkpoint.
+    """
+    try:
+        tensors, state = run.best()
+    except DamagedCheckpoint:
+        newest = run.newest()
+        if newest is None:
+            raise UsageError("run", run.path, "has no checkpoint", "train it for an epoch at least") from None
+        tensors, state, _ = newest
+    built.trainer.restore(tensors, Progress(**state["progress"]))
+    return built
+
+
+def trained_segments(built: Built, client: int) -> Split:
+    """Return copies of a client's segment and the server's, as they stand, in evaluation mode on the CPU.
+
+    Raises
+    ------
+    UsageError
+        If there is no such client.
+    """
+    trainer, clients = built.trainer, len(built.trainer.sizes)
+    if not 0 <= client < clients:
+        raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
+    weights = trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+    lower = built.lower(client)
+    lower.load_state_dict({name: tensor.to(torch.device("cpu")) for name, tensor in weights.items()})
+    return Split(lower.cpu().eval(), copy.deepcopy(trainer.server.segment).cpu().eval())
