@@ -192,10 +192,18 @@ def test_a_cut_leaves_weights_on_both_sides():
     assert [cut.name for cut in cuts] == ["fc1", "relu1", "fc2", "relu2"]  # flatten sends inputs, fc3 everything
 
 
-def test_a_cut_by_number_or_node_is_measured_too():
-    numbered, cuts = measure_cuts("cnn", (1, 8, 8), 10, "3")
-    assert numbered.name == "3"
-    assert replace(numbered, name="pool1") == next(cut for cut in cuts if cut.name == "pool1")
+def test_a_number_is_how_many_children_the_client_keeps(monkeypatch, tmp_path):
+    assert measure_cuts("cnn", (1, 8, 8), 10, "3")[0].name == "pool1"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbered.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(*(nn.Linear(n, n + 1) for n in range(4, 8)))\n"
+    )
+    chosen, cuts = measure_cuts("numbered:make", (4,), 8, "2")
+    assert (chosen.name, chosen.smashed_shape) == ("2", (6,))  # 4 → 5 → 6, the layers named 0 and 1
+    assert [cut.name for cut in cuts] == ["1", "2", "3"]
+    assert chosen in cuts
+    with pytest.raises(UsageError, match=r"one of: 1, 2, 3$"):
+        measure_cuts("numbered:make", (4,), 8)
 
 
 def test_measuring_leaves_the_random_numbers_alone():
@@ -242,6 +250,7 @@ def test_a_plan_tells_what_a_run_sends(method, tmp_path):
     ("change", "field", "told"),
     [
         ({"clients": 0}, "clients", "above zero"),
+        ({"samples": 99}, "clients", "99 clients or fewer"),
         ({"samples": -5}, "samples", "above zero"),
         ({"samples": None}, "samples", "--samples"),
         ({"phi": 1.5}, "phi", "outside [0, 1]"),

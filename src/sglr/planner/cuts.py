@@ -10,6 +10,7 @@ from torch import nn
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.split import Split, check_segments, cut_points, split
+from sglr.core.split.sequence import child_before
 from sglr.cost.computation import segment_flops
 from sglr.planner.costs import BYTES_PER_MB, Work
 
@@ -21,7 +22,7 @@ class Cut:
     Parameters
     ----------
     name
-        The client's last layer, or the number of children that the client keeps.
+        The client's last layer as `--cut` takes it: its name, or the number of children that the client keeps.
     smashed_shape
         Shape of one sample's smashed data.
     cut_mb
@@ -68,36 +69,42 @@ def measure_cuts(
     """
     with torch.random.fork_rng([]):
         model = build_model(spec, input_shape, classes)
-    chosen = _chosen(model, cut)
-    segments = split(model, chosen)
+    layer = _chosen(model, cut)
+    segments = split(model, layer)
     check_segments(segments, torch.zeros(2, *input_shape), classes)
-    measured = {name: _measure(model, name, other, input_shape) for name, other in _useful(model).items()}
-    found = measured.get(str(chosen)) or _measure(model, str(chosen), segments, input_shape)
-    return found, list(measured.values())
+    measured = {other: _measure(model, other, parts, input_shape) for other, parts in _useful(model).items()}
+    return measured.get(layer) or _measure(model, layer, segments, input_shape), list(measured.values())
 
 
-def _chosen(model: nn.Module, cut: str | None) -> str | int:
+def _chosen(model: nn.Module, cut: str | None) -> str:
+    """Return the client's last layer; a number says how many children the client keeps."""
     if cut is not None:
-        return int(cut) if cut.lstrip("-").isdigit() else cut
-    own: str | int | None = getattr(model, "default_cut", None)
+        return child_before(model, int(cut)) if cut.lstrip("-").isdigit() else cut
+    own: str | None = getattr(model, "default_cut", None)
     if own is None:
         problem = "this model has no cut of its own"
-        raise UsageError("cut", "none", problem, f"give --cut with one of: {', '.join(_useful(model))}")
+        places = ", ".join(_typed(model, layer) for layer in _useful(model))
+        raise UsageError("cut", "none", problem, f"give --cut with one of: {places}")
     return own
 
 
 def _useful(model: nn.Module) -> dict[str, Split]:
     """Return the cuts that leave weights on both sides: without, a client would send its inputs, or everything."""
-    cuts = {name: split(model, name) for name in cut_points(model)}
-    return {name: cut for name, cut in cuts.items() if _bytes(cut.lower) and _bytes(cut.upper)}
+    cuts = {layer: split(model, layer) for layer in cut_points(model)}
+    return {layer: parts for layer, parts in cuts.items() if _bytes(parts.lower) and _bytes(parts.upper)}
 
 
-def _measure(model: nn.Module, name: str, segments: Split, input_shape: tuple[int, ...]) -> Cut:
+def _typed(model: nn.Module, layer: str) -> str:
+    """Return what --cut takes for a layer: where layers are named by numbers, how many the client keeps."""
+    return str(list(model._modules).index(layer) + 1) if layer.isdigit() else layer
+
+
+def _measure(model: nn.Module, layer: str, segments: Split, input_shape: tuple[int, ...]) -> Cut:
     client = segment_flops(segments.lower, input_shape)
     whole = segment_flops(model, input_shape).total
     values = torch.Size(client.output_shape).numel()
     return Cut(
-        name,
+        _typed(model, layer),
         client.output_shape,
         values * torch.finfo(torch.float32).bits / 8 / BYTES_PER_MB,
         _bytes(segments.lower) / BYTES_PER_MB,

@@ -96,6 +96,9 @@ class Request:
             raise UsageError("model", "none", "there are no sizes to plan with", remedy)
 
     def _scenario(self, sizes: Sizes) -> Scenario:
+        if sizes.clients > sizes.samples:
+            problem = f"there are only {sizes.samples} samples to divide"
+            raise UsageError("clients", sizes.clients, problem, f"give {sizes.samples} clients or fewer")
         return Scenario(
             sizes,
             self.phi,
