@@ -15,6 +15,7 @@ import typer
 from sglr.cli.compare import compare
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
+from sglr.cli.report import report
 from sglr.cli.resume import resume
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
@@ -63,6 +64,14 @@ app.command(
 )(plan)
 app.command("resume", epilog=epilog("sglr resume runs/second"))(resume)
 app.command("show", epilog=epilog("sglr show runs/second", "sglr show comparison --json"))(show)
+app.command(
+    "report",
+    epilog=epilog(
+        "sglr report runs/second",
+        "sglr report runs/first runs/second --out both.html",
+        "sglr report comparison",
+    ),
+)(report)
 app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)
 
 

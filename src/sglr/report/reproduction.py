@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sglr.core.errors import UsageError
 from sglr.report import numbers
 from sglr.report.page import environment_rows, merged, relative_link, render
 from sglr.report.palette import SERIES, dashes
@@ -16,7 +18,7 @@ from sglr.report.series_chart import SMALL, WIDE, read_series, series_chart
 from sglr.report.svg import inline_svg
 from sglr.run import write_text
 
-REPORT = "report.html"
+RECORDS, REPORT = "reproduction.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,31 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
     command
         What repeats it.
     """
+    write_text(folder / REPORT, reproduction_page(folder, folder, records, command))
+    return folder / REPORT
+
+
+def read_records(folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """Read what a reproduction found, and the command that repeats it, from its folder.
+
+    Raises
+    ------
+    UsageError
+        If its record is missing or damaged.
+    """
+    try:
+        content = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+        return list(content["artefacts"]), str(content["command"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"its {RECORDS} cannot be read ({error})"
+        raise UsageError("reproduction", folder, problem, "run the same reproduction again") from error
+
+
+def reproduction_page(place: Path, folder: Path, records: Sequence[Mapping[str, Any]], command: str) -> str:
+    """Return the page of a reproduction whose runs are in ``folder``, for a file in the folder ``place``."""
     single = len(records) == 1
     claims = [claim for record in records for claim in record.get("claims") or ()]
-    page = render(
+    return render(
         "reproduction.html.j2",
         title=str(records[0]["title"]) if single else "Paper against ours",
         sentence="" if single else _sentence(records),
@@ -60,7 +84,7 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
         claimed=len(claims),
         seconds=sum(float(record.get("seconds") or 0.0) for record in records),
         runs=len({(run["path"], run["seed"]) for record in records for run in record.get("runs") or ()}),
-        artefacts=[_artefact(record, number, folder) for number, record in enumerate(records)],
+        artefacts=[_artefact(record, number, folder, place) for number, record in enumerate(records)],
         full_points=FULL_POINTS,
         full_share=FULL_SHARE * 100,
         command=command,
@@ -68,8 +92,6 @@ def write_reproduction_report(folder: Path, records: Sequence[Mapping[str, Any]]
             *(merged([one.get(key) or {} for one in records]) for key in ("versions", "machine"))
         ),
     )
-    write_text(folder / REPORT, page)
-    return folder / REPORT
 
 
 def _sentence(records: Sequence[Mapping[str, Any]]) -> str:
@@ -79,7 +101,7 @@ def _sentence(records: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(records)} tables and figures of the paper, at scale {' and '.join(scales)}, {named}."
 
 
-def _artefact(record: Mapping[str, Any], number: int, folder: Path) -> dict[str, Any]:
+def _artefact(record: Mapping[str, Any], number: int, folder: Path, place: Path) -> dict[str, Any]:
     claims = list(record.get("claims") or ())
     tables = [show_table(table) for table in record.get("tables") or ()]
     return {
@@ -96,7 +118,7 @@ def _artefact(record: Mapping[str, Any], number: int, folder: Path) -> dict[str,
         "pictures": [_picture(picture) for picture in record.get("pictures") or ()],
         "notes": list(record.get("notes") or ()),
         "seconds": record.get("seconds"),
-        "runs": [_run(run, folder) for run in record.get("runs") or ()],
+        "runs": [_run(run, folder, place) for run in record.get("runs") or ()],
     }
 
 
@@ -130,12 +152,12 @@ def _picture(picture: Mapping[str, Any]) -> dict[str, Any]:
     return {"title": str(picture["title"]), "note": str(picture.get("note", "")), "rows": rows}
 
 
-def _run(run: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def _run(run: Mapping[str, Any], folder: Path, place: Path) -> dict[str, str]:
     report = folder / str(run["path"]) / REPORT
     return {
         "label": str(run["label"]),
         "seed": str(run["seed"]),
         "path": str(run["path"]),
         "accuracy": numbers.percent(run.get("accuracy")),
-        "link": relative_link(report, folder) if report.is_file() else "",
+        "link": relative_link(report, place) if report.is_file() else "",
     }

@@ -33,8 +33,15 @@ def write_run_report(run: Run) -> Path:
 
     The page needs neither network nor JavaScript. A run that is not finished is reported as far as it got.
     """
+    path = run.path / REPORT
+    write_text(path, run_page(run))
+    return path
+
+
+def run_page(run: Run) -> str:
+    """Return the page of a run."""
     settings, summary, history = run.settings, run.summary or {}, run.history
-    page = render(
+    return render(
         "run.html.j2",
         title=settings.get("name") or f"{settings.get('method', 'run')} on {settings.get('dataset', 'data')}",
         sentence=sentence(settings, summary),
@@ -51,9 +58,6 @@ def write_run_report(run: Run) -> Path:
         command=run.command,
         again=shlex.join(["sglr", "train", "--config", str(run.path / CONFIG)]),
     )
-    path = run.path / REPORT
-    write_text(path, page)
-    return path
 
 
 def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

@@ -1,0 +1,142 @@
+"""``sglr report``: the page of a run, of several runs side by side, of a comparison or of a reproduction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sglr.cli.options import Debug
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sglr.run import Run
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN…",
+        help="Folders of runs, finished or not; or one folder of a comparison, of a reproduction, or with runs in it.",
+        show_default=False,
+    ),
+]
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="<file>",
+        help="Write the page here; default: report.html in the folder that was given, of several in the current one.",
+    ),
+]
+PAGE = "report.html"
+
+
+def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = False) -> None:
+    """Write a report as one HTML page that opens anywhere, offline.
+
+    Of one run: its curves, its costs, its settings. Of several runs: a comparison, in which those that differ by
+    nothing but their seed are one row. Of a comparison or a reproduction: its page anew.
+    """
+    del debug
+    from sglr.cli.options import typed
+
+    try:
+        path = _write_one(runs[0], out) if len(runs) == 1 else _write_several(runs, out, typed(ctx))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"a file in it is damaged ({type(error).__name__}: {error})"
+        raise UsageError("run", ", ".join(map(str, runs)), problem, "train again") from error
+    except OSError as error:
+        remedy = "choose another file with --out"
+        raise UsageError("out", error.filename, f"cannot be written ({error.strerror})", remedy) from error
+    print(path)
+
+
+def _write_one(folder: Path, out: Path | None) -> Path:
+    """Write the page of whatever the folder is."""
+    kind = _kind(folder)
+    page = _place(out, folder / PAGE)
+    if kind == "run":
+        from sglr.report.run_report import run_page
+        from sglr.run import Run
+
+        return _write(page, run_page(Run.open(folder)))
+    if kind == "reproduction":
+        from sglr.report.reproduction import read_records, reproduction_page
+
+        records, command = read_records(folder)
+        return _write(page, reproduction_page(page.parent, folder, records, command))
+    from sglr.report.comparison import comparison_page, write_comparison_report
+    from sglr.report.grouping import group_runs
+    from sglr.run import read_command
+
+    command = read_command(folder)
+    if kind != "comparison":
+        return _write(page, comparison_page(page.parent, group_runs(_runs_in(folder)), command))
+    from sglr.comparison import read_comparison
+
+    rows = read_comparison(folder).with_paths()
+    if out is None:
+        write_comparison_report(folder, rows, command)
+        return page
+    return _write(page, comparison_page(page.parent, rows, command))
+
+
+def _write_several(folders: Sequence[Path], out: Path | None, command: str) -> Path:
+    """Write one page that compares runs."""
+    from sglr.report.comparison import comparison_page
+    from sglr.report.grouping import group_runs
+    from sglr.run import Run
+
+    for folder in folders:
+        kind = _kind(folder)
+        if kind != "run":
+            what = "is a folder of several runs" if kind == "runs" else f"is a {kind}"
+            raise UsageError("run", folder, f"{what}, not a run", "give runs only, or this folder alone")
+    page = _place(out, Path(PAGE))
+    return _write(page, comparison_page(page.parent, group_runs([Run.open(folder) for folder in folders]), command))
+
+
+def _kind(folder: Path) -> str:
+    """Return what a folder is: ``run``, ``comparison``, ``reproduction``, or ``runs`` where it only holds some.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    """
+    from sglr.comparison import COMPARISON
+    from sglr.report.reproduction import RECORDS
+    from sglr.run import CONFIG
+
+    if not folder.is_dir():
+        problem, remedy = ("is a file", "give its folder") if folder.exists() else ("does not exist", "give a run")
+        raise UsageError("run", folder, problem, remedy)
+    marks = {CONFIG: "run", COMPARISON: "comparison", RECORDS: "reproduction"}
+    found = next((kind for name, kind in marks.items() if (folder / name).is_file()), None)
+    if found is None and not _runs_in(folder):
+        raise UsageError("run", folder, f"is no run (it has no {CONFIG}), and holds none", "give the folder of a run")
+    return found or "runs"
+
+
+def _runs_in(folder: Path) -> list[Run]:
+    from sglr.run import CONFIG, Run
+
+    return [Run.open(path) for path in sorted(folder.iterdir()) if (path / CONFIG).is_file()]
+
+
+def _place(out: Path | None, default: Path) -> Path:
+    """Return the file to write, in a folder that exists."""
+    if out is None:
+        return default
+    page = out / PAGE if out.is_dir() else out
+    page.parent.mkdir(parents=True, exist_ok=True)
+    return page
+
+
+def _write(page: Path, text: str) -> Path:
+    from sglr.run import write_text
+
+    write_text(page, text)
+    return page

@@ -1,0 +1,83 @@
+"""Runs from anywhere as the rows of a comparison: equal settings with different seeds make one row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sglr.report.comparison_table import ComparisonRow
+from sglr.run import Run
+
+IRRELEVANT = ("seed", "name", "threads", "keep_checkpoints", "data_dir")
+"""Settings in which the runs of one row may differ."""
+
+
+@dataclass
+class _Group:
+    """Runs of equal settings, no two of one seed."""
+
+    settings: Mapping[str, Any]
+    runs: list[Run]
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        return {key: value for key, value in self.settings.items() if key not in IRRELEVANT}
+
+    @property
+    def name(self) -> str:
+        """The name that all runs were given, if they were."""
+        names = {str(run.settings.get("name", "")) for run in self.runs}
+        return names.pop() if len(names) == 1 else ""
+
+
+def group_runs(runs: Sequence[Run]) -> list[ComparisonRow]:
+    """Fold runs into rows, in the order in which their settings first occur.
+
+    A row has the name that its runs were given, else that of the method and the settings that tell it from other rows.
+    A second run of the same settings and seed begins a row of its own, which its folder tells apart.
+    """
+    groups = _grouped(list({run.path.resolve(): run for run in runs}.values()))
+    labels = [group.name or _label(group, groups) for group in groups]
+    return [
+        ComparisonRow(
+            label if labels.count(label) == 1 else f"{label} [{group.runs[0].path.name or group.runs[0].path}]",
+            str(group.settings.get("method", "?")),
+            tuple(run.path for run in group.runs),
+        )
+        for label, group in zip(labels, groups, strict=True)
+    ]
+
+
+def _grouped(runs: Sequence[Run]) -> list[_Group]:
+    groups: dict[tuple[str, int], _Group] = {}
+    seen: dict[tuple[str, Any], int] = {}
+    for run in runs:
+        group = _Group(run.settings, [run])
+        key = json.dumps(group.deciding, sort_keys=True, default=str)
+        seed = run.settings.get("seed")
+        repeat = seen[key, seed] = seen.get((key, seed), -1) + 1
+        if (key, repeat) in groups:
+            groups[key, repeat].runs.append(run)
+        else:
+            groups[key, repeat] = group
+    return list(groups.values())
+
+
+def _label(group: _Group, groups: Sequence[_Group]) -> str:
+    """Name the method and what tells it apart.
+
+    A setting that every row has does so if it differs between any two; one that is a method's own, or unset elsewhere,
+    only if it differs between rows of this method.
+    """
+    own, alike = group.deciding, [one.deciding for one in groups]
+    method = own.pop("method", "?")
+    same_method = [settings for settings in alike if settings.get("method") == method]
+
+    def tells(key: str) -> bool:
+        against = alike if all(key in settings for settings in alike) else same_method
+        return any(settings.get(key) != own[key] for settings in against)
+
+    shown = ", ".join(f"{key}={value}" for key, value in own.items() if tells(key))
+    return f"{method} ({shown})" if shown else str(method)
