@@ -1,6 +1,6 @@
-"""The reports in a real browser: nothing overflows on a phone, nothing complains, light and dark differ.
+"""The reports in a real browser: nothing overflows on a phone, is fetched or complains; light and dark differ.
 
-``SGLR_SCREENSHOTS=DIR pytest -m slow tests/report`` also writes what the pages look like.
+``SGLR_SCREENSHOTS=FOLDER python -m pytest tests/report/test_browser.py`` also writes what the pages look like.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 from sglr.report.comparison import ComparisonRow, write_comparison_report
+from sglr.report.reproduction import write_reproduction_report
 from sglr.report.run_report import write_run_report
 
 from .conftest import Write
+from .made_up import accuracies, artefact, chart, claim, computation, pictures, wide
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -38,7 +40,7 @@ FLAGS = [
     "--enable-logging=stderr",
     "--virtual-time-budget=4000",
 ]
-SIZES = {"wide": (1400, 2600), "narrow": (390, 4800)}
+SIZES = {"wide": (1280, 4200), "narrow": (400, 7600)}
 PROBE = """<!DOCTYPE html><meta charset="utf-8"><meta name="color-scheme" content="light dark">
 <body style="margin:0"><iframe id="page" src="{page}" style="border:0;width:{width}px;height:{height}px"></iframe>
 <script>
@@ -46,8 +48,10 @@ document.getElementById("page").onload = event => {{
   const page = event.target.contentDocument, style = one => getComputedStyle(one);
   const measured = {{
     width: page.documentElement.scrollWidth,
-    outside: [...page.querySelectorAll("body *")].filter(one => one.getBoundingClientRect().right > {width} + 0.5)
-      .map(one => one.tagName),
+    fetched: event.target.contentWindow.performance.getEntriesByType("resource").map(one => one.name)
+      .filter(name => !name.startsWith("data:")),
+    outside: [...page.querySelectorAll("body *")].filter(one => !one.parentElement.closest(".scroll"))
+      .filter(one => one.getBoundingClientRect().right > {width} + 0.5).map(one => one.tagName),
     burst: [...page.querySelectorAll(".tile,.card")].filter(one => one.scrollWidth > one.clientWidth)
       .map(one => one.textContent.trim().slice(0, 60)),
     background: style(page.querySelector(".card")).backgroundColor,
@@ -91,10 +95,19 @@ def look(page: Path, folder: Path, size: str, *, dark: bool) -> dict[str, object
     return measured
 
 
-@pytest.fixture(params=["run", "comparison"])
+@pytest.fixture(params=["run", "comparison", "reproduction"])
 def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Path:
-    """Write a report with what is hard to fit: many clients, long names, ten methods."""
+    """Write a report with what is hard to fit: many clients, long names, ten methods, wide tables."""
     long = "a-name-without-any-place-to-break-it-" * 3
+    if request.param == "reproduction":
+        (tmp_path / "a-reproduction").mkdir()
+        charts = [chart("Accuracy"), chart(long, log=True, curves=7)]
+        records = [
+            artefact(tables=[accuracies(), wide()]),
+            artefact("table4", title=long, setting=long, tables=[computation()], charts=charts, notes=[long]),
+            artefact("figure4", tables=[], charts=[], pictures=[pictures()], claims=[claim("fails", long)]),
+        ]
+        return write_reproduction_report(tmp_path / "a-reproduction", records, "sglr reproduce " + long)
     if request.param == "run":
         counts = np.random.default_rng(0).integers(0, 60, (100, 10)).tolist()
         names = [
@@ -122,10 +135,11 @@ def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Pa
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_overflows_and_nothing_complains(page: Path, tmp_path: Path, size: str) -> None:
+def test_nothing_overflows_is_fetched_or_complains(page: Path, tmp_path: Path, size: str) -> None:
     light, dark = (look(page, tmp_path, size, dark=theme) for theme in (False, True))
     for measured in (light, dark):
         assert measured["width"] == SIZES[size][0]
+        assert measured["fetched"] == []
         assert measured["outside"] == []
         assert measured["burst"] == []
 
