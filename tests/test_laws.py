@@ -155,9 +155,9 @@ def row_of(trainer: Trainer, client: int) -> dict[str, Tensor]:
     row = {name: tensor[client].clone() for name, tensor in state.items() if name.startswith("weights.")}
     for name, tensor in state.items():
         head, _, entry = name.rpartition(".")
-        if name.startswith("optimizer.") and entry != "rows" and client in state[f"{head}.rows"]:
-            place = state[f"{head}.rows"].tolist().index(client)
-            row[name] = tensor[place].clone()
+        rows = state.get(f"{head}.rows", torch.arange(len(tensor))).tolist()
+        if name.startswith("optimizer.") and entry != "rows" and client in rows:
+            row[name] = tensor[rows.index(client)].clone()
     return row
 
 

@@ -24,14 +24,21 @@ both_ways = pytest.mark.parametrize("stacking", ["stacked", "looped"])
 
 
 def make_engine(
-    segment, sizes: Sequence[int], *, batch: int, shape=(4,), stacking: str = "stacked", seed: int = 0
+    segment,
+    sizes: Sequence[int],
+    *,
+    batch: int,
+    shape=(4,),
+    stacking: str = "stacked",
+    seed: int = 0,
+    optimizer: str = "sgd",
 ) -> Local:
     """Build an engine whose sample n has the label n, so that labels tell which samples were used."""
     total = sum(sizes)
     inputs = torch.randn(total, *shape, generator=torch.Generator().manual_seed(1))
     samples = Samples(inputs, torch.arange(total))
     data = ClientData(samples, torch.arange(total).split(list(sizes)), None, samples, ("a",))
-    return Local(Setting(segment, data, batch, OptimizerSpec("sgd"), None, seed, torch.device("cpu"), stacking))
+    return Local(Setting(segment, data, batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking))
 
 
 def make_norm(client: int) -> nn.Module:
@@ -153,6 +160,28 @@ def test_what_the_server_sends_for_padding_is_not_back_propagated(stacking: str)
         # A gradient of one for both outputs is the sum of the inputs in both rows of the weight.
         wanted = before[client] - 0.5 * engine.data.train.inputs[rows].sum(0)
         torch.testing.assert_close(after[client], wanted)
+
+
+@both_ways
+def test_clients_of_one_batch_size_step_without_disturbing_those_of_another(stacking: str) -> None:
+    """Rows of the stack are one tensor: those of the first size must not move before the others have gone back."""
+
+    def make(seed: int) -> nn.Module:
+        torch.default_generator.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+
+    sizes = (2, 5, 3)
+    engine = make_engine(make, sizes, batch=5, stacking=stacking, optimizer="rmsprop")
+    engine.begin((0, 1, 2), 0)
+    engine.backward(torch.ones_like(engine.forward(0).smashed), 0.1)
+    after = engine.collect((0, 1, 2))
+    for client, rows in enumerate(engine.data.indices):
+        module = make(client)
+        optimizer = torch.optim.RMSprop(module.parameters(), lr=0.1)
+        module(engine.data.train.inputs[rows]).sum().backward()
+        optimizer.step()
+        for name, wanted in module.state_dict().items():
+            torch.testing.assert_close(after[name][client], wanted, atol=1e-5, rtol=1e-4)
 
 
 # Evaluation.

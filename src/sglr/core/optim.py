@@ -104,7 +104,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def give_gradients(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor]) -> None:
+def give_gradients(parameters: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:
     """Hand gradients to parameters, in the parameters' own memory layout, which fused kernels rely on."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.contiguous()

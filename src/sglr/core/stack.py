@@ -69,7 +69,7 @@ class Stack:
         self.stacked = stacked and self.stackable
         self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
-        self._optimizer = RowOptimizer(names, self.row_parameters, optimizer, clip_norm)
+        self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm)
         self.module = self._as_module() if self.rows == 1 else None
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
@@ -182,12 +182,12 @@ class Stack:
 
     def weights(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
         """Return a copy of the chosen rows' weights and buffers, each ``[n, ...]``."""
-        index = list(rows)
-        return {name: tensor.detach()[index] for name, tensor in self._everything().items()}
+        index = _index(rows)
+        return {name: tensor.detach()[index].clone() for name, tensor in self._everything().items()}
 
     def load(self, rows: tuple[int, ...], weights: Weights) -> None:
         """Set the weights and buffers of the chosen rows, all to the same values ``[...]``."""
-        index = list(rows)
+        index = _index(rows)
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor[index] = weights[name].to(tensor.device)
@@ -196,15 +196,13 @@ class Stack:
         return {**self.parameters, **self.buffers}
 
     def take(self, tensors: Mapping[str, Tensor], rows: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the chosen rows of parameters or buffers: all as they are, some as copies."""
-        if len(rows) == self.rows:
-            return {name: tensor.detach() for name, tensor in tensors.items()}
-        index = list(rows)
+        """Return the chosen rows of parameters or buffers: neighbours as they are, others as copies."""
+        index = _index(rows)
         return {name: tensor.detach()[index] for name, tensor in tensors.items()}
 
     def put_buffers(self, rows: tuple[int, ...], moved: Weights) -> None:
         """Set the buffers of the chosen rows to ``[n, ...]``."""
-        index = list(rows)
+        index = _index(rows)
         with torch.no_grad():
             for name, tensor in moved.items():
                 self.buffers[name][index] = tensor
@@ -225,3 +223,9 @@ class Stack:
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in chain(module.named_parameters(), module.named_buffers())}
+
+
+def _index(rows: tuple[int, ...]) -> slice | list[int]:
+    """Index rows; neighbours by a slice, which copies nothing and sends no list of numbers to a GPU."""
+    ascending = range(rows[0], rows[0] + len(rows)) if rows else range(0)
+    return slice(ascending.start, ascending.stop) if rows == tuple(ascending) else list(rows)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
-from sglr.core.passes import Pass
+from sglr.core.passes import Gradients, Pass
 from sglr.core.random import generator
 from sglr.core.stack import Stack
 from sglr.core.types import Uplink, Weights
@@ -134,10 +134,14 @@ class Local:
 
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
         """Back-propagate each client's cut-layer gradient through its segment, and step."""
+        found: list[tuple[Pass, Gradients]] = []
         for places, part in self._passes:
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
-            self.stack.update(part.rows, self.stack.backward(part, own).weights, rate)
+            found.append((part, self.stack.backward(part, own)))
+        # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
+        for part, gradients in found:
+            self.stack.update(part.rows, gradients.weights, rate)
         self._passes = []
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
