@@ -89,6 +89,14 @@ def test_a_written_quantity_is_close(number: float) -> None:
     assert float(text.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) == pytest.approx(number, rel=6e-4)
 
 
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(0, "0"), (9999, "9,999"), (25_000, "25k"), (-2e6, "−2M"), (0.5, "0.5"), (1_500_000, "1.5M")],
+)
+def test_numbers_on_an_axis_are_short(number: float, written: str) -> None:
+    assert numbers.short(number) == written
+
+
 def test_differences_have_a_sign_unless_they_are_written_as_zero() -> None:
     assert numbers.signed(-1.25, numbers.decimal) == "−1.250"
     assert numbers.signed(3e6, numbers.size) == "+3.00 MB"

@@ -73,11 +73,25 @@ def test_shades_of_other_units_are_relative() -> None:
     assert show_table(table("bytes", cell(1e9, 1.2e9))).cells[0][0].difference == "+200 MB"
 
 
-def test_columns_of_pairs_share_a_heading(tmp_path: Path) -> None:
+def test_columns_of_pairs_share_a_heading() -> None:
     shown = show_table(wide())
     assert shown.groups == (("α = 0", 4), ("α = 0.5", 4), ("α = 1", 4))
     assert shown.heads[:5] == ("φ = off", "φ = 0.25", "φ = 0.5", "φ = 0.75", "φ = off")
     assert show_table(accuracies()).groups == ()
+    columns = ["per client, as printed", "total, as printed", "per client, broadcast", "total, broadcast"]
+    shown = show_table({**table("MB", *[cell(None, 1.0)] * 4), "columns": columns})
+    assert shown.groups == (("as printed", 2), ("broadcast", 2))
+    assert shown.heads == ("per client", "total", "per client", "total")
+
+
+def test_a_table_that_the_paper_lacks_has_ours_alone(tmp_path: Path) -> None:
+    ours = artefact(tables=[table("MB", cell(None, 40_000.0, 2.0))])
+    page = written(tmp_path, ours)
+    assert "40,000 ± 2" in spaced(page)
+    assert 'class="paper"' not in page.source
+    assert "difference" not in page.text
+    assert "| 1 | 40,000 ± 2 |" in reproduction_markdown([ours], "")
+    assert "paper" not in reproduction_markdown([artefact(tables=ours["tables"], notes=[])], "").lower()
 
 
 def test_verdicts_are_words_and_counted(tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def plain(number: float | None, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
+def short(number: float) -> str:
+    """Write a number on an axis: from 10,000 on in thousands (k), millions (M) and so on."""
+    power = 0
+    if abs(number) >= 10_000:
+        while abs(number) >= 1000 and power < len(_PREFIXES) - 1:
+            number, power = number / 1000, power + 1
+    return f"{plain(number)}{_PREFIXES[power]}"
+
+
 def signed(number: float | None, write: Callable[[float | None], str]) -> str:
     """Write a difference with its sign; a zero, as it is written, has none."""
     if number is None or not math.isfinite(number):

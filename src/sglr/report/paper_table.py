@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -54,7 +55,8 @@ class ShownTable:
     rows, columns
         The names of its rows and columns.
     groups
-        Where the columns' names are pairs ("α = 1, φ = 0.5"), the first halves with how many columns each spans.
+        Where the columns' names are pairs ("α = 1, φ = 0.5"), the halves that neighbours share, with how many columns
+        each spans.
     heads
         The columns' names without what ``groups`` says already.
     cells
@@ -75,6 +77,16 @@ class ShownTable:
     cells: tuple[tuple[ShownCell, ...], ...]
     notes: tuple[str, ...]
     compared: str
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has any of its figures."""
+        return any(cell.paper != numbers.NONE for row in self.cells for cell in row)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether any figure is the mean of several runs."""
+        return any(cell.spread for row in self.cells for cell in row)
 
 
 def show_table(table: Mapping[str, Any]) -> ShownTable:
@@ -162,13 +174,11 @@ def _compared(cells: Sequence[Mapping[str, Any]], unit: str) -> str:
 
 
 def _grouped(columns: tuple[str, ...]) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """Take out of names that are pairs the halves that neighbours share, the first halves if they share any."""
     pairs = [column.split(", ", 1) for column in columns]
-    if any(len(pair) != 2 for pair in pairs) or len({pair[0] for pair in pairs}) == len(pairs):
-        return (), columns
-    groups: list[tuple[str, int]] = []
-    for first, _ in pairs:
-        if groups and groups[-1][0] == first:
-            groups[-1] = first, groups[-1][1] + 1
-        else:
-            groups.append((first, 1))
-    return tuple(groups), tuple(second for _, second in pairs)
+    if all(len(pair) == 2 for pair in pairs):
+        for half in (0, 1):
+            groups = tuple((name, len(list(members))) for name, members in groupby(pair[half] for pair in pairs))
+            if len(groups) < len(pairs):
+                return groups, tuple(pair[1 - half] for pair in pairs)
+    return (), columns

@@ -59,7 +59,8 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 def _table(table: ShownTable, level: str) -> list[str]:
     caption = f"{table.caption}, {table.unit}" if table.unit else table.caption
-    legend = "Ours ± one standard deviation over seeds (the paper's, difference)."
+    spread = " ± one standard deviation over seeds" if table.has_spread else ""
+    legend = f"Ours{spread} (the paper's, difference)." if table.has_paper else f"Ours{spread}." if spread else ""
     rows = [(row, *(_cell(cell) for cell in cells)) for row, cells in zip(table.rows, table.cells, strict=True)]
     compared = f" Against the paper: {table.compared}." if table.compared else ""
     notes = "\n".join(f"{number}. {_line(note)}" for number, note in enumerate(table.notes, 1))

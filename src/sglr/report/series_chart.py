@@ -61,7 +61,7 @@ def _drawable(value: float | None, logarithmic: bool) -> bool:
 
 
 def _scale(axes: Axes, curves: Sequence[Curve], log_x: bool, log_y: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     places = [place for one in curves for place in one.epochs]
     if log_x:
@@ -73,7 +73,10 @@ def _scale(axes: Axes, curves: Sequence[Curve], log_x: bool, log_y: bool) -> Non
     else:
         whole = all(place == round(place) for place in places)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
-    if log_y:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.short(value)))
+    if not log_y:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.short(value)))
+    else:
         axes.set_yscale("log")
         _name_decades(axes.yaxis)
         lows = [value for one in curves for value in one.values]
@@ -90,4 +93,4 @@ def _name_decades(axis: Axis) -> None:
     steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=steps, numticks=8))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.short(value)))
