@@ -23,7 +23,9 @@ from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/costs.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/costs.md")
+]
 MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")
 
 
@@ -81,7 +83,8 @@ def test_versions_agree() -> None:
 
 
 def test_every_imported_package_is_a_declared_dependency() -> None:
-    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = [line for extra, lines in PROJECT["optional-dependencies"].items() if extra != "dev" for line in lines]
+    declared = {canonicalize_name(Requirement(line).name) for line in (*PROJECT["dependencies"], *extras)}
     homes = packages_distributions()
     imported: dict[str, str] = {}
     for path in (ROOT / "src").rglob("*.py"):
@@ -91,7 +94,8 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported[node.module.partition(".")[0]] = path.name
     foreign = imported.keys() - sys.stdlib_module_names - {"sglr"}
-    missing = {name: imported[name] for name in foreign if not declared & set(map(canonicalize_name, homes[name]))}
+    origins = {name: set(map(canonicalize_name, homes.get(name, [name]))) for name in foreign}
+    missing = {name: imported[name] for name in foreign if not declared & origins[name]}
     assert foreign
     assert not missing
 
