@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +92,14 @@ class Compared:
     @property
     def notes(self) -> list[str]:
         """What must be known of single runs: that they diverged, or how far they got."""
-        diverged = [f"diverged: {'; '.join(self.row.diverged)}"] if self.row.diverged else []
-        broken = {note.partition(":")[0] for note in self.row.diverged}
+        told = "; ".join(self.row.diverged)
+        broken = re.findall(r"seed (\d+)", told)
         unfinished = [
-            f"seed {run.settings.get('seed', 0)} is unfinished, {len(run.history)} of {run.settings['epochs']} epochs"
+            f"seed {seed} is unfinished, {len(run.history)} of {run.settings['epochs']} epochs"
             for run in self.runs
-            if run.summary is None and f"seed {run.settings.get('seed', 0)}" not in broken
+            if run.summary is None and (seed := str(run.settings.get("seed", 0))) not in broken
         ]
-        return diverged + ([] if self.row.diverged and not unfinished else unfinished)
+        return [*([f"diverged: {told}"] if told else []), *unfinished]
 
 
 def so_far(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
