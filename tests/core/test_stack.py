@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sglr.core import row_optimizer
 from sglr.core.optim import OptimizerSpec
 from sglr.core.row_optimizer import clip_rows
 from sglr.core.stack import Stack
@@ -42,7 +43,7 @@ def make_stack(
 ) -> Stack:
     spec = OptimizerSpec.parse(optimizer)
     device = torch.device("cpu")
-    return Stack((make(i) for i in range(rows)), spec, clip_norm=clip_norm, stacked=stacked, device=device)
+    return Stack(make, rows, spec, clip_norm=clip_norm, stacked=stacked, device=device)
 
 
 # Forward and backward.
@@ -158,7 +159,7 @@ def test_the_first_weights_are_copied_not_shared() -> None:
     modules = [make_module(row) for row in range(2)]
     first = copy.deepcopy(modules[1].state_dict())
     spec = OptimizerSpec.parse("sgd")
-    stack = Stack(modules, spec, clip_norm=None, stacked=True, device=torch.device("cpu"))
+    stack = Stack(modules.__getitem__, 2, spec, clip_norm=None, stacked=True, device=torch.device("cpu"))
     stack.update((1,), [torch.ones(1, *t.shape[1:]) for t in stack.parameters.values()], 0.1)
     assert all(torch.equal(first[name], tensor) for name, tensor in modules[1].state_dict().items())
 
@@ -209,6 +210,52 @@ def test_any_optimizer_over_rows_equals_one_per_client(optimizer: str, present, 
     for position, tensor in enumerate(stack.parameters.values()):
         for row in range(ROWS):
             torch.testing.assert_close(tensor[row].detach(), own[row][position].detach(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9", "rmsprop", "nadam"])
+@pytest.mark.parametrize("rows_of_a_band", [1, 2, 100])
+@given(present=ABSENCES)
+@settings(max_examples=5)
+def test_rows_that_first_step_together_go_on_as_if_they_had_always_stepped_apart(
+    optimizer: str, rows_of_a_band: int, present
+) -> None:
+    """Bands of any height, and single numbers as weights, are steps of the same optimizers."""
+    everyone = tuple(range(ROWS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_optimizer, "UPDATE_BYTES", 4 * 9 * rows_of_a_band)  # 9 numbers a row
+        banded = make_stack(lambda i: nn.Linear(2, 3), optimizer)
+    apart = make_stack(lambda i: nn.Linear(2, 3), optimizer)
+    apart.restore(banded.state() | {"optimizer.weight.rows": torch.tensor([], dtype=torch.int64)})
+    for step, rows in enumerate([everyone, everyone, *present]):
+        rng = torch.Generator().manual_seed(step)
+        gradients = [torch.randn(len(rows), *t.shape[1:], generator=rng) for t in banded.parameters.values()]
+        banded.update(rows, gradients, 0.1)
+        apart.update(rows, gradients, 0.1)
+        assert_same_state(banded.state(), apart.state())
+
+
+def assert_same_state(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    for name in {*first, *second}:
+        if not name.endswith(".rows"):
+            torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
+
+
+def test_a_weight_that_is_a_single_number() -> None:
+    class Scale(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(1.0 + seed))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.factor * x
+
+    first, second = make_stack(Scale, "adam"), make_stack(Scale, "adam")
+    for rows in ((0, 1, 2), (0, 2)):
+        first.update(rows, [torch.ones(len(rows))], 0.1)
+        second.restore({name: tensor.clone() for name, tensor in first.state().items()})
+        assert_same_state(first.state(), second.state())
+    assert first.state()["optimizer.factor.step"].tolist() == [2, 1, 2]
+    torch.testing.assert_close(first.weights((0, 1, 2))["factor"], torch.tensor([0.8, 1.9, 2.8]))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

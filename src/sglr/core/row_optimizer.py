@@ -1,15 +1,15 @@
 """One optimizer for many copies of a segment, each copy with an optimizer state of its own.
 
-One ``torch.optim`` optimizer holds every stacked weight as one parameter as long as all rows step together: then all of
-them have taken the same number of steps, and an optimizer that works number by number does not see where a row ends.
-Once some rows step without the others, it holds every row of every weight as a parameter of its own: a row that is
-absent has no gradient and does not move, by torch's own rule, momentum and step count included.
+As long as all rows step together, one ``torch.optim`` optimizer holds bands of them as parameters: all rows have taken
+the same number of steps then, and an optimizer that works number by number does not see where a row ends. Once some
+rows step without the others, it holds every row as a parameter of its own: a row that is absent has no gradient and
+does not move, by torch's own rule, momentum and step count included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, chain, groupby
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -50,13 +50,19 @@ class RowOptimizer:
         spec: OptimizerSpec,
         clip_norm: float | None,
     ) -> None:
-        self._whole, self._rows, self._spec, self._clip_norm = whole, rows, spec, clip_norm
-        self._forget()
+        self._names, self._rows, self._spec, self._clip_norm = tuple(whole), rows, spec, clip_norm
+        bytes_per_row = sum(tensor[0].numel() * tensor.element_size() for tensor in whole.values())
+        self._height = max(1, UPDATE_BYTES // max(1, bytes_per_row))
+        # Their state looks like a count of steps, which a band has once and rows have each.
+        self._single_numbers = any(tensor.dim() == 1 for tensor in whole.values())
+        cut = [[nn.Parameter(band) for band in torch.split(tensor.detach(), self._height)] for tensor in whole.values()]
+        self._bands = list(zip(*cut, strict=True))
+        self._begin(apart=self._single_numbers)
 
-    def _forget(self, *, apart: bool = False) -> None:
-        """Begin anew, with rows as parameters of their own or not."""
+    def _begin(self, *, apart: bool) -> None:
+        """Begin anew, with bands or single rows as parameters."""
         self._apart = apart or self._spec.name not in ELEMENTWISE
-        everything: list[Any] = list(chain.from_iterable(self._rows)) if self._apart else list(self._whole.values())
+        everything: list[Any] = list(chain.from_iterable(self._rows if self._apart else self._bands))
         if self._apart and self._spec.name == "sgd":
             # torch's fused SGD fails on a group of which only some parameters have momentum yet (late clients).
             everything = [{"params": own} for own in self._rows if own]
@@ -68,85 +74,98 @@ class RowOptimizer:
 
     def step(self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float) -> None:
         """Let the chosen rows take one step at ``rate``, given gradients per parameter ``[n, ...]``."""
+        if not self._apart and len(rows) < len(self._rows):
+            self._take_apart()
         if self._optimizer is None:
             return
         if self._clip_norm is not None:
             gradients = clip_rows(gradients, self._clip_norm)
-        if not self._apart and len(rows) < len(self._rows):
-            self._take_apart()
         set_rate(self._optimizer, rate)
-        for parameters, own in self._parts(rows, gradients):
-            give_gradients(parameters, own)
+        for start in range(0, len(rows), self._height):
+            part = slice(start, start + self._height)
+            for place, gradient in enumerate(gradients):
+                if self._apart:
+                    own = [self._rows[row][place] for row in rows[part]]
+                    give_gradients(own, gradient[part].contiguous().unbind())
+                else:
+                    give_gradients([self._bands[start // self._height][place]], [gradient[part]])
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
 
-    def _parts(self, rows: tuple[int, ...], gradients: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-        """Yield parameters with their gradients, `UPDATE_BYTES` at a time: some weights, or some rows of all."""
-        sizes = [gradient.numel() * gradient.element_size() for gradient in gradients]
-        if not self._apart:
-            ends = [(end - 1) // UPDATE_BYTES for end in accumulate(sizes)]
-            for _, places in groupby(range(len(ends)), ends.__getitem__):
-                chosen = list(places)
-                yield [list(self._whole.values())[place] for place in chosen], [gradients[place] for place in chosen]
-            return
-        height = max(1, UPDATE_BYTES * len(rows) // sum(sizes))
-        for start in range(0, len(rows), height):
-            part = slice(start, start + height)
-            parameters = [self._rows[row][place] for place in range(len(gradients)) for row in rows[part]]
-            yield parameters, [own for gradient in gradients for own in gradient[part].contiguous().unbind()]
-
     def _take_apart(self) -> None:
         """Go over to rows as parameters of their own, each with its part of the state."""
-        before = self._state
-        self._forget(apart=True)
-        for place, whole in enumerate(self._whole.values()):
-            for entry, value in before.get(whole, {}).items():
-                for own, part in zip(self._rows, _by_row(value, whole), strict=True):
-                    self._state[own[place]][entry] = part
+        before = [self._by_row(place) for place in range(len(self._names))]
+        self._begin(apart=True)
+        for place, states in enumerate(before):
+            self._put(place, states)
+
+    def _put(self, place: int, states: Mapping[int, Mapping[str, Any]]) -> None:
+        """Set the state of one weight, by row."""
+        if self._apart:
+            for row, state in states.items():
+                self._state[self._rows[row][place]] = dict(state)
+        elif states:
+            for number, band in enumerate(self._bands):
+                first = number * self._height
+                rows = [states[row] for row in range(first, first + len(band[place]))]
+                self._state[band[place]] = _together(rows)
+
+    def _by_row(self, place: int) -> dict[int, dict[str, Tensor]]:
+        """Return the state of one weight, by row, of the rows that have one."""
+        if self._apart:
+            states = {row: self._state.get(own[place]) for row, own in enumerate(self._rows)}
+            return {row: state for row, state in states.items() if state}
+        parted = [_apart_of(self._state.get(band[place]), band[place]) for band in self._bands]
+        return dict(enumerate(chain.from_iterable(parted)))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state: per entry those of all rows that have one, stacked.
+        """Return the state: per entry that of all rows that have one, stacked.
 
         Once rows have stepped apart, ``rows`` says which rows these are.
         """
         tensors: dict[str, Tensor] = {}
-        for place, (name, whole) in enumerate(self._whole.items()):
-            found = self._rows_apart(place) if self._apart else self._rows_together(whole)
-            tensors |= {f"{name}.{entry}": torch.stack(list(values)) for entry, values in found.items() if values}
+        for place, name in enumerate(self._names):
+            states = self._by_row(place)
+            if states and self._apart:
+                tensors[f"{name}.rows"] = torch.tensor(list(states))
+            for entry, example in next(iter(states.values()), {}).items():
+                if example is not None:
+                    values = [torch.as_tensor(state[entry]) for state in states.values()]
+                    tensors[f"{name}.{entry}"] = torch.stack(values)
         return tensors
-
-    def _rows_together(self, whole: Tensor) -> dict[str, Sequence[Tensor]]:
-        state = self._state.get(whole, {})
-        return {entry: _by_row(value, whole) for entry, value in state.items() if value is not None}
-
-    def _rows_apart(self, place: int) -> dict[str, Sequence[Tensor]]:
-        states = {row: self._state.get(own[place]) for row, own in enumerate(self._rows)}
-        present = {row: state for row, state in states.items() if state}
-        entries = [entry for entry, value in next(iter(present.values()), {}).items() if value is not None]
-        found = {entry: [torch.as_tensor(state[entry]) for state in present.values()] for entry in entries}
-        return {"rows": [torch.tensor(row) for row in present], **found}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        self._forget(apart=any(name.endswith(".rows") for name in tensors))
+        self._begin(apart=self._single_numbers or any(name.endswith(".rows") for name in tensors))
         self._state.clear()
-        for place, (name, whole) in enumerate(self._whole.items()):
+        for place, name in enumerate(self._names):
             entries = _below(f"{name}.", tensors)
             rows = entries.pop("rows", torch.arange(len(self._rows))).tolist()
-            for entry, values in entries.items():
-                # Step counts stay where torch expects them, beside the parameter.
-                arrived = values.clone().to(whole.device)
-                if not self._apart:
-                    self._state[whole][entry] = arrived if arrived.shape == whole.shape else arrived[0]
-                    continue
-                for row, value in zip(rows, arrived.unbind(), strict=True):
-                    self._state[self._rows[row][place]][entry] = value
+            # Step counts stay where torch expects them, beside the parameter.
+            device = self._rows[0][place].device
+            arrived = {entry: value.clone().to(device).unbind() for entry, value in entries.items()}
+            if arrived:
+                self._put(place, {row: {e: v[i] for e, v in arrived.items()} for i, row in enumerate(rows)})
 
 
-def _by_row(value: Any, whole: Tensor) -> Sequence[Tensor]:
-    """Return each row's part of an entry of the state of a stacked weight; a count of steps is the same for all."""
-    value = torch.as_tensor(value)
-    return value.unbind() if value.shape == whole.shape else [value.clone() for _ in whole]
+def _apart_of(state: Mapping[str, Any] | None, band: Tensor) -> list[dict[str, Tensor]]:
+    """Return each row's part of a band's state; a count of steps is the same for all."""
+    rows: list[dict[str, Tensor]] = [{} for _ in band] if state else []
+    for entry, value in (state or {}).items():
+        if value is not None:
+            value = torch.as_tensor(value)
+            parts = value.unbind() if value.shape == band.shape else [value.clone() for _ in band]
+            for row, part in zip(rows, parts, strict=True):
+                row[entry] = part
+    return rows
+
+
+def _together(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Undo `_apart_of`."""
+    return {
+        entry: torch.stack([state[entry] for state in rows]) if example.dim() else example
+        for entry, example in rows[0].items()
+    }
 
 
 def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:

@@ -90,9 +90,15 @@ class Server:
         self.label_counts = torch.zeros(clients, classes, device=device)
         self.copies: Stack | None = None
         if copies:
-            replicas = (copy.deepcopy(segment) for _ in range(clients))
-            self.copies = Stack(replicas, optimizer, clip_norm=clip_norm, stacked=stacked, device=device)
-        self.stack = Stack([segment], optimizer, clip_norm=clip_norm, stacked=False, device=device)
+            self.copies = Stack(
+                lambda _: copy.deepcopy(segment),
+                clients,
+                optimizer,
+                clip_norm=clip_norm,
+                stacked=stacked,
+                device=device,
+            )
+        self.stack = Stack(lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device)
         self.step_number = 0  # set by the training loop, to name the step in which a loss went bad
         self.last_rate = 0.0
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)

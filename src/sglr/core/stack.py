@@ -7,7 +7,7 @@ through `sglr.core.row_optimizer`. A stack of one row is an ordinary module.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import cast
@@ -28,8 +28,10 @@ class Stack:
 
     Parameters
     ----------
-    segments
-        The copies with their first weights; all of one architecture.
+    segment
+        Gives the copy of a row with its first weights; all are of one architecture, and asked for once, in order.
+    rows
+        R.
     optimizer
         The optimizer of every copy.
     clip_norm
@@ -49,22 +51,25 @@ class Stack:
 
     def __init__(
         self,
-        segments: Iterable[nn.Module],
+        segment: Callable[[int], nn.Module],
+        rows: int,
         optimizer: OptimizerSpec,
         *,
         clip_norm: float | None,
         stacked: bool,
         device: torch.device,
     ) -> None:
-        copies = iter(segments)
-        self.template = next(copies)
-        states = [_state_of(module) for module in chain([self.template], copies)]
+        self.rows = rows
+        self.template = segment(0)
+        tensors = {name: tensor.new_empty(rows, *tensor.shape) for name, tensor in _state_of(self.template).items()}
+        for row in range(rows):
+            # Copied one by one, so that there never is a second copy of all.
+            for name, tensor in _state_of(segment(row) if row else self.template).items():
+                tensors[name][row] = tensor
         self.template.to("meta")
         names = [name for name, _ in self.template.named_parameters()]
-        tensors = {name: torch.stack([state.pop(name) for state in states]) for name in list(states[0])}
         self.parameters = {name: tensors.pop(name).to(device).requires_grad_() for name in names}
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
-        self.rows = len(states)
         self.stackable = bool(self.parameters or self.buffers)  # vmap needs a weight or a buffer to map over
         self.stacked = stacked and self.stackable
         self.passes: Passes = Alone()

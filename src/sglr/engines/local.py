@@ -56,7 +56,8 @@ class Local:
         self.device = setting.device
         clients = len(setting.data.indices)
         self.stack = Stack(
-            (setting.segment(client) for client in range(clients)),
+            setting.segment,
+            clients,
             setting.optimizer,
             clip_norm=setting.clip_norm,
             stacked=setting.stacking != "looped" and clients > 1,
