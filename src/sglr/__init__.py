@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
     from sglr.run import Run
+    from sglr.trained import load_model
     from sglr.trials import Comparison, compare
 
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
     "sglr.run": ("Run",),
+    "sglr.trained": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -89,6 +91,7 @@ __all__ = [
     "__version__",
     "compare",
     "cut_points",
+    "load_model",
     "resume",
     "split",
     "train",

@@ -40,3 +40,17 @@ def test_a_sample_that_is_certainly_right_costs_nothing_and_certainly_wrong_stay
     assert logits.grad is not None
     assert torch.isfinite(losses).all()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_not_a_number_stays_so_and_raises_nothing(name: str) -> None:
+    logits = torch.tensor([[float("nan"), 0.0], [1.0, 0.0]])
+    losses = LOSSES[name](logits, torch.tensor([0, 0]))
+    assert losses.isfinite().tolist() == [False, True]
+
+
+def test_binary_cross_entropy_is_torchs_where_that_is_defined() -> None:
+    logits, labels = torch.randn(50, 10, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 10
+    wanted = torch.nn.functional.one_hot(labels, 10).float()
+    theirs = torch.nn.functional.binary_cross_entropy(logits.softmax(1), wanted, reduction="none").mean(1)
+    torch.testing.assert_close(LOSSES["binary_cross_entropy"](logits, labels), theirs)

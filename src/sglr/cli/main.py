@@ -16,6 +16,7 @@ from sglr.cli.compare import compare
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
 from sglr.cli.report import report
+from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
@@ -54,6 +55,14 @@ app.command(
         "sglr compare --methods all --alpha 0.5 --clients 20 --json",
     ),
 )(compare)
+app.command(
+    "reproduce",
+    epilog=epilog(
+        "sglr reproduce table6",
+        "sglr reproduce table1 table2 --scale small --out paper",
+        "sglr reproduce all --scale smoke",
+    ),
+)(reproduce)
 app.command(
     "plan",
     epilog=epilog(

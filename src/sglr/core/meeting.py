@@ -78,7 +78,7 @@ class Member(Generic[T]):
 
     def turn(self, answer: Any) -> _Ask | None:
         """Let the training go on with an answer, until it asks (returned) or is over (None)."""
-        if self._thread.is_alive():
+        if self.is_running:
             self._answers.put(answer)
         else:
             self._thread.start()
@@ -103,8 +103,13 @@ class Member(Generic[T]):
         """End a training that waits or runs, at its next ask at the latest."""
         if self.has_turn:
             self.wait()
-        while self._thread.is_alive() and not self.over:
+        while self.is_running and not self.over:
             self.turn(_Over())
+
+    @property
+    def is_running(self) -> bool:
+        """True while the training has begun and isn't over."""
+        return self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -153,19 +158,19 @@ class Meeting(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._members: list[Member[T]] = []
+        self.members: list[Member[T]] = []
         self._went_forward: WeakKeyDictionary[Graph, set[Member[T]]] = WeakKeyDictionary()
 
     def join(self, work: Callable[[], T]) -> Member[T]:
         """Add a training."""
         member = Member(work)
-        self._members.append(member)
+        self.members.append(member)
         return member
 
     def run(self) -> list[T | BaseException]:
         """Run all trainings to their ends; return what each returned or raised."""
         asks: dict[Member[T], _Ask] = {}
-        answers: dict[Member[T], Any] = dict.fromkeys(self._members)
+        answers: dict[Member[T], Any] = dict.fromkeys(self.members)
         try:
             while answers:
                 for member, answer in answers.items():
@@ -178,9 +183,9 @@ class Meeting(Generic[T]):
                     for member in asking:
                         del asks[member]
         finally:
-            for member in self._members:
+            for member in self.members:
                 member.end()
-        return [member.result for member in self._members]
+        return [member.result for member in self.members]
 
     def _next(self, asks: Mapping[Member[T], _Ask]) -> list[_Asking[T]]:
         """Return the asks to answer now, those of one call together.

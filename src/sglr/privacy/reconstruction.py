@@ -107,7 +107,7 @@ def reconstruct(segment: nn.Module, auxiliary: Tensor, targets: Tensor, *, epoch
         raise UsageError("inputs", tuple(targets.shape), problem, "give images, two auxiliary ones at least")
     known, wanted = _in_unit_range(auxiliary), _in_unit_range(targets)
     seen, attacked = _smash(segment, auxiliary), _smash(segment, targets)
-    scale = seen.std().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
+    scale = seen.square().mean().sqrt().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
     with torch.random.fork_rng([]):
         torch.manual_seed(key(seed, "decoder"))
         decoder = Decoder(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))

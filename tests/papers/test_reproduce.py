@@ -1,0 +1,172 @@
+"""Reproducing: the smoke scale end to end, as a user would call it; what was trained is not trained again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sglr.core.errors import Interrupted, UsageError
+from sglr.papers.declared import artefacts, read_artefact
+from sglr.papers.reproduce import reproduce
+from sglr.papers.sweep import DIVERGED, SweepProgress, grouped, sweep
+from sglr.run import CONFIG
+
+
+def experiments(seeds: int = 1, **settings):
+    artefact = read_artefact("fig2", "smoke", seeds=seeds, overrides={"model": "mlp", "threads": 1, **settings})
+    return [cell.experiment for cell in artefact.cells()]
+
+
+def test_closed_forms_need_no_training(tmp_path: Path) -> None:
+    result = reproduce(["table6", "fig5"], out=tmp_path / "paper")
+    table6, fig5 = result.records
+    assert [claim["verdict"] for claim in table6["claims"]] == ["holds", "holds", "holds"]
+    assert [claim["verdict"] for claim in fig5["claims"]] == ["holds", "fails"]
+    printed = {
+        row: cells[0]["ours"]
+        for row, cells in zip(table6["tables"][0]["rows"], table6["tables"][0]["cells"], strict=True)
+    }
+    assert printed == {"than SFL": pytest.approx(88.6, abs=0.05), "than FL": pytest.approx(95.5, abs=0.05)}
+    assert "88.6" in (tmp_path / "paper/results.md").read_text(encoding="utf-8")
+    assert "Table 6" in (tmp_path / "paper/report.html").read_text(encoding="utf-8")
+    kept = json.loads((tmp_path / "paper/reproduction.json").read_text(encoding="utf-8"))
+    assert [record["name"] for record in kept["artefacts"]] == ["table6", "fig5"]
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped_and_repeats_nothing(tmp_path: Path) -> None:
+    wanted = experiments(stacking="looped")  # looped trials train one after another
+    polls = iter(range(10**6))
+    with pytest.raises(Interrupted):
+        sweep(wanted, tmp_path, stop=lambda: next(polls) > 9)
+    begun = [path for path in tmp_path.iterdir() if (path / CONFIG).is_file()]
+    assert 0 < len(begun) < len(wanted)
+    seen: list[SweepProgress] = []
+    outcomes = sweep(wanted, tmp_path, observe=seen.append)
+    assert all(one.accuracy is not None for one in outcomes.values())
+    before = {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()}
+    sweep(wanted, tmp_path, observe=seen.append)
+    assert {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert seen[-1] == SweepProgress(done=len(wanted), total=len(wanted), found=len(wanted))
+
+
+def test_what_diverges_is_told_with_its_step_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    sound = experiments()
+    wild = experiments(optimizer="sgd", lr=1e30)[0]
+    outcomes = sweep([wild, *sound], tmp_path)
+    diverged = outcomes[wild.fingerprint()]
+    assert diverged.accuracy is None
+    assert diverged.problem is not None
+    assert "step" in diverged.problem
+    assert all(outcomes[one.fingerprint()].accuracy is not None for one in sound)
+    written = (tmp_path / wild.fingerprint() / DIVERGED).stat().st_mtime_ns
+    sweep([wild, *sound], tmp_path)
+    assert (tmp_path / wild.fingerprint() / DIVERGED).stat().st_mtime_ns == written
+
+
+def test_runs_of_another_version_are_refused(tmp_path: Path) -> None:
+    (wanted, *_) = experiments()
+    sweep([wanted], tmp_path)
+    path = tmp_path / wanted.fingerprint() / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary["versions"]["sglr"] = "0.0.1"
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"0\.0\.1"):
+        sweep([wanted], tmp_path)
+
+
+def test_experiments_of_equal_shapes_train_together_up_to_what_the_device_can_use() -> None:
+    wanted = experiments(seeds=3, device="cpu")
+    groups = grouped(wanted)
+    assert sorted(one.fingerprint() for group in groups for one in group) == sorted(one.fingerprint() for one in wanted)
+    assert max(len(group) for group in groups) > 1
+    assert max(sum(one.clients for one in group) for group in groups) <= 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"names": ["table7"]}, "artefact"),
+        ({"scale": "huge"}, "scale"),
+        ({"jobs": 0}, "jobs"),
+        ({"seeds": -1}, "seeds"),
+    ],
+)
+def test_bad_wishes_are_refused_before_any_work(tmp_path: Path, settings, field: str) -> None:
+    with pytest.raises(UsageError, match=field):
+        reproduce(**{"names": ["table1"], "out": tmp_path / "new", **settings})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        reproduce(["table6"], out=tmp_path / "file")
+    (tmp_path / CONFIG).write_text("")
+    with pytest.raises(UsageError, match="holds a single run"):
+        reproduce(["table6"], out=tmp_path)
+
+
+@pytest.mark.slow
+def test_everything_runs_at_the_smoke_scale_by_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sglr", "reproduce", "all", "--scale", "smoke", "--seeds", "1", "--json"]
+    done = subprocess.run([*command, "--out", tmp_path / "all"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = {record["name"]: record for record in json.loads(done.stdout)["artefacts"]}
+    assert tuple(records) == artefacts()
+    for name in ("table1", "table2", "table3", "table4", "table5"):
+        assert all(cell["runs"] == 1 for row in records[name]["tables"][0]["cells"] for cell in row), name
+    shares = {claim["claim"]: claim["evidence"] for claim in records["table4"]["claims"]}
+    assert len(shares) == 5
+    computed = records["table4"]["tables"][1]
+    ratio = {row: cells[1]["ours"] for row, cells in zip(computed["rows"], computed["cells"], strict=True)}
+    assert ratio["FL"] == pytest.approx(0.2)
+    assert ratio["SGLR"] == ratio["PSL"] < 0.1 * ratio["FL"]
+    assert records["fig2"]["charts"][0]["series"]
+    assert records["fig4"]["pictures"][0]["rows"][0]["label"] == "image"
+    page = (tmp_path / "all/report.html").read_text(encoding="utf-8")
+    assert all(str(record["title"]).partition(":")[0] in page for record in records.values())
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Its workers see that it is gone, and end by themselves."""
+    command = [sys.executable, "-m", "sglr", "reproduce", "table2", "--scale", "smoke", "--jobs", "2"]
+    parent = subprocess.Popen([*command, "--out", tmp_path / "out"], stderr=subprocess.DEVNULL)
+    cells = tmp_path / "out/cells"
+    wait_for(lambda: cells.is_dir() and any(cells.iterdir()))
+    workers = children(parent.pid)
+    assert workers
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() and not zombie(worker) for worker in workers))
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "took too long"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent_of(entry) == pid]
+
+
+def parent_of(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return -1
+
+
+def zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

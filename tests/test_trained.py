@@ -1,0 +1,37 @@
+"""Getting a trained network back from its run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import sglr
+from sglr.data.load import load_dataset
+
+SETTINGS = {"dataset": "digits", "model": "mlp", "clients": 3, "epochs": 2, "samples_per_client": 100, "seed": 1}
+
+
+@pytest.mark.parametrize("method", ["psl", "sfl", "fl"])
+def test_the_network_scores_what_the_summary_says(method: str, tmp_path: Path) -> None:
+    run = sglr.train(method, out=tmp_path / "run", **SETTINGS)
+    test = load_dataset("digits", None).test
+    scores = []
+    for client in range(3):
+        network = sglr.load_model(run.path, client)
+        with torch.no_grad():
+            scores.append(float((network(test.inputs).argmax(1) == test.targets).float().mean()))
+    assert run.summary is not None
+    assert sum(scores) / 3 == pytest.approx(run.summary["test"]["accuracy"], abs=1e-6)
+    assert (len(set(scores)) == 1) == (method != "psl")
+
+
+def test_a_client_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    run = sglr.train("psl", out=tmp_path / "run", **{**SETTINGS, "epochs": 1})
+    with pytest.raises(sglr.UsageError, match="3 clients"):
+        sglr.load_model(run.path, 3)
+    for path in (run.path / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(sglr.UsageError, match="has no checkpoint"):
+        sglr.load_model(run.path)
