@@ -82,6 +82,16 @@ def test_nothing_is_decided_without_figures(test: str) -> None:
     assert judge(claim("mean", rows="last"), figures({("8", 0): 99.0})).verdict == "undecided"
 
 
+def test_a_claim_about_many_clients_is_not_judged_with_few() -> None:
+    many = Claim(
+        "", "every", {"rows": ["last"], "columns": ["high"]}, {"rows": ["last"], "columns": ["low"]}, from_clients=15
+    )
+    few = judge(many, figures({("8", 0): 5.0}))
+    assert few.verdict == "undecided"
+    assert "from 15 clients on" in few.evidence
+    assert judge(many, figures({("8", 0): -5.0, ("20", 0): 5.0})).verdict == "holds"
+
+
 @given(st.lists(st.floats(-50, 50), min_size=4, max_size=4))
 def test_turning_a_claim_round_never_keeps_a_verdict_that_was_decided(values: list[float]) -> None:
     turned = {"holds": "fails", "fails": "holds", "undecided": "undecided"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from scipy import stats
@@ -45,8 +45,12 @@ def judge(claim: Claim, figures: Figures) -> Verdict:
     Cells are paired one by one, of the same seed; the differences of one row and seed are averaged first, since they
     share data and weights.
     """
-    differences = _differences(claim, figures)
-    return TESTS[claim.test](claim, differences)
+    verdict = TESTS[claim.test](claim, _differences(claim, figures))
+    most = max((int(row) for row, _, _ in figures if row.isdigit()), default=claim.from_clients)
+    if most >= claim.from_clients:
+        return verdict
+    reason = f"the paper shows it from {claim.from_clients} clients on, and here are {most} at most"
+    return replace(verdict, verdict="undecided", evidence=f"{reason} ({verdict.evidence})")
 
 
 def _differences(claim: Claim, figures: Figures) -> list[float]:

@@ -70,6 +70,8 @@ class Claim:
         A figure that ``more`` is held against, instead of ``less``.
     measure
         Which figure, where cells have several.
+    from_clients
+        The least number of clients at which the paper shows it; with fewer it can't be judged.
     """
 
     claim: str
@@ -79,6 +81,7 @@ class Claim:
     margin: float = 0.0
     target: float | None = None
     measure: str = "accuracy"
+    from_clients: int = 1
 
 
 @dataclass(frozen=True)
