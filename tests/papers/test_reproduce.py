@@ -49,6 +49,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped_and_repeats_nothing(tmp_p
     seen: list[SweepProgress] = []
     outcomes = sweep(wanted, tmp_path, observe=seen.append)
     assert all(one.accuracy is not None for one in outcomes.values())
+    assert all(one.seconds > 0 for one in outcomes.values())
     before = {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()}
     sweep(wanted, tmp_path, observe=seen.append)
     assert {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()} == before

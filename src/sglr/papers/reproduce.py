@@ -132,7 +132,7 @@ def _record(artefact: Artefact, outcomes: Outcomes, folder: Path) -> dict[str, A
         for cell in cells
         if (outcome := outcome_of(cell, outcomes))
     ]
-    trained = sum((outcome.run.summary or {}).get("seconds", 0.0) for outcome in own.values())
+    trained = sum(outcome.seconds for outcome in own.values())
     return {
         "name": artefact.name,
         "title": artefact.title,

@@ -28,7 +28,7 @@ from sglr.version import __version__
 Group = tuple[Experiment, ...]
 """Experiments that train at once, trials stacked beside one another's clients."""
 
-DIVERGED = "diverged.json"
+DIVERGED, SHARE = "diverged.json", "share.json"
 POLL_SECONDS = 0.2
 
 
@@ -55,6 +55,11 @@ class Outcome:
         """The test accuracy in [0, 1]; None if it diverged."""
         summary = self.run.summary
         return None if self.problem is not None or summary is None else float(summary["test"]["accuracy"])
+
+    @property
+    def seconds(self) -> float:
+        """The time it took; of several that trained at once, its equal part."""
+        return _seconds(self.run.path)
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,12 @@ def _train(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted("stopped between two experiments")
     paths = [folder / experiment.fingerprint() for experiment in group]
-    for path, result in zip(paths, execute_together(group, paths, stop=stop), strict=True):
+    started = time.perf_counter()
+    try:
+        results = execute_together(group, paths, stop=stop)
+    finally:
+        _share_out(time.perf_counter() - started, paths)
+    for path, result in zip(paths, results, strict=True):
         if isinstance(result, Run):
             _drop_checkpoints(result)
         elif isinstance(result, DivergedError):
@@ -236,6 +246,18 @@ def _train(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
             write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
         else:
             raise result
+
+
+def _share_out(seconds: float, paths: Sequence[Path]) -> None:
+    """Note for every run its part of the time of all that trained at once, on top of what it had before."""
+    for path in filter(Path.is_dir, paths):
+        before = _seconds(path)
+        write_text(path / SHARE, json.dumps({"seconds": before + seconds / len(paths)}) + "\n")
+
+
+def _seconds(path: Path) -> float:
+    share = path / SHARE
+    return float(json.loads(share.read_text(encoding="utf-8"))["seconds"]) if share.is_file() else 0.0
 
 
 def _drop_checkpoints(run: Run) -> None:
