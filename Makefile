@@ -35,10 +35,13 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/evaluation.py --write
 	$(BIN)/python benchmarks/memory.py --write
 	$(BIN)/python benchmarks/startup.py --write
+	$(BIN)/python benchmarks/trials.py --write
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/throughput.py --device cuda --write
+	$(BIN)/python benchmarks/trials.py --device cuda --clients 1 4 20 --trials 4 12 --write
+	$(BIN)/python benchmarks/table2_gpu.py --write
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--clients", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 4, 10])
     parser.add_argument("--trials", nargs="+", type=int, default=[4])
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     arguments = parser.parse_args()
@@ -117,7 +117,8 @@ def main() -> None:
     ]
     result: dict[str, object] = {
         "machine": machine(),
-        "command": f"python benchmarks/trials.py --device {arguments.device} --rounds {arguments.rounds}",
+        "command": f"python benchmarks/trials.py --device {arguments.device} --rounds {arguments.rounds} "
+        f"--clients {' '.join(map(str, arguments.clients))} --trials {' '.join(map(str, arguments.trials))}",
         "batch": BATCH,
         "rows": rows,
     }

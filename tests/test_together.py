@@ -47,6 +47,7 @@ def assert_same_run(found: object, wanted: Run) -> None:
     assert [path.name for path in sorted(found.path.iterdir())] == [path.name for path in sorted(wanted.path.iterdir())]
 
 
+@pytest.mark.slow
 def test_trials_of_many_kinds_end_as_each_does_alone(tmp_path: Path) -> None:
     several = [
         experiment(method="psl"),
@@ -109,6 +110,7 @@ def test_an_error_of_one_trial_is_raised_when_the_others_have_finished(tmp_path:
     assert Run.open(tmp_path / "1").summary is None
 
 
+@pytest.mark.slow
 def test_models_that_draw_random_numbers_train_alone_and_say_so(tmp_path: Path, caplog) -> None:
     """Two with dropout beside two without: each as if alone, bit for bit for the former."""
     noisy = {"model": "alexnet", "clients": 1, "samples_per_client": 8, "epochs": 1, "image_size": 16}
