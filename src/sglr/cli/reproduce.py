@@ -111,7 +111,8 @@ def _figures(figures: Mapping[str, Any]) -> Table:
 
     unit = f", {figures['unit']}" if figures["unit"] else ""
     title = figures["row_title"]
-    rows = [f"{title} = {row}" if row.isdigit() else row for row in figures["rows"]]
+    # Headings break at spaces that are not hard.
+    rows = [f"{title} = {row}".replace(" ", "\u00a0") if row.isdigit() else row for row in figures["rows"]]
     headings = (f"{figures['caption']}{unit} (paper)", *rows)
     lines = [
         (label, *(_written(row[position]) for row in figures["cells"]))

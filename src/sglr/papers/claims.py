@@ -88,7 +88,7 @@ def _by_mean(claim: Claim, differences: Sequence[float]) -> Verdict:
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
     low, high = mean - half, mean + half
     verdict = "holds" if low > claim.margin else "fails" if high < claim.margin else "undecided"
-    evidence = f"mean difference {mean:+.4g}, interval {low:+.4g} to {high:+.4g}, {len(differences)} pairs"
+    evidence = f"mean difference {_signed(mean)}, interval {_signed(low)} to {_signed(high)}, {len(differences)} pairs"
     return Verdict(claim.claim, verdict, test, evidence)
 
 
@@ -108,7 +108,9 @@ def _by_all(claim: Claim, differences: Sequence[float]) -> Verdict:
     exceptions = sum(difference <= claim.margin for difference in differences)
     verdict = "undecided" if not differences else "fails" if exceptions else "holds"
     told = (
-        f"differences {_listed(differences)}" if exceptions else f"least difference {min(differences, default=0):+.4g}"
+        f"differences {_listed(differences)}"
+        if exceptions
+        else f"least difference {_signed(min(differences, default=0.0))}"
     )
     return Verdict(claim.claim, verdict, test, told)
 
@@ -123,7 +125,11 @@ def _by_equality(claim: Claim, differences: Sequence[float]) -> Verdict:
 
 
 def _listed(differences: Sequence[float]) -> str:
-    return ", ".join(f"{difference:+.4g}" for difference in differences)
+    return ", ".join(map(_signed, differences))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4g}".replace("-", "−")
 
 
 TESTS: Mapping[str, Callable[[Claim, Sequence[float]], Verdict]] = {
