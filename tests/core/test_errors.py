@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError, unknown
@@ -16,6 +18,12 @@ def test_a_usage_error_names_field_value_problem_and_remedy() -> None:
         "is outside [0, 1]",
         "give a fraction",
     )
+
+
+def test_errors_come_back_whole_from_another_process() -> None:
+    for error in (UsageError("phi", 2.0, "is outside [0, 1]", "give a fraction"), DivergedError("at step 3")):
+        back = copy.copy(error)  # by what pickle goes by
+        assert (type(back), str(back)) == (type(error), str(error))
 
 
 @pytest.mark.parametrize("kind", [UsageError, DivergedError, Interrupted])

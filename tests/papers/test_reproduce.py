@@ -113,6 +113,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         reproduce(["table6"], out=tmp_path)
 
 
+def test_missing_data_is_told_by_the_processes_that_look_for_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("SGLR_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match="fashion-mnist"):
+        reproduce(["fig2"], "small", jobs=2, data_dir=tmp_path, out=tmp_path / "out")
+
+
 @pytest.mark.slow
 def test_everything_runs_at_the_smoke_scale_by_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sglr", "reproduce", "all", "--scale", "smoke", "--seeds", "1", "--json"]

@@ -29,6 +29,10 @@ class UsageError(SglrError):
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
         super().__init__(f"{field} = {value!s}: {problem}; {remedy}")
 
+    def __reduce__(self) -> tuple[type[UsageError], tuple[str, str, str, str]]:
+        """Let it come back whole from a process that trains for this one."""
+        return UsageError, (self.field, str(self.value), self.problem, self.remedy)
+
 
 class DivergedError(SglrError):
     """The loss is no longer a number: the message names the step, the rates and the last good checkpoint."""
