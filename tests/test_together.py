@@ -115,7 +115,7 @@ def test_models_that_draw_random_numbers_train_alone_and_say_so(tmp_path: Path, 
     """Two with dropout beside two without: each as if alone, bit for bit for the former."""
     noisy = {"model": "alexnet", "clients": 1, "samples_per_client": 8, "epochs": 1, "image_size": 16}
     several = [experiment(), experiment(**noisy), experiment(seed=1), experiment(**noisy, seed=1)]
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO, logger="sglr.together"):
         found = execute_together(several, [tmp_path / f"{i}" for i in range(4)])
     assert [record.message.rpartition("/")[2].partition(" ")[0] for record in caplog.records] == ["1", "3"]
     assert all("draw random numbers" in record.message for record in caplog.records)

@@ -190,7 +190,7 @@ class _Trial:
     def _take_seats(self, built: Built) -> None:
         reason = take_seats(self.member, self.experiment, built)
         if reason is not None:
-            log.warning("%s trains alone: %s", self.path, reason)
+            log.info("%s trains alone: %s", self.path, reason)
 
 
 def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str | None:
