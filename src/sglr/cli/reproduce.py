@@ -95,7 +95,10 @@ def print_reproduction(result: Reproduction) -> None:
     for record in result.records:
         console.print(f"{record['title']}  ({record['scale']})", style="bold", markup=False)
         for figures in record["tables"]:
+            unit = f", {figures['unit']}" if figures["unit"] else ""
+            console.print(f"{figures['caption']}{unit} (the paper's in brackets)", style="dim", markup=False)
             console.print(_figures(figures))
+            console.print()
         for claim in record["claims"]:
             mark, style = MARKS[claim["verdict"]]
             console.print(f"[{style}]{mark} {claim['verdict']:<9}[/]  {escape(claim['claim'])}", soft_wrap=True)
@@ -106,19 +109,17 @@ def print_reproduction(result: Reproduction) -> None:
 
 
 def _figures(figures: Mapping[str, Any]) -> Table:
-    """Return a table turned on its side, columns below each other: ours ± spread, and the paper's in brackets."""
+    """Return a table of ours ± spread with the paper's in brackets, turned on its side where it is wider than long."""
     from sglr.cli.screens import table
 
-    unit = f", {figures['unit']}" if figures["unit"] else ""
-    title = figures["row_title"]
+    title, rows, columns = figures["row_title"], figures["rows"], figures["columns"]
+    cells = [[_written(cell) for cell in row] for row in figures["cells"]]
+    if len(columns) <= len(rows):
+        return table((title, *columns), [(name, *row) for name, row in zip(rows, cells, strict=True)])
     # Headings break at spaces that are not hard.
-    rows = [f"{title} = {row}".replace(" ", "\u00a0") if row.isdigit() else row for row in figures["rows"]]
-    headings = (f"{figures['caption']}{unit} (paper)", *rows)
-    lines = [
-        (label, *(_written(row[position]) for row in figures["cells"]))
-        for position, label in enumerate(figures["columns"])
-    ]
-    return table(headings, lines)
+    headings = [f"{title} = {row}".replace(" ", "\u00a0") if row.isdigit() else row for row in rows]
+    turned = [(name, *row) for name, row in zip(columns, zip(*cells, strict=True), strict=True)]
+    return table(("", *headings), turned)
 
 
 def _written(cell: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sglr.papers.claims import Figures
 from sglr.papers.declared import Artefact
 from sglr.papers.kinds import accuracy
 from sglr.papers.measured import Measured, Outcomes, collect, place
@@ -32,11 +33,11 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
         "unit": "",
         "row_title": artefact.options["row_title"],
         "rows": list(artefact.rows),
-        "columns": ["PFLOPs", "share of the central one's"],
+        "columns": ["PFLOPs", "share of CL's"],
         "cells": [
             [
-                place(paper[row] if full else None, [value / PETA for (a, *_), value in flops.items() if a == row]),
-                place(paper[row] / paper["CL"], [value for (a, *_), value in share.items() if a == row]),
+                place(paper[row] if full else None, [value / PETA for value in _of_row(flops, row)]),
+                place(paper[row] / paper["CL"], _of_row(share, row)),
             ]
             for row in artefact.rows
         ],
@@ -48,6 +49,11 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
         "compared, not PFLOPs."
     )
     return measured
+
+
+def _of_row(figures: Figures, row: str) -> list[float]:
+    """Return a row's different values: counts are the same for every seed."""
+    return sorted({value for (name, _, _), value in figures.items() if name == row})
 
 
 def _client_flops(outcome: Outcome) -> float | None:
