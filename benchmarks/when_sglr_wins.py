@@ -21,6 +21,7 @@ from sglr.papers.sweep import Outcome, sweep
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "PSL": {"method": "psl"},
+    "SLR": {"method": "slr", "alpha": 1.0},
     "SGLR": {"method": "sglr", "alpha": 1.0, "phi": 0.75},
     "SFL": {"method": "sfl"},
 }
@@ -56,7 +57,8 @@ FEWER = ("PSL", "SGLR")
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "PSL": {"method": "psl"},
     "PSL, client rate × 0.25": {"method": "psl", "lr": 2.5e-4, "server_lr": 1e-3},
-    "SGL, φ = 0.75": {"method": "sgl", "phi": 0.75},
+    "SLR": {"method": "slr", "alpha": 1.0},
+    "SGL": {"method": "sgl", "phi": 0.75},
     "SGLR": {"method": "sglr", "alpha": 1.0, "phi": 0.75},
     "SGLR, by class": {"method": "sglr", "alpha": 1.0, "phi": 0.75, "average": "class"},
     "SFL": {"method": "sfl"},
@@ -124,7 +126,8 @@ def main() -> None:
         observe=lambda progress: print(f"{progress.done} of {progress.total} runs", flush=True),
     )
     rows = [row(cell, outcomes[cell.experiment.fingerprint()]) for cell in chosen]
-    result = {"machine": machine(), "clients": options.clients, "seeds": options.seeds, "rows": rows}
+    command = f"python benchmarks/when_sglr_wins.py --seeds {options.seeds} --clients {options.clients} --write"
+    result = {"command": command, "machine": machine(), "clients": options.clients, "seeds": options.seeds, "rows": rows}
     write_result("when-sglr-wins", "cpu", result, keep=options.write)
 
 

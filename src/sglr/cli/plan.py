@@ -133,6 +133,7 @@ def _print(found: Plan, words: dict[str, list[str]]) -> None:
         _show(console, title, *_cuts(found))
         console.print()
         _say(console, words["cuts"])
+    _say(console, words["advice"], "Accuracy: a rule of thumb, from docs/results/when-sglr-wins.md")
     _say(console, words["counted"], "Counted")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sglr.planner.advice import advice
 from sglr.planner.costs import BYTES_PER_MB
 from sglr.planner.crossovers import OVER, Crossover
 from sglr.planner.plan import SPLIT, CutCost, Plan
@@ -20,6 +21,7 @@ def paragraphs(plan: Plan) -> dict[str, list[str]]:
         "answer": answer(plan),
         "crossovers": crossover_sentences(plan),
         "cuts": cut_sentences(plan),
+        "advice": advice(plan),
         "counted": counted(plan),
     }
 
