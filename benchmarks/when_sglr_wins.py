@@ -127,7 +127,13 @@ def main() -> None:
     )
     rows = [row(cell, outcomes[cell.experiment.fingerprint()]) for cell in chosen]
     command = f"python benchmarks/when_sglr_wins.py --seeds {options.seeds} --clients {options.clients} --write"
-    result = {"command": command, "machine": machine(), "clients": options.clients, "seeds": options.seeds, "rows": rows}
+    result = {
+        "command": command,
+        "machine": machine(),
+        "clients": options.clients,
+        "seeds": options.seeds,
+        "rows": rows,
+    }
     write_result("when-sglr-wins", "cpu", result, keep=options.write)
 
 
