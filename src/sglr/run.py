@@ -220,6 +220,22 @@ def read_command(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
+def refuse_single_run(folder: Path, purpose: str) -> None:
+    """Raise UsageError if a folder for several runs, ``purpose``, is a file or a run itself."""
+    if folder.is_file():
+        raise UsageError("out", folder, "is a file", "choose a folder")
+    if (folder / CONFIG).is_file():
+        raise UsageError("out", folder, "holds a single run", f"choose another folder for {purpose}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder; UsageError if it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")

@@ -14,7 +14,7 @@ from sglr.comparison import Comparison, make_row, write_comparison
 from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.report.comparison import write_comparison_report
-from sglr.run import CONFIG, Run, write_command
+from sglr.run import CONFIG, Run, make_folder, refuse_single_run, write_command
 from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
@@ -119,10 +119,7 @@ def compare(
     """
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
+    make_folder(folder)
     write_command(folder, command)
     done = [_conclude(trial, observe, stop, command) for trial in trials]
     rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
@@ -141,7 +138,7 @@ def plan(
     UsageError
         If a setting is wrong, a method or seed is named twice, or a run in the folder has another configuration.
     """
-    _check_folder(folder)
+    refuse_single_run(folder, "the comparison")
     for single, several in (("method", "methods"), ("seed", "seeds")):
         if single in settings:
             raise UsageError(single, settings[single], "a comparison takes several", f"give {several} instead")
@@ -191,13 +188,6 @@ def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool], command
     run = Run.open(trial.path)
     observe(TrialDone(trial, run.summary, problem))
     return trial, run, problem
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.is_file():
-        raise UsageError("out", folder, "is a file", "choose a folder")
-    if (folder / CONFIG).is_file():
-        raise UsageError("out", folder, "holds a single run", "choose another folder for the comparison")
 
 
 def _check_run(trial: Trial) -> None:

@@ -72,12 +72,14 @@ def _radio(milliwatts_per_mbps: float, base_milliwatts: float, mbps: float) -> f
 _ORIN = _at_peak(15, 1.28e12)
 _PI = 11 / 30.249e9
 _H100 = _at_peak(700, 67e12)
+_WIFI = (_radio(283.17, 132.86, 10), _radio(137.01, 132.86, 10))
 _WIRED = 2.7e-6 * 8
 
 _ORIN_SOURCE = "client: NVIDIA Jetson Orin Nano 8 GB (data sheet: 1,024 CUDA cores at 625 MHz, 15 W) at 30 % of peak"
 _PI_SOURCE = "client: Raspberry Pi 5, 30.2 GFLOP/s in HPL (double precision) at 11 W (geerlingguy/top500-benchmark)"
 _H100_SOURCE = "NVIDIA H100 SXM (data sheet: 67 TFLOP/s in single precision, 700 W) at 30 % of peak"
 _HUANG = "Huang et al., MobiSys 2012, Table 4"
+_WIFI_SOURCE = f"Wi-Fi at 10 Mbit/s, the client's radio only: {_HUANG}"
 
 PROFILES = {
     profile.name: profile
@@ -86,9 +88,8 @@ PROFILES = {
             "edge-wifi",
             _ORIN,
             _H100,
-            _radio(283.17, 132.86, 10),
-            _radio(137.01, 132.86, 10),
-            f"{_ORIN_SOURCE}; server: {_H100_SOURCE}; Wi-Fi at 10 Mbit/s, the client's radio only: {_HUANG}",
+            *_WIFI,
+            f"{_ORIN_SOURCE}; server: {_H100_SOURCE}; {_WIFI_SOURCE}",
         ),
         DeviceProfile(
             "edge-lte",
@@ -103,9 +104,8 @@ PROFILES = {
             "pi-wifi",
             _PI,
             _H100,
-            _radio(283.17, 132.86, 10),
-            _radio(137.01, 132.86, 10),
-            f"{_PI_SOURCE}; server: {_H100_SOURCE}; Wi-Fi at 10 Mbit/s, the client's radio only: {_HUANG}",
+            *_WIFI,
+            f"{_PI_SOURCE}; server: {_H100_SOURCE}; {_WIFI_SOURCE}",
         ),
         DeviceProfile(
             "silo-wired",
