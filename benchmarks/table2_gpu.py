@@ -15,8 +15,8 @@ import torch
 
 from record import machine, write_result
 from sglr.core.errors import Interrupted
+from sglr.papers.progress import SweepProgress
 from sglr.papers.reproduce import reproduce
-from sglr.papers.sweep import SweepProgress
 from sglr.run import CONFIG, Run
 
 

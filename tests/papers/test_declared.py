@@ -23,7 +23,7 @@ def test_an_artefact_is_sound_at_every_scale(name: str) -> None:
     for scale in SCALES:
         artefact = read_artefact(name, scale)
         assert callable(import_module(f"sglr.papers.kinds.{artefact.kind}").measure)
-        cells = artefact.cells()
+        cells = artefact.cells
         assert len(cells) == (len(artefact.rows) * len(artefact.columns) * len(artefact.seeds) if cells else 0)
         for claim in artefact.claims:
             assert claim.test in TESTS
@@ -55,7 +55,7 @@ def test_the_papers_figures_are_those_of_the_paper() -> None:
 
 
 def test_full_is_the_papers_setting() -> None:
-    for cell in read_artefact("table2", "full").cells():
+    for cell in read_artefact("table2", "full").cells:
         experiment = cell.experiment
         assert (experiment.epochs, experiment.samples_per_client, experiment.batch_size) == (200, 1000, 8)
         assert (experiment.lr, experiment.optimizer, experiment.model) == (1e-3, "adam", "resnet16")
@@ -63,14 +63,14 @@ def test_full_is_the_papers_setting() -> None:
 
 
 def test_cells_with_one_client_are_one_experiment() -> None:
-    cells = [cell for cell in read_artefact("table2", "full").cells() if cell.row == "1" and cell.seed == 0]
+    cells = [cell for cell in read_artefact("table2", "full").cells if cell.row == "1" and cell.seed == 0]
     assert len(cells) == 12
     assert len({cell.experiment.fingerprint() for cell in cells}) == 1
 
 
 def test_artefacts_share_the_cells_that_they_have_in_common() -> None:
     keys = {
-        name: {cell.experiment.fingerprint() for cell in read_artefact(name, "small").cells()}
+        name: {cell.experiment.fingerprint() for cell in read_artefact(name, "small").cells}
         for name in ("table1", "table2", "table3", "fig2", "fig3", "fig4", "table5")
     }
     grids = keys["table1"] | keys["table2"] | keys["table3"]
@@ -90,4 +90,4 @@ def test_what_does_not_exist_is_refused(name: str, scale: str, seeds: int | None
 
 def test_settings_can_be_laid_over_all_cells() -> None:
     artefact = read_artefact("table1", "smoke", seeds=1, overrides={"device": "cpu", "threads": 1})
-    assert {cell.experiment.threads for cell in artefact.cells()} == {1}
+    assert {cell.experiment.threads for cell in artefact.cells} == {1}

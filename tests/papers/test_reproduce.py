@@ -13,14 +13,15 @@ import pytest
 
 from sglr.core.errors import Interrupted, UsageError
 from sglr.papers.declared import artefacts, read_artefact
+from sglr.papers.progress import SweepProgress
 from sglr.papers.reproduce import reproduce
-from sglr.papers.sweep import DIVERGED, SweepProgress, grouped, sweep
+from sglr.papers.sweep import DIVERGED, grouped, sweep
 from sglr.run import CONFIG
 
 
 def experiments(seeds: int = 1, **settings):
     artefact = read_artefact("fig2", "smoke", seeds=seeds, overrides={"model": "mlp", "threads": 1, **settings})
-    return [cell.experiment for cell in artefact.cells()]
+    return [cell.experiment for cell in artefact.cells]
 
 
 def test_closed_forms_need_no_training(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.types import EpochDone, StepDone
-from sglr.papers.sweep import SweepProgress
+from sglr.papers.progress import SweepProgress
 from sglr.report.numbers import count, decimal, duration, percent, points
 from sglr.trials import Trial, TrialDone, TrialStarted
 

@@ -28,7 +28,7 @@ Scale = Annotated[
     typer.Option(
         "--scale",
         metavar="full|small|smoke",
-        help="full is the paper's setting; small fits two cores, under 45 minutes for a table; smoke shows in a minute "
+        help="full is the paper's setting; small is for two cores, up to an hour for a table; smoke shows in a minute "
         "that everything runs.",
     ),
 ]

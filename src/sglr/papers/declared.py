@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,9 @@ class Artefact:
     claims: tuple[Claim, ...]
     options: Mapping[str, Any]
 
+    @cached_property
     def cells(self) -> list[Cell]:
-        """Return every cell with every seed, row by row; none for an artefact that trains nothing."""
+        """Every cell with every seed, row by row; none for an artefact that trains nothing."""
         return [
             Cell(row, column.label, seed, self._experiment({**shared, **column.settings}, seed))
             for row, shared in self.rows.items()

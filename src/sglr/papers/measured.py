@@ -104,7 +104,7 @@ def place(paper: float | None, values: Sequence[float], note: str = "") -> dict[
 def divergences(artefact: Artefact, outcomes: Outcomes) -> dict[tuple[str, str], str]:
     """Return what is to be said of every place where a run diverged."""
     notes: dict[tuple[str, str], list[str]] = {}
-    for cell in artefact.cells():
+    for cell in artefact.cells:
         problem = outcome_of(cell, outcomes).problem
         if problem is not None:
             where = re.search(r"in epoch \d+, step \d+|after \d+ steps", problem)
@@ -117,5 +117,5 @@ def collect(
     artefact: Artefact, outcomes: Outcomes, read: Callable[[Outcome], float | None]
 ) -> dict[tuple[str, str, int], float]:
     """Return a figure of every cell that has one, by row, column and seed."""
-    values = {(cell.row, cell.column, cell.seed): read(outcome_of(cell, outcomes)) for cell in artefact.cells()}
+    values = {(cell.row, cell.column, cell.seed): read(outcome_of(cell, outcomes)) for cell in artefact.cells}
     return {where: value for where, value in values.items() if value is not None}

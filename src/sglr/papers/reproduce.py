@@ -15,10 +15,11 @@ from sglr.core.errors import UsageError
 from sglr.papers.claims import Verdict, judge
 from sglr.papers.declared import Artefact, artefacts, read_artefact
 from sglr.papers.measured import Kind, Measured, Outcomes, outcome_of
-from sglr.papers.sweep import SweepProgress, default_jobs, sweep
+from sglr.papers.progress import SweepProgress
+from sglr.papers.sweep import default_jobs, sweep
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
-from sglr.run import CONFIG, write_text
+from sglr.run import make_folder, refuse_single_run, write_text
 from sglr.summary import versions
 
 RECORD, RESULTS = "reproduction.json", "results.md"
@@ -91,8 +92,9 @@ def reproduce(
     workers = default_jobs(device) if jobs is None else jobs
     shared = {"device": device} | ({"data_dir": data_dir} if data_dir else {}) | ({"threads": 1} if workers > 1 else {})
     chosen = [read_artefact(name, scale, seeds=seeds, overrides=shared) for name in _names(names)]
-    _prepare(folder)
-    experiments = [cell.experiment for artefact in chosen for cell in artefact.cells()]
+    refuse_single_run(folder, "the reproduction")
+    make_folder(folder)
+    experiments = [cell.experiment for artefact in chosen for cell in artefact.cells]
     outcomes = sweep(experiments, folder / "cells", jobs=workers, observe=observe, stop=stop)
     records = [_record(artefact, outcomes, folder) for artefact in chosen]
     write_text(folder / RECORD, json.dumps({"command": command, "artefacts": records}, indent=2) + "\n")
@@ -105,22 +107,12 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
     return artefacts() if list(names) == ["all"] else tuple(dict.fromkeys(names))
 
 
-def _prepare(folder: Path) -> None:
-    if folder.is_file():
-        raise UsageError("out", folder, "is a file", "choose a folder")
-    if (folder / CONFIG).is_file():
-        raise UsageError("out", folder, "holds a single run", "choose another folder for the reproduction")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
-
-
 def _record(artefact: Artefact, outcomes: Outcomes, folder: Path) -> dict[str, Any]:
     """Fold an artefact's cells into what is told of it."""
     started = time.perf_counter()
-    cells = artefact.cells()
-    own = {cell.experiment.fingerprint(): outcome_of(cell, outcomes) for cell in cells}
+    cells = artefact.cells
+    found = [outcome_of(cell, outcomes) for cell in cells]
+    own = {outcome.experiment.fingerprint(): outcome for outcome in found}
     measured = _kind(artefact)(artefact, own, folder)
     runs = [
         {
@@ -129,8 +121,7 @@ def _record(artefact: Artefact, outcomes: Outcomes, folder: Path) -> dict[str, A
             "path": outcome.run.path.relative_to(folder).as_posix(),
             "accuracy": outcome.accuracy,
         }
-        for cell in cells
-        if (outcome := outcome_of(cell, outcomes))
+        for cell, outcome in zip(cells, found, strict=True)
     ]
     trained = sum(outcome.seconds for outcome in own.values())
     return {
@@ -156,7 +147,7 @@ def _kind(artefact: Artefact) -> Kind:
 
 def _verdicts(artefact: Artefact, measured: Measured) -> list[Verdict]:
     verdicts = [judge(claim, measured.figures[claim.measure]) for claim in artefact.claims]
-    if artefact.scale != "smoke" or not artefact.cells():
+    if artefact.scale != "smoke" or not artefact.cells:
         return verdicts
     too_short = "the smoke scale trains too little to judge anything"
     return [dataclasses.replace(verdict, verdict="undecided", evidence=too_short) for verdict in verdicts]
@@ -164,11 +155,11 @@ def _verdicts(artefact: Artefact, measured: Measured) -> list[Verdict]:
 
 def _setting(artefact: Artefact) -> str:
     """Say in one sentence what was trained, and what the paper has instead."""
-    cells = artefact.cells()
+    cells = artefact.cells
     if not cells:
         return "Computed from closed forms; nothing is trained."
     experiments = [cell.experiment for cell in cells]
-    first, paper = experiments[0], read_artefact(artefact.name, "full").cells()[0].experiment
+    first, paper = experiments[0], read_artefact(artefact.name, "full").cells[0].experiment
     named = {
         "dataset": "{} data",
         "image_size": "{} pixels a side",

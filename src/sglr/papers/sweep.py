@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sglr.config import Experiment
-from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
+from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.papers.progress import SweepProgress
 from sglr.run import CONFIG, Run, write_text
 from sglr.together import execute_together, may_stack, rows_wanted
 from sglr.version import __version__
@@ -50,7 +52,7 @@ class Outcome:
     run: Run
     problem: str | None
 
-    @property
+    @cached_property
     def accuracy(self) -> float | None:
         """The test accuracy in [0, 1]; None if it diverged."""
         summary = self.run.summary
@@ -60,15 +62,6 @@ class Outcome:
     def seconds(self) -> float:
         """The time it took; of several that trained at once, its equal part."""
         return _seconds(self.run.path)
-
-
-@dataclass(frozen=True)
-class SweepProgress:
-    """How far a sweep is: experiments done, of how many, and of them found finished."""
-
-    done: int
-    total: int
-    found: int
 
 
 def sweep(
@@ -241,11 +234,9 @@ def _train(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, Run):
             _drop_checkpoints(result)
-        elif isinstance(result, DivergedError):
+        else:
             record = {"problem": str(result), "versions": {"sglr": __version__}}
             write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
-        else:
-            raise result
 
 
 def _share_out(seconds: float, paths: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     del folder
     rows = []
     image: Tensor | None = None
-    for cell in artefact.cells():
+    for cell in artefact.cells:
         outcome = outcome_of(cell, outcomes)
         if cell.seed != artefact.seeds[0] or outcome.problem is not None:
             continue

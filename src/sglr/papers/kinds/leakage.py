@@ -35,7 +35,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     def collected(name: str) -> dict[tuple[str, str, int], float]:
         return {
             (cell.row, cell.column, cell.seed * CLIENTS + client): value
-            for cell in artefact.cells()
+            for cell in artefact.cells
             for client, value in enumerate(attacked.get(cell.experiment.fingerprint(), {}).get(name, ()))
         }
 
