@@ -18,7 +18,6 @@ from sglr.core.split import split
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.computation import segment_flops
 from sglr.cost.profiles import load_profile
-from sglr.planner.advice import SAFE_FACTOR, suggested_alpha
 from sglr.planner.costs import Scenario, Work, method_costs
 from sglr.planner.crossovers import crossovers
 from sglr.planner.cuts import measure_cuts
@@ -343,17 +342,3 @@ def test_rates_without_sense_are_refused(text):
 )
 def test_operations_per_second_are_read(text, flops):
     assert read_flops_rate(text) == flops
-
-
-@given(clients=st.integers(1, 10**6))
-def test_the_advised_alpha_keeps_the_servers_rate_within_what_was_measured(clients: int) -> None:
-    alpha = suggested_alpha(clients)
-    assert 0 < alpha <= 1
-    assert clients**alpha <= SAFE_FACTOR + 1e-9
-    assert alpha == 1 or clients ** (alpha + 0.1) > SAFE_FACTOR
-
-
-def test_advice_bears_on_the_plan(example) -> None:
-    advice = " ".join(paragraphs(example)["advice"])
-    assert "α = 0.4 (the server's rate × 6.31)" in advice  # 100 clients
-    assert "13.4 GB more per epoch" in advice  # 2 |C| S(w_c) of the worked example
