@@ -54,7 +54,7 @@ def split_steps(built: Built) -> Callable[[], None]:
         for step in range(trainer.engine.begin(everyone, 0)):
             moment = Moment(0, 1, step, STEPS, np.random.default_rng(step))
             uplink = trainer.engine.forward(step)
-            trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, moment).gradients, RATE)
+            trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, moment), RATE)
 
     return run
 

@@ -22,6 +22,7 @@ from sglr.core.random import key
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.server import Server
 from sglr.core.split import Split, check_segments, cut_points, split
+from sglr.core.stack import state_of
 from sglr.core.train import Plan, Trainer
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -37,6 +38,7 @@ class Given:
     method: Method | None = None
     model: nn.Module | Callable[..., nn.Module] | None = None
     dataset: Dataset | None = None
+    engine: Callable[[Setting], Engine] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         torch.set_num_threads(experiment.threads)
     method = given.method or build_method(experiment)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
+    _check_pipelining(experiment, method)
     segments = _Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
     segments.prepare(data)
@@ -73,7 +76,8 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     segments.check_single_samples(experiment.batch_size, data)
     if method.pooled:
         data = _pooled(data)
-    engine = _build_engine(experiment, segments, data, optimizer, device)
+    make_engine = given.engine or ENGINES.load(experiment.engine)
+    engine = make_engine(_setting(experiment, segments, data, optimizer, device))
     server = Server(
         segments.upper,
         optimizer,
@@ -87,7 +91,9 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         stacked=experiment.stacking != "looped",
     )
     plan = _plan(experiment, device)
-    trainer = Trainer(method, engine, server, plan, data.sizes, data.validation)
+    trainer = Trainer(method, engine, server, plan, engine.sizes, data.validation)
+    if method.shares:
+        trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
     return Built(trainer, data, method, segments.cut, device, segments.lower_of)
 
 
@@ -141,10 +147,10 @@ def _plan(experiment: Experiment, device: torch.device) -> Plan:
     )
 
 
-def _build_engine(
+def _setting(
     experiment: Experiment, segments: _Segments, data: ClientData, optimizer: OptimizerSpec, device: torch.device
-) -> Engine:
-    setting = Setting(
+) -> Setting:
+    return Setting(
         segment=segments.lower_of,
         data=data,
         batch_size=experiment.batch_size,
@@ -153,9 +159,9 @@ def _build_engine(
         seed=experiment.seed,
         device=device,
         stacking=experiment.stacking,
+        short_clients=experiment.short_clients,
+        settings=experiment.flat(),
     )
-    engine: Engine = ENGINES.load(experiment.engine)(setting)
-    return engine
 
 
 def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
@@ -177,6 +183,17 @@ def _check_batches(experiment: Experiment, data: ClientData) -> None:
         problem = f"client {smallest} has only {data.sizes[smallest]} samples"
         remedy = f"give --batch-size {data.sizes[smallest]} or less, fewer clients, or a more even partition"
         raise UsageError("batch_size", experiment.batch_size, problem, remedy)
+
+
+def _check_pipelining(experiment: Experiment, method: Method) -> None:
+    if not experiment.pipelining:
+        return
+    if experiment.engine != "remote":
+        problem = f"engine {experiment.engine} has no gradients under way"
+        raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
+    if method.whole_model or getattr(method, "average_every", False):
+        problem = f"method {experiment.method} has nothing to compute ahead with these settings"
+        raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
 
 
 def _pooled(data: ClientData) -> ClientData:

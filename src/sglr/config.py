@@ -67,6 +67,9 @@ class Experiment(BaseModel):
     label_prior: Literal["ignore", "correct"] = Field(
         "ignore", description="correct: take each client's label frequencies out of the loss (for non-IID data)"
     )
+    short_clients: Literal["wait", "cycle"] = Field(
+        "wait", description="a client whose data is over before others' waits for the next epoch, or begins again"
+    )
     engine: str = Field("local", description="where clients live (sglr list engines)")
     stacking: Literal["auto", "stacked", "looped"] = Field(
         "auto", description="run clients as one stacked call, or one after another"
@@ -80,6 +83,22 @@ class Experiment(BaseModel):
     test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
     keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
+    min_clients: int | None = Field(
+        None,
+        ge=1,
+        description="fewest clients to train with (engine remote); default: all who joined and did not leave",
+    )
+    step_deadline: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds until a step goes on without who is late; default: it waits",
+    )
+    max_misses: int = Field(10, ge=1, description="deadlines missed in a row until a client is no longer waited for")
+    pipelining: bool = Field(
+        False,
+        description="clients compute a step ahead of their gradients, which then are one step old (engine remote)",
+    )
     energy: bool = Field(False, description="measure the energy that this machine uses; needs sglr[energy]")
     energy_profile: str = Field(
         "edge-wifi", description="devices that modelled energy is for, or a TOML file with your own figures"
@@ -137,7 +156,7 @@ class Experiment(BaseModel):
 
     def fingerprint(self) -> str:
         """Return a short hash of all settings that decide the result."""
-        ignored = {"name", "threads", "keep_checkpoints", "data_dir", "energy", "energy_profile"}
+        ignored = {"name", "threads", "keep_checkpoints", "data_dir", "energy", "energy_profile", *OPERATION}
         deciding = {key: value for key, value in self.flat().items() if key not in ignored}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -149,6 +168,9 @@ class Experiment(BaseModel):
             if ":" not in name and not name.startswith("<") and name not in registry.names():
                 raise unknown(kind, name, registry.names())
 
+
+OPERATION = ("min_clients", "step_deadline", "max_misses")
+"""Settings that say whom to wait for: they may change when a run goes on."""
 
 SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))
 """The keys of an experiment that belong to no part."""

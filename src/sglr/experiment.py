@@ -6,7 +6,8 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from torch import nn
 
 from sglr.build import Built, Given, build, pick_device
 from sglr.config import Experiment
-from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.data import Dataset
-from sglr.core.engine import Scores
+from sglr.core.engine import LostClients, Scores
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.memory import keep_freed_memory
 from sglr.core.method import Method
@@ -98,11 +99,12 @@ def execute(
     Run.refuse_occupied(out, experiment)
     energy = _energy(experiment)
     built = build(experiment, given)
-    ready(built)
-    run = Run.create(out, experiment, command)
-    counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
-    write_text(run.path / "classes.json", json.dumps(counts) + "\n")
-    return _Recorder(run, experiment, built, observe, stop, *energy).train()
+    with _closing(built):
+        ready(built)
+        run = Run.create(out, experiment, command)
+        counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
+        write_text(run.path / "classes.json", json.dumps(counts) + "\n")
+        return _Recorder(run, experiment, built, observe, stop, *energy).train()
 
 
 def resume(
@@ -143,18 +145,26 @@ def resume(
     _require_objects(experiment, given)
     energy = _energy(experiment)
     built = build(experiment, given)
-    ready(built)
-    recorder = _Recorder(run, experiment, built, observe, stop, *energy)
-    found = run.newest()
-    if found is None:
-        say(f"{path} has no checkpoint yet; training starts from the beginning")
-        run.keep_records(0)
-    else:
-        tensors, state, complaints = found
-        for complaint in complaints:
-            say(f"{complaint}; going back to the checkpoint before it")
-        recorder.take_up(tensors, state)
-    return recorder.train()
+    recorder = _Recorder(run, experiment, built, observe, stop, *energy, say=say)
+    with _closing(built):
+        ready(built)
+        if not run.checkpoints:
+            say(f"{path} has no checkpoint yet; training starts from the beginning")
+            run.keep_records(0)
+        else:
+            recorder.go_back()
+        return recorder.train()
+
+
+@contextmanager
+def _closing(built: Built) -> Iterator[None]:
+    """Let the clients go when all is over, or went wrong."""
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        built.trainer.engine.close(done=done)
 
 
 def _require_objects(experiment: Experiment, given: Given) -> None:
@@ -182,6 +192,7 @@ class _Recorder:
     stop: Callable[[], bool]
     profile: DeviceProfile
     meter: EnergyMeter
+    say: Callable[[str], None] = _silent
     ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
@@ -189,8 +200,27 @@ class _Recorder:
     def __post_init__(self) -> None:
         self.ledger = Ledger(len(self.built.trainer.sizes))
 
-    def take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def go_back(self) -> None:
+        """Go on from the newest checkpoint that is whole, with clients that still hold their part of it.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        complaint: DamagedCheckpoint | None = None
+        for path in reversed(self.run.checkpoints):
+            if complaint is not None:
+                self.say(f"{complaint}; going back to the checkpoint before it")
+            try:
+                self._take_up(*read_checkpoint(path))
+            except DamagedCheckpoint as error:
+                complaint = error
+            else:
+                return
+        raise UsageError("run", self.run.path, f"all checkpoints are damaged ({complaint})", "train again")
+
+    def _take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         if state["fingerprint"] != self.experiment.fingerprint():
             raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
         self.built.trainer.restore(tensors, Progress(**state["progress"]))
@@ -207,12 +237,30 @@ class _Recorder:
         trainer = self.built.trainer
         trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
         with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
+            if trainer.engine.loses_clients and not self.run.checkpoints:
+                self._save(False)
             try:
-                trainer.run()
+                self._run()
             except Interrupted as error:
                 raise Interrupted(f"{error}; continue with: sglr resume {self.run.path}") from None
-            self._finish()
         return self.run
+
+    def _run(self) -> None:
+        """Train and test; where clients lose their work, go back to the newest checkpoint that all hold."""
+        while True:
+            try:
+                self.built.trainer.run()
+                return self._finish()
+            except LostClients as loss:
+                self._go_back_until_it_works(loss)
+
+    def _go_back_until_it_works(self, loss: LostClients) -> None:
+        while True:
+            log.warning("%s", loss)
+            try:
+                return self.go_back()
+            except LostClients as another:
+                loss = another
 
     def _note(self, event: Event) -> None:
         self.ledger(event)
@@ -234,7 +282,9 @@ class _Recorder:
             "version": __version__,
         }
         keep = self.experiment.keep_checkpoints
-        tensors = trainer.state() | self.ledger.tensors()
+        tensors = trainer.state(best)
+        trainer.refuse_bad_weights(tensors)
+        tensors |= self.ledger.tensors()
         self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep)
 
     def _last_checkpoint(self) -> str:

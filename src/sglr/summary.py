@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,11 +94,10 @@ def summarise(
 
 
 def weights_digest(built: Built) -> str:
-    """Return the SHA-256 of all clients' and the server's weights and buffers under fixed names."""
+    """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's."""
     trainer = built.trainer
-    everyone = tuple(range(len(trainer.sizes)))
-    weights = {f"clients.{name}": tensor for name, tensor in trainer.engine.collect(everyone).items()}
-    return digest(weights | {f"server.{name}": value for name, value in trainer.server.segment.state_dict().items()})
+    parts = [*trainer.engine.digests(), digest(trainer.server.segment.state_dict())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -143,7 +143,7 @@ def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | 
 def _count_parameters(built: Built) -> dict[str, int]:
     """Count the trained values of one client's segment and of the server's."""
     trainer = built.trainer
-    client = sum(tensor[0].numel() for tensor in trainer.engine.collect((0,)).values())
+    client = sum(tensor.numel() for tensor in trainer.engine.segment.values())
     return {"client": client, "server": sum(value.numel() for value in trainer.server.segment.parameters())}
 
 

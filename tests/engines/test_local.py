@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.optim import OptimizerSpec
+from sglr.core.types import Downlink
 from sglr.engines.local import Local
 from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
@@ -72,7 +73,7 @@ def test_every_sample_of_every_client_is_used_once_per_epoch(stacking, sizes, ba
     assert steps == max(-(-size // batch) for size in sizes)
     for step in range(steps):
         uplink = engine.forward(step)
-        engine.backward(torch.zeros_like(uplink.smashed), 0.1)
+        engine.backward(Downlink(torch.zeros_like(uplink.smashed)), 0.1)
         for place, client in enumerate(uplink.clients):
             assert uplink.sizes[place] == min(batch, sizes[client] - step * batch)
             used[client] += uplink.labels[place, : uplink.sizes[place]].tolist()
@@ -86,7 +87,7 @@ def test_clients_without_a_batch_left_are_absent() -> None:
     found = []
     for step in range(3):
         uplink = engine.forward(step)
-        engine.backward(torch.zeros_like(uplink.smashed), 0.1)
+        engine.backward(Downlink(torch.zeros_like(uplink.smashed)), 0.1)
         found.append((uplink.clients, uplink.sizes))
     assert found == [((0, 1, 2), (4, 2, 4)), ((0, 2), (1, 4)), ((2,), (1,))]
 
@@ -154,7 +155,7 @@ def test_what_the_server_sends_for_padding_is_not_back_propagated(stacking: str)
     cut = torch.full_like(uplink.smashed, torch.nan)
     for client, size in enumerate(sizes):
         cut[client, :size] = 1.0
-    engine.backward(cut, 0.5)
+    engine.backward(Downlink(cut), 0.5)
     after = engine.collect((0, 1, 2))["weight"]
     for client, rows in enumerate(engine.data.indices):
         # A gradient of one for both outputs is the sum of the inputs in both rows of the weight.
@@ -173,7 +174,7 @@ def test_clients_of_one_batch_size_step_without_disturbing_those_of_another(stac
     sizes = (2, 5, 3)
     engine = make_engine(make, sizes, batch=5, stacking=stacking, optimizer="rmsprop")
     engine.begin((0, 1, 2), 0)
-    engine.backward(torch.ones_like(engine.forward(0).smashed), 0.1)
+    engine.backward(Downlink(torch.ones_like(engine.forward(0).smashed)), 0.1)
     after = engine.collect((0, 1, 2))
     for client, rows in enumerate(engine.data.indices):
         module = make(client)

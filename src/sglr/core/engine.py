@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.data import ClientData, Samples
+from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
-from sglr.core.types import Uplink, Weights
+from sglr.core.types import Downlink, Tally, Uplink, Weights
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Setting:
         Where computation happens.
     stacking
         ``"auto"``, ``"stacked"`` or ``"looped"``, for engines that hold many clients in one process.
+    short_clients
+        What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
+        beginning its data again.
+    settings
+        All settings of the experiment by name, for engines whose clients build their own parts.
     """
 
     segment: Callable[[int], nn.Module]
@@ -46,6 +52,12 @@ class Setting:
     seed: int
     device: torch.device
     stacking: str = "auto"
+    short_clients: str = "wait"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LostClients(SglrError):  # noqa: N818 - says what happened
+    """Clients lost what they did since their last snapshot: all go back to a checkpoint that everyone holds."""
 
 
 @dataclass(frozen=True)
@@ -80,36 +92,91 @@ class Scores:
 
 
 class Engine(Protocol):
-    """Where clients live, and how their tensors reach the server."""
+    """Where clients live, and how their tensors reach the server.
+
+    Any call may raise `LostClients` where clients can be lost.
+
+    Attributes
+    ----------
+    sizes
+        |D_i| of every client that is registered; 0 where it is not known yet.
+    segment
+        Names, shapes and types of one client's weights and buffers, on the meta device.
+    loses_clients
+        True if clients can die while this process lives, so that it must have a checkpoint before the first step.
+    """
+
+    sizes: Sequence[int]
+    segment: Weights
+    loses_clients: bool
 
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
         ...
 
-    def forward(self, step: int) -> Uplink:
-        """Let the clients that have a batch in this step run forward; return what they send."""
+    def forward(self, step: int) -> Uplink | None:
+        """Let the clients that have a batch in this step run forward; return what they send, None if nobody does."""
         ...
 
-    def backward(self, cut_gradients: Tensor, rate: float) -> None:
-        """Let the clients of the last `forward` back-propagate ``[C, b, ...]`` and step at ``rate``."""
+    def backward(self, downlink: Downlink, rate: float) -> None:
+        """Let the clients of the last `forward` back-propagate what they receive, and step at ``rate``."""
+        ...
+
+    def pass_alone(self, rate: float) -> Tally | None:
+        """Let clients that hold the whole model take the pass that `begin` prepared by themselves.
+
+        Returns
+        -------
+        Tally or None
+            What they measured; None where the engine has them step one by one, with `forward` and `backward`.
+        """
+        ...
+
+    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+        """Return who of ``cohort`` is present, and their weights and buffers, each ``[n, ...]``, to be merged."""
         ...
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return the weights and buffers of ``clients``, each ``[n, ...]``."""
         ...
 
-    def publish(self, weights: Weights, clients: tuple[int, ...]) -> None:
-        """Set the weights and buffers ``[...]`` of ``clients``; optimizer state stays."""
+    def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Set the weights and buffers ``[...]`` of ``clients``; optimizer state stays.
+
+        Returns
+        -------
+        tuple of int
+            Who got them now; others get them when they are back.
+        """
         ...
 
-    def evaluate(self, server: nn.Module, samples: Samples, clients: tuple[int, ...]) -> Scores:
-        """Score the segments of ``clients`` with the server's on the same samples."""
+    def evaluate(
+        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+    ) -> Scores:
+        """Score the segments of ``clients`` with the server's on the same samples.
+
+        With ``shared`` ``[...]`` these weights are scored instead of the clients' own, which stay as they are.
+        """
         ...
 
-    def state(self) -> dict[str, Tensor]:
-        """Return everything that a checkpoint of the clients needs."""
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of every client's weights and buffers."""
+        ...
+
+    def state(self, best: bool = False) -> dict[str, Tensor]:
+        """Return everything that a checkpoint of the clients needs; ``best`` if it is the best one so far."""
         ...
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Take up what `state` returned.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If a client no longer holds its part of it.
+        """
+        ...
+
+    def close(self, *, done: bool) -> None:
+        """Let the clients go; ``done`` if the training is over."""
         ...

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +17,7 @@ from torch import Tensor, nn
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.stack import Stack
-from sglr.core.types import Uplink, Weights
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Sums over the steps since they were last read, kept on the device until then."""
-
-    loss: float
-    correct: int
-    samples: int
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss per sample."""
-        return self.loss / max(1, self.samples)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of training samples that were classified right, in [0, 1]."""
-        return self.correct / max(1, self.samples)
+from sglr.core.types import Tally, Uplink, Weights
 
 
 class Server:
@@ -205,7 +185,14 @@ class Server:
     def read_tally(self) -> Tally:
         """Return the sums since `restart_tally`; waits for the device."""
         loss, correct = self._sums.tolist()
-        return Tally(loss, int(correct), self._samples)
+        return Tally(loss, int(correct), self._samples, self.bad_step())
+
+    def add_tally(self, tally: Tally) -> None:
+        """Add what clients measured that trained by themselves."""
+        self._sums += torch.tensor([tally.loss, tally.correct], dtype=torch.float64, device=self._sums.device)
+        self._samples += tally.samples
+        if tally.bad_step is not None and int(self._bad_step) < 0:
+            self._bad_step.fill_(tally.bad_step)
 
     def bad_step(self) -> int | None:
         """Return the first step since `restart_tally` whose loss was not a number; waits for the device."""

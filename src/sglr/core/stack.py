@@ -61,10 +61,10 @@ class Stack:
     ) -> None:
         self.rows = rows
         self.template = segment(0)
-        tensors = {name: tensor.new_empty(rows, *tensor.shape) for name, tensor in _state_of(self.template).items()}
+        tensors = {name: tensor.new_empty(rows, *tensor.shape) for name, tensor in state_of(self.template).items()}
         for row in range(rows):
             # Copied one by one, so that there never is a second copy of all.
-            for name, tensor in _state_of(segment(row) if row else self.template).items():
+            for name, tensor in state_of(segment(row) if row else self.template).items():
                 tensors[name][row] = tensor
         self.template.to("meta")
         names = [name for name, _ in self.template.named_parameters()]
@@ -226,7 +226,8 @@ class Stack:
         self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in of_optimizer.items()})
 
 
-def _state_of(module: nn.Module) -> dict[str, Tensor]:
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's weights and all its buffers by name."""
     return {name: tensor.detach() for name, tensor in chain(module.named_parameters(), module.named_buffers())}
 
 

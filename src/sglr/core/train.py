@@ -6,7 +6,7 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,7 +110,9 @@ class Trainer:
     method, engine, server, plan
         The parts.
     sizes
-        |D_i| of every client.
+        |D_i| of every client, as the engine knows it.
+    shared
+        The weights that clients share, where the method shares them; they begin with them.
     validation
         Samples that choose the best epoch, or None.
     hooks
@@ -121,7 +123,7 @@ class Trainer:
     engine: Engine
     server: Server
     plan: Plan
-    sizes: tuple[int, ...]
+    sizes: Sequence[int]
     validation: Samples | None = None
     hooks: Hooks = field(default_factory=Hooks)
     progress: Progress = field(default_factory=Progress)
@@ -138,7 +140,7 @@ class Trainer:
             If the user asked to stop, after a checkpoint.
         """
         if self.method.shares and not self.shared:
-            self.shared = _first(self.engine.collect((0,)))
+            self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
         while self.progress.epoch < self.plan.epochs:
             self._epoch()
 
@@ -168,36 +170,62 @@ class Trainer:
         rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
         self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
         steps = self.engine.begin(cohort, progress.epoch)
+        if self.method.whole_model and progress.step == 0 and steps > 0:
+            self._pass_alone(cohort, steps, rate, cohorts)
         while progress.step < steps:
             started = time.perf_counter()
-            where = (progress.epoch, progress.cohort, progress.step)
-            rng = generator(plan.seed, "step", *where)
-            moment = Moment(progress.epoch, plan.epochs, progress.step, steps, rng)
-            samples = self._step(cohort, moment, rate)
-            progress.seconds += time.perf_counter() - started
-            progress.samples += samples
-            progress.step += 1
-            progress.epoch_steps += 1
-            progress.steps += 1
-            self.hooks.observe(StepDone(progress.epoch, plan.epochs, progress.epoch_steps, steps * cohorts, samples))
-            self._between_steps(rate)
+            samples = self._step(cohort, self._moment(progress.step, steps), rate)
+            self._took(1, samples, time.perf_counter() - started, steps * cohorts)
+            self._between_steps()
+
+    def _moment(self, step: int, steps: int) -> Moment:
+        progress, plan = self.progress, self.plan
+        rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
+        return Moment(progress.epoch, plan.epochs, step, steps, rng)
+
+    def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
+        """Count steps that are over."""
+        progress = self.progress
+        progress.seconds += seconds
+        progress.samples += samples
+        progress.step += steps
+        progress.epoch_steps += steps
+        progress.steps += steps
+        self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples))
+
+    def _pass_alone(self, cohort: tuple[int, ...], steps: int, rate: float, cohorts: int) -> None:
+        """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
+        started = time.perf_counter()
+        tally = self.engine.pass_alone(rate)
+        if tally is None:
+            return
+        self.server.add_tally(tally)
+        moment = self._moment(steps - 1, steps)
+        if self.method.merges(moment):
+            self._merge(cohort, moment)
+        self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
+        self._between_steps()
 
     def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
         seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
         self.server.step_number = self.progress.epoch_steps
         uplink = self.engine.forward(moment.step)
-        downlink = self.method.exchange(self.server, uplink, moment)
-        self.engine.backward(downlink.gradients, rate)
-        self._report_exchange(uplink, downlink.averaged)
+        if uplink is not None:
+            downlink = self.method.exchange(self.server, uplink, moment)
+            self.engine.backward(downlink, rate)
+            self._report_exchange(uplink, downlink.averaged)
         if self.method.merges(moment):
             self._merge(cohort, moment)
-        return sum(uplink.sizes)
+        return 0 if uplink is None else sum(uplink.sizes)
 
     def _merge(self, cohort: tuple[int, ...], moment: Moment) -> None:
-        shares = data_shares([self.sizes[client] for client in cohort])
-        self.shared = self.method.merge(self.engine.collect(cohort), shares, cohort, self.server)
-        self._report_weights(cohort, up=True)
+        present, weights = self.engine.gather(cohort)
+        if not present:
+            return
+        shares = data_shares([self.sizes[client] for client in present])
+        self.shared = self.method.merge(weights, shares, present, self.server)
+        self._report_weights(present, up=True)
         if moment.ends_epoch:
             # They receive it when their next pass begins: it is counted then.
             self.engine.publish(self.shared, cohort)
@@ -205,34 +233,32 @@ class Trainer:
             self._send_shared(cohort)
 
     def _send_shared(self, cohort: tuple[int, ...]) -> None:
-        self.engine.publish(self.shared, cohort)
-        self._report_weights(cohort, up=False)
+        self._report_weights(self.engine.publish(self.shared, cohort), up=False)
 
-    def _between_steps(self, rate: float) -> None:
+    def _between_steps(self) -> None:
         progress, plan = self.progress, self.plan
         stop = self.hooks.stop()
         due = plan.checkpoint_every > 0 and progress.steps % plan.checkpoint_every == 0
         if stop or due or progress.steps % plan.check_every == 0:
-            self._check_loss(rate)
+            self._check_loss()
         if stop or due:
             self.hooks.save(False)
         if stop:
             raise Interrupted(f"stopped in epoch {progress.epoch + 1} after step {progress.epoch_steps}")
 
-    def _check_loss(self, rate: float) -> None:
+    def _check_loss(self) -> None:
         bad = self.server.bad_step()
         if bad is not None:
-            raise self._diverged(
-                f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1}", rate
-            )
+            raise self._diverged(f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1}")
 
-    def _save(self, best: bool, rate: float) -> None:
-        """Have a checkpoint written, but never one that the next step could not go on from."""
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.state().values()):
-            raise self._diverged(f"the weights stopped being numbers after {self.progress.steps} steps", rate)
-        self.hooks.save(best)
+    def refuse_bad_weights(self, tensors: Weights) -> None:
+        """Raise DivergedError if a checkpoint of ``tensors`` is one that the next step could not go on from."""
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise self._diverged(f"the weights stopped being numbers after {self.progress.steps} steps")
 
-    def _diverged(self, what: str, rate: float) -> DivergedError:
+    def _diverged(self, what: str) -> DivergedError:
+        plan = self.plan
+        rate = scheduled_rate(plan.schedule, plan.rate, min(self.progress.epoch, plan.epochs - 1), plan.epochs)
         return DivergedError(
             f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
             f"lower the rate or alpha, or clip gradients; last good checkpoint: {self.hooks.last_checkpoint()}"
@@ -241,7 +267,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Validate, report, and go to the next epoch with a checkpoint."""
         progress, plan = self.progress, self.plan
-        self._check_loss(scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs))
+        self._check_loss()
         epoch = progress.epoch
         tally = self.server.read_tally()
         record: dict[str, float | int] = {
@@ -284,46 +310,35 @@ class Trainer:
         if self.method.shares:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
-            return self._evaluate_shared(samples, last)
+            return self.engine.evaluate(self.server.segment, samples, (last,), self.shared)
         if not 0 < most_clients < everyone:
             return self.engine.evaluate(self.server.segment, samples, tuple(range(everyone)))
         rng = generator(self.plan.seed, "evaluated clients")
         chosen = np.sort(rng.choice(everyone, size=most_clients, replace=False))
         return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()))
 
-    def _evaluate_shared(self, samples: Samples, client: int) -> Scores:
-        before = _first(self.engine.collect((client,)))
-        self.engine.publish(self.shared, (client,))
-        scores = self.engine.evaluate(self.server.segment, samples, (client,))
-        self.engine.publish(before, (client,))
-        return scores
-
     def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
         if not self.method.whole_model:
             for traffic in exchange_traffic(uplink, averaged):
                 self.hooks.observe(traffic)
 
-    def _report_weights(self, cohort: tuple[int, ...], *, up: bool) -> None:
-        if not self.method.pooled:
-            self.hooks.observe(weights_traffic(self.shared, cohort, up=up))
+    def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:
+        if clients and not self.method.pooled:
+            self.hooks.observe(weights_traffic(self.shared, clients, up=up))
 
-    def state(self) -> dict[str, Tensor]:
-        """Return all tensors that a checkpoint needs."""
-        tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state().items()}
+    def state(self, best: bool = False) -> dict[str, Tensor]:
+        """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""
+        tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state(best).items()}
         tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
         return tensors | {f"shared.{name}": tensor for name, tensor in self.shared.items()}
 
     def restore(self, tensors: Weights, progress: Progress) -> None:
         """Take up a checkpoint."""
         below = _by_prefix(tensors)
-        self.engine.restore(below["clients"])
+        self.engine.restore(below.get("clients", {}))
         self.server.restore(below["server"])
         self.shared = {name: tensor.clone() for name, tensor in below.get("shared", {}).items()}
         self.progress = progress
-
-
-def _first(weights: Weights) -> dict[str, Tensor]:
-    return {name: tensor[0] for name, tensor in weights.items()}
 
 
 def _by_prefix(tensors: Weights) -> dict[str, dict[str, Tensor]]:

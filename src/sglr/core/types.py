@@ -108,6 +108,38 @@ class Downlink(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Sums over the training samples of some steps.
+
+    Parameters
+    ----------
+    loss
+        Sum of the losses of single samples.
+    correct
+        Samples that were classified right.
+    samples
+        Their number.
+    bad_step
+        The first step, in order, whose loss was not a number; None if there is none.
+    """
+
+    loss: float
+    correct: int
+    samples: int
+    bad_step: int | None = None
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss per sample."""
+        return self.loss / max(1, self.samples)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of training samples that were classified right, in [0, 1]."""
+        return self.correct / max(1, self.samples)
+
+
+@dataclass(frozen=True)
 class Moment:
     """Where in the training a step is, and the random numbers that belong to it.
 

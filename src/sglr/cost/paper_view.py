@@ -74,7 +74,7 @@ def _no_row(name: str, method: Method) -> str | None:
 
 def _total(row: str, trainer: Trainer, sample_bytes: int) -> float:
     """Add up the row's form over all epochs, each with its own participants."""
-    client = _bytes({key: value[0] for key, value in trainer.engine.collect((0,)).items()})
+    client = _bytes(trainer.engine.segment)
     model = client + _bytes(trainer.server.segment.state_dict())
     split_avg: SplitAvg | None = getattr(trainer.method, "split_avg", None)
     total = 0.0

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sglr.core.batches import batches_at, order_of, steps_of
+from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.passes import Gradients, Pass
-from sglr.core.random import generator
 from sglr.core.stack import Stack
-from sglr.core.types import Uplink, Weights
+from sglr.core.types import Downlink, Tally, Uplink, Weights
 
 __all__ = ["Local"]
 
@@ -49,9 +50,13 @@ class Local:
     together; padding never reaches a client, since it would corrupt batch statistics.
     """
 
+    loses_clients = False
+
     def __init__(self, setting: Setting) -> None:
         self.data = setting.data
         self.batch_size = setting.batch_size
+        self.short_clients = setting.short_clients
+        self.sizes = setting.data.sizes
         self.seed = setting.seed
         self.device = setting.device
         clients = len(setting.data.indices)
@@ -63,6 +68,7 @@ class Local:
             stacked=setting.stacking != "looped" and clients > 1,
             device=setting.device,
         )
+        self.segment = {name: tensor[0].to("meta") for name, tensor in self.stack.weights((0,)).items()}
         self.inputs = setting.data.train.inputs.to(setting.device)
         self.targets = setting.data.train.targets.to(setting.device)
         self._passes: list[tuple[list[int], Pass]] = []
@@ -83,25 +89,23 @@ class Local:
 
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest."""
-        orders = [self._order(client, epoch) for client in cohort]
+        orders = [order_of(self.data.indices[client].numpy(), self.seed, client, epoch) for client in cohort]
         sizes = np.array([len(order) for order in orders])
         table = np.zeros((len(cohort), sizes.max()), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
         self._turn = _Turn(cohort, table, sizes)
-        return -(-int(sizes.max()) // self.batch_size)
-
-    def _order(self, client: int, epoch: int) -> NDArray[np.int64]:
-        rows: NDArray[np.int64] = self.data.indices[client].numpy()
-        return generator(self.seed, "order", client, epoch).permutation(rows)
+        return steps_of(sizes, self.batch_size)
 
     def forward(self, step: int) -> Uplink:
         """Run the clients that have a batch in this step; those of equal batch size together."""
-        start, width = step * self.batch_size, self.batch_size
-        counts = np.clip(self._turn.sizes - start, 0, width)
+        first, counts = batches_at(step, self._turn.sizes, self.batch_size, self.short_clients)
         present = np.flatnonzero(counts)
         sizes = counts[present]
-        rows = torch.from_numpy(self._turn.order[present, start : start + int(sizes.max())])
+        positions = first[present, None] + np.arange(int(sizes.max()))
+        # The tail of a short batch is not used.
+        positions = np.minimum(positions, self._turn.order.shape[1] - 1)
+        rows = torch.from_numpy(self._turn.order[present[:, None], positions])
         self._passes = []
         for size in np.unique(sizes):
             places = np.flatnonzero(sizes == size).tolist()
@@ -133,8 +137,9 @@ class Local:
             joined[places, : part.outputs.shape[1]] = part.outputs
         return joined
 
-    def backward(self, cut_gradients: Tensor, rate: float) -> None:
+    def backward(self, downlink: Downlink, rate: float) -> None:
         """Back-propagate each client's cut-layer gradient through its segment, and step."""
+        cut_gradients = downlink.gradients
         found: list[tuple[Pass, Gradients]] = []
         for places, part in self._passes:
             whole = len(self._passes) == 1
@@ -145,16 +150,38 @@ class Local:
             self.stack.update(part.rows, gradients.weights, rate)
         self._passes = []
 
+    def pass_alone(self, rate: float) -> Tally | None:
+        """Have clients step together, whatever they hold."""
+        del rate
+        return None
+
+    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+        """Return everyone's weights."""
+        return cohort, self.collect(cohort)
+
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return copies of the clients' weights and buffers ``[n, ...]``."""
         return self.stack.weights(clients)
 
-    def publish(self, weights: Weights, clients: tuple[int, ...]) -> None:
+    def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``."""
         self.stack.load(clients, weights)
+        return clients
 
-    def evaluate(self, server: nn.Module, samples: Samples, clients: tuple[int, ...]) -> Scores:
-        """Score clients on the same samples, as many clients and samples at a time as fit the cache."""
+    def evaluate(
+        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+    ) -> Scores:
+        """Score clients, or weights that they share, on the same samples."""
+        if shared is None:
+            return self._scores(server, samples, clients)
+        before = self.collect(clients[:1])
+        self.publish(shared, clients[:1])
+        scores = self._scores(server, samples, clients[:1])
+        self.publish({name: tensor[0] for name, tensor in before.items()}, clients[:1])
+        return scores
+
+    def _scores(self, server: nn.Module, samples: Samples, clients: tuple[int, ...]) -> Scores:
+        """Score as many clients and samples at a time as fit the cache."""
         server.eval()
         correct = torch.zeros(len(clients), dtype=torch.int64, device=self.device)
         losses = torch.zeros(len(clients), dtype=torch.float64, device=self.device)
@@ -190,10 +217,20 @@ class Local:
         logits: Tensor = server(flat)
         return torch.unflatten(logits, 0, smashed.shape[:2])
 
-    def state(self) -> dict[str, Tensor]:
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of every client's weights and buffers."""
+        rows = self.collect(tuple(range(len(self.sizes))))
+        return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(len(self.sizes))]
+
+    def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return weights, buffers and optimizer state of all clients."""
+        del best
         return self.stack.state()
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self.stack.restore(tensors)
+
+    def close(self, *, done: bool) -> None:
+        """Do nothing: clients go with this process."""
+        del done
