@@ -1,0 +1,303 @@
+"""A run's private certificate authority: who may speak to the server, and as which client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sglr.core.errors import SglrError, UsageError
+from sglr.engines.remote.trust import certificates as made
+from sglr.engines.remote.trust.clock import now_utc, written
+from sglr.engines.remote.trust.files import private_folder, read_private, write_once, write_private
+from sglr.engines.remote.trust.peers import Applicant, Client, Untrusted
+from sglr.engines.remote.trust.register import Issued, Register
+from sglr.engines.remote.trust.token import Token
+
+_RENEW = timedelta(days=30)
+_LONGEST = timedelta(days=366)
+_REQUEST_LIMIT = 4096
+_SIGNATURE_HASHES = ("sha256", "sha384", "sha512")
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """A certificate that a client was given.
+
+    Parameters
+    ----------
+    client, serial
+        Whose it is and which.
+    since, until
+        When it was made and when it expires.
+    ended
+        ``"revoked"``, ``"replaced"`` by a later one, or nothing while it counts.
+    """
+
+    client: Client
+    since: datetime
+    until: datetime
+    ended: str | None
+
+
+class Authority:
+    """The authority of one run, kept in a folder that only the server's operator can read.
+
+    Several processes may open the same folder: what one of them issues or revokes, the others see at once.
+    Use ``Authority.open``.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], datetime]) -> None:
+        self._now, self._register, self._lock = now, Register(folder), threading.Lock()
+        self._key, self._root = _own(folder / "authority.pem", self._new_authority)
+        self.server_key, self.server_chain = self._server(folder / "server.pem")
+
+    @classmethod
+    def open(cls, folder: Path, now: Callable[[], datetime] = now_utc, *, create: bool = True) -> Authority:
+        """Open an authority, or create it if the folder holds none; renew the server's certificate if it ends soon.
+
+        Parameters
+        ----------
+        folder
+            Where its keys and records are; closed to others (0700, keys 0600).
+        now
+            The clock.
+        create
+            Whether a missing authority is created; the operator's commands must find the server's.
+
+        Raises
+        ------
+        UsageError
+            If there is none and ``create`` is false.
+        SglrError
+            If its files are damaged.
+        """
+        if not create and not (folder / "authority.pem").is_file():
+            raise UsageError("folder", folder, "no authority in it", "give the folder that the server was started with")
+        private_folder(folder)
+        return cls(folder, now)
+
+    @property
+    def certificate(self) -> bytes:
+        """The authority's certificate as PEM, which is no secret."""
+        return made.pem(self._root)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the authority's certificate (DER), 64 hexadecimal digits: what every token pins."""
+        return made.fingerprint(self._root).hex()
+
+    def issue_token(self, client: int, lifetime: timedelta) -> str:
+        """Issue a token with which one applicant can become ``client``, once; it is stored nowhere.
+
+        If that client has a certificate already, this one ends when the token is used, not before.
+
+        Raises
+        ------
+        UsageError
+            If the number or the lifetime makes no sense.
+        """
+        if client < 0:
+            raise UsageError("client", client, "not a client's number", "give 0 or more")
+        if not timedelta(0) < lifetime <= _LONGEST:
+            raise UsageError("lifetime", lifetime, "not a time that a token can live", "give more than 0, up to a year")
+        token = Token.make(made.fingerprint(self._root), self._now() + lifetime)
+        self._register.issue(token.id, Issued(client, token.expires, made.pem(made.token_root(token))))
+        return token.text()
+
+    def roots(self) -> bytes:
+        """Return the certificates (PEM) that TLS takes clients from: this authority's, and the tokens' roots.
+
+        Tokens that were used, revoked or have just expired are among them, so that their holders can be told.
+        """
+        now = self._now()
+        live = (item.root for item in self._register.tokens.values() if now < item.expires + made.GRACE)
+        return self.certificate + b"".join(live)
+
+    def identify(self, certificate_pem: bytes) -> Client | Applicant:
+        """Return who a certificate stands for; what it says about itself is not believed.
+
+        Parameters
+        ----------
+        certificate_pem
+            What the peer presented in a TLS handshake that it completed, so that it holds the key.
+
+        Raises
+        ------
+        Untrusted
+            If it is not of this run, has expired, is not valid yet, or was revoked or replaced.
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+            token = made.common_name(certificate.issuer)
+        except ValueError:
+            raise Untrusted("the certificate can't be read") from None
+        if made.issued_by(certificate, self._root):
+            client = self._client(certificate)
+            self.check(client)
+            return client
+        issued = self._register.tokens.get(token)
+        if issued is None or not made.issued_by(certificate, x509.load_pem_x509_certificate(issued.root)):
+            raise Untrusted("the certificate was not issued by this run's authority")
+        self._check_token(token, issued)
+        return Applicant(token, issued.client)
+
+    def check(self, client: Client) -> None:
+        """Check that a client's certificate counts still; for connections that stay open.
+
+        Raises
+        ------
+        Untrusted
+            If it was revoked or replaced, or has expired.
+        """
+        name = _name_of(client.serial)
+        reason = self._register.ended.get(name)
+        if reason is not None:
+            raise Untrusted(f"the certificate of client {client.number} was {reason}; a new token is needed")
+        certificate = self._register.used.get(name)
+        if certificate is None:
+            raise Untrusted(f"this run has no record of the certificate of client {client.number}")
+        made.check_dates(certificate, f"the certificate of client {client.number}", "the server", self._now())
+
+    def enrol(self, applicant: Applicant, request_pem: bytes) -> bytes:
+        """Use up a token: sign the public key of a certificate request, and nothing else that it says.
+
+        The use is on disk before this returns. If the answer was lost, asking again with the same key gives the same
+        certificate. All other tokens and certificates of that client end.
+
+        Parameters
+        ----------
+        applicant
+            Who asks, from ``identify``.
+        request_pem
+            A PKCS #10 request for a P-256 key, signed with that key; at most 4096 bytes.
+
+        Returns
+        -------
+        bytes
+            The client's certificate, PEM.
+
+        Raises
+        ------
+        Untrusted
+            If the request is malformed, or the token has expired, was used with another key, or was revoked.
+        """
+        key = _requested_key(request_pem)
+        with self._lock:
+            issued = self._register.tokens[applicant.token]
+            self._check_token(applicant.token, issued)
+            if applicant.token not in self._register.used:
+                self._use(applicant.token, issued, key)
+            certificate = self._register.used[applicant.token]
+        if certificate.public_key() != key:
+            raise Untrusted("this join token was used already; ask the operator for a new one")
+        return made.pem(certificate)
+
+    def revoke(self, client: int) -> int:
+        """End all certificates of a client, and all tokens issued for it.
+
+        Returns
+        -------
+        int
+            How many counted until now; 0 if there was nothing to revoke.
+        """
+        return self._end(client, "revoked", kept="")
+
+    def enrolled(self) -> list[Enrolment]:
+        """Return all certificates ever given to clients, by client and age."""
+        tokens, ended = self._register.tokens, self._register.ended
+        rows = [
+            Enrolment(
+                Client(tokens[name].client, certificate.serial_number),
+                certificate.not_valid_before_utc,
+                certificate.not_valid_after_utc,
+                ended.get(name),
+            )
+            for name, certificate in self._register.used.items()
+            if name in tokens
+        ]
+        return sorted(rows, key=lambda row: (row.client.number, row.since))
+
+    def _use(self, token: str, issued: Issued, key: made.PublicKey) -> None:
+        # Others end first: if this is cut off in between, the client asks again with this token.
+        self._end(issued.client, "replaced", kept=token)
+        serial = int(token, 16)
+        certificate = made.client_certificate(issued.client, serial, key, self._root, self._key, self._now())
+        self._register.use(token, certificate)
+
+    def _end(self, client: int, reason: str, kept: str) -> int:
+        names = [name for name, item in self._register.tokens.items() if item.client == client and name != kept]
+        return sum(self._register.end(name, reason, self._now()) for name in names if name not in self._register.ended)
+
+    def _client(self, certificate: x509.Certificate) -> Client:
+        name = _name_of(certificate.serial_number)
+        issued = self._register.tokens.get(name)
+        if issued is None or self._register.used.get(name) != certificate:
+            raise Untrusted("the certificate is no client's of this run")
+        return Client(issued.client, certificate.serial_number)
+
+    def _check_token(self, name: str, issued: Issued) -> None:
+        reason = self._register.ended.get(name)
+        if reason is not None:
+            raise Untrusted(f"this join token was {reason}; ask the operator for a new one")
+        if self._now() >= issued.expires:
+            raise Untrusted(
+                f"this join token expired at {written(issued.expires)}, and the server's clock says "
+                f"{written(self._now())}: ask the operator for a new one, unless that clock is wrong"
+            )
+
+    def _new_authority(self) -> bytes:
+        key = made.new_key()
+        return made.key_pem(key) + made.pem(made.authority_certificate(key, self._now()))
+
+    def _server(self, path: Path) -> tuple[bytes, bytes]:
+        key, certificate = _own(path, self._new_server)
+        now = self._now()
+        lasts = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW
+        if not lasts or not made.issued_by(certificate, self._root):
+            write_private(path, self._new_server())
+            key, certificate = _own(path, self._new_server)
+        return made.key_pem(key), made.pem(certificate) + self.certificate
+
+    def _new_server(self) -> bytes:
+        key = made.new_key()
+        return made.key_pem(key) + made.pem(
+            made.server_certificate(key.public_key(), self._root, self._key, self._now())
+        )
+
+
+def _own(path: Path, create: Callable[[], bytes]) -> tuple[made.Key, x509.Certificate]:
+    """Read a key and its certificate from one file, which is created if missing."""
+    if not path.exists():
+        write_once(path, create())
+    try:
+        key, (certificate, *_) = made.read_bundle(read_private(path))
+    except ValueError as error:
+        raise SglrError(f"{path} is damaged ({error}): restore it from a backup, or start in a new folder") from None
+    return key, certificate
+
+
+def _name_of(serial: int) -> str:
+    """Return the token that a certificate came of: its serial number is the token's id."""
+    return f"{serial:020x}"
+
+
+def _requested_key(request_pem: bytes) -> made.PublicKey:
+    if len(request_pem) > _REQUEST_LIMIT:
+        raise Untrusted(f"the certificate request is larger than {_REQUEST_LIMIT} bytes")
+    try:
+        request = x509.load_pem_x509_csr(request_pem)
+        key, valid = request.public_key(), request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Untrusted("the certificate request can't be read") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Untrusted("the certificate request is not for a P-256 key")
+    if not valid:
+        raise Untrusted("the certificate request is not signed with its own key")
+    return key
