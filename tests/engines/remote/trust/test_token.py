@@ -32,7 +32,7 @@ def test_text_and_token_are_the_same(token: Token) -> None:
     assert Token.parse(f"  {text}\n") == token
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(tokens, st.data())
 def test_every_changed_character_is_noticed(token: Token, data: st.DataObject) -> None:
     text = token.text()
