@@ -71,6 +71,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_pipelining(experiment, method)
     segments = _Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
+    _check_place(experiment, data)
     segments.prepare(data)
     _check_batches(experiment, data)
     segments.check_single_samples(experiment.batch_size, data)
@@ -177,7 +178,15 @@ def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
     )
 
 
+def _check_place(experiment: Experiment, data: ClientData) -> None:
+    if not len(data.train) and experiment.engine == "local":
+        problem = "these data are at the sites that join, and engine local trains on data that are here"
+        raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
+
+
 def _check_batches(experiment: Experiment, data: ClientData) -> None:
+    if not len(data.train):
+        return
     smallest = min(range(len(data.sizes)), key=data.sizes.__getitem__)
     if experiment.batch_size > data.sizes[smallest]:
         problem = f"client {smallest} has only {data.sizes[smallest]} samples"
@@ -222,13 +231,14 @@ class _Segments:
         self._classes = len(data.classes)
         whole = self._build(0)
         self.cut: str | int = "output" if self._whole else self._default_cut(whole)
-        self._first, self.upper = split(whole, self.cut, data.train.inputs[:2])
-        check_segments(Split(self._first, self.upper), data.train.inputs[:2], self._classes)
+        example = data.train.inputs[:2] if len(data.train) else torch.zeros(2, *self._input_shape)
+        self._first, self.upper = split(whole, self.cut, example)
+        check_segments(Split(self._first, self.upper), example, self._classes)
 
     def check_single_samples(self, batch_size: int, data: ClientData) -> None:
         """Refuse a division that leaves a client one sample to normalise a batch by."""
         clients = [client for client, size in enumerate(data.sizes) if size % batch_size == 1 or batch_size == 1]
-        if not clients:
+        if not clients or not len(data.train):
             return
         try:
             copy.deepcopy(self._first).train()(data.train.inputs[:1])

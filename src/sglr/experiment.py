@@ -19,7 +19,7 @@ from sglr.build import Built, Given, build, pick_device
 from sglr.config import Experiment
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.data import Dataset
-from sglr.core.engine import LostClients, Scores
+from sglr.core.engine import Engine, LostClients, Scores, Setting
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.memory import keep_freed_memory
 from sglr.core.method import Method
@@ -102,8 +102,9 @@ def execute(
     with _closing(built):
         ready(built)
         run = Run.create(out, experiment, command)
-        counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
-        write_text(run.path / "classes.json", json.dumps(counts) + "\n")
+        if len(built.data.train):
+            counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
+            write_text(run.path / "classes.json", json.dumps(counts) + "\n")
         return _Recorder(run, experiment, built, observe, stop, *energy).train()
 
 
@@ -113,6 +114,7 @@ def resume(
     method: Method | None = None,
     model: nn.Module | Callable[..., nn.Module] | None = None,
     dataset: Dataset | None = None,
+    engine: Callable[[Setting], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Built], None] = _unchanged,
@@ -126,6 +128,8 @@ def resume(
         The run's folder.
     method, model, dataset
         Parts that were given as objects when the run began; they must be given again.
+    engine
+        Makes the engine, if it is not the one that the settings name.
     observe, stop, ready
         As for `execute`.
     say
@@ -137,7 +141,7 @@ def resume(
         If the folder is no run, or no checkpoint in it is whole.
     """
     run = Run.open(Path(path))
-    given = Given(method, model, dataset)
+    given = Given(method, model, dataset, engine)
     if run.summary is not None:
         say(f"{path} is finished; nothing to do")
         return run

@@ -27,6 +27,10 @@ CONFIG, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
 )
 
 
+TRUST, STATUS = "trust", "status.json"
+"""What a server keeps in its run's folder from before there is a run: its authority, and how it is doing."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder.
@@ -257,7 +261,7 @@ def _default_path(experiment: Experiment) -> Path:
 def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     if path.is_file():
         raise UsageError("out", path, "is a file", "choose a folder")
-    if not path.is_dir() or not any(path.iterdir()):
+    if not path.is_dir() or not any(file.name not in (TRUST, STATUS) for file in path.iterdir()):
         return
     if not (path / CONFIG).is_file():
         raise UsageError("out", path, "is a folder with other files in it", "choose a new or empty folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,78 @@ def test_hugging_face_numbers(tmp_path: Path) -> None:
     assert data.classes == ("healthy", "ill")
     assert (len(data.train), len(data.test), data.input_shape) == (48, 12, (6,))
     assert "did you mean 'label'?" in error(f"hf:{tmp_path}", label_column="labl")
+
+
+# Classes that were agreed with others
+
+
+def picture_folder(root: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (8, 8), 10 * number).save(root / name / f"{number}.png")
+    return root
+
+
+def idx_pair(folder: Path, labels: list[int], part: str = "train") -> Path:
+    folder.mkdir(exist_ok=True)
+    images = np.arange(len(labels) * 16, dtype=np.uint8).reshape(-1, 4, 4)
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", *images.shape)
+    (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    header = bytes([0, 0, 8, 1]) + struct.pack(">I", len(labels))
+    (folder / f"{part}-labels-idx1-ubyte").write_bytes(header + bytes(labels))
+    return folder
+
+
+def test_a_folder_keeps_to_classes_that_are_given_and_may_lack_some(tmp_path: Path) -> None:
+    root = picture_folder(tmp_path / "pictures", {"cat": 4, "owl": 3})
+    data = load_dataset(f"folder:{root}", None, {"classes": "owl,dog,cat"})
+    assert data.classes == ("owl", "dog", "cat")
+    assert set(data.train.targets.tolist()) == {0, 2}
+    assert "classes = cat: " in error(f"folder:{root}", classes="owl,dog")
+    assert "known: owl, dog" in error(f"folder:{root}", classes="owl,dog")
+
+
+def test_a_folder_of_one_class_will_do_where_the_classes_are_given(tmp_path: Path) -> None:
+    root = picture_folder(tmp_path / "pictures", {"cat": 4})
+    assert load_dataset(f"folder:{root}", None, {"classes": ("cat", "dog")}).train.targets.tolist() == [0, 0, 0]
+    assert "learning needs two classes" in error(f"folder:{root}")
+
+
+@pytest.mark.parametrize("as_float", [False, True])
+def test_a_table_keeps_to_classes_that_are_given(tmp_path: Path, as_float: bool) -> None:
+    frame = pd.DataFrame({"x": np.arange(10.0), "label": [7, 3] * 5})
+    frame["label"] = frame["label"].astype(float if as_float else int)
+    spec = write(frame, tmp_path / "t.csv")
+    data = load_dataset(spec, None, {"classes": "3,5,7"})
+    assert data.classes == ("3", "5", "7")
+    assert set(data.train.targets.tolist()) == {0, 2}
+    assert "classes = 7: the column 'label'" in error(spec, classes="3,5")
+
+
+def test_idx_files_of_ones_own(tmp_path: Path) -> None:
+    folder = idx_pair(tmp_path / "idx", [0, 1, 2, 1, 0, 1, 2, 1, 0, 2])
+    data = load_dataset(f"idx:{folder}", None)
+    assert (len(data.train), len(data.test), data.input_shape) == (8, 2, (1, 4, 4))
+    assert data.classes == ("0", "1", "2")
+    named = load_dataset(f"idx:{folder / 'train-images-idx3-ubyte'}", None, {"classes": "a,b,c,d", "image_size": 8})
+    assert (named.classes, named.input_shape) == (("a", "b", "c", "d"), (1, 8, 8))
+    assert named.train.targets.tolist() == data.train.targets.tolist()
+    assert "has label 2, outside the classes 0 to 1" in error(f"idx:{folder}", classes="a,b")
+
+
+def test_idx_files_of_test_images_are_the_test_part(tmp_path: Path) -> None:
+    folder = idx_pair(tmp_path / "idx", [0, 1, 0, 1])
+    idx_pair(folder, [1, 0], "t10k")
+    data = load_dataset(f"idx:{folder}", None)
+    assert (data.train.targets.tolist(), data.test.targets.tolist()) == ([0, 1, 0, 1], [1, 0])
+
+
+def test_idx_files_that_are_not_there_or_too_many(tmp_path: Path) -> None:
+    folder = idx_pair(tmp_path / "idx", [0, 1, 0, 1])
+    (folder / "train-labels-idx1-ubyte").unlink()
+    assert "these labels are missing beside the images" in error(f"idx:{folder}")
+    idx_pair(folder, [0, 1], "other")
+    assert "holds several files of images" in error(f"idx:{folder}")
+    (tmp_path / "empty").mkdir()
+    assert "holds no file of images" in error(f"idx:{tmp_path / 'empty'}")

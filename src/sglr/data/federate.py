@@ -55,13 +55,16 @@ def federate(
 
     Returns
     -------
-    The divided data. Its training samples are those that clients own and no others, ordered by client.
+    The divided data. Its training samples are those that clients own and no others, ordered by client. Of a data set
+    without samples, whose clients have their own elsewhere, all parts are empty.
 
     Raises
     ------
     UsageError
         If there are too few samples for what is asked.
     """
+    if not len(dataset.train):
+        return _elsewhere(dataset, clients, validation)
     held = _held_apart(dataset, validation)
     if samples_per_client is not None and samples_per_client < 1:
         raise UsageError("samples_per_client", samples_per_client, "a client needs samples", "give 1 or more")
@@ -75,6 +78,12 @@ def federate(
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
     test = _fewer(dataset.test, test_samples)
     return ClientData(train, _consecutive(rows), apart, test, dataset.classes)
+
+
+def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -> ClientData:
+    nobody = torch.arange(0)
+    apart = None if validation == 0 else dataset.train.select(nobody)
+    return ClientData(dataset.train, (nobody,) * clients, apart, dataset.test.select(nobody), dataset.classes)
 
 
 def _fewer(samples: Samples, count: int | None) -> Samples:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.data.classes import refuse_unknown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,7 +21,7 @@ Block = NDArray[np.float64]  # [N, features]
 MAX_CATEGORIES = 100  # a column of more distinct words is rather a name than a category
 
 
-def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str) -> None:
+def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str, classes: Sequence[str] = ()) -> None:
     """Check that a table can be learnt from.
 
     Parameters
@@ -33,11 +34,13 @@ def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str
         Columns kept aside for partitioning.
     source
         The file or place that it comes from, for messages.
+    classes
+        The classes that there may be, of which some may be missing; none for any, two or more.
 
     Raises
     ------
     UsageError
-        If a column is missing or has missing or infinite values, or there is a single class.
+        If a column is missing or has missing or infinite values, or the classes are wrong.
     """
     names = [str(name) for name in frame.columns]
     for field, column in [("label_column", label), *(("group_columns", group) for group in groups)]:
@@ -47,12 +50,21 @@ def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str
             raise UsageError(field, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}")
     for column in names:
         _check_values(frame[column], column, source)
-    if frame[label].nunique() < 2:
+    if classes:
+        refuse_unknown(_texts(frame[label]), classes, f"the column {label!r} of {source}")
+    elif frame[label].nunique() < 2:
         problem = f"{source} has {frame[label].nunique()} class in this column, and learning needs two"
         raise UsageError("label_column", label, problem, "name the column that holds the classes")
 
 
-def table_dataset(name: str, train: DataFrame, test: DataFrame, label: str, groups: Sequence[str]) -> Dataset:
+def table_dataset(
+    name: str,
+    train: DataFrame,
+    test: DataFrame,
+    label: str,
+    groups: Sequence[str],
+    classes: Sequence[str] = (),
+) -> Dataset:
     """Make a data set of checked tables; see `check_table` for the parameters.
 
     Inputs are float32 vectors ``[N, features]``. A category that only test rows have is all zeros.
@@ -64,10 +76,10 @@ def table_dataset(name: str, train: DataFrame, test: DataFrame, label: str, grou
     """
     import pandas as pd
 
-    numeric = pd.api.types.is_numeric_dtype(train[label])
-    labels = [part[label] if numeric else part[label].astype(str) for part in (train, test)]
-    classes = sorted(pd.concat(labels).unique().tolist())
-    numbers = {value: number for number, value in enumerate(classes)}
+    numeric = pd.api.types.is_numeric_dtype(train[label]) and not classes
+    labels = [part[label] if numeric else _texts(part[label]) for part in (train, test)]
+    names = list(classes) or sorted(pd.concat(labels).unique().tolist())
+    numbers = {value: number for number, value in enumerate(names)}
     features = [column for column in train.columns if column not in (label, *groups)]
     blocks = [_encode(train[column], test[column]) for column in features]
     if not blocks:
@@ -78,7 +90,16 @@ def table_dataset(name: str, train: DataFrame, test: DataFrame, label: str, grou
         targets = labels[position].map(numbers).to_numpy(np.int64, copy=True)
         columns = {group: frame[group].to_numpy(dtype=object) for group in groups}
         parts.append(Samples(torch.from_numpy(inputs), torch.from_numpy(targets), columns))
-    return Dataset(name, parts[0], parts[1], tuple(str(value) for value in classes))
+    return Dataset(name, parts[0], parts[1], tuple(str(value) for value in names))
+
+
+def _texts(column: Any) -> Any:
+    """Return labels as texts; whole numbers without a point, however they are stored."""
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(column) and bool((column % 1 == 0).all()):
+        column = column.astype("int64")
+    return column.astype(str)
 
 
 def _check_values(column: Any, name: str, source: str) -> None:

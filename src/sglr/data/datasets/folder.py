@@ -9,6 +9,7 @@ import numpy as np
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
+from sglr.data.classes import refuse_unknown
 from sglr.data.files import resolve
 from sglr.data.images import Pixels, image_dataset
 from sglr.data.pictures import read_picture, stack_pictures
@@ -31,6 +32,9 @@ class Folder:
     image_channels: int | None = field(
         default=None, metadata={"help": "1 for grey, 3 for colour; default colour unless all are grey"}
     )
+    classes: tuple[str, ...] = field(
+        default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
+    )
     test_fraction: float = field(
         default=0.2, metadata={"help": "part of the pictures held apart where there is no folder test"}
     )
@@ -42,34 +46,42 @@ class Folder:
         Raises
         ------
         UsageError
-            If a folder is missing or empty, or a picture unreadable.
+            If a folder is missing or empty, a picture is unreadable, or its class none of those that are given.
         """
         root = resolve("folder", self.path, data_dir)
         name = f"folder:{self.path}"
         if not (root / "train").is_dir() or not (root / "test").is_dir():
-            classes = _classes(root)
+            classes = self._classes(root)
             pixels = self._read(root, classes)
             own, held = stratified_split(pixels.labels, self.test_fraction, self.split_seed)
             train, test = (Pixels(pixels.values[r], pixels.labels[r], pixels.source) for r in (own, held))
         else:
-            classes = _classes(root / "train")
-            _check_same(classes, _classes(root / "test"), root)
+            classes = self._classes(root / "train")
+            _check_same(classes, self._classes(root / "test"), root)
             train, test = (self._read(root / part, classes) for part in ("train", "test"))
         channels = self.image_channels or max(train.values.shape[3], test.values.shape[3])
         return image_dataset(name, train, test, classes, image_channels=channels)
 
+    def _classes(self, root: Path) -> list[str]:
+        if not self.classes:
+            return _subfolders(root, least=2)
+        refuse_unknown(_subfolders(root, least=1), self.classes, str(root))
+        return list(self.classes)
+
     def _read(self, root: Path, classes: list[str]) -> Pixels:
-        files = [(path, label) for label, name in enumerate(classes) for path in _pictures(root / name)]
+        there = [(label, root / name) for label, name in enumerate(classes) if (root / name).is_dir()]
+        files = [(path, label) for label, folder in there for path in _pictures(folder)]
         values = stack_pictures((read_picture(path) for path, _ in files), str(root), self.image_size)
         return Pixels(values, np.array([label for _, label in files], dtype=np.int64), str(root))
 
 
-def _classes(root: Path) -> list[str]:
+def _subfolders(root: Path, least: int) -> list[str]:
     if not root.is_dir():
         raise UsageError("folder", root, "not a folder", "give a folder with one subfolder for each class")
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(names) < 2:
-        problem = f"has {len(names)} subfolder(s), and learning needs two classes"
+    if len(names) < least:
+        needs = "learning needs two classes" if least > 1 else "each class is one"
+        problem = f"has {len(names)} subfolder(s), and {needs}"
         raise UsageError("folder", root, problem, "put the pictures of each class into a subfolder of its own")
     if set(names) <= PARTS:
         problem = f"its subfolders {', '.join(names)} are parts of a data set, not classes"

@@ -29,6 +29,9 @@ class Table:
     group_columns: tuple[str, ...] = field(
         default=(), metadata={"help": "columns that are no features, kept for partition natural"}
     )
+    classes: tuple[str, ...] = field(
+        default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
+    )
     test_fraction: float = field(default=0.2, metadata={"help": "part of the rows held apart for the test"})
     split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test rows"})
 
@@ -38,15 +41,16 @@ class Table:
         Raises
         ------
         UsageError
-            If the file cannot be read or learnt from.
+            If the file cannot be read or learnt from, or has a class that is none of those that are given.
         """
         path = resolve("table", self.path, data_dir)
         frame = _read(path)
-        check_table(frame, self.label_column, self.group_columns, str(path))
+        check_table(frame, self.label_column, self.group_columns, str(path), self.classes)
         labels = frame[self.label_column].astype(str).to_numpy(dtype=object).astype(str)
         train, test = stratified_split(labels, self.test_fraction, self.split_seed)
         name = f"table:{self.path}"
-        return table_dataset(name, frame.iloc[train], frame.iloc[test], self.label_column, self.group_columns)
+        parts = frame.iloc[train], frame.iloc[test]
+        return table_dataset(name, *parts, self.label_column, self.group_columns, self.classes)
 
 
 def _read(path: Path) -> DataFrame:

@@ -1,0 +1,80 @@
+"""IDX files of your own, as those of MNIST: idx:PATH names their folder, or the file of images beside its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sglr.core.data import Dataset
+from sglr.core.errors import UsageError
+from sglr.data.files import first_file, resolve
+from sglr.data.idx import IMAGES, LABELS, read_idx
+from sglr.data.images import Pixels, image_dataset
+from sglr.data.split import stratified_split
+
+__all__ = ["Idx"]
+
+TEST = ("t10k", "test")  # how names of files with test images begin
+
+
+@dataclass(frozen=True)
+class Idx:
+    """Images in one file, labels in another whose name has ``labels`` for ``images`` and ``idx1`` for ``idx3``."""
+
+    path: str = field(default="", metadata={"help": "the folder, or the file of images"})
+    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default what is stored"})
+    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
+    classes: tuple[str, ...] = field(
+        default=(), metadata={"help": "the classes in their order; default 0, 1, 2 … as they are labelled"}
+    )
+    test_fraction: float = field(
+        default=0.2, metadata={"help": "part of the images held apart where there is no file of test images"}
+    )
+    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test images"})
+
+    def load(self, data_dir: Path | None) -> Dataset:
+        """Read the files and hold test images apart.
+
+        Raises
+        ------
+        UsageError
+            If a file is missing, damaged, or one of several.
+        """
+        own, held = _image_files(resolve("idx", self.path, data_dir))
+        train = _read(own)
+        if held is None:
+            rows = stratified_split(train.labels, self.test_fraction, self.split_seed)
+            train, test = (Pixels(train.values[part], train.labels[part], train.source) for part in rows)
+        else:
+            test = _read(held)
+        largest = int(max(train.labels.max(initial=1), test.labels.max(initial=1)))
+        classes = self.classes or tuple(map(str, range(largest + 1)))
+        return image_dataset(f"idx:{self.path}", train, test, classes, self.image_size, self.image_channels)
+
+
+def _image_files(place: Path) -> tuple[Path, Path | None]:
+    """Return the file of training images and, if there is one, that of test images."""
+    if place.is_file():
+        return place, None
+    found = sorted(path for path in place.iterdir() if "images" in path.name and "idx3" in path.name)
+    held = [path for path in found if path.name.startswith(TEST)]
+    own = [path for path in found if path not in held]
+    if not own:
+        problem = "holds no file of images, such as train-images-idx3-ubyte.gz"
+        raise UsageError("idx", place, problem, "give the folder of the files, or the file of images itself")
+    for files in (own, held):
+        if len(files) > 1:
+            problem = f"holds several files of images: {', '.join(path.name for path in files)}"
+            raise UsageError("idx", place, problem, "give the one that is meant")
+    return own[0], held[0] if held else None
+
+
+def _read(images: Path) -> Pixels:
+    stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    labels = first_file(images.parent, (stem, f"{stem}.gz"))
+    if labels is None or labels == images:
+        raise UsageError("idx", images.parent / stem, "these labels are missing beside the images", "put them there")
+    values, targets = read_idx(images, IMAGES), read_idx(labels, LABELS)
+    return Pixels(values[..., None], targets.astype(np.int64), str(images))
