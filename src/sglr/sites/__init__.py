@@ -1,0 +1,1 @@
+"""Training between sites: a server, the clients that join it, and what their operators ask."""

@@ -1,0 +1,237 @@
+"""A site's own data, as its owner names them: files of its own, or its share of a data set that has a name.
+
+What the server says of the run (classes, shape of an input, settings of the division) is compared with the data, and
+never chooses which are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sglr.config import Experiment, part_fields
+from sglr.core.data import ClientData, Dataset, Samples
+from sglr.core.errors import UsageError
+from sglr.core.registry import DATASETS, METHODS, PARTITIONERS
+from sglr.data.classes import refuse_unknown
+from sglr.data.federate import federate
+from sglr.data.load import load_dataset
+from sglr.data.partitioners.iid import Iid
+
+TABLES = (".csv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a client's data are, as given on its own command line.
+
+    Parameters
+    ----------
+    path
+        A folder of pictures per class, a CSV or Parquet file, or IDX files (their folder, or the file of images).
+    dataset
+        A data set by its name, instead of a path.
+    share
+        (I, N): the client owns part I, counted from 0, of N parts of that data set; None if the server knows.
+    parameters
+        Parameters of the data set, such as ``image_size`` or ``label_column``.
+    data_dir
+        Where files of named data sets lie.
+    """
+
+    path: Path | None = None
+    dataset: str | None = None
+    share: tuple[int, int] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants of a client's data.
+
+    Parameters
+    ----------
+    client, clients
+        Which client it is, of how many.
+    input_shape
+        Shape of one input.
+    classes
+        The names of the classes, in their order.
+    settings
+        Settings of the experiment by name, as the server told them: plain values.
+    """
+
+    client: int
+    clients: int
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What one client has.
+
+    Parameters
+    ----------
+    train
+        The samples that it trains on.
+    held
+        Samples that it is scored on, ``"validation"`` and ``"test"``; a part without samples is missing.
+    """
+
+    train: Samples
+    held: dict[str, Samples]
+
+
+def load_own(source: Source, wanted: Wanted) -> OwnData:
+    """Load a client's data, and check that they fit the run.
+
+    A share of a named data set is bit for bit what that client has in a simulation. Of a site's own files the part for
+    validation is drawn here; a setting that is a number of samples is divided by the number of clients.
+
+    Raises
+    ------
+    UsageError
+        If data can't be read, have another shape or unknown classes, or are too few.
+    """
+    division = _division(wanted)
+    if source.path is not None:
+        if source.dataset is not None or source.share is not None:
+            problem = "data are either files of your own or a share of a data set that has a name"
+            raise UsageError("data", source.path, problem, "leave out --data, or --dataset and --partition")
+        own = _of_files(source, wanted, division)
+    elif source.dataset is not None:
+        own = _of_share(source.dataset, source, wanted, division)
+    else:
+        raise UsageError("data", "none", "it is not told which data to train on", "give --data PATH or --dataset NAME")
+    _check_number(own.train, source, division.batch_size)
+    return own
+
+
+def _division(wanted: Wanted) -> Experiment:
+    """Return the settings by which data are divided, checked like those of anyone."""
+    told = wanted.settings
+    names = ("partition", "seed", "validation", "samples_per_client", "test_samples", "batch_size", "clients")
+    chosen = {name: told[name] for name in names if told.get(name) is not None}
+    partition = str(chosen.get("partition", "iid"))
+    parameters = part_fields("partition", partition)
+    return Experiment.from_flat(chosen | {name: told[name] for name in parameters if name in told})
+
+
+def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
+    assert source.path is not None
+    kind = _kind(source.path)
+    parameters = dict(source.parameters)
+    known = {entry.name for entry in fields(DATASETS.load(kind))}
+    if "classes" in known:
+        parameters["classes"] = wanted.classes
+    if kind == "folder" and len(wanted.input_shape) == 3:
+        # Pictures of any size can be what the run wants; stored arrays are left as they are.
+        channels, height, width = wanted.input_shape
+        if height == width:
+            parameters.setdefault("image_size", height)
+        if channels in (1, 3):
+            parameters.setdefault("image_channels", channels)
+    dataset = _fitting(load_dataset(f"{kind}:{source.path.absolute()}", None, parameters), source, wanted)
+    validation = division.validation
+    if isinstance(validation, int):
+        validation = min(validation // wanted.clients, len(dataset.train) - 1)
+    most = division.samples_per_client
+    data = federate(dataset, Iid(), 1, division.seed, validation, test_samples=division.test_samples)
+    return _part(data, data.indices[0] if most is None else data.indices[0][:most])
+
+
+def _kind(path: Path) -> str:
+    """Return which data set reads this file or folder."""
+    if not path.exists():
+        raise UsageError("data", path, "there is no such file or folder", "check the path")
+    if path.is_dir():
+        images = any("images" in file.name and "idx3" in file.name for file in path.iterdir() if file.is_file())
+        return "idx" if images else "folder"
+    if path.suffix.lower() in TABLES:
+        return "table"
+    if "idx3" in path.name:
+        return "idx"
+    problem = "it is none of the kinds of data that can be read"
+    remedy = "give a folder with a subfolder of pictures per class, a .csv or .parquet file, or IDX files"
+    raise UsageError("data", path, problem, remedy)
+
+
+def _of_share(name: str, source: Source, wanted: Wanted, division: Experiment) -> OwnData:
+    _check_share(source, wanted)
+    dataset = _fitting(load_dataset(name, source.data_dir, source.parameters), source, wanted)
+    data = federate(
+        dataset,
+        PARTITIONERS.load(division.partition)(**division.partition_parameters),
+        division.clients,
+        division.seed,
+        validation=division.validation,
+        samples_per_client=division.samples_per_client,
+        test_samples=division.test_samples,
+    )
+    pooled = METHODS.load(str(wanted.settings.get("method", "sglr"))).pooled
+    return _part(data, torch.cat(data.indices).sort().values if pooled else data.indices[wanted.client])
+
+
+def _check_share(source: Source, wanted: Wanted) -> None:
+    if source.share is None:
+        return
+    part, parts = source.share
+    if (part, parts) != (wanted.client, wanted.clients):
+        problem = f"this is client {wanted.client} of a run of {wanted.clients} clients"
+        raise UsageError("partition", f"{part}/{parts}", problem, f"give --partition {wanted.client}/{wanted.clients}")
+
+
+def _part(data: ClientData, rows: torch.Tensor) -> OwnData:
+    held = {"validation": data.validation, "test": data.test}
+    return OwnData(
+        data.train.select(rows), {name: part for name, part in held.items() if part is not None and len(part)}
+    )
+
+
+def _fitting(dataset: Dataset, source: Source, wanted: Wanted) -> Dataset:
+    """Return the data set with the run's numbers for its classes, if its inputs have the run's shape."""
+    if dataset.input_shape != wanted.input_shape:
+        problem = f"its inputs have shape {_shape(dataset.input_shape)}, those of the run {_shape(wanted.input_shape)}"
+        raise UsageError("data", _name(source), problem, _reshape(dataset.input_shape, wanted.input_shape))
+    if dataset.classes == wanted.classes:
+        return dataset
+    refuse_unknown(dataset.classes, wanted.classes, _name(source))
+    numbers = torch.tensor([wanted.classes.index(name) for name in dataset.classes])
+    train, test = (replace(part, targets=numbers[part.targets]) for part in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test, classes=wanted.classes)
+
+
+def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:
+    if len(found) == len(wanted) == 3:
+        remedies = []
+        if wanted[1] == wanted[2] and found[1:] != wanted[1:]:
+            remedies.append(f"--image-size {wanted[1]}")
+        if wanted[0] != found[0]:
+            remedies.append(f"--image-channels {wanted[0]}")
+        if remedies:
+            return f"give {' '.join(remedies)}"
+    if len(found) == len(wanted) == 1:
+        return "every site's table needs the same columns; words become a column each, so encode them alike beforehand"
+    return "bring data of that kind, or ask the operator which are meant"
+
+
+def _check_number(train: Samples, source: Source, batch_size: int) -> None:
+    if len(train) < batch_size:
+        problem = f"{len(train)} samples are there to train on, and the run's batches have {batch_size}"
+        remedy = f"bring more, or ask the operator for --batch-size {max(1, len(train))} or less"
+        raise UsageError("data", _name(source), problem, remedy)
+
+
+def _name(source: Source) -> str:
+    return str(source.path or source.dataset)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return ",".join(map(str, shape))

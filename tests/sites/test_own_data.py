@@ -1,0 +1,177 @@
+"""What a site brings: its own files by the run's classes, or exactly its share of a named data set."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from sglr.build import load
+from sglr.config import Experiment
+from sglr.core.errors import UsageError
+from sglr.core.registry import PARTITIONERS
+from sglr.data.federate import federate
+from sglr.sites.own_data import OwnData, Source, Wanted, load_own
+
+DIGITS = tuple(map(str, range(10)))
+
+
+def wanted(client: int = 0, shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any):
+    settings = {"partition": "iid", "seed": 0, "batch_size": 2, "clients": 4, "method": "sglr", **told}
+    return Wanted(client, settings["clients"], shape, classes, settings)
+
+
+def refused(source: Source, run: Wanted) -> str:
+    with pytest.raises(UsageError) as raised:
+        load_own(source, run)
+    return str(raised.value)
+
+
+def pictures(root: Path, counts: dict[str, int], size: int = 8) -> Path:
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (size, size), (number, 0, 0)).save(root / name / f"{number}.png")
+    return root
+
+
+def idx(folder: Path, labels: list[int], side: int = 8) -> Path:
+    folder.mkdir()
+    images = np.zeros((len(labels), side, side), dtype=np.uint8)
+    head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *images.shape)
+    (folder / "train-images-idx3-ubyte").write_bytes(head + images.tobytes())
+    (folder / "train-labels-idx1-ubyte").write_bytes(
+        bytes([0, 0, 8, 1]) + struct.pack(">I", len(labels)) + bytes(labels)
+    )
+    return folder
+
+
+def total(own: OwnData) -> int:
+    return len(own.train) + sum(map(len, own.held.values()))
+
+
+@pytest.mark.parametrize("partition", [{"partition": "iid"}, {"partition": "dirichlet", "concentration": 0.5}])
+@pytest.mark.parametrize("further", [{}, {"samples_per_client": 20, "validation": 50, "test_samples": 30}])
+def test_shares_of_a_named_data_set_are_those_of_a_simulation(partition, further):
+    experiment = Experiment.from_flat({"clients": 4, "seed": 3, **partition, **further})
+    partitioner = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters)
+    data = federate(
+        load(experiment),
+        partitioner,
+        4,
+        3,
+        experiment.validation,
+        experiment.samples_per_client,
+        experiment.test_samples,
+    )
+    told = {**experiment.flat(), "batch_size": 1}
+    for client in (0, 3):
+        run = Wanted(client, 4, (1, 8, 8), DIGITS, told)
+        own = load_own(Source(dataset="digits", share=(client, 4)), run)
+        assert torch.equal(own.train.inputs, data.train.inputs[data.indices[client]])
+        assert torch.equal(own.train.targets, data.train.targets[data.indices[client]])
+        assert torch.equal(own.held["test"].inputs, data.test.inputs)
+        assert torch.equal(own.held["validation"].inputs, data.validation.inputs)
+
+
+def test_the_one_client_of_a_pooled_method_has_everything():
+    own = load_own(Source(dataset="digits"), wanted(0, classes=DIGITS, method="cl"))
+    assert len(own.train) == 1437 - 143
+
+
+def test_another_clients_share_is_refused():
+    told = refused(Source(dataset="digits", share=(1, 4)), wanted(2, classes=DIGITS))
+    assert told == "partition = 1/4: this is client 2 of a run of 4 clients; give --partition 2/4"
+
+
+def test_pictures_take_the_runs_size_and_channels_and_their_classes_numbers(tmp_path):
+    root = pictures(tmp_path / "mine", {"dog": 20}, size=13)
+    own = load_own(Source(path=root), wanted(classes=("cat", "dog", "owl")))
+    assert own.train.inputs.shape[1:] == (1, 8, 8)
+    assert set(own.train.targets.tolist()) == {1}
+    assert total(own) == 20
+    assert set(own.held) == {"validation", "test"}
+
+
+def test_the_folder_test_is_the_test_part(tmp_path):
+    pictures(tmp_path / "mine" / "train", {"cat": 10, "dog": 10})
+    pictures(tmp_path / "mine" / "test", {"dog": 3})
+    own = load_own(Source(path=tmp_path / "mine"), wanted())
+    assert own.held["test"].targets.tolist() == [1, 1, 1]
+    assert (len(own.train), len(own.held["validation"])) == (18, 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "held", "left"), [(None, 8, 72), (0, 0, 80), (0.25, 20, 60), (40, 10, 70), (10_000, 79, 1)]
+)
+def test_validation_samples_are_held_apart_here(tmp_path, setting, held, left):
+    root = idx(tmp_path / "mine", [0, 1] * 50)
+    own = load_own(Source(path=root), wanted(validation=setting, batch_size=1))
+    assert (len(own.held.get("validation", ())), len(own.train)) == (held, left)
+    assert len(own.held["test"]) == 20
+
+
+def test_no_more_samples_than_the_run_wants(tmp_path):
+    root = idx(tmp_path / "mine", [0, 1] * 50)
+    own = load_own(Source(path=root), wanted(samples_per_client=5, test_samples=7))
+    assert (len(own.train), len(own.held["test"])) == (5, 7)
+    assert len(load_own(Source(path=root), wanted(samples_per_client=500)).train) == 72
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_table(tmp_path, ending):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": 1, "ill": ["dog", "cat"] * 10})
+    path = tmp_path / f"t{ending}"
+    frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
+    own = load_own(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(2,)))
+    assert total(own) == 20
+    told = refused(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(3,)))
+    assert "its inputs have shape 2, those of the run 3; every site's table needs the same columns" in told
+
+
+def test_classes_are_matched_by_name_and_strangers_are_named(tmp_path):
+    root = pictures(tmp_path / "mine", {"cat": 4, "yak": 4})
+    told = refused(Source(path=root), wanted())
+    assert told.startswith("classes = yak: ")
+    assert "known: cat, dog" in told
+    shuffled = load_own(Source(dataset="digits"), wanted(classes=DIGITS[::-1]))
+    plain = load_own(Source(dataset="digits"), wanted(classes=DIGITS))
+    assert torch.equal(shuffled.train.targets, 9 - plain.train.targets)
+
+
+def test_another_shape_is_told_with_what_to_do(tmp_path):
+    root = idx(tmp_path / "mine", [0, 1] * 20, side=12)
+    told = refused(Source(path=root), wanted())
+    assert "have shape 1,12,12, those of the run 1,8,8; give --image-size 8" in told
+    assert load_own(Source(path=root, parameters={"image_size": 8}), wanted()).train.inputs.shape[1:] == (1, 8, 8)
+    told = refused(Source(dataset="digits"), wanted(shape=(3, 8, 8), classes=DIGITS))
+    assert told.endswith("give --image-channels 3")
+
+
+def test_too_few_samples_for_a_batch(tmp_path):
+    root = idx(tmp_path / "mine", [0, 1, 0, 1, 0])
+    told = refused(Source(path=root), wanted(batch_size=8))
+    assert "4 samples are there to train on, and the run's batches have 8" in told
+    assert "--batch-size 4 or less" in told
+
+
+def test_sources_that_say_nothing_or_too_much(tmp_path):
+    assert "give --data PATH or --dataset NAME" in refused(Source(), wanted())
+    assert "either files of your own" in refused(Source(path=tmp_path, dataset="digits"), wanted())
+    assert "there is no such file" in refused(Source(path=tmp_path / "nowhere"), wanted())
+    (tmp_path / "notes.txt").write_text("")
+    assert "none of the kinds of data" in refused(Source(path=tmp_path / "notes.txt"), wanted())
+
+
+@pytest.mark.parametrize(
+    "told", [{"partition": "os:system"}, {"seed": "x"}, {"batch_size": 0}, {"method": "os:system"}]
+)
+def test_what_a_server_tells_is_checked_and_names_no_code(told):
+    with pytest.raises(UsageError):
+        load_own(Source(dataset="digits"), wanted(classes=DIGITS, **told))
