@@ -126,6 +126,22 @@ def test_the_servers_certificate_is_renewed_before_it_ends(tmp_path: Path, ago: 
     assert renewed.fingerprint == first.fingerprint
 
 
+def test_starting_over_with_a_new_authority_trusts_nobody_of_old(authority: Authority, tmp_path: Path) -> None:
+    certificate, text = enrol(authority, 3), authority.issue_token(4, HOUR)
+    (tmp_path / "server/authority.pem").unlink()
+    fresh = Authority.open(tmp_path / "server")
+    assert fresh.fingerprint != authority.fingerprint
+    server, root = x509.load_pem_x509_certificates(fresh.server_chain)
+    assert made.issued_by(server, root)
+    assert made.fingerprint(root).hex() == fresh.fingerprint
+    with pytest.raises(Untrusted):
+        fresh.identify(certificate)
+    with pytest.raises(Untrusted):
+        applicant(fresh, text)
+    assert fresh.enrolled() == []
+    assert fresh.roots() == fresh.certificate
+
+
 def test_opened_by_many_at_once_there_is_one_authority(tmp_path: Path) -> None:
     start, found = threading.Barrier(6), []
 
@@ -298,11 +314,21 @@ def test_the_authoritys_signature_alone_makes_no_client(authority: Authority, tm
             authority.identify(certificate)
     certificate = enrol(authority, 3)
     peer = authority.identify(certificate)
-    next((tmp_path / "server/used").iterdir()).unlink()
+    next((tmp_path / "server").glob("records-*/used/*")).unlink()
     with pytest.raises(Untrusted):
         authority.identify(certificate)
     with pytest.raises(Untrusted):
         authority.check(peer)
+
+
+def test_a_certificate_that_is_not_the_recorded_one_is_refused(authority: Authority, tmp_path: Path) -> None:
+    """As after a restored backup: signed by the authority, with the serial number of another."""
+    enrol(authority, 3)
+    serial = authority.enrolled()[0].client.serial
+    signer, (root,) = made.read_bundle((tmp_path / "server/authority.pem").read_bytes())
+    twin = made.client_certificate(3, serial, made.new_key().public_key(), root, signer, datetime.now(UTC))
+    with pytest.raises(Untrusted, match="no client's of this run"):
+        authority.identify(made.pem(twin))
 
 
 def test_another_runs_client_is_a_stranger(authority: Authority, tmp_path: Path) -> None:
@@ -379,9 +405,9 @@ def test_revoked_then_enrolled_again(authority: Authority) -> None:
 def test_a_damaged_record_trusts_nobody(authority: Authority, tmp_path: Path) -> None:
     certificate, other = enrol(authority, 3), enrol(authority, 4)
     authority.revoke(3)
-    (ended,) = (tmp_path / "server/ended").iterdir()
+    (ended,) = (tmp_path / "server").glob("records-*/ended/*")
     ended.write_bytes(b"{")
-    for record in (tmp_path / "server/used").iterdir():
+    for record in (tmp_path / "server").glob("records-*/used/*"):
         if record.read_bytes() == other:
             record.write_bytes(b"-----BEGIN")
     for presented in (certificate, other):
@@ -391,7 +417,8 @@ def test_a_damaged_record_trusts_nobody(authority: Authority, tmp_path: Path) ->
 
 def test_records_come_back_as_they_were(authority: Authority, tmp_path: Path) -> None:
     token = Token.parse(authority.issue_token(3, HOUR))
-    issued = Register(tmp_path / "server").tokens[token.id]
+    (records,) = (tmp_path / "server").glob("records-*")
+    issued = Register(records).tokens[token.id]
     assert (issued.client, issued.expires, issued.root.count(b"BEGIN")) == (3, token.expires, 1)
     assert made.issued_by(
         made.applicant_certificate(token, made.new_key().public_key()), x509.load_pem_x509_certificate(issued.root)

@@ -82,6 +82,16 @@ def test_an_old_folder_that_changes_again_is_read_again(tmp_path: Path) -> None:
     assert facts.all() == {"1": 1, "2": 2}
 
 
+def test_changes_within_one_tick_of_the_file_systems_clock_are_seen(tmp_path: Path) -> None:
+    facts = Facts(tmp_path, ".json", int)
+    facts.add("1", b"1")
+    stamp = tmp_path.stat().st_mtime_ns
+    assert facts.all() == {"1": 1}
+    facts.add("2", b"2")
+    os.utime(tmp_path, ns=(stamp, stamp))
+    assert facts.all() == {"1": 1, "2": 2}
+
+
 def test_an_unreadable_fact_and_a_half_written_one_are_left_out(tmp_path: Path) -> None:
     facts = Facts(tmp_path, ".json", int)
     facts.add("1", b"one")

@@ -197,7 +197,8 @@ def test_a_server_that_answers_with_another_certificate_is_not_believed(
     async def mislead(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return answers.pop()
 
-    answers = [b"", b"-----BEGIN CERTIFICATE-----", authority.server_chain, authority.certificate]
+    anothers = made.pem(by_hand(authority, 3).certificate)
+    answers = [b"", b"-----BEGIN CERTIFICATE-----", authority.server_chain, authority.certificate, anothers]
     handler = grpc.method_handlers_generic_handler(SERVICE, {"Enrol": grpc.unary_unary_rpc_method_handler(mislead)})
     server, text = serving(authority, enrol=handler), authority.issue_token(3, HOUR)
     while answers:

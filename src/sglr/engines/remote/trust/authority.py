@@ -54,8 +54,10 @@ class Authority:
     """
 
     def __init__(self, folder: Path, now: Callable[[], datetime]) -> None:
-        self._now, self._register, self._lock = now, Register(folder), threading.Lock()
+        self._now, self._lock = now, threading.Lock()
         self._key, self._root = _own(folder / "authority.pem", self._new_authority)
+        # Who starts over with a new authority begins with empty records.
+        self._register = Register(folder / f"records-{self.fingerprint[:16]}")
         self.server_key, self.server_chain = self._server(folder / "server.pem")
 
     @classmethod

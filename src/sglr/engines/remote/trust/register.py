@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography import x509
 
 from sglr.engines.remote.trust.certificates import pem
-from sglr.engines.remote.trust.files import Facts
+from sglr.engines.remote.trust.files import Facts, private_folder
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Register:
     Parameters
     ----------
     folder
-        The authority's folder.
+        Where one authority's records are; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
+        private_folder(folder)
         self._tokens = Facts(folder / "tokens", ".json", _read_issued)
         self._used = Facts(folder / "used", ".pem", x509.load_pem_x509_certificate)
         self._ended = Facts(folder / "ended", ".json", _read_reason)
