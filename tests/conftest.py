@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import pytest
@@ -12,6 +12,8 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
+from sglr.core.codecs import Codec
+from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
 from sglr.core.method import Method
@@ -84,6 +86,7 @@ class Case:
     norm: bool = False
     dropout: float = 0.0
     stacking: str = "stacked"
+    compression: str = "none"
     participation: float = 1.0
     label_prior: str = "ignore"
     clip_norm: float | None = None
@@ -112,12 +115,16 @@ class Case:
             return lower, upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
 
+    def _codec(self) -> Codec:
+        return parse_codec("none" if self.method.whole_model else self.compression)
+
     def build(self) -> Trainer:
         """Build it, ready to run."""
         spec = parse_optimizer(self.optimizer)
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
-        engine = Local(Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking))
+        setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        engine = Local(replace(setting, codec=self._codec()))
         server = Server(
             upper,
             server_spec,

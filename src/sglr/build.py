@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sglr.config import Experiment
+from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
@@ -68,6 +69,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         torch.set_num_threads(experiment.threads)
     method = given.method or build_method(experiment)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
+    codec = parse_codec(experiment.compression)
     _check_pipelining(experiment, method)
     segments = _Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
@@ -78,7 +80,8 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     if method.pooled:
         data = _pooled(data)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    engine = make_engine(_setting(experiment, segments, data, optimizer, device))
+    setting = _setting(experiment, segments, data, optimizer, device)
+    engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     server = Server(
         segments.upper,
         optimizer,
@@ -96,6 +99,23 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
     return Built(trainer, data, method, segments.cut, device, segments.lower_of)
+
+
+def client_segments(
+    experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
+) -> Callable[[int], nn.Module]:
+    """Return what gives a client's segment with its first weights, for one who has only clients' parts to build.
+
+    Raises
+    ------
+    UsageError
+        If the model, the cut or the batch size does not fit ``data``.
+    """
+    segments = _Segments(experiment, model, build_method(experiment))
+    segments.prepare(data)
+    _check_batches(experiment, data)
+    segments.check_single_samples(experiment.batch_size, data)
+    return segments.lower_of
 
 
 def build_method(experiment: Experiment) -> Method:

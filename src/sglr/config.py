@@ -83,6 +83,11 @@ class Experiment(BaseModel):
     test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
     keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
+    compression: str = Field(
+        "none",
+        description="how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
+        " two also with feedback=true; methods that send none ignore it",
+    )
     min_clients: int | None = Field(
         None,
         ge=1,

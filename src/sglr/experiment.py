@@ -105,6 +105,7 @@ def execute(
         if len(built.data.train):
             counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
             write_text(run.path / "classes.json", json.dumps(counts) + "\n")
+        built.trainer.engine.settle(run.path)
         return _Recorder(run, experiment, built, observe, stop, *energy).train()
 
 
@@ -152,6 +153,8 @@ def resume(
     recorder = _Recorder(run, experiment, built, observe, stop, *energy, say=say)
     with _closing(built):
         ready(built)
+        built.trainer.engine.stopping = stop
+        built.trainer.engine.settle(run.path)
         if not run.checkpoints:
             say(f"{path} has no checkpoint yet; training starts from the beginning")
             run.keep_records(0)
@@ -241,6 +244,7 @@ class _Recorder:
         trainer = self.built.trainer
         trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
         with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
+            trainer.engine.stopping = self.stop
             if trainer.engine.loses_clients and not self.run.checkpoints:
                 self._save(False)
             try:

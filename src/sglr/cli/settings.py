@@ -32,7 +32,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     ),
     "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
     "Machine": ("device", "engine", "stacking", "threads"),
-    "Between sites": ("min_clients", "step_deadline", "max_misses", "pipelining"),
+    "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
     "Costs": ("energy", "energy_profile"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),
 }

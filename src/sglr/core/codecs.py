@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ class Codec(ABC):
     feedback
         Is what the code lost in one step added in the next (`sglr.core.compression.Link`)?
     """
+
+    exact: ClassVar[bool] = False
+    """True if values arrive as they are, so that nothing has to be done about them in one process."""
 
     feedback: bool = False
 
@@ -70,6 +74,8 @@ class Codec(ABC):
 @dataclass(frozen=True)
 class Plain(Codec):
     """``none``: the values as they are."""
+
+    exact: ClassVar[bool] = True
 
     def encode(self, values: Tensor) -> dict[str, Tensor]:
         """Return the values."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sglr.core.codecs import Codec, Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
@@ -42,6 +44,8 @@ class Setting:
         beginning its data again.
     settings
         All settings of the experiment by name, for engines whose clients build their own parts.
+    codec
+        How smashed data and cut-layer gradients are written.
     """
 
     segment: Callable[[int], nn.Module]
@@ -54,6 +58,7 @@ class Setting:
     stacking: str = "auto"
     short_clients: str = "wait"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    codec: Codec = field(default_factory=Plain)
 
 
 class LostClients(SglrError):  # noqa: N818 - says what happened
@@ -100,15 +105,25 @@ class Engine(Protocol):
     ----------
     sizes
         |D_i| of every client that is registered; 0 where it is not known yet.
+    stopping
+        Asked, where the engine waits, whether the user wants to stop; if so it raises `Interrupted`.
     segment
         Names, shapes and types of one client's weights and buffers, on the meta device.
     loses_clients
         True if clients can die while this process lives, so that it must have a checkpoint before the first step.
+    codec
+        How smashed data and cut-layer gradients are written, in training and when clients are scored.
     """
 
     sizes: Sequence[int]
+    stopping: Callable[[], bool]
     segment: Weights
     loses_clients: bool
+    codec: Codec
+
+    def settle(self, folder: Path) -> None:
+        """Take the run's folder for what the engine must keep to go on, and begin to receive clients."""
+        ...
 
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""

@@ -115,7 +115,7 @@ def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -
     averages = torch.where(_like(mask, averages), averages, averages.new_zeros(()))
     received = gradients.clone()
     received[:, :longest].index_copy_(0, rows, averages)
-    return Downlink(received, Average(tuple(active), distinct))
+    return Downlink(received, Average(tuple(active), distinct, by_position=rule == "position"))
 
 
 def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

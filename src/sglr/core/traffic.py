@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from sglr.core.codecs import Codec
 from sglr.core.types import Average, Traffic, Uplink, Weights
 
 
-def exchange_traffic(uplink: Uplink, averaged: Average | None) -> list[Traffic]:
+def exchange_traffic(uplink: Uplink, averaged: Average | None, codec: Codec) -> list[Traffic]:
     """Return what one step sends: smashed data and labels up, cut-layer gradients and their average down.
 
     Parameters
@@ -18,6 +19,8 @@ def exchange_traffic(uplink: Uplink, averaged: Average | None) -> list[Traffic]:
         What the clients sent.
     averaged
         The part of the answer that several clients share, if any.
+    codec
+        How values are written; S(L) is what it makes of a sample.
 
     Returns
     -------
@@ -25,7 +28,7 @@ def exchange_traffic(uplink: Uplink, averaged: Average | None) -> list[Traffic]:
         Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` for active
         clients and as ``"gradients"`` for the others; and its labels.
     """
-    sample = _sample_bytes(uplink)
+    sample = codec.bytes((1, *uplink.smashed.shape[2:]))
     sent = [
         _of_rows("smashed", uplink, range(len(uplink.sizes)), sample, up=True),
         _of_rows("labels", uplink, range(len(uplink.sizes)), uplink.labels.element_size(), up=True),
@@ -48,11 +51,6 @@ def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool) -> 
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     each = np.full(len(clients), size, dtype=np.int64)
     return Traffic("weights", up, clients, each, broadcast=None if up else size)
-
-
-def _sample_bytes(uplink: Uplink) -> int:
-    """S(L): bytes of one sample's smashed data, and of its gradient."""
-    return uplink.smashed[0, 0].numel() * uplink.smashed.element_size()
 
 
 def _of_rows(

@@ -319,7 +319,7 @@ class Trainer:
 
     def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
         if not self.method.whole_model:
-            for traffic in exchange_traffic(uplink, averaged):
+            for traffic in exchange_traffic(uplink, averaged, self.engine.codec):
                 self.hooks.observe(traffic)
 
     def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:

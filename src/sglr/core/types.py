@@ -86,10 +86,13 @@ class Average(NamedTuple):
         Rows of the uplink whose clients receive it, ascending.
     gradients
         The different gradients ``[n, ...]`` that they are made of, one sample's each.
+    by_position
+        True if they are received as they stand: sample j of each of these clients gets gradient j.
     """
 
     rows: tuple[int, ...]
     gradients: Tensor
+    by_position: bool = False
 
 
 class Downlink(NamedTuple):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from sglr.core.batches import batches_at, order_of, steps_of
 from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
+from sglr.core.links import Links
 from sglr.core.passes import Gradients, Pass
 from sglr.core.stack import Stack
 from sglr.core.types import Downlink, Tally, Uplink, Weights
@@ -25,6 +28,9 @@ log = logging.getLogger(__name__)
 
 EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Cut-layer values of one evaluation batch over all clients; on a CPU they should stay in its cache."""
+
+LINKS = "links."
+"""What tensors of a checkpoint begin with that are memories of links."""
 
 
 @dataclass
@@ -57,8 +63,11 @@ class Local:
         self.batch_size = setting.batch_size
         self.short_clients = setting.short_clients
         self.sizes = setting.data.sizes
+        self.stopping: Callable[[], bool] = lambda: False
         self.seed = setting.seed
         self.device = setting.device
+        self.codec = setting.codec
+        self._links = Links(setting.codec)
         clients = len(setting.data.indices)
         self.stack = Stack(
             setting.segment,
@@ -87,6 +96,10 @@ class Local:
         samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
         return torch.unflatten(samples, 0, (2, 2))
 
+    def settle(self, folder: Path) -> None:
+        """Do nothing: clients are here."""
+        del folder
+
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest."""
         orders = [order_of(self.data.indices[client].numpy(), self.seed, client, epoch) for client in cohort]
@@ -114,7 +127,8 @@ class Local:
             self._passes.append((places, self.stack.forward(clients, batch)))
         ids = tuple(self._turn.cohort[place] for place in present)
         labels = self.targets[rows.to(self.device)]
-        return Uplink(self._join(len(present)), labels, ids, tuple(sizes.tolist()))
+        self._sent = Uplink(self._join(len(present)), labels, ids, tuple(sizes.tolist()))
+        return self._links.received(self._sent)
 
     def _batch(self, rows: Tensor, *, stacked: bool) -> Tensor:
         """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
@@ -139,7 +153,7 @@ class Local:
 
     def backward(self, downlink: Downlink, rate: float) -> None:
         """Back-propagate each client's cut-layer gradient through its segment, and step."""
-        cut_gradients = downlink.gradients
+        cut_gradients = self._links.delivered(downlink, self._sent.clients, self._sent.sizes).gradients
         found: list[tuple[Pass, Gradients]] = []
         for places, part in self._passes:
             whole = len(self._passes) == 1
@@ -211,7 +225,7 @@ class Local:
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         smashed = self.stack.predict(clients, inputs)
-        flat = smashed.flatten(0, 1)
+        flat = self.codec.received(smashed.flatten(0, 1))
         if flat.dim() == 4:
             flat = flat.contiguous(memory_format=torch.channels_last)
         logits: Tensor = server(flat)
@@ -223,13 +237,16 @@ class Local:
         return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(len(self.sizes))]
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
-        """Return weights, buffers and optimizer state of all clients."""
+        """Return weights, buffers and optimizer state of all clients, and what their links remember."""
         del best
-        return self.stack.state()
+        return self.stack.state() | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        self.stack.restore(tensors)
+        self.stack.restore({name: tensor for name, tensor in tensors.items() if not name.startswith(LINKS)})
+        self._links.restore(
+            {name.removeprefix(LINKS): tensor for name, tensor in tensors.items() if name.startswith(LINKS)}
+        )
 
     def close(self, *, done: bool) -> None:
         """Do nothing: clients go with this process."""

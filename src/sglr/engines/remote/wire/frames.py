@@ -125,9 +125,10 @@ def decode(data: bytes, most_bytes: int, kinds: Collection[str]) -> Frame:
         raise Malformed("the envelope is no message of this protocol") from None
     kind = _check_body(envelope, kinds)
     sizes = _check_tensors(envelope)
-    # Fields given twice, and bodies replaced by later ones, would be kept in memory unseen.
+    # Unknown fields, fields given twice and bodies replaced by later ones would be kept in memory unseen.
+    envelope.DiscardUnknownFields()
     if _HEADER.size + envelope.ByteSize() != first:
-        raise Malformed("the envelope is written in another way than this protocol writes it")
+        raise Malformed("the envelope holds more than this protocol writes: unknown fields, or one given twice")
     if first + sum(sizes) != len(data):
         raise Malformed(f"the tensors need {sum(sizes)} bytes, {len(data) - first} follow the envelope")
     return Frame(envelope, _views(data, first, sizes), kind)

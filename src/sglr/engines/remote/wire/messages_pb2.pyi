@@ -209,16 +209,18 @@ class Publish(_message.Message):
     def __init__(self) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("keep",)
-    KEEP_FIELD_NUMBER: _ClassVar[int]
-    keep: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, keep: _Optional[_Iterable[int]] = ...) -> None: ...
+    __slots__ = ("best",)
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    best: bool
+    def __init__(self, best: _Optional[bool] = ...) -> None: ...
 
 class Restore(_message.Message):
-    __slots__ = ("steps",)
+    __slots__ = ("steps", "digest")
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     steps: int
-    def __init__(self, steps: _Optional[int] = ...) -> None: ...
+    digest: str
+    def __init__(self, steps: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Evaluate(_message.Message):
     __slots__ = ("part", "first", "count", "shared")

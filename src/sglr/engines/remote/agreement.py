@@ -1,0 +1,145 @@
+"""What server and clients must agree on before they train together, and how long a message may be.
+
+The server describes the run; a client builds its segment from code of its own and compares hashes. No code comes
+over the wire, and no name in a description is imported that the client did not choose (`sglr.sites.join`).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from sglr.core.errors import SglrError
+from sglr.core.stack import state_of
+from sglr.core.types import Weights
+from sglr.version import __version__
+
+PROTOCOL = 1
+"""Version of the protocol; those who speak another are refused."""
+
+WORDS = 256 * 1024 + 4096
+"""Bytes of a message beside its tensors, at most."""
+
+MOST_RMS = 1e4
+"""Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A run, as its server describes it to clients.
+
+    Parameters
+    ----------
+    run
+        The run's id.
+    settings
+        Plain settings of the experiment that clients need, by name.
+    clients
+        |C|.
+    input_shape, classes
+        Of the data.
+    cut_shape
+        Shape of one sample's smashed data.
+    segment
+        Hash of the client segment's code and shapes.
+    sglr, torch, protocol
+        Versions.
+    time
+        The server's clock, seconds since 1970.
+    """
+
+    run: str
+    settings: dict[str, Any]
+    clients: int
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    cut_shape: tuple[int, ...]
+    segment: str
+    sglr: str = __version__
+    torch: str = torch.__version__
+    protocol: int = PROTOCOL
+    time: float = 0.0
+
+    def encode(self) -> bytes:
+        """Return it as it goes over the wire, with the time of now."""
+        return json.dumps({**asdict(self), "time": time.time()}).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Read what a server sent.
+
+        Raises
+        ------
+        SglrError
+            If it is none, or of another version of the protocol.
+        """
+        try:
+            found = json.loads(content)
+            if found["protocol"] != PROTOCOL:
+                told = f"the server speaks version {found['protocol']} of the protocol (sglr {found.get('sglr')})"
+                raise SglrError(f"{told}, this sglr {__version__} version {PROTOCOL}: install the same version of sglr")
+            known = {field.name: found[field.name] for field in fields(cls)}
+            shapes = {name: tuple(map(int, known[name])) for name in ("input_shape", "cut_shape")}
+            return cls(**{**known, **shapes, "classes": tuple(map(str, known["classes"]))})
+        except (ValueError, KeyError, TypeError) as error:
+            raise SglrError(f"the server's description of the run cannot be read ({type(error).__name__})") from error
+
+
+def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tuple[int, ...]) -> str:
+    """Return a hash of a client segment: its layers and their code, the shapes of weights, of inputs and of the cut.
+
+    Layers of torch count by their names and settings, others by their source too. Weights do not count.
+    """
+    total = hashlib.sha256(f"{input_shape} {cut_shape}\n{segment}\n".encode())
+    for kind in sorted({type(module) for module in segment.modules()}, key=_name):
+        total.update(f"{_name(kind)}\n{_source(kind)}\n".encode())
+    for module in segment.modules():
+        total.update(str(getattr(module, "code", "")).encode())  # of a torch.fx graph
+    for name, tensor in state_of(segment).items():
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    return total.hexdigest()
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _source(kind: type) -> str:
+    if kind.__module__.partition(".")[0] == "torch":
+        return ""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
+
+
+def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one sample's smashed data; the segment stays as it is."""
+    with torch.no_grad(), torch.random.fork_rng([]):
+        return tuple(copy.deepcopy(segment).cpu().eval()(torch.zeros(2, *input_shape)).shape[1:])
+
+
+def most_bytes(batch: int, cut_shape: tuple[int, ...], segment: Weights) -> int:
+    """Return the length of the longest message: a batch or a chunk of smashed data, or the segment's weights."""
+    sample = 4 * torch.Size(cut_shape).numel() + 8
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
+    return WORDS + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
+
+
+def chunk(cut_shape: tuple[int, ...]) -> int:
+    """Return how many samples are scored in one message: as many as fit 1 MiB, 1 to 512."""
+    return max(1, min(512, (1 << 20) // max(1, 4 * torch.Size(cut_shape).numel())))
+
+
+def most_norm(values: int) -> float:
+    """Return the largest norm that a tensor of so many values may have."""
+    return MOST_RMS * math.sqrt(max(1, values))

@@ -1,0 +1,180 @@
+"""Whom a step waits for, and how long: deadlines, the quorum, misses, and clients that lost their memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sglr.core.engine import LostClients
+from sglr.core.errors import Interrupted
+from sglr.engines.remote.members import AWAY, HERE, Member
+from sglr.engines.remote.server import House
+from sglr.engines.remote.wire.frames import Frame
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+"""How often a wait looks whether the user wants to stop."""
+
+TELL_SECONDS = 15.0
+"""How often a long wait says whom it is for."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Whom to wait for.
+
+    Parameters
+    ----------
+    deadline
+        Seconds until a step goes on without who is late; None waits for everyone who joined, and goes back to a
+        checkpoint when one of them lost its memory.
+    min_clients
+        Fewest clients to go on with; None is one.
+    max_misses
+        Deadlines missed in a row until a client is no longer waited for.
+    """
+
+    deadline: float | None = None
+    min_clients: int | None = None
+    max_misses: int = 10
+
+    @property
+    def strict(self) -> bool:
+        """True if nobody who joined is ever left behind."""
+        return self.deadline is None
+
+
+class Barrier:
+    """Waits for clients' answers.
+
+    Parameters
+    ----------
+    house
+        The clients.
+    patience
+        Whom to wait for.
+    stopping
+        Asked now and then whether to stop waiting.
+    """
+
+    def __init__(self, house: House, patience: Patience, stopping: Callable[[], bool]) -> None:
+        self.house, self.patience, self.stopping = house, patience, stopping
+        self.waiting_for = ""
+
+    def joined(self, fewest: int) -> None:
+        """Wait until so many clients have joined."""
+        self._until(lambda: sum(one.counts for one in self.house.members) >= fewest, f"{fewest} clients to join")
+
+    def answers(
+        self,
+        asked: Mapping[int, int],
+        again: Callable[[int], bytes],
+        answer: str,
+        *,
+        least_seconds: float = 0.0,
+    ) -> dict[int, Frame]:
+        """Wait for the answers to requests.
+
+        Parameters
+        ----------
+        asked
+            Request numbers by client.
+        again
+            Makes the request of a client anew, for one that lost it together with nothing else.
+        answer
+            The kind of the answer.
+        least_seconds
+            The deadline is at least so late, for what takes longer than a step.
+
+        Returns
+        -------
+        dict
+            The answers of those who are present, by client, ascending.
+
+        Raises
+        ------
+        LostClients
+            If everyone is waited for, and one came back without its memory.
+        """
+        deadline = self.patience.deadline
+        until = None if deadline is None else time.monotonic() + max(deadline, least_seconds)
+        members = {client: self.house.members[client] for client in sorted(asked)}
+        absent: set[int] = set()
+
+        def over() -> bool:
+            self._pass_over_lost(members, absent)
+            awaited = [one for client, one in members.items() if one.counts and client not in absent]
+            here = [one for one in awaited if asked[one.client] in one.answers]
+            late = [one for one in awaited if asked[one.client] not in one.answers]
+            self._ask_again(late, asked, again, answer)
+            self.waiting_for = _names(late)
+            if not late:
+                return len(here) >= self._fewest(members) or not awaited
+            if until is None or time.monotonic() < until or len(here) < self._fewest(members):
+                return False
+            absent.update(one.client for one in late)
+            self._note_late(late)
+            return True
+
+        self._until(over, f"the clients' {answer}")
+        return self._take(members, asked, absent)
+
+    def _fewest(self, members: Mapping[int, Member]) -> int:
+        return min(self.patience.min_clients or 1, len(members))
+
+    def _pass_over_lost(self, members: Mapping[int, Member], absent: set[int]) -> None:
+        for client, member in members.items():
+            if not member.lost:
+                continue
+            if self.patience.strict:
+                raise LostClients(f"client {client} came back without what it did since the last checkpoint")
+            # It goes on with its own newest snapshot, from the next step.
+            member.lost = member.moved = False
+            absent.add(client)
+
+    def _ask_again(
+        self, late: list[Member], asked: Mapping[int, int], again: Callable[[int], bytes], answer: str
+    ) -> None:
+        for member in late:
+            seq = asked[member.client]
+            if member.state == HERE and seq not in member.unanswered:
+                self.house.ask({member.client: again(member.client)}, seq, answer, moves=False)
+
+    def _note_late(self, late: list[Member]) -> None:
+        for member in late:
+            member.expire()
+            member.misses += 1
+            self.house.metrics.absent(member.client)
+            log.info("client %d missed a deadline", member.client, extra={"client": member.client, "event": "absent"})
+            if member.misses >= self.patience.max_misses:
+                self.house.drop(member.client, f"missed {member.misses} deadlines in a row")
+
+    def _take(self, members: Mapping[int, Member], asked: Mapping[int, int], absent: set[int]) -> dict[int, Frame]:
+        found = {}
+        with self.house.changed:
+            for client, member in members.items():
+                frame = member.answers.pop(asked[client], None)
+                if frame is not None and client not in absent and member.counts:
+                    member.misses = 0
+                    found[client] = frame
+        return found
+
+    def _until(self, over: Callable[[], bool], what: str) -> None:
+        told = time.monotonic()
+        with self.house.changed:
+            while not over():
+                if self.stopping():
+                    raise Interrupted(f"stopped while waiting for {self.waiting_for or what}")
+                if time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    log.warning("waiting for %s", self.waiting_for or what, extra={"event": "waiting"})
+                self.house.changed.wait(LOOK_SECONDS)
+        self.waiting_for = ""
+
+
+def _names(members: list[Member]) -> str:
+    shown = [f"client {one.client}{' (away)' if one.state == AWAY else ''}" for one in members[:5]]
+    return ", ".join(shown) + (f" and {len(members) - 5} more" if len(members) > 5 else "")

@@ -1,0 +1,82 @@
+"""Clients as processes of this machine: for trying it, for tests, and for comparing it with one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sglr.core.errors import SglrError
+from sglr.engines.remote.trust.authority import Authority
+
+MOST_PROCESSES = 16
+"""Beyond so many, clients share processes: each process holds torch, some 200 MB."""
+
+
+class Fleet:
+    """All clients of a run, on this machine.
+
+    Parameters
+    ----------
+    folder
+        Where they keep keys, snapshots and logs.
+    settings
+        The experiment's settings.
+    clients
+        |C|.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], clients: int) -> None:
+        self._folder, self._settings, self._clients = folder, settings, clients
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, port: int, authority: Authority) -> None:
+        """Start the processes, each with join tokens for its clients."""
+        processes = min(self._clients, MOST_PROCESSES)
+        for number in range(processes):
+            own = range(number, self._clients, processes)
+            self._processes.append(self._spawn(number, own, port, authority))
+
+    def _spawn(self, number: int, own: range, port: int, authority: Authority) -> subprocess.Popen[bytes]:
+        folder = self._folder / f"process-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tokens = [word for client in own for word in ("--token", authority.issue_token(client, timedelta(hours=1)))]
+        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
+        command += ["--dataset", str(self._settings["dataset"]), "--out", str(folder), *self._further()]
+        environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
+        with (folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def _further(self) -> list[str]:
+        """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
+        words = [f"--{name}={self._settings[key]}" for name, key in _OWN.items() if self._settings.get(key) is not None]
+        return words if ":" in str(self._settings["model"]) else [w for w in words if not w.startswith("--model")]
+
+    def check(self) -> None:
+        """Raise SglrError if a process ended by itself."""
+        for number, process in enumerate(self._processes):
+            if process.poll() not in (None, 0):
+                told = (self._folder / f"process-{number}" / "log.txt").read_text(encoding="utf-8").strip()
+                last = told.rpartition("\n")[2] or f"exit code {process.returncode}"
+                raise SglrError(f"the process of client {number} ended: {last}")
+
+    def stop(self) -> None:
+        """End the processes, those that are not over by themselves within seconds."""
+        for process in self._processes:
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+_OWN = {"data-dir": "data_dir", "model": "model", "device": "device", "threads": "threads"}

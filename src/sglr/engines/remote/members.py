@@ -1,0 +1,143 @@
+"""What the server knows of each client: is it here, what was it asked, what did it answer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from sglr.engines.remote.wire.frames import Frame
+
+NEVER, HERE, AWAY, OUT = "never", "here", "away", "out"
+"""States of a client: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
+waited for (it was quarantined, or missed too many deadlines)."""
+
+
+@dataclass
+class Request:
+    """Something that a client was asked and has not answered.
+
+    Parameters
+    ----------
+    frame
+        The message, to be sent again on a new connection.
+    answer
+        The kind of message that answers it; None where nothing does.
+    since
+        When it was asked, of `time.monotonic`.
+    expired
+        True if its answer no longer matters: it came too late, or something else was asked since.
+    """
+
+    frame: bytes
+    answer: str | None
+    since: float
+    expired: bool = False
+
+
+@dataclass
+class Member:
+    """One client, as the server sees it. All fields are guarded by the server's lock.
+
+    Parameters
+    ----------
+    client
+        Its number.
+
+    Attributes
+    ----------
+    session
+        Names the memory that the client has of this attempt; 0 if it has none.
+    lost
+        True if it came back without the memory of steps that it had done.
+    moved
+        True if its weights may have changed since its last snapshot.
+    unanswered
+        Requests by their numbers, in order.
+    answers
+        Messages by the numbers of the requests that they answer, until they are taken.
+    """
+
+    client: int
+    state: str = NEVER
+    samples: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+    session: int = 0
+    serial: int = 0
+    lost: bool = False
+    moved: bool = False
+    reason: str = ""
+    misses: int = 0
+    unasked: int = 0
+    rejected: int = 0
+    up_bytes: int = 0
+    down_bytes: int = 0
+    connections: int = 0
+    since: float = field(default_factory=time.time)
+    unanswered: dict[int, Request] = field(default_factory=dict)
+    answers: dict[int, Frame] = field(default_factory=dict)
+    answer_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    round_trip: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """True if it has joined and is waited for."""
+        return self.state in (HERE, AWAY)
+
+    def become(self, state: str, reason: str = "") -> None:
+        """Note a new state and why."""
+        if state != self.state:
+            self.since = time.time()
+        self.state, self.reason = state, reason
+
+    def forget_requests(self) -> None:
+        """Begin anew: what was asked before no longer matters."""
+        self.unanswered.clear()
+        self.answers.clear()
+
+    def begin_session(self) -> None:
+        """Give it a new session."""
+        self.session = secrets.randbits(63) | 1
+        self.forget_requests()
+
+    def ask(self, seq: int, request: Request) -> None:
+        """Note a request."""
+        self.unanswered[seq] = request
+
+    def expire(self) -> None:
+        """No longer want the answers to what was asked so far; requests that need none are still to be carried out."""
+        self.answers.clear()
+        for request in self.unanswered.values():
+            request.expired = request.expired or request.answer is not None
+
+    def answered(self, seq: int, frame: Frame) -> None:
+        """Note the answer to request ``seq``: all before it are done too."""
+        request = self.unanswered[seq]
+        self.answer_seconds.append(time.monotonic() - request.since)
+        if not request.expired:
+            self.answers[seq] = frame
+        for done in [number for number in self.unanswered if number <= seq]:
+            del self.unanswered[done]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``status.json`` tells of it."""
+        seconds = sorted(self.answer_seconds)
+        waiting = next((time.monotonic() - asked.since for asked in self.unanswered.values() if asked.answer), None)
+        late = self.misses > 0 and self.state == HERE
+        return {
+            "client": self.client,
+            "state": "late" if late else self.state,
+            "samples": self.samples,
+            "round_trip_ms": None if self.round_trip is None else 1e3 * self.round_trip,
+            "answer_ms": 1e3 * seconds[len(seconds) // 2] if seconds else None,
+            "waiting_s": waiting,
+            "misses": self.misses,
+            "up_bytes": self.up_bytes,
+            "down_bytes": self.down_bytes,
+            "rejected": self.rejected,
+            "connections": self.connections,
+            "reason": self.reason,
+            "since": self.since,
+        }

@@ -1,0 +1,57 @@
+"""Scores of held-out samples that lie with the clients: they run them forward, the server does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.engine import Scores
+
+HeldOut = Callable[[list[int], int], Mapping[int, tuple[Tensor, Tensor]]]
+"""Gives, of clients, the smashed data ``[m, ...]`` and labels ``[m]`` of their samples from a first one on; of those
+who are present."""
+
+
+def score(server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: HeldOut) -> Scores:
+    """Score clients on held-out samples of their own, all clients side by side.
+
+    Parameters
+    ----------
+    server
+        The server's segment.
+    totals
+        How many samples each client has; more than none.
+    chunk
+        Samples of one client in one message.
+    held_out
+        Asks for them.
+
+    Returns
+    -------
+    Scores
+        Of the clients that stayed to the end, in their order.
+    """
+    server.eval()
+    sums = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
+    for first in range(0, max(totals.values()), chunk):
+        asked = [client for client in sums if totals[client] > first]
+        found = held_out(asked, first)
+        for client in asked:
+            if client in found:
+                sums[client] += _sums(server, *found[client])
+            else:
+                del sums[client]
+    results = [own / totals[client] for client, own in sums.items()] or [torch.full((2,), float("nan"))]
+    accuracy, loss = torch.stack(results).unbind(1)
+    return Scores(accuracy, loss)
+
+
+def _sums(server: nn.Module, smashed: Tensor, labels: Tensor) -> Tensor:
+    """Return how many samples are classified right, and the sum of their losses."""
+    with torch.no_grad():
+        logits: Tensor = server(smashed)
+        right = (logits.argmax(1) == labels).sum()
+        return torch.tensor([float(right), float(F.cross_entropy(logits, labels, reduction="sum"))]).double()

@@ -1,0 +1,384 @@
+"""The server's side of the network: one gRPC server in a thread of its own, one stream per client.
+
+The event loop does input and output only. The trainer's thread asks (`ask`) and waits (`sglr.engines.remote.barrier`);
+between them stands one lock, which guards the `Member`s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from sglr.core.errors import UsageError
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
+from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.peers import Client, Untrusted
+from sglr.engines.remote.trust.service import SERVICE, enrolment, peer_of, server_credentials
+from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
+from sglr.engines.remote.wire.messages_pb2 import Envelope
+
+log = logging.getLogger(__name__)
+
+HELLO_SECONDS = 30.0
+"""How long a stream may be open without a word."""
+
+MOST_UNASKED = 64
+"""Messages that nobody asked for until a client is quarantined; a few are late answers."""
+
+MOST_PROBE = 4 << 20
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.server_handshake_timeout_ms", 15_000),
+    ("grpc.so_reuseport", 0),
+    # A compressed message could be a small one that becomes huge.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a server opens with.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens; port 0 takes a free one.
+    agreement
+        What it tells clients of the run.
+    most_bytes
+        Length of the longest message.
+    """
+
+    host: str
+    port: int
+    agreement: Agreement
+    most_bytes: int
+
+
+class House:
+    """The gRPC server and its members.
+
+    Parameters
+    ----------
+    opening
+        Where to listen, what to tell.
+    authority
+        Who may come.
+    metrics
+        Where figures go.
+    participated
+        Asked, with the lock held, whether work of a client that comes without memory is lost.
+    """
+
+    def __init__(self, opening: Opening, authority: Authority, metrics: Metrics) -> None:
+        self.opening, self.authority, self.metrics = opening, authority, metrics
+        self.members = [Member(client) for client in range(opening.agreement.clients)]
+        self.changed = threading.Condition(threading.RLock())
+        self.attempt = 0
+        self.port = 0
+        self._seq = 0
+        self._queues: dict[int, asyncio.Queue[bytes | None]] = {}
+        self._status: Callable[[], Mapping[str, Any]] = dict
+        self._ready = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="sglr-network", daemon=True)
+
+    # The trainer's side.
+
+    def open(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        """Listen; ``status`` answers those who ask how it goes.
+
+        Raises
+        ------
+        UsageError
+            If the address can't be listened at.
+        """
+        self._status = status
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """End all streams and stop listening."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(15)
+
+    def next_seq(self) -> int:
+        """Return the number of the next request: one counter for all clients, so that one frame serves several."""
+        self._seq += 1
+        return self._seq
+
+    def ask(self, frames: Mapping[int, bytes], seq: int, answer: str | None, *, moves: bool) -> None:
+        """Send clients a request each; ``moves`` if it changes their weights."""
+        now = time.monotonic()
+        with self.changed:
+            sent = {}
+            for client, frame in frames.items():
+                member = self.members[client]
+                if not member.counts or member.lost:
+                    continue
+                member.ask(seq, Request(frame, answer, now))
+                member.moved |= moves
+                if member.state == HERE:
+                    sent[client] = frame
+        self._loop.call_soon_threadsafe(self._send, sent)
+
+    def quarantine(self, client: int, reason: str) -> None:
+        """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled."""
+        with self.changed:
+            member = self.members[client]
+            member.rejected += 1
+            member.become(OUT, f"quarantined: {reason}")
+            self.changed.notify_all()
+        log.warning("client %d is quarantined: %s", client, reason, extra={"client": client, "event": "quarantined"})
+        self.metrics.rejected(client, "quarantined")
+        self._loop.call_soon_threadsafe(self._hang_up, client)
+
+    def drop(self, client: int, reason: str) -> None:
+        """No longer wait for a client; it may come back, and then takes part again."""
+        with self.changed:
+            self.members[client].become(OUT, reason)
+            self.changed.notify_all()
+        log.warning("client %d is no longer waited for: %s", client, reason, extra={"client": client, "event": "out"})
+        self._loop.call_soon_threadsafe(self._hang_up, client)
+
+    # The network's side.
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        most = self.opening.most_bytes
+        limits = [("grpc.max_receive_message_length", max(most, MOST_PROBE)), ("grpc.max_send_message_length", -1)]
+        server = grpc.aio.server(options=[*OPTIONS, *limits])
+        server.add_generic_rpc_handlers((enrolment(self.authority), self._handlers()))
+        address = f"{self.opening.host}:{self.opening.port}"
+        try:
+            self.port = server.add_secure_port(address, server_credentials(self.authority))
+            await server.start()
+        except Exception as error:  # grpc raises RuntimeError
+            problem = f"cannot be listened at ({str(error).partition(';')[0]})"
+            self._failure = UsageError("listen", address, problem, "is another server running there? choose another")
+            self._failure.__cause__ = error
+            self._ready.set()
+            return
+        self._ready.set()
+        watching = asyncio.create_task(self._watch_revocations())
+        await self._stop.wait()
+        watching.cancel()
+        for client in list(self._queues):
+            self._hang_up(client)
+        await server.stop(2.0)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Agreement": grpc.unary_unary_rpc_method_handler(self._agreement),
+                "Probe": grpc.unary_unary_rpc_method_handler(self._probe),
+                "Status": grpc.unary_unary_rpc_method_handler(self._tell_status),
+                "Train": grpc.stream_stream_rpc_method_handler(self._train),
+            },
+        )
+
+    async def _agreement(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        del request
+        await peer_of(context, self.authority)
+        return self.opening.agreement.encode()
+
+    async def _probe(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await peer_of(context, self.authority)
+        return request
+
+    async def _tell_status(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        import json
+
+        del request
+        await peer_of(context, self.authority)
+        return json.dumps(self._status()).encode()
+
+    async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
+        """Serve one client's stream."""
+        del messages
+        peer = await peer_of(context, self.authority)
+        if peer.number >= len(self.members):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self.members)} clients")
+        member = self.members[peer.number]
+        if member.state == OUT and member.reason.startswith("quarantined") and member.serial == peer.serial:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
+        try:
+            hello = await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
+        if hello is None:
+            return
+        problem = self._problem(hello)
+        if problem:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
+        self._hang_up(member.client)
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._queues[member.client] = queue
+        self._welcome(member, peer, hello, queue)
+        writing = asyncio.create_task(self._write(context, member, queue))
+        reading = asyncio.create_task(self._listen(context, member))
+        try:
+            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(writing, reading)
+            if self._queues.get(member.client) is queue:
+                del self._queues[member.client]
+                self._left(member)
+        if member.state == OUT:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
+
+    def _problem(self, hello: Frame) -> str:
+        told, agreement = hello.envelope.hello, self.opening.agreement
+        if told.run != agreement.run:
+            return "this is another run than the client's: give the client a new folder and a new token"
+        if told.segment != agreement.segment:
+            return (
+                "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
+                "or another cut"
+            )
+        return ""
+
+    def _welcome(self, member: Member, peer: Client, hello: Frame, queue: asyncio.Queue[bytes | None]) -> None:
+        """Let a client in: go on with its session if both still know it, else begin a new one."""
+        told = hello.envelope.hello
+        with self.changed:
+            known = told.session == member.session != 0
+            if not known:
+                member.lost = member.moved or member.lost
+                member.begin_session()
+            member.serial = peer.serial
+            member.samples = told.samples
+            member.held = {"validation": told.validation, "test": told.test}
+            member.connections += 1
+            member.misses = 0
+            if not member.lost or known:
+                member.become(HERE)
+            else:
+                member.become(HERE, "came back without its memory")
+            welcome = Envelope()
+            welcome.welcome.session, welcome.welcome.fresh = member.session, not known
+            welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
+            queue.put_nowait(encode(welcome))
+            for request in member.unanswered.values():
+                queue.put_nowait(request.frame)
+            here = sum(one.state == HERE for one in self.members)
+            self.changed.notify_all()
+        self.metrics.connected(here)
+        log.info(
+            "client %d %s",
+            member.client,
+            "is back" if known else "joined",
+            extra={"client": member.client, "event": "joined"},
+        )
+
+    def _left(self, member: Member) -> None:
+        with self.changed:
+            if member.state == HERE:
+                member.become(AWAY, "its connection ended")
+            here = sum(one.state == HERE for one in self.members)
+            self.changed.notify_all()
+        self.metrics.connected(here)
+        log.info("client %d is away", member.client, extra={"client": member.client, "event": "away"})
+
+    async def _write(
+        self, context: grpc.aio.ServicerContext, member: Member, queue: asyncio.Queue[bytes | None]
+    ) -> None:
+        while (frame := await queue.get()) is not None:
+            await context.write(frame)
+            member.down_bytes += len(frame)
+
+    async def _listen(self, context: grpc.aio.ServicerContext, member: Member) -> None:
+        while (frame := await self._read(context, member, CLIENT_KINDS)) is not None:
+            if frame.kind == "leaving":
+                log.info("client %d leaves: it comes back", member.client, extra={"client": member.client})
+                return
+            self._take(member, frame)
+
+    async def _read(self, context: grpc.aio.ServicerContext, member: Member, kinds: Iterable[str]) -> Frame | None:
+        """Read one message; None when the stream is over or what came is not to be believed."""
+        data = await context.read()
+        if data is grpc.aio.EOF:
+            return None
+        member.up_bytes += len(data)
+        try:
+            return decode(data, self.opening.most_bytes, frozenset(kinds))
+        except Malformed as error:
+            self.quarantine(member.client, str(error))
+            return None
+
+    def _take(self, member: Member, frame: Frame) -> None:
+        """Keep an answer; a message that answers nothing is a late one, or there are too many of them."""
+        seq = frame.envelope.seq
+        with self.changed:
+            request = member.unanswered.get(seq)
+            if request is not None and frame.kind in (request.answer, "refusal"):
+                member.answered(seq, frame)
+                self.changed.notify_all()
+                return
+            member.unasked += 1
+            too_many = member.unasked > MOST_UNASKED
+        if request is not None or too_many:
+            what = (
+                f"a {frame.kind} message answers none of the server's" if request is not None else "a flood of messages"
+            )
+            self.quarantine(member.client, what)
+
+    def _send(self, frames: Mapping[int, bytes]) -> None:
+        for client, frame in frames.items():
+            queue = self._queues.get(client)
+            if queue is not None:
+                queue.put_nowait(frame)
+
+    def _hang_up(self, client: int) -> None:
+        queue = self._queues.pop(client, None)
+        if queue is not None:
+            queue.put_nowait(None)
+
+    async def _watch_revocations(self) -> None:
+        """End streams whose certificates were revoked or replaced while they were open."""
+        while True:
+            await asyncio.sleep(1.0)
+            for member in self.members:
+                if member.state != HERE:
+                    continue
+                try:
+                    self.authority.check(Client(member.client, member.serial))
+                except Untrusted as error:
+                    self.drop(member.client, str(error))
+
+
+CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Caller = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]

@@ -1,0 +1,53 @@
+"""How the run goes, in a file that anyone on the server's machine can read at any time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+SECONDS = 1.0
+"""How often the file is written."""
+
+
+class StatusFile:
+    """Writes ``status.json`` every second, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    describe
+        Says how it goes.
+    """
+
+    def __init__(self, path: Path, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._path, self._describe = path, describe
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="sglr-status", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, state: str) -> None:
+        """Write how it ended, and stop."""
+        self._over.set()
+        self._thread.join(5)
+        self._write({"state": state, "waiting_for": ""})
+
+    def _write_on(self) -> None:
+        while not self._over.wait(SECONDS):
+            self._write({})
+
+    def _write(self, further: Mapping[str, Any]) -> None:
+        content = {**self._describe(), **further, "updated": time.time()}
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        try:
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            partial.replace(self._path)
+        except OSError:  # a full disk: the run is more important than its status
+            partial.unlink(missing_ok=True)

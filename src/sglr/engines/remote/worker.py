@@ -1,0 +1,255 @@
+"""One client's computing: its segment, its data and its optimizer, and what it does when asked. It knows no network.
+
+A forward pass changes nothing for good: until its gradient has come it can be undone, buffers of normalisation layers
+and what compression remembers included. So the state between two passes is all that a snapshot needs, and a pass that
+the server no longer wants is dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sglr.core.batches import batches_at, order_of, steps_of
+from sglr.core.checkpoint import digest
+from sglr.core.codecs import Codec, Plain
+from sglr.core.compression import Link
+from sglr.core.data import Samples
+from sglr.core.optim import OptimizerSpec
+from sglr.core.passes import Pass
+from sglr.core.random import key, seed_layers
+from sglr.core.server import Server
+from sglr.core.stack import Stack
+from sglr.core.types import Tally, Uplink, Weights
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a client trains, on what.
+
+    Parameters
+    ----------
+    client
+        Its number.
+    segment
+        Its lower segment, with its first weights.
+    train
+        Its own samples.
+    held
+        Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
+    classes
+        K.
+    batch_size, optimizer, clip_norm, short_clients, seed, loss, label_prior
+        As in `sglr.core.engine.Setting` and `sglr.core.server.Server`.
+    codec
+        How smashed data go over the wire.
+    device
+        Where it computes.
+    ahead
+        Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
+    """
+
+    client: int
+    segment: nn.Module
+    train: Samples
+    held: dict[str, Samples]
+    classes: int
+    batch_size: int
+    optimizer: OptimizerSpec
+    clip_norm: float | None = None
+    short_clients: str = "wait"
+    seed: int = 0
+    loss: str = "cross_entropy"
+    label_prior: str = "ignore"
+    codec: Codec = field(default_factory=Plain)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ahead: int = 0
+
+
+class _Pending(NamedTuple):
+    """A forward pass whose gradient has not come, and what undoes it."""
+
+    epoch: int
+    step: int
+    stack: Stack
+    forward: Pass
+    buffers: dict[str, Tensor]
+    memory: dict[str, Tensor]
+
+
+class Worker:
+    """A client.
+
+    Parameters
+    ----------
+    task
+        What it trains.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.stack = self._new_stack()
+        self.link = Link(task.codec)
+        # A pass that runs ahead needs weights that the next update does not change under it.
+        self._aside = [self._new_stack() for _ in range(task.ahead + 1)] if task.ahead else []
+        self._inputs, self._targets = task.train.inputs.to(task.device), task.train.targets.to(task.device)
+        self._pending: deque[_Pending] = deque()
+        self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
+        self._shared: nn.Module | None = None
+
+    def _new_stack(self) -> Stack:
+        task = self.task
+        segment = copy.deepcopy(task.segment)
+        return Stack(lambda _: segment, 1, task.optimizer, clip_norm=task.clip_norm, stacked=False, device=task.device)
+
+    @property
+    def samples(self) -> int:
+        """|D_i|."""
+        return len(self.task.train)
+
+    def _batch(self, epoch: int, step: int) -> Tensor:
+        """Return the rows of a step's batch."""
+        if self._order[0] != epoch:
+            self._order = (epoch, order_of(np.arange(self.samples), self.task.seed, self.task.client, epoch))
+        sizes = np.array([self.samples])
+        first, count = batches_at(step, sizes, self.task.batch_size, self.task.short_clients)
+        return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.task.device)
+
+    def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
+        """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``."""
+        rows = self._batch(epoch, step)
+        buffers = self._buffers()
+        stack = self._aside[step % len(self._aside)] if self._aside else self.stack
+        if stack is not self.stack:
+            stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
+        seed_layers(key(self.task.seed, "layers", self.task.client, epoch, step))
+        forward = stack.forward((0,), _images(self._inputs[rows])[None])
+        if stack is not self.stack:
+            self.stack.put_buffers((0,), stack.buffers)
+        memory = self.link.state()
+        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory))
+        return {**self.link.send(forward.outputs[0].cpu()), "labels": self._targets[rows].cpu()}
+
+    def __len__(self) -> int:
+        """The number of passes whose gradients have not come."""
+        return len(self._pending)
+
+    def shape_of(self, epoch: int, step: int) -> tuple[int, ...] | None:
+        """Return the shape ``[b, ...]`` of the smashed data whose gradient is awaited next; None if it is not this."""
+        if not self._pending or (self._pending[0].epoch, self._pending[0].step) != (epoch, step):
+            return None
+        return tuple(self._pending[0].forward.outputs.shape[1:])
+
+    def backward(self, gradient: Tensor, rate: float) -> None:
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step."""
+        pending = self._pending.popleft()
+        found = pending.stack.backward(pending.forward, gradient.to(self.task.device)[None])
+        self.stack.update((0,), found.weights, rate)
+
+    def drop_passes(self) -> None:
+        """Undo the passes whose gradients have not come."""
+        if self._pending:
+            first = self._pending[0]
+            self.stack.put_buffers((0,), first.buffers)
+            self.link.restore(first.memory)
+            self._pending.clear()
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
+
+    def pass_alone(self, epoch: int, rate: float) -> Tally:
+        """Pass over the own data once, with the loss at the own output: for clients that hold the whole model."""
+        head = self.head
+        head.restart_tally()
+        for step in range(steps_of(np.array([self.samples]), self.task.batch_size)):
+            head.step_number = step
+            self.forward(epoch, step)
+            outputs = self._pending[0].forward.outputs
+            labels = self._targets[self._batch(epoch, step)][None]
+            self.backward(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0], rate)
+        return head.read_tally()
+
+    @cached_property
+    def head(self) -> Server:
+        """The loss behind the last layer, for clients that hold the whole model."""
+        task = self.task
+        return Server(
+            nn.Identity(),
+            task.optimizer,
+            classes=task.classes,
+            clients=1,
+            label_prior=task.label_prior,
+            clip_norm=None,
+            device=task.device,
+            loss=task.loss,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of the weights and buffers ``[...]``."""
+        return {name: tensor[0].cpu() for name, tensor in self.stack.weights((0,)).items()}
+
+    def load(self, weights: Weights) -> None:
+        """Set weights and buffers ``[...]``."""
+        self.stack.load((0,), weights)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the weights and buffers."""
+        return digest(self.weights())
+
+    def score(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> dict[str, Tensor]:
+        """Return smashed data and labels of some held-out samples, in evaluation mode.
+
+        Parameters
+        ----------
+        part
+            A name of ``held``.
+        first, count
+            Which samples.
+        shared
+            Weights to use instead of the own, or None.
+        again
+            Use the shared weights of the call before.
+        """
+        samples = self.task.held[part]
+        inputs = _images(samples.inputs[first : first + count].to(self.task.device))
+        if shared is not None:
+            self._shared = copy.deepcopy(self.task.segment).to(self.task.device).eval()
+            own = {**dict(self._shared.named_parameters()), **dict(self._shared.named_buffers())}
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    tensor.copy_(shared[name])
+        if again or shared is not None:
+            assert self._shared is not None, "the shared weights come first"
+            with torch.no_grad():
+                smashed: Tensor = self._shared(inputs)
+        else:
+            smashed = self.stack.predict((0,), inputs)[0]
+        return {**self.task.codec.encode(smashed.cpu()), "labels": samples.targets[first : first + count]}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a snapshot needs."""
+        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
+        tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
+        return tensors | {"label_counts": self.head.label_counts}
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        self._pending.clear()
+        self.stack.restore(_below("segment.", tensors))
+        self.link.restore(_below("link.", tensors))
+        self.head.label_counts.copy_(tensors["label_counts"])
+
+
+def _images(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
+def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
