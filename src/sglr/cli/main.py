@@ -20,6 +20,7 @@ from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
+from sglr.cli.status import status
 from sglr.cli.train import train
 from sglr.core.errors import Interrupted, SglrError, UsageError
 from sglr.version import __version__
@@ -81,6 +82,10 @@ app.command(
         "sglr report comparison",
     ),
 )(report)
+app.command(
+    "status",
+    epilog=epilog("sglr status runs/sites", "sglr status server.example.org:7443 --folder sites/hospital --watch"),
+)(status)
 app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)
 
 

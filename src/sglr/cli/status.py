@@ -1,0 +1,147 @@
+"""``sglr status``: how a run between sites goes, who is there, and who is slow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sglr.cli.options import AsJson, Debug
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.text import Text
+
+Place = Annotated[
+    str, typer.Argument(metavar="DIR|HOST:PORT", help="The server's folder (its --out), or where it listens.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="<folder>", help="Your folder as a client (the --out of sglr join), to ask HOST:PORT with."
+    ),
+]
+Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Go on showing it until the run is over.")]
+
+COLOURS = {"here": "green", "late": "yellow", "away": "yellow", "out": "red", "never": "dim"}
+HEADINGS = ("client", "state", "samples", "answers in", "round trip", "sent", "received", "missed", "rejected", "")
+SECONDS = 1.0
+
+
+def status(
+    place: Place, folder: Folder = None, watch: Watch = False, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Show how a run between sites goes: clients, step, rates, and who is slow.
+
+    On the server's machine give its folder; on a client's the server's address, with the folder of sglr join.
+    """
+    del debug
+    read = _reader(place, folder)
+    if as_json:
+        print(json.dumps(read(), indent=2))
+    elif watch:
+        _watch(read)
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(screen(read()))
+
+
+def _reader(place: str, folder: Path | None) -> Any:
+    from sglr.sites.status import ask_status, read_status
+
+    if Path(place).is_dir():
+        return lambda: read_status(Path(place))
+    if ":" not in place:
+        raise UsageError("place", place, "there is no such folder", "give the server's folder, or its HOST:PORT")
+    if folder is None:
+        problem = "the server tells only those who have joined"
+        raise UsageError("folder", "none", problem, "give your folder as a client with --folder")
+    return lambda: ask_status(place, folder)
+
+
+def _watch(read: Any) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from sglr.sites.status import OVER
+
+    console = Console(highlight=False)
+    shown = read()
+    with Live(screen(shown), console=console, auto_refresh=False) as live:
+        try:
+            while shown.get("state") not in OVER:
+                time.sleep(SECONDS)
+                shown = read()
+                live.update(screen(shown), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def screen(status: Mapping[str, Any]) -> Group:
+    """Return a status as people look at it: what the run does, and a row for every client."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from sglr.cli.screens import facts, table
+    from sglr.sites.status import slow_clients
+
+    clients = status["clients"]
+    slow = slow_clients(clients)
+    rows = table(HEADINGS, [])
+    rows.columns[1].justify = rows.columns[-1].justify = "left"
+    rows.columns[-1].no_wrap = False
+    for client in clients:
+        rows.add_row(*_cells(client, client["client"] in slow))
+    return Group(facts(f"run {str(status.get('run', ''))[:12]}", _facts(status)), Text(), rows)
+
+
+def _facts(status: Mapping[str, Any]) -> dict[str, str]:
+    from sglr.report.numbers import count
+    from sglr.sites.status import is_stale
+
+    clients = status["clients"]
+    why = status.get("why") or ""
+    state = "not running: nothing was written for a while" if is_stale(status) else str(status.get("state", "?"))
+    found = {"state": f"{state}: {why}" if why and not is_stale(status) else state}
+    if status.get("epochs"):
+        step = f", step {status['step']} of {status['steps']}" if status.get("steps") else ""
+        found["epoch"] = f"{status.get('epoch', 0)} of {status['epochs']}{step}"
+    if status.get("samples_per_second"):
+        found["speed"] = f"{count(status['samples_per_second'])} samples/s"
+    here = sum(client.get("state") in ("here", "late") for client in clients)
+    return found | {"clients": f"{here} of {len(clients)} here"}
+
+
+def _cells(client: Mapping[str, Any], slow: bool) -> list[str | Text]:
+    from rich.text import Text
+
+    from sglr.report.numbers import count, size
+
+    state = str(client.get("state", "?"))
+    note = Text(str(client.get("reason") or ""), style="dim")
+    if slow:
+        note = Text("slow: the others wait for it", style="yellow")
+    return [
+        str(client["client"]),
+        Text(state, style=COLOURS.get(state, "")),
+        count(client["samples"]) if client.get("samples") else "",
+        _milliseconds(client.get("answer_ms")),
+        _milliseconds(client.get("round_trip_ms")),
+        size(client.get("up_bytes") or 0),
+        size(client.get("down_bytes") or 0),
+        str(client.get("misses") or ""),
+        str(client.get("rejected") or ""),
+        note,
+    ]
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms" if value < 10_000 else f"{value / 1e3:,.1f} s"

@@ -1,0 +1,92 @@
+"""How a run between sites goes: read from the server's folder, or asked over the network by who has joined."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sglr.core.errors import SglrError, UsageError
+from sglr.run import CONFIG, STATUS
+
+STALE_SECONDS = 10.0
+"""A server writes its status every second; older than this, it is no longer there."""
+
+SLOW = 2.0
+"""Who takes so many times as long as the median of the others is slow."""
+
+OVER = ("done", "stopped")
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Return what the server whose run is in ``folder`` last said of itself.
+
+    Raises
+    ------
+    UsageError
+        If no server has run there, or what it wrote is damaged.
+    """
+    path = folder / STATUS
+    if not path.is_file():
+        known = (folder / CONFIG).is_file()
+        problem = "this run was not served to other machines" if known else "no server has run in this folder"
+        raise UsageError("folder", folder, problem, "give the --out of sglr serve, or the server's HOST:PORT")
+    try:
+        return _checked(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError("folder", path, f"cannot be read ({error})", "is the server running?") from error
+
+
+def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, Any]:
+    """Ask the server at ``address`` as the client whose identity is in ``folder``.
+
+    Raises
+    ------
+    UsageError
+        If there is no identity in the folder.
+    SglrError
+        If the server does not answer, or does not let this client in.
+    """
+    import grpc
+
+    from sglr.engines.remote.trust.identity import Identity
+
+    identity = Identity.open(folder)
+    with identity.sync_channel(address) as channel:
+        try:
+            answer: bytes = channel.unary_unary("/sglr.Split/Status")(b"", timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise identity.diagnose(address) from None
+            raise SglrError(f"{address} does not tell its status: {error.details()}") from None
+    try:
+        return _checked(answer)
+    except ValueError as error:
+        raise SglrError(f"what {address} answers is no status ({error})") from None
+
+
+def _checked(content: bytes) -> dict[str, Any]:
+    status = json.loads(content)
+    if not isinstance(status, dict) or not isinstance(status.get("clients"), list):
+        raise ValueError("it names no clients")  # noqa: TRY004 - the file is wrong, not a type in this program
+    return status
+
+
+def is_stale(status: Mapping[str, Any], now: float | None = None) -> bool:
+    """Return True if a server that is not over has not written for a while: it died, or its disk is full."""
+    updated = float(status.get("updated") or 0)
+    return status.get("state") not in OVER and (time.time() if now is None else now) - updated > STALE_SECONDS
+
+
+def slow_clients(clients: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the clients for whom the others wait: they answer `SLOW` times later than the median of the others."""
+    times = {int(one["client"]): float(one["answer_ms"]) for one in clients if one.get("answer_ms") is not None}
+    slow = set()
+    for client, own in times.items():
+        others = [other for number, other in times.items() if number != client]
+        if others and own > SLOW * median(others):
+            slow.add(client)
+    return slow
