@@ -110,6 +110,23 @@ def test_stacked_equals_looped_with_adam(case, state_of, name: str, sizes: list[
     assert_close(stacked, looped, atol=1e-4)
 
 
+@pytest.mark.parametrize("compression", ["bf16", "fp16", "int8:feedback=true", "topk:0.4,feedback=true"])
+@pytest.mark.parametrize("name", ["psl", "sglr", "sfl"])
+def test_stacked_equals_looped_with_compression(case, state_of, name: str, compression: str) -> None:
+    """What is rounded may fall on either side of a step: with these seeds none does."""
+    stacked, looped = (
+        state_of(case(make(name), sizes=UNEQUAL, batch=4, compression=compression, stacking=stacking).run())
+        for stacking in ("stacked", "looped")
+    )
+    assert_close(stacked, looped, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.load(name).whole_model])
+def test_what_holds_the_whole_model_sends_nothing_to_compress(case, state_of, name: str) -> None:
+    plain, compressed = (state_of(case(make(name), compression=code).run()) for code in ("none", "topk:0.1"))
+    assert_identical(plain, compressed)
+
+
 # Law 3: φ = 0 and α = 0 make SGLR exactly PSL, bit for bit.
 
 OFF = [
@@ -130,6 +147,15 @@ def test_switched_off_is_the_simpler_method_bit_for_bit(
     simple, switched_off = (
         state_of(case(METHODS.load(which)(**fields), sizes=sizes, optimizer=optimizer, seed=seed, norm=True).run())
         for which, fields in ((plain, own), (name, options))
+    )
+    assert_identical(simple, switched_off)
+
+
+@pytest.mark.parametrize("compression", ["int8:feedback=true", "topk:0.4"])
+def test_switched_off_is_the_simpler_method_with_compression_too(case, state_of, compression: str) -> None:
+    simple, switched_off = (
+        state_of(case(METHODS.load(which)(**fields), sizes=(8, 5, 2), compression=compression).run())
+        for which, fields in (("psl", {}), ("sglr", {"alpha": 0.0, "phi": 0.0}))
     )
     assert_identical(simple, switched_off)
 
@@ -158,13 +184,21 @@ def row_of(trainer: Trainer, client: int) -> dict[str, Tensor]:
         rows = state.get(f"{head}.rows", torch.arange(len(tensor))).tolist()
         if name.startswith("optimizer.") and entry != "rows" and client in rows:
             row[name] = tensor[rows.index(client)].clone()
+        if name in (f"links.up.{client}.lost", f"links.down.{client}.lost"):
+            row[name] = tensor.clone()
     return row
 
 
 @several_clients
-@pytest.mark.parametrize(("sizes", "norm"), [(EQUAL, False), (UNEQUAL, True)], ids=["equal-plain", "unequal-batchnorm"])
+@pytest.mark.parametrize(
+    ("sizes", "norm", "compression"),
+    [(EQUAL, False, "none"), (UNEQUAL, True, "none"), (UNEQUAL, False, "topk:0.4,feedback=true")],
+    ids=["equal-plain", "unequal-batchnorm", "unequal-compressed"],
+)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9"])
-def test_absent_clients_do_not_move(case, name: str, sizes: tuple[int, ...], norm: bool, optimizer: str) -> None:
+def test_absent_clients_do_not_move(
+    case, name: str, sizes: tuple[int, ...], norm: bool, optimizer: str, compression: str
+) -> None:
     before: dict[int, dict[str, Tensor]] = {}
     rested: list[int] = []
 
@@ -179,7 +213,16 @@ def test_absent_clients_do_not_move(case, name: str, sizes: tuple[int, ...], nor
                 rested.extend([client] if any("optimizer" in key for key in row) else [])
             before[client] = row
 
-    training = case(make(name), sizes=sizes, batch=4, norm=norm, optimizer=optimizer, participation=0.5, epochs=4)
+    training = case(
+        make(name),
+        sizes=sizes,
+        batch=4,
+        norm=norm,
+        optimizer=optimizer,
+        participation=0.5,
+        epochs=4,
+        compression=compression,
+    )
     training.hooks = Hooks(observe=compare)
     trainer = training.build()
     before.update({client: row_of(trainer, client) for client in range(len(sizes))})
@@ -270,8 +313,14 @@ def run_until(
 
 @every_method
 @settings(max_examples=6)
-@given(stops=st.sets(st.floats(0, 1), min_size=1, max_size=2), seed=st.integers(0, 2**31))
-def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, stops: set[float], seed: int) -> None:
+@given(
+    stops=st.sets(st.floats(0, 1), min_size=1, max_size=2),
+    compression=st.sampled_from(["none", "topk:0.4,feedback=true"]),
+    seed=st.integers(0, 2**31),
+)
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    case, state_of, name: str, stops: set[float], compression: str, seed: int
+) -> None:
     training = case(
         make(name),
         sizes=(8, 2, 5),
@@ -280,6 +329,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, sto
         optimizer="adam",
         participation=0.7,
         label_prior="correct",
+        compression=compression,
         validate=True,
         seed=seed,
     )

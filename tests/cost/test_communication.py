@@ -70,8 +70,8 @@ every_setup = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys(
 class Law:
     """What a training must send: every message's bytes, by step, kind, direction and client."""
 
-    def __init__(self, setup: Setup, training: Any, trainer: Trainer) -> None:
-        self.setup, self.training, self.trainer = setup, training, trainer
+    def __init__(self, setup: Setup, training: Any, trainer: Trainer, cut: int = CUT) -> None:
+        self.setup, self.training, self.trainer, self.cut = setup, training, trainer, cut
         self.data = training.clients()
         self.messages: Counter[tuple[str, bool, int]] = Counter()  # by kind, up, client
         self.bytes: Counter[tuple[str, bool, int]] = Counter()
@@ -111,18 +111,18 @@ class Law:
 
     def _exchange(self, epoch: int, step: int, labels: dict[int, list[int]]) -> None:
         for client, batch in labels.items():
-            self._send("smashed", True, client, len(batch) * CUT)
+            self._send("smashed", True, client, len(batch) * self.cut)
             self._send("labels", True, client, len(batch) * LABEL)
         active = self._active(epoch, step, list(labels))
         for client, batch in labels.items():
             kind = "average" if client in active else "gradients"
-            self._send(kind, False, client, len(batch) * CUT, alone=client not in active)
+            self._send(kind, False, client, len(batch) * self.cut, alone=client not in active)
         if active:
             different = {
                 "position": max(len(labels[client]) for client in active),
                 "class": len({label for client in active for label in labels[client]}),
             }
-            self._once("average", False, different[self.setup.method.average] * CUT)
+            self._once("average", False, different[self.setup.method.average] * self.cut)
 
     def _active(self, epoch: int, step: int, present: list[int]) -> list[int]:
         if epoch not in self.setup.averaging:
@@ -150,15 +150,30 @@ class Law:
         self.once_messages[kind, up] += 1
 
 
-def train(case: Any, setup: Setup, sizes: tuple[int, ...], participation: float = 1.0, batch: int = 3) -> Any:
+def train(
+    case: Any,
+    setup: Setup,
+    sizes: tuple[int, ...],
+    participation: float = 1.0,
+    batch: int = 3,
+    compression: str = "none",
+    cut: int = CUT,
+) -> Any:
     """Train with a ledger; return it, the law and the trainer."""
     ledger = Ledger(len(sizes))
     training = case(
-        setup.method, sizes=sizes, epochs=EPOCHS, batch=batch, participation=participation, seed=SEED, rate=0.01
+        setup.method,
+        sizes=sizes,
+        epochs=EPOCHS,
+        batch=batch,
+        participation=participation,
+        seed=SEED,
+        rate=0.01,
+        compression=compression,
     )
     training.hooks = Hooks(observe=ledger)
     trainer = training.run()
-    return ledger, Law(setup, training, trainer), trainer
+    return ledger, Law(setup, training, trainer, cut), trainer
 
 
 def check(ledger: Ledger, law: Law) -> None:
@@ -193,6 +208,17 @@ def check(ledger: Ledger, law: Law) -> None:
 def test_counted_bytes_are_those_of_the_closed_form(case, setup: Setup, sizes, participation: float) -> None:
     ledger, law, _ = train(case, setup, sizes, participation)
     check(ledger, law)
+
+
+# A sample is three numbers: 2 bytes each, and a scale of 4; one byte each, a scale and a zero; one with its place.
+@pytest.mark.parametrize(
+    ("compression", "cut"), [("bf16", 6), ("fp16", 10), ("int8", 8), ("int8:feedback=true", 8), ("topk:0.4", 8)]
+)
+@pytest.mark.parametrize("name", ["psl", "sgl", "sgl, class", "ssl"])
+def test_counted_bytes_are_those_after_compression(case, name: str, compression: str, cut: int) -> None:
+    ledger, law, _ = train(case, SETUPS[name], SIZES["unequal"], compression=compression, cut=cut)
+    check(ledger, law)
+    assert ledger.sample_bytes == cut
 
 
 @settings(max_examples=15)
