@@ -1,0 +1,124 @@
+"""What compression costs in accuracy and saves in bytes, for every codec, with and without feedback.
+
+Needs Fashion-MNIST (SGLR_DATA_DIR). What is trained already in ``--out`` is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+import torch
+
+import sglr
+from record import machine, write_result
+from sglr.build import Built, build
+from sglr.config import Experiment
+from sglr.core.codecs import Plain
+from sglr.trained import restored
+
+CODECS = (
+    "none",
+    "bf16",
+    "fp16",
+    "int8",
+    "int8:feedback=true",
+    "topk:0.1",
+    "topk:0.1,feedback=true",
+    "topk:0.03",
+)
+METHODS = ("psl", "sglr")
+SETTINGS = {
+    "dataset": "fashion-mnist",
+    "model": "cnn",
+    "clients": 10,
+    "samples_per_client": 600,
+    "validation": 1000,
+    "eval_clients": 5,
+    "test_samples": 2000,
+    "threads": 1,
+}
+
+
+def train(experiment: Experiment, path: Path) -> sglr.Run:
+    """Train, or go on from where the run in ``path`` stands."""
+    if (path / "config.toml").is_file():
+        return sglr.resume(path)
+    return sglr.train(**experiment.flat(), out=path)
+
+
+def accuracy_without_code(run: sglr.Run, built: Built) -> float:
+    """Return the test accuracy of the same weights where smashed data reach the server as they are."""
+    engine: Any = restored(run, built).trainer.engine
+    engine.codec = Plain()
+    return built.trainer.evaluate(built.data.test).mean_accuracy
+
+
+def measure(method: str, codec: str, seed: int, epochs: int, out: Path) -> dict[str, Any]:
+    settings = {**SETTINGS, "method": method, "compression": codec, "seed": seed, "epochs": epochs}
+    experiment = Experiment.from_flat(settings)
+    path = out / f"{method}-{codec.replace(':', '-').replace(',', '-')}-{seed}"
+    run = train(experiment, path)
+    summary = run.summary
+    assert summary is not None
+    traffic = summary["communication"]["views"]["point_to_point"]
+    return {
+        "method": method,
+        "compression": codec,
+        "seed": seed,
+        "step_bytes": traffic["per_step_bytes"]["mean"],
+        "validation": summary["validation"]["accuracy"],
+        "test": summary["test"]["accuracy"],
+        "test_without_code": accuracy_without_code(run, build(experiment)),
+        "seconds": summary["seconds"],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of ``docs/results/compression.md``: accuracies in %, mean ± standard deviation over seeds."""
+    lines = [
+        "| method | compression | KB per step | of `none` | validation | test | test, weights used without the code |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for method in METHODS:
+        plain = next(row["step_bytes"] for row in rows if row["method"] == method and row["compression"] == "none")
+        for codec in CODECS:
+            found = [row for row in rows if (row["method"], row["compression"]) == (method, codec)]
+            figures = [
+                f"{100 * mean(row[key] for row in found):.1f} ± {100 * pstdev(row[key] for row in found):.1f}"
+                for key in ("validation", "test", "test_without_code")
+            ]
+            size = found[0]["step_bytes"]
+            cells = (method, f"`{codec}`", f"{size / 1000:.0f}", f"{size / plain:.3f}", *figures)
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/compression"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [
+        measure(method, codec, seed, options.epochs, options.out)
+        for seed in range(options.seeds)
+        for method in METHODS
+        for codec in CODECS
+    ]
+    result: dict[str, object] = {
+        "machine": machine(),
+        "command": f"python benchmarks/compression.py --seeds {options.seeds} --epochs {options.epochs}",
+        "settings": SETTINGS,
+        "rows": rows,
+    }
+    write_result("compression", "cpu", result, keep=options.write)
+    print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()
