@@ -29,7 +29,7 @@ Folder = Annotated[
 Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Go on showing it until the run is over.")]
 
 COLOURS = {"here": "green", "late": "yellow", "away": "yellow", "out": "red", "never": "dim"}
-HEADINGS = ("client", "state", "samples", "answers in", "round trip", "sent", "received", "missed", "rejected", "")
+HEADINGS = ("client", "state", "samples", "answers in", "round trip", "sent", "received", "")
 SECONDS = 1.0
 
 
@@ -94,6 +94,7 @@ def screen(status: Mapping[str, Any]) -> Group:
     clients = status["clients"]
     slow = slow_clients(clients)
     rows = table(HEADINGS, [])
+    rows.columns[0].no_wrap = True
     rows.columns[1].justify = rows.columns[-1].justify = "left"
     rows.columns[-1].no_wrap = False
     for client in clients:
@@ -124,9 +125,6 @@ def _cells(client: Mapping[str, Any], slow: bool) -> list[str | Text]:
     from sglr.report.numbers import count, size
 
     state = str(client.get("state", "?"))
-    note = Text(str(client.get("reason") or ""), style="dim")
-    if slow:
-        note = Text("slow: the others wait for it", style="yellow")
     return [
         str(client["client"]),
         Text(state, style=COLOURS.get(state, "")),
@@ -135,10 +133,16 @@ def _cells(client: Mapping[str, Any], slow: bool) -> list[str | Text]:
         _milliseconds(client.get("round_trip_ms")),
         size(client.get("up_bytes") or 0),
         size(client.get("down_bytes") or 0),
-        str(client.get("misses") or ""),
-        str(client.get("rejected") or ""),
-        note,
+        Text("; ".join(_remarks(client, slow)), style="yellow" if slow else "dim"),
     ]
+
+
+def _remarks(client: Mapping[str, Any], slow: bool) -> list[str]:
+    misses, rejected = client.get("misses"), client.get("rejected")
+    found = ["slow: others wait for it"] if slow else []
+    found += [str(client["reason"])] if client.get("reason") else []
+    found += [f"missed {misses} deadlines in a row"] if misses else []
+    return found + ([f"{rejected} rejected"] if rejected else [])
 
 
 def _milliseconds(value: float | None) -> str:
