@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from sglr.core.errors import UsageError
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.clock import now_utc
-from sglr.engines.remote.trust.connection import parse_address, pin
+from sglr.engines.remote.trust.connection import diagnose, parse_address, pin
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 
 Clocks = Callable[[timedelta], Callable[[], datetime]]
@@ -92,6 +93,31 @@ def test_silence_and_closed_ports_are_worth_another_attempt(plain: Callable[[byt
         pin(closed, bytes(32), 5, now_utc)
     with pytest.raises(Unreachable, match="no connection to"):
         pin("no-such-host.invalid:7443", bytes(32), 5, now_utc)
+    with pytest.raises(Unreachable, match="closed the connection at once"):
+        pin(plain(b""), bytes(32), 5, now_utc)
+
+
+def test_a_server_that_is_just_stopping_is_not_taken_to_refuse_us(authority: Authority, tmp_path: Path) -> None:
+    """It completes handshakes and closes, as a killed process does; later it is back and speaks."""
+    (tmp_path / "bundle.pem").write_bytes(authority.server_key + authority.server_chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "bundle.pem")
+
+    def serve() -> None:
+        for word in (b"", b"", b"", b"settings"):
+            with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                connection.sendall(word)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address, root = f"127.0.0.1:{listener.getsockname()[1]}", authority.certificate
+        reason = diagnose(
+            address, x509.load_pem_x509_certificate(root), authority.server_key + authority.server_chain, 5, now_utc
+        )
+        thread.join(5)
+    assert isinstance(reason, Unreachable)
+    assert "lets us in" in str(reason)
 
 
 def test_issuing_is_by_key_and_name(authority: Authority, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import hmac
 import socket
 import ssl
 import tempfile
+import time
 from _ssl import ENCODING_DER
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from sglr.engines.remote.trust.files import write_private
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 
 CHANNEL_OPTIONS = (("grpc.ssl_target_name_override", made.SERVER_NAME),)
+
+# A server that is just being stopped closes connections too: only one that stays is taken to refuse us.
+_LOOKS = (0.0, 0.5, 1.0)
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -110,10 +114,12 @@ def diagnose(
     """
     _, (certificate, *_) = made.read_bundle(bundle)
     try:
-        pin(address, made.fingerprint(root), timeout, now)
-        made.check_dates(certificate, "the certificate of this client", "this machine", now())
-        if _is_let_in(address, root, bundle, timeout):
-            return Unreachable(f"the connection to {address} failed, but the server is there and lets us in")
+        for wait in _LOOKS:
+            time.sleep(wait)
+            pin(address, made.fingerprint(root), timeout, now)
+            made.check_dates(certificate, "the certificate of this client", "this machine", now())
+            if _is_let_in(address, root, bundle, timeout):
+                return Unreachable(f"the connection to {address} failed, but the server is there and lets us in")
     except (Unreachable, Untrusted) as error:
         return error
     until = certificate.not_valid_after_utc
@@ -164,6 +170,8 @@ def _connected(address: str, context: ssl.SSLContext, timeout: float) -> Iterato
             yield secured
     except ssl.SSLCertVerificationError as error:
         raise Untrusted(f"{address} can't prove that it is our server: {error.verify_message}") from None
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
+        raise Unreachable(f"{address} closed the connection at once") from None
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).lower().replace("_", " ")
         raise Untrusted(f"{address} does not speak TLS 1.3 with us ({reason}): is it the server's port?") from None
