@@ -4,7 +4,8 @@ From the repository's root, with ``pip install atheris`` (Python 3.11, Linux):
 
     python -m tests.engines.remote.wire.fuzz_atheris -max_total_time=300
 
-Arguments are libFuzzer's; a folder among them keeps the frames that reached something new.
+Arguments are libFuzzer's; a folder among them keeps the frames that reached something new, and what made it fail is
+written to the folder of ``-artifact_prefix=``.
 """
 
 from __future__ import annotations

@@ -123,6 +123,22 @@ def test_an_envelope_without_a_known_message_is_rejected() -> None:
     rejected(frame_of(Envelope(seq=1)), "no message that this version knows")
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x08\x01\x5a\x00\x08\x02",  # seq twice
+        b"\x08\x00\x5a\x00",  # seq of zero, which is not written
+        b"\x52\x00\x5a\x00",  # hello replaced by smashed
+        b"\x12\x02\x08\x01\x12\x02\x10\x01\x5a\x00",  # where in two pieces
+        b"\x5a\x00\xf8\x07\x01",  # an unknown field
+        b"\x5a\x02\x70\x74",  # one within the message
+        b"\x5a\x00\x1a\x09\x0a\x01x\x10\x05\x20\x01\x70\x74",  # one within a tensor; atheris found it
+    ],
+)
+def test_an_envelope_says_nothing_that_is_not_seen(raw: bytes) -> None:
+    rejected(struct.pack("<4sBBHI", b"SGLR", 1, 0, 0, len(raw)) + raw + b"\0", "holds more than this protocol writes")
+
+
 def test_a_message_that_is_not_expected_is_rejected() -> None:
     rejected(encode(message("publish")), "publish .* expected done, smashed", kinds=frozenset({"smashed", "done"}))
     rejected(encode(message("publish")), "expected none", kinds=frozenset())
