@@ -32,6 +32,7 @@ CODECS = (
 METHODS = ("psl", "sglr")
 SETTINGS = {
     "dataset": "fashion-mnist",
+    "image_size": 14,
     "model": "cnn",
     "clients": 10,
     "samples_per_client": 600,

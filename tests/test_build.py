@@ -167,3 +167,33 @@ def test_bad_settings_are_named_before_anything_is_written(
 def test_a_gpu_that_is_not_there_is_said_so() -> None:
     with pytest.raises(UsageError, match="device = cuda: torch finds no CUDA device here"):
         build(Experiment.from_flat({**TINY, "device": "cuda"}))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.load(name).whole_model])
+def test_where_clients_hold_the_whole_model_there_is_nothing_to_compress(name: str, tmp_path: Path) -> None:
+    plain, compressed = (
+        sglr.train(name, compression=code, out=tmp_path / code[:4], **TINY) for code in ("none", "topk:0.1")
+    )
+    for key in ("weights_sha256", "communication", "test"):
+        assert plain.summary[key] == compressed.summary[key], key
+
+
+@pytest.mark.parametrize("method", ["psl", "fl"])
+def test_a_compression_that_is_not_known_is_refused_before_any_work(method: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="compression = zip: no such compression"):
+        sglr.train(method, compression="zip", out=tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_compression_sends_fewer_bytes_and_learns_other_weights(tmp_path: Path) -> None:
+    plain, compressed = (
+        sglr.train("sglr", compression=code, out=tmp_path / code, **TINY).summary for code in ("none", "bf16")
+    )
+    assert plain["weights_sha256"] != compressed["weights_sha256"]
+    for kind in ("smashed", "labels"):
+        halves = 2 if kind == "smashed" else 1
+        before, after = (one["communication"]["by_kind"]["up"][kind] for one in (plain, compressed))
+        assert before == halves * after
+    for view in ("paper", "broadcast", "point_to_point"):
+        before, after = (one["communication"]["views"][view]["total_bytes"] for one in (plain, compressed))
+        assert 0.5 <= after / before < 0.6

@@ -121,12 +121,6 @@ def test_stacked_equals_looped_with_compression(case, state_of, name: str, compr
     assert_close(stacked, looped, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.load(name).whole_model])
-def test_what_holds_the_whole_model_sends_nothing_to_compress(case, state_of, name: str) -> None:
-    plain, compressed = (state_of(case(make(name), compression=code).run()) for code in ("none", "topk:0.1"))
-    assert_identical(plain, compressed)
-
-
 # Law 3: φ = 0 and α = 0 make SGLR exactly PSL, bit for bit.
 
 OFF = [

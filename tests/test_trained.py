@@ -13,9 +13,12 @@ from sglr.data.load import load_dataset
 SETTINGS = {"dataset": "digits", "model": "mlp", "clients": 3, "epochs": 2, "samples_per_client": 100, "seed": 1}
 
 
-@pytest.mark.parametrize("method", ["psl", "sfl", "fl"])
-def test_the_network_scores_what_the_summary_says(method: str, tmp_path: Path) -> None:
-    run = sglr.train(method, out=tmp_path / "run", **SETTINGS)
+@pytest.mark.parametrize(
+    ("method", "compression"),
+    [("psl", "none"), ("sfl", "none"), ("fl", "none"), ("psl", "topk:0.1"), ("sfl", "int8"), ("fl", "topk:0.1")],
+)
+def test_the_network_scores_what_the_summary_says(method: str, compression: str, tmp_path: Path) -> None:
+    run = sglr.train(method, out=tmp_path / "run", compression=compression, **SETTINGS)
     test = load_dataset("digits", None).test
     scores = []
     for client in range(3):

@@ -11,6 +11,7 @@ from torch import nn
 
 from sglr.build import Built, Given, build
 from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.compression import Received
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.split import Split
@@ -40,7 +41,8 @@ def load_model(
     -------
     nn.Sequential
         Modules ``client`` and ``server`` in evaluation mode, on the CPU, with the weights of the best validation epoch,
-        or of the newest checkpoint where none is known.
+        or of the newest checkpoint where none is known. Between them is ``received`` where smashed data were
+        compressed: what the server learned from is what it must be given.
 
     Raises
     ------
@@ -49,8 +51,13 @@ def load_model(
     """
     run = Run.open(Path(path))
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    segments = trained_segments(restored(run, build(experiment, Given(model=model, dataset=dataset))), client)
-    return nn.Sequential(OrderedDict(client=segments.lower, server=segments.upper)).eval()
+    built = restored(run, build(experiment, Given(model=model, dataset=dataset)))
+    segments = trained_segments(built, client)
+    layers = OrderedDict[str, nn.Module](client=segments.lower)
+    if not built.trainer.engine.codec.exact:
+        layers["received"] = Received(built.trainer.engine.codec)
+    layers["server"] = segments.upper
+    return nn.Sequential(layers).eval()
 
 
 def restored(run: Run, built: Built) -> Built:

@@ -120,7 +120,21 @@ def test_a_link_goes_on_from_its_state() -> None:
     assert torch.equal(again.lost, resumed.lost)
 
 
-def test_as_a_layer_it_gives_what_the_server_has() -> None:
+def test_the_memory_does_not_depend_on_the_layout_of_numbers() -> None:
+    values = torch.randn(8, 5, 7, 7, generator=torch.Generator().manual_seed(0))
+    links = [Link(Int8(feedback=True)) for _ in range(3)]
+    for _ in range(2):
+        links[0].send(values)
+        links[1].send(values.contiguous(memory_format=torch.channels_last))
+        links[2].send(values.transpose(0, 2).contiguous().transpose(0, 2))
+    assert all(torch.equal(links[0].lost, link.lost) for link in links[1:])
+
+
+def test_as_a_layer_it_gives_what_the_server_has_and_passes_gradients() -> None:
     smashed = torch.randn(2, 3, 6, 6, requires_grad=True)
     codec = TopK()
-    assert torch.equal(Received(codec)(smashed), codec.received(smashed.detach()))
+    received = Received(codec)(smashed)
+    assert torch.equal(received, codec.received(smashed.detach()))
+    (received * 3).sum().backward()
+    assert smashed.grad is not None
+    assert (smashed.grad == 3).all()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from sglr.core.codecs import Bfloat16, Codec, Float16, Int8, Plain, TopK
@@ -87,7 +86,8 @@ class Link:
         """Return the parts that go on the wire for ``values`` ``[b, ...]``, and remember what they lack."""
         if not self.codec.feedback or not len(values):
             return self.codec.encode(values)
-        wanted = values if self.lost is None else values + self.lost
+        # Sums depend on the order of numbers in memory, which is the engine's affair: here it is always the same.
+        wanted = (values if self.lost is None else values + self.lost).contiguous()
         parts = self.codec.encode(wanted)
         self.lost = (wanted - self.codec.decode(parts, tuple(values.shape))).mean(0)
         return parts
@@ -116,6 +116,6 @@ class Received(nn.Module):
         self.codec = codec
 
     def forward(self, smashed: Tensor) -> Tensor:
-        """Return what the server has of smashed data ``[b, ...]``."""
-        with torch.no_grad():
-            return self.codec.received(smashed)
+        """Return what the server has of smashed data ``[b, ...]``; gradients pass as they are."""
+        # The difference is zero, and its gradient one.
+        return self.codec.received(smashed.detach()) + (smashed - smashed.detach())

@@ -103,7 +103,7 @@ class Ledger:
 
     @property
     def sample_bytes(self) -> int:
-        """S(L), bytes of one sample's smashed data; 0 if none was sent."""
+        """S(L), bytes of one sample's smashed data as they were sent; 0 if none was."""
         return int(self._sent[0, LINES.index(("smashed", True))]) // max(1, self._samples)
 
     def record(self) -> dict[str, int]:

@@ -36,7 +36,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]
     trainer
         The run.
     sample_bytes
-        S(L), bytes of one sample's smashed data.
+        S(L), bytes of one sample's smashed data as they were sent: after compression, where there was any.
 
     Returns
     -------
