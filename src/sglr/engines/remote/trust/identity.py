@@ -101,15 +101,16 @@ class Identity:
             If there is no answer; another attempt may succeed.
         """
         token = Token.parse(token_text)
+        pending = folder / f"enrolling-{token.id}.key"
         earlier = cls.open(folder) if (folder / _FILE).exists() else None
         if earlier is not None and earlier.certificate.serial_number == int(token.id, 16):
+            pending.unlink(missing_ok=True)
             return earlier
         if earlier is not None and made.fingerprint(earlier.authority) != token.fingerprint:
             raise UsageError("folder", folder, "holds an identity for another run", "choose a folder for each run")
         token.check_date(now())
         authority = pin(address, token.fingerprint, timeout, now)
         private_folder(folder)
-        pending = folder / f"enrolling-{token.id}.key"
         key = _pending_key(pending)
         answer = _ask(address, token, authority, key, timeout, now)
         identity = _received(answer, authority, key)
