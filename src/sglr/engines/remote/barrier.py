@@ -141,7 +141,7 @@ class Barrier:
         for member in late:
             seq = asked[member.client]
             if member.state == HERE and seq not in member.unanswered:
-                self.house.ask({member.client: again(member.client)}, seq, answer, moves=False)
+                self.house.ask({member.client: again(member.client)}, seq, "forward", answer, moves=False)
 
     def _note_late(self, late: list[Member]) -> None:
         for member in late:

@@ -22,6 +22,7 @@ from torch import Tensor
 from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.errors import SglrError
 from sglr.engines.remote.agreement import Agreement, most_bytes, most_norm
+from sglr.engines.remote.gate import check_norm
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Untrusted
@@ -59,6 +60,9 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
+
+KEPT_ANSWERS = 4
+"""Answers that are kept in case the connection broke before they arrived; no more requests are open at a time."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 """Seconds between attempts to connect, doubled each time, with jitter."""
@@ -172,6 +176,9 @@ class Client:
                 await self._check_ending(await call.code(), await call.details() or "")
             except grpc.aio.AioRpcError as error:
                 await self._check_ending(error.code(), error.details() or "")
+            except asyncio.CancelledError:
+                if not self.leaving.is_set():
+                    raise
             except asyncio.InvalidStateError:  # the stream ended while it was written to
                 await self._check_ending(await call.code(), await call.details() or "")
             finally:
@@ -219,7 +226,10 @@ class Client:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
             self._done = seq
-            self._answers = {seq: answer} if answer is not None else {}
+            if answer is not None:
+                self._answers[seq] = answer
+            for old in sorted(self._answers)[:-KEPT_ANSWERS]:
+                del self._answers[old]
         if seq in self._answers:
             await call.write(self._answers[seq])
 
@@ -286,7 +296,7 @@ class _Requests:
         layout: Layout = self._worker.task.codec.layout(shape)
         parts = read(frame, layout)
         gradient = self._worker.task.codec.decode(parts, shape)
-        _check(gradient, most_norm(gradient.numel()))
+        check_norm("the gradient", gradient, most_norm(gradient.numel()))
         if not 0 <= told.rate < 1e6:
             raise Malformed(f"the learning rate {told.rate} is none")
         self._worker.backward(gradient, told.rate)
@@ -348,12 +358,6 @@ def _done(digest: str) -> Answer:
     envelope = Envelope()
     envelope.done.digest = digest
     return envelope, {}
-
-
-def _check(gradient: Tensor, most: float) -> None:
-    norm = float(gradient.norm())
-    if not norm <= most:
-        raise Malformed(f"the gradient's norm is {norm:g}, more than {most:g}")
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
@@ -25,6 +26,8 @@ class Listen:
         True to start all clients as processes of this machine.
     opened
         Told the port and the authority once the server listens: to print join lines.
+    progress
+        Says how far the training is, for those who ask.
     metrics
         ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
     """
@@ -33,6 +36,7 @@ class Listen:
     port: int = 0
     fleet: bool = True
     opened: Callable[[int, Authority], None] = _nothing
+    progress: Callable[[], Mapping[str, Any]] = dict
     metrics: str | None = None
     _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
 

@@ -52,6 +52,10 @@ class Member:
         Names the memory that the client has of this attempt; 0 if it has none.
     lost
         True if it came back without the memory of steps that it had done.
+    banned
+        True if it was quarantined: it needs a new certificate.
+    needs_shared
+        True if it does not have the weights that clients share.
     moved
         True if its weights may have changed since its last snapshot.
     unanswered
@@ -68,6 +72,8 @@ class Member:
     serial: int = 0
     lost: bool = False
     moved: bool = False
+    banned: bool = False
+    needs_shared: bool = True
     reason: str = ""
     misses: int = 0
     unasked: int = 0
@@ -93,13 +99,15 @@ class Member:
         self.state, self.reason = state, reason
 
     def forget_requests(self) -> None:
-        """Begin anew: what was asked before no longer matters."""
+        """Begin anew: what was asked before no longer matters, nor answers to it that are under way."""
+        self.unasked = 0
         self.unanswered.clear()
         self.answers.clear()
 
     def begin_session(self) -> None:
         """Give it a new session."""
         self.session = secrets.randbits(63) | 1
+        self.needs_shared = True
         self.forget_requests()
 
     def ask(self, seq: int, request: Request) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ HELLO_SECONDS = 30.0
 
 MOST_UNASKED = 64
 """Messages that nobody asked for until a client is quarantined; a few are late answers."""
+
+MOST_SAMPLES = 10**8
+"""Samples that a client may tell of: one that tells of more only wants to waste time."""
 
 MOST_PROBE = 4 << 20
 
@@ -64,12 +67,15 @@ class Opening:
         What it tells clients of the run.
     most_bytes
         Length of the longest message.
+    sizes
+        |D_i| of every client where it is known; else 0.
     """
 
     host: str
     port: int
     agreement: Agreement
     most_bytes: int
+    sizes: Sequence[int]
 
 
 class House:
@@ -127,8 +133,8 @@ class House:
         self._seq += 1
         return self._seq
 
-    def ask(self, frames: Mapping[int, bytes], seq: int, answer: str | None, *, moves: bool) -> None:
-        """Send clients a request each; ``moves`` if it changes their weights."""
+    def ask(self, frames: Mapping[int, bytes], seq: int, kind: str, answer: str | None, *, moves: bool) -> None:
+        """Send clients a request of a kind; ``moves`` if it changes their weights."""
         now = time.monotonic()
         with self.changed:
             sent = {}
@@ -140,15 +146,32 @@ class House:
                 member.moved |= moves
                 if member.state == HERE:
                     sent[client] = frame
+        for client, frame in sent.items():
+            self.metrics.message(client, kind, False, len(frame))
         self._loop.call_soon_threadsafe(self._send, sent)
+
+    def expire(self, client: int) -> None:
+        """No longer want what a client was asked so far."""
+        with self.changed:
+            self.members[client].expire()
+
+    def begin_attempt(self) -> None:
+        """Forget all requests: everyone goes back to a checkpoint."""
+        with self.changed:
+            self.attempt += 1
+            for member in self.members:
+                member.forget_requests()
+                member.lost = False
 
     def quarantine(self, client: int, reason: str) -> None:
         """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled."""
         with self.changed:
             member = self.members[client]
             member.rejected += 1
+            member.banned = True
             member.become(OUT, f"quarantined: {reason}")
             self.changed.notify_all()
+        self.authority.revoke(client)
         log.warning("client %d is quarantined: %s", client, reason, extra={"client": client, "event": "quarantined"})
         self.metrics.rejected(client, "quarantined")
         self._loop.call_soon_threadsafe(self._hang_up, client)
@@ -225,15 +248,13 @@ class House:
         if peer.number >= len(self.members):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self.members)} clients")
         member = self.members[peer.number]
-        if member.state == OUT and member.reason.startswith("quarantined") and member.serial == peer.serial:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
         try:
             hello = await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
         if hello is None:
             return
-        problem = self._problem(hello)
+        problem = self._problem(member.client, hello)
         if problem:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
         self._hang_up(member.client)
@@ -250,9 +271,10 @@ class House:
                 del self._queues[member.client]
                 self._left(member)
         if member.state == OUT:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
+            code = grpc.StatusCode.PERMISSION_DENIED if member.banned else grpc.StatusCode.ABORTED
+            await context.abort(code, member.reason)
 
-    def _problem(self, hello: Frame) -> str:
+    def _problem(self, client: int, hello: Frame) -> str:
         told, agreement = hello.envelope.hello, self.opening.agreement
         if told.run != agreement.run:
             return "this is another run than the client's: give the client a new folder and a new token"
@@ -261,6 +283,11 @@ class House:
                 "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
                 "or another cut"
             )
+        expected = self.opening.sizes[client] or told.samples
+        if told.samples != expected:
+            return f"the client has {told.samples} samples, where the division of the data gives it {expected}"
+        if max(told.samples, told.validation, told.test) > MOST_SAMPLES:
+            return f"the client tells of more than {MOST_SAMPLES} samples"
         return ""
 
     def _welcome(self, member: Member, peer: Client, hello: Frame, queue: asyncio.Queue[bytes | None]) -> None:
@@ -276,10 +303,8 @@ class House:
             member.held = {"validation": told.validation, "test": told.test}
             member.connections += 1
             member.misses = 0
-            if not member.lost or known:
-                member.become(HERE)
-            else:
-                member.become(HERE, "came back without its memory")
+            member.banned = False
+            member.become(HERE, "came back without its memory" if member.lost else "")
             welcome = Envelope()
             welcome.welcome.session, welcome.welcome.fresh = member.session, not known
             welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
@@ -326,10 +351,12 @@ class House:
             return None
         member.up_bytes += len(data)
         try:
-            return decode(data, self.opening.most_bytes, frozenset(kinds))
+            frame = decode(data, self.opening.most_bytes, frozenset(kinds))
         except Malformed as error:
             self.quarantine(member.client, str(error))
             return None
+        self.metrics.message(member.client, frame.kind, True, len(data))
+        return frame
 
     def _take(self, member: Member, frame: Frame) -> None:
         """Keep an answer; a message that answers nothing is a late one, or there are too many of them."""

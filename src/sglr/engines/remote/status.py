@@ -37,7 +37,7 @@ class StatusFile:
         """Write how it ended, and stop."""
         self._over.set()
         self._thread.join(5)
-        self._write({"state": state, "waiting_for": ""})
+        self._write({"state": state, "why": ""})
 
     def _write_on(self) -> None:
         while not self._over.wait(SECONDS):

@@ -1,0 +1,134 @@
+"""What comes from clients, turned into tensors: exactly what was agreed, or the client is quarantined.
+
+One client's NaN would reach everyone through an average, so nothing gets past here that is not finite, of the agreed
+type and shape, of a bounded norm, and labelled with classes that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sglr.core.codecs import Codec
+from sglr.core.types import Uplink, Weights
+from sglr.engines.remote.agreement import most_norm
+from sglr.engines.remote.server import House
+from sglr.engines.remote.wire.frames import Frame, Malformed
+from sglr.engines.remote.wire.layouts import Layout, check_labels, check_layout, read, read_into
+
+
+class Gate:
+    """Reads clients' messages.
+
+    Parameters
+    ----------
+    house
+        Whose clients; those that can't be believed are quarantined there.
+    codec
+        How smashed data are written.
+    cut
+        Shape of one sample's smashed data.
+    classes
+        K.
+    segment
+        Names, shapes and types of a client's weights.
+    device
+        Where tensors go.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        codec: Codec,
+        *,
+        cut: tuple[int, ...],
+        classes: int,
+        segment: Weights,
+        device: torch.device,
+    ) -> None:
+        self._house, self._codec, self._cut, self._classes, self._device = house, codec, cut, classes, device
+        self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
+        self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
+
+    def uplink(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Uplink | None:
+        """Lay what clients sent of a step side by side; None if nobody can be believed.
+
+        Parameters
+        ----------
+        frames
+            Their messages.
+        sizes
+            How many samples each has in this step.
+        """
+        width = max((sizes[client] for client in frames), default=0)
+        smashed = torch.zeros(len(frames), width, *self._cut)
+        labels = torch.zeros(len(frames), width, dtype=torch.int64)
+        believed: list[int] = []
+        for client, frame in frames.items():
+            row, size = len(believed), sizes[client]
+            if self._read(client, frame, smashed[row, :size], labels[row, :size]):
+                believed.append(client)
+            else:
+                smashed[row], labels[row] = 0, 0
+        if not believed:
+            return None
+        counts = tuple(sizes[client] for client in believed)
+        rows, width = len(believed), max(counts)
+        return Uplink(
+            smashed[:rows, :width].to(self._device), labels[:rows, :width].to(self._device), tuple(believed), counts
+        )
+
+    def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return held-out samples: smashed data ``[m, ...]`` and labels ``[m]`` by client."""
+        found = {}
+        for client, frame in frames.items():
+            smashed, labels = torch.zeros(sizes[client], *self._cut), torch.zeros(sizes[client], dtype=torch.int64)
+            if self._read(client, frame, smashed, labels):
+                found[client] = (smashed.to(self._device), labels.to(self._device))
+        return found
+
+    def weights(self, frames: Mapping[int, Frame]) -> dict[int, dict[str, Tensor]]:
+        """Return the weights and buffers that clients sent."""
+        found = {}
+        for client, frame in frames.items():
+            try:
+                own = read(frame, self._weights, most_norm=self._most_norm)
+                found[client] = {name: tensor.to(self._device) for name, tensor in own.items()}
+            except Malformed as error:
+                self._house.quarantine(client, str(error))
+        return found
+
+    def _read(self, client: int, frame: Frame, smashed: Tensor, labels: Tensor) -> bool:
+        """Fill in what a client sent; quarantine it and say False if that can't be believed."""
+        try:
+            self._fill(frame, smashed, labels)
+        except (Malformed, ValueError) as error:
+            self._house.quarantine(client, str(error))
+            return False
+        return True
+
+    def _fill(self, frame: Frame, smashed: Tensor, labels: Tensor) -> None:
+        if frame.kind == "refusal":
+            raise Malformed(f"it refused: {frame.envelope.refusal.reason}")
+        shape = tuple(smashed.shape)
+        layout: Layout = {**self._codec.layout(shape), "labels": (torch.int64, shape[:1])}
+        check_layout(frame, layout)
+        most = most_norm(smashed.numel())
+        if self._codec.exact:
+            read_into(frame, "values", smashed, most_norm=most)
+        else:
+            parts = read(frame, layout)
+            del parts["labels"]
+            smashed.copy_(self._codec.decode(parts, shape))
+            check_norm("smashed data", smashed, most)
+        read_into(frame, "labels", labels)
+        check_labels(labels, self._classes)
+
+
+def check_norm(name: str, values: Tensor, most: float) -> None:
+    """Raise Malformed if the norm of decoded values is greater than ``most``, or is none."""
+    norm = float(torch.linalg.vector_norm(values))
+    if not norm <= most:
+        raise Malformed(f"{name}: expected a norm of at most {most:g}, got a greater one, NaN or infinity")

@@ -1,0 +1,129 @@
+"""What a server has on its machine while it runs: keys, the open port, the status, and clients it started itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.barrier import Barrier, Patience
+from sglr.engines.remote.launch import Fleet
+from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.server import House, Opening
+from sglr.engines.remote.status import StatusFile
+from sglr.engines.remote.trust.authority import Authority
+
+FAREWELL_SECONDS = 10.0
+"""How long clients have to hear that the training is over."""
+
+
+class Premises:
+    """A server's place.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    listen
+        Where to listen.
+    agreement
+        What clients are told; the run's id is filled in.
+    most_bytes
+        Length of the longest message.
+    patience
+        Whom to wait for.
+    sizes
+        |D_i| of every client where it is known; else 0.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        listen: Listen,
+        agreement: Agreement,
+        most_bytes: int,
+        patience: Patience,
+        sizes: Sequence[int],
+    ) -> None:
+        self._folder, self._listen = folder, listen
+        self._authority = Authority.open(folder / "trust")
+        self._agreement = replace(agreement, run=self._authority.fingerprint[:32])
+        self._metrics = Metrics(agreement.clients)
+        self._fleet: Fleet | None = None
+        self._stopping: Callable[[], bool] = lambda: False
+        opening = Opening(listen.host, listen.port, self._agreement, most_bytes, sizes)
+        self.house = House(opening, self._authority, self._metrics)
+        self.barrier = Barrier(self.house, patience, self._stop)
+        self._status = StatusFile(folder / "status.json", self.describe)
+        self._step_began = time.perf_counter()
+        self._waited = 0.0
+
+    def open(self, settings: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
+        """Listen; start clients if that is wanted.
+
+        Parameters
+        ----------
+        settings
+            The experiment's, for clients that are started here.
+        stopping
+            Asked while it waits whether to stop.
+        """
+        self._stopping = stopping
+        self.house.open(self.describe)
+        self._status.start()
+        self._listen.begin(self.house.port, self._authority, self._metrics)
+        if self._listen.fleet:
+            self._fleet = Fleet(self._folder / "clients", settings, self._agreement.clients)
+            self._fleet.start(self.house.port, self._authority)
+
+    def _stop(self) -> bool:
+        """Say whether to stop waiting; notice that a client's process on this machine failed for good."""
+        if self._fleet is not None:
+            self._fleet.check()
+        return self._stopping()
+
+    def say_farewell(self, asked: Mapping[int, int]) -> None:
+        """Wait until clients have heard that the training is over, but not long."""
+        until = time.monotonic() + FAREWELL_SECONDS
+        members = [self.house.members[client] for client in asked]
+        with self.house.changed:
+            while time.monotonic() < until and any(
+                one.counts and asked[one.client] not in one.answers for one in members
+            ):
+                self.house.changed.wait(0.2)
+
+    def close(self, state: str) -> None:
+        """Stop listening, and end the clients that were started here."""
+        self._status.stop(state)
+        self.house.close()
+        if self._fleet is not None:
+            self._fleet.stop()
+        self._listen.end()
+
+    def waited(self, seconds: float) -> None:
+        """Note how long a step waited for clients."""
+        self._waited = seconds
+
+    def sent(self, seconds: float) -> None:
+        """Note how long it took to hand out a step's gradients: the step is over."""
+        now = time.perf_counter()
+        computed = now - self._step_began - self._waited - seconds
+        self._metrics.step(self._waited, max(0.0, computed), seconds)
+        self._step_began = now
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``status.json`` tells."""
+        with self.house.changed:
+            clients = [member.describe() for member in self.house.members]
+        waiting = self.barrier.waiting_for
+        return {
+            "run": self._agreement.run,
+            "state": "waiting" if waiting else "training",
+            "why": f"waiting for {waiting}" if waiting else "",
+            "clients": clients,
+            **self._listen.progress(),
+        }
