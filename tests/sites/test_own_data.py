@@ -22,14 +22,18 @@ from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 DIGITS = tuple(map(str, range(10)))
 
 
-def wanted(client: int = 0, shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any):
+def wanted(shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any) -> Wanted:
     settings = {"partition": "iid", "seed": 0, "batch_size": 2, "clients": 4, "method": "sglr", **told}
-    return Wanted(client, settings["clients"], shape, classes, settings)
+    return Wanted(settings["clients"], shape, classes, settings)
 
 
-def refused(source: Source, run: Wanted) -> str:
+def own_of(source: Source, run: Wanted, client: int = 0) -> OwnData:
+    return load_own(source, run, [client])[client]
+
+
+def refused(source: Source, run: Wanted, client: int = 0) -> str:
     with pytest.raises(UsageError) as raised:
-        load_own(source, run)
+        load_own(source, run, [client])
     return str(raised.value)
 
 
@@ -71,9 +75,11 @@ def test_shares_of_a_named_data_set_are_those_of_a_simulation(partition, further
         experiment.test_samples,
     )
     told = {**experiment.flat(), "batch_size": 1}
+    run = Wanted(4, (1, 8, 8), DIGITS, told)
+    several = load_own(Source(dataset="digits"), run, [0, 3])
     for client in (0, 3):
-        run = Wanted(client, 4, (1, 8, 8), DIGITS, told)
-        own = load_own(Source(dataset="digits", share=(client, 4)), run)
+        own = own_of(Source(dataset="digits", share=(client, 4)), run, client)
+        assert torch.equal(own.train.inputs, several[client].train.inputs)
         assert torch.equal(own.train.inputs, data.train.inputs[data.indices[client]])
         assert torch.equal(own.train.targets, data.train.targets[data.indices[client]])
         assert torch.equal(own.held["test"].inputs, data.test.inputs)
@@ -81,18 +87,18 @@ def test_shares_of_a_named_data_set_are_those_of_a_simulation(partition, further
 
 
 def test_the_one_client_of_a_pooled_method_has_everything():
-    own = load_own(Source(dataset="digits"), wanted(0, classes=DIGITS, method="cl"))
+    own = own_of(Source(dataset="digits"), wanted(classes=DIGITS, method="cl"))
     assert len(own.train) == 1437 - 143
 
 
 def test_another_clients_share_is_refused():
-    told = refused(Source(dataset="digits", share=(1, 4)), wanted(2, classes=DIGITS))
+    told = refused(Source(dataset="digits", share=(1, 4)), wanted(classes=DIGITS), client=2)
     assert told == "partition = 1/4: this is client 2 of a run of 4 clients; give --partition 2/4"
 
 
 def test_pictures_take_the_runs_size_and_channels_and_their_classes_numbers(tmp_path):
     root = pictures(tmp_path / "mine", {"dog": 20}, size=13)
-    own = load_own(Source(path=root), wanted(classes=("cat", "dog", "owl")))
+    own = own_of(Source(path=root), wanted(classes=("cat", "dog", "owl")))
     assert own.train.inputs.shape[1:] == (1, 8, 8)
     assert set(own.train.targets.tolist()) == {1}
     assert total(own) == 20
@@ -102,7 +108,7 @@ def test_pictures_take_the_runs_size_and_channels_and_their_classes_numbers(tmp_
 def test_the_folder_test_is_the_test_part(tmp_path):
     pictures(tmp_path / "mine" / "train", {"cat": 10, "dog": 10})
     pictures(tmp_path / "mine" / "test", {"dog": 3})
-    own = load_own(Source(path=tmp_path / "mine"), wanted())
+    own = own_of(Source(path=tmp_path / "mine"), wanted())
     assert own.held["test"].targets.tolist() == [1, 1, 1]
     assert (len(own.train), len(own.held["validation"])) == (18, 2)
 
@@ -112,16 +118,16 @@ def test_the_folder_test_is_the_test_part(tmp_path):
 )
 def test_validation_samples_are_held_apart_here(tmp_path, setting, held, left):
     root = idx(tmp_path / "mine", [0, 1] * 50)
-    own = load_own(Source(path=root), wanted(validation=setting, batch_size=1))
+    own = own_of(Source(path=root), wanted(validation=setting, batch_size=1))
     assert (len(own.held.get("validation", ())), len(own.train)) == (held, left)
     assert len(own.held["test"]) == 20
 
 
 def test_no_more_samples_than_the_run_wants(tmp_path):
     root = idx(tmp_path / "mine", [0, 1] * 50)
-    own = load_own(Source(path=root), wanted(samples_per_client=5, test_samples=7))
+    own = own_of(Source(path=root), wanted(samples_per_client=5, test_samples=7))
     assert (len(own.train), len(own.held["test"])) == (5, 7)
-    assert len(load_own(Source(path=root), wanted(samples_per_client=500)).train) == 72
+    assert len(own_of(Source(path=root), wanted(samples_per_client=500)).train) == 72
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
@@ -129,7 +135,7 @@ def test_a_table(tmp_path, ending):
     frame = pd.DataFrame({"a": np.arange(20.0), "b": 1, "ill": ["dog", "cat"] * 10})
     path = tmp_path / f"t{ending}"
     frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
-    own = load_own(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(2,)))
+    own = own_of(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(2,)))
     assert total(own) == 20
     told = refused(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(3,)))
     assert "its inputs have shape 2, those of the run 3; every site's table needs the same columns" in told
@@ -140,8 +146,8 @@ def test_classes_are_matched_by_name_and_strangers_are_named(tmp_path):
     told = refused(Source(path=root), wanted())
     assert told.startswith("classes = yak: ")
     assert "known: cat, dog" in told
-    shuffled = load_own(Source(dataset="digits"), wanted(classes=DIGITS[::-1]))
-    plain = load_own(Source(dataset="digits"), wanted(classes=DIGITS))
+    shuffled = own_of(Source(dataset="digits"), wanted(classes=DIGITS[::-1]))
+    plain = own_of(Source(dataset="digits"), wanted(classes=DIGITS))
     assert torch.equal(shuffled.train.targets, 9 - plain.train.targets)
 
 
@@ -149,7 +155,7 @@ def test_another_shape_is_told_with_what_to_do(tmp_path):
     root = idx(tmp_path / "mine", [0, 1] * 20, side=12)
     told = refused(Source(path=root), wanted())
     assert "have shape 1,12,12, those of the run 1,8,8; give --image-size 8" in told
-    assert load_own(Source(path=root, parameters={"image_size": 8}), wanted()).train.inputs.shape[1:] == (1, 8, 8)
+    assert own_of(Source(path=root, parameters={"image_size": 8}), wanted()).train.inputs.shape[1:] == (1, 8, 8)
     told = refused(Source(dataset="digits"), wanted(shape=(3, 8, 8), classes=DIGITS))
     assert told.endswith("give --image-channels 3")
 
@@ -174,4 +180,15 @@ def test_sources_that_say_nothing_or_too_much(tmp_path):
 )
 def test_what_a_server_tells_is_checked_and_names_no_code(told):
     with pytest.raises(UsageError):
-        load_own(Source(dataset="digits"), wanted(classes=DIGITS, **told))
+        own_of(Source(dataset="digits"), wanted(classes=DIGITS, **told))
+
+
+def test_files_of_ones_own_are_one_clients(tmp_path):
+    root = idx(tmp_path / "mine", [0, 1] * 20)
+    with pytest.raises(UsageError, match="join once for each token"):
+        load_own(Source(path=root), wanted(), [0, 1])
+
+
+def test_a_named_data_set_has_the_size_that_the_run_gives_it():
+    own = own_of(Source(dataset="digits"), wanted(shape=(3, 12, 12), classes=DIGITS, image_size=12, image_channels=3))
+    assert own.train.inputs.shape[1:] == (3, 12, 12)

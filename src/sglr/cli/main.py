@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from sglr.cli.compare import compare
+from sglr.cli.join import join
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
 from sglr.cli.report import report
@@ -82,6 +83,14 @@ app.command(
         "sglr report comparison",
     ),
 )(report)
+app.command(
+    "join",
+    epilog=epilog(
+        "sglr join server.example.org:7443 --token sglr1-… --data pictures",
+        "sglr join server.example.org:7443 --token sglr1-… --data patients.csv --label-column outcome",
+        "sglr join server.example.org:7443 --token sglr1-… --dataset fashion-mnist --partition 3/5 --out sites/third",
+    ),
+)(join)
 app.command(
     "status",
     epilog=epilog("sglr status runs/sites", "sglr status server.example.org:7443 --folder sites/hospital --watch"),

@@ -19,6 +19,10 @@ AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="Print JSON on standard output.", rich_help_panel=PANEL)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.", rich_help_panel=PANEL)]
+LogJson = Annotated[
+    bool,
+    typer.Option("--log-json", metavar="", help="Log to standard error as JSON, a line each.", rich_help_panel=PANEL),
+]
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show where an error arose.", rich_help_panel=PANEL)]
 Config = Annotated[
     Path | None,

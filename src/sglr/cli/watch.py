@@ -32,7 +32,14 @@ def watching(quiet: bool) -> Iterator[Watch]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
+def leaving() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a wish to leave a run that goes on elsewhere."""
+    with _stoppable("leaving; once more ends at once") as asked:
+        yield asked
+
+
+@contextmanager
+def _stoppable(told: str = "stopping after this step; once more stops at once") -> Iterator[Callable[[], bool]]:
     """Answer True once the process was told to end; told again, it ends at once."""
     asked = False
 
@@ -42,7 +49,7 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("stopping after this step; once more stops at once", file=sys.stderr)
+        print(told, file=sys.stderr)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,124 +1,142 @@
-"""A client of a run whose server is elsewhere: enrol, build what was agreed on from code of one's own, take part.
-
-Settings come over the wire as plain values. They never choose code: a model must be registered or the one that this
-site names itself, and data are this site's own choice.
-"""
+"""A client of a run whose server is elsewhere: enrol, agree, take part until it is over or this site leaves."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import fcntl
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-
-from sglr.build import build_method, client_segments, load, pick_device
-from sglr.config import Experiment
-from sglr.core.codecs import Plain
-from sglr.core.compression import parse
-from sglr.core.data import ClientData
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.optim import OptimizerSpec
-from sglr.core.registry import MODELS, PARTITIONERS
-from sglr.data.federate import federate
-from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
-from sglr.engines.remote.client import Client, Post
+from sglr.engines.remote.agreement import Agreement, segment_hash
+from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
-from sglr.engines.remote.worker import Task, Worker
+from sglr.engines.remote.trust.peers import Unreachable
+from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.worker import Worker
+from sglr.sites.workers import Own, make_workers
+
+T = TypeVar("T")
+
+SITES = Path("sites")
+"""Where clients keep their folders if no other is given."""
+
+KEPT_SNAPSHOTS = 10
+"""A client keeps no more snapshots than that, whatever the server wants."""
+
+LOOK_SECONDS = 0.2
+
+Place = tuple[Identity, Path]
+"""Who takes part, and the folder with its snapshots."""
 
 
-@dataclass(frozen=True)
-class Own:
-    """What a site decides for itself.
+def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
+    """Return a folder for each token, the same every time; that of the only identity if there is no token.
 
-    Parameters
-    ----------
-    dataset
-        Its data.
-    data_dir
-        Where data files lie.
-    model
-        ``package.module:function`` of its own code, if the run's model is that; else the run's name is looked up
-        among registered models.
-    device, threads
-        What it computes with.
+    Raises
+    ------
+    UsageError
+        If a token is mistyped, or there is neither a token nor a folder.
     """
+    if not tokens:
+        if out is None:
+            raise UsageError("token", "none", "it is not told as whom to join", "paste the whole line of the server")
+        return [out]
+    ids = [Token.parse(text).id for text in tokens]
+    if out is not None and len(ids) == 1:
+        return [out]
+    return [(out or SITES) / name for name in ids]
 
-    dataset: str
-    data_dir: Path | None = None
-    model: str | None = None
-    device: str = "auto"
-    threads: int | None = None
 
-
-def take_part(
+def join(
     address: str,
-    identities: Sequence[tuple[Identity, Path]],
+    tokens: Sequence[str],
     own: Own,
+    out: Path | None = None,
     *,
     patience: float = 3600.0,
-    say: Callable[[str], None] = print,
-    leave: Callable[[Callable[[], None]], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
-    """Take part in a run until it is over.
+    """Join a run and take part until it is over; the same call again goes on after a crash.
 
     Parameters
     ----------
     address
-        The server's.
-    identities
-        Who takes part, each with the folder of its snapshots.
+        ``HOST:PORT`` of the server.
+    tokens
+        A join token for each client of this process, mostly one; none if the folder holds an identity already.
     own
         What this site decides.
+    out
+        The folder; None is ``sites/<the token's id>``. Of several tokens each has a folder of its own in it.
     patience
         Seconds without the server until it gives up.
     say
         Told what a person should know.
-    leave
-        Given a function that lets all leave.
+    stop
+        Asked several times a second; True leaves the run.
 
     Returns
     -------
     list of dict
-        What the server told each at the end; empty for one that left.
+        What the server told each client at the end; empty for one that left.
+
+    Raises
+    ------
+    UsageError
+        If a token, a setting or the data are wrong.
+    Untrusted
+        If the server is another, or turns this client away.
+    SglrError
+        If the server stays away.
     """
-    agreement = ask_agreement(address, identities[0][0])
-    workers = make_workers(agreement, [identity.client for identity, _ in identities], own)
-    return asyncio.run(_train(address, identities, agreement, workers, patience, say, leave))
+    found = list(zip(tokens or [""], folders(tokens, out), strict=True))
+    with _held([folder for _, folder in found]):
+        places: list[Place] = []
+        for token, folder in found:
+            identity = _reached(partial(_identity, address, token, folder), patience, say, stop)
+            if identity is None:
+                return []
+            places.append((identity, folder))
+        agreement = _reached(partial(ask_agreement, address, places[0][0]), patience, say, stop)
+        if agreement is None:
+            return []
+        workers = make_workers(agreement, [identity.client for identity, _ in places], own)
+        for worker in workers:
+            say(_described(worker, agreement))
+        return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
 
 
-async def _train(
-    address: str,
-    identities: Sequence[tuple[Identity, Path]],
-    agreement: Agreement,
-    workers: Sequence[Worker],
-    patience: float,
-    say: Callable[[str], None],
-    leave: Callable[[Callable[[], None]], None],
-) -> list[dict[str, Any]]:
-    keep = int(agreement.settings.get("keep_checkpoints", 3)) + 1
-    with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
-        clients = []
-        for (identity, folder), worker in zip(identities, workers, strict=True):
-            snapshots = Snapshots(folder / "snapshots", agreement.run, keep)
-            newest = snapshots.newest()
-            if newest is not None:
-                worker.restore(newest)
-            segment = segment_hash(worker.task.segment, agreement.input_shape, agreement.cut_shape)
-            post = Post(identity, address, agreement, segment, worker, snapshots, say)
-            clients.append(Client(post, computing, patience))
-        loop = asyncio.get_running_loop()
+def _identity(address: str, token: str, folder: Path) -> Identity:
+    return Identity.enrol(address, token, folder) if token else Identity.open(folder)
 
-        def leave_all() -> None:
-            for client in clients:
-                loop.call_soon_threadsafe(client.leaving.set)
 
-        leave(leave_all)
-        return list(await asyncio.gather(*(client.run() for client in clients)))
+def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], stop: Callable[[], bool]) -> T | None:
+    """Ask until the server is there; None if the user does not want to wait."""
+    until, wait, told = time.monotonic() + patience, FIRST_WAIT, False
+    while not stop():
+        try:
+            return ask()
+        except Unreachable as error:
+            if time.monotonic() > until:
+                raise
+            if not told:
+                say(f"{error}; trying again, for {patience:.0f} seconds")
+            told = True
+        again = time.monotonic() + wait * random.uniform(0.5, 1.0)
+        while time.monotonic() < again and not stop():
+            time.sleep(LOOK_SECONDS)
+        wait = min(2 * wait, LONGEST_WAIT)
+    return None
 
 
 def ask_agreement(address: str, identity: Identity, timeout: float = 30.0) -> Agreement:
@@ -136,87 +154,75 @@ def ask_agreement(address: str, identity: Identity, timeout: float = 30.0) -> Ag
         try:
             answer: bytes = ask(b"", timeout=timeout, wait_for_ready=False)
         except grpc.RpcError as error:
-            raise identity.diagnose(address) from error
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise identity.diagnose(address) from None
+            raise SglrError(f"{address} turned this client away: {error.details()}") from None
     return Agreement.decode(answer)
 
 
-def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list[Worker]:
-    """Build the clients of this process from the agreement, with code and data of this site.
+async def _train(
+    address: str,
+    places: Sequence[Place],
+    agreement: Agreement,
+    workers: Sequence[Worker],
+    patience: float,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    keep = min(KEPT_SNAPSHOTS, int(agreement.settings.get("keep_checkpoints", 3)) + 1)
+    with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
+        clients = []
+        for (identity, folder), worker in zip(places, workers, strict=True):
+            snapshots = Snapshots(folder / "snapshots", agreement.run, keep)
+            newest = snapshots.newest()
+            if newest is not None:
+                worker.restore(newest)
+            segment = segment_hash(worker.task.segment, agreement.input_shape, agreement.cut_shape)
+            post = Post(identity, address, agreement, segment, worker, snapshots, say)
+            clients.append(Client(post, computing, patience))
+        leaving = asyncio.create_task(_leave_when(stop, clients))
+        try:
+            return list(await asyncio.gather(*(client.run() for client in clients)))
+        finally:
+            leaving.cancel()
 
-    Raises
-    ------
-    UsageError
-        If the run wants code that this site did not choose, or its data do not fit.
-    """
-    if own.threads is not None:
-        torch.set_num_threads(own.threads)
-    experiment = _experiment(agreement, own)
-    data = _divide(experiment)
-    build = client_segments(experiment, data)
-    first = build(clients[0])
-    cut = shape_at_cut(first, agreement.input_shape)
-    if segment_hash(first, agreement.input_shape, cut) != agreement.segment:
-        raise UsageError("model", experiment.model, "is not the server's", _differs(agreement, cut))
-    codec = Plain() if build_method(experiment).whole_model else parse(experiment.compression)
-    workers = []
+
+async def _leave_when(stop: Callable[[], bool], clients: Sequence[Client]) -> None:
+    while not stop():
+        await asyncio.sleep(LOOK_SECONDS)
     for client in clients:
-        held = {name: part for name, part in (("validation", data.validation), ("test", data.test)) if part is not None}
-        task = Task(
-            client,
-            build(client),
-            data.train.select(data.indices[client]),
-            held,
-            len(data.classes),
-            experiment.batch_size,
-            OptimizerSpec.parse(experiment.optimizer),
-            experiment.clip_norm,
-            experiment.short_clients,
-            experiment.seed,
-            experiment.loss,
-            experiment.label_prior,
-            codec,
-            pick_device(own.device),
-            int(experiment.pipelining),
-        )
-        workers.append(Worker(task))
-    return workers
+        client.leaving.set()
 
 
-def _differs(agreement: Agreement, cut: tuple[int, ...]) -> str:
-    if cut != agreement.cut_shape:
-        return f"its cut has shape {list(cut)}, the server's {list(agreement.cut_shape)}: use the same model and data"
-    return f"use the same code, sglr {agreement.sglr} and torch {agreement.torch}"
+def _described(worker: Worker, agreement: Agreement) -> str:
+    held = worker.task.held
+    parts = [f"{len(held[name])} for {name}" for name in ("validation", "test") if name in held]
+    data = ", ".join([f"{worker.samples} samples to train on", *parts])
+    return f"client {worker.task.client} of {agreement.clients}: {data}"
 
 
-def _experiment(agreement: Agreement, own: Own) -> Experiment:
-    """Return the experiment as this site sees it: what was told, with nothing in it that chooses code."""
-    told = dict(agreement.settings)
-    model, partition = str(told.get("model", "")), str(told.get("partition", ""))
-    if own.model is not None:
-        told["model"] = own.model
-    elif model not in MODELS.names():
-        problem = "the run's model is code that this site has not chosen"
-        raise UsageError("model", model, problem, f"look at it, then give --model {model}")
-    if partition not in PARTITIONERS.names():
-        raise SglrError(f"the server names a partition that is not installed here: {partition[:60]!r}")
-    told |= {"dataset": own.dataset, "engine": "remote", "device": own.device}
-    if own.data_dir is not None:
-        told["data_dir"] = str(own.data_dir)
-    return Experiment.from_flat(told)
+@contextmanager
+def _held(places: Sequence[Path]) -> Iterator[None]:
+    """Keep other processes from these folders: two of one client would take each other's place again and again."""
+    files = []
+    try:
+        for folder in places:
+            file = _opened(folder)
+            files.append(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                problem = "another sglr join is at work with this folder"
+                raise UsageError("out", folder, problem, "end that one first, or give another --out") from error
+        yield
+    finally:
+        for file in files:
+            os.close(file)
 
 
-def _divide(experiment: Experiment) -> ClientData:
-    partitioner = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters)
-    data = federate(
-        load(experiment),
-        partitioner,
-        experiment.clients,
-        experiment.seed,
-        validation=experiment.validation,
-        samples_per_client=experiment.samples_per_client,
-        test_samples=experiment.test_samples,
-    )
-    if not build_method(experiment).pooled:
-        return data
-    everything = torch.cat(data.indices).sort().values
-    return ClientData(data.train, (everything,), data.validation, data.test, data.classes)
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "give another --out") from error

@@ -24,6 +24,9 @@ from sglr.data.partitioners.iid import Iid
 
 TABLES = (".csv", ".parquet", ".pq")
 
+FORM = ("image_size", "image_channels")
+"""Parameters of named data sets that are taken from the run where a site says nothing: they choose no data."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -52,12 +55,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run wants of a client's data.
+    """What a run wants of clients' data.
 
     Parameters
     ----------
-    client, clients
-        Which client it is, of how many.
+    clients
+        |C|.
     input_shape
         Shape of one input.
     classes
@@ -66,7 +69,6 @@ class Wanted:
         Settings of the experiment by name, as the server told them: plain values.
     """
 
-    client: int
     clients: int
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
@@ -89,8 +91,8 @@ class OwnData:
     held: dict[str, Samples]
 
 
-def load_own(source: Source, wanted: Wanted) -> OwnData:
-    """Load a client's data, and check that they fit the run.
+def load_own(source: Source, wanted: Wanted, clients: Sequence[int]) -> dict[int, OwnData]:
+    """Load the data of the clients that one process works for, mostly a single one, and check that they fit the run.
 
     A share of a named data set is bit for bit what that client has in a simulation. Of a site's own files the part for
     validation is drawn here; a setting that is a number of samples is divided by the number of clients.
@@ -105,13 +107,21 @@ def load_own(source: Source, wanted: Wanted) -> OwnData:
         if source.dataset is not None or source.share is not None:
             problem = "data are either files of your own or a share of a data set that has a name"
             raise UsageError("data", source.path, problem, "leave out --data, or --dataset and --partition")
-        own = _of_files(source, wanted, division)
+        own = {_only(clients, source): _of_files(source, wanted, division)}
     elif source.dataset is not None:
-        own = _of_share(source.dataset, source, wanted, division)
+        own = _of_shares(source.dataset, source, wanted, division, clients)
     else:
         raise UsageError("data", "none", "it is not told which data to train on", "give --data PATH or --dataset NAME")
-    _check_number(own.train, source, division.batch_size)
+    for part in own.values():
+        _check_number(part.train, source, division.batch_size)
     return own
+
+
+def _only(clients: Sequence[int], source: Source) -> int:
+    if len(clients) != 1:
+        problem = f"files of your own are those of one client, and tokens of {len(clients)} were given"
+        raise UsageError("data", source.path, problem, "join once for each token")
+    return clients[0]
 
 
 def _division(wanted: Wanted) -> Experiment:
@@ -163,9 +173,14 @@ def _kind(path: Path) -> str:
     raise UsageError("data", path, problem, remedy)
 
 
-def _of_share(name: str, source: Source, wanted: Wanted, division: Experiment) -> OwnData:
-    _check_share(source, wanted)
-    dataset = _fitting(load_dataset(name, source.data_dir, source.parameters), source, wanted)
+def _of_shares(
+    name: str, source: Source, wanted: Wanted, division: Experiment, clients: Sequence[int]
+) -> dict[int, OwnData]:
+    for client in clients:
+        _check_share(source, wanted, client)
+    known = {entry.name for entry in fields(DATASETS.load(name.partition(":")[0]))}
+    told = {key: wanted.settings[key] for key in FORM if key in known and wanted.settings.get(key) is not None}
+    dataset = _fitting(load_dataset(name, source.data_dir, told | dict(source.parameters)), source, wanted)
     data = federate(
         dataset,
         PARTITIONERS.load(division.partition)(**division.partition_parameters),
@@ -176,16 +191,17 @@ def _of_share(name: str, source: Source, wanted: Wanted, division: Experiment) -
         test_samples=division.test_samples,
     )
     pooled = METHODS.load(str(wanted.settings.get("method", "sglr"))).pooled
-    return _part(data, torch.cat(data.indices).sort().values if pooled else data.indices[wanted.client])
+    everything = torch.arange(len(data.train))
+    return {client: _part(data, everything if pooled else data.indices[client]) for client in clients}
 
 
-def _check_share(source: Source, wanted: Wanted) -> None:
+def _check_share(source: Source, wanted: Wanted, client: int) -> None:
     if source.share is None:
         return
     part, parts = source.share
-    if (part, parts) != (wanted.client, wanted.clients):
-        problem = f"this is client {wanted.client} of a run of {wanted.clients} clients"
-        raise UsageError("partition", f"{part}/{parts}", problem, f"give --partition {wanted.client}/{wanted.clients}")
+    if (part, parts) != (client, wanted.clients):
+        problem = f"this is client {client} of a run of {wanted.clients} clients"
+        raise UsageError("partition", f"{part}/{parts}", problem, f"give --partition {client}/{wanted.clients}")
 
 
 def _part(data: ClientData, rows: torch.Tensor) -> OwnData:

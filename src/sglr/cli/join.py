@@ -1,0 +1,185 @@
+"""``sglr join``: train with your own data in a run whose server is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sglr.cli.options import Debug, LogJson, Quiet
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sglr.sites.own_data import Source
+
+PARENT = "SGLR_PARENT"
+"""Environment variable with the process that started this one on the same machine, and without which it ends."""
+
+_DATA, _MACHINE = "Your data", "Your machine"
+
+
+def _option(flag: str, placeholder: str, panel: str | None, about: str) -> Any:
+    return typer.Option(flag, metavar=f"<{placeholder}>", help=about, rich_help_panel=panel, show_default=False)
+
+
+Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the server listens.")]
+Tokens = Annotated[
+    list[str] | None,
+    _option("--token", "text", None, "The join token that the server's operator sent you; it counts once."),
+]
+Out = Annotated[
+    Path | None,
+    _option(
+        "--out",
+        "folder",
+        None,
+        "Keep your key, certificate and snapshots here; default: sites/ and the token's id. With this folder you need "
+        "no token later.",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    _option(
+        "--data",
+        "path",
+        _DATA,
+        "A folder with a subfolder of pictures per class, a .csv or .parquet file, or IDX files (their folder)",
+    ),
+]
+DatasetName = Annotated[
+    str | None,
+    _option("--dataset", "name", _DATA, "A data set that has a name (sglr list datasets), instead of --data"),
+]
+Partition = Annotated[
+    str | None, _option("--partition", "I/N", _DATA, "Your part of that data set, such as 0/5: must be the token's")
+]
+DataDir = Annotated[Path | None, _option("--data-dir", "path", _DATA, "Folder with files of named data sets")]
+ImageSize = Annotated[int | None, _option("--image-size", "int", _DATA, "Resize pictures to so many pixels squared")]
+ImageChannels = Annotated[int | None, _option("--image-channels", "int", _DATA, "1 for grey, 3 for colour")]
+LabelColumn = Annotated[
+    str | None, _option("--label-column", "text", _DATA, "Column of a table that holds the classes; default: label")
+]
+GroupColumns = Annotated[
+    str | None, _option("--group-columns", "text,…", _DATA, "Columns of a table that are no features")
+]
+TestFraction = Annotated[
+    float | None,
+    _option("--test-fraction", "number", _DATA, "Part held apart for the test if there is none; default: 0.2"),
+]
+Model = Annotated[
+    str | None,
+    _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is none of sglr's"),
+]
+Device = Annotated[str, _option("--device", "text", _MACHINE, "auto, cpu or cuda; default: auto")]
+Threads = Annotated[int | None, _option("--threads", "int", _MACHINE, "CPU threads; default: torch's own choice")]
+Patience = Annotated[
+    float,
+    _option("--patience", "seconds", _MACHINE, "Give up when the server was away for so long; default: 3600"),
+]
+
+
+def join(
+    address: Address,
+    token: Tokens = None,
+    out: Out = None,
+    data: Data = None,
+    dataset: DatasetName = None,
+    partition: Partition = None,
+    data_dir: DataDir = None,
+    image_size: ImageSize = None,
+    image_channels: ImageChannels = None,
+    label_column: LabelColumn = None,
+    group_columns: GroupColumns = None,
+    test_fraction: TestFraction = None,
+    model: Model = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    patience: Patience = 3600.0,
+    log_json: LogJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train with your own data in a run whose server is elsewhere.
+
+    Paste the line that the server's operator sent you, with the path of your data. Your data and your part of the
+    network stay here; activations at the cut and labels go to the server.
+
+    The same line again goes on after a crash. Ctrl-C leaves; the same line comes back.
+    """
+    del debug
+    from sglr.cli.logs import log_json as write_json
+    from sglr.cli.watch import leaving
+    from sglr.sites.join import join as take_part
+    from sglr.sites.workers import Own
+
+    parameters: dict[str, Any] = {
+        "image_size": image_size,
+        "image_channels": image_channels,
+        "label_column": label_column,
+        "group_columns": group_columns,
+        "test_fraction": test_fraction,
+    }
+    source = _source(data, dataset, partition, data_dir, parameters)
+    if log_json:
+        write_json()
+    say = _say(quiet, log_json)
+    with leaving() as stop:
+        _end_with_parent()
+        ends = take_part(
+            address, token or [], Own(source, model, device, threads), out, patience=patience, say=say, stop=stop
+        )
+    say("the training is over" if ends and all(ends) else "left the run; the same command comes back to it")
+
+
+def _source(
+    data: Path | None, dataset: str | None, partition: str | None, data_dir: Path | None, parameters: dict[str, Any]
+) -> Source:
+    from sglr.sites.own_data import Source
+
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return Source(data, dataset, None if partition is None else read_share(partition), given, data_dir)
+
+
+def read_share(text: str) -> tuple[int, int]:
+    """Read ``0/5`` as the first of five parts.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UsageError("partition", text, "is no part of a data set", "write it like 0/5, the first of five")
+    return int(found[1]), int(found[2])
+
+
+def _say(quiet: bool, log_json: bool) -> Callable[[str], None]:
+    if log_json:
+        import logging
+
+        return logging.getLogger("sglr.sites").info
+    if quiet:
+        return lambda _: None
+    return lambda line: print(line, file=sys.stderr, flush=True)
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one is no more: it was to train on this machine only."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while str(os.getppid()) == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="sglr-parent", daemon=True).start()

@@ -1,0 +1,78 @@
+"""Structured logs: one JSON object per line on standard error, for whoever collects them.
+
+Only what is named here leaves: numbers and short words beside the message, and never a token or a key, whoever wrote
+it into a message.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from sglr.core.types import EpochDone
+
+FIELDS = ("event", "client", "attempt", "epoch", "epochs", "step", "steps", "seconds", "bytes", "samples")
+"""What a record may tell besides time, level and message."""
+
+FIGURES = ("loss", "train_accuracy", "validation_accuracy", "samples", "seconds", "up_bytes", "down_bytes")
+"""What the record of an epoch tells."""
+
+LONGEST = 2000
+_SECRETS = re.compile(r"sglr1-[a-z2-7]{8,}|-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_secrets(record.getMessage()),
+        }
+        for name in (*FIELDS, *FIGURES):
+            value = record.__dict__.get(name)
+            if isinstance(value, str):
+                told[name] = without_secrets(value)
+            elif isinstance(value, bool | int | float):
+                told[name] = value
+        return json.dumps(told)
+
+
+def without_secrets(text: str) -> str:
+    """Return ``text`` without join tokens and keys, and not longer than a log can bear."""
+    shown = _SECRETS.sub("[secret]", text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def log_json(level: int = logging.INFO) -> logging.Handler:
+    """Have the log written as lines of JSON from now on, warnings and what was only information before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("sglr")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
+    return handler
+
+
+class Logged(AbstractContextManager["Logged"]):
+    """Shows the progress of a training as records of the log."""
+
+    def observe(self, event: object) -> None:
+        """Log an epoch that is over."""
+        if isinstance(event, EpochDone):
+            record: Mapping[str, Any] = event.record
+            figures = {name: record[name] for name in FIGURES if name in record}
+            told = {"event": "epoch", "epoch": event.epoch + 1, "epochs": event.epochs, **figures}
+            logging.getLogger("sglr.progress").info("epoch %d of %d", event.epoch + 1, event.epochs, extra=told)
+
+    def __exit__(self, *raised: object) -> None:
+        pass

@@ -1,0 +1,157 @@
+"""Clients built from what was agreed on, with code and data of this site's own choice.
+
+Settings come over the wire as plain values and never choose code: a model must be registered here or be the one that
+this site names itself. Names of methods and partitions are looked up among those that are installed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from sglr.build import build_method, client_segments, pick_device
+from sglr.config import Experiment, part_fields
+from sglr.core.codecs import Plain
+from sglr.core.compression import parse
+from sglr.core.data import ClientData, Samples
+from sglr.core.errors import UsageError
+from sglr.core.optim import OptimizerSpec
+from sglr.core.registry import METHODS, MODELS, PARTITIONERS
+from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
+from sglr.engines.remote.worker import Task, Worker
+from sglr.sites.own_data import OwnData, Source, Wanted, load_own
+
+TOLD = (
+    *("method", "model", "cut", "partition", "clients", "samples_per_client", "validation", "test_samples"),
+    *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
+    *("compression", "pipelining"),
+)
+"""Settings that a client takes from the server; besides them, those of the method and of the partition."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a site decides for itself.
+
+    Parameters
+    ----------
+    source
+        Its data.
+    model
+        ``package.module:function`` of its own code, if the run's model is that; else the run's name is looked up
+        among registered models.
+    device, threads
+        What it computes with.
+    """
+
+    source: Source = field(default_factory=Source)
+    model: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+
+def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list[Worker]:
+    """Build the clients of this process.
+
+    Raises
+    ------
+    UsageError
+        If the run wants code that this site did not choose, or its data do not fit.
+    """
+    if own.threads is not None:
+        torch.set_num_threads(own.threads)
+    experiment = own_experiment(agreement, own.model)
+    segments = own_segments(agreement, experiment)
+    wanted = Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings)
+    data = load_own(own.source, wanted, clients)
+    workers = []
+    for client in clients:
+        segment = segments(client)
+        _check_last_batch(segment, data[client].train, experiment.batch_size)
+        workers.append(Worker(_task(client, segment, data[client], experiment, agreement, own)))
+    return workers
+
+
+def own_experiment(agreement: Agreement, model: str | None) -> Experiment:
+    """Return the experiment as a client sees it: what it was told, checked, with nothing in it that chooses code.
+
+    Raises
+    ------
+    UsageError
+        If the run's model is code that this site has not chosen, or a setting makes no sense here.
+    """
+    told = agreement.settings
+    chosen = {name: told[name] for name in TOLD if told.get(name) is not None}
+    for kind, registry in (("method", METHODS), ("partition", PARTITIONERS)):
+        if chosen.get(kind) not in registry.names():
+            problem = f"the server names a {kind} that is not installed here"
+            raise UsageError(kind, str(chosen.get(kind))[:60], problem, "install the same version and plug-ins")
+        chosen |= {name: told[name] for name in part_fields(kind, str(chosen[kind])) if name in told}
+    if model is not None:
+        chosen["model"] = model
+    elif chosen.get("model") not in MODELS.names():
+        wanted = str(chosen.get("model"))[:200]
+        problem = "the run's model is code that this site has not chosen"
+        raise UsageError("model", wanted, problem, f"look at that code, then give --model {wanted}")
+    place = {"dataset": "sites", "input_shape": agreement.input_shape, "classes": agreement.classes}
+    return Experiment.from_flat(chosen | place | {"engine": "remote"})
+
+
+def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int], nn.Module]:
+    """Return what gives a client's segment, after comparing it with the server's.
+
+    Raises
+    ------
+    UsageError
+        If it is another than the server's.
+    """
+    none = Samples(torch.zeros(0, *agreement.input_shape), torch.zeros(0, dtype=torch.int64))
+    segments = client_segments(experiment, ClientData(none, (), None, none, agreement.classes))
+    first = segments(0)
+    cut = shape_at_cut(first, agreement.input_shape)
+    if segment_hash(first, agreement.input_shape, cut) != agreement.segment:
+        raise UsageError("model", experiment.model, "is not the server's", _differs(agreement, cut))
+    return segments
+
+
+def _differs(agreement: Agreement, cut: tuple[int, ...]) -> str:
+    if cut != agreement.cut_shape:
+        return f"its cut has shape {list(cut)}, the server's {list(agreement.cut_shape)}: use the same model"
+    return f"use the same code, sglr {agreement.sglr} and torch {agreement.torch}"
+
+
+def _check_last_batch(segment: nn.Module, train: Samples, batch_size: int) -> None:
+    if len(train) % batch_size != 1 and batch_size != 1:
+        return
+    try:
+        copy.deepcopy(segment).train()(train.inputs[:1])
+    except ValueError as error:
+        problem = f"the last batch is of one sample ({str(error).partition(',')[0].lower()})"
+        raise UsageError("data", f"{len(train)} samples", problem, "bring one more or one less") from error
+
+
+def _task(
+    client: int, segment: nn.Module, data: OwnData, experiment: Experiment, agreement: Agreement, own: Own
+) -> Task:
+    whole = build_method(experiment).whole_model
+    return Task(
+        client,
+        segment,
+        data.train,
+        data.held,
+        len(agreement.classes),
+        experiment.batch_size,
+        OptimizerSpec.parse(experiment.optimizer),
+        experiment.clip_norm,
+        experiment.short_clients,
+        experiment.seed,
+        experiment.loss,
+        experiment.label_prior,
+        Plain() if whole else parse(experiment.compression),
+        pick_device(own.device),
+        int(experiment.pipelining),
+    )
