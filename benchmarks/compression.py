@@ -6,8 +6,9 @@ Needs Fashion-MNIST (SGLR_DATA_DIR). What is trained already in ``--out`` is not
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, median, pstdev
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from record import machine, write_result
 from sglr.build import Built, build
 from sglr.config import Experiment
 from sglr.core.codecs import Plain
+from sglr.core.compression import parse
 from sglr.trained import restored
 
 CODECS = (
@@ -32,7 +34,6 @@ CODECS = (
 METHODS = ("psl", "sglr")
 SETTINGS = {
     "dataset": "fashion-mnist",
-    "image_size": 14,
     "model": "cnn",
     "clients": 10,
     "samples_per_client": 600,
@@ -57,10 +58,11 @@ def accuracy_without_code(run: sglr.Run, built: Built) -> float:
     return built.trainer.evaluate(built.data.test).mean_accuracy
 
 
-def measure(method: str, codec: str, seed: int, epochs: int, out: Path) -> dict[str, Any]:
-    settings = {**SETTINGS, "method": method, "compression": codec, "seed": seed, "epochs": epochs}
-    experiment = Experiment.from_flat(settings)
-    path = out / f"{method}-{codec.replace(':', '-').replace(',', '-')}-{seed}"
+def measure(method: str, codec: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    own = {"method": method, "compression": codec, "seed": seed}
+    scale = {"epochs": options.epochs, "image_size": options.image_size}
+    experiment = Experiment.from_flat({**SETTINGS, **scale, **own})
+    path = options.out / str(options.image_size) / f"{method}-{codec.replace(':', '-').replace(',', '-')}-{seed}"
     run = train(experiment, path)
     summary = run.summary
     assert summary is not None
@@ -75,6 +77,17 @@ def measure(method: str, codec: str, seed: int, epochs: int, out: Path) -> dict[
         "test_without_code": accuracy_without_code(run, build(experiment)),
         "seconds": summary["seconds"],
     }
+
+
+def milliseconds(codec: str, rounds: int = 20) -> float:
+    """Return the time to write and read a step of this network, all clients' samples at once."""
+    smashed, code = torch.randn(80, 16, 14, 14).relu(), parse(codec)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        code.received(smashed)
+        times.append(time.perf_counter() - start)
+    return round(1000 * median(times), 2)
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -102,22 +115,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/compression"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [
-        measure(method, codec, seed, options.epochs, options.out)
-        for seed in range(options.seeds)
-        for method in METHODS
-        for codec in CODECS
+        measure(method, codec, seed, options) for seed in range(options.seeds) for method in METHODS for codec in CODECS
     ]
+    chosen = f"--image-size {options.image_size} --seeds {options.seeds} --epochs {options.epochs}"
     result: dict[str, object] = {
         "machine": machine(),
-        "command": f"python benchmarks/compression.py --seeds {options.seeds} --epochs {options.epochs}",
+        "command": f"python benchmarks/compression.py {chosen} --write",
         "settings": SETTINGS,
+        "milliseconds": {codec: milliseconds(codec) for codec in CODECS if "feedback" not in codec},
         "rows": rows,
     }
-    write_result("compression", "cpu", result, keep=options.write)
+    write_result("compression", f"{options.image_size}-cpu", result, keep=options.write)
     print("\n".join(table(rows)))
 
 
