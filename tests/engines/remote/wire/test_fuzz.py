@@ -94,7 +94,7 @@ def test_a_long_run_of_damage() -> None:
     rng = Random(3)
     # Sound frames that came of damage are damaged further.
     pool = FRAMES + FRAMES * 20
-    for _ in range(150_000):
+    for _ in range(100_000):
         damaged = mutate(rng.choice(pool), rng, FRAMES)
         if examine(damaged) and len(damaged) < 4096:
             pool[rng.randrange(len(FRAMES), len(pool))] = damaged
