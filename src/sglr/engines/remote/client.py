@@ -17,17 +17,14 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from torch import Tensor
 
-from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.errors import SglrError
-from sglr.engines.remote.agreement import Agreement, most_bytes, most_norm
-from sglr.engines.remote.gate import check_norm
+from sglr.engines.remote.agreement import Agreement, most_bytes
+from sglr.engines.remote.duties import Duties
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Untrusted
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
-from sglr.engines.remote.wire.layouts import Layout, read
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.engines.remote.worker import Worker
 from sglr.version import __version__
@@ -123,6 +120,7 @@ class Client:
         self._session, self._done, self._answers = 0, 0, dict[int, bytes]()
         self._most_bytes = most_bytes(post.worker.task.batch_size, post.agreement.cut_shape, post.worker.weights())
         self.leaving = asyncio.Event()
+        self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
         self.finished = False
         self.summary: dict[str, Any] = {}
 
@@ -243,121 +241,10 @@ class Client:
 
     def _carry_out(self, frame: Frame) -> bytes | None:
         """Do what a request asks, in the computing thread; return the answer, if it wants one."""
-        try:
-            tensors = _Requests(self._post).answer(frame)
-        except (Malformed, ValueError, KeyError) as error:
-            self._post.say(f"the server asked for what can't be done ({frame.kind}): {error}")
-            tensors = Envelope(), {}
-            tensors[0].refusal.reason = str(error)[:500]
-        except DamagedCheckpoint as error:
-            tensors = Envelope(), {}
-            tensors[0].refusal.reason = str(error)[:500]
+        answer = self._duties.carry_out(frame)
         if frame.kind == "finish":
             self.finished, self.summary = True, _json(frame.envelope.finish.summary)
-        if tensors is None:
-            return None
-        envelope, payload = tensors
-        envelope.seq = frame.envelope.seq
-        return encode(envelope, payload)
-
-
-Answer = tuple[Envelope, dict[str, Tensor]]
-
-
-class _Requests:
-    """What each request means."""
-
-    def __init__(self, post: Post) -> None:
-        self._post, self._worker = post, post.worker
-
-    def answer(self, frame: Frame) -> Answer | None:
-        if frame.kind not in ("forward", "gradient"):
-            # Whatever ran ahead is no longer wanted.
-            self._worker.drop_passes()
-        answer: Answer | None = getattr(self, f"_{frame.kind}")(frame)
         return answer
-
-    def _forward(self, frame: Frame) -> Answer:
-        where = frame.envelope.where
-        if len(self._worker) > self._worker.task.ahead:
-            self._worker.drop_passes()
-        return self._smashed(where.epoch, where.step)
-
-    def _smashed(self, epoch: int, step: int) -> Answer:
-        envelope = Envelope()
-        envelope.smashed.SetInParent()
-        return envelope, self._worker.forward(epoch, step)
-
-    def _gradient(self, frame: Frame) -> Answer | None:
-        where, told = frame.envelope.where, frame.envelope.gradient
-        shape = self._worker.shape_of(where.epoch, where.step)
-        if shape is None:
-            raise Malformed("a gradient came for a step that this client did not take")
-        layout: Layout = self._worker.task.codec.layout(shape)
-        parts = read(frame, layout)
-        gradient = self._worker.task.codec.decode(parts, shape)
-        check_norm("the gradient", gradient, most_norm(gradient.numel()))
-        if not 0 <= told.rate < 1e6:
-            raise Malformed(f"the learning rate {told.rate} is none")
-        self._worker.backward(gradient, told.rate)
-        if not told.then_forward:
-            return None
-        return self._smashed(where.epoch, where.step + 1 + self._worker.task.ahead)
-
-    def _collect(self, frame: Frame) -> Answer:
-        del frame
-        envelope = Envelope()
-        envelope.weights.SetInParent()
-        return envelope, self._worker.weights()
-
-    def _publish(self, frame: Frame) -> None:
-        self._worker.load(self._weights_of(frame))
-
-    def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
-        own = self._worker.weights()
-        layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
-        return read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
-
-    def _snapshot(self, frame: Frame) -> Answer:
-        where, told = frame.envelope.where, frame.envelope.snapshot
-        return _done(self._post.snapshots.write(where.steps, self._worker.state(), best=told.best))
-
-    def _restore(self, frame: Frame) -> Answer:
-        told = frame.envelope.restore
-        self._worker.restore(self._post.snapshots.read(told.steps, told.digest))
-        return _done("")
-
-    def _evaluate(self, frame: Frame) -> Answer:
-        told = frame.envelope.evaluate
-        shared = self._weights_of(frame) if frame.payloads else None
-        again = told.shared and shared is None
-        envelope = Envelope()
-        found = self._worker.score(told.part, told.first, told.count, shared, again=again)
-        envelope.scores.samples = len(found["labels"])
-        return envelope, found
-
-    def _alone(self, frame: Frame) -> Answer:
-        where, told = frame.envelope.where, frame.envelope.alone
-        tally = self._worker.pass_alone(where.epoch, told.rate)
-        envelope = Envelope()
-        answer = envelope.tally
-        answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples
-        answer.bad_step = -1 if tally.bad_step is None else tally.bad_step
-        return envelope, {}
-
-    def _digest(self, frame: Frame) -> Answer:
-        del frame
-        return _done(self._worker.digest())
-
-    def _finish(self, frame: Frame) -> Answer:
-        del frame
-        return _done("")
-
-
-def _done(digest: str) -> Answer:
-    envelope = Envelope()
-    envelope.done.digest = digest
-    return envelope, {}
 
 
 def _json(text: str) -> dict[str, Any]:

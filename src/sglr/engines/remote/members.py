@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from sglr.engines.remote.wire.frames import Frame
@@ -85,7 +87,7 @@ class Member:
     unanswered: dict[int, Request] = field(default_factory=dict)
     answers: dict[int, Frame] = field(default_factory=dict)
     answer_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
-    round_trip: float | None = None
+    network_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 
     @property
     def counts(self) -> bool:
@@ -123,7 +125,9 @@ class Member:
     def answered(self, seq: int, frame: Frame) -> None:
         """Note the answer to request ``seq``: all before it are done too."""
         request = self.unanswered[seq]
-        self.answer_seconds.append(time.monotonic() - request.since)
+        took = time.monotonic() - request.since
+        self.answer_seconds.append(took)
+        self.network_seconds.append(max(0.0, took - frame.envelope.seconds))
         if not request.expired:
             self.answers[seq] = frame
         for done in [number for number in self.unanswered if number <= seq]:
@@ -131,15 +135,14 @@ class Member:
 
     def describe(self) -> dict[str, Any]:
         """Return what ``status.json`` tells of it."""
-        seconds = sorted(self.answer_seconds)
         waiting = next((time.monotonic() - asked.since for asked in self.unanswered.values() if asked.answer), None)
         late = self.misses > 0 and self.state == HERE
         return {
             "client": self.client,
             "state": "late" if late else self.state,
             "samples": self.samples,
-            "round_trip_ms": None if self.round_trip is None else 1e3 * self.round_trip,
-            "answer_ms": 1e3 * seconds[len(seconds) // 2] if seconds else None,
+            "round_trip_ms": _median_ms(self.network_seconds),
+            "answer_ms": _median_ms(self.answer_seconds),
             "waiting_s": waiting,
             "misses": self.misses,
             "up_bytes": self.up_bytes,
@@ -149,3 +152,7 @@ class Member:
             "reason": self.reason,
             "since": self.since,
         }
+
+
+def _median_ms(seconds: Sequence[float]) -> float | None:
+    return 1e3 * median(seconds) if seconds else None

@@ -198,8 +198,9 @@ def _check_tensors(envelope: Envelope) -> list[int]:
     names: set[str] = set()
     sizes = []
     for position, tensor in enumerate(envelope.tensors):
-        _check_name(tensor.name, names, position)
-        names.add(tensor.name)
+        name = tensor.name
+        _check_name(name, names, position)
+        names.add(name)
         sizes.append(_size(tensor))
     return sizes
 
@@ -216,13 +217,12 @@ def _size(tensor: messages_pb2.Tensor) -> int:
     item = _ITEM_BYTES.get(tensor.dtype)
     if item is None:
         raise Malformed(f"tensor {tensor.name!r} has the unknown dtype {int(tensor.dtype)}")
-    if len(tensor.shape) > MOST_RANK:
-        raise Malformed(f"tensor {tensor.name!r} has {len(tensor.shape)} dimensions, at most {MOST_RANK} are allowed")
-    size: int = prod(tensor.shape) * item
+    shape = tensor.shape
+    if len(shape) > MOST_RANK:
+        raise Malformed(f"tensor {tensor.name!r} has {len(shape)} dimensions, at most {MOST_RANK} are allowed")
+    size: int = prod(shape) * item
     if size != tensor.bytes:
-        raise Malformed(
-            f"tensor {tensor.name!r} of shape {list(tensor.shape)} has {size} bytes, not {tensor.bytes} as announced"
-        )
+        raise Malformed(f"tensor {tensor.name!r} of shape {list(shape)} has {size} bytes, not {tensor.bytes}")
     return size
 
 

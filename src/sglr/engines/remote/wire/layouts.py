@@ -107,10 +107,10 @@ def _some(names: Iterable[str], most: int = 3) -> str:
 
 
 def _check_tensor(tensor: messages_pb2.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    came = DTYPES[tensor.dtype]
-    if came != dtype or tuple(tensor.shape) != shape:
-        expected = f"{dtype} {list(shape)}"
-        raise Malformed(f"tensor {tensor.name!r}: expected {expected}, got {came} {list(tensor.shape)}")
+    came = DTYPES[tensor.dtype], tuple(tensor.shape)
+    if came != (dtype, shape):
+        expected, got = (f"{each} {list(sizes)}" for each, sizes in ((dtype, shape), came))
+        raise Malformed(f"tensor {tensor.name!r}: expected {expected}, got {got}")
 
 
 def _fill(out: Tensor, payload: memoryview) -> None:

@@ -57,10 +57,11 @@ class Where(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., cohort: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("seq", "where", "tensors", "hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "welcome", "forward", "gradient", "collect", "publish", "snapshot", "restore", "evaluate", "alone", "digest", "finish")
+    __slots__ = ("seq", "where", "tensors", "seconds", "hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "welcome", "forward", "gradient", "collect", "publish", "snapshot", "restore", "evaluate", "alone", "digest", "finish")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SMASHED_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +84,7 @@ class Envelope(_message.Message):
     seq: int
     where: Where
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
+    seconds: float
     hello: Hello
     smashed: Smashed
     weights: Weights
@@ -102,7 +104,7 @@ class Envelope(_message.Message):
     alone: Alone
     digest: Digest
     finish: Finish
-    def __init__(self, seq: _Optional[int] = ..., where: _Optional[_Union[Where, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., smashed: _Optional[_Union[Smashed, _Mapping]] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., forward: _Optional[_Union[Forward, _Mapping]] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., evaluate: _Optional[_Union[Evaluate, _Mapping]] = ..., alone: _Optional[_Union[Alone, _Mapping]] = ..., digest: _Optional[_Union[Digest, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., where: _Optional[_Union[Where, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., seconds: _Optional[float] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., smashed: _Optional[_Union[Smashed, _Mapping]] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., forward: _Optional[_Union[Forward, _Mapping]] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., evaluate: _Optional[_Union[Evaluate, _Mapping]] = ..., alone: _Optional[_Union[Alone, _Mapping]] = ..., digest: _Optional[_Union[Digest, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("run", "segment", "session", "done", "samples", "snapshots", "validation", "test", "version")

@@ -1,0 +1,161 @@
+"""What each request of the server means to a client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.engines.remote.agreement import most_norm
+from sglr.engines.remote.gate import check_norm
+from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.wire.frames import Frame, Malformed, encode
+from sglr.engines.remote.wire.layouts import Layout, read
+from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.worker import Worker
+
+log = logging.getLogger(__name__)
+
+DISK_SECONDS = 5.0
+"""How long to wait before a snapshot is tried again that could not be written."""
+
+Answer = tuple[Envelope, dict[str, Tensor]]
+
+
+class Duties:
+    """Carries out requests.
+
+    Parameters
+    ----------
+    worker
+        What computes.
+    snapshots
+        Where its state is kept.
+    say
+        Told what a person should know.
+    leaving
+        Asked, while a full disk is waited for, whether to give up.
+    """
+
+    def __init__(
+        self, worker: Worker, snapshots: Snapshots, say: Callable[[str], None], leaving: Callable[[], bool]
+    ) -> None:
+        self._worker, self._snapshots, self._say, self._leaving = worker, snapshots, say, leaving
+
+    def carry_out(self, frame: Frame) -> bytes | None:
+        """Do what a request asks; return the answer, if it wants one. What can't be done is refused, with a reason."""
+        started = time.perf_counter()
+        try:
+            answer = self._answer(frame)
+        except (Malformed, DamagedCheckpoint, ValueError, KeyError) as error:
+            self._say(f"the server asked for what can't be done ({frame.kind}): {error}")
+            refusal = Envelope()
+            refusal.refusal.reason = str(error)[:500]
+            answer = refusal, {}
+        if answer is None:
+            return None
+        envelope, tensors = answer
+        envelope.seq, envelope.seconds = frame.envelope.seq, time.perf_counter() - started
+        return encode(envelope, tensors)
+
+    def _answer(self, frame: Frame) -> Answer | None:
+        if frame.kind not in ("forward", "gradient"):
+            # Whatever ran ahead is no longer wanted.
+            self._worker.drop_passes()
+        answer: Answer | None = getattr(self, f"_{frame.kind}")(frame)
+        return answer
+
+    def _forward(self, frame: Frame) -> Answer:
+        where = frame.envelope.where
+        if len(self._worker) > self._worker.task.ahead:
+            self._worker.drop_passes()
+        return self._smashed(where.epoch, where.step)
+
+    def _smashed(self, epoch: int, step: int) -> Answer:
+        envelope = Envelope()
+        envelope.smashed.SetInParent()
+        return envelope, self._worker.forward(epoch, step)
+
+    def _gradient(self, frame: Frame) -> Answer | None:
+        where, told = frame.envelope.where, frame.envelope.gradient
+        shape = self._worker.shape_of(where.epoch, where.step)
+        if shape is None:
+            raise Malformed("a gradient came for a step that this client did not take")
+        layout: Layout = self._worker.task.codec.layout(shape)
+        parts = read(frame, layout)
+        gradient = self._worker.task.codec.decode(parts, shape)
+        check_norm("the gradient", gradient, most_norm(gradient.numel()))
+        if not 0 <= told.rate < 1e6:
+            raise Malformed(f"the learning rate {told.rate} is none")
+        self._worker.backward(gradient, told.rate)
+        if not told.then_forward:
+            return None
+        return self._smashed(where.epoch, where.step + 1 + self._worker.task.ahead)
+
+    def _collect(self, frame: Frame) -> Answer:
+        del frame
+        envelope = Envelope()
+        envelope.weights.SetInParent()
+        return envelope, self._worker.weights()
+
+    def _publish(self, frame: Frame) -> None:
+        self._worker.load(self._weights_of(frame))
+
+    def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
+        own = self._worker.weights()
+        layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
+        return read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
+
+    def _snapshot(self, frame: Frame) -> Answer:
+        where, told = frame.envelope.where, frame.envelope.snapshot
+        tensors, told_so = self._worker.state(), False
+        while True:
+            try:
+                return _done(self._snapshots.write(where.steps, tensors, best=told.best))
+            except OSError as error:
+                if self._leaving():
+                    raise ValueError("it leaves, and its disk is full") from error
+                if not told_so:
+                    self._say(f"the snapshot can't be written ({error}); trying again until it can: free some space")
+                told_so = True
+                time.sleep(DISK_SECONDS)
+
+    def _restore(self, frame: Frame) -> Answer:
+        told = frame.envelope.restore
+        self._worker.restore(self._snapshots.read(told.steps, told.digest))
+        return _done("")
+
+    def _evaluate(self, frame: Frame) -> Answer:
+        told = frame.envelope.evaluate
+        shared = self._weights_of(frame) if frame.payloads else None
+        again = told.shared and shared is None
+        envelope = Envelope()
+        found = self._worker.score(told.part, told.first, told.count, shared, again=again)
+        envelope.scores.samples = len(found["labels"])
+        return envelope, found
+
+    def _alone(self, frame: Frame) -> Answer:
+        where, told = frame.envelope.where, frame.envelope.alone
+        tally = self._worker.pass_alone(where.epoch, told.rate)
+        envelope = Envelope()
+        answer = envelope.tally
+        answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples
+        answer.bad_step = -1 if tally.bad_step is None else tally.bad_step
+        return envelope, {}
+
+    def _digest(self, frame: Frame) -> Answer:
+        del frame
+        return _done(self._worker.digest())
+
+    def _finish(self, frame: Frame) -> Answer:
+        del frame
+        return _done("")
+
+
+def _done(digest: str) -> Answer:
+    envelope = Envelope()
+    envelope.done.digest = digest
+    return envelope, {}

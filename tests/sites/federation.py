@@ -1,0 +1,132 @@
+"""A whole run between sites in one test: a real server, real sockets and TLS; clients in threads of this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sglr.build import Given
+from sglr.config import Experiment
+from sglr.core.engine import Setting
+from sglr.engines.remote.engine import Remote
+from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.trust.authority import Authority
+from sglr.experiment import execute, resume
+from sglr.run import Run
+from sglr.sites.join import join
+from sglr.sites.own_data import Source
+from sglr.sites.workers import Own
+
+SETTINGS: dict[str, Any] = {
+    "clients": 3,
+    "samples_per_client": 20,
+    "test_samples": 40,
+    "validation": 30,
+    "epochs": 2,
+    "model": "mlp",
+    "device": "cpu",
+    "stacking": "looped",
+}
+"""A run of seconds: three clients, three steps an epoch, the last batch smaller."""
+
+
+@dataclass
+class Federation:
+    """A server and its clients.
+
+    Parameters
+    ----------
+    folder
+        Where all of them keep their files.
+    settings
+        Of the experiment.
+    ready
+        Called with the port once the server listens, before clients are started.
+    groups
+        Which clients share a process' thread; default: all of them.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    ready: Callable[[int], int] = lambda port: port
+    groups: Sequence[Sequence[int]] | None = None
+    problems: list[BaseException] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    leaving: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+    authority: Authority | None = None
+    engine: Remote | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment.from_flat({**SETTINGS, **self.settings, "engine": "remote"})
+
+    def train(self, **hooks: Any) -> Run:
+        """Train to the end, with all clients, and return the server's run."""
+        try:
+            return execute(self.experiment, self.folder / "server", given=self._given(), **hooks)
+        finally:
+            self.end()
+
+    def go_on(self, **hooks: Any) -> Run:
+        """Resume the server's run; clients that left join again."""
+        from sglr import experiment
+
+        build = experiment.build
+        try:
+            experiment.build = lambda settings, given=None: build(settings, self._given())
+            return resume(self.folder / "server", **hooks)
+        finally:
+            experiment.build = build
+            self.end()
+
+    def _given(self) -> Given:
+        return Given(engine=self._make)
+
+    def _make(self, setting: Setting) -> Remote:
+        self.engine = Remote(setting, Listen(fleet=False, opened=self._opened))
+        return self.engine
+
+    def _opened(self, port: int, authority: Authority) -> None:
+        self.authority = authority
+        self.address = f"127.0.0.1:{self.ready(port)}"
+        pooled = self.settings.get("method") == "cl"
+        everyone = [range(1 if pooled else self.experiment.clients)]
+        for number, clients in enumerate(self.groups if self.groups is not None else everyone):
+            self.start(number, clients)
+
+    def start(self, number: int, clients: Sequence[int]) -> threading.Thread:
+        """Start clients in a thread of their own."""
+        assert self.authority is not None
+        tokens = [self.authority.issue_token(client, timedelta(hours=1)) for client in clients]
+        folder = self.folder / f"site-{number}"
+        thread = threading.Thread(target=partial(self._join, tokens, folder), name=f"site-{number}")
+        thread.start()
+        self.threads.append(thread)
+        return thread
+
+    def _join(self, tokens: list[str], folder: Path) -> None:
+        own = Own(source=Source(dataset=str(self.experiment.dataset)), device="cpu")
+        try:
+            join(self.address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
+        except BaseException as problem:
+            self.problems.append(problem)
+
+    def end(self) -> None:
+        """Let clients leave, and wait for them."""
+        self.leaving.set()
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive(), f"{thread.name} does not end"
+        self.threads.clear()
+        self.leaving.clear()
+
+
+def local_twin(settings: dict[str, Any], folder: Path) -> Run:
+    """Train the same in this process."""
+    return execute(Experiment.from_flat({**SETTINGS, **settings, "engine": "local"}), folder)

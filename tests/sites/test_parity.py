@@ -1,0 +1,60 @@
+"""Law 2 over real sockets and TLS: where clients live makes no difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.sites.federation import Federation, local_twin
+
+from sglr.core.checkpoint import read_checkpoint
+from sglr.core.registry import METHODS
+
+
+def final_state(run: Any) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run.checkpoints[-1])[0]
+
+
+CASES: list[dict[str, Any]] = [
+    *({"method": name} for name in METHODS.names()),
+    {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
+    {"method": "sglr", "average": "class", "label_prior": "correct", "partition": "shards"},
+    {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
+    {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
+    {"method": "sfl", "compression": "topk:0.3,feedback=true"},
+    {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},
+    {"method": "sfl", "average_every": 2},
+]
+
+
+@pytest.mark.parametrize("settings", CASES, ids=lambda case: "-".join(str(value) for value in case.values()))
+def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
+    federation = Federation(tmp_path, settings)
+    remote = federation.train()
+    assert not federation.problems
+    local = local_twin(settings, tmp_path / "local")
+    ours, theirs = final_state(remote), final_state(local)
+    whole = METHODS.load(settings["method"]).whole_model
+    # Clients that hold the whole model count their labels themselves.
+    server = [
+        name
+        for name in theirs
+        if name.startswith(("server.", "shared.")) and not (whole and name == "server.label_counts")
+    ]
+    assert server
+    for name in server:
+        torch.testing.assert_close(
+            ours[name], theirs[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    for key in ("accuracy", "loss"):
+        assert remote.summary["test"][key] == pytest.approx(local.summary["test"][key], abs=1e-4)
+    sent, meant = remote.summary["communication"], local.summary["communication"]
+    if whole:  # a pass that clients take alone is one step to the ledger
+        assert (sent["up_bytes"], sent["down_bytes"]) == (meant["up_bytes"], meant["down_bytes"])
+    else:
+        assert sent == meant
+    assert remote.summary["validation"] == pytest.approx(local.summary["validation"], abs=1e-4)
+    # Where the server learns from the same numbers in the same order, not a bit differs.
+    assert whole or remote.summary["weights_sha256"] == local.summary["weights_sha256"]
