@@ -58,6 +58,7 @@ class Federation:
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     leaving: threading.Event = field(default_factory=threading.Event)
+    tokens: dict[int, list[str]] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
     authority: Authority | None = None
     engine: Remote | None = None
@@ -101,10 +102,15 @@ class Federation:
             self.start(number, clients)
 
     def start(self, number: int, clients: Sequence[int]) -> threading.Thread:
-        """Start clients in a thread of their own."""
+        """Start clients in a thread of their own, with new tokens."""
         assert self.authority is not None
-        tokens = [self.authority.issue_token(client, timedelta(hours=1)) for client in clients]
-        folder = self.folder / f"site-{number}"
+        self.tokens[number] = [self.authority.issue_token(client, timedelta(hours=1)) for client in clients]
+        return self.again(number, clients)
+
+    def again(self, number: int, clients: Sequence[int]) -> threading.Thread:
+        """Start clients as before, with the tokens that they had."""
+        del clients
+        tokens, folder = self.tokens[number], self.folder / f"site-{number}"
         thread = threading.Thread(target=partial(self._join, tokens, folder), name=f"site-{number}")
         thread.start()
         self.threads.append(thread)

@@ -21,6 +21,7 @@ import grpc.aio
 from sglr.core.errors import SglrError
 from sglr.engines.remote.agreement import Agreement, most_bytes
 from sglr.engines.remote.duties import Duties
+from sglr.engines.remote.memory import Memory
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Untrusted
@@ -63,6 +64,9 @@ KEPT_ANSWERS = 4
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 """Seconds between attempts to connect, doubled each time, with jitter."""
+
+FAREWELL_SECONDS = 2.0
+"""How long a client that leaves waits for the server to notice."""
 
 FATAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the server does not accept this client",
@@ -117,7 +121,8 @@ class Client:
 
     def __init__(self, post: Post, computing: Executor, patience: float) -> None:
         self._post, self._computing, self._patience = post, computing, patience
-        self._session, self._done, self._answers = 0, 0, dict[int, bytes]()
+        self._left = post.snapshots.folder / "left.safetensors"
+        self._memory = Memory.take_over(self._left, post.worker) or Memory()
         self._most_bytes = most_bytes(post.worker.task.batch_size, post.agreement.cut_shape, post.worker.weights())
         self.leaving = asyncio.Event()
         self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
@@ -148,6 +153,8 @@ class Client:
                 self._post.say(f"the server at {self._post.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
+        if not self.finished and self._memory.session and not self._post.worker.task.ahead:
+            self._memory.write(self._left, self._post.worker)
         return self.summary
 
     async def _sleep(self, seconds: float) -> None:
@@ -162,31 +169,25 @@ class Client:
         heard = False
         async with self._post.identity.channel(self._post.address, [*OPTIONS, *limits]) as channel:
             call = channel.stream_stream("/sglr.Split/Train")(wait_for_ready=False)
-            leave = asyncio.create_task(self._leave(call))
+            leaving = asyncio.create_task(self.leaving.wait())
             try:
                 await call.write(self._hello())
-                while (data := await call.read()) is not grpc.aio.EOF:
+                while (data := await _next(call, leaving)) is not grpc.aio.EOF:
                     heard = True
                     await self._serve(call, data)
                     if self.finished:
                         await call.done_writing()
                         break
-                await self._check_ending(await call.code(), await call.details() or "")
+                if not leaving.done():
+                    await self._check_ending(await call.code(), await call.details() or "")
             except grpc.aio.AioRpcError as error:
                 await self._check_ending(error.code(), error.details() or "")
-            except asyncio.CancelledError:
-                if not self.leaving.is_set():
-                    raise
             except asyncio.InvalidStateError:  # the stream ended while it was written to
                 await self._check_ending(await call.code(), await call.details() or "")
             finally:
-                leave.cancel()
+                leaving.cancel()
                 call.cancel()
         return heard
-
-    async def _leave(self, call: Any) -> None:
-        await self.leaving.wait()
-        call.cancel()
 
     async def _check_ending(self, code: grpc.StatusCode, details: str) -> None:
         if code in FATAL and not self.finished:
@@ -203,7 +204,7 @@ class Client:
         post, envelope = self._post, Envelope()
         hello = envelope.hello
         hello.run, hello.segment, hello.version = post.agreement.run, post.segment, __version__
-        hello.session, hello.done = self._session, self._done
+        hello.session, hello.done = self._memory.session, self._memory.done
         hello.samples = post.worker.samples
         hello.snapshots.extend(post.snapshots.steps())
         held = post.worker.task.held
@@ -220,22 +221,18 @@ class Client:
             self._welcomed(frame)
             return
         seq = frame.envelope.seq
-        if seq > self._done:
+        if seq > self._memory.done:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
-            self._done = seq
-            if answer is not None:
-                self._answers[seq] = answer
-            for old in sorted(self._answers)[:-KEPT_ANSWERS]:
-                del self._answers[old]
-        if seq in self._answers:
-            await call.write(self._answers[seq])
+            self._memory.keep(seq, answer, KEPT_ANSWERS)
+        if seq in self._memory.answers:
+            await call.write(self._memory.answers[seq])
 
     def _welcomed(self, frame: Frame) -> None:
         welcome = frame.envelope.welcome
-        if welcome.session != self._session:
+        if welcome.session != self._memory.session:
             # The server does not know what this client did, or this client does not: both begin anew.
-            self._session, self._done, self._answers = welcome.session, 0, {}
+            self._memory.begin(welcome.session)
             self._post.worker.drop_passes()
         log.info("connected", extra={"event": "connected", "client": self._post.identity.client})
 
@@ -253,3 +250,18 @@ def _json(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found
+
+
+async def _next(call: Any, leaving: asyncio.Task[Any]) -> Any:
+    """Return the next message; the end of the stream if this client leaves first, of which it tells the server."""
+    reading = asyncio.ensure_future(call.read())
+    await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
+    if reading.done():
+        return reading.result()
+    envelope = Envelope()
+    envelope.leaving.SetInParent()
+    await call.write(encode(envelope))
+    await call.done_writing()
+    # What comes now is not carried out: the server asks again when this client is back.
+    await asyncio.wait((reading,), timeout=FAREWELL_SECONDS)
+    return grpc.aio.EOF

@@ -70,7 +70,7 @@ class Duties:
 
     def _forward(self, frame: Frame) -> Answer:
         where = frame.envelope.where
-        if len(self._worker) > self._worker.task.ahead:
+        if len(self._worker.passes()) > self._worker.task.ahead:
             self._worker.drop_passes()
         return self._smashed(where.epoch, where.step)
 

@@ -340,7 +340,8 @@ class House:
     async def _listen(self, context: grpc.aio.ServicerContext, member: Member) -> None:
         while (frame := await self._read(context, member, CLIENT_KINDS)) is not None:
             if frame.kind == "leaving":
-                log.info("client %d leaves: it comes back", member.client, extra={"client": member.client})
+                with self.changed:
+                    member.become(AWAY, "it left, and can come back")
                 return
             self._take(member, frame)
 

@@ -137,9 +137,9 @@ class Worker:
         self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory))
         return {**self.link.send(forward.outputs[0].cpu()), "labels": self._targets[rows].cpu()}
 
-    def __len__(self) -> int:
-        """The number of passes whose gradients have not come."""
-        return len(self._pending)
+    def passes(self) -> list[tuple[int, int]]:
+        """Return epoch and step of the passes whose gradients have not come, the oldest first."""
+        return [(pending.epoch, pending.step) for pending in self._pending]
 
     def shape_of(self, epoch: int, step: int) -> tuple[int, ...] | None:
         """Return the shape ``[b, ...]`` of the smashed data whose gradient is awaited next; None if it is not this."""
