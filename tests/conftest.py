@@ -147,7 +147,7 @@ class Case:
             checkpoint_every=self.checkpoint_every,
         )
         validation = data.validation if self.validate else None
-        return Trainer(self.method, engine, server, plan, data.sizes, validation, self.hooks)
+        return Trainer(self.method, engine, server, plan, validation, self.hooks)
 
     def run(self) -> Trainer:
         """Build it and train to the end."""

@@ -95,7 +95,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         stacked=experiment.stacking != "looped",
     )
     plan = _plan(experiment, device)
-    trainer = Trainer(method, engine, server, plan, engine.sizes, data.validation)
+    trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
     return Built(trainer, data, method, segments.cut, device, segments.lower_of)

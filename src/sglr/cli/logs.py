@@ -11,10 +11,10 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
+from sglr.cli.progress import Silent
 from sglr.core.types import EpochDone
 
 FIELDS = ("event", "client", "attempt", "epoch", "epochs", "step", "steps", "seconds", "bytes", "samples")
@@ -63,7 +63,7 @@ def log_json(level: int = logging.INFO) -> logging.Handler:
     return handler
 
 
-class Logged(AbstractContextManager["Logged"]):
+class Logged(Silent):
     """Shows the progress of a training as records of the log."""
 
     def observe(self, event: object) -> None:
@@ -73,6 +73,3 @@ class Logged(AbstractContextManager["Logged"]):
             figures = {name: record[name] for name in FIGURES if name in record}
             told = {"event": "epoch", "epoch": event.epoch + 1, "epochs": event.epochs, **figures}
             logging.getLogger("sglr.progress").info("epoch %d of %d", event.epoch + 1, event.epochs, extra=told)
-
-    def __exit__(self, *raised: object) -> None:
-        pass

@@ -19,9 +19,11 @@ from sglr.cli.plan import plan
 from sglr.cli.report import report
 from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
+from sglr.cli.serve import serve
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
 from sglr.cli.status import status
+from sglr.cli.token import revoke, token
 from sglr.cli.train import train
 from sglr.core.errors import Interrupted, SglrError, UsageError
 from sglr.version import __version__
@@ -84,6 +86,15 @@ app.command(
     ),
 )(report)
 app.command(
+    "serve",
+    cls=SettingsCommand,
+    epilog=epilog(
+        "sglr serve run.toml --listen 0.0.0.0:7443 --out runs/sites",
+        "sglr serve --dataset sites --input-shape 1,28,28 --classes 10 --clients 3 --out runs/sites",
+        "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --metrics 127.0.0.1:9743",
+    ),
+)(serve)
+app.command(
     "join",
     epilog=epilog(
         "sglr join server.example.org:7443 --token sglr1-… --data pictures",
@@ -95,6 +106,8 @@ app.command(
     "status",
     epilog=epilog("sglr status runs/sites", "sglr status server.example.org:7443 --folder sites/hospital --watch"),
 )(status)
+app.command("token", epilog=epilog("sglr token runs/sites --client 3"))(token)
+app.command("revoke", epilog=epilog("sglr revoke runs/sites --client 3"))(revoke)
 app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)
 
 

@@ -26,6 +26,9 @@ class Silent(AbstractContextManager["Silent"]):
     def observe(self, event: object) -> None:
         """Take note of an event."""
 
+    def wait(self, what: str) -> None:
+        """Take note of what is waited for; empty if nothing is."""
+
     def __exit__(self, *raised: object) -> None:
         pass
 
@@ -79,6 +82,10 @@ class Live(Plain):
             self._step(event)
         elif isinstance(event, SweepProgress):
             self._sweep(event)
+
+    def wait(self, what: str) -> None:
+        """Show it where steps are shown while there are some."""
+        self._bar.update(self._task, where=what)
 
     def _sweep(self, event: SweepProgress) -> None:
         trained, left = event.done - event.found, event.total - event.done

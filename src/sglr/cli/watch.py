@@ -10,25 +10,27 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from sglr.cli.logs import Logged
 from sglr.cli.progress import Live, Plain, Silent
 
 
 @dataclass(frozen=True)
 class Watch:
-    """An observer of events, and the question whether the user wants to stop."""
+    """An observer of events, the question whether the user wants to stop, and where to tell what is waited for."""
 
     observe: Callable[[Any], None]
     stop: Callable[[], bool]
+    wait: Callable[[str], None]
 
 
 @contextmanager
-def watching(quiet: bool) -> Iterator[Watch]:
+def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
     """Show progress on standard error, live if it is a terminal; turn the first Ctrl-C into a wish to stop."""
     with ExitStack() as stack:
-        view = Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
+        view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
         stop = stack.enter_context(_stoppable())
         stack.enter_context(view)
-        yield Watch(view.observe, stop)
+        yield Watch(view.observe, stop, view.wait)
 
 
 @contextmanager

@@ -115,11 +115,15 @@ class Engine(Protocol):
         How smashed data and cut-layer gradients are written, in training and when clients are scored.
     """
 
-    sizes: Sequence[int]
     stopping: Callable[[], bool]
-    segment: Weights
     loses_clients: bool
     codec: Codec
+
+    @property
+    def sizes(self) -> Sequence[int]: ...  # noqa: D102 - attributes are described above
+
+    @property
+    def segment(self) -> Weights: ...  # noqa: D102
 
     def settle(self, folder: Path) -> None:
         """Take the run's folder for what the engine must keep to go on, and begin to receive clients."""

@@ -109,8 +109,6 @@ class Trainer:
     ----------
     method, engine, server, plan
         The parts.
-    sizes
-        |D_i| of every client, as the engine knows it.
     shared
         The weights that clients share, where the method shares them; they begin with them.
     validation
@@ -123,11 +121,15 @@ class Trainer:
     engine: Engine
     server: Server
     plan: Plan
-    sizes: Sequence[int]
     validation: Samples | None = None
     hooks: Hooks = field(default_factory=Hooks)
     progress: Progress = field(default_factory=Progress)
     shared: Weights = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """|D_i| of every client, as the engine knows it by now."""
+        return self.engine.sizes
 
     def run(self) -> None:
         """Train from where `progress` stands to the end.

@@ -66,7 +66,13 @@ class Barrier:
 
     def joined(self, fewest: int) -> None:
         """Wait until so many clients have joined."""
-        self._until(lambda: sum(one.counts for one in self.house.members) >= fewest, f"{fewest} clients to join")
+
+        def over() -> bool:
+            there = sum(one.counts for one in self.house.members)
+            self.waiting_for = "" if there >= fewest else f"{fewest - there} of {fewest} clients to join"
+            return there >= fewest
+
+        self._until(over, f"{fewest} clients to join")
 
     def answers(
         self,

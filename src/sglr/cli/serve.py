@@ -1,0 +1,217 @@
+"""``sglr serve``: train with clients that join over the network with their own data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sglr.cli.options import AsJson, Debug, LogJson, Quiet, typed
+
+if TYPE_CHECKING:
+    from sglr.config import Experiment
+    from sglr.engines.remote.trust.authority import Authority
+
+PANEL = "Server"
+
+Settings = Annotated[
+    Path | None, typer.Argument(metavar="SETTINGS.toml", help="The settings, as for sglr train; flags win.")
+]
+ListenAt = Annotated[
+    str,
+    typer.Option(
+        "--listen", metavar="<HOST:PORT>", help="Listen here; 0.0.0.0 is every interface.", rich_help_panel=PANEL
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="<HOST:PORT>",
+        help="How clients reach this server, for their lines; default: --listen, or this machine's name.",
+        rich_help_panel=PANEL,
+    ),
+]
+OutFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="<folder>",
+        help="The run's folder, with the server's keys; the same command again goes on with it.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+TokenDays = Annotated[
+    float, typer.Option("--token-days", metavar="<number>", help="Days that join lines count.", rich_help_panel=PANEL)
+]
+Tokens = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens",
+        metavar="<folder>",
+        help="Write join tokens into files here (client-0.token …) instead of printing lines.",
+        rich_help_panel=PANEL,
+    ),
+]
+MetricsAt = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="<HOST:PORT>",
+        help="Serve metrics for Prometheus here, on this machine's loopback.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+LOOK_SECONDS = 0.5
+
+
+def serve(
+    ctx: typer.Context,
+    out: OutFolder,
+    settings: Settings = None,
+    listen: ListenAt = "0.0.0.0:7443",
+    address: Address = None,
+    token_days: TokenDays = 7.0,
+    tokens: Tokens = None,
+    metrics: MetricsAt = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train with clients on machines of their own, each with its own data.
+
+    It prints one line for each client that has not joined yet: send it to the site, which pastes it. Training begins
+    once all have joined, or as many as --min-clients says. What the server keeps is in the folder --out.
+
+    Data that are at the sites only are described: --dataset sites --input-shape 1,28,28 --classes 10.
+    """
+    del debug
+    from sglr.cli.logs import log_json as write_json
+    from sglr.cli.train import read_experiment
+    from sglr.cli.watch import watching
+    from sglr.sites.lines import told_address
+    from sglr.sites.serve import Server, served
+    from sglr.sites.serve import serve as run_server
+
+    if log_json:
+        write_json()
+    experiment = served(read_experiment(settings, ctx.obj))
+    inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
+    inform.print_lines = None if log_json else sys.stderr if as_json else sys.stdout
+    with watching(quiet, log_json) as watch, _showing_who_joins(out, watch.wait):
+        run = run_server(
+            experiment,
+            out,
+            Server(listen, metrics, inform.opened),
+            observe=watch.observe,
+            stop=watch.stop,
+            say=lambda text: print(text, file=sys.stderr),
+            command=typed(ctx),
+        )
+    from sglr.cli.result import print_result
+
+    print_result(run, as_json)
+
+
+class _Informer:
+    """Tells the operator what to send to the sites, once the server listens."""
+
+    def __init__(
+        self, experiment: Experiment, out: Path, address: str, lifetime: timedelta, tokens: Path | None
+    ) -> None:
+        self._experiment, self._out, self._address = experiment, out, address
+        self._lifetime, self._tokens = lifetime, tokens
+        self.print_lines: Any = sys.stdout
+
+    def opened(self, port: int, authority: Authority) -> None:
+        """Write tokens, or print lines; never into a log."""
+        from sglr.sites.lines import keep_address, missing, new_lines, number_of_clients, write_tokens
+
+        del port
+        keep_address(self._out, self._address)
+        clients = missing(authority, self._experiment)
+        there = number_of_clients(self._experiment) - len(clients)
+        log = logging.getLogger("sglr.sites")
+        log.info("listening for clients, as %s", self._address, extra={"event": "listening"})
+        if self._tokens is not None:
+            paths = write_tokens(authority, clients, self._lifetime, self._tokens)
+            log.info("wrote %d join tokens to %s", len(paths), self._tokens, extra={"event": "tokens"})
+        elif self.print_lines is None:
+            log.info(
+                "%d clients have no certificate; sglr token %s --client N makes their lines", len(clients), self._out
+            )
+        else:
+            lines = new_lines(authority, self._experiment, self._address, clients, self._lifetime)
+            self._print(list(lines.values()), there)
+
+    def _print(self, lines: list[str], there: int) -> None:
+        from sglr.sites.lines import PATH
+
+        def write(text: str = "") -> None:
+            print(text, file=self.print_lines)
+
+        returning = f" {there} have joined before and come back by themselves." if there else ""
+        write(f"Listening as {self._address}.{returning}")
+        if lines:
+            days = self._lifetime.total_seconds() / 86400
+            write(f"Send each site its line; it counts once, for {days:g} days:")
+            write()
+            for text in lines:
+                write(text)
+            write()
+        if any(text.endswith(PATH) or f"--data {PATH}" in text for text in lines):
+            write(f"{PATH} is where a site has its data: a folder with a subfolder of pictures per class, a CSV or")
+            write("Parquet file, or IDX files.")
+            write()
+        self.print_lines.flush()
+
+
+@contextmanager
+def _showing_who_joins(out: Path, show: Callable[[str], None]) -> Iterator[None]:
+    """Say while it waits whom it waits for, as the server's status tells."""
+    over = threading.Event()
+
+    def look() -> None:
+        before = None
+        while not over.wait(LOOK_SECONDS):
+            text = waiting_line(out)
+            if text != before:
+                show(text)
+            before = text
+
+    thread = threading.Thread(target=look, name="sglr-joining", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def waiting_line(out: Path) -> str:
+    """Return whom a server waits for, in one line; empty if it does not wait, or nothing is known."""
+    from sglr.run import STATUS
+
+    try:
+        status = json.loads((out / STATUS).read_bytes())
+        if status["state"] != "waiting":
+            return ""
+        states = {one["client"]: one["state"] for one in status["clients"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    missing = [str(client) for client, state in states.items() if state in ("never", "away")]
+    if not missing:
+        return str(status.get("why", ""))
+    names = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
+    return f"{len(states) - len(missing)} of {len(states)} clients are here; waiting for {names}"

@@ -1,0 +1,158 @@
+"""A server for clients on machines of their own: a new run, or one that goes on where it stood."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sglr.build import Given
+from sglr.config import Experiment
+from sglr.core.engine import Engine, Setting
+from sglr.core.errors import Interrupted
+from sglr.core.types import EpochDone, Event, StepDone
+from sglr.engines.remote.engine import Remote
+from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.connection import parse_address
+from sglr.experiment import execute, resume
+from sglr.run import CONFIG, Run, write_text
+
+PACE_SECONDS = 10.0
+"""Over how long the speed is measured."""
+
+
+def _nothing(port: int, authority: Authority) -> None:
+    del port, authority
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server is told beside the experiment.
+
+    Parameters
+    ----------
+    listen
+        ``HOST:PORT`` to listen at.
+    metrics
+        ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
+    opened
+        Called with the port and the authority once it listens.
+    """
+
+    listen: str
+    metrics: str | None = None
+    opened: Callable[[int, Authority], None] = _nothing
+
+
+def serve(
+    experiment: Experiment,
+    out: Path,
+    server: Server,
+    *,
+    observe: Callable[[Event], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
+    command: str = "",
+) -> Run:
+    """Train with clients that join over the network; the same call again goes on after a crash.
+
+    Parameters
+    ----------
+    experiment
+        The settings; `served` of them.
+    out
+        The run's folder: a new one, or that of this same run.
+    server
+        Where to listen.
+    observe
+        Called with every event.
+    stop
+        Asked after every step, and while it waits for clients; True ends the training with a checkpoint.
+    say
+        Told what the user should know.
+    command
+        The command that was typed, for the report.
+
+    Raises
+    ------
+    UsageError
+        If a setting is wrong, the address is taken, or the folder holds something else.
+    Interrupted
+        If ``stop`` answered True.
+    """
+    progress = Progress(observe)
+    engine = _engine(server, progress)
+    try:
+        if not (out / CONFIG).is_file():
+            given = Given(engine=engine)
+            return execute(experiment, out, given=given, observe=progress.observe, stop=stop, command=command)
+        _take_over(experiment, out)
+        return resume(out, engine=engine, observe=progress.observe, stop=stop, say=say)
+    except Interrupted as error:
+        reason = str(error).partition("; continue with")[0]
+        raise Interrupted(f"{reason}; the same command goes on with it, and clients wait for it") from None
+
+
+def served(experiment: Experiment) -> Experiment:
+    """Return the settings with the engine for clients on machines of their own."""
+    return experiment.model_copy(update={"engine": "remote"})
+
+
+def _engine(server: Server, progress: Progress) -> Callable[[Setting], Engine]:
+    host, port = parse_address(server.listen)
+    bare = f"[{host}]" if ":" in host else host
+    listen = Listen(bare, port, fleet=False, opened=server.opened, progress=progress.describe, metrics=server.metrics)
+    return lambda setting: Remote(setting, listen)
+
+
+def _take_over(experiment: Experiment, out: Path) -> None:
+    """Let a run that is there go on with these settings, if they make the same run."""
+    if Run.open(out).experiment.fingerprint() != experiment.fingerprint():
+        Run.refuse_occupied(out, experiment)
+    write_text(out / CONFIG, experiment.to_toml())
+
+
+@dataclass
+class Progress:
+    """How far a training is, as its status tells.
+
+    Parameters
+    ----------
+    observe_too
+        Told of every event as well.
+    """
+
+    observe_too: Callable[[Event], None]
+    _told: dict[str, Any] = field(default_factory=dict)
+    _steps: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, StepDone):
+            self._told = {
+                "epoch": event.epoch + 1,
+                "epochs": event.epochs,
+                "step": event.step,
+                "steps": event.steps,
+                "samples_per_second": self._pace(event.samples),
+            }
+        elif isinstance(event, EpochDone):
+            self._steps.clear()
+        self.observe_too(event)
+
+    def _pace(self, samples: int) -> float | None:
+        """Return samples per second over the last steps; the first of them only starts the clock."""
+        now = monotonic()
+        self._steps.append((now, samples))
+        while now - self._steps[0][0] > PACE_SECONDS and len(self._steps) > 2:
+            self._steps.popleft()
+        began = self._steps[0][0]
+        return sum(number for moment, number in self._steps if moment > began) / (now - began) if now > began else None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the status tells."""
+        return self._told
