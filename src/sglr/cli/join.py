@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sglr.cli.options import Debug, LogJson, Quiet
+from sglr.cli.options import Debug, LogJson, Quiet, read_token
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ def _option(flag: str, placeholder: str, panel: str | None, about: str) -> Any:
 Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the server listens.")]
 Tokens = Annotated[
     list[str] | None,
-    _option("--token", "text", None, "The join token that the server's operator sent you; it counts once."),
+    _option(
+        "--token",
+        "text",
+        None,
+        "The join token that the server's operator sent you, or @FILE that holds it; it counts once.",
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -133,7 +138,13 @@ def join(
     with leaving() as stop:
         _end_with_parent()
         ends = take_part(
-            address, token or [], Own(source, model, device, threads), out, patience=patience, say=say, stop=stop
+            address,
+            [*map(read_token, token or [])],
+            Own(source, model, device, threads),
+            out,
+            patience=patience,
+            say=say,
+            stop=stop,
         )
     say("the training is over" if ends and all(ends) else "left the run; the same command comes back to it")
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from sglr.cli.compare import compare
+from sglr.cli.doctor import doctor
 from sglr.cli.join import join
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
@@ -102,6 +103,14 @@ app.command(
         "sglr join server.example.org:7443 --token sglr1-… --dataset fashion-mnist --partition 3/5 --out sites/third",
     ),
 )(join)
+app.command(
+    "doctor",
+    epilog=epilog(
+        "sglr doctor server.example.org:7443",
+        "sglr doctor server.example.org:7443 --token sglr1-…",
+        "sglr doctor server.example.org:7443 --folder sites/hospital",
+    ),
+)(doctor)
 app.command(
     "status",
     epilog=epilog("sglr status runs/sites", "sglr status server.example.org:7443 --folder sites/hospital --watch"),

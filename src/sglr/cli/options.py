@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sglr.core.errors import UsageError
+
 PANEL = "Output"
 
 Out = Annotated[
@@ -31,6 +33,23 @@ Config = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
+
+
+def read_token(text: str) -> str:
+    """Return a join token; of ``@FILE`` the one in that file, so that it stands in no list of processes.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    """
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("token", text, f"cannot be read ({error})", "give @ and a file with a join token") from error
 
 
 def typed(ctx: typer.Context) -> str:

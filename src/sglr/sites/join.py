@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.agreement import Agreement, segment_hash
@@ -65,7 +65,7 @@ def join(
     patience: float = 3600.0,
     say: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
-) -> list[dict[str, Any]]:
+) -> list[bool]:
     """Join a run and take part until it is over; the same call again goes on after a crash.
 
     Parameters
@@ -87,8 +87,8 @@ def join(
 
     Returns
     -------
-    list of dict
-        What the server told each client at the end; empty for one that left.
+    list of bool
+        For each client whether it took part to the end; empty if it left before it had joined.
 
     Raises
     ------
@@ -168,7 +168,7 @@ async def _train(
     patience: float,
     say: Callable[[str], None],
     stop: Callable[[], bool],
-) -> list[dict[str, Any]]:
+) -> list[bool]:
     keep = min(KEPT_SNAPSHOTS, int(agreement.settings.get("keep_checkpoints", 3)) + 1)
     with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
         clients = []
@@ -182,9 +182,10 @@ async def _train(
             clients.append(Client(post, computing, patience))
         leaving = asyncio.create_task(_leave_when(stop, clients))
         try:
-            return list(await asyncio.gather(*(client.run() for client in clients)))
+            await asyncio.gather(*(client.run() for client in clients))
         finally:
             leaving.cancel()
+    return [client.finished for client in clients]
 
 
 async def _leave_when(stop: Callable[[], bool], clients: Sequence[Client]) -> None:

@@ -16,9 +16,9 @@ from sglr.core.errors import UsageError
 from sglr.engines.remote.trust.connection import parse_address
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 
-REASONS = ("certificate", "frame", "tensor", "values", "labels", "order", "size", "rate", "other")
+REASONS = ("certificate", "frame", "tensor", "values", "labels", "order", "size", "rate", "quarantined", "other")
 """Why something was rejected: who sent it, its structure, a tensor's name, dtype or shape, numbers that are not finite
-or too large, class numbers, an unexpected step or message, too long, too often, anything else."""
+or too large, class numbers, an unexpected step or message, too long, too often, a client altogether, anything else."""
 
 KINDS = frozenset(field.name for field in Envelope.DESCRIPTOR.oneofs_by_name["body"].fields)
 """Kinds of messages on a client's stream."""

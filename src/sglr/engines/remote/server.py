@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import UsageError
+from sglr.engines.remote import probe
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
@@ -37,8 +38,6 @@ MOST_UNASKED = 64
 
 MOST_SAMPLES = 10**8
 """Samples that a client may tell of: one that tells of more only wants to waste time."""
-
-MOST_PROBE = 4 << 20
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -192,8 +191,8 @@ class House:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        most = self.opening.most_bytes
-        limits = [("grpc.max_receive_message_length", max(most, MOST_PROBE)), ("grpc.max_send_message_length", -1)]
+        most = max(self.opening.most_bytes, probe.MOST_BYTES)
+        limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
         server = grpc.aio.server(options=[*OPTIONS, *limits])
         server.add_generic_rpc_handlers((enrolment(self.authority), self._handlers()))
         address = f"{self.opening.host}:{self.opening.port}"
@@ -232,7 +231,7 @@ class House:
 
     async def _probe(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await peer_of(context, self.authority)
-        return request
+        return probe.answer(request)
 
     async def _tell_status(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         import json

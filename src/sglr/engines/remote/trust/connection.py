@@ -76,7 +76,7 @@ def pin(address: str, fingerprint: bytes, timeout: float, now: Callable[[], date
     Untrusted
         If another server answers, or its certificate does not count by this machine's clock.
     """
-    chain = _presented(address, timeout)
+    chain = presented(address, timeout)
     root = next((one for one in chain if hmac.compare_digest(made.fingerprint(one), fingerprint)), None)
     if root is None:
         raise Untrusted(
@@ -130,7 +130,16 @@ def diagnose(
     )
 
 
-def _presented(address: str, timeout: float) -> list[x509.Certificate]:
+def presented(address: str, timeout: float) -> list[x509.Certificate]:
+    """Return the certificates that a server presents, its own first; they are not checked.
+
+    Raises
+    ------
+    Unreachable
+        If nobody answers.
+    Untrusted
+        If it does not speak TLS 1.3.
+    """
     context = _context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with _connected(address, context, timeout) as connection:
