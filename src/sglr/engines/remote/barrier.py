@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 """How often a wait looks whether the user wants to stop."""
 
+STOP_SECONDS = 2.0
+"""How long a step may still take once the user wants to stop."""
+
 TELL_SECONDS = 15.0
 """How often a long wait says whom it is for."""
 
@@ -169,11 +172,14 @@ class Barrier:
         return found
 
     def _until(self, over: Callable[[], bool], what: str) -> None:
-        told = time.monotonic()
+        told, stopped = time.monotonic(), None
         with self.house.changed:
             while not over():
                 if self.stopping():
-                    raise Interrupted(f"stopped while waiting for {self.waiting_for or what}")
+                    stopped = stopped or time.monotonic()
+                    # Mostly the step is over in no time, and then ends with a checkpoint.
+                    if time.monotonic() - stopped > STOP_SECONDS:
+                        raise Interrupted(f"stopped while waiting for {self.waiting_for or what}")
                 if time.monotonic() - told > TELL_SECONDS:
                     told = time.monotonic()
                     log.warning("waiting for %s", self.waiting_for or what, extra={"event": "waiting"})
