@@ -73,7 +73,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_pipelining(experiment, method)
     segments = _Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
-    _check_place(experiment, data)
+    _check_place(experiment, given, data)
     segments.prepare(data)
     _check_batches(experiment, data)
     segments.check_single_samples(experiment.batch_size, data)
@@ -198,9 +198,10 @@ def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
     )
 
 
-def _check_place(experiment: Experiment, data: ClientData) -> None:
-    if not len(data.train) and experiment.engine == "local":
-        problem = "these data are at the sites that join, and engine local trains on data that are here"
+def _check_place(experiment: Experiment, given: Given, data: ClientData) -> None:
+    """Refuse data that are elsewhere, unless whoever builds brings the engine that has clients there."""
+    if not len(data.train) and given.engine is None:
+        problem = "these data are at the sites that join, and there are none here to train on"
         raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
 
 

@@ -135,7 +135,7 @@ def join(
     if log_json:
         write_json()
     say = _say(quiet, log_json)
-    with leaving() as stop:
+    with leaving(log_json) as stop:
         _end_with_parent()
         ends = take_part(
             address,

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -167,31 +167,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        return _explain(error)
+        return _explain(error, _log if "--log-json" in arguments else _print)
     return code if isinstance(code, int) else DONE
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, write: Callable[[str], None]) -> int:
     """Say in one line what went wrong, and return the exit code."""
+    line, code = _told(error)
+    if line:
+        write(" ".join(line.split()))
+    return code
+
+
+def _told(error: BaseException) -> tuple[str, int]:
     match error:
         case KeyboardInterrupt():
-            return _say("stopped at once, without a checkpoint")
+            return "stopped at once, without a checkpoint", FAILED
         case Interrupted():
-            return _say(str(error))
+            return str(error), FAILED
         case SglrError():
-            return _say(f"error: {error}", MISUSED if isinstance(error, UsageError) else FAILED)
+            return f"error: {error}", MISUSED if isinstance(error, UsageError) else FAILED
         case typer.TyperException():
-            return _say(f"error: {error.format_message()}", MISUSED)
+            return f"error: {error.format_message()}", MISUSED
         case typer.Abort():
-            return FAILED
-    return _say(f"error: {type(error).__name__}: {error}; run again with --debug to see where")
+            return "", FAILED
+    return f"error: {type(error).__name__}: {error}; run again with --debug to see where", FAILED
 
 
-def _say(message: str, code: int = FAILED) -> int:
-    line = " ".join(message.split())
-    if line:
-        print(line, file=sys.stderr)
-    return code
+def _print(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _log(line: str) -> None:
+    """Tell it to whoever collects logs, like all the rest."""
+    from sglr.cli.logs import log_json
+
+    log_json()
+    logging.getLogger("sglr").error(line, extra={"event": "ended"})
 
 
 class _Warnings(logging.Handler):

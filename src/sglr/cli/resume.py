@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from sglr.cli.options import AsJson, Debug, Quiet, RunFolder
+from sglr.core.errors import UsageError
 
 
 def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
@@ -17,6 +19,16 @@ def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False, debug:
     from sglr.cli.watch import watching
     from sglr.experiment import resume as go_on
 
+    _refuse_served(run)
     with watching(quiet) as watch:
         finished = go_on(run, observe=watch.observe, stop=watch.stop, say=lambda line: print(line, file=sys.stderr))
     print_result(finished, as_json)
+
+
+def _refuse_served(folder: Path) -> None:
+    from sglr.run import read_command
+    from sglr.sites.lines import read_address
+
+    if read_address(folder) is not None:
+        problem = "this run is served to clients on other machines"
+        raise UsageError("run", folder, problem, f"go on with the command that began it: {read_command(folder)}")

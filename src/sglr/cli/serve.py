@@ -148,9 +148,9 @@ class _Informer:
             paths = write_tokens(authority, clients, self._lifetime, self._tokens)
             log.info("wrote %d join tokens to %s", len(paths), self._tokens, extra={"event": "tokens"})
         elif self.print_lines is None:
-            log.info(
-                "%d clients have no certificate; sglr token %s --client N makes their lines", len(clients), self._out
-            )
+            if clients:
+                names = ", ".join(map(str, clients[:20]))
+                log.info("sglr token %s --client N makes lines for those who never joined: %s", self._out, names)
         else:
             lines = new_lines(authority, self._experiment, self._address, clients, self._lifetime)
             self._print(list(lines.values()), there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -28,20 +29,20 @@ def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
     """Show progress on standard error, live if it is a terminal; turn the first Ctrl-C into a wish to stop."""
     with ExitStack() as stack:
         view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
-        stop = stack.enter_context(_stoppable())
+        stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
         stack.enter_context(view)
         yield Watch(view.observe, stop, view.wait)
 
 
 @contextmanager
-def leaving() -> Iterator[Callable[[], bool]]:
+def leaving(log_json: bool) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a wish to leave a run that goes on elsewhere."""
-    with _stoppable("leaving; once more ends at once") as asked:
+    with _stoppable("leaving; once more ends at once", log_json) as asked:
         yield asked
 
 
 @contextmanager
-def _stoppable(told: str = "stopping after this step; once more stops at once") -> Iterator[Callable[[], bool]]:
+def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
     """Answer True once the process was told to end; told again, it ends at once."""
     asked = False
 
@@ -51,7 +52,10 @@ def _stoppable(told: str = "stopping after this step; once more stops at once") 
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print(told, file=sys.stderr)
+        if log_json:
+            logging.getLogger("sglr").info(told, extra={"event": "stopping"})
+        else:
+            print(told, file=sys.stderr)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
