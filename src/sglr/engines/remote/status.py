@@ -36,7 +36,8 @@ class StatusFile:
     def stop(self, state: str) -> None:
         """Write how it ended, and stop."""
         self._over.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
         self._write({"state": state, "why": ""})
 
     def _write_on(self) -> None:
