@@ -84,6 +84,8 @@ class Patient:
         ``package.module:function`` of the site's own code, if the run's model is that.
     timeout
         Seconds for each wait.
+    clock
+        This machine's, in seconds since 1970.
     """
 
     address: str
@@ -91,6 +93,7 @@ class Patient:
     folder: Path | None = None
     model: str | None = None
     timeout: float = 5.0
+    clock: Callable[[], float] = time.time
     identity: Identity | None = field(init=False, default=None)
     agreement: Agreement | None = field(init=False, default=None)
 
@@ -194,9 +197,9 @@ class Patient:
         until = identity.certificate.not_valid_after_utc
         try:
             with identity.sync_channel(self.address) as channel:
-                before = time.time()
+                before = self.clock()
                 answer = channel.unary_unary("/sglr.Split/Agreement")(b"", timeout=self.timeout)
-                self._skew = (before + time.time()) / 2
+                self._skew = (before + self.clock()) / 2
         except grpc.RpcError as error:
             told = error.details() if error.code() != grpc.StatusCode.UNAVAILABLE else ""
             reason = told or str(identity.diagnose(self.address, self.timeout))
