@@ -49,6 +49,7 @@ def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
     if not tokens:
         if out is None:
             raise UsageError("token", "none", "it is not told as whom to join", "paste the whole line of the server")
+        Identity.open(out)
         return [out]
     ids = [Token.parse(text).id for text in tokens]
     if out is not None and len(ids) == 1:
