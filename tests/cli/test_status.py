@@ -81,6 +81,8 @@ def test_watching_ends_with_the_run(call, served):
 def test_a_server_that_died_is_told(call, served):
     folder, content = served
     (folder / "status.json").write_text(json.dumps({**content, "updated": time.time() - 60}))
+    for further in ((), ("--json",)):
+        assert call("status", folder, *further).code == 1
     assert "not running" in call("status", folder).out
 
 

@@ -35,21 +35,27 @@ SECONDS = 1.0
 
 def status(
     place: Place, folder: Folder = None, watch: Watch = False, as_json: AsJson = False, debug: Debug = False
-) -> None:
+) -> int:
     """Show how a run between sites goes: clients, step, rates, and who is slow.
 
     On the server's machine give its folder; on a client's the server's address, with the folder of sglr join.
+
+    The exit code is 1 if the server died: the run is not over, and nothing was written for ten seconds.
     """
     del debug
+    from sglr.sites.status import is_stale
+
     read = _reader(place, folder)
+    if watch and not as_json:
+        return int(is_stale(_watch(read)))
+    found = read()
     if as_json:
-        print(json.dumps(read(), indent=2))
-    elif watch:
-        _watch(read)
+        print(json.dumps(found, indent=2))
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(screen(read()))
+        Console(highlight=False).print(screen(found))
+    return int(is_stale(found))
 
 
 def _reader(place: str, folder: Path | None) -> Any:
@@ -65,14 +71,15 @@ def _reader(place: str, folder: Path | None) -> Any:
     return lambda: ask_status(place, folder)
 
 
-def _watch(read: Any) -> None:
+def _watch(read: Any) -> Mapping[str, Any]:
+    """Show it until the run is over or Ctrl-C; return what was seen last."""
     from rich.console import Console
     from rich.live import Live
 
     from sglr.sites.status import OVER
 
     console = Console(highlight=False)
-    shown = read()
+    shown: Mapping[str, Any] = read()
     with Live(screen(shown), console=console, auto_refresh=False) as live:
         try:
             while shown.get("state") not in OVER:
@@ -80,7 +87,8 @@ def _watch(read: Any) -> None:
                 shown = read()
                 live.update(screen(shown), refresh=True)
         except KeyboardInterrupt:
-            return
+            pass
+    return shown
 
 
 def screen(status: Mapping[str, Any]) -> Group:

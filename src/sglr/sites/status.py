@@ -63,7 +63,8 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
                 raise identity.diagnose(address) from None
             raise SglrError(f"{address} does not tell its status: {error.details()}") from None
     try:
-        return _checked(answer)
+        # Who answers is there.
+        return {"updated": time.time(), **_checked(answer)}
     except ValueError as error:
         raise SglrError(f"what {address} answers is no status ({error})") from None
 

@@ -1,0 +1,125 @@
+"""What is deployed: every command of the compose file and the units is one that sglr understands, and all keeps to
+the rules: no root, no secrets in images, a health check for each service."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from sglr.cli.main import app
+from sglr.config import Experiment
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "examples" / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return a command and its options as the real command line reads them, without running it."""
+    group = typer.main.get_command(app)
+    context = group.make_context("sglr", list(words), resilient_parsing=False)
+    rest = [*context._protected_args, *context.args]
+    name, command, arguments = group.resolve_command(context, rest)
+    inner = command.make_context(name, list(arguments), parent=context)
+    return name, inner.params
+
+
+def in_comments(text: str) -> Iterator[list[str]]:
+    """Every command of sglr that comments tell to type."""
+    for found in re.findall(
+        r"^#\s+.*?\b(sglr (?:serve|join|token|status|revoke|doctor) .*?)(?:\s+#.*|>.*)?$", text, re.M
+    ):
+        yield shlex.split(found.replace("$i", "0"))[1:]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_commands_of_a_service_are_understood(service):
+    name, given = parsed(list(map(str, SERVICES[service]["command"])))
+    assert name == ("serve" if service == "server" else "join")
+    health = SERVICES[service]["healthcheck"]["test"]
+    assert health[:2] == ["CMD", "sglr"]
+    assert parsed(health[2:])[0] == "status"
+    if service != "server":
+        assert given["address"] == parsed(SERVICES["server"]["command"])[1]["address"]
+
+
+def test_clients_have_the_parts_of_the_run_that_is_served():
+    experiment = Experiment.from_toml(DEPLOY / "run.toml")
+    clients = [parsed(service["command"])[1] for name, service in SERVICES.items() if name != "server"]
+    assert [client["partition"] for client in clients] == [f"{part}/3" for part in range(experiment.clients)]
+    assert {client["dataset"] for client in clients} == {experiment.dataset}
+
+
+def test_no_service_is_root_and_none_sees_anothers_secret_or_volume():
+    assert re.search(r"^USER (?!0|root)\S+", DOCKERFILE, re.MULTILINE)
+    secrets = [service["secrets"][0]["source"] for name, service in SERVICES.items() if name != "server"]
+    volumes = [volume for service in SERVICES.values() for volume in service["volumes"] if not volume.startswith(".")]
+    assert sorted(secrets) == sorted(COMPOSE["secrets"])
+    assert len(volumes) == len(set(volumes)) == len(COMPOSE["volumes"])
+    for service in SERVICES.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["restart"] == "on-failure"
+        assert "privileged" not in service
+
+
+def test_an_image_is_made_of_the_sources_and_of_nothing_else():
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {
+        name for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE) for name in line.split()[:-1]
+    }
+    assert ignored[0] == "*"
+    assert let_in == copied
+    assert all((ROOT / name).exists() for name in copied)
+    assert not re.search(r"token|secret|identity|\.pem", DOCKERFILE.replace("no token", "").replace("secrets.", ""))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_starts_a_command_that_is_understood(unit):
+    text = unit.read_text(encoding="utf-8")
+    (start,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    program, *words = shlex.split(start)
+    assert program.endswith("/sglr")
+    assert parsed(words)[0] in ("serve", "join")
+    assert "--token" not in words, "a unit can be read by everyone"
+    assert re.search(r"^User=(?!root)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", [ROOT / "compose.yaml", *UNITS], ids=lambda path: path.name)
+def test_commands_in_comments_are_understood(file):
+    commands = list(in_comments(file.read_text(encoding="utf-8")))
+    assert commands
+    for words in commands:
+        parsed(words)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_is_one_to_systemd(unit, tmp_path):
+    # It looks for the program, which is somewhere else here.
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/sglr/bin/sglr", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_dockerfile_is_clean_to_hadolint():
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if program is None:
+        pytest.skip("needs hadolint")
+    done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
