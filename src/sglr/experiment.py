@@ -19,7 +19,8 @@ from sglr.build import Built, Given, build, pick_device
 from sglr.config import Experiment
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.data import Dataset
-from sglr.core.engine import Engine, LostClients, Scores, Setting
+from sglr.core.disk import write_patiently
+from sglr.core.engine import Engine, LostClients, MissingSnapshot, Scores, Setting
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.memory import keep_freed_memory
 from sglr.core.method import Method
@@ -143,10 +144,12 @@ def resume(
     """
     run = Run.open(Path(path))
     given = Given(method, model, dataset, engine)
+    experiment = run.experiment
     if run.summary is not None:
         say(f"{path} is finished; nothing to do")
+        if engine is not None:
+            _tell_clients(run, given, stop)
         return run
-    experiment = run.experiment
     _require_objects(experiment, given)
     energy = _energy(experiment)
     built = build(experiment, given)
@@ -159,8 +162,16 @@ def resume(
             say(f"{path} has no checkpoint yet; training starts from the beginning")
             run.keep_records(0)
         else:
-            recorder.go_back()
+            recorder.go_back_until_it_works()
         return recorder.train()
+
+
+def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
+    """Let an engine that has clients elsewhere tell those who have not heard that the training is over."""
+    built = build(run.experiment, given)
+    with _closing(built):
+        built.trainer.engine.stopping = stop
+        built.trainer.engine.settle(run.path)
 
 
 @contextmanager
@@ -216,6 +227,7 @@ class _Recorder:
             If there is none.
         """
         complaint: DamagedCheckpoint | None = None
+        newer: list[Path] = []
         for path in reversed(self.run.checkpoints):
             if complaint is not None:
                 self.say(f"{complaint}; going back to the checkpoint before it")
@@ -223,8 +235,18 @@ class _Recorder:
                 self._take_up(*read_checkpoint(path))
             except DamagedCheckpoint as error:
                 complaint = error
+                newer.append(path)
             else:
+                # They are of steps that will be taken again.
+                for passed_over in newer:
+                    passed_over.unlink(missing_ok=True)
                 return
+        if isinstance(complaint, MissingSnapshot):
+            problem = f"no checkpoint is left that all clients hold: {complaint}"
+            remedy = (
+                "start that client with the folder it had, go on without its work (--step-deadline), or train again"
+            )
+            raise UsageError("run", self.run.path, problem, remedy)
         raise UsageError("run", self.run.path, f"all checkpoints are damaged ({complaint})", "train again")
 
     def _take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
@@ -234,7 +256,7 @@ class _Recorder:
         self.ledger.restore(state["ledger"], tensors)
         self.meter.restore(state.get("energy"))
         self.wall_seconds, self.records = state["wall_seconds"], state["records"]
-        self.run.keep_records(self.records)
+        self._write(lambda: self.run.keep_records(self.records))
 
     def train(self) -> Run:
         """Train to the end, test, and write the summary and the report."""
@@ -260,21 +282,23 @@ class _Recorder:
                 self.built.trainer.run()
                 return self._finish()
             except LostClients as loss:
-                self._go_back_until_it_works(loss)
+                log.warning("%s", loss)
+                self.go_back_until_it_works()
 
-    def _go_back_until_it_works(self, loss: LostClients) -> None:
+    def go_back_until_it_works(self) -> None:
+        """Go back, and again if clients lose their work meanwhile."""
         while True:
-            log.warning("%s", loss)
             try:
                 return self.go_back()
-            except LostClients as another:
-                loss = another
+            except LostClients as loss:
+                log.warning("%s", loss)
 
     def _note(self, event: Event) -> None:
         self.ledger(event)
         if isinstance(event, EpochDone):
             event = dataclasses.replace(event, record={**event.record, **self.ledger.record()})
-            self.run.append(event.record)
+            record = event.record
+            self._write(lambda: self.run.append(record))
             self.records += 1
         self.observe(event)
 
@@ -293,7 +317,14 @@ class _Recorder:
         tensors = trainer.state(best)
         trainer.refuse_bad_weights(tensors)
         tensors |= self.ledger.tensors()
-        self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep)
+        self._write(lambda: self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write; where others wait for this process, again and again while the disk is full."""
+        if self.built.trainer.engine.loses_clients:
+            write_patiently(write, self.stop, log.warning)
+        else:
+            write()
 
     def _last_checkpoint(self) -> str:
         return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
@@ -303,20 +334,19 @@ class _Recorder:
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started
         paper = paper_view(self.experiment.method, self.built.trainer, self.ledger.sample_bytes)
-        self.run.write_summary(
-            summarise(
-                self.experiment,
-                self.built,
-                self.run.history,
-                scores,
-                tested_epoch=epoch,
-                communication=self.ledger.summary(paper),
-                profile=self.profile,
-                measured=self.meter.summary(seconds),
-                seconds=seconds,
-                weights_sha256=weights,
-            )
+        summary = summarise(
+            self.experiment,
+            self.built,
+            self.run.history,
+            scores,
+            tested_epoch=epoch,
+            communication=self.ledger.summary(paper),
+            profile=self.profile,
+            measured=self.meter.summary(seconds),
+            seconds=seconds,
+            weights_sha256=weights,
         )
+        self._write(lambda: self.run.write_summary(summary))
         write_run_report(self.run)
 
     def _test(self) -> tuple[Scores, int]:
@@ -326,10 +356,15 @@ class _Recorder:
         if epoch != last:
             try:
                 tensors, state = self.run.best()
-                trainer.restore(tensors, Progress(**state["progress"]))
+                progress = Progress(**state["progress"])
+                if progress.best_epoch != epoch:
+                    raise DamagedCheckpoint(f"the best checkpoint is of epoch {progress.best_epoch}")  # noqa: TRY301
+                trainer.restore(tensors, progress)
             except DamagedCheckpoint as error:
                 log.warning("%s; testing the weights of the last epoch instead of epoch %d", error, epoch)
                 epoch = last
+                # Some clients may hold the best weights by now, and others not.
+                self.go_back()
         return trainer.evaluate(self.built.data.test, self.experiment.test_clients), epoch
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
-from sglr.core.errors import SglrError, UsageError
+from sglr.core.errors import NotWritten, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,11 +125,24 @@ class Run:
         return _whole_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add an epoch's record to ``metrics.jsonl``."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add an epoch's record to ``metrics.jsonl``.
+
+        Raises
+        ------
+        OSError
+            If it can't be written; the file is as it was.
+        """
+        line = (json.dumps(record) + "\n").encode()
+        with (self.path / METRICS).open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                # A disk that fills up takes a part first, and refuses the rest.
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
 
     def keep_records(self, count: int) -> None:
         """Drop records after the first ``count``: they belong to epochs that will be trained again."""
@@ -153,7 +166,7 @@ class Run:
             if best:
                 self._link_best(path)
         except OSError as error:
-            raise SglrError(f"{path}: the checkpoint could not be written ({error.strerror or error})") from error
+            raise NotWritten(f"{path}: the checkpoint could not be written ({error.strerror or error})") from error
         for old in self.checkpoints[:-keep]:
             old.unlink(missing_ok=True)
 

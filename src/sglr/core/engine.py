@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.codecs import Codec, Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
@@ -59,6 +60,10 @@ class Setting:
     short_clients: str = "wait"
     settings: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec = field(default_factory=Plain)
+
+
+class MissingSnapshot(DamagedCheckpoint):
+    """A client no longer holds its part of a checkpoint."""
 
 
 class LostClients(SglrError):  # noqa: N818 - says what happened

@@ -34,6 +34,10 @@ class UsageError(SglrError):
         return UsageError, (self.field, str(self.value), self.problem, self.remedy)
 
 
+class NotWritten(SglrError):  # noqa: N818 - says what happened
+    """A file could not be written, mostly because the disk is full; what was there before stays."""
+
+
 class DivergedError(SglrError):
     """The loss is no longer a number: the message names the step, the rates and the last good checkpoint."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted
-from sglr.engines.remote.members import AWAY, HERE, Member
+from sglr.engines.remote.members import AWAY, HERE, NEVER, Member
 from sglr.engines.remote.server import House
 from sglr.engines.remote.wire.frames import Frame
 
@@ -77,10 +77,25 @@ class Barrier:
 
         self._until(over, f"{fewest} clients to join")
 
+    def back(self, clients: Iterable[int]) -> None:
+        """Wait until these clients have come; until so many, if the run goes on with fewer."""
+        members = [self.house.members[client] for client in sorted(clients)]
+        fewest = len(members)
+        if not self.patience.strict:
+            fewest = min(fewest, self.patience.min_clients or fewest)
+
+        def over() -> bool:
+            missing = [one for one in members if one.state == NEVER]
+            enough = len(members) - len(missing) >= fewest
+            self.waiting_for = "" if enough else f"{_names(missing)} to come back"
+            return enough
+
+        self._until(over, "clients to come back")
+
     def answers(
         self,
         asked: Mapping[int, int],
-        again: Callable[[int], bytes],
+        again: Callable[[int], int],
         answer: str,
         *,
         least_seconds: float = 0.0,
@@ -92,7 +107,7 @@ class Barrier:
         asked
             Request numbers by client.
         again
-            Makes the request of a client anew, for one that lost it together with nothing else.
+            Asks a client anew that lost the request and nothing else; returns the request's new number.
         answer
             The kind of the answer.
         least_seconds
@@ -112,16 +127,21 @@ class Barrier:
         until = None if deadline is None else time.monotonic() + max(deadline, least_seconds)
         members = {client: self.house.members[client] for client in sorted(asked)}
         absent: set[int] = set()
+        asked = dict(asked)
 
         def over() -> bool:
             self._pass_over_lost(members, absent)
             awaited = [one for client, one in members.items() if one.counts and client not in absent]
             here = [one for one in awaited if asked[one.client] in one.answers]
             late = [one for one in awaited if asked[one.client] not in one.answers]
-            self._ask_again(late, asked, again, answer)
+            for one in late:
+                if one.state == HERE and asked[one.client] not in one.unanswered:
+                    asked[one.client] = again(one.client)
             self.waiting_for = _names(late)
             if not late:
-                return len(here) >= self._fewest(members) or not awaited
+                # Who sits out this request because it lost its memory is here all the same.
+                there = len(here) + sum(members[client].counts for client in absent)
+                return there >= self._fewest(members) or not awaited
             if until is None or time.monotonic() < until or len(here) < self._fewest(members):
                 return False
             absent.update(one.client for one in late)
@@ -141,16 +161,8 @@ class Barrier:
             if self.patience.strict:
                 raise LostClients(f"client {client} came back without what it did since the last checkpoint")
             # It goes on with its own newest snapshot, from the next step.
-            member.lost = member.moved = False
+            member.lost = False
             absent.add(client)
-
-    def _ask_again(
-        self, late: list[Member], asked: Mapping[int, int], again: Callable[[int], bytes], answer: str
-    ) -> None:
-        for member in late:
-            seq = asked[member.client]
-            if member.state == HERE and seq not in member.unanswered:
-                self.house.ask({member.client: again(member.client)}, seq, "forward", answer, moves=False)
 
     def _note_late(self, late: list[Member]) -> None:
         for member in late:

@@ -20,7 +20,7 @@ import grpc.aio
 
 from sglr.core.errors import SglrError
 from sglr.engines.remote.agreement import Agreement, most_bytes
-from sglr.engines.remote.duties import Duties
+from sglr.engines.remote.duties import Duties, LeftUndone
 from sglr.engines.remote.memory import Memory
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
@@ -148,13 +148,17 @@ class Client:
             if self.finished or self.leaving.is_set():
                 break
             if loop.time() - last_heard > self._patience:
-                raise SglrError(f"the server at {self._post.address} did not answer for {self._patience:.0f} seconds")
+                told = f"the server at {self._post.address} did not answer for {self._patience:.0f} seconds"
+                raise SglrError(f"{told}; if it is still to train, start this client again, else nothing is missing")
             if not heard and wait > 2:
                 self._post.say(f"the server at {self._post.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
         if not self.finished and self._memory.session and not self._post.worker.task.ahead:
-            self._memory.write(self._left, self._post.worker)
+            try:
+                self._memory.write(self._left, self._post.worker)
+            except OSError as error:
+                self._post.say(f"what was done since the last snapshot can't be kept ({error}); it will be done again")
         return self.summary
 
     async def _sleep(self, seconds: float) -> None:
@@ -223,7 +227,10 @@ class Client:
         seq = frame.envelope.seq
         if seq > self._memory.done:
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
+            try:
+                answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
+            except LeftUndone:
+                return
             self._memory.keep(seq, answer, KEPT_ANSWERS)
         if seq in self._memory.answers:
             await call.write(self._memory.answers[seq])
@@ -256,7 +263,7 @@ async def _next(call: Any, leaving: asyncio.Task[Any]) -> Any:
     """Return the next message; the end of the stream if this client leaves first, of which it tells the server."""
     reading = asyncio.ensure_future(call.read())
     await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
-    if reading.done():
+    if reading.done() and not leaving.done():
         return reading.result()
     envelope = Envelope()
     envelope.leaving.SetInParent()

@@ -58,7 +58,7 @@ class Desk:
         seq = self.house.next_seq()
         for client in unasked:
             self._ahead[client][step] = seq
-        self._send(self._forward(step, seq), unasked, "forward", "smashed", moves=False)
+        self._send(self._forward(step, seq), unasked, "forward", "smashed", moves=True)
 
     def _forward(self, step: int, seq: int) -> tuple[int, bytes]:
         envelope = self.at(step)
@@ -69,7 +69,18 @@ class Desk:
     def smashed(self, clients: Sequence[int], step: int) -> dict[int, Frame]:
         """Wait for the smashed data of a step; return what came, by client."""
         asked = {client: self._ahead[client].pop(step) for client in clients if step in self._ahead.get(client, {})}
-        return self.barrier.answers(asked, lambda client: self._forward(step, asked[client])[1], "smashed")
+
+        def again(client: int) -> int:
+            self._ahead.pop(client, None)  # in this order, or not at all
+            self.ask_forward([client], step)
+            return self._ahead[client].pop(step)
+
+        frames = self.barrier.answers(asked, again, "smashed")
+        for client in asked.keys() - frames.keys():
+            # It gets no gradient for this step, so what it ran ahead after it no longer counts.
+            if self._ahead.pop(client, None):
+                self.house.expire(client)
+        return frames
 
     def send_gradient(
         self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
@@ -118,35 +129,36 @@ class Desk:
         """Ask clients the same and wait; those who refuse are no longer waited for."""
         asked = self.ask(clients, envelope, answer, moves=moves, tensors=tensors)
 
-        def again(client: int) -> bytes:
-            del client
-            return encode(envelope, tensors)
+        def again(client: int) -> int:
+            return self.ask([client], envelope, answer, moves=moves, tensors=tensors)[client]
 
         frames = self.barrier.answers(asked, again, answer, least_seconds=least_seconds)
         for client in [client for client, frame in frames.items() if frame.kind == "refusal"]:
             self.house.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
         return frames
 
-    def restore(self, digests: Mapping[int, str]) -> tuple[int, str] | None:
+    def restore(self, digests: Mapping[int, str]) -> tuple[set[int], dict[int, str]]:
         """Have clients take up their snapshots of ``steps``, each with its own SHA-256.
 
         Returns
         -------
-        tuple or None
-            One who does not hold it, and why.
+        tuple
+            Who did, and why others could not.
         """
         self.house.begin_attempt()
         self._ahead.clear()
         envelopes = {client: self.at() for client in digests}
-        asked: dict[int, int] = {}
         for client, digest in digests.items():
             envelopes[client].restore.steps, envelopes[client].restore.digest = self.steps, digest
-            asked |= self.ask([client], envelopes[client], "done", moves=True)
-        frames = self.barrier.answers(
-            asked, lambda client: encode(envelopes[client]), "done", least_seconds=STATE_SECONDS
-        )
-        refused = ((client, frame) for client, frame in frames.items() if frame.kind == "refusal")
-        return next(((client, frame.envelope.refusal.reason) for client, frame in refused), None)
+
+        def again(client: int) -> int:
+            return self.ask([client], envelopes[client], "done", moves=True)[client]
+
+        asked = {client: again(client) for client in digests}
+        frames = self.barrier.answers(asked, again, "done", least_seconds=STATE_SECONDS)
+        held = {client for client, frame in frames.items() if frame.kind == "done"}
+        refused = {client: frames[client].envelope.refusal.reason for client in frames.keys() - held}
+        return held, refused
 
     def _send(
         self, request: tuple[int, bytes], clients: Sequence[int], kind: str, answer: str | None, *, moves: bool

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.disk import write_patiently
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.gate import check_norm
 from sglr.engines.remote.snapshots import Snapshots
@@ -19,10 +20,11 @@ from sglr.engines.remote.worker import Worker
 
 log = logging.getLogger(__name__)
 
-DISK_SECONDS = 5.0
-"""How long to wait before a snapshot is tried again that could not be written."""
-
 Answer = tuple[Envelope, dict[str, Tensor]]
+
+
+class LeftUndone(Exception):  # noqa: N818 - says what happened
+    """The client leaves before it could do what it was asked: it is to be asked again when it is back."""
 
 
 class Duties:
@@ -46,7 +48,13 @@ class Duties:
         self._worker, self._snapshots, self._say, self._leaving = worker, snapshots, say, leaving
 
     def carry_out(self, frame: Frame) -> bytes | None:
-        """Do what a request asks; return the answer, if it wants one. What can't be done is refused, with a reason."""
+        """Do what a request asks; return the answer, if it wants one. What can't be done is refused, with a reason.
+
+        Raises
+        ------
+        LeftUndone
+            If the client leaves before a snapshot could be written.
+        """
         started = time.perf_counter()
         try:
             answer = self._answer(frame)
@@ -70,7 +78,9 @@ class Duties:
 
     def _forward(self, frame: Frame) -> Answer:
         where = frame.envelope.where
-        if len(self._worker.passes()) > self._worker.task.ahead:
+        passes = self._worker.passes()
+        if len(passes) > self._worker.task.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
+            # It missed a deadline: no gradient will come for those.
             self._worker.drop_passes()
         return self._smashed(where.epoch, where.step)
 
@@ -111,17 +121,15 @@ class Duties:
 
     def _snapshot(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.snapshot
-        tensors, told_so = self._worker.state(), False
-        while True:
-            try:
-                return _done(self._snapshots.write(where.steps, tensors, best=told.best))
-            except OSError as error:
-                if self._leaving():
-                    raise ValueError("it leaves, and its disk is full") from error
-                if not told_so:
-                    self._say(f"the snapshot can't be written ({error}); trying again until it can: free some space")
-                told_so = True
-                time.sleep(DISK_SECONDS)
+        tensors = self._worker.state()
+
+        def write() -> str:
+            return self._snapshots.write(where.steps, tensors, best=told.best)
+
+        try:
+            return _done(write_patiently(write, self._leaving, self._say))
+        except OSError as error:
+            raise LeftUndone from error
 
     def _restore(self, frame: Frame) -> Answer:
         told = frame.envelope.restore

@@ -6,6 +6,7 @@ step at hand, how many samples they have, and the SHA-256 of their snapshots.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.batches import batches_at, steps_of
-from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.data import Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import MissingSnapshot, Scores, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.stack import state_of
@@ -30,6 +30,7 @@ from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.members import Member
 from sglr.engines.remote.premises import Premises
 from sglr.engines.remote.scoring import score
+from sglr.engines.remote.server import House
 
 PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking"))
 """Settings that say something of the server's machine and nothing to clients."""
@@ -104,10 +105,19 @@ class Remote:
         if self._premises is None:
             return
         if done:
-            envelope = self._desk.at()
-            envelope.finish.SetInParent()
-            self._premises.say_farewell(self._desk.ask(self._counting(), envelope, "done"))
+            # One that opens only to say so waits for all who have not heard.
+            self._premises.say_farewell(self._finish, everyone=not self._started)
         self._premises.close("done" if done else "stopped")
+
+    def _finish(self, client: int) -> int:
+        envelope = self._desk.at()
+        envelope.finish.summary = json.dumps({"steps": self._steps_taken})
+        return self._desk.ask([client], envelope, "done")[client]
+
+    @property
+    def house(self) -> House:
+        """The clients, as the network knows them."""
+        return self._open.house
 
     @property
     def _open(self) -> Premises:
@@ -117,10 +127,10 @@ class Remote:
         return self._premises
 
     def _member(self, client: int) -> Member:
-        return self._open.house.members[client]
+        return self.house.members[client]
 
     def _counting(self) -> list[int]:
-        return [one.client for one in self._open.house.members if one.counts]
+        return [one.client for one in self.house.members if one.counts]
 
     # What the loop asks.
 
@@ -246,9 +256,11 @@ class Remote:
     def _send_published(self, clients: Sequence[int]) -> Sequence[int]:
         envelope = self._desk.at()
         envelope.publish.SetInParent()
-        self._desk.ask(clients, envelope, None, moves=True, tensors=self._published)
-        for client in clients:
-            self._member(client).needs_shared = False
+        with self.house.changed:
+            self._desk.ask(clients, envelope, None, moves=True, tensors=self._published)
+            for client in clients:
+                # One that came back without its memory was not asked.
+                self._member(client).needs_shared = self._member(client).lost
         return clients
 
     def evaluate(
@@ -298,9 +310,8 @@ class Remote:
         for client, frame in self._desk.answers(self._counting(), envelope, "done").items():
             try:
                 digests[client] = torch.tensor(list(bytes.fromhex(frame.envelope.done.digest)), dtype=torch.uint8)
-                self._member(client).moved = False
             except (ValueError, RuntimeError):
-                self._open.house.quarantine(client, "the digest of its snapshot is none")
+                self.house.quarantine(client, "the digest of its snapshot is none")
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= {f"published.{name}": tensor for name, tensor in self._published.items()}
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}
@@ -321,13 +332,15 @@ class Remote:
         self._desk.steps = self._steps_taken
         rows = enumerate(tensors["digests"])
         digests = {client: bytes(row.tolist()).hex() for client, row in rows if bool(row.any())}
-        self._open.barrier.joined(min(len(digests), self._patience.min_clients or len(digests)))
-        refused = self._desk.restore(digests)
-        for client in digests:
-            self._member(client).needs_shared = False
-        if refused is not None and self._patience.strict:
-            client, reason = refused
-            raise DamagedCheckpoint(f"client {client} does not hold its part of step {self._steps_taken} ({reason})")
+        self._open.barrier.back(digests)
+        self._started = True
+        held, refused = self._desk.restore(digests)
+        with self.house.changed:
+            for client in held:
+                self._member(client).needs_shared = self._member(client).lost
+        if refused and self._patience.strict:
+            client, reason = min(refused.items())
+            raise MissingSnapshot(f"client {client} does not hold its part of step {self._steps_taken} ({reason})")
 
 
 def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:

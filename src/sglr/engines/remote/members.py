@@ -12,9 +12,9 @@ from typing import Any
 
 from sglr.engines.remote.wire.frames import Frame
 
-NEVER, HERE, AWAY, OUT = "never", "here", "away", "out"
+NEVER, HERE, AWAY, OUT, DONE = "never", "here", "away", "out", "done"
 """States of a client: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
-waited for (it was quarantined, or missed too many deadlines)."""
+waited for (it was quarantined, or missed too many deadlines); it heard that the training is over."""
 
 
 @dataclass
@@ -59,7 +59,9 @@ class Member:
     needs_shared
         True if it does not have the weights that clients share.
     moved
-        True if its weights may have changed since its last snapshot.
+        True if it was asked for what its next process would not know of: steps, weights, a snapshot taken up.
+    computing
+        Seconds that it says it computed.
     unanswered
         Requests by their numbers, in order.
     answers
@@ -80,6 +82,7 @@ class Member:
     misses: int = 0
     unasked: int = 0
     rejected: int = 0
+    computing: float = 0.0
     up_bytes: int = 0
     down_bytes: int = 0
     connections: int = 0
@@ -109,6 +112,7 @@ class Member:
     def begin_session(self) -> None:
         """Give it a new session."""
         self.session = secrets.randbits(63) | 1
+        self.lost, self.moved = self.lost or self.moved, False
         self.needs_shared = True
         self.forget_requests()
 
@@ -125,8 +129,10 @@ class Member:
     def answered(self, seq: int, frame: Frame) -> None:
         """Note the answer to request ``seq``: all before it are done too."""
         request = self.unanswered[seq]
+        self.unasked = 0
         took = time.monotonic() - request.since
         self.answer_seconds.append(took)
+        self.computing += max(0.0, frame.envelope.seconds)
         self.network_seconds.append(max(0.0, took - frame.envelope.seconds))
         if not request.expired:
             self.answers[seq] = frame

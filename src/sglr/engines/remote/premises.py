@@ -12,13 +12,14 @@ from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.barrier import Barrier, Patience
 from sglr.engines.remote.launch import Fleet
 from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.members import AWAY, DONE, HERE, NEVER, Member
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.server import House, Opening
 from sglr.engines.remote.status import StatusFile
 from sglr.engines.remote.trust.authority import Authority
 
-FAREWELL_SECONDS = 10.0
-"""How long clients have to hear that the training is over."""
+FAREWELL_SECONDS, LATE_SECONDS = 10.0, 30.0
+"""How long clients have to hear that the training is over: those who are here, and those who are away."""
 
 
 class Premises:
@@ -73,6 +74,7 @@ class Premises:
             Asked while it waits whether to stop.
         """
         self._stopping = stopping
+        self._told = [one["client"] for one in self._status.read().get("clients", []) if one["state"] == DONE]
         self.house.open(self.describe)
         self._status.start()
         self._listen.begin(self.house.port, self._authority, self._metrics)
@@ -86,14 +88,28 @@ class Premises:
             self._fleet.check()
         return self._stopping()
 
-    def say_farewell(self, asked: Mapping[int, int]) -> None:
-        """Wait until clients have heard that the training is over, but not long."""
-        until = time.monotonic() + FAREWELL_SECONDS
-        members = [self.house.members[client] for client in asked]
+    def say_farewell(self, finish: Callable[[int], int], *, everyone: bool) -> None:
+        """Tell clients that the training is over and wait until they have heard, but not long.
+
+        Parameters
+        ----------
+        finish
+            Tells a client; returns the request's number.
+        everyone
+            Wait for those too who have not come, unless an earlier process told them.
+        """
+        began, asked = time.monotonic(), dict[int, int]()
+        states = (HERE, AWAY, NEVER) if everyone else (HERE, AWAY)
         with self.house.changed:
-            while time.monotonic() < until and any(
-                one.counts and asked[one.client] not in one.answers for one in members
-            ):
+            for client in self._told if everyone else ():
+                self.house.members[client].become(DONE)
+            while left := [one for one in self.house.members if one.state in states]:
+                for member in left:
+                    _tell(member, asked, finish)
+                took = time.monotonic() - began
+                patience = FAREWELL_SECONDS if all(one.state == HERE for one in left) else LATE_SECONDS
+                if took > patience or self._stopping():
+                    break
                 self.house.changed.wait(0.2)
 
     def close(self, state: str) -> None:
@@ -127,3 +143,13 @@ class Premises:
             "clients": clients,
             **self._listen.progress(),
         }
+
+
+def _tell(member: Member, asked: dict[int, int], finish: Callable[[int], int]) -> None:
+    """Tell a client that is here that the training is over, unless it was told; note that it heard."""
+    seq = asked.get(member.client)
+    if seq in member.answers:
+        member.become(DONE)
+    elif member.state == HERE and seq not in member.unanswered:
+        member.lost = False  # what it lost is no longer needed
+        asked[member.client] = finish(member.client)

@@ -133,7 +133,7 @@ class House:
         return self._seq
 
     def ask(self, frames: Mapping[int, bytes], seq: int, kind: str, answer: str | None, *, moves: bool) -> None:
-        """Send clients a request of a kind; ``moves`` if it changes their weights."""
+        """Send clients a request of a kind; ``moves`` if they can't do what follows it without having done it."""
         now = time.monotonic()
         with self.changed:
             sent = {}
@@ -295,7 +295,6 @@ class House:
         with self.changed:
             known = told.session == member.session != 0
             if not known:
-                member.lost = member.moved or member.lost
                 member.begin_session()
             member.serial = peer.serial
             member.samples = told.samples

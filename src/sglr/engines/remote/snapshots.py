@@ -47,11 +47,19 @@ class Snapshots:
         """
         write_checkpoint(self._path(step), tensors, {"run": self.run, "step": step})
         if best:
-            (self.folder / "best").write_text(str(step), encoding="ascii")
-        for old in self.steps()[: -self.keep]:
-            if old != self._best():
-                self._path(old).unlink(missing_ok=True)
+            self._mark_best(step)
+        # Later steps will be taken again: all went back to a checkpoint before them.
+        later = [other for other in self.steps() if other > step]
+        earlier = [other for other in self.steps() if other <= step]
+        for other in (*earlier[: -self.keep], *later):
+            if other != self._best():
+                self._path(other).unlink(missing_ok=True)
         return digest(tensors)
+
+    def _mark_best(self, step: int) -> None:
+        partial = self.folder / ".best.partial"
+        partial.write_text(str(step), encoding="ascii")
+        partial.replace(self.folder / "best")
 
     def _best(self) -> int | None:
         try:

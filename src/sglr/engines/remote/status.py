@@ -29,6 +29,14 @@ class StatusFile:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="sglr-status", daemon=True)
 
+    def read(self) -> dict[str, Any]:
+        """Return what was written last, by an earlier process too; nothing if that can't be read."""
+        try:
+            found: dict[str, Any] = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
