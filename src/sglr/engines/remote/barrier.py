@@ -137,6 +137,7 @@ class Barrier:
             for one in late:
                 if one.state == HERE and asked[one.client] not in one.unanswered:
                     asked[one.client] = again(one.client)
+                    self.house.expect(asked)
             self.waiting_for = _names(late)
             if not late:
                 # Who sits out this request because it lost its memory is here all the same.
@@ -148,6 +149,7 @@ class Barrier:
             self._note_late(late)
             return True
 
+        self.house.expect(asked)
         self._until(over, f"the clients' {answer}")
         return self._take(members, asked, absent)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,14 +153,15 @@ class Remote:
         self._wait_for_clients()
         self._cohort = cohort
         self._desk.begin(epoch)
-        sizes = np.array([self.sizes[client] for client in cohort if self._member(client).counts], dtype=np.int64)
+        known = self.sizes
+        sizes = np.array([known[client] for client in cohort if self._member(client).counts], dtype=np.int64)
         self._steps = steps_of(sizes, self._setting.batch_size)
         return self._steps
 
     def _counts(self, step: int) -> dict[int, int]:
         """Return how many samples each client of the cohort has in a step, of those that have some and are here."""
-        clients = [client for client in self._cohort if self._member(client).counts]
-        sizes = np.array([self.sizes[client] for client in clients], dtype=np.int64)
+        known, clients = self.sizes, [client for client in self._cohort if self._member(client).counts]
+        sizes = np.array([known[client] for client in clients], dtype=np.int64)
         _, counts = batches_at(step, sizes, self._setting.batch_size, self._setting.short_clients)
         return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
 
@@ -192,22 +194,25 @@ class Remote:
         uplink, averaged = self._uplink, downlink.averaged
         assert uplink is not None, "forward comes first"
         gradients = downlink.gradients.detach().cpu()
+        following = self._step + 1 + self._ahead
+        going_on = self._counts(following).keys() if following < self._steps else set()
+        send = partial(self._send_gradient, rate=rate, following=following, going_on=going_on)
         # By position, all active clients get the average as it is; by class, each its own.
         active = averaged.rows if averaged is not None and averaged.by_position else ()
         if averaged is not None and active:
             average = self._links.average(averaged.gradients.detach().cpu())
             for size in sorted({uplink.sizes[row] for row in active}):
                 same = [uplink.clients[row] for row in active if uplink.sizes[row] == size]
-                self._send_gradient({name: part[:size] for name, part in average.items()}, same, rate)
+                send({name: part[:size] for name, part in average.items()}, same)
         for row, (client, size) in enumerate(zip(uplink.clients, uplink.sizes, strict=True)):
             if row not in active:
-                self._send_gradient(self._links.down(client, gradients[row, :size]), [client], rate)
+                send(self._links.down(client, gradients[row, :size]), [client])
         self._open.sent(time.perf_counter() - started)
 
-    def _send_gradient(self, parts: Mapping[str, Tensor], clients: Sequence[int], rate: float) -> None:
+    def _send_gradient(
+        self, parts: Mapping[str, Tensor], clients: Sequence[int], rate: float, following: int, going_on: Set[int]
+    ) -> None:
         """Send one gradient to clients, written once for those who go on at once and once for the others."""
-        following = self._step + 1 + self._ahead
-        going_on = self._counts(following) if following < self._steps else {}
         on = [client for client in clients if client in going_on]
         rest = [client for client in clients if client not in going_on]
         self._desk.send_gradient(parts, on, self._step, rate, following)

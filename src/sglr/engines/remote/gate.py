@@ -63,7 +63,8 @@ class Gate:
             How many samples each has in this step.
         """
         width = max((sizes[client] for client in frames), default=0)
-        smashed = torch.zeros(len(frames), width, *self._cut)
+        make = torch.empty if all(sizes[client] == width for client in frames) else torch.zeros
+        smashed = make(len(frames), width, *self._cut)
         labels = torch.zeros(len(frames), width, dtype=torch.int64)
         believed: list[int] = []
         for client, frame in frames.items():

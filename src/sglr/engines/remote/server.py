@@ -99,6 +99,8 @@ class House:
         self.attempt = 0
         self.port = 0
         self._seq = 0
+        self._outbox: list[tuple[int, bytes]] = []
+        self._expected: dict[int, int] = {}
         self._queues: dict[int, asyncio.Queue[bytes | None]] = {}
         self._status: Callable[[], Mapping[str, Any]] = dict
         self._ready = threading.Event()
@@ -145,9 +147,18 @@ class House:
                 member.moved |= moves
                 if member.state == HERE:
                     sent[client] = frame
+            # One wake-up of the network's thread serves all that is asked until it has the time.
+            waking = bool(sent) and not self._outbox
+            self._outbox += sent.items()
         for client, frame in sent.items():
             self.metrics.message(client, kind, False, len(frame))
-        self._loop.call_soon_threadsafe(self._send, sent)
+        if waking:
+            self._loop.call_soon_threadsafe(self._send)
+
+    def expect(self, asked: Mapping[int, int]) -> None:
+        """Name the answers, request numbers by client, of which only the last shall wake those who wait."""
+        with self.changed:
+            self._expected = {client: seq for client, seq in asked.items() if seq in self.members[client].unanswered}
 
     def expire(self, client: int) -> None:
         """No longer want what a client was asked so far."""
@@ -364,7 +375,10 @@ class House:
             request = member.unanswered.get(seq)
             if request is not None and frame.kind in (request.answer, "refusal"):
                 member.answered(seq, frame)
-                self.changed.notify_all()
+                if self._expected.get(member.client) == seq:
+                    del self._expected[member.client]
+                if not self._expected:
+                    self.changed.notify_all()
                 return
             member.unasked += 1
             too_many = member.unasked > MOST_UNASKED
@@ -374,8 +388,10 @@ class House:
             )
             self.quarantine(member.client, what)
 
-    def _send(self, frames: Mapping[int, bytes]) -> None:
-        for client, frame in frames.items():
+    def _send(self) -> None:
+        with self.changed:
+            frames, self._outbox = self._outbox, []
+        for client, frame in frames:
             queue = self._queues.get(client)
             if queue is not None:
                 queue.put_nowait(frame)
