@@ -117,7 +117,9 @@ def _facts(status: Mapping[str, Any]) -> dict[str, str]:
     clients = status["clients"]
     why = status.get("why") or ""
     state = "not running: nothing was written for a while" if is_stale(status) else str(status.get("state", "?"))
-    found = {"state": f"{state}: {why}" if why and not is_stale(status) else state}
+    if why and not is_stale(status):
+        state = why if why.startswith(state) else f"{state}: {why}"
+    found = {"state": state}
     if status.get("epochs"):
         step = f", step {status['step']} of {status['steps']}" if status.get("steps") else ""
         found["epoch"] = f"{status.get('epoch', 0)} of {status['epochs']}{step}"

@@ -21,6 +21,9 @@ LOOK_SECONDS = 0.25
 STOP_SECONDS = 2.0
 """How long a step may still take once the user wants to stop."""
 
+NOTICE_SECONDS = 1.0
+"""How long a wait is before it is worth mentioning."""
+
 TELL_SECONDS = 15.0
 """How often a long wait says whom it is for."""
 
@@ -66,6 +69,12 @@ class Barrier:
     def __init__(self, house: House, patience: Patience, stopping: Callable[[], bool]) -> None:
         self.house, self.patience, self.stopping = house, patience, stopping
         self.waiting_for = ""
+        self._since = 0.0
+
+    @property
+    def long_waited_for(self) -> str:
+        """Whom it has been waiting for so long that it is worth mentioning; empty if nobody."""
+        return self.waiting_for if time.monotonic() - self._since > NOTICE_SECONDS else ""
 
     def joined(self, fewest: int) -> None:
         """Wait until so many clients have joined."""
@@ -187,6 +196,7 @@ class Barrier:
 
     def _until(self, over: Callable[[], bool], what: str) -> None:
         told, stopped = time.monotonic(), None
+        self._since = told
         with self.house.changed:
             while not over():
                 if self.stopping():

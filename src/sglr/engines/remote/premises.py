@@ -135,7 +135,7 @@ class Premises:
         """Return what ``status.json`` tells."""
         with self.house.changed:
             clients = [member.describe() for member in self.house.members]
-        waiting = self.barrier.waiting_for
+        waiting = self.barrier.long_waited_for
         return {
             "run": self._agreement.run,
             "state": "waiting" if waiting else "training",
