@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from prometheus_client import Counter
 
 from sglr.cli.main import app
 from sglr.config import Experiment
+from sglr.engines.remote.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"
@@ -123,3 +126,31 @@ def test_the_dockerfile_is_clean_to_hadolint():
         pytest.skip("needs hadolint")
     done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+# The operator's guide
+
+
+def test_commands_of_the_guide_are_understood():
+    guide = (ROOT / "docs" / "sites.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)).splitlines()
+    assert {parsed(shlex.split(command)[1:])[0] for command in commands} == {
+        *("serve", "join", "token", "revoke", "doctor", "status")
+    }
+    (settings,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    assert Experiment.from_flat(tomllib.loads(settings)).dataset == "sites"
+
+
+def test_metrics_of_the_guide_are_those_there_are():
+    guide = (ROOT / "docs" / "sites.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in guide.splitlines() if row.startswith("| `sglr_")]
+    told = {
+        name: set(re.findall("`([a-z]+)`", row[2])) for row in rows for name in re.findall("`(sglr_[a-z_]+)`", row[1])
+    }
+    metrics = Metrics()
+    found = {
+        f"{name}_total" if kind is Counter else name: set(metric._labelnames)
+        for metric in metrics.registry._collector_to_names
+        for name, kind in [(metric._name, type(metric))]
+    }
+    assert told == found

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
+from sklearn.datasets import load_digits
 
 import sglr
 from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
@@ -24,7 +27,11 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/costs.md")
+    ROOT / name
+    for name in (
+        *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        *("docs/architecture.md", "docs/costs.md", "docs/security.md", "docs/sites.md"),
+    )
 ]
 MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")
 
@@ -204,6 +211,9 @@ def test_readme_shows_what_there_is() -> None:
     assert made <= {name for names in targets for name in names.split()}
 
 
+BETWEEN_SITES = [words for words in commands() if words[1] in ("serve", "join", "doctor", "status")]
+"""They need one another, and places that README can only stand for."""
+
 TRAININGS = [words for words in commands() if words[1] in ("train", "compare")]
 
 
@@ -225,11 +235,79 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     (tmp_path / "my_model.py").write_text(model, encoding="utf-8")
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     # Fashion-MNIST would be downloaded where its files are not at hand.
-    mine = [_shortened(words[1:]) for words in commands() if words[0] == "sglr" and "fashion-mnist" not in words]
+    mine = [
+        _shortened(words[1:])
+        for words in commands()
+        if words[0] == "sglr" and "fashion-mnist" not in words and words not in BETWEEN_SITES
+    ]
     for words in [*(["-m", "sglr", *words] for words in mine), ["script.py"]]:
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{words}: {done.stderr}"
     assert (tmp_path / "runs/corrected/report.html").is_file()
+
+
+class _Places:
+    """What README's placeholders stand for on this machine: one port, two sites with pictures of handwritten digits."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.folder = folder
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+        digits = load_digits()
+        for site in range(2):
+            for number in range(site, 200, 2):
+                place = folder / f"pictures-{site}" / str(digits.target[number])
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((digits.images[number] * 255 / 16).astype("uint8")).save(place / f"{number}.png")
+
+    def start(self, words: list[str], **standing_for: str) -> subprocess.Popen[str]:
+        """Start a command of README in a process of its own."""
+        here = {"0.0.0.0:7443": self.address, "server.example.org:7443": self.address, **standing_for}
+        command = [sys.executable, "-m", "sglr", *(here.get(word, word) for word in words[1:])]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
+        )
+
+
+@pytest.mark.slow
+def test_readme_between_sites_is_true_over_loopback(tmp_path: Path) -> None:
+    places = _Places(tmp_path)
+    serve, join, doctor, status = BETWEEN_SITES
+    assert [words[1] for words in BETWEEN_SITES] == ["serve", "join", "doctor", "status"]
+    started = [places.start(serve)]
+    try:
+        lines = _join_lines(started[0], 2)
+        tokens = [line[line.index("--token") + 1] for line in lines]
+        assert [line[:3] for line in lines] == [["sglr", "join", places.address]] * 2
+        answer, _ = (examined := places.start(doctor, **{"sglr1-…": tokens[0]})).communicate(timeout=60)
+        assert examined.returncode == 0, answer
+        assert "✓ credentials the join token counts until" in answer
+        for site, token in enumerate(tokens):
+            started.append(places.start(join, **{"sglr1-…": token, "PATH": f"pictures-{site}"}))
+        (result, errors), *sites = [process.communicate(timeout=400) for process in started]
+        assert [process.returncode for process in started] == [0, 0, 0], errors
+        assert "test accuracy" in result
+        assert all("samples to train on" in told and "the training is over" in told for _, told in sites)
+        answer, _ = places.start(status).communicate(timeout=60)
+        assert "2 of 2" in answer or "done" in answer
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _join_lines(server: subprocess.Popen[str], clients: int) -> list[list[str]]:
+    assert server.stdout is not None
+    lines: list[list[str]] = []
+    for line in server.stdout:
+        if line.startswith("sglr join"):
+            lines.append(shlex.split(line))
+        if len(lines) == clients:
+            return lines
+    raise AssertionError("the server ended without a line for each client")
 
 
 def _shortened(words: list[str]) -> list[str]:
