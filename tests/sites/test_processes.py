@@ -1,0 +1,145 @@
+"""The commands as real processes: killed and started again as people do it, and none is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from .federation import local_twin
+from tests.sites.test_serve import free_address
+
+from sglr.run import Run
+
+pytestmark = pytest.mark.slow
+
+FLAGS = shlex.split(
+    "--clients 2 --samples-per-client 64 --test-samples 40 --validation 30 --model mlp --device cpu --stacking looped "
+    "--checkpoint-every 3"
+)
+SETTINGS = {
+    "clients": 2,
+    "samples_per_client": 64,
+    "test_samples": 40,
+    "validation": 30,
+    "model": "mlp",
+    "checkpoint_every": 3,
+    "epochs": 40,
+}
+
+
+class Processes:
+    """Processes of sglr in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, name: str, *words: object) -> subprocess.Popen[str]:
+        """Start a command; what it says goes to files."""
+        command = [sys.executable, "-m", "sglr", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (self.folder / f"{name}.out").open("a") as out, (self.folder / f"{name}.err").open("a") as err:
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=out, stderr=err, text=True)
+        self.started.append(process)
+        return process
+
+    def said(self, name: str) -> str:
+        """Return what was said on standard error."""
+        return (self.folder / f"{name}.err").read_text()
+
+    def end(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    made = Processes(tmp_path)
+    yield made
+    made.end()
+
+
+def until(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def epochs(run: Path) -> int:
+    return len(Run(run).history)
+
+
+def alive(word: str) -> list[int]:
+    """Return processes with a word in their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word in place.read_text() and int(place.parent.name) != os.getpid():
+                found.append(int(place.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_whatever_is_killed_the_same_command_goes_on_to_the_same_weights(processes, tmp_path):
+    address = free_address()
+    serve = ("serve", *FLAGS, "--epochs", 40, "--listen", address, "--out", "run", "--tokens", "tokens", "--json")
+    run = tmp_path / "run"
+
+    def join(client: int) -> subprocess.Popen[str]:
+        words = (f"--token=@tokens/client-{client}.token", "--dataset", "digits", "--device", "cpu")
+        return processes.start(f"client-{client}", "join", address, *words, "--partition", f"{client}/2")
+
+    server = processes.start("server", *serve)
+    until(lambda: (tmp_path / "tokens" / "client-1.token").is_file(), "the tokens")
+    clients = [join(0), join(1)]
+    until(lambda: epochs(run) >= 4, "the first epochs")
+    clients[1].send_signal(signal.SIGKILL)
+    clients[1].wait()
+    clients[1] = join(1)
+    reached = epochs(run)
+    until(lambda: epochs(run) >= reached + 4, "epochs after a client was killed")
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    server = processes.start("server", *serve)
+    reached = epochs(run)
+    until(lambda: epochs(run) >= reached + 4, "epochs after the server was killed")
+    clients[0].send_signal(signal.SIGTERM)
+    assert clients[0].wait(30) == 0
+    assert "left the run; the same command comes back to it" in processes.said("client-0")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 1
+    assert "the same command goes on with it, and clients wait for it" in processes.said("server")
+    clients[0] = join(0)
+    server = processes.start("server", *serve)
+    assert server.wait(200) == 0, processes.said("server")
+    assert [client.wait(30) for client in clients] == [0, 0]
+    summary = Run.open(run).summary
+    assert summary is not None
+    assert json.loads((tmp_path / "server.out").read_text()) == summary
+    alone = local_twin({**SETTINGS, "epochs": 40}, tmp_path / "local").summary
+    assert alone is not None
+    assert summary["weights_sha256"] == alone["weights_sha256"]
+    assert alive(address) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_clients_on_this_machine_end_with_the_process_that_started_them(processes, tmp_path):
+    folder = str(tmp_path / "run")
+    train = processes.start("train", "train", "--engine", "remote", *FLAGS, "--epochs", 1000, "--out", folder)
+    until(lambda: epochs(tmp_path / "run") >= 1, "an epoch")
+    assert len(alive(folder)) == 3, "itself and two clients"
+    train.send_signal(signal.SIGKILL)
+    train.wait()
+    until(lambda: alive(folder) == [], "clients to end", 20)
