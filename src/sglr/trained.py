@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from sglr.build import Built, Given, build
-from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.compression import Received
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.split import Split
 from sglr.core.train import Progress
+from sglr.core.types import Weights
 from sglr.run import Run
 
 
@@ -23,6 +24,7 @@ def load_model(
     path: str | Path,
     client: int = 0,
     *,
+    segment: str | Path | None = None,
     model: nn.Module | None = None,
     dataset: Dataset | None = None,
 ) -> nn.Sequential:
@@ -34,6 +36,9 @@ def load_model(
         The run's folder.
     client
         Whose segment; where segments are shared, all clients have the same.
+    segment
+        The file with the client's weights, where clients were on machines of their own: ``segment.safetensors`` in the
+        folder of a client, which no one else has.
     model, dataset
         Parts that were given as objects when the run began.
 
@@ -52,7 +57,7 @@ def load_model(
     run = Run.open(Path(path))
     experiment = run.experiment.model_copy(update={"device": "cpu"})
     built = restored(run, build(experiment, Given(model=model, dataset=dataset)))
-    segments = trained_segments(built, client)
+    segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
     if not built.trainer.engine.codec.exact:
         layers["received"] = Received(built.trainer.engine.codec)
@@ -79,18 +84,42 @@ def restored(run: Run, built: Built) -> Built:
     return built
 
 
-def trained_segments(built: Built, client: int) -> Split:
+def trained_segments(built: Built, client: int, segment: Path | None = None) -> Split:
     """Return copies of a client's segment and the server's, as they stand, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    built
+        The run's parts.
+    client
+        Whose segment.
+    segment
+        The file with the client's weights, where they are in no checkpoint.
 
     Raises
     ------
     UsageError
-        If there is no such client.
+        If there is no such client, or its weights are not here.
     """
     trainer, clients = built.trainer, len(built.trainer.sizes)
     if not 0 <= client < clients:
         raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
-    weights = trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
     lower = built.lower(client)
+    weights = _weights(built, client) if segment is None else _read_segment(segment, lower)
     lower.load_state_dict({name: tensor.to(torch.device("cpu")) for name, tensor in weights.items()})
     return Split(lower.cpu().eval(), copy.deepcopy(trainer.server.segment).cpu().eval())
+
+
+def _weights(built: Built, client: int) -> Weights:
+    trainer = built.trainer
+    return trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+
+
+def _read_segment(path: Path, lower: nn.Module) -> Weights:
+    try:
+        weights, _ = read_checkpoint(path)
+    except DamagedCheckpoint as error:
+        raise UsageError("segment", path, str(error), "give the segment.safetensors of a client's folder") from error
+    if weights.keys() != lower.state_dict().keys():
+        raise UsageError("segment", path, "its weights are of another model or cut", "give a file of the same run")
+    return weights

@@ -46,17 +46,21 @@ class Federation:
     settings
         Of the experiment.
     ready
-        Called with the port once the server listens, before clients are started.
+        Called with the port once the server listens, before clients are started; returns the port to connect to.
     groups
         Which clients share a process' thread; default: all of them.
+    direct
+        Groups that connect to the server's own port, whatever ``ready`` returned.
     """
 
     folder: Path
     settings: dict[str, Any]
     ready: Callable[[int], int] = lambda port: port
     groups: Sequence[Sequence[int]] | None = None
+    direct: Sequence[int] = ()
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    ends: list[dict[str, Any]] = field(default_factory=list)
     leaving: threading.Event = field(default_factory=threading.Event)
     tokens: dict[int, list[str]] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -76,14 +80,9 @@ class Federation:
 
     def go_on(self, **hooks: Any) -> Run:
         """Resume the server's run; clients that left join again."""
-        from sglr import experiment
-
-        build = experiment.build
         try:
-            experiment.build = lambda settings, given=None: build(settings, self._given())
-            return resume(self.folder / "server", **hooks)
+            return resume(self.folder / "server", engine=self._make, **hooks)
         finally:
-            experiment.build = build
             self.end()
 
     def _given(self) -> Given:
@@ -95,7 +94,7 @@ class Federation:
 
     def _opened(self, port: int, authority: Authority) -> None:
         self.authority = authority
-        self.address = f"127.0.0.1:{self.ready(port)}"
+        self.ports = port, self.ready(port)
         pooled = self.settings.get("method") == "cl"
         everyone = [range(1 if pooled else self.experiment.clients)]
         for number, clients in enumerate(self.groups if self.groups is not None else everyone):
@@ -105,23 +104,32 @@ class Federation:
         """Start clients in a thread of their own, with new tokens."""
         assert self.authority is not None
         self.tokens[number] = [self.authority.issue_token(client, timedelta(hours=1)) for client in clients]
-        return self.again(number, clients)
+        return self.again(number)
 
-    def again(self, number: int, clients: Sequence[int]) -> threading.Thread:
+    def again(self, number: int) -> threading.Thread:
         """Start clients as before, with the tokens that they had."""
-        del clients
         tokens, folder = self.tokens[number], self.folder / f"site-{number}"
-        thread = threading.Thread(target=partial(self._join, tokens, folder), name=f"site-{number}")
+        address = f"127.0.0.1:{self.ports[number not in self.direct]}"
+        thread = threading.Thread(target=partial(self._join, address, tokens, folder), name=f"site-{number}")
         thread.start()
         self.threads.append(thread)
         return thread
 
-    def _join(self, tokens: list[str], folder: Path) -> None:
+    def _join(self, address: str, tokens: list[str], folder: Path) -> None:
         own = Own(source=Source(dataset=str(self.experiment.dataset)), device="cpu")
         try:
-            join(self.address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
+            ends = join(address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
+            self.ends.extend(ends)
         except BaseException as problem:
             self.problems.append(problem)
+
+    def crash(self, number: int) -> None:
+        """End everyone, have the clients of one group lose all but their snapshots, and start all again."""
+        self.end()
+        for left in (self.folder / f"site-{number}").rglob("left.safetensors"):
+            left.unlink()
+        for other in self.tokens:
+            self.again(other)
 
     def end(self) -> None:
         """Let clients leave, and wait for them."""

@@ -6,9 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.sites.federation import Federation, local_twin
 
 from sglr.core.types import StepDone
+
+from .federation import Federation, local_twin
 
 
 @pytest.mark.parametrize("method", ["sglr", "sfl"])
@@ -24,8 +25,8 @@ def test_a_client_that_leaves_and_comes_back_changes_nothing(method: str, tmp_pa
                 thread.join(20)
             federation.threads.clear()
             federation.leaving.clear()
-            left.append(federation.again(1, (2,)))
-            left.append(federation.again(0, (0, 1)))
+            left.append(federation.again(1))
+            left.append(federation.again(0))
 
     run = federation.train(observe=leave_and_return)
     assert len(left) == 4

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sites.federation import Federation, local_twin
 
 from sglr.core.checkpoint import read_checkpoint
 from sglr.core.registry import METHODS
+
+from .federation import Federation, local_twin
 
 
 def final_state(run: Any) -> dict[str, torch.Tensor]:

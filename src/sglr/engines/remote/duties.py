@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
 from sglr.core.disk import write_patiently
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.gate import check_norm
@@ -19,6 +19,9 @@ from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.engines.remote.worker import Worker
 
 log = logging.getLogger(__name__)
+
+SEGMENT = "segment.safetensors"
+"""The file in a client's folder that holds the weights of its trained segment."""
 
 Answer = tuple[Envelope, dict[str, Tensor]]
 
@@ -160,7 +163,9 @@ class Duties:
 
     def _finish(self, frame: Frame) -> Answer:
         del frame
-        return _done("")
+        weights = self._worker.weights()
+        write_checkpoint(self._snapshots.folder.parent / SEGMENT, weights, {"client": self._worker.task.client})
+        return _done(self._worker.digest())
 
 
 def _done(digest: str) -> Answer:

@@ -124,7 +124,12 @@ class Remote:
     def _open(self) -> Premises:
         if self._premises is None:
             problem = "its clients keep their segments on machines of their own"
-            raise UsageError("engine", "remote", problem, "load a client's segment where that client ran")
+            raise UsageError(
+                "engine",
+                "remote",
+                problem,
+                "load_model(..., segment=) takes the segment.safetensors of a client's folder",
+            )
         return self._premises
 
     def _member(self, client: int) -> Member:
@@ -245,7 +250,14 @@ class Remote:
         return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self.segment}
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
-        """Return the weights of ``clients``, all of them."""
+        """Return the weights of ``clients``, all of them.
+
+        Raises
+        ------
+        UsageError
+            If clients are not connected, because nobody listens for them here.
+        """
+        _ = self._open
         present, weights = self.gather(clients)
         if present != clients:
             raise SglrError(f"clients {sorted({*clients} - {*present})} are not there")

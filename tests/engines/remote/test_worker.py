@@ -1,0 +1,116 @@
+"""One client's computing, without network: what it undoes, what it keeps, and what running ahead means."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sglr.core.data import Samples
+from sglr.core.optim import OptimizerSpec
+from sglr.core.random import generator
+from sglr.engines.remote.worker import Task, Worker
+
+CLIENT, SEED, BATCH = 3, 7, 4
+
+
+def make_segment() -> nn.Module:
+    torch.default_generator.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3), nn.Tanh())
+
+
+def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: Any) -> Worker:
+    inputs = torch.randn(11, 4, generator=torch.Generator().manual_seed(5))
+    samples = Samples(inputs, torch.arange(11) % 3)
+    held = {"test": Samples(inputs[:5] + 1, torch.zeros(5, dtype=torch.int64))}
+    spec = OptimizerSpec.parse(optimizer)
+    return Worker(Task(CLIENT, make_segment(), samples, held, 3, BATCH, spec, seed=SEED, ahead=ahead, **options))
+
+
+def batch(worker: Worker, step: int, epoch: int = 0) -> Tensor:
+    rows = generator(SEED, "order", CLIENT, epoch).permutation(11)[step * BATCH : (step + 1) * BATCH]
+    return worker.task.train.inputs[rows]
+
+
+def gradient(step: int, shape: torch.Size) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(100 + step))
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_it_trains_like_a_plain_segment_whose_gradients_are_so_many_steps_old(ahead: int) -> None:
+    """By hand: the pass of step t has the weights after step t - 1 - ahead; buffers move in the order of passes."""
+    worker, plain = make_worker(ahead), make_segment()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    waiting: list[tuple[nn.Module, Tensor]] = []
+
+    def forward(step: int) -> None:
+        run = copy.deepcopy(plain).train()
+        outputs = run(batch(worker, step))
+        with torch.no_grad():
+            for own, moved in zip(plain.buffers(), run.buffers(), strict=True):
+                own.copy_(moved)
+        waiting.append((run, outputs))
+        torch.testing.assert_close(worker.forward(0, step)["values"], outputs.detach())
+
+    for step in range(1 + ahead):
+        forward(step)
+    for step in range(3):
+        run, outputs = waiting.pop(0)
+        arrived = gradient(step, outputs.shape)
+        found = torch.autograd.grad(outputs, list(run.parameters()), arrived)
+        for parameter, own in zip(plain.parameters(), found, strict=True):
+            parameter.grad = own
+        optimizer.step()
+        worker.backward(arrived, 0.1)
+        if step + 1 + ahead < 3:
+            forward(step + 1 + ahead)
+    for name, tensor in {**dict(plain.named_parameters()), **dict(plain.named_buffers())}.items():
+        torch.testing.assert_close(worker.weights()[name], tensor.detach(), msg=name)
+
+
+def test_a_pass_that_is_dropped_leaves_no_trace() -> None:
+    worker = make_worker()
+    worker.forward(0, 0)
+    worker.backward(torch.ones(4, 3), 0.1)
+    before = worker.state()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    first = worker.forward(0, 1)
+    assert not same(before, worker.state()), "normalisation has moved its buffers"
+    worker.drop_passes()
+    assert same(before, worker.state())
+    assert same(first, worker.forward(0, 1))
+
+
+def test_it_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
+    worker, other = make_worker(optimizer="adam"), make_worker(optimizer="adam")
+    for step in range(2):
+        shape = worker.forward(0, step)["values"].shape
+        worker.backward(gradient(step, shape), 0.1)
+    other.restore({name: tensor.clone() for name, tensor in worker.state().items()})
+    for one in (worker, other):
+        shape = one.forward(0, 2)["values"].shape
+        one.backward(gradient(2, shape), 0.1)
+    assert worker.digest() == other.digest()
+    assert same(worker.state(), other.state())
+
+
+def test_held_out_samples_go_through_the_own_weights_or_shared_ones() -> None:
+    worker = make_worker()
+    inputs = worker.task.held["test"].inputs
+    own = copy.deepcopy(make_segment()).eval()
+    torch.testing.assert_close(worker.score("test", 1, 3, None, again=False)["values"], own(inputs[1:4]).detach())
+    shared = {name: tensor + 0.5 if tensor.is_floating_point() else tensor for name, tensor in worker.weights().items()}
+    own.load_state_dict(shared)
+    before = worker.digest()
+    first = worker.score("test", 0, 3, shared, again=False)
+    rest = worker.score("test", 3, 3, None, again=True)
+    torch.testing.assert_close(torch.cat([first["values"], rest["values"]]), own(inputs).detach())
+    assert rest["labels"].tolist() == [0, 0]
+    assert worker.digest() == before
