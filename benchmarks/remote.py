@@ -1,8 +1,8 @@
 """What the remote engine costs per step beyond computing, against a bare gRPC echo of the same bytes with the same TLS.
 
-20 clients in one process, the server in another, both on this machine, mutual TLS over loopback; each step every client
-sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; what it takes by itself
-is measured too, and subtracted.
+20 clients in one process, the server in another, both on this machine, mutual TLS over loopback; in each step every
+client sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; what it takes by
+itself is measured too, and subtracted.
 
     python benchmarks/remote.py --write
 """
@@ -38,7 +38,7 @@ from sglr.engines.remote.client import OPTIONS as CLIENT_OPTIONS
 from sglr.engines.remote.client import Client, Post
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.listen import Listen
-from sglr.engines.remote.server import OPTIONS as SERVER_OPTIONS
+from sglr.engines.remote.opening import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity

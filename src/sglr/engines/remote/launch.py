@@ -53,8 +53,10 @@ class Fleet:
 
     def _further(self) -> list[str]:
         """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
-        words = [f"--{name}={self._settings[key]}" for name, key in _OWN.items() if self._settings.get(key) is not None]
-        return words if ":" in str(self._settings["model"]) else [w for w in words if not w.startswith("--model")]
+        own = {name: self._settings.get(name.replace("-", "_")) for name in _OWN}
+        if ":" not in str(self._settings["model"]):
+            own["model"] = None
+        return [f"--{name}={_word(value)}" for name, value in own.items() if value not in (None, "", [], "none")]
 
     def check(self) -> None:
         """Raise SglrError if a process ended by itself."""
@@ -79,4 +81,11 @@ class Fleet:
                 process.wait()
 
 
-_OWN = {"data-dir": "data_dir", "model": "model", "device": "device", "threads": "threads"}
+_OWN = (
+    *("data-dir", "model", "device", "threads"),
+    *("image-column", "label-column", "group-columns", "test-fraction", "split-seed"),
+)
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -14,7 +14,8 @@ from sglr.engines.remote.launch import Fleet
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.members import AWAY, DONE, HERE, NEVER, Member
 from sglr.engines.remote.metrics import Metrics
-from sglr.engines.remote.server import House, Opening
+from sglr.engines.remote.opening import Opening
+from sglr.engines.remote.server import House
 from sglr.engines.remote.status import StatusFile
 from sglr.engines.remote.trust.authority import Authority
 

@@ -7,11 +7,11 @@ between them stands one lock, which guards the `Member`s.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -19,9 +19,9 @@ import grpc.aio
 
 from sglr.core.errors import UsageError
 from sglr.engines.remote import probe
-from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.opening import OPTIONS, Opening
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client, Untrusted
 from sglr.engines.remote.trust.service import SERVICE, enrolment, peer_of, server_credentials
@@ -36,46 +36,6 @@ HELLO_SECONDS = 30.0
 MOST_UNASKED = 64
 """Messages that nobody asked for until a client is quarantined; a few are late answers."""
 
-MOST_SAMPLES = 10**8
-"""Samples that a client may tell of: one that tells of more only wants to waste time."""
-
-OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.max_concurrent_streams", 8),
-    ("grpc.server_handshake_timeout_ms", 15_000),
-    ("grpc.so_reuseport", 0),
-    # A compressed message could be a small one that becomes huge.
-    ("grpc.compression_enabled_algorithms_bitset", 1),
-)
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What a server opens with.
-
-    Parameters
-    ----------
-    host, port
-        Where it listens; port 0 takes a free one.
-    agreement
-        What it tells clients of the run.
-    most_bytes
-        Length of the longest message.
-    sizes
-        |D_i| of every client where it is known; else 0.
-    """
-
-    host: str
-    port: int
-    agreement: Agreement
-    most_bytes: int
-    sizes: Sequence[int]
-
 
 class House:
     """The gRPC server and its members.
@@ -88,8 +48,6 @@ class House:
         Who may come.
     metrics
         Where figures go.
-    participated
-        Asked, with the lock held, whether work of a client that comes without memory is lost.
     """
 
     def __init__(self, opening: Opening, authority: Authority, metrics: Metrics) -> None:
@@ -228,28 +186,21 @@ class House:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Agreement": grpc.unary_unary_rpc_method_handler(self._agreement),
-                "Probe": grpc.unary_unary_rpc_method_handler(self._probe),
-                "Status": grpc.unary_unary_rpc_method_handler(self._tell_status),
+                "Agreement": self._call(lambda _: self.opening.agreement.encode()),
+                "Probe": self._call(probe.answer),
+                "Status": self._call(lambda _: json.dumps(self._status()).encode()),
                 "Train": grpc.stream_stream_rpc_method_handler(self._train),
             },
         )
 
-    async def _agreement(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        del request
-        await peer_of(context, self.authority)
-        return self.opening.agreement.encode()
+    def _call(self, answer: Callable[[bytes], bytes]) -> grpc.RpcMethodHandler:
+        """Return the handler of a call that is for enrolled clients."""
 
-    async def _probe(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        await peer_of(context, self.authority)
-        return probe.answer(request)
+        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            await peer_of(context, self.authority)
+            return answer(request)
 
-    async def _tell_status(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        import json
-
-        del request
-        await peer_of(context, self.authority)
-        return json.dumps(self._status()).encode()
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
         """Serve one client's stream."""
@@ -264,7 +215,7 @@ class House:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
         if hello is None:
             return
-        problem = self._problem(member.client, hello)
+        problem = self.opening.problem(member.client, hello)
         if problem:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
         self._hang_up(member.client)
@@ -283,22 +234,6 @@ class House:
         if member.state == OUT:
             code = grpc.StatusCode.PERMISSION_DENIED if member.banned else grpc.StatusCode.ABORTED
             await context.abort(code, member.reason)
-
-    def _problem(self, client: int, hello: Frame) -> str:
-        told, agreement = hello.envelope.hello, self.opening.agreement
-        if told.run != agreement.run:
-            return "this is another run than the client's: give the client a new folder and a new token"
-        if told.segment != agreement.segment:
-            return (
-                "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
-                "or another cut"
-            )
-        expected = self.opening.sizes[client] or told.samples
-        if told.samples != expected:
-            return f"the client has {told.samples} samples, where the division of the data gives it {expected}"
-        if max(told.samples, told.validation, told.test) > MOST_SAMPLES:
-            return f"the client tells of more than {MOST_SAMPLES} samples"
-        return ""
 
     def _welcome(self, member: Member, peer: Client, hello: Frame, queue: asyncio.Queue[bytes | None]) -> None:
         """Let a client in: go on with its session if both still know it, else begin a new one."""
@@ -421,6 +356,3 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-Caller = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]

@@ -1,0 +1,67 @@
+"""What a server opens with: where, for which run, with which limits; and who may take part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.wire.frames import Frame
+
+MOST_SAMPLES = 10**8
+"""Samples that a client may tell of: one that tells of more only wants to waste time."""
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.server_handshake_timeout_ms", 15_000),
+    ("grpc.so_reuseport", 0),
+    # A compressed message could be a small one that becomes huge.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a server opens with.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens; port 0 takes a free one.
+    agreement
+        What it tells clients of the run.
+    most_bytes
+        Length of the longest message.
+    sizes
+        |D_i| of every client where it is known; else 0.
+    """
+
+    host: str
+    port: int
+    agreement: Agreement
+    most_bytes: int
+    sizes: Sequence[int]
+
+    def problem(self, client: int, hello: Frame) -> str:
+        """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""
+        told = hello.envelope.hello
+        if told.run != self.agreement.run:
+            return "this is another run than the client's: give the client a new folder and a new token"
+        if told.segment != self.agreement.segment:
+            return (
+                "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
+                "or another cut"
+            )
+        expected = self.sizes[client] or told.samples
+        if told.samples != expected:
+            return f"the client has {told.samples} samples, where the division of the data gives it {expected}"
+        if max(told.samples, told.validation, told.test) > MOST_SAMPLES:
+            return f"the client tells of more than {MOST_SAMPLES} samples"
+        return ""
