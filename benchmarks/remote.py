@@ -1,8 +1,8 @@
 """What the remote engine costs per step beyond computing, against a bare gRPC echo of the same bytes with the same TLS.
 
-20 clients in one process, the server in another, both on this machine, mutual TLS over loopback; in each step every
-client sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; what it takes by
-itself is measured too, and subtracted.
+20 clients in one process, the server in another, both on this machine, mutual TLS over loopback. In each step every
+client sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; what that
+takes by itself is measured too, and subtracted.
 
     python benchmarks/remote.py --write
 """
