@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from .federation import local_twin
 from tests.sites.test_serve import free_address
 
 from sglr.run import Run
+
+from .federation import local_twin
 
 pytestmark = pytest.mark.slow
 
@@ -143,3 +146,23 @@ def test_clients_on_this_machine_end_with_the_process_that_started_them(processe
     train.send_signal(signal.SIGKILL)
     train.wait()
     until(lambda: alive(folder) == [], "clients to end", 20)
+
+
+def test_a_table_of_ones_own_is_stopped_and_goes_on_in_processes_of_this_machine(processes, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
+    frame["y"] = np.where(frame["a"] + frame["b"] > 0, "up", "down")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    words = ("--dataset", f"table:{tmp_path / 't.csv'}", "--label-column", "y", "--split-seed", 7, "--clients", 3)
+    flags = (*words, "--model", "mlp", "--device", "cpu", "--stacking", "looped", "--epochs", 40, "--batch-size", 4)
+    train = processes.start("train", "train", "--engine", "remote", *flags, "--out", "run")
+    until(lambda: epochs(tmp_path / "run") >= 2, "epochs", 200)
+    train.send_signal(signal.SIGTERM)
+    assert train.wait(60) == 1
+    assert "sglr resume run" in processes.said("train")
+    assert processes.start("again", "resume", "run").wait(300) == 0, processes.said("again")
+    assert processes.start("local", "train", *flags, "--out", "local").wait(300) == 0
+    shared, alone = (Run.open(tmp_path / name).summary for name in ("run", "local"))
+    assert shared is not None and alone is not None
+    assert shared["weights_sha256"] == alone["weights_sha256"]
+    assert alive(str(tmp_path)) == []

@@ -68,6 +68,9 @@ Partition = Annotated[
 DataDir = Annotated[Path | None, _option("--data-dir", "path", _DATA, "Folder with files of named data sets")]
 ImageSize = Annotated[int | None, _option("--image-size", "int", _DATA, "Resize pictures to so many pixels squared")]
 ImageChannels = Annotated[int | None, _option("--image-channels", "int", _DATA, "1 for grey, 3 for colour")]
+ImageColumn = Annotated[
+    str | None, _option("--image-column", "text", _DATA, "Column of pictures of a Hugging Face data set")
+]
 LabelColumn = Annotated[
     str | None, _option("--label-column", "text", _DATA, "Column of a table that holds the classes; default: label")
 ]
@@ -78,6 +81,7 @@ TestFraction = Annotated[
     float | None,
     _option("--test-fraction", "number", _DATA, "Part held apart for the test if there is none; default: 0.2"),
 ]
+SplitSeed = Annotated[int | None, _option("--split-seed", "int", _DATA, "Seed of the draw of that part; default: 0")]
 Model = Annotated[
     str | None,
     _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is none of sglr's"),
@@ -100,9 +104,11 @@ def join(
     data_dir: DataDir = None,
     image_size: ImageSize = None,
     image_channels: ImageChannels = None,
+    image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     group_columns: GroupColumns = None,
     test_fraction: TestFraction = None,
+    split_seed: SplitSeed = None,
     model: Model = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -127,9 +133,11 @@ def join(
     parameters: dict[str, Any] = {
         "image_size": image_size,
         "image_channels": image_channels,
+        "image_column": image_column,
         "label_column": label_column,
         "group_columns": group_columns,
         "test_fraction": test_fraction,
+        "split_seed": split_seed,
     }
     source = _source(data, dataset, partition, data_dir, parameters)
     if log_json:

@@ -41,6 +41,9 @@ Place = tuple[Identity, Path]
 def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
     """Return a folder for each token, the same every time; that of the only identity if there is no token.
 
+    Without ``out`` it has the token's name. Within ``out`` it is the token's place on the command line, so that a new
+    token for the same client finds what there is.
+
     Raises
     ------
     UsageError
@@ -52,9 +55,9 @@ def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
         Identity.open(out)
         return [out]
     ids = [Token.parse(text).id for text in tokens]
-    if out is not None and len(ids) == 1:
-        return [out]
-    return [(out or SITES) / name for name in ids]
+    if out is None:
+        return [SITES / name for name in ids]
+    return [out] if len(ids) == 1 else [out / str(place) for place in range(len(ids))]
 
 
 def join(
@@ -78,7 +81,7 @@ def join(
     own
         What this site decides.
     out
-        The folder; None is ``sites/<the token's id>``. Of several tokens each has a folder of its own in it.
+        The folder; None is ``sites/<the token's id>``. Several tokens have folders of their own in it, by their order.
     patience
         Seconds without the server until it gives up.
     say
