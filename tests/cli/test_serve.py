@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.sites.test_own_data import pictures
-from tests.sites.test_serve import free_address
 
 from sglr.cli.join import read_share
 from sglr.core.errors import UsageError
@@ -19,6 +17,9 @@ from sglr.run import Run
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
 from sglr.sites.workers import Own
+
+from ..sites.test_own_data import pictures
+from ..sites.test_serve import free_address
 
 SETTINGS = """
 model = "mlp"

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.sites.federation import SETTINGS
-from tests.sites.test_serve import free_address
 
 from sglr.cli.main import main
 from sglr.config import Experiment
@@ -22,6 +20,9 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.sites.doctor import CHECKS, OK, PROBLEM, UNKNOWN, Check, Patient
 from sglr.sites.serve import Server, serve, served
+
+from .federation import SETTINGS
+from .test_serve import free_address
 
 HOUR = timedelta(hours=1)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.sites.test_serve import free_address
 
 from sglr.run import Run
 
 from .federation import local_twin
+from .test_serve import free_address
 
 pytestmark = pytest.mark.slow
 

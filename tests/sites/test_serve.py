@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.sites.federation import SETTINGS, local_twin
-from tests.sites.test_own_data import idx
 
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted, UsageError
@@ -25,6 +23,9 @@ from sglr.sites.lines import keep_address, line, missing, new_lines, renew, revo
 from sglr.sites.own_data import Source
 from sglr.sites.serve import Server, serve, served
 from sglr.sites.workers import Own
+
+from .federation import SETTINGS, local_twin
+from .test_own_data import idx
 
 HOUR = timedelta(hours=1)
 
