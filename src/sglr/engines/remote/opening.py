@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.wire.frames import Frame
+from sglr.engines.remote.wire.messages_pb2 import Hello
 
-MOST_SAMPLES = 10**8
-"""Samples that a client may tell of: one that tells of more only wants to waste time."""
+MOST_SAMPLES, MOST_HELD = 10**8, 10**6
+"""Samples to train on and to score on that a client may tell of: one that tells of more only wants to waste time."""
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -21,6 +22,8 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_concurrent_streams", 8),
     ("grpc.server_handshake_timeout_ms", 15_000),
+    # Who has a certificate and asks nothing keeps no connection.
+    ("grpc.max_connection_idle_ms", 300_000),
     ("grpc.so_reuseport", 0),
     # A compressed message could be a small one that becomes huge.
     ("grpc.compression_enabled_algorithms_bitset", 1),
@@ -41,6 +44,8 @@ class Opening:
         Length of the longest message.
     sizes
         |D_i| of every client where it is known; else 0.
+    held
+        How many samples every client scores on, by ``"validation"`` and ``"test"``, where that is known.
     """
 
     host: str
@@ -48,6 +53,7 @@ class Opening:
     agreement: Agreement
     most_bytes: int
     sizes: Sequence[int]
+    held: Mapping[str, int] = field(default_factory=dict)
 
     def problem(self, client: int, hello: Frame) -> str:
         """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""
@@ -59,9 +65,19 @@ class Opening:
                 "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
                 "or another cut"
             )
-        expected = self.sizes[client] or told.samples
-        if told.samples != expected:
-            return f"the client has {told.samples} samples, where the division of the data gives it {expected}"
-        if max(told.samples, told.validation, told.test) > MOST_SAMPLES:
-            return f"the client tells of more than {MOST_SAMPLES} samples"
+        return self._samples_problem(told, self.sizes[client]) or self._held_problem(told)
+
+    def _samples_problem(self, told: Hello, known: int) -> str:
+        if known and told.samples != known:
+            return f"the client has {told.samples} samples, where the division of the data gives it {known}"
+        if not 0 < told.samples <= MOST_SAMPLES:
+            return f"the client tells of {told.samples} samples; 1 to {MOST_SAMPLES} are possible"
+        return ""
+
+    def _held_problem(self, told: Hello) -> str:
+        for part, found in (("validation", told.validation), ("test", told.test)):
+            if found != self.held.get(part, found):
+                return f"the client has {found} samples for {part}, where the run has {self.held[part]}"
+            if found > MOST_HELD:
+                return f"the client tells of {found} samples for {part}, more than {MOST_HELD}"
         return ""

@@ -7,7 +7,6 @@ between them stands one lock, which guards the `Member`s.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -19,19 +18,25 @@ import grpc.aio
 
 from sglr.core.errors import UsageError
 from sglr.engines.remote import probe
+from sglr.engines.remote.calls import calls
+from sglr.engines.remote.line import Line
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import OPTIONS, Opening
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client, Untrusted
-from sglr.engines.remote.trust.service import SERVICE, enrolment, peer_of, server_credentials
+from sglr.engines.remote.trust.service import SERVICE, Attempts, enrolment, peer_of, server_credentials
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
 
 log = logging.getLogger(__name__)
 
 HELLO_SECONDS = 30.0
 """How long a stream may be open without a word."""
+
+MOST_STREAMS = 120
+"""Streams that one client may open a minute: with a bad line it opens a few."""
 
 MOST_UNASKED = 64
 """Messages that nobody asked for until a client is quarantined; a few are late answers."""
@@ -59,7 +64,8 @@ class House:
         self._seq = 0
         self._outbox: list[tuple[int, bytes]] = []
         self._expected: dict[int, int] = {}
-        self._queues: dict[int, asyncio.Queue[bytes | None]] = {}
+        self._lines: dict[int, Line] = {}
+        self._streams = Attempts(most=MOST_STREAMS)
         self._status: Callable[[], Mapping[str, Any]] = dict
         self._ready = threading.Event()
         self._failure: Exception | None = None
@@ -131,21 +137,38 @@ class House:
                 member.forget_requests()
                 member.lost = False
 
-    def quarantine(self, client: int, reason: str) -> None:
-        """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled."""
+    def quarantine(self, client: int, reason: str, kind: str = "other") -> None:
+        """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled.
+
+        Parameters
+        ----------
+        client
+            Which one.
+        reason
+            What it did, for people.
+        kind
+            One of `metrics.REASONS`.
+        """
         with self.changed:
             member = self.members[client]
+            if member.banned:
+                return
             member.rejected += 1
             member.banned = True
-            member.become(OUT, f"quarantined: {reason}")
+            member.become(OUT, f"quarantined: {shown(reason)}")
             self.changed.notify_all()
-        self.authority.revoke(client)
-        log.warning("client %d is quarantined: %s", client, reason, extra={"client": client, "event": "quarantined"})
+        self.metrics.rejected(client, kind)
         self.metrics.rejected(client, "quarantined")
+        log.warning("client %d is %s", client, member.reason, extra={"client": client, "event": "quarantined"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
+        try:
+            self.authority.revoke(client)
+        except OSError as error:  # a full disk; until the server ends, it remembers all the same
+            log.warning("the quarantine of client %d can't be written: %s", client, error)
 
     def drop(self, client: int, reason: str) -> None:
         """No longer wait for a client; it may come back, and then takes part again."""
+        reason = shown(reason)
         with self.changed:
             self.members[client].become(OUT, reason)
             self.changed.notify_all()
@@ -163,7 +186,7 @@ class House:
         most = max(self.opening.most_bytes, probe.MOST_BYTES)
         limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
         server = grpc.aio.server(options=[*OPTIONS, *limits])
-        server.add_generic_rpc_handlers((enrolment(self.authority), self._handlers()))
+        server.add_generic_rpc_handlers((enrolment(self.authority), self._calls(), self._handlers()))
         address = f"{self.opening.host}:{self.opening.port}"
         try:
             self.port = server.add_secure_port(address, server_credentials(self.authority))
@@ -178,29 +201,16 @@ class House:
         watching = asyncio.create_task(self._watch_revocations())
         await self._stop.wait()
         watching.cancel()
-        for client in list(self._queues):
+        for client in list(self._lines):
             self._hang_up(client)
         await server.stop(2.0)
 
+    def _calls(self) -> grpc.GenericRpcHandler:
+        return calls(self.authority, self.opening.agreement, lambda: self._status(), self.metrics)
+
     def _handlers(self) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Agreement": self._call(lambda _: self.opening.agreement.encode()),
-                "Probe": self._call(probe.answer),
-                "Status": self._call(lambda _: json.dumps(self._status()).encode()),
-                "Train": grpc.stream_stream_rpc_method_handler(self._train),
-            },
-        )
-
-    def _call(self, answer: Callable[[bytes], bytes]) -> grpc.RpcMethodHandler:
-        """Return the handler of a call that is for enrolled clients."""
-
-        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            await peer_of(context, self.authority)
-            return answer(request)
-
-        return grpc.unary_unary_rpc_method_handler(handle)
+        handlers = {"Train": grpc.stream_stream_rpc_method_handler(self._train)}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
         """Serve one client's stream."""
@@ -209,33 +219,59 @@ class House:
         if peer.number >= len(self.members):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self.members)} clients")
         member = self.members[peer.number]
-        try:
-            hello = await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
+        if member.state != HERE:
+            member.serial = peer.serial
+        hello = await self._hello(context, member)
+        # It may have been sent away meanwhile: for what it said, or for what it does on another stream.
+        if member.banned and peer.serial == member.serial:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
+        await peer_of(context, self.authority)
         if hello is None:
             return
         problem = self.opening.problem(member.client, hello)
         if problem:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
+            await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
         self._hang_up(member.client)
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._queues[member.client] = queue
-        self._welcome(member, peer, hello, queue)
-        writing = asyncio.create_task(self._write(context, member, queue))
-        reading = asyncio.create_task(self._listen(context, member))
-        try:
-            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(writing, reading)
-            if self._queues.get(member.client) is queue:
-                del self._queues[member.client]
-                self._left(member)
+        line = self._lines[member.client] = Line()
+        self._welcome(member, peer, hello, line)
+        await self._serve_line(context, member, line)
         if member.state == OUT:
             code = grpc.StatusCode.PERMISSION_DENIED if member.banned else grpc.StatusCode.ABORTED
             await context.abort(code, member.reason)
 
-    def _welcome(self, member: Member, peer: Client, hello: Frame, queue: asyncio.Queue[bytes | None]) -> None:
+    async def _hello(self, context: grpc.aio.ServicerContext, member: Member) -> Frame | None:
+        if not self._streams.allow(str(member.client)):
+            problem = "it connects too often; wait a minute"
+            await self._refuse(context, member, grpc.StatusCode.RESOURCE_EXHAUSTED, problem, "rate")
+        try:
+            return await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
+        except TimeoutError:
+            await self._refuse(context, member, grpc.StatusCode.DEADLINE_EXCEEDED, "no word came", "rate")
+            raise
+
+    async def _refuse(
+        self, context: grpc.aio.ServicerContext, member: Member, code: grpc.StatusCode, problem: str, kind: str
+    ) -> None:
+        member.rejected += 1
+        self.metrics.rejected(member.client, kind)
+        await context.abort(code, problem)
+
+    async def _serve_line(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+        """Read and write until one of it is over, or the stream is to end."""
+        tasks = [
+            asyncio.create_task(self._write(context, member, line)),
+            asyncio.create_task(self._listen(context, member)),
+            asyncio.create_task(line.ended()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(*tasks)
+            if self._lines.get(member.client) is line:
+                del self._lines[member.client]
+                self._left(member)
+
+    def _welcome(self, member: Member, peer: Client, hello: Frame, line: Line) -> None:
         """Let a client in: go on with its session if both still know it, else begin a new one."""
         told = hello.envelope.hello
         with self.changed:
@@ -252,9 +288,11 @@ class House:
             welcome = Envelope()
             welcome.welcome.session, welcome.welcome.fresh = member.session, not known
             welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
-            queue.put_nowait(encode(welcome))
+            line.put(encode(welcome))
+            # Was it asked on the line before, it is not to be asked on this one, or not twice.
+            self._outbox = [(client, frame) for client, frame in self._outbox if client != member.client]
             for request in member.unanswered.values():
-                queue.put_nowait(request.frame)
+                line.put(request.frame)
             here = sum(one.state == HERE for one in self.members)
             self.changed.notify_all()
         self.metrics.connected(here)
@@ -274,10 +312,9 @@ class House:
         self.metrics.connected(here)
         log.info("client %d is away", member.client, extra={"client": member.client, "event": "away"})
 
-    async def _write(
-        self, context: grpc.aio.ServicerContext, member: Member, queue: asyncio.Queue[bytes | None]
-    ) -> None:
-        while (frame := await queue.get()) is not None:
+    async def _write(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+        while True:
+            frame = await line.next()
             await context.write(frame)
             member.down_bytes += len(frame)
 
@@ -288,6 +325,8 @@ class House:
                     member.become(AWAY, "it left, and can come back")
                 return
             self._take(member, frame)
+            if member.state == OUT:
+                return
 
     async def _read(self, context: grpc.aio.ServicerContext, member: Member, kinds: Iterable[str]) -> Frame | None:
         """Read one message; None when the stream is over or what came is not to be believed."""
@@ -298,7 +337,7 @@ class House:
         try:
             frame = decode(data, self.opening.most_bytes, frozenset(kinds))
         except Malformed as error:
-            self.quarantine(member.client, str(error))
+            self.quarantine(member.client, str(error), "frame")
             return None
         self.metrics.message(member.client, frame.kind, True, len(data))
         return frame
@@ -317,24 +356,23 @@ class House:
                 return
             member.unasked += 1
             too_many = member.unasked > MOST_UNASKED
-        if request is not None or too_many:
-            what = (
-                f"a {frame.kind} message answers none of the server's" if request is not None else "a flood of messages"
-            )
-            self.quarantine(member.client, what)
+        if request is not None:
+            self.quarantine(member.client, f"a {frame.kind} message answers none of the server's", "order")
+        elif too_many:
+            self.quarantine(member.client, "a flood of messages that nobody asked for", "rate")
 
     def _send(self) -> None:
         with self.changed:
             frames, self._outbox = self._outbox, []
         for client, frame in frames:
-            queue = self._queues.get(client)
-            if queue is not None:
-                queue.put_nowait(frame)
+            line = self._lines.get(client)
+            if line is not None and not line.put(frame):
+                self.drop(client, "it does not read what it is sent")
 
     def _hang_up(self, client: int) -> None:
-        queue = self._queues.pop(client, None)
-        if queue is not None:
-            queue.put_nowait(None)
+        line = self._lines.pop(client, None)
+        if line is not None:
+            line.end()
 
     async def _watch_revocations(self) -> None:
         """End streams whose certificates were revoked or replaced while they were open."""

@@ -118,7 +118,7 @@ def test_attempts_with_a_token_are_limited_and_other_tokens_are_not(
 
 def test_attempts_are_counted_by_the_minute() -> None:
     seconds = [0.0]
-    attempts = Attempts(lambda: seconds[0])
+    attempts = Attempts(now=lambda: seconds[0])
     assert [attempts.allow("a") for _ in range(11)] == [True] * 10 + [False]
     assert attempts.allow("b")
     seconds[0] = 59.0

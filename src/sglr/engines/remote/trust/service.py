@@ -56,7 +56,9 @@ def enrolment(authority: Authority) -> grpc.GenericRpcHandler:
     """Return the handler of ``/sglr.Split/Enrol``, bytes to bytes: a certificate request for a certificate (PEM)."""
     attempts = Attempts()
 
-    async def enrol(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    # As a stream, so that nothing is read before it is known who calls; on the wire it is the same.
+    async def enrol(messages: object, context: grpc.aio.ServicerContext) -> None:
+        del messages
         peer = await _caller(context, authority)
         if isinstance(peer, Client):
             await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, f"this is client {peer.number} already")
@@ -64,26 +66,30 @@ def enrolment(authority: Authority) -> grpc.GenericRpcHandler:
             await _refuse(
                 context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many attempts with this token; wait a minute"
             )
+        request = await context.read()
         try:
             # It waits for the disk: other calls go on.
-            return await asyncio.to_thread(authority.enrol, peer, request)
+            answer = await asyncio.to_thread(authority.enrol, peer, b"" if request is grpc.aio.EOF else request)
+            await context.write(answer)
         except Untrusted as error:
             await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
 
-    return grpc.method_handlers_generic_handler(SERVICE, {"Enrol": grpc.unary_unary_rpc_method_handler(enrol)})
+    return grpc.method_handlers_generic_handler(SERVICE, {"Enrol": grpc.stream_stream_rpc_method_handler(enrol)})
 
 
 class Attempts:
-    """Count attempts by name, and allow ten a minute.
+    """Count attempts by name, and allow so many a minute.
 
     Parameters
     ----------
+    most
+        How many.
     now
         A clock in seconds that never goes back.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self, most: int = _ATTEMPTS, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._now = most, now
         self._counts: dict[str, int] = {}
         self._since = now()
 
@@ -93,7 +99,7 @@ class Attempts:
             self._counts.clear()
             self._since = self._now()
         self._counts[name] = self._counts.get(name, 0) + 1
-        return self._counts[name] <= _ATTEMPTS
+        return self._counts[name] <= self._most
 
 
 async def _caller(context: grpc.aio.ServicerContext, authority: Authority) -> Client | Applicant:

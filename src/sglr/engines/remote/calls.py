@@ -1,0 +1,70 @@
+"""What clients may ask beside their stream: what the run is, how it goes, and how wide the way to the server is.
+
+Who calls is checked before anything is read of what was sent: so these are handlers of streams, which on the wire are
+the same as calls with one message each way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from sglr.engines.remote import probe
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.service import SERVICE, Attempts, peer_of
+
+MOST_CALLS = 300
+"""Calls of one client a minute; one that watches the status calls every second."""
+
+Answer = Callable[[grpc.aio.ServicerContext], Awaitable[bytes]]
+
+
+def calls(
+    authority: Authority, agreement: Agreement, status: Callable[[], Mapping[str, Any]], metrics: Metrics
+) -> grpc.GenericRpcHandler:
+    """Return the handlers of ``Agreement``, ``Probe`` and ``Status``.
+
+    Parameters
+    ----------
+    authority
+        Who may ask.
+    agreement
+        What the run is.
+    status
+        Says how it goes.
+    metrics
+        Counts those who ask too often.
+    """
+    attempts = Attempts(most=MOST_CALLS)
+
+    async def describe(context: grpc.aio.ServicerContext) -> bytes:
+        del context
+        return agreement.encode()
+
+    async def tell_status(context: grpc.aio.ServicerContext) -> bytes:
+        del context
+        return json.dumps(status()).encode()
+
+    async def echo(context: grpc.aio.ServicerContext) -> bytes:
+        request = await context.read()
+        return probe.answer(b"" if request is grpc.aio.EOF else request)
+
+    def for_clients(answer: Answer) -> grpc.RpcMethodHandler:
+        async def call(messages: object, context: grpc.aio.ServicerContext) -> None:
+            del messages
+            peer = await peer_of(context, authority)
+            if not attempts.allow(str(peer.number)):
+                metrics.rejected(peer.number, "rate")
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls; wait a minute")
+            await context.write(await answer(context))
+
+        return grpc.stream_stream_rpc_method_handler(call)
+
+    handlers = {"Agreement": describe, "Probe": echo, "Status": tell_status}
+    return grpc.method_handlers_generic_handler(SERVICE, {name: for_clients(one) for name, one in handlers.items()})
