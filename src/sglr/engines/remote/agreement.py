@@ -13,6 +13,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -113,6 +114,7 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+@cache
 def _source(kind: type) -> str:
     if kind.__module__.partition(".")[0] == "torch":
         return ""
