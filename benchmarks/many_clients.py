@@ -1,0 +1,190 @@
+"""How many clients one server bears: memory with 500 that are connected and idle, and 1,000 that train 50 steps.
+
+Clients are in two processes of this machine, each with a connection and a certificate of its own, mutual TLS over
+loopback. The model is an mlp cut after its first layer; samples are noise.
+
+    python benchmarks/many_clients.py --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from record import machine, write_result
+from sglr.core.data import ClientData, Samples
+from sglr.core.engine import Setting
+from sglr.core.memory import keep_freed_memory
+from sglr.core.optim import OptimizerSpec
+from sglr.core.random import generator
+from sglr.core.server import Server
+from sglr.core.types import Moment
+from sglr.engines.remote.agreement import Agreement, segment_hash
+from sglr.engines.remote.client import Client, Post
+from sglr.engines.remote.engine import Remote
+from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.identity import Identity
+from sglr.engines.remote.worker import Task, Worker
+from sglr.methods.psl import PSL
+
+INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
+
+
+def make_lower() -> nn.Module:
+    torch.default_generator.manual_seed(0)
+    return nn.Sequential(nn.Linear(INPUTS, CUT), nn.ReLU())
+
+
+def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[subprocess.Popen[bytes]]]:
+    """Open a server, and start its clients."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def opened(port: int, authority: Authority) -> None:
+        for number in range(PROCESSES):
+            own = range(number, clients, PROCESSES)
+            tokens = [authority.issue_token(client, timedelta(hours=1)) for client in own]
+            told = {"port": port, "tokens": tokens, "folder": str(folder / str(number)), "steps": steps}
+            # Tokens of hundreds of clients are too much for a command line.
+            process = subprocess.Popen([sys.executable, __file__, "--clients-of"], stdin=subprocess.PIPE)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(told).encode())
+            process.stdin.close()
+            started.append(process)
+
+    none = Samples(torch.zeros(0, INPUTS), torch.zeros(0, dtype=torch.int64))
+    rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
+    data = ClientData(none, rows, None, none, tuple("0123456789"))
+    spec = OptimizerSpec.parse("sgd")
+    setting = Setting(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
+    engine = Remote(setting, Listen(fleet=False, opened=opened))
+    engine.settle(folder / "server")
+    return engine, started
+
+
+def idle(clients: int, folder: Path) -> dict[str, float]:
+    """Measure the memory that connected clients take which nobody asks anything."""
+    before = resident()
+    engine, started = make_engine(clients, 1, folder)
+    began = time.perf_counter()
+    engine.begin(tuple(range(clients)), 0)
+    seconds = time.perf_counter() - began
+    time.sleep(3)
+    after = resident()
+    engine.close(done=True)
+    for process in started:
+        process.wait(120)
+    return {"server_mb": after, "without_clients_mb": before, "clients_mb": after - before, "joining_s": seconds}
+
+
+def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
+    """Train PSL; every client must be there in every step."""
+    engine, started = make_engine(clients, steps, folder)
+    upper = nn.Linear(CUT, CLASSES)
+    server = Server(
+        upper,
+        OptimizerSpec.parse("sgd"),
+        classes=CLASSES,
+        clients=clients,
+        label_prior="ignore",
+        clip_norm=None,
+        device=torch.device("cpu"),
+    )
+    server.rate = 0.1
+    taken = engine.begin(tuple(range(clients)), 0)
+    seconds = []
+    for step in range(taken):
+        began = time.perf_counter()
+        uplink = engine.forward(step)
+        assert uplink is not None
+        assert len(uplink.clients) == clients, f"step {step}: {clients - len(uplink.clients)} clients are missing"
+        downlink = PSL().exchange(server, uplink, Moment(0, 1, step, taken, generator(0, "step", step)))
+        engine.backward(downlink, 0.1)
+        seconds.append(time.perf_counter() - began)
+    connections = [member.connections for member in engine.house.members]
+    engine.close(done=True)
+    codes = [process.wait(120) for process in started]
+    assert codes == [0] * PROCESSES, codes
+    return {
+        "steps": taken,
+        "step_ms": 1e3 * statistics.median(seconds),
+        "slowest_step_ms": 1e3 * max(seconds),
+        "reconnections": sum(connections) - clients,
+        "server_mb": resident(),
+    }
+
+
+def resident() -> float:
+    """Return this process's memory in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def client_process() -> None:
+    """Be half of the clients."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    told = json.load(sys.stdin)
+    address, folder, steps = f"127.0.0.1:{told['port']}", Path(told["folder"]), int(told["steps"])
+
+    def enrol(place: int) -> Identity:
+        return Identity.enrol(address, told["tokens"][place], folder / str(place), timeout=120)
+
+    with ThreadPoolExecutor(4) as pool:
+        identities = list(pool.map(enrol, range(len(told["tokens"]))))
+    samples = Samples(torch.randn(steps * BATCH, INPUTS), torch.randint(CLASSES, (steps * BATCH,)))
+    with identities[0].sync_channel(address) as channel:
+        agreement = Agreement.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
+    segment = segment_hash(make_lower(), (INPUTS,), (CUT,))
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as computing:
+            clients = []
+            for identity in identities:
+                task = Task(identity.client, make_lower(), samples, {}, CLASSES, BATCH, OptimizerSpec.parse("sgd"))
+                snapshots = Snapshots(folder / f"{identity.client}-snapshots", agreement.run, 3)
+                post = Post(identity, address, agreement, segment, Worker(task), snapshots)
+                clients.append(Client(post, computing, 120))
+            await asyncio.gather(*(client.run() for client in clients))
+
+    asyncio.run(run())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--idle", type=int, default=500)
+    parser.add_argument("--training", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
+    parser.add_argument("--clients-of", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.clients_of:
+        client_process()
+        return
+    torch.set_num_threads(1)
+    result: dict[str, object] = {"machine": machine(), "command": " ".join(sys.argv)}
+    with tempfile.TemporaryDirectory() as folder:
+        result[f"{arguments.idle} idle"] = idle(arguments.idle, Path(folder))
+    print(result, threading.active_count(), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        result[f"{arguments.training} training"] = train(arguments.training, arguments.steps, Path(folder))
+    write_result("many_clients", "cpu", result, keep=arguments.write)
+
+
+if __name__ == "__main__":
+    main()
