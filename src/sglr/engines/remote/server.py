@@ -349,6 +349,7 @@ class House:
             request = member.unanswered.get(seq)
             if request is not None and frame.kind in (request.answer, "refusal"):
                 member.answered(seq, frame)
+                self.metrics.round_trip(member.client, member.network_seconds[-1])
                 if self._expected.get(member.client) == seq:
                     del self._expected[member.client]
                 if not self._expected:
