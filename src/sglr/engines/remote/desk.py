@@ -10,6 +10,7 @@ from sglr.engines.remote.barrier import Barrier
 from sglr.engines.remote.server import House
 from sglr.engines.remote.wire.frames import Frame, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
 
 STATE_SECONDS = 10.0
 """The least deadline for what takes longer than a step: snapshots, weights, scores."""
@@ -157,7 +158,7 @@ class Desk:
         asked = {client: again(client) for client in digests}
         frames = self.barrier.answers(asked, again, "done", least_seconds=STATE_SECONDS)
         held = {client for client, frame in frames.items() if frame.kind == "done"}
-        refused = {client: frames[client].envelope.refusal.reason for client in frames.keys() - held}
+        refused = {client: shown(frames[client].envelope.refusal.reason) for client in frames.keys() - held}
         return held, refused
 
     def _send(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
 from sglr.core.disk import write_patiently
-from sglr.engines.remote.agreement import most_norm
-from sglr.engines.remote.gate import check_norm
+from sglr.engines.remote.agreement import chunk, most_norm
+from sglr.engines.remote.gate import check_buffers, check_norm
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
 from sglr.engines.remote.wire.layouts import Layout, read
@@ -19,6 +19,9 @@ from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.engines.remote.worker import Worker
 
 log = logging.getLogger(__name__)
+
+MOST_RATE = 1e6
+"""Learning rates are below."""
 
 SEGMENT = "segment.safetensors"
 """The file in a client's folder that holds the weights of its trained segment."""
@@ -61,10 +64,12 @@ class Duties:
         started = time.perf_counter()
         try:
             answer = self._answer(frame)
-        except (Malformed, DamagedCheckpoint, ValueError, KeyError) as error:
+        except (Malformed, DamagedCheckpoint, ValueError) as error:
             self._say(f"the server asked for what can't be done ({frame.kind}): {error}")
             refusal = Envelope()
-            refusal.refusal.reason = str(error)[:500]
+            # What is wrong with a file names the file, which is no affair of the server's.
+            torn = isinstance(error, DamagedCheckpoint)
+            refusal.refusal.reason = "there is no such snapshot, or it is damaged" if torn else str(error)[:500]
             answer = refusal, {}
         if answer is None:
             return None
@@ -88,6 +93,8 @@ class Duties:
         return self._smashed(where.epoch, where.step)
 
     def _smashed(self, epoch: int, step: int) -> Answer:
+        if not self._worker.has_batch(step):
+            raise Malformed(f"this client has no samples in step {step}")
         envelope = Envelope()
         envelope.smashed.SetInParent()
         return envelope, self._worker.forward(epoch, step)
@@ -101,8 +108,7 @@ class Duties:
         parts = read(frame, layout)
         gradient = self._worker.task.codec.decode(parts, shape)
         check_norm("the gradient", gradient, most_norm(gradient.numel()))
-        if not 0 <= told.rate < 1e6:
-            raise Malformed(f"the learning rate {told.rate} is none")
+        _check_rate(told.rate)
         self._worker.backward(gradient, told.rate)
         if not told.then_forward:
             return None
@@ -120,7 +126,9 @@ class Duties:
     def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
         own = self._worker.weights()
         layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
-        return read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
+        weights = read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
+        check_buffers(weights)
+        return weights
 
     def _snapshot(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.snapshot
@@ -141,6 +149,9 @@ class Duties:
 
     def _evaluate(self, frame: Frame) -> Answer:
         told = frame.envelope.evaluate
+        held = len(self._worker.task.held.get(told.part, ()))
+        if told.first >= held or not 0 < told.count <= chunk(self._worker.cut):
+            raise Malformed("these held-out samples are not there, or too many at once")
         shared = self._weights_of(frame) if frame.payloads else None
         again = told.shared and shared is None
         envelope = Envelope()
@@ -150,6 +161,9 @@ class Duties:
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
+        _check_rate(told.rate)
+        if self._worker.cut != (self._worker.task.classes,):
+            raise Malformed("this client holds a part of the model and can't train alone")
         tally = self._worker.pass_alone(where.epoch, told.rate)
         envelope = Envelope()
         answer = envelope.tally
@@ -166,6 +180,12 @@ class Duties:
         weights = self._worker.weights()
         write_checkpoint(self._snapshots.folder.parent / SEGMENT, weights, {"client": self._worker.task.client})
         return _done(self._worker.digest())
+
+
+def _check_rate(rate: float) -> None:
+    # NaN is neither.
+    if not 0 <= rate < MOST_RATE:
+        raise Malformed(f"the learning rate {rate} is none")
 
 
 def _done(digest: str) -> Answer:

@@ -88,7 +88,9 @@ class Remote:
     def settle(self, folder: Path) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         longest = most_bytes(self._setting.batch_size, self._cut, self.segment)
-        self._premises = Premises(folder, self._listen, self._agreement, longest, self._patience, self.sizes)
+        self._premises = Premises(
+            folder, self._listen, self._agreement, longest, self._patience, self.sizes, self._held
+        )
         self._premises.open(self._setting.settings, lambda: self.stopping())
         self._desk = Desk(self._premises.house, self._premises.barrier)
         self._desk.steps = self._steps_taken
@@ -146,6 +148,14 @@ class Remote:
         if self._premises is None or len(self._setting.data.train):
             return self._setting.data.sizes
         return [member.samples for member in self._premises.house.members]
+
+    @property
+    def _held(self) -> dict[str, int]:
+        """How many samples every client scores on, where the data are not its own."""
+        data = self._setting.data
+        if not len(data.train):
+            return {}
+        return {"validation": 0 if data.validation is None else len(data.validation), "test": len(data.test)}
 
     def _wait_for_clients(self) -> None:
         """Begin with all clients, or as many as were asked for; go on with those, or with whoever is left."""
@@ -231,13 +241,8 @@ class Remote:
         envelope.alone.rate = rate
         frames = self._desk.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
-        tallies = [frame.envelope.tally for frame in frames.values()]
-        return Tally(
-            sum(tally.loss for tally in tallies),
-            sum(tally.correct for tally in tallies),
-            sum(tally.samples for tally in tallies),
-            min((tally.bad_step for tally in tallies if tally.bad_step >= 0), default=None),
-        )
+        known = self.sizes
+        return self._gate.tally(frames, {client: known[client] for client in frames})
 
     def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return the weights of those of the cohort that are present."""
@@ -313,7 +318,7 @@ class Remote:
         envelope = self._desk.at()
         envelope.digest.SetInParent()
         frames = self._desk.answers(self._counting(), envelope, "done")
-        told = {client: frame.envelope.done.digest for client, frame in frames.items()}
+        told = self._gate.digests(frames)
         return [told.get(client, "") for client in range(self._agreement.clients)]
 
     # Checkpoints.
@@ -324,11 +329,9 @@ class Remote:
         envelope = self._desk.at()
         envelope.snapshot.best = best
         digests = torch.zeros(self._agreement.clients, 32, dtype=torch.uint8)
-        for client, frame in self._desk.answers(self._counting(), envelope, "done").items():
-            try:
-                digests[client] = torch.tensor(list(bytes.fromhex(frame.envelope.done.digest)), dtype=torch.uint8)
-            except (ValueError, RuntimeError):
-                self.house.quarantine(client, "the digest of its snapshot is none")
+        frames = self._desk.answers(self._counting(), envelope, "done")
+        for client, told in self._gate.digests(frames).items():
+            digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= {f"published.{name}": tensor for name, tensor in self._published.items()}
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}

@@ -6,17 +6,22 @@ type and shape, of a bounded norm, and labelled with classes that exist.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from sglr.core.codecs import Codec
-from sglr.core.types import Uplink, Weights
+from sglr.core.types import Tally, Uplink, Weights
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.server import House
+from sglr.engines.remote.wire import messages_pb2 as wire
 from sglr.engines.remote.wire.frames import Frame, Malformed
 from sglr.engines.remote.wire.layouts import Layout, check_labels, check_layout, read, read_into
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Gate:
@@ -96,17 +101,47 @@ class Gate:
         for client, frame in frames.items():
             try:
                 own = read(frame, self._weights, most_norm=self._most_norm)
+                check_buffers(own)
                 found[client] = {name: tensor.to(self._device) for name, tensor in own.items()}
             except Malformed as error:
-                self._house.quarantine(client, str(error))
+                self._house.quarantine(client, str(error), "tensor")
         return found
+
+    def digests(self, frames: Mapping[int, Frame]) -> dict[int, str]:
+        """Return the SHA-256s that clients told, as 64 hexadecimal digits."""
+        told = {client: frame.envelope.done.digest for client, frame in frames.items()}
+        wrong = [client for client, text in told.items() if not _DIGEST.fullmatch(text)]
+        for client in wrong:
+            self._house.quarantine(client, "what it tells as a SHA-256 is none", "values")
+            del told[client]
+        return told
+
+    def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Tally:
+        """Add up what clients tell of a pass that they took alone, over ``sizes`` samples each.
+
+        That the loss stopped being a number is believed if most tell it; of a few it is their own affair.
+        """
+        told = {client: frame.envelope.tally for client, frame in frames.items()}
+        for client in [client for client, tally in told.items() if not _is_sound(tally, sizes[client])]:
+            self._house.quarantine(client, "what it tells of its pass can't be", "values")
+            del told[client]
+        diverged = [client for client, tally in told.items() if tally.bad_step >= 0]
+        if 2 * len(diverged) > len(told):
+            return Tally(math.nan, 0, 0, min(told[client].bad_step for client in diverged))
+        for client in diverged:
+            self._house.quarantine(client, "its loss stopped being a number", "values")
+            del told[client]
+        tallies = told.values()
+        return Tally(
+            sum(one.loss for one in tallies), sum(one.correct for one in tallies), sum(one.samples for one in tallies)
+        )
 
     def _read(self, client: int, frame: Frame, smashed: Tensor, labels: Tensor) -> bool:
         """Fill in what a client sent; quarantine it and say False if that can't be believed."""
         try:
             self._fill(frame, smashed, labels)
         except (Malformed, ValueError) as error:
-            self._house.quarantine(client, str(error))
+            self._house.quarantine(client, str(error), "tensor")
             return False
         return True
 
@@ -126,6 +161,18 @@ class Gate:
             check_norm("smashed data", smashed, most)
         read_into(frame, "labels", labels)
         check_labels(labels, self._classes)
+
+
+def _is_sound(told: wire.Tally, samples: int) -> bool:
+    counted = told.samples == samples and told.correct <= samples
+    return counted and (told.bad_step >= 0 or math.isfinite(told.loss))
+
+
+def check_buffers(tensors: Weights) -> None:
+    """Raise Malformed if what a normalisation layer counts or squares is negative: averaged, it would be NaN later."""
+    for name, tensor in tensors.items():
+        if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
+            raise Malformed(f"tensor {name!r}: expected nothing below zero")
 
 
 def check_norm(name: str, values: Tensor, most: float) -> None:

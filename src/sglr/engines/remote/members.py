@@ -132,8 +132,10 @@ class Member:
         self.unasked = 0
         took = time.monotonic() - request.since
         self.answer_seconds.append(took)
-        self.computing += max(0.0, frame.envelope.seconds)
-        self.network_seconds.append(max(0.0, took - frame.envelope.seconds))
+        # What it says is no number to rely on.
+        computed = min(max(0.0, frame.envelope.seconds), took)
+        self.computing += computed
+        self.network_seconds.append(took - computed)
         if not request.expired:
             self.answers[seq] = frame
         for done in [number for number in self.unanswered if number <= seq]:

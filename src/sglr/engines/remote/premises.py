@@ -40,6 +40,8 @@ class Premises:
         Whom to wait for.
     sizes
         |D_i| of every client where it is known; else 0.
+    held
+        How many samples every client scores on, by part, where that is known.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Premises:
         most_bytes: int,
         patience: Patience,
         sizes: Sequence[int],
+        held: Mapping[str, int],
     ) -> None:
         self._folder, self._listen = folder, listen
         self._authority = Authority.open(folder / "trust")
@@ -57,7 +60,7 @@ class Premises:
         self._metrics = Metrics(agreement.clients)
         self._fleet: Fleet | None = None
         self._stopping: Callable[[], bool] = lambda: False
-        opening = Opening(listen.host, listen.port, self._agreement, most_bytes, sizes)
+        opening = Opening(listen.host, listen.port, self._agreement, most_bytes, sizes, held)
         self.house = House(opening, self._authority, self._metrics)
         self.barrier = Barrier(self.house, patience, self._stop)
         self._status = StatusFile(folder / "status.json", self.describe)

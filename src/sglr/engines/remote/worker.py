@@ -8,7 +8,9 @@ the server no longer wants is dropped.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -28,6 +30,10 @@ from sglr.core.random import key, seed_layers
 from sglr.core.server import Server
 from sglr.core.stack import Stack
 from sglr.core.types import Tally, Uplink, Weights
+from sglr.engines.remote.agreement import shape_at_cut
+
+MOST_NORM = 1e18
+"""Norm of the weights' gradients beyond which a step would make numbers that are none."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,16 @@ class Worker:
         """|D_i|."""
         return len(self.task.train)
 
+    @cached_property
+    def cut(self) -> tuple[int, ...]:
+        """Shape of one sample's smashed data."""
+        return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]))
+
+    def has_batch(self, step: int) -> bool:
+        """Say whether there are samples left in a step of an epoch."""
+        _, count = batches_at(step, np.array([self.samples]), self.task.batch_size, self.task.short_clients)
+        return bool(count[0])
+
     def _batch(self, epoch: int, step: int) -> Tensor:
         """Return the rows of a step's batch."""
         if self._order[0] != epoch:
@@ -123,7 +139,21 @@ class Worker:
         return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.task.device)
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
-        """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``."""
+        """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.
+
+        Raises
+        ------
+        ValueError
+            If they are not finite: the pass is undone.
+        """
+        smashed, labels = self._run(epoch, step)
+        if not _norm([smashed]) < math.inf:
+            self.drop_passes()
+            raise ValueError("the smashed data are no finite numbers: the training diverged")
+        return {**self.link.send(smashed), "labels": labels}
+
+    def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Run a step's batch forward; return its smashed data and labels."""
         rows = self._batch(epoch, step)
         buffers = self._buffers()
         stack = self._aside[step % len(self._aside)] if self._aside else self.stack
@@ -135,7 +165,7 @@ class Worker:
             self.stack.put_buffers((0,), stack.buffers)
         memory = self.link.state()
         self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory))
-        return {**self.link.send(forward.outputs[0].cpu()), "labels": self._targets[rows].cpu()}
+        return forward.outputs[0].cpu(), self._targets[rows].cpu()
 
     def passes(self) -> list[tuple[int, int]]:
         """Return epoch and step of the passes whose gradients have not come, the oldest first."""
@@ -148,10 +178,22 @@ class Worker:
         return tuple(self._pending[0].forward.outputs.shape[1:])
 
     def backward(self, gradient: Tensor, rate: float) -> None:
-        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step."""
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step.
+
+        Raises
+        ------
+        ValueError
+            If the weights would explode: they stay as they are, and the pass is over.
+        """
+        gradients = self._back(gradient)
+        if not _norm(gradients) < MOST_NORM:
+            raise ValueError("the gradient would make this client's weights explode")
+        self.stack.update((0,), gradients, rate)
+
+    def _back(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
         pending = self._pending.popleft()
-        found = pending.stack.backward(pending.forward, gradient.to(self.task.device)[None])
-        self.stack.update((0,), found.weights, rate)
+        return pending.stack.backward(pending.forward, gradient.to(self.task.device)[None]).weights
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
@@ -170,10 +212,12 @@ class Worker:
         head.restart_tally()
         for step in range(steps_of(np.array([self.samples]), self.task.batch_size)):
             head.step_number = step
-            self.forward(epoch, step)
+            self._run(epoch, step)
             outputs = self._pending[0].forward.outputs
             labels = self._targets[self._batch(epoch, step)][None]
-            self.backward(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0], rate)
+            # Numbers that are none are told with the tally.
+            gradients = self._back(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0])
+            self.stack.update((0,), gradients, rate)
         return head.read_tally()
 
     @cached_property
@@ -226,7 +270,8 @@ class Worker:
                 for name, tensor in own.items():
                     tensor.copy_(shared[name])
         if again or shared is not None:
-            assert self._shared is not None, "the shared weights come first"
+            if self._shared is None:
+                raise ValueError("the shared weights did not come first")
             with torch.no_grad():
                 smashed: Tensor = self._shared(inputs)
         else:
@@ -245,6 +290,11 @@ class Worker:
         self.stack.restore(_below("segment.", tensors))
         self.link.restore(_below("link.", tensors))
         self.head.label_counts.copy_(tensors["label_counts"])
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    """Return the norm of several tensors together; 0 of none."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))) if tensors else 0.0
 
 
 def _images(inputs: Tensor) -> Tensor:
