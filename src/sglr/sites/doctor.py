@@ -24,6 +24,7 @@ from sglr.engines.remote.trust.connection import CHANNEL_OPTIONS, parse_address,
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Patient:
                 blocked = error.check.name
                 yield error.check
             except grpc.RpcError as error:
-                yield Check(name, PROBLEM, f"the server does not answer: {error.details()}", "try again")
+                yield Check(name, PROBLEM, f"the server does not answer: {shown(error.details() or '')}", "try again")
 
     def _name(self) -> Check:
         host, port = parse_address(self.address)
@@ -201,7 +202,7 @@ class Patient:
                 answer = channel.unary_unary("/sglr.Split/Agreement")(b"", timeout=self.timeout)
                 self._skew = (before + self.clock()) / 2
         except grpc.RpcError as error:
-            told = error.details() if error.code() != grpc.StatusCode.UNAVAILABLE else ""
+            told = shown(error.details() or "") if error.code() != grpc.StatusCode.UNAVAILABLE else ""
             reason = told or str(identity.diagnose(self.address, self.timeout))
             remedy = "ask the operator for a new line (sglr token)"
             raise _Blocked(Check("credentials", PROBLEM, reason, remedy)) from None
@@ -226,7 +227,7 @@ class Patient:
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     return Check("credentials", OK, f"the join token counts until {written(token.expires)}")
-                reason = error.details() or error.code().name
+                reason = shown(error.details() or error.code().name)
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     reason = "the server closes the connection: the token expired, was revoked, or is another run's"
         return Check("credentials", PROBLEM, reason, "ask the operator for a new line (sglr token)")

@@ -21,6 +21,7 @@ from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.wire.words import shown
 from sglr.engines.remote.worker import Worker
 from sglr.sites.workers import Own, make_workers
 
@@ -160,7 +161,7 @@ def ask_agreement(address: str, identity: Identity, timeout: float = 30.0) -> Ag
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise identity.diagnose(address) from None
-            raise SglrError(f"{address} turned this client away: {error.details()}") from None
+            raise SglrError(f"{address} turned this client away: {shown(error.details() or '')}") from None
     return Agreement.decode(answer)
 
 
@@ -173,7 +174,8 @@ async def _train(
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> list[bool]:
-    keep = min(KEPT_SNAPSHOTS, int(agreement.settings.get("keep_checkpoints", 3)) + 1)
+    told = agreement.settings.get("keep_checkpoints")
+    keep = min(KEPT_SNAPSHOTS, (told if type(told) is int and told > 0 else 3) + 1)
     with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
         clients = []
         for (identity, folder), worker in zip(places, workers, strict=True):

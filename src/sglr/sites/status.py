@@ -53,6 +53,7 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
     import grpc
 
     from sglr.engines.remote.trust.identity import Identity
+    from sglr.engines.remote.wire.words import shown
 
     identity = Identity.open(folder)
     with identity.sync_channel(address) as channel:
@@ -61,11 +62,11 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise identity.diagnose(address) from None
-            raise SglrError(f"{address} does not tell its status: {error.details()}") from None
+            raise SglrError(f"{address} does not tell its status: {shown(error.details() or '')}") from None
     try:
         # Who answers is there.
         return {"updated": time.time(), **_checked(answer)}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SglrError(f"what {address} answers is no status ({error})") from None
 
 

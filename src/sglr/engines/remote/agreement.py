@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, Self
@@ -22,6 +23,8 @@ from torch import nn
 from sglr.core.errors import SglrError
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
+from sglr.engines.remote.wire.frames import MOST_RANK
+from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
 PROTOCOL = 1
@@ -32,6 +35,9 @@ WORDS = 256 * 1024 + 4096
 
 MOST_RMS = 1e4
 """Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
+
+MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
+"""Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,44 @@ class Agreement:
         try:
             found = json.loads(content)
             if found["protocol"] != PROTOCOL:
-                told = f"the server speaks version {found['protocol']} of the protocol (sglr {found.get('sglr')})"
+                spoken, version = (shown(str(found.get(name)), 20) for name in ("protocol", "sglr"))
+                told = f"the server speaks version {spoken} of the protocol (sglr {version})"
                 raise SglrError(f"{told}, this sglr {__version__} version {PROTOCOL}: install the same version of sglr")
             known = {field.name: found[field.name] for field in fields(cls)}
-            shapes = {name: tuple(map(int, known[name])) for name in ("input_shape", "cut_shape")}
-            return cls(**{**known, **shapes, "classes": tuple(map(str, known["classes"]))})
-        except (ValueError, KeyError, TypeError) as error:
+            _check_types(known)
+            shapes = {name: _shape(known[name]) for name in ("input_shape", "cut_shape")}
+            return cls(**{**known, **shapes, "classes": _classes(known["classes"])})
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SglrError(f"the server's description of the run cannot be read ({type(error).__name__})") from error
+
+
+def _check_types(found: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError if a field is of another type than any server writes, or without bound."""
+    words = [found[name] for name in ("run", "segment", "sglr", "torch")]
+    if not all(isinstance(word, str) and len(word) <= MOST_WORD and word.isprintable() for word in words):
+        raise ValueError("a word is none")
+    if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
+        raise TypeError("settings or classes are none")
+    if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
+        raise ValueError("the number of clients is none")
+    if not math.isfinite(found["time"]):
+        raise ValueError("the time is none")
+
+
+def _shape(found: Any) -> tuple[int, ...]:
+    shape = tuple(found)
+    if len(shape) > MOST_RANK or any(type(size) is not int or size < 1 for size in shape):
+        raise ValueError("a shape is none")
+    # The client computes one sample of it before it has compared it with its own data.
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError("a shape is without measure")
+    return shape
+
+
+def _classes(found: list[Any]) -> tuple[str, ...]:
+    if len(found) > MOST_CLASSES:
+        raise ValueError("there are classes without number")
+    return tuple(shown(str(name), MOST_WORD) for name in found)
 
 
 def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tuple[int, ...]) -> str:

@@ -27,6 +27,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Untrusted
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
 from sglr.engines.remote.worker import Worker
 from sglr.version import __version__
 
@@ -66,7 +67,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 """Seconds between attempts to connect, doubled each time, with jitter."""
 
 FAREWELL_SECONDS = 2.0
-"""How long a client that leaves waits for the server to notice."""
+"""How long a client that leaves, or has heard that all is over, waits for the server to notice."""
 
 FATAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the server does not accept this client",
@@ -181,7 +182,9 @@ class Client:
                     await self._serve(call, data)
                     if self.finished:
                         await call.done_writing()
-                        break
+                        # So that the answer gets there; a message too many from the server is no reason to stay.
+                        await asyncio.wait((asyncio.ensure_future(call.code()),), timeout=FAREWELL_SECONDS)
+                        return True
                 if not leaving.done():
                     await self._check_ending(await call.code(), await call.details() or "")
             except grpc.aio.AioRpcError as error:
@@ -194,6 +197,9 @@ class Client:
         return heard
 
     async def _check_ending(self, code: grpc.StatusCode, details: str) -> None:
+        details = shown(details)
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # gRPC's own words, here
+            raise SglrError(f"the server sent a message longer than any that was agreed, {self._most_bytes} bytes")
         if code in FATAL and not self.finished:
             raise Untrusted(f"{FATAL[code]}: {details}")
         if code == grpc.StatusCode.UNAVAILABLE and not self.finished:
@@ -253,10 +259,10 @@ class Client:
 
 def _json(text: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(text or "{}")
-    except ValueError:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 async def _next(call: Any, leaving: asyncio.Task[Any]) -> Any:

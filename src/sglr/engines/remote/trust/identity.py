@@ -21,6 +21,7 @@ from sglr.engines.remote.trust.connection import CHANNEL_OPTIONS, diagnose, pin
 from sglr.engines.remote.trust.files import private_folder, read_private, write_once, write_private
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.wire.words import shown
 
 ENROL = "/sglr.Split/Enrol"
 Options = Sequence[tuple[str, Any]]
@@ -173,10 +174,10 @@ def _ask(
             return answer
     except grpc.RpcError as error:
         if error.code() in _REFUSALS:
-            raise Untrusted(f"{address} refused: {error.details()}") from None
+            raise Untrusted(f"{address} refused: {shown(error.details() or '')}") from None
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             raise diagnose(address, authority, made.key_pem(own) + vouched, timeout, now) from None
-        raise Unreachable(f"{address} did not enrol us: {error.code().name}, {error.details()}") from None
+        raise Unreachable(f"{address} did not enrol us: {error.code().name}, {shown(error.details() or '')}") from None
 
 
 def _received(answer: bytes, authority: x509.Certificate, key: made.Key) -> Identity:
