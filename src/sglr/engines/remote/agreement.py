@@ -139,7 +139,7 @@ def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tu
     """
     total = hashlib.sha256(f"{input_shape} {cut_shape}\n{segment}\n".encode())
     for kind in sorted({type(module) for module in segment.modules()}, key=_name):
-        total.update(f"{_name(kind)}\n{_source(kind)}\n".encode())
+        total.update(f"{_name(kind)}\n{_source(kind)}\n".encode())  # type: ignore[arg-type]
     for module in segment.modules():
         total.update(str(getattr(module, "code", "")).encode())  # of a torch.fx graph
     for name, tensor in state_of(segment).items():
