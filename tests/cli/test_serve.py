@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pty
+import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from sglr.cli.join import read_share
+from sglr.cli.serve import waiting_line
 from sglr.core.errors import UsageError
 from sglr.run import Run
 from sglr.sites.join import join
@@ -163,3 +169,45 @@ def test_what_is_no_share_is_refused(text):
     with pytest.raises(UsageError, match="write it like 0/5"):
         read_share(text)
     assert read_share("4/5") == (4, 5)
+
+
+def status_of(folder, state, *clients, why=""):
+    rows = [{"client": number, "state": one} for number, one in enumerate(clients)]
+    (folder / "status.json").write_text(json.dumps({"state": state, "why": why, "clients": rows}))
+
+
+def test_whom_a_server_waits_for_is_told_in_one_line(tmp_path):
+    assert waiting_line(tmp_path) == ""
+    status_of(tmp_path, "training", "here", "here")
+    assert waiting_line(tmp_path) == ""
+    status_of(tmp_path, "waiting", "here", "never", "away")
+    assert waiting_line(tmp_path) == "1 of 3 clients are here; waiting for 1, 2"
+    status_of(tmp_path, "waiting", *["never"] * 30)
+    assert waiting_line(tmp_path) == "0 of 30 clients are here; waiting for 0, 1, 2, 3, 4, 5, 6, 7 …"
+    status_of(tmp_path, "waiting", "here", why="waiting for client 0")
+    assert waiting_line(tmp_path) == "waiting for client 0"
+    (tmp_path / "status.json").write_text("{")
+    assert waiting_line(tmp_path) == ""
+
+
+@pytest.mark.slow
+def test_in_a_terminal_lines_stand_by_themselves_above_the_bar(tmp_path):
+    (tmp_path / "run.toml").write_text(SETTINGS)
+    leader, follower = pty.openpty()
+    words = ("serve", "run.toml", "--listen", free_address(), "--out", "run")
+    command = [sys.executable, "-m", "sglr", *words]
+    server = subprocess.Popen(command, cwd=tmp_path, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+    shown = b""
+    try:
+        while b"are here; waiting for 0, 1" not in shown:
+            shown += os.read(leader, 4096)
+    finally:
+        server.kill()
+        server.wait()
+        os.close(leader)
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode().replace("\r\n", "\n")
+    lines = [line.rpartition("\r")[2].strip() for line in plain.split("\n")]
+    joins = [line for line in lines if line.startswith("sglr join")]
+    assert len(joins) == 2
+    assert all(re.fullmatch(r"sglr join \S+ --token sglr1-[a-z2-7]{96} --data PATH", line) for line in joins)

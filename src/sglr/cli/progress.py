@@ -83,6 +83,12 @@ class Live(Plain):
         elif isinstance(event, SweepProgress):
             self._sweep(event)
 
+    def print_above(self, text: str) -> None:
+        """Print lines above the bar, each unbroken however long it is: rich would break them."""
+        self._bar.stop()
+        print(text, file=sys.stderr, flush=True)
+        self._bar.start()
+
     def wait(self, what: str) -> None:
         """Show it where steps are shown while there are some."""
         self._bar.update(self._task, where=what)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -108,8 +108,12 @@ def serve(
         write_json()
     experiment = served(read_experiment(settings, ctx.obj))
     inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
-    inform.print_lines = None if log_json else sys.stderr if as_json else sys.stdout
+    # While a bar is live, rich has streams of its own in their places, which break long lines.
+    file = sys.stderr if as_json else sys.stdout
+    shared = file.isatty()
     with watching(quiet, log_json) as watch, _showing_who_joins(out, watch.wait):
+        above = watch.above if shared else None
+        inform.write = None if log_json else above or (lambda text: print(text, file=file, flush=True))
         run = run_server(
             experiment,
             out,
@@ -132,7 +136,7 @@ class _Informer:
     ) -> None:
         self._experiment, self._out, self._address = experiment, out, address
         self._lifetime, self._tokens = lifetime, tokens
-        self.print_lines: Any = sys.stdout
+        self.write: Callable[[str], None] | None = print
 
     def opened(self, port: int, authority: Authority) -> None:
         """Write tokens, or print lines; never into a log."""
@@ -147,34 +151,29 @@ class _Informer:
         if self._tokens is not None:
             paths = write_tokens(authority, clients, self._lifetime, self._tokens)
             log.info("wrote %d join tokens to %s", len(paths), self._tokens, extra={"event": "tokens"})
-        elif self.print_lines is None:
+        elif self.write is None:
             if clients:
                 names = ", ".join(map(str, clients[:20]))
                 log.info("sglr token %s --client N makes lines for those who never joined: %s", self._out, names)
         else:
             lines = new_lines(authority, self._experiment, self._address, clients, self._lifetime)
-            self._print(list(lines.values()), there)
+            self._print(self.write, list(lines.values()), there)
 
-    def _print(self, lines: list[str], there: int) -> None:
+    def _print(self, write: Callable[[str], None], lines: list[str], there: int) -> None:
         from sglr.sites.lines import PATH
 
-        def write(text: str = "") -> None:
-            print(text, file=self.print_lines)
-
         returning = f" {there} have joined before and come back by themselves." if there else ""
-        write(f"Listening as {self._address}.{returning}")
+        told = [f"Listening as {self._address}.{returning}"]
         if lines:
             days = self._lifetime.total_seconds() / 86400
-            write(f"Send each site its line; it counts once, for {days:g} days:")
-            write()
-            for text in lines:
-                write(text)
-            write()
-        if any(text.endswith(PATH) or f"--data {PATH}" in text for text in lines):
-            write(f"{PATH} is where a site has its data: a folder with a subfolder of pictures per class, a CSV or")
-            write("Parquet file, or IDX files.")
-            write()
-        self.print_lines.flush()
+            told += [f"Send each site its line; it counts once, for {days:g} days:", "", *lines, ""]
+        if any(f"--data {PATH}" in text for text in lines):
+            told += [
+                f"{PATH} is where a site has its data: a folder with a subfolder of pictures per class, a CSV or",
+                "Parquet file, or IDX files.",
+                "",
+            ]
+        write("\n".join(told))
 
 
 @contextmanager

@@ -17,11 +17,24 @@ from sglr.cli.progress import Live, Plain, Silent
 
 @dataclass(frozen=True)
 class Watch:
-    """An observer of events, the question whether the user wants to stop, and where to tell what is waited for."""
+    """What is shown while a training runs.
+
+    Parameters
+    ----------
+    observe
+        Told of events.
+    stop
+        Says whether the user wants to stop.
+    wait
+        Told what is waited for.
+    above
+        Prints lines above a live bar, unbroken however long they are; None where there is no such bar.
+    """
 
     observe: Callable[[Any], None]
     stop: Callable[[], bool]
     wait: Callable[[str], None]
+    above: Callable[[str], None] | None = None
 
 
 @contextmanager
@@ -31,7 +44,7 @@ def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
         view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
         stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
         stack.enter_context(view)
-        yield Watch(view.observe, stop, view.wait)
+        yield Watch(view.observe, stop, view.wait, view.print_above if isinstance(view, Live) else None)
 
 
 @contextmanager
