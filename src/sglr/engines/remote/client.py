@@ -7,6 +7,7 @@ The event loop does input and output; computing happens in a thread, one at a ti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -125,7 +126,7 @@ class Client:
         self._left = post.snapshots.folder / "left.safetensors"
         self._memory = Memory.take_over(self._left, post.worker) or Memory()
         self._most_bytes = most_bytes(post.worker.task.batch_size, post.agreement.cut_shape, post.worker.weights())
-        self.leaving = asyncio.Event()
+        self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
         self.finished = False
         self.summary: dict[str, Any] = {}
@@ -174,27 +175,44 @@ class Client:
         heard = False
         async with self._post.identity.channel(self._post.address, [*OPTIONS, *limits]) as channel:
             call = channel.stream_stream("/sglr.Split/Train")(wait_for_ready=False)
-            leaving = asyncio.create_task(self.leaving.wait())
+            farewell = asyncio.create_task(self._say_farewell(call))
             try:
                 await call.write(self._hello())
-                while (data := await _next(call, leaving)) is not grpc.aio.EOF:
+                while (data := await call.read()) is not grpc.aio.EOF:
                     heard = True
+                    if self.leaving.is_set():
+                        continue  # the server asks again when this client is back
                     await self._serve(call, data)
                     if self.finished:
                         await call.done_writing()
                         # So that the answer gets there; a message too many from the server is no reason to stay.
                         await asyncio.wait((asyncio.ensure_future(call.code()),), timeout=FAREWELL_SECONDS)
                         return True
-                if not leaving.done():
+                if not self.leaving.is_set():
                     await self._check_ending(await call.code(), await call.details() or "")
+            except asyncio.CancelledError:
+                if not self.leaving.is_set():
+                    raise
             except grpc.aio.AioRpcError as error:
                 await self._check_ending(error.code(), error.details() or "")
             except asyncio.InvalidStateError:  # the stream ended while it was written to
                 await self._check_ending(await call.code(), await call.details() or "")
             finally:
-                leaving.cancel()
+                farewell.cancel()
                 call.cancel()
         return heard
+
+    async def _say_farewell(self, call: Any) -> None:
+        """When this client leaves, tell the server, and give it a moment to end the stream."""
+        await self.leaving.wait()
+        envelope = Envelope()
+        envelope.leaving.SetInParent()
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with self._writing:
+                await call.write(encode(envelope))
+                await call.done_writing()
+        await asyncio.sleep(FAREWELL_SECONDS)
+        call.cancel()
 
     async def _check_ending(self, code: grpc.StatusCode, details: str) -> None:
         details = shown(details)
@@ -239,7 +257,8 @@ class Client:
                 return
             self._memory.keep(seq, answer, KEPT_ANSWERS)
         if seq in self._memory.answers:
-            await call.write(self._memory.answers[seq])
+            async with self._writing:
+                await call.write(self._memory.answers[seq])
 
     def _welcomed(self, frame: Frame) -> None:
         welcome = frame.envelope.welcome
@@ -263,18 +282,3 @@ def _json(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-async def _next(call: Any, leaving: asyncio.Task[Any]) -> Any:
-    """Return the next message; the end of the stream if this client leaves first, of which it tells the server."""
-    reading = asyncio.ensure_future(call.read())
-    await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
-    if reading.done() and not leaving.done():
-        return reading.result()
-    envelope = Envelope()
-    envelope.leaving.SetInParent()
-    await call.write(encode(envelope))
-    await call.done_writing()
-    # What comes now is not carried out: the server asks again when this client is back.
-    await asyncio.wait((reading,), timeout=FAREWELL_SECONDS)
-    return grpc.aio.EOF

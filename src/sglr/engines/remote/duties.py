@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
@@ -104,10 +105,11 @@ class Duties:
         shape = self._worker.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("a gradient came for a step that this client did not take")
-        layout: Layout = self._worker.task.codec.layout(shape)
-        parts = read(frame, layout)
-        gradient = self._worker.task.codec.decode(parts, shape)
-        check_norm("the gradient", gradient, most_norm(gradient.numel()))
+        codec = self._worker.task.codec
+        most = most_norm(torch.Size(shape).numel())
+        gradient = codec.decode(read(frame, codec.layout(shape), most_norm=most if codec.exact else None), shape)
+        if not codec.exact:
+            check_norm("the gradient", gradient, most)
         _check_rate(told.rate)
         self._worker.backward(gradient, told.rate)
         if not told.then_forward:

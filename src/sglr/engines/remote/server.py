@@ -219,8 +219,9 @@ class House:
         if peer.number >= len(self.members):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self.members)} clients")
         member = self.members[peer.number]
-        if member.state != HERE:
-            member.serial = peer.serial
+        if member.state != HERE and peer.serial != member.serial:
+            # A new certificate is a new beginning.
+            member.serial, member.banned = peer.serial, False
         hello = await self._hello(context, member)
         # It may have been sent away meanwhile: for what it said, or for what it does on another stream.
         if member.banned and peer.serial == member.serial:
