@@ -1,0 +1,196 @@
+"""Many connections, slow ones, silent ones: what they cost a server is bounded, and the run goes on beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sglr.core.types import Event, StepDone
+from sglr.engines.remote import server as serving
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.line import MOST_WAITING
+from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.opening import Opening
+from sglr.engines.remote.server import House
+from sglr.engines.remote.trust.authority import Authority
+
+from .attacker import Attacker, Gang, Line
+from .federation import Federation
+from .test_hostile import BASE, result, undisturbed
+
+CROWD = 300
+
+
+class Place:
+    """A server alone, as `Attacker` needs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority.open(folder / "trust")
+        agreement = Agreement("run", {}, 2, (4,), ("a", "b"), (3,), "segment")
+        opening = Opening("127.0.0.1", 0, agreement, 1 << 20, (20, 20))
+        self.house = House(opening, self.authority, Metrics(2))
+        self.house.open(dict)
+        self.ports = self.house.port, self.house.port
+        self.engine = self
+
+    def attacker(self, act: object) -> Attacker:
+        attacker = Attacker(1, act)  # type: ignore[arg-type]
+        attacker.enrol(self, self.folder / "attacker")  # type: ignore[arg-type]
+        return attacker
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path)
+    yield found
+    found.house.close()
+
+
+async def silence(line: Line) -> None:
+    del line
+
+
+async def hello(line: Line) -> None:
+    await line.hello()
+
+
+def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HELLO_SECONDS", 0.3)
+    attacker = place.attacker(silence)
+    asyncio.run(attacker.attack())
+    assert (attacker.code, attacker.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
+    assert place.house.members[1].rejected == 1
+
+
+def test_who_connects_again_and_again_is_slowed_down(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HELLO_SECONDS", 0.01)
+
+    async def hammer() -> list[grpc.StatusCode]:
+        codes = []
+        async with attacker.identity.channel(attacker.address) as channel:
+            for _ in range(serving.MOST_STREAMS + 5):
+                call = channel.stream_stream("/sglr.Split/Train")()
+                codes.append(await call.code())
+        return codes
+
+    attacker = place.attacker(silence)
+    codes = asyncio.run(hammer())
+    assert set(codes[: serving.MOST_STREAMS]) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert set(codes[serving.MOST_STREAMS :]) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_a_client_that_does_not_read_keeps_no_messages_waiting(place: Place) -> None:
+    house = place.house
+
+    async def deaf(line: Line) -> None:
+        await line.hello()
+        await line.next()
+        # It reads no further; meanwhile it is sent more than any line holds.
+        await asyncio.to_thread(send_much)
+        while house.members[1].state == "here":
+            await asyncio.sleep(0.02)
+
+    def send_much() -> None:
+        for _ in range(5 * MOST_WAITING):
+            house.ask({1: bytes(1 << 19)}, house.next_seq(), "forward", "smashed", moves=True)
+            time.sleep(0.002)
+
+    attacker = place.attacker(deaf)
+    asyncio.run(attacker.attack())
+    assert (house.members[1].state, house.members[1].reason) == ("out", "it does not read what it is sent")
+    assert attacker.code == grpc.StatusCode.ABORTED
+    assert house._lines == {}
+
+
+def test_a_second_stream_of_a_quarantined_client_is_not_let_in(place: Place) -> None:
+    began, banned = threading.Event(), threading.Event()
+
+    async def waits(line: Line) -> None:
+        await line.call.wait_for_connection()
+        began.set()
+        await asyncio.to_thread(banned.wait, 10)
+        await line.hello()
+
+    attacker = place.attacker(waits)
+    thread = threading.Thread(target=lambda: asyncio.run(attacker.attack()))
+    thread.start()
+    began.wait(10)
+    time.sleep(0.2)
+    place.house.quarantine(1, "seen to")
+    banned.set()
+    thread.join(20)
+    assert attacker.code == grpc.StatusCode.PERMISSION_DENIED
+    assert not attacker.here.is_set()
+    assert place.house.members[1].state == "out"
+
+
+def test_a_full_disk_lets_nobody_back_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(client: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(place.authority, "revoke", full)
+
+    async def wrong(line: Line) -> None:
+        await line.send("done")
+
+    attacker = place.attacker(wrong)
+    asyncio.run(attacker.attack())
+    attacker.act = hello
+    asyncio.run(attacker.attack())
+    assert attacker.code == grpc.StatusCode.PERMISSION_DENIED
+    assert attacker.details.startswith("quarantined: ")
+
+
+def test_crowds_that_say_nothing_change_nothing(tmp_path: Path) -> None:
+    told = {**BASE, "clients": 3}
+    federation = Federation(tmp_path, told, groups=[(0, 1)])
+    gang = Gang(federation, [hello_and_trickle])
+    refused = []
+    with ExitStack() as crowd:
+
+        def observe(event: Event) -> None:
+            if not isinstance(event, StepDone) or (event.epoch, event.step) != (0, 1):
+                return
+            address = "127.0.0.1", federation.ports[0]
+            for number in range(CROWD):
+                one = crowd.enter_context(socket.create_connection(address))
+                if number % 2:
+                    one.sendall(b"\x16\x03\x01")  # the beginning of a handshake
+            refused.extend(handshakes_without_certificate(address, CROWD))
+            gang.begin()
+
+        found = result(federation, federation.train(observe=observe))
+    gang.end()
+    assert found == undisturbed(told)
+    assert all(refused)
+
+
+async def hello_and_trickle(line: Line) -> None:
+    """Send what is no frame of the protocol's, then nothing."""
+    await line.raw(b"S")
+
+
+def handshakes_without_certificate(address: tuple[str, int], number: int) -> list[bool]:
+    """Begin so many TLS connections as nobody; return for each whether the server closed it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    closed = []
+    for _ in range(number):
+        with socket.create_connection(address, 10) as plain:
+            try:
+                with context.wrap_socket(plain) as secured:
+                    closed.append(secured.recv(1) == b"")
+            except (ssl.SSLError, ConnectionError):
+                closed.append(True)
+    return closed
