@@ -1,0 +1,352 @@
+"""A server that does what no honest server does: the client refuses or ends with a clear message, unharmed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sglr.build import Given, build
+from sglr.config import Experiment
+from sglr.core.data import Samples
+from sglr.core.engine import Setting
+from sglr.core.errors import SglrError
+from sglr.core.optim import OptimizerSpec
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.engine import Remote
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
+from sglr.engines.remote.wire.frames import Frame, decode, encode
+from sglr.engines.remote.wire.layouts import read
+from sglr.engines.remote.worker import Task, Worker
+from sglr.sites.join import join
+from sglr.sites.own_data import Source
+from sglr.sites.workers import Own
+
+from .attacker import NO_LIMITS, NOTHING, envelope
+from .federation import SETTINGS
+
+KINDS = frozenset(("hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
+
+
+def honest() -> Agreement:
+    """Describe a run as a real server does."""
+    made: list[Remote] = []
+
+    def engine(setting: Setting) -> Remote:
+        made.append(Remote(setting))
+        return made[0]
+
+    build(Experiment.from_flat({**SETTINGS, "engine": "remote"}), Given(engine=engine))
+    return made[0]._agreement
+
+
+@dataclass
+class Line:
+    """The server's end of a client's stream."""
+
+    context: grpc.aio.ServicerContext
+    seq: int = 0
+
+    async def read(self) -> Frame:
+        data = await self.context.read()
+        assert data is not grpc.aio.EOF
+        return decode(data, 1 << 30, KINDS)
+
+    async def send(
+        self,
+        kind: str,
+        tensors: Mapping[str, Tensor] = NOTHING,
+        *,
+        at: Mapping[str, int] | None = None,
+        **told: Any,
+    ) -> None:
+        """Send a request with the next number."""
+        self.seq += 1
+        made = envelope(kind, self.seq, **told)
+        for name, value in (at or {}).items():
+            setattr(made.where, name, value)
+        await self.context.write(encode(made, tensors))
+
+    async def ask(self, kind: str, tensors: Mapping[str, Tensor] = NOTHING, **told: Any) -> Frame:
+        """Send a request; return the answer to it."""
+        await self.send(kind, tensors, **told)
+        frame = await self.read()
+        assert frame.envelope.seq == self.seq
+        return frame
+
+    async def weights(self) -> dict[str, Tensor]:
+        frame = await self.ask("collect")
+        return read(frame, {one.name: (torch.float32, tuple(one.shape)) for one in frame.envelope.tensors})
+
+
+Script = Callable[[Line], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """A server written by hand, with an authority of its own.
+
+    Parameters
+    ----------
+    folder
+        Of its keys, and of the client.
+    """
+
+    folder: Path
+    agreement: bytes = b""
+    script: Script | None = None
+    problems: list[BaseException] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.authority = Authority.open(self.folder / "trust")
+        self.told = replace(honest(), run=self.authority.fingerprint[:32])
+        self.agreement = self.told.encode()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread.start()
+        self._ready.wait(10)
+
+    async def _serve(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(options=NO_LIMITS)
+        handlers = {
+            "Agreement": grpc.unary_unary_rpc_method_handler(self._agreement),
+            "Train": grpc.stream_stream_rpc_method_handler(self._train),
+        }
+        server.add_generic_rpc_handlers(
+            (enrolment(self.authority), grpc.method_handlers_generic_handler(SERVICE, handlers))
+        )
+        self.port = server.add_secure_port("127.0.0.1:0", server_credentials(self.authority))
+        await server.start()
+        self._ready.set()
+        await self._over.wait()
+        await server.stop(0)
+
+    async def _agreement(self, request: bytes, context: object) -> bytes:
+        del request, context
+        return self.agreement
+
+    async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
+        del messages
+        assert self.script is not None
+        line = Line(context)
+        try:
+            assert (await line.read()).kind == "hello"
+            await context.write(encode(envelope("welcome", session=7, fresh=True, clients=3)))
+            await self.script(line)
+            await line.send("finish", summary="[" * 9000)
+            await line.read()
+        except BaseException as problem:
+            self.problems.append(problem)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(10)
+
+    def join(self) -> list[bool]:
+        """Take part as an honest client."""
+        token = self.authority.issue_token(0, timedelta(hours=1))
+        own = Own(source=Source(dataset="digits"), device="cpu")
+        return join(f"127.0.0.1:{self.port}", [token], own, self.folder / "site", patience=5, say=self.said.append)
+
+    def serve(self, script: Script) -> None:
+        """Have a client join, play a script to it, and see that both come to the end."""
+        self.script = script
+        assert self.join() == [True]
+        assert self.problems == []
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path)
+    yield found
+    found.close()
+
+
+# ---- what the run is said to be
+
+NESTED = b"[" * 200_000
+RUBBISH: dict[str, Callable[[dict[str, Any]], bytes | dict[str, Any]]] = {
+    "no JSON": lambda _: b"\x00\xff",
+    "a number": lambda _: b"7",
+    "nested": lambda _: NESTED,
+    "nested settings": lambda d: json.dumps(d).encode().replace(b'"settings": {', b'"settings": {"x": ' + NESTED),
+    "empty": lambda _: {},
+    "no dictionary": lambda d: d | {"settings": [1]},
+    "a run that is none": lambda d: d | {"run": 7},
+    "a run of control characters": lambda d: d | {"run": "\x1b[2J"},
+    "a segment that is none": lambda d: d | {"segment": None},
+    "infinite": lambda d: d | {"input_shape": [float("inf")]},
+    "negative": lambda d: d | {"input_shape": [-64]},
+    "without measure": lambda d: d | {"input_shape": [1 << 40]},
+    "many dimensions": lambda d: d | {"cut_shape": [1] * 1000},
+    "no clients": lambda d: d | {"clients": 0},
+    "clients without number": lambda d: d | {"clients": 10**12},
+    "classes without number": lambda d: d | {"classes": ["a"] * 200_000},
+    "no time": lambda d: d | {"time": float("nan")},
+    "another protocol": lambda d: d | {"protocol": "\x1b[31m9" * 99},
+    "code": lambda d: d | {"settings": d["settings"] | {"model": "os:system"}},
+    "model of another type": lambda d: d | {"settings": d["settings"] | {"model": ["mlp"]}},
+    "another method": lambda d: d | {"settings": d["settings"] | {"method": "no-such"}},
+    "a partition that is none": lambda d: d | {"settings": d["settings"] | {"partition": "../../etc"}},
+    "an optimizer that is none": lambda d: d | {"settings": d["settings"] | {"optimizer": "__import__"}},
+    "options that are code": lambda d: d | {"settings": d["settings"] | {"optimizer": "sgd:momentum=exit()"}},
+    "a batch that is none": lambda d: d | {"settings": d["settings"] | {"batch_size": -8}},
+    "another cut": lambda d: d | {"settings": d["settings"] | {"cut": 2}},
+}
+
+
+def test_a_run_that_can_not_be_is_joined_by_nobody(server: Server) -> None:
+    async def never(line: Line) -> None:
+        raise AssertionError("the client came")
+
+    server.script = never
+    for name, change in RUBBISH.items():
+        changed = change(json.loads(server.told.encode()))
+        server.agreement = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+        with pytest.raises(SglrError) as told:
+            server.join()
+        assert str(told.value).isprintable(), name
+        assert len(str(told.value)) < 1000, name
+    assert server.problems == []
+
+
+def test_a_description_without_end_is_not_read(server: Server) -> None:
+    server.agreement = bytes(100 << 20)
+    with pytest.raises(SglrError, match="larger than max"):
+        server.join()
+
+
+# ---- what it asks for
+
+
+async def gradient(line: Line, change: Callable[[Tensor], Tensor], **told: Any) -> Frame:
+    """Have the client take a pass; answer it with a changed gradient."""
+    frame = await line.ask("forward")
+    shape = next(tuple(one.shape) for one in frame.envelope.tensors if one.name == "values")
+    told = {"rate": 0.1, "then_forward": True} | told
+    return await line.ask("gradient", {"values": change(torch.zeros(shape))}, **told)
+
+
+def with_value(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: tensor.index_fill(1, torch.tensor([0]), value)
+
+
+async def publish(line: Line, change: Callable[[dict[str, Tensor]], Any]) -> Frame:
+    weights = await line.weights()
+    change(weights)
+    return await line.ask("publish", weights)
+
+
+def first(weights: dict[str, Tensor], change: Callable[[Tensor], Any]) -> None:
+    change(next(iter(weights.values())))
+
+
+Ask = Callable[[Line], Awaitable[Frame]]
+REQUESTS: dict[str, tuple[Ask, str]] = {
+    "gradient of NaN": (lambda line: gradient(line, with_value(float("nan"))), "expected finite numbers"),
+    "infinite gradient": (lambda line: gradient(line, with_value(float("inf"))), "expected finite numbers"),
+    "exploding gradient": (lambda line: gradient(line, with_value(1e30)), "expected a norm of at most"),
+    "gradient of another shape": (lambda line: gradient(line, lambda t: t[:-1]), "expected torch.float32"),
+    "gradient of another type": (lambda line: gradient(line, lambda t: t.double()), "expected torch.float32"),
+    "no rate": (lambda line: gradient(line, with_value(0), rate=float("nan")), "learning rate nan is none"),
+    "huge rate": (lambda line: gradient(line, with_value(0), rate=1e30), "learning rate 1e+30 is none"),
+    "negative rate": (lambda line: gradient(line, with_value(0), rate=-0.1), "learning rate -0.1 is none"),
+    "gradient of no step": (lambda line: line.ask("gradient", at={"epoch": 5, "step": 9}), "did not take"),
+    "forward of no step": (lambda line: line.ask("forward", at={"epoch": 2**32 - 1, "step": 2**32 - 1}), "no samples"),
+    "published NaN": (
+        lambda line: publish(line, lambda w: first(w, lambda t: t.fill_(float("nan")))),
+        "expected finite numbers",
+    ),
+    "published explosion": (lambda line: publish(line, lambda w: first(w, lambda t: t.fill_(1e30))), "a norm of at"),
+    "published nothing": (lambda line: line.ask("publish"), "has not the agreed tensors"),
+    "published more": (lambda line: publish(line, lambda w: w.update(more=torch.zeros(9))), "unknown 'more'"),
+    "another part": (lambda line: line.ask("evaluate", part="train", count=10), "are not there"),
+    "huge count": (lambda line: line.ask("evaluate", part="test", count=2**64 - 1), "too many at once"),
+    "no count": (lambda line: line.ask("evaluate", part="test"), "are not there"),
+    "far away": (lambda line: line.ask("evaluate", part="test", first=2**64 - 1, count=2**64 - 1), "are not there"),
+    "no shared weights": (lambda line: line.ask("evaluate", part="test", count=10, shared=True), "did not come first"),
+    "alone": (lambda line: line.ask("alone", rate=0.1), "a part of the model"),
+    "alone without rate": (lambda line: line.ask("alone", rate=float("nan")), "learning rate nan is none"),
+    "restore": (lambda line: line.ask("restore", steps=2**64 - 1), "there is no such snapshot"),
+    "restore another": (lambda line: line.ask("restore", steps=0, digest="../../x"), "there is no such snapshot"),
+}
+
+
+def test_what_no_honest_server_asks_for_is_refused_and_leaves_no_trace(server: Server) -> None:
+    async def script(line: Line) -> None:
+        before = await line.weights()
+        for name, (ask, reason) in REQUESTS.items():
+            answer = await ask(line)
+            assert answer.kind == "refusal", name
+            assert reason in answer.envelope.refusal.reason, (name, answer.envelope.refusal.reason)
+            assert str(server.folder) not in answer.envelope.refusal.reason
+            after = await line.weights()
+            assert all(torch.equal(before[key], after[key]) for key in before), name
+
+    server.serve(script)
+    assert len(server.said) >= len(REQUESTS)
+
+
+def test_gradients_within_all_limits_make_no_weight_nan() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 4) for _ in range(4)]
+    samples = Samples(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
+    worker = Worker(Task(0, nn.Sequential(*layers), samples, {}, 2, 8, OptimizerSpec.parse("sgd:momentum=0.9")))
+    refused = 0
+    for number in range(60):
+        try:
+            worker.forward(number, 0)
+            worker.backward(torch.full((8, 4), (-1.0) ** number * 9e3), 9e5)
+        except ValueError as error:
+            assert "explode" in str(error) or "no finite numbers" in str(error)
+            refused += 1
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in worker.state().values())
+        assert worker.passes() == []
+    assert refused > 50
+
+
+# ---- what is no message
+
+
+FRAMES: dict[str, tuple[bytes, str]] = {
+    "no frame": (b"HTTP/1.1 200 OK", "this is no frame of sglr"),
+    "empty": (b"", "a header alone has 12"),
+    "a client's kind": (encode(envelope("hello", 1)), "a hello message is not expected here"),
+    "longer than agreed": (bytes(100 << 20), "longer than any that was agreed"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), FRAMES.values(), ids=FRAMES)
+def test_what_is_no_message_ends_the_client_with_a_reason(data: bytes, reason: str, server: Server) -> None:
+    async def script(line: Line) -> None:
+        await line.context.write(data)
+        await line.read()
+
+    server.script = script
+    with pytest.raises(SglrError, match=reason):
+        server.join()
+
+
+def test_no_word_of_a_server_reaches_the_terminal_unread(server: Server) -> None:
+    async def script(line: Line) -> None:
+        await line.context.abort(grpc.StatusCode.PERMISSION_DENIED, "go\x1b[2J\naway" * 1000)
+
+    server.script = script
+    with pytest.raises(SglrError, match="turned this client away") as told:
+        server.join()
+    assert str(told.value).isprintable()
+    assert len(str(told.value)) < 500
