@@ -25,7 +25,7 @@ from sglr.run import Run
 pytestmark = pytest.mark.slow
 
 CLIENTS = 2
-EPOCHS_A_SECOND = {"sglr": 1.5, "sfl": 1.5, "ssl": 0.8, "fl": 3.0}
+EPOCHS_A_SECOND = {"sglr": 1.5, "sfl": 1.5, "ssl": 0.8, "fl": 1.5}
 """So many that a run lasts about as long as its share of the time, on two cores and with what is done to it."""
 SECONDS = float(os.environ.get("SGLR_CHAOS_SECONDS", 150)) / len(EPOCHS_A_SECOND)
 SEED = int(os.environ.get("SGLR_CHAOS_SEED", 1))

@@ -444,7 +444,9 @@ def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_
     assert sent == [3 * 20 - 8, 2 * 3 * 20 - 8]
 
 
-@pytest.mark.parametrize("settings", [WITH_MEMORY, SHARED], ids=["sglr", "sfl"])
+@pytest.mark.parametrize(
+    "settings", [WITH_MEMORY, SHARED, {"method": "sglr", "pipelining": True}], ids=["sglr", "sfl", "ahead"]
+)
 def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, workers, proxy, tmp_path):
     chosen = {"samples_per_client": 96, "step_deadline": 0.4, "max_misses": 3, "epochs": 1}
     federation = Federation(tmp_path, {**settings, **chosen}, through(proxy), groups=[(0, 1), (2,)], direct=[0])
