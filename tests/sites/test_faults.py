@@ -472,3 +472,18 @@ def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, wo
     assert told["absent"] == told["dropped"] != workers[2].digest()
     assert member().state == members.DONE
     assert 96 * 3 - run.history[0]["samples"] in (3 * 8, 4 * 8)
+
+
+def test_with_a_deadline_a_run_goes_on_with_those_who_come_back(tmp_path):
+    settings = {**SHARED, "step_deadline": 5.0, "min_clients": 2, "checkpoint_every": 2}
+    federation = Federation(tmp_path, settings, groups=[(0,), (1,), (2,)])
+    with pytest.raises(PowerCutError):
+        federation.train(observe=dies_at(1, 1))
+    [snapshots] = (tmp_path / "site-1").rglob("snapshots")
+    shutil.rmtree(snapshots)
+    federation.groups = [(0,), (1,)]
+    run = federation.go_on()
+    assert federation.problems == []
+    assert [member.state for member in federation.engine.house.members] == [members.DONE, members.DONE, members.NEVER]
+    # The newest checkpoint is that of the first epoch; the second is that of two.
+    assert [record["samples"] for record in run.history] == [60, 60 + 2 * 20]
