@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import select
 import socket
 import ssl
 import threading
@@ -19,7 +21,7 @@ from sglr.engines.remote import server as serving
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.line import MOST_WAITING
 from sglr.engines.remote.metrics import Metrics
-from sglr.engines.remote.opening import Opening
+from sglr.engines.remote.opening import Opening, most_connections
 from sglr.engines.remote.server import House
 from sglr.engines.remote.trust.authority import Authority
 
@@ -149,6 +151,20 @@ def test_a_full_disk_lets_nobody_back_in(place: Place, monkeypatch: pytest.Monke
     asyncio.run(attacker.attack())
     assert attacker.code == grpc.StatusCode.PERMISSION_DENIED
     assert attacker.details.startswith("quarantined: ")
+
+
+def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert most_connections() <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 2
+    monkeypatch.setattr(serving, "most_connections", lambda: 20)
+    place = Place(tmp_path)
+    with ExitStack() as crowd:
+        crowd.callback(place.house.close)
+        sockets = [crowd.enter_context(socket.create_connection(("127.0.0.1", place.house.port))) for _ in range(100)]
+        ready = set(select.select(sockets, [], [], 0)[0])
+        until = time.monotonic() + 10
+        while len(ready) < 80 and time.monotonic() < until:
+            ready |= set(select.select(sockets, [], [], 0.1)[0])
+        assert len(ready) == 80
 
 
 def test_crowds_that_say_nothing_change_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,19 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     # A compressed message could be a small one that becomes huge.
     ("grpc.compression_enabled_algorithms_bitset", 1),
 )
+
+MOST_FILES = 65536
+"""Files and connections that a server asks the system for."""
+
+
+def most_connections() -> int:
+    """Let this process open many files, and return half of them: connections must leave some for checkpoints."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return (wanted if soft == resource.RLIM_INFINITY else soft) // 2
 
 
 @dataclass(frozen=True)

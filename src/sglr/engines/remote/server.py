@@ -22,7 +22,7 @@ from sglr.engines.remote.calls import calls
 from sglr.engines.remote.line import Line
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
-from sglr.engines.remote.opening import OPTIONS, Opening
+from sglr.engines.remote.opening import OPTIONS, Opening, most_connections
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client, Untrusted
 from sglr.engines.remote.trust.service import SERVICE, Attempts, enrolment, peer_of, server_credentials
@@ -185,6 +185,7 @@ class House:
         self._stop = asyncio.Event()
         most = max(self.opening.most_bytes, probe.MOST_BYTES)
         limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
+        limits.append(("grpc.max_allowed_incoming_connections", most_connections()))
         server = grpc.aio.server(options=[*OPTIONS, *limits])
         server.add_generic_rpc_handlers((enrolment(self.authority), self._calls(), self._handlers()))
         address = f"{self.opening.host}:{self.opening.port}"
