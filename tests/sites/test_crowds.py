@@ -17,6 +17,7 @@ import grpc
 import pytest
 
 from sglr.core.types import Event, StepDone
+from sglr.engines.remote import door
 from sglr.engines.remote import server as serving
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.line import MOST_WAITING
@@ -67,7 +68,7 @@ async def hello(line: Line) -> None:
 
 
 def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "HELLO_SECONDS", 0.3)
+    monkeypatch.setattr(door, "HELLO_SECONDS", 0.3)
     attacker = place.attacker(silence)
     asyncio.run(attacker.attack())
     assert (attacker.code, attacker.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
@@ -75,20 +76,20 @@ def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.Monk
 
 
 def test_who_connects_again_and_again_is_slowed_down(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(door, "HELLO_SECONDS", 0.01)
 
     async def hammer() -> list[grpc.StatusCode]:
         codes = []
         async with attacker.identity.channel(attacker.address) as channel:
-            for _ in range(serving.MOST_STREAMS + 5):
+            for _ in range(door.MOST_STREAMS + 5):
                 call = channel.stream_stream("/sglr.Split/Train")()
                 codes.append(await call.code())
         return codes
 
     attacker = place.attacker(silence)
     codes = asyncio.run(hammer())
-    assert set(codes[: serving.MOST_STREAMS]) == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert set(codes[serving.MOST_STREAMS :]) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert set(codes[: door.MOST_STREAMS]) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert set(codes[door.MOST_STREAMS :]) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def test_a_client_that_does_not_read_keeps_no_messages_waiting(place: Place) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 MOST_WAITING = 64
-"""Messages that wait for a client to read; an honest one has a few, and after missed deadlines some more."""
+"""Further messages that wait for a client to read; an honest one has a few, and after missed deadlines some more."""
 
 
 class Line:
-    """One stream's way out; for the event loop alone."""
+    """One stream's way out; for the event loop alone.
 
-    def __init__(self) -> None:
-        self._frames: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+    Parameters
+    ----------
+    first
+        What goes out at once: all that was asked while the client was away, however much that is.
+    """
+
+    def __init__(self, first: Sequence[bytes] = ()) -> None:
+        self._frames: asyncio.Queue[bytes] = asyncio.Queue(len(first) + MOST_WAITING)
+        for frame in first:
+            self._frames.put_nowait(frame)
         self._over = asyncio.Event()
 
     def put(self, frame: bytes) -> bool:

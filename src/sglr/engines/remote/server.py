@@ -19,24 +19,19 @@ import grpc.aio
 from sglr.core.errors import UsageError
 from sglr.engines.remote import probe
 from sglr.engines.remote.calls import calls
+from sglr.engines.remote.door import Door
 from sglr.engines.remote.line import Line
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import OPTIONS, Opening, most_connections
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client, Untrusted
-from sglr.engines.remote.trust.service import SERVICE, Attempts, enrolment, peer_of, server_credentials
+from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.engines.remote.wire.words import shown
 
 log = logging.getLogger(__name__)
-
-HELLO_SECONDS = 30.0
-"""How long a stream may be open without a word."""
-
-MOST_STREAMS = 120
-"""Streams that one client may open a minute: with a bad line it opens a few."""
 
 MOST_UNASKED = 64
 """Messages that nobody asked for until a client is quarantined; a few are late answers."""
@@ -65,7 +60,7 @@ class House:
         self._outbox: list[tuple[int, bytes]] = []
         self._expected: dict[int, int] = {}
         self._lines: dict[int, Line] = {}
-        self._streams = Attempts(most=MOST_STREAMS)
+        self._door = Door(opening, authority, metrics, self.members, self._read)
         self._status: Callable[[], Mapping[str, Any]] = dict
         self._ready = threading.Event()
         self._failure: Exception | None = None
@@ -216,47 +211,16 @@ class House:
     async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
         """Serve one client's stream."""
         del messages
-        peer = await peer_of(context, self.authority)
-        if peer.number >= len(self.members):
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self.members)} clients")
-        member = self.members[peer.number]
-        if member.state != HERE and peer.serial != member.serial:
-            # A new certificate is a new beginning.
-            member.serial, member.banned = peer.serial, False
-        hello = await self._hello(context, member)
-        # It may have been sent away meanwhile: for what it said, or for what it does on another stream.
-        if member.banned and peer.serial == member.serial:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
-        await peer_of(context, self.authority)
-        if hello is None:
+        admitted = await self._door.admit(context)
+        if admitted is None:
             return
-        problem = self.opening.problem(member.client, hello)
-        if problem:
-            await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
+        member, peer, hello = admitted
         self._hang_up(member.client)
-        line = self._lines[member.client] = Line()
-        self._welcome(member, peer, hello, line)
+        line = self._welcome(member, peer, hello)
         await self._serve_line(context, member, line)
         if member.state == OUT:
             code = grpc.StatusCode.PERMISSION_DENIED if member.banned else grpc.StatusCode.ABORTED
             await context.abort(code, member.reason)
-
-    async def _hello(self, context: grpc.aio.ServicerContext, member: Member) -> Frame | None:
-        if not self._streams.allow(str(member.client)):
-            problem = "it connects too often; wait a minute"
-            await self._refuse(context, member, grpc.StatusCode.RESOURCE_EXHAUSTED, problem, "rate")
-        try:
-            return await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
-        except TimeoutError:
-            await self._refuse(context, member, grpc.StatusCode.DEADLINE_EXCEEDED, "no word came", "rate")
-            raise
-
-    async def _refuse(
-        self, context: grpc.aio.ServicerContext, member: Member, code: grpc.StatusCode, problem: str, kind: str
-    ) -> None:
-        member.rejected += 1
-        self.metrics.rejected(member.client, kind)
-        await context.abort(code, problem)
 
     async def _serve_line(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
         """Read and write until one of it is over, or the stream is to end."""
@@ -273,7 +237,7 @@ class House:
                 del self._lines[member.client]
                 self._left(member)
 
-    def _welcome(self, member: Member, peer: Client, hello: Frame, line: Line) -> None:
+    def _welcome(self, member: Member, peer: Client, hello: Frame) -> Line:
         """Let a client in: go on with its session if both still know it, else begin a new one."""
         told = hello.envelope.hello
         with self.changed:
@@ -290,11 +254,10 @@ class House:
             welcome = Envelope()
             welcome.welcome.session, welcome.welcome.fresh = member.session, not known
             welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
-            line.put(encode(welcome))
             # Was it asked on the line before, it is not to be asked on this one, or not twice.
             self._outbox = [(client, frame) for client, frame in self._outbox if client != member.client]
-            for request in member.unanswered.values():
-                line.put(request.frame)
+            line = Line([encode(welcome), *(request.frame for request in member.unanswered.values())])
+            self._lines[member.client] = line
             here = sum(one.state == HERE for one in self.members)
             self.changed.notify_all()
         self.metrics.connected(here)
@@ -304,6 +267,7 @@ class House:
             "is back" if known else "joined",
             extra={"client": member.client, "event": "joined"},
         )
+        return line
 
     def _left(self, member: Member) -> None:
         with self.changed:
