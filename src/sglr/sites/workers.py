@@ -7,7 +7,8 @@ this site names itself. Names of methods and partitions are looked up among thos
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -31,6 +32,10 @@ TOLD = (
     *("compression", "pipelining"),
 )
 """Settings that a client takes from the server; besides them, those of the method and of the partition."""
+
+
+_BUILDING = threading.Lock()
+"""First weights are drawn from torch's generator, which all threads of a process share: one at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,19 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
     if own.threads is not None:
         torch.set_num_threads(own.threads)
     experiment = own_experiment(agreement, own.model)
-    segments = own_segments(agreement, experiment)
     wanted = Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings)
     data = load_own(own.source, wanted, clients)
+    with _BUILDING:
+        return _build(agreement, experiment, {client: data[client] for client in clients}, own)
+
+
+def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnData], own: Own) -> list[Worker]:
+    segments = own_segments(agreement, experiment)
     workers = []
-    for client in clients:
+    for client, its in data.items():
         segment = segments(client)
-        _check_last_batch(segment, data[client].train, experiment.batch_size)
-        workers.append(Worker(_task(client, segment, data[client], experiment, agreement, own)))
+        _check_last_batch(segment, its.train, experiment.batch_size)
+        workers.append(Worker(_task(client, segment, its, experiment, agreement, own)))
     return workers
 
 
