@@ -25,9 +25,9 @@ from sglr.run import Run
 pytestmark = pytest.mark.slow
 
 CLIENTS = 2
-EPOCHS_A_SECOND = {"sglr": 1.5, "sfl": 1.5, "ssl": 0.8, "fl": 1.5}
+EPOCHS_A_SECOND = {"sglr": 1.2, "sfl": 0.8, "ssl": 0.5, "fl": 1.0}
 """So many that a run lasts about as long as its share of the time, on two cores and with what is done to it."""
-SECONDS = float(os.environ.get("SGLR_CHAOS_SECONDS", 150)) / len(EPOCHS_A_SECOND)
+SECONDS = float(os.environ.get("SGLR_CHAOS_SECONDS", 110)) / len(EPOCHS_A_SECOND)
 SEED = int(os.environ.get("SGLR_CHAOS_SEED", 1))
 START_SECONDS = (3.0, 9.0)
 """How long a process that was killed is let alone: it takes seconds to start, and is to be killed anywhere after."""

@@ -284,6 +284,13 @@ def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
     assert federation.ends[6:] == [True] * 3
     assert {member.state for member in federation.engine.house.members} == {members.DONE}
     ends_as_undisturbed(federation, run)
+    # They keep it in mind, even where no server is left to tell them again.
+    for number in (0, 1):
+        federation.again(number)
+    until(lambda: len(federation.ends) == 12)
+    federation.end()
+    assert federation.problems == []
+    assert federation.ends[9:] == [True] * 3
     # Who heard is not waited for again.
     started = time.monotonic()
     resumed = Federation(tmp_path, WITH_MEMORY, groups=[])

@@ -14,9 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.agreement import Agreement, segment_hash
 from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
+from sglr.engines.remote.duties import SEGMENT
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
@@ -112,17 +114,43 @@ def join(
             if identity is None:
                 return []
             places.append((identity, folder))
-        agreement = _reached(partial(ask_agreement, address, places[0][0]), patience, say, stop)
-        if agreement is None:
-            return []
-        workers = make_workers(agreement, [identity.client for identity, _ in places], own)
-        for worker in workers:
-            say(_described(worker, agreement))
-        return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
+        over = all(_is_over(*place) for place in places)
+        try:
+            return _take_part(address, places, own, 0 if over else patience, say, stop)
+        except Unreachable:
+            if over:  # as it was told by the server, which need not be there any more
+                return [True] * len(places)
+            raise
+
+
+def _take_part(
+    address: str,
+    places: Sequence[Place],
+    own: Own,
+    patience: float,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> list[bool]:
+    agreement = _reached(partial(ask_agreement, address, places[0][0]), patience, say, stop)
+    if agreement is None:
+        return []
+    workers = make_workers(agreement, [identity.client for identity, _ in places], own)
+    for worker in workers:
+        say(_described(worker, agreement))
+    return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
 
 
 def _identity(address: str, token: str, folder: Path) -> Identity:
     return Identity.enrol(address, token, folder) if token else Identity.open(folder)
+
+
+def _is_over(identity: Identity, folder: Path) -> bool:
+    """Say whether this client was told that the training of its run is over."""
+    try:
+        _, told = read_checkpoint(folder / SEGMENT)
+    except DamagedCheckpoint:
+        return False
+    return bool(told.get("run") == identity.fingerprint[:32])
 
 
 def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], stop: Callable[[], bool]) -> T | None:

@@ -25,7 +25,7 @@ from sglr.engines.remote.duties import Duties, LeftUndone
 from sglr.engines.remote.memory import Memory
 from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
-from sglr.engines.remote.trust.peers import Untrusted
+from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.engines.remote.wire.words import shown
@@ -138,8 +138,10 @@ class Client:
         ------
         Untrusted
             If the server turns this client away.
+        Unreachable
+            If the server stays away too long.
         SglrError
-            If the server stays away too long, or sends what can't be believed.
+            If it sends what can't be believed.
         """
         loop, wait = asyncio.get_running_loop(), FIRST_WAIT
         last_heard = loop.time()
@@ -151,7 +153,7 @@ class Client:
                 break
             if loop.time() - last_heard > self._patience:
                 told = f"the server at {self._post.address} did not answer for {self._patience:.0f} seconds"
-                raise SglrError(f"{told}; if it is still to train, start this client again, else nothing is missing")
+                raise Unreachable(f"{told}; if it is still to train, start this client again, else nothing is missing")
             if not heard and wait > 2:
                 self._post.say(f"the server at {self._post.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))

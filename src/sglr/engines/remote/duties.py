@@ -179,8 +179,12 @@ class Duties:
 
     def _finish(self, frame: Frame) -> Answer:
         del frame
-        weights = self._worker.weights()
-        write_checkpoint(self._snapshots.folder.parent / SEGMENT, weights, {"client": self._worker.task.client})
+        weights, path = self._worker.weights(), self._snapshots.folder.parent / SEGMENT
+        told = {"client": self._worker.task.client, "run": self._snapshots.run}
+        try:
+            write_patiently(lambda: write_checkpoint(path, weights, told), self._leaving, self._say)
+        except OSError as error:
+            raise LeftUndone from error
         return _done(self._worker.digest())
 
 
