@@ -36,6 +36,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py --write
 	$(BIN)/python benchmarks/startup.py --write
 	$(BIN)/python benchmarks/trials.py --write
+	$(BIN)/python benchmarks/remote.py --write
+	$(BIN)/python benchmarks/remote_training.py --write
+	$(BIN)/python benchmarks/many_clients.py --write
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu

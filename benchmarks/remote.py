@@ -27,7 +27,7 @@ import grpc.aio
 import torch
 from torch import nn
 
-from record import machine, write_result
+from record import write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
 from sglr.core.memory import keep_freed_memory
