@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -350,3 +352,18 @@ def test_no_word_of_a_server_reaches_the_terminal_unread(server: Server) -> None
         server.join()
     assert str(told.value).isprintable()
     assert len(str(told.value)) < 500
+
+
+def test_a_server_that_only_greets_is_called_less_and_less(server: Server) -> None:
+    calls: list[float] = []
+
+    async def script(line: Line) -> None:
+        calls.append(time.monotonic())
+        if len(calls) < 5:
+            await line.context.abort(grpc.StatusCode.ABORTED, "later")
+
+    server.script = script
+    assert server.join() == [True]
+    waits = [after - before for before, after in itertools.pairwise(calls)]
+    # Half of 0.2 s at least, and twice as long each time.
+    assert all(wait > 0.1 * 2**number for number, wait in enumerate(waits))

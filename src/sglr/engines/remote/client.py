@@ -146,9 +146,13 @@ class Client:
         loop, wait = asyncio.get_running_loop(), FIRST_WAIT
         last_heard = loop.time()
         while not self.finished and not self.leaving.is_set():
+            done = self._memory.done
             heard = await self._stream()
             if heard:
-                last_heard, wait = loop.time(), FIRST_WAIT
+                last_heard = loop.time()
+            if self._memory.done != done:
+                # A server that only greets is not called again at once.
+                wait = FIRST_WAIT
             if self.finished or self.leaving.is_set():
                 break
             if loop.time() - last_heard > self._patience:

@@ -12,7 +12,7 @@ from sglr.engines.remote.members import HERE, Member
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import Opening
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.peers import Client
+from sglr.engines.remote.trust.peers import Client, Untrusted
 from sglr.engines.remote.trust.service import Attempts, peer_of
 from sglr.engines.remote.wire.frames import Frame
 
@@ -70,6 +70,18 @@ class Door:
         if problem:
             await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
         return member, peer, hello
+
+    async def watch_revocations(self, drop: Callable[[int, str], None]) -> None:
+        """Have clients dropped whose certificates were revoked or replaced while their streams were open."""
+        while True:
+            await asyncio.sleep(1.0)
+            for member in self._members:
+                if member.state != HERE:
+                    continue
+                try:
+                    self._authority.check(Client(member.client, member.serial))
+                except Untrusted as error:
+                    drop(member.client, str(error))
 
     async def _hello(self, context: grpc.aio.ServicerContext, member: Member) -> Frame | None:
         if not self._streams.allow(str(member.client)):

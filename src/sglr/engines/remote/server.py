@@ -25,7 +25,7 @@ from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import OPTIONS, Opening, most_connections
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.peers import Client, Untrusted
+from sglr.engines.remote.trust.peers import Client
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
@@ -194,7 +194,7 @@ class House:
             self._ready.set()
             return
         self._ready.set()
-        watching = asyncio.create_task(self._watch_revocations())
+        watching = asyncio.create_task(self._door.watch_revocations(self.drop))
         await self._stop.wait()
         watching.cancel()
         for client in list(self._lines):
@@ -340,18 +340,6 @@ class House:
         line = self._lines.pop(client, None)
         if line is not None:
             line.end()
-
-    async def _watch_revocations(self) -> None:
-        """End streams whose certificates were revoked or replaced while they were open."""
-        while True:
-            await asyncio.sleep(1.0)
-            for member in self.members:
-                if member.state != HERE:
-                    continue
-                try:
-                    self.authority.check(Client(member.client, member.serial))
-                except Untrusted as error:
-                    self.drop(member.client, str(error))
 
 
 CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
