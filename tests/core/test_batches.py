@@ -32,7 +32,7 @@ def test_who_waits_uses_every_sample_once_and_who_cycles_is_never_absent(sizes: 
         rows = [row for first, count in own for row in range(first, first + count)]
         assert rows == list(range(size))
     for size, own in zip(sizes, taken(sizes, batch, "cycle"), strict=True):
-        assert all(0 < count and first + count <= size for first, count in own)
+        assert all(count > 0 and first + count <= size for first, count in own)
 
 
 def test_an_order_is_a_permutation_of_its_own() -> None:
