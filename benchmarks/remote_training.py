@@ -1,7 +1,7 @@
 """ResNet16 with five clients as separate processes over mutual TLS, against the same in one looped process.
 
-Fashion-MNIST is read from $SGLR_DATA_DIR. Both train the same samples to the same weights, in turns. Each process of the
-remote engine has one thread, the local engine as many as the machine has cores.
+Fashion-MNIST is read from $SGLR_DATA_DIR. Both train the same samples to the same weights, in turns. Each process of
+the remote engine has one thread, the local engine as many as the machine has cores.
 
     SGLR_DATA_DIR=... python benchmarks/remote_training.py --write
 """
