@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,156 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sglr.build import Given, build
-from sglr.config import Experiment
 from sglr.core.data import Samples
-from sglr.core.engine import Setting
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
-from sglr.engines.remote.agreement import Agreement
-from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
-from sglr.engines.remote.wire.frames import Frame, decode, encode
-from sglr.engines.remote.wire.layouts import read
+from sglr.engines.remote.wire.frames import Frame, encode
 from sglr.engines.remote.worker import Task, Worker
-from sglr.sites.join import join
-from sglr.sites.own_data import Source
-from sglr.sites.workers import Own
 
-from .attacker import NO_LIMITS, NOTHING, envelope
-from .federation import SETTINGS
-
-KINDS = frozenset(("hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
-
-
-def honest() -> Agreement:
-    """Describe a run as a real server does."""
-    made: list[Remote] = []
-
-    def engine(setting: Setting) -> Remote:
-        made.append(Remote(setting))
-        return made[0]
-
-    build(Experiment.from_flat({**SETTINGS, "engine": "remote"}), Given(engine=engine))
-    return made[0]._agreement
-
-
-@dataclass
-class Line:
-    """The server's end of a client's stream."""
-
-    context: grpc.aio.ServicerContext
-    seq: int = 0
-
-    async def read(self) -> Frame:
-        data = await self.context.read()
-        assert data is not grpc.aio.EOF
-        return decode(data, 1 << 30, KINDS)
-
-    async def send(
-        self,
-        kind: str,
-        tensors: Mapping[str, Tensor] = NOTHING,
-        *,
-        at: Mapping[str, int] | None = None,
-        **told: Any,
-    ) -> None:
-        """Send a request with the next number."""
-        self.seq += 1
-        made = envelope(kind, self.seq, **told)
-        for name, value in (at or {}).items():
-            setattr(made.where, name, value)
-        await self.context.write(encode(made, tensors))
-
-    async def ask(self, kind: str, tensors: Mapping[str, Tensor] = NOTHING, **told: Any) -> Frame:
-        """Send a request; return the answer to it."""
-        await self.send(kind, tensors, **told)
-        frame = await self.read()
-        assert frame.envelope.seq == self.seq
-        return frame
-
-    async def weights(self) -> dict[str, Tensor]:
-        frame = await self.ask("collect")
-        return read(frame, {one.name: (torch.float32, tuple(one.shape)) for one in frame.envelope.tensors})
-
-
-Script = Callable[[Line], Awaitable[None]]
-
-
-@dataclass
-class Server:
-    """A server written by hand, with an authority of its own.
-
-    Parameters
-    ----------
-    folder
-        Of its keys, and of the client.
-    """
-
-    folder: Path
-    agreement: bytes = b""
-    script: Script | None = None
-    problems: list[BaseException] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.authority = Authority.open(self.folder / "trust")
-        self.told = replace(honest(), run=self.authority.fingerprint[:32])
-        self.agreement = self.told.encode()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        self._ready.wait(10)
-
-    async def _serve(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(options=NO_LIMITS)
-        handlers = {
-            "Agreement": grpc.unary_unary_rpc_method_handler(self._agreement),
-            "Train": grpc.stream_stream_rpc_method_handler(self._train),
-        }
-        server.add_generic_rpc_handlers(
-            (enrolment(self.authority), grpc.method_handlers_generic_handler(SERVICE, handlers))
-        )
-        self.port = server.add_secure_port("127.0.0.1:0", server_credentials(self.authority))
-        await server.start()
-        self._ready.set()
-        await self._over.wait()
-        await server.stop(0)
-
-    async def _agreement(self, request: bytes, context: object) -> bytes:
-        del request, context
-        return self.agreement
-
-    async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
-        del messages
-        assert self.script is not None
-        line = Line(context)
-        try:
-            assert (await line.read()).kind == "hello"
-            await context.write(encode(envelope("welcome", session=7, fresh=True, clients=3)))
-            await self.script(line)
-            await line.send("finish", summary="[" * 9000)
-            await line.read()
-        except BaseException as problem:
-            self.problems.append(problem)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
-
-    def join(self) -> list[bool]:
-        """Take part as an honest client."""
-        token = self.authority.issue_token(0, timedelta(hours=1))
-        own = Own(source=Source(dataset="digits"), device="cpu")
-        return join(f"127.0.0.1:{self.port}", [token], own, self.folder / "site", patience=5, say=self.said.append)
-
-    def serve(self, script: Script) -> None:
-        """Have a client join, play a script to it, and see that both come to the end."""
-        self.script = script
-        assert self.join() == [True]
-        assert self.problems == []
+from .attacker import envelope
+from .handmade import Line, Server
 
 
 @pytest.fixture
