@@ -181,9 +181,8 @@ class Trainer:
             self._between_steps()
 
     def _moment(self, step: int, steps: int) -> Moment:
-        progress, plan = self.progress, self.plan
-        rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
-        return Moment(progress.epoch, plan.epochs, step, steps, rng)
+        rng = generator(self.plan.seed, "step", self.progress.epoch, self.progress.cohort, step)
+        return Moment(self.progress.epoch, self.plan.epochs, step, steps, rng)
 
     def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
         """Count steps that are over."""

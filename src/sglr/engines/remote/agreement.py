@@ -20,6 +20,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from sglr.core.engine import Setting
 from sglr.core.errors import SglrError
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
@@ -38,6 +39,10 @@ MOST_RMS = 1e4
 
 MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
 """Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
+
+
+PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking"))
+"""Settings that say something of the server's machine and nothing to clients."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,21 @@ class Agreement:
     torch: str = torch.__version__
     protocol: int = PROTOCOL
     time: float = 0.0
+
+    @classmethod
+    def of(cls, setting: Setting, segment: nn.Module) -> Self:
+        """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
+        inputs = tuple(setting.data.train.inputs.shape[1:])
+        cut = shape_at_cut(segment, inputs)
+        return cls(
+            run="",
+            settings={name: value for name, value in setting.settings.items() if name not in PRIVATE},
+            clients=len(setting.data.indices),
+            input_shape=inputs,
+            classes=setting.data.classes,
+            cut_shape=cut,
+            segment=segment_hash(segment, inputs, cut),
+        )
 
     def encode(self) -> bytes:
         """Return it as it goes over the wire, with the time of now."""

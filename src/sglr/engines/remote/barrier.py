@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted
@@ -46,6 +47,12 @@ class Patience:
     deadline: float | None = None
     min_clients: int | None = None
     max_misses: int = 10
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Read it from an experiment's settings."""
+        known = {name: settings[name] for name in ("min_clients", "max_misses") if name in settings}
+        return cls(settings.get("step_deadline"), **known)
 
     @property
     def strict(self) -> bool:

@@ -23,7 +23,7 @@ from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.stack import state_of
 from sglr.core.types import Downlink, Tally, Uplink, Weights
-from sglr.engines.remote.agreement import Agreement, chunk, most_bytes, segment_hash, shape_at_cut
+from sglr.engines.remote.agreement import Agreement, chunk, most_bytes
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.desk import Desk
 from sglr.engines.remote.gate import Gate
@@ -32,9 +32,6 @@ from sglr.engines.remote.members import Member
 from sglr.engines.remote.premises import Premises
 from sglr.engines.remote.scoring import score
 from sglr.engines.remote.server import House
-
-PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking"))
-"""Settings that say something of the server's machine and nothing to clients."""
 
 PASS_SECONDS = 600.0
 """The least deadline for a whole pass over a client's data."""
@@ -59,23 +56,9 @@ class Remote:
         self.codec = setting.codec
         first = setting.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
-        inputs = tuple(setting.data.train.inputs.shape[1:])
-        self._cut = shape_at_cut(first, inputs)
-        self._told = {name: value for name, value in setting.settings.items() if name not in PRIVATE}
-        self._agreement = Agreement(
-            run="",
-            settings=self._told,
-            clients=len(setting.data.indices),
-            input_shape=inputs,
-            classes=setting.data.classes,
-            cut_shape=self._cut,
-            segment=segment_hash(first, inputs, self._cut),
-        )
-        self._patience = Patience(
-            setting.settings.get("step_deadline"),
-            setting.settings.get("min_clients"),
-            int(setting.settings.get("max_misses", 10)),
-        )
+        self._agreement = Agreement.of(setting, first)
+        self._cut = self._agreement.cut_shape
+        self._patience = Patience.of(setting.settings)
         self._ahead = int(bool(setting.settings.get("pipelining")))
         self._links = Links(setting.codec)
         self._published: dict[str, Tensor] = {}

@@ -153,7 +153,6 @@ class House:
             member.become(OUT, f"quarantined: {shown(reason)}")
             self.changed.notify_all()
         self.metrics.rejected(client, kind)
-        self.metrics.rejected(client, "quarantined")
         log.warning("client %d is %s", client, member.reason, extra={"client": client, "event": "quarantined"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
         try:
