@@ -14,6 +14,7 @@ from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.compression import Received
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
+from sglr.core.registry import ENGINES
 from sglr.core.split import Split
 from sglr.core.train import Progress
 from sglr.core.types import Weights
@@ -56,7 +57,8 @@ def load_model(
     """
     run = Run.open(Path(path))
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    built = restored(run, build(experiment, Given(model=model, dataset=dataset)))
+    given = Given(model=model, dataset=dataset, engine=ENGINES.load(experiment.engine))
+    built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
     if not built.trainer.engine.codec.exact:

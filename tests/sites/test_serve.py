@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import sglr
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.types import StepDone
@@ -128,6 +130,10 @@ def test_data_that_stay_at_the_sites_are_trained_on(sites, tmp_path, method):
     assert (status["state"], [one["samples"] for one in status["clients"]]) == ("done", [22, 36])
     again = serve(run_sites.experiment, out, Server(run_sites.address))
     assert again.summary == summary, "a finished run is left as it is"
+    files = sorted(tmp_path.rglob("segment.safetensors"))
+    assert len(files) == 2
+    network = sglr.load_model(out, segment=files[0])
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 
 def test_stopped_and_started_again_it_ends_with_the_weights_of_a_run_in_one_process(sites, tmp_path):
