@@ -49,10 +49,10 @@ def test_active_clients_are_drawn_anew_every_step(problem) -> None:
     active: list[tuple[int, ...]] = []
     backward = trainer.engine.backward
 
-    def note(cut_gradients, rate: float) -> None:
-        rows = [tuple(row.flatten().tolist()) for row in cut_gradients]
+    def note(downlink, rate: float) -> None:
+        rows = [tuple(row.flatten().tolist()) for row in downlink.gradients]
         active.append(tuple(i for i, row in enumerate(rows) if rows.count(row) == 2))
-        backward(cut_gradients, rate)
+        backward(downlink, rate)
 
     trainer.engine.backward = note
     trainer.run()
