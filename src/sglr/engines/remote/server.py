@@ -153,6 +153,7 @@ class House:
             member.become(OUT, f"quarantined: {shown(reason)}")
             self.changed.notify_all()
         self.metrics.rejected(client, kind)
+        self.metrics.rejected(client, "quarantined")
         log.warning("client %d is %s", client, member.reason, extra={"client": client, "event": "quarantined"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
         try:
@@ -168,8 +169,6 @@ class House:
             self.changed.notify_all()
         log.warning("client %d is no longer waited for: %s", client, reason, extra={"client": client, "event": "out"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
-
-    # The network's side.
 
     def _run(self) -> None:
         asyncio.run(self._serve())
