@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.stack import Stack
-from sglr.core.types import Tally, Uplink, Weights
+from sglr.core.types import Tally, Uplink, Weights, below
 
 
 class Server:
@@ -217,17 +217,13 @@ class Server:
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        self.stack.restore(_below("segment.", tensors))
+        self.stack.restore(below("segment.", tensors))
         self.label_counts.copy_(tensors["label_counts"])
         self._sums.copy_(tensors["tally.sums"])
         self._samples, bad = (int(value) for value in tensors["tally.counts"])
         self._bad_step.fill_(bad)
         if self.copies is not None:
-            self.copies.restore(_below("copies.", tensors))
-
-
-def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            self.copies.restore(below("copies.", tensors))
 
 
 def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:

@@ -20,6 +20,11 @@ Weights = Mapping[str, Tensor]
 """Named weights and buffers of a segment; of several clients when every tensor has a leading axis C."""
 
 
+def below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 @dataclass(frozen=True)
 class Uplink:
     """What the server sees of one step.

@@ -20,7 +20,7 @@ from sglr.core.engine import Scores, Setting
 from sglr.core.links import Links
 from sglr.core.passes import Gradients, Pass
 from sglr.core.stack import Stack
-from sglr.core.types import Downlink, Tally, Uplink, Weights
+from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 
 __all__ = ["Local"]
 
@@ -244,9 +244,7 @@ class Local:
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self.stack.restore({name: tensor for name, tensor in tensors.items() if not name.startswith(LINKS)})
-        self._links.restore(
-            {name.removeprefix(LINKS): tensor for name, tensor in tensors.items() if name.startswith(LINKS)}
-        )
+        self._links.restore(below(LINKS, tensors))
 
     def close(self, *, done: bool) -> None:
         """Do nothing: clients go with this process."""

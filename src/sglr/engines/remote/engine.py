@@ -22,7 +22,7 @@ from sglr.core.engine import MissingSnapshot, Scores, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.stack import state_of
-from sglr.core.types import Downlink, Tally, Uplink, Weights
+from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import Agreement, chunk, most_bytes
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.desk import Desk
@@ -328,8 +328,8 @@ class Remote:
             If one of them no longer holds it.
         """
         self._steps_taken = int(tensors["snapshot"])
-        self._published = _below("published.", tensors)
-        self._links.restore(_below("links.", tensors))
+        self._published = below("published.", tensors)
+        self._links.restore(below("links.", tensors))
         if self._premises is None:
             return
         self._desk.steps = self._steps_taken
@@ -344,7 +344,3 @@ class Remote:
         if refused and self._patience.strict:
             client, reason = min(refused.items())
             raise MissingSnapshot(f"client {client} does not hold its part of step {self._steps_taken} ({reason})")
-
-
-def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

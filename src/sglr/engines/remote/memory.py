@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from sglr.core.types import below
 from sglr.engines.remote.worker import Worker
 
 
@@ -64,12 +65,8 @@ class Memory:
             path.unlink(missing_ok=True)
             return None
         path.unlink()
-        worker.restore(_below("worker.", tensors))
+        worker.restore(below("worker.", tensors))
         for epoch, step in state["passes"]:
             worker.forward(epoch, step)
-        answers = {int(seq): answer.numpy().tobytes() for seq, answer in _below("answer.", tensors).items()}
+        answers = {int(seq): answer.numpy().tobytes() for seq, answer in below("answer.", tensors).items()}
         return cls(int(state["session"]), int(state["done"]), answers)
-
-
-def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

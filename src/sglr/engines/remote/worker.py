@@ -29,7 +29,7 @@ from sglr.core.passes import Pass
 from sglr.core.random import key, seed_layers
 from sglr.core.server import Server
 from sglr.core.stack import Stack
-from sglr.core.types import Tally, Uplink, Weights
+from sglr.core.types import Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import shape_at_cut
 
 MOST_NORM = 1e18
@@ -287,8 +287,8 @@ class Worker:
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self._pending.clear()
-        self.stack.restore(_below("segment.", tensors))
-        self.link.restore(_below("link.", tensors))
+        self.stack.restore(below("segment.", tensors))
+        self.link.restore(below("link.", tensors))
         self.head.label_counts.copy_(tensors["label_counts"])
 
 
@@ -299,7 +299,3 @@ def _norm(tensors: Sequence[Tensor]) -> float:
 
 def _images(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-
-
-def _below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
