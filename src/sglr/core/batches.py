@@ -9,9 +9,6 @@ from sglr.core.random import generator
 
 Rows = NDArray[np.int64]
 
-SHORT_CLIENTS = ("wait", "cycle")
-"""What a client does whose data is over before the others': wait for the next epoch, or begin its data again."""
-
 
 def order_of(rows: Rows, seed: int, client: int, epoch: int) -> Rows:
     """Return a client's ``rows`` in the order in which it uses them in an epoch."""
@@ -35,7 +32,7 @@ def batches_at(step: int, sizes: Rows, batch_size: int, short_clients: str) -> t
     batch_size
         b.
     short_clients
-        One of `SHORT_CLIENTS`: a client whose data is over has 0 samples, or its first batches again.
+        ``"wait"`` or ``"cycle"``: a client whose data is over has 0 samples, or its first batches again.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
-from sglr.engines.remote.agreement import Agreement, segment_hash
+from sglr.engines.remote.agreement import Agreement, run_id, segment_hash
 from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
 from sglr.engines.remote.duties import SEGMENT
 from sglr.engines.remote.snapshots import Snapshots
@@ -150,7 +150,7 @@ def _is_over(identity: Identity, folder: Path) -> bool:
         _, told = read_checkpoint(folder / SEGMENT)
     except DamagedCheckpoint:
         return False
-    return bool(told.get("run") == identity.fingerprint[:32])
+    return bool(told.get("run") == run_id(identity.fingerprint))
 
 
 def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], stop: Callable[[], bool]) -> T | None:

@@ -41,6 +41,17 @@ MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 <<
 """Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
 
 
+CONNECTION: tuple[tuple[str, Any], ...] = (
+    # Both sides notice that the other is gone, though its connection looks open.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A compressed message could be a small one that becomes huge.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+"""gRPC options of both sides."""
+
 PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking"))
 """Settings that say something of the server's machine and nothing to clients."""
 
@@ -192,6 +203,11 @@ def most_bytes(batch: int, cut_shape: tuple[int, ...], segment: Weights) -> int:
     sample = 4 * torch.Size(cut_shape).numel() + 8
     weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
     return WORDS + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
+
+
+def run_id(fingerprint: str) -> str:
+    """Return the id of the run whose authority has this fingerprint."""
+    return fingerprint[:32]
 
 
 def chunk(cut_shape: tuple[int, ...]) -> int:

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import SglrError
-from sglr.engines.remote.agreement import Agreement, most_bytes
+from sglr.engines.remote.agreement import CONNECTION, Agreement, most_bytes
 from sglr.engines.remote.duties import Duties, LeftUndone
 from sglr.engines.remote.memory import Memory
 from sglr.engines.remote.snapshots import Snapshots
@@ -51,11 +51,7 @@ SERVER_KINDS = frozenset(
 )
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.compression_enabled_algorithms_bitset", 1),
+    *CONNECTION,
     # Each client of a process has a connection of its own, with its own certificate.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.agreement import CONNECTION, Agreement
 from sglr.engines.remote.wire.frames import Frame
 from sglr.engines.remote.wire.messages_pb2 import Hello
 
@@ -15,10 +15,7 @@ MOST_SAMPLES, MOST_HELD = 10**8, 10**6
 """Samples to train on and to score on that a client may tell of: one that tells of more only wants to waste time."""
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *CONNECTION,
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_concurrent_streams", 8),
@@ -26,8 +23,6 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     # Who has a certificate and asks nothing keeps no connection.
     ("grpc.max_connection_idle_ms", 300_000),
     ("grpc.so_reuseport", 0),
-    # A compressed message could be a small one that becomes huge.
-    ("grpc.compression_enabled_algorithms_bitset", 1),
 )
 
 MOST_FILES = 65536

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.agreement import Agreement, run_id
 from sglr.engines.remote.barrier import Barrier, Patience
 from sglr.engines.remote.launch import Fleet
 from sglr.engines.remote.listen import Listen
@@ -56,7 +56,7 @@ class Premises:
     ) -> None:
         self._folder, self._listen = folder, listen
         self._authority = Authority.open(folder / "trust")
-        self._agreement = replace(agreement, run=self._authority.fingerprint[:32])
+        self._agreement = replace(agreement, run=run_id(self._authority.fingerprint))
         self._metrics = Metrics(agreement.clients)
         self._fleet: Fleet | None = None
         self._stopping: Callable[[], bool] = lambda: False
