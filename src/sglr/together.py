@@ -204,9 +204,9 @@ def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str |
     engine, server, shape = built.trainer.engine, built.trainer.server, _shape(experiment)
     if shape is None or not isinstance(engine, Local):
         return "of engine = local, stacked, with parts that are named, trials can be stacked, and of nothing else"
-    inputs = engine.some_inputs()
-    smashed = torch.unflatten(engine.stack.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
-    sides = ((engine.stack, inputs), (server.stack, smashed))
+    lower, inputs = engine.block.stack, engine.block.some_inputs()
+    smashed = torch.unflatten(lower.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
+    sides = ((lower, inputs), (server.stack, smashed))
     if any(stack.draws_random_numbers(values[0]) for stack, values in sides):
         return "layers of its model draw random numbers, which trials would mix up"
     for side, (stack, values) in enumerate(sides):

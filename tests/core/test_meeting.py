@@ -31,7 +31,7 @@ def run_together(trainers: Sequence[Trainer]) -> list[object]:
 def take_seats(meeting: Meeting[None], trainer: Trainer) -> None:
     member = meeting.join(trainer.run)
     whole = trainer.method.whole_model
-    trainer.engine.stack.passes = member.seat(("lower", whole), 0)
+    trainer.engine.block.stack.passes = member.seat(("lower", whole), 0)
     if trainer.server.stack.stackable:
         trainer.server.stack.passes = member.seat("upper", 1)
     if trainer.server.copies is not None:

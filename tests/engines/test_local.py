@@ -78,7 +78,7 @@ def test_every_sample_of_every_client_is_used_once_per_epoch(stacking, sizes, ba
             assert uplink.sizes[place] == min(batch, sizes[client] - step * batch)
             used[client] += uplink.labels[place, : uplink.sizes[place]].tolist()
     for client, rows in used.items():
-        assert sorted(rows) == engine.data.indices[client].tolist()
+        assert sorted(rows) == engine.block.data.indices[client].tolist()
 
 
 def test_clients_without_a_batch_left_are_absent() -> None:
@@ -121,7 +121,7 @@ def test_what_is_sent_is_each_clients_segment_on_its_own_samples(stacking, make,
     uplink = engine.forward(0)
     assert not uplink.smashed.requires_grad
     for client, size in enumerate(sizes):
-        inputs = engine.data.train.inputs[uplink.labels[client, :size]]
+        inputs = engine.block.data.train.inputs[uplink.labels[client, :size]]
         wanted = make(client)(inputs).detach()
         torch.testing.assert_close(uplink.smashed[client, :size], wanted, atol=1e-5, rtol=1e-5)
         assert not uplink.smashed[client, size:].any()
@@ -138,8 +138,8 @@ def test_padding_never_reaches_a_client(stacking: str) -> None:
     engine.begin((0, 1, 2), 0)
     engine.forward(0)
     found = engine.collect((0, 1, 2))
-    for client, rows in enumerate(engine.data.indices):
-        real = engine.data.train.inputs[rows].numpy()
+    for client, rows in enumerate(engine.block.data.indices):
+        real = engine.block.data.train.inputs[rows].numpy()
         np.testing.assert_allclose(found["running_mean"][client], real.mean(0), atol=1e-5)
         np.testing.assert_allclose(found["running_var"][client], real.var(0, ddof=1), atol=1e-5)
         assert found["num_batches_tracked"][client] == 1
@@ -157,9 +157,9 @@ def test_what_the_server_sends_for_padding_is_not_back_propagated(stacking: str)
         cut[client, :size] = 1.0
     engine.backward(Downlink(cut), 0.5)
     after = engine.collect((0, 1, 2))["weight"]
-    for client, rows in enumerate(engine.data.indices):
+    for client, rows in enumerate(engine.block.data.indices):
         # A gradient of one for both outputs is the sum of the inputs in both rows of the weight.
-        wanted = before[client] - 0.5 * engine.data.train.inputs[rows].sum(0)
+        wanted = before[client] - 0.5 * engine.block.data.train.inputs[rows].sum(0)
         torch.testing.assert_close(after[client], wanted)
 
 
@@ -176,10 +176,10 @@ def test_clients_of_one_batch_size_step_without_disturbing_those_of_another(stac
     engine.begin((0, 1, 2), 0)
     engine.backward(Downlink(torch.ones_like(engine.forward(0).smashed)), 0.1)
     after = engine.collect((0, 1, 2))
-    for client, rows in enumerate(engine.data.indices):
+    for client, rows in enumerate(engine.block.data.indices):
         module = make(client)
         optimizer = torch.optim.RMSprop(module.parameters(), lr=0.1)
-        module(engine.data.train.inputs[rows]).sum().backward()
+        module(engine.block.data.train.inputs[rows]).sum().backward()
         optimizer.step()
         for name, wanted in module.state_dict().items():
             torch.testing.assert_close(after[name][client], wanted, atol=1e-5, rtol=1e-4)
@@ -206,7 +206,7 @@ def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str,
     The widest of input and cut is an input's 4 values.
     """
     if values is not None:
-        monkeypatch.setattr("sglr.engines.local.EVALUATION_VALUES", {"cpu": values})
+        monkeypatch.setattr("sglr.core.scoring.EVALUATION_VALUES", {"cpu": values})
     training = case(PSL(), sizes=(4,) * 5, batch=4, norm=True, stacking=stacking, label_prior="correct")
     trainer = training.run()
     number = 155 if values != 1 else 7
@@ -234,7 +234,7 @@ def test_evaluation_of_images(stacking: str) -> None:
     engine = make_engine(make_images, (4, 4), batch=4, shape=(2, 6, 6), stacking=stacking)
     torch.default_generator.manual_seed(9)
     upper = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(3, 8))
-    samples = engine.data.train
+    samples = engine.block.data.train
     accuracy, loss = naive_scores([make_images(0), make_images(1)], upper, samples)
     scores = engine.evaluate(upper, samples, (0, 1))
     np.testing.assert_allclose(scores.accuracy, accuracy, atol=1e-7)
@@ -270,7 +270,7 @@ def test_a_model_that_cannot_be_stacked_is_looped_and_says_so_once(case, state_o
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1
     assert said[0].startswith("clients run one after another, because this model can't be stacked: ")
-    assert not trainer.engine.stack.stacked
+    assert not trainer.engine.block.stack.stacked
     found, wanted = state_of(trainer), state_of(case(method, lower=Branching, stacking="looped").run())
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
@@ -279,11 +279,11 @@ def test_a_model_that_cannot_be_stacked_is_looped_and_says_so_once(case, state_o
 def test_a_model_that_can_be_stacked_is_and_the_trial_leaves_no_trace(case, state_of, caplog, sizes) -> None:
     with caplog.at_level(logging.WARNING):
         tried = case(PSL(), sizes=sizes, norm=sizes == (6, 6, 6), stacking="auto").build()
-    assert tried.engine.stack.stacked
+    assert tried.engine.block.stack.stacked
     assert not caplog.records
     found, wanted = state_of(tried), state_of(case(PSL(), sizes=sizes, norm=sizes == (6, 6, 6)).build())
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 def test_one_client_alone_is_never_stacked(case) -> None:
-    assert not case(PSL(), sizes=(6,), stacking="stacked").build().engine.stack.stacked
+    assert not case(PSL(), sizes=(6,), stacking="stacked").build().engine.block.stack.stacked

@@ -47,6 +47,8 @@ class Stack:
         Who runs its passes: by default the stack by itself.
     module
         The copy as a module that shares its weights, where there is one copy; else None.
+    device
+        Where weights live.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Stack:
         stacked: bool,
         device: torch.device,
     ) -> None:
-        self.rows = rows
+        self.rows, self.device = rows, device
         self.template = segment(0)
         tensors = {name: tensor.new_empty(rows, *tensor.shape) for name, tensor in state_of(self.template).items()}
         for row in range(rows):

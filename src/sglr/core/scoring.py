@@ -1,0 +1,69 @@
+"""Scores of clients' segments with the server's on the same samples, as many at a time as fit the cache."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.codecs import Codec
+from sglr.core.data import Samples
+from sglr.core.engine import Scores
+from sglr.core.stack import Stack
+
+EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Cut-layer values of one evaluation batch over all clients; on a CPU they should stay in its cache."""
+
+
+def score(stack: Stack, rows: tuple[int, ...], server: nn.Module, samples: Samples, codec: Codec) -> Scores:
+    """Score rows of a stack.
+
+    Parameters
+    ----------
+    stack, rows
+        The clients' segments, n of them.
+    server
+        The server's segment, on the stack's device.
+    samples
+        m samples, anywhere.
+    codec
+        How smashed data are written.
+
+    Returns
+    -------
+    Scores
+        Of every row, ``[n]``.
+    """
+    server.eval()
+    device = stack.device
+    correct = torch.zeros(len(rows), dtype=torch.int64, device=device)
+    losses = torch.zeros(len(rows), dtype=torch.float64, device=device)
+    # Where clients hold the whole model, the cut says nothing about the size of activations; inputs say a little.
+    at_cut = stack.predict(rows[:1], samples.inputs[:1].to(device)).numel()
+    budget = max(1, EVALUATION_VALUES[device.type] // max(at_cut, samples.inputs[0].numel()))
+    group = min(len(rows), max(1, budget // 64))
+    per_batch = min(len(samples), max(1, budget // group))
+    with torch.no_grad():
+        for first in range(0, len(samples), per_batch):
+            inputs = samples.inputs[first : first + per_batch].to(device)
+            labels = samples.targets[first : first + per_batch].to(device)
+            for start in range(0, len(rows), group):
+                chosen = slice(start, start + group)
+                logits = _logits(stack, rows[chosen], server, inputs, codec)
+                wanted = labels.expand(len(logits), -1)
+                correct[chosen] += (logits.argmax(2) == wanted).sum(1)
+                each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+                losses[chosen] += torch.unflatten(each, 0, wanted.shape).sum(1)
+    return Scores(correct.cpu().double() / len(samples), losses.cpu() / len(samples))
+
+
+def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, inputs: Tensor, codec: Codec) -> Tensor:
+    """Logits ``[n, m, K]`` of m samples through every row and the server's segment."""
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    smashed = stack.predict(rows, inputs)
+    flat = codec.received(smashed.flatten(0, 1))
+    if flat.dim() == 4:
+        flat = flat.contiguous(memory_format=torch.channels_last)
+    logits: Tensor = server(flat)
+    return torch.unflatten(logits, 0, smashed.shape[:2])
