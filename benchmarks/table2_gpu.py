@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from record import machine, write_result
+from sglr.cells.progress import SweepProgress
 from sglr.core.errors import Interrupted
-from sglr.papers.progress import SweepProgress
 from sglr.papers.reproduce import reproduce
 from sglr.run import CONFIG, Run
 

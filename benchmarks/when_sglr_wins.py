@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from record import machine, write_result
+from sglr.cells.outcome import Outcome
+from sglr.cells.train_all import train_all
 from sglr.config import Experiment
 from sglr.papers.declared import read_artefact
-from sglr.papers.sweep import Outcome, sweep
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "PSL": {"method": "psl"},
@@ -119,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [cell for cell in cells(options.seeds, options.clients) if cell.factor.startswith(options.only)]
-    outcomes = sweep(
+    outcomes = train_all(
         [cell.experiment for cell in chosen],
         options.out,
         jobs=options.jobs,

@@ -11,17 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sglr.core.errors import Interrupted, UsageError
-from sglr.papers.declared import artefacts, read_artefact
-from sglr.papers.progress import SweepProgress
+from sglr.core.errors import UsageError
+from sglr.papers.declared import artefacts
 from sglr.papers.reproduce import reproduce
-from sglr.papers.sweep import DIVERGED, grouped, sweep
 from sglr.run import CONFIG
-
-
-def experiments(seeds: int = 1, **settings):
-    artefact = read_artefact("fig2", "smoke", seeds=seeds, overrides={"model": "mlp", "threads": 1, **settings})
-    return [cell.experiment for cell in artefact.cells]
 
 
 def test_closed_forms_need_no_training(tmp_path: Path) -> None:
@@ -38,56 +31,6 @@ def test_closed_forms_need_no_training(tmp_path: Path) -> None:
     assert "Table 6" in (tmp_path / "paper/report.html").read_text(encoding="utf-8")
     kept = json.loads((tmp_path / "paper/reproduction.json").read_text(encoding="utf-8"))
     assert [record["name"] for record in kept["artefacts"]] == ["table6", "fig5"]
-
-
-def test_an_interrupted_sweep_goes_on_where_it_stopped_and_repeats_nothing(tmp_path: Path) -> None:
-    wanted = experiments(stacking="looped")  # looped trials train one after another
-    polls = iter(range(10**6))
-    with pytest.raises(Interrupted):
-        sweep(wanted, tmp_path, stop=lambda: next(polls) > 9)
-    begun = [path for path in tmp_path.iterdir() if (path / CONFIG).is_file()]
-    assert 0 < len(begun) < len(wanted)
-    seen: list[SweepProgress] = []
-    outcomes = sweep(wanted, tmp_path, observe=seen.append)
-    assert all(one.accuracy is not None for one in outcomes.values())
-    assert all(one.seconds > 0 for one in outcomes.values())
-    before = {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()}
-    sweep(wanted, tmp_path, observe=seen.append)
-    assert {path: (path / "summary.json").stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    assert seen[-1] == SweepProgress(done=len(wanted), total=len(wanted), found=len(wanted))
-
-
-def test_what_diverges_is_told_with_its_step_and_does_not_stop_the_others(tmp_path: Path) -> None:
-    sound = experiments()
-    wild = experiments(optimizer="sgd", lr=1e30)[0]
-    outcomes = sweep([wild, *sound], tmp_path)
-    diverged = outcomes[wild.fingerprint()]
-    assert diverged.accuracy is None
-    assert diverged.problem is not None
-    assert "step" in diverged.problem
-    assert all(outcomes[one.fingerprint()].accuracy is not None for one in sound)
-    written = (tmp_path / wild.fingerprint() / DIVERGED).stat().st_mtime_ns
-    sweep([wild, *sound], tmp_path)
-    assert (tmp_path / wild.fingerprint() / DIVERGED).stat().st_mtime_ns == written
-
-
-def test_runs_of_another_version_are_refused(tmp_path: Path) -> None:
-    (wanted, *_) = experiments()
-    sweep([wanted], tmp_path)
-    path = tmp_path / wanted.fingerprint() / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    summary["versions"]["sglr"] = "0.0.1"
-    path.write_text(json.dumps(summary), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"0\.0\.1"):
-        sweep([wanted], tmp_path)
-
-
-def test_experiments_of_equal_shapes_train_together_up_to_what_the_device_can_use() -> None:
-    wanted = experiments(seeds=3, device="cpu")
-    groups = grouped(wanted)
-    assert sorted(one.fingerprint() for group in groups for one in group) == sorted(one.fingerprint() for one in wanted)
-    assert max(len(group) for group in groups) > 1
-    assert max(sum(one.clients for one in group) for group in groups) <= 16
 
 
 @pytest.mark.parametrize(

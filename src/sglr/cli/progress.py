@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from sglr.cells.progress import SweepProgress
 from sglr.core.types import EpochDone, StepDone
-from sglr.papers.progress import SweepProgress
 from sglr.report.numbers import count, decimal, duration, percent, points
 from sglr.trials import Trial, TrialDone, TrialStarted
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
+from sglr.cells.outcome import Outcome
 from sglr.papers.claims import Figures
 from sglr.papers.declared import Artefact, Cell
-from sglr.papers.sweep import Outcome
 
 Outcomes = Mapping[str, Outcome]
 """Outcomes of experiments by the fingerprint of their settings."""

@@ -11,12 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from sglr.cells.processes import default_jobs
+from sglr.cells.progress import SweepProgress
+from sglr.cells.train_all import train_all
 from sglr.core.errors import UsageError
 from sglr.papers.claims import Verdict, judge
 from sglr.papers.declared import Artefact, artefacts, read_artefact
 from sglr.papers.measured import Kind, Measured, Outcomes, outcome_of
-from sglr.papers.progress import SweepProgress
-from sglr.papers.sweep import default_jobs, sweep
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
 from sglr.run import make_folder, refuse_single_run, write_text
@@ -95,7 +96,7 @@ def reproduce(
     refuse_single_run(folder, "the reproduction")
     make_folder(folder)
     experiments = [cell.experiment for artefact in chosen for cell in artefact.cells]
-    outcomes = sweep(experiments, folder / "cells", jobs=workers, observe=observe, stop=stop)
+    outcomes = train_all(experiments, folder / "cells", jobs=workers, observe=observe, stop=stop)
     records = [_record(artefact, outcomes, folder) for artefact in chosen]
     write_text(folder / RECORD, json.dumps({"command": command, "artefacts": records}, indent=2) + "\n")
     write_text(folder / RESULTS, reproduction_markdown(records, command))

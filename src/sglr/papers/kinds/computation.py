@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sglr.cells.outcome import Outcome
 from sglr.papers.claims import Figures
 from sglr.papers.declared import Artefact
 from sglr.papers.kinds import accuracy
 from sglr.papers.measured import Measured, Outcomes, collect, place
-from sglr.papers.sweep import Outcome
 
 PETA = 1e15
 

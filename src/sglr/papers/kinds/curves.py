@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from sglr.cells.outcome import Outcome
 from sglr.papers.declared import Artefact, Column
 from sglr.papers.measured import Measured, Outcomes, collect, divergences, outcome_of
-from sglr.papers.sweep import Outcome
 
 EARLY = 0.5
 """The share of the epochs in which a curve's rise is judged."""

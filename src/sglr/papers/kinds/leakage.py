@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from sglr.build import build
+from sglr.cells.outcome import Outcome
 from sglr.core.data import Samples
 from sglr.core.random import generator
 from sglr.papers.declared import Artefact
 from sglr.papers.measured import Measured, Outcomes, divergences, grid
-from sglr.papers.sweep import Outcome
 from sglr.privacy.reconstruction import reconstruct
 from sglr.run import write_text
 from sglr.trained import restored, trained_segments

@@ -1,0 +1,65 @@
+"""Groups of experiments that train at once, trials stacked beside one another's clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sglr.cells.outcome import share_out, write_divergence
+from sglr.config import Experiment
+from sglr.core.errors import Interrupted
+from sglr.run import Run
+from sglr.together import execute_together, may_stack, rows_wanted
+
+Group = tuple[Experiment, ...]
+"""Experiments that train at once."""
+
+
+def grouped(experiments: Sequence[Experiment]) -> list[Group]:
+    """Put experiments together that gain from training at once, as many as their device has use for."""
+    groups: list[list[Experiment]] = []
+    for experiment in experiments:
+        wanted = rows_wanted(experiment.device)
+        fitting = (
+            group
+            for group in groups
+            if may_stack(group[0], experiment) and sum(one.clients for one in group) + experiment.clients <= wanted
+        )
+        found = next(fitting, None)
+        if found is None:
+            groups.append([experiment])
+        else:
+            found.append(experiment)
+    return [tuple(group) for group in groups]
+
+
+def train_group(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
+    """Bring the experiments of a group to their ends, from wherever they stand.
+
+    Raises
+    ------
+    Interrupted
+        If ``stop`` answered True.
+    """
+    if stop():
+        raise Interrupted("stopped between two experiments")
+    paths = [folder / experiment.fingerprint() for experiment in group]
+    started = time.perf_counter()
+    try:
+        results = execute_together(group, paths, stop=stop)
+    finally:
+        share_out(time.perf_counter() - started, paths)
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, Run):
+            _drop_checkpoints(result)
+        else:
+            write_divergence(path, str(result))
+
+
+def _drop_checkpoints(run: Run) -> None:
+    """Keep the best checkpoint only: a sweep would fill the disk with the others."""
+    best = run.path / "checkpoints" / "best.safetensors"
+    if best.is_file():
+        for path in run.checkpoints:
+            path.unlink()

@@ -1,0 +1,86 @@
+"""What became of one cell, as its run folder tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sglr.config import Experiment
+from sglr.core.errors import UsageError
+from sglr.run import CONFIG, Run, write_text
+from sglr.version import __version__
+
+DIVERGED, SHARE = "diverged.json", "share.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one experiment.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    run
+        Its run folder.
+    problem
+        What is to be said of its divergence; None if it finished.
+    """
+
+    experiment: Experiment
+    run: Run
+    problem: str | None
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """The test accuracy in [0, 1]; None if it diverged."""
+        summary = self.run.summary
+        return None if self.problem is not None or summary is None else float(summary["test"]["accuracy"])
+
+    @property
+    def seconds(self) -> float:
+        """The time it took; of several that trained at once, its equal part."""
+        return _seconds(self.run.path)
+
+
+def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
+    """Return the outcome of an experiment that is over, or None.
+
+    Raises
+    ------
+    UsageError
+        If another version of sglr made it.
+    """
+    if not (path / CONFIG).is_file():
+        return None
+    run = Run.open(path)
+    diverged = path / DIVERGED
+    record = json.loads(diverged.read_text(encoding="utf-8")) if diverged.is_file() else run.summary
+    if record is None:
+        return None
+    version = record["versions"]["sglr"]
+    if version != __version__:
+        problem = f"was made by sglr {version}, and this is {__version__}"
+        raise UsageError("out", path, problem, "give another folder, or remove that run")
+    return Outcome(experiment, run, record.get("problem"))
+
+
+def write_divergence(path: Path, problem: str) -> None:
+    """Note that an experiment diverged, so that it is not tried again."""
+    record = {"problem": problem, "versions": {"sglr": __version__}}
+    write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
+
+
+def share_out(seconds: float, paths: Sequence[Path]) -> None:
+    """Note for every run its part of the time of all that trained at once, on top of what it had before."""
+    for path in filter(Path.is_dir, paths):
+        before = _seconds(path)
+        write_text(path / SHARE, json.dumps({"seconds": before + seconds / len(paths)}) + "\n")
+
+
+def _seconds(path: Path) -> float:
+    share = path / SHARE
+    return float(json.loads(share.read_text(encoding="utf-8"))["seconds"]) if share.is_file() else 0.0

@@ -1,0 +1,66 @@
+"""Train many experiments side by side, each once: finished ones are found again, stopped ones go on.
+
+Every experiment has a run folder named after the hash of its settings, so that whoever asks for the same cell shares
+its run, and an interrupted sweep goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sglr.cells.groups import grouped
+from sglr.cells.outcome import Outcome, read_outcome
+from sglr.cells.processes import train_here
+from sglr.cells.progress import SweepProgress
+from sglr.config import Experiment
+
+
+def train_all(
+    experiments: Iterable[Experiment],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    observe: Callable[[SweepProgress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Outcome]:
+    """Train experiments in folders of their own inside ``folder``, each once.
+
+    Parameters
+    ----------
+    experiments
+        What to train; equal settings are trained once.
+    folder
+        Where; runs that are finished there already are not repeated.
+    jobs
+        Processes that train side by side; 1 trains in this process.
+    observe
+        Told whenever an experiment is over.
+    stop
+        Asked again and again; True ends the sweep with checkpoints.
+
+    Returns
+    -------
+    dict
+        Outcomes by fingerprint of the settings.
+
+    Raises
+    ------
+    UsageError
+        If runs in the folder were made by another version.
+    Interrupted
+        If ``stop`` answered True.
+    """
+    unique = {experiment.fingerprint(): experiment for experiment in experiments}
+    found = {key: outcome for key in unique if (outcome := read_outcome(unique[key], folder / key)) is not None}
+    pending = [unique[key] for key in unique if key not in found]
+    before, total = len(found), len(unique)
+    if total:
+        observe(SweepProgress(before, total, before))
+    for group in train_here(grouped(pending), folder, jobs, stop):
+        for experiment in group:
+            outcome = read_outcome(experiment, folder / experiment.fingerprint())
+            assert outcome is not None, "a trained experiment has a summary or has diverged"
+            found[experiment.fingerprint()] = outcome
+        observe(SweepProgress(len(found), total, before))
+    return found
