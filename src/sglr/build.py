@@ -16,6 +16,7 @@ from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
+from sglr.core.first_weights import FirstWeights
 from sglr.core.method import Method
 from sglr.core.model import build_model
 from sglr.core.optim import OptimizerSpec
@@ -25,11 +26,15 @@ from sglr.core.server import Server
 from sglr.core.split import Split, check_segments, cut_points, split
 from sglr.core.stack import state_of
 from sglr.core.train import Plan, Trainer
+from sglr.core.types import Weights
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 
 LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
 """Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
+
+FEW_CLIENTS = 8
+"""So many models are built sooner than it is learnt how to draw their weights alone."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,7 @@ def _setting(
         stacking=experiment.stacking,
         short_clients=experiment.short_clients,
         settings=experiment.flat(),
+        first_weights=segments.weights_of,
     )
 
 
@@ -255,6 +261,7 @@ class _Segments:
         example = data.train.inputs[:2] if len(data.train) else torch.zeros(2, *self._input_shape)
         self._first, self.upper = split(whole, self.cut, example)
         check_segments(Split(self._first, self.upper), example, self._classes)
+        self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
 
     def check_single_samples(self, batch_size: int, data: ClientData) -> None:
         """Refuse a division that leaves a client one sample to normalise a batch by."""
@@ -279,7 +286,7 @@ class _Segments:
 
     def _build(self, client: int) -> nn.Module:
         with torch.random.fork_rng([]):
-            torch.manual_seed(key(self._experiment.seed, "model", client))
+            torch.manual_seed(self._key(client))
             if isinstance(self._model, nn.Module):
                 return self._redrawn(self._model, client)
             if self._model is not None:
@@ -305,4 +312,28 @@ class _Segments:
         """Return a client's lower segment with its first weights."""
         if client == 0 or self._common:
             return copy.deepcopy(self._first)
-        return split(self._build(client), self.cut).lower
+        if self._drawn is None:
+            return split(self._build(client), self.cut).lower
+        segment = copy.deepcopy(self._first)
+        drawn = self.weights_of(client)
+        for name, tensor in state_of(segment).items():
+            tensor.copy_(drawn[name])
+        return segment
+
+    def weights_of(self, client: int) -> Weights:
+        """Return the first weights and buffers of a client's lower segment."""
+        if client == 0 or self._common:
+            return state_of(self._first)
+        if self._drawn is None:
+            return state_of(self.lower_of(client))
+        return self._drawn(self._key(client))
+
+    def _followed(self) -> FirstWeights | None:
+        if self._common:
+            return None
+        return FirstWeights.learn(
+            self._build, lambda whole: split(whole, self.cut).lower, clients=(1, 2), seed=self._key
+        )
+
+    def _key(self, client: int) -> int:
+        return key(self._experiment.seed, "model", client)

@@ -63,6 +63,7 @@ class Block:
         self._rows = {client: row for row, client in enumerate(self.ids)}
         self._setting, self.data = setting, setting.data
         self.device = setting.device
+        first = setting.first_weights
         self.stack = Stack(
             lambda row: setting.segment(self.ids[row]),
             len(self.ids),
@@ -70,6 +71,7 @@ class Block:
             clip_norm=setting.clip_norm,
             stacked=setting.stacking != "looped" and len(self.ids) > 1,
             device=setting.device,
+            first=(lambda row: first(self.ids[row])) if first else None,
         )
         self.inputs = setting.data.train.inputs.to(setting.device)
         self.targets = setting.data.train.targets.to(setting.device)

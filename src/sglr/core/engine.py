@@ -47,6 +47,8 @@ class Setting:
         All settings of the experiment by name, for engines whose clients build their own parts.
     codec
         How smashed data and cut-layer gradients are written.
+    first_weights
+        Gives a client's first weights and buffers, by client id, where that is faster than its segment.
     """
 
     segment: Callable[[int], nn.Module]
@@ -60,6 +62,7 @@ class Setting:
     short_clients: str = "wait"
     settings: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec = field(default_factory=Plain)
+    first_weights: Callable[[int], Weights] | None = None
 
 
 class MissingSnapshot(DamagedCheckpoint):
