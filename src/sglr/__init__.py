@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
     from sglr.run import Run
+    from sglr.sweeps.results import Sweep
+    from sglr.sweeps.sweep import sweep
     from sglr.trained import load_model
     from sglr.trials import Comparison, compare
 
@@ -57,6 +59,8 @@ _HOMES = {
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
     "sglr.run": ("Run",),
+    "sglr.sweeps.results": ("Sweep",),
+    "sglr.sweeps.sweep": ("sweep",),
     "sglr.trained": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -86,6 +90,7 @@ __all__ = [
     "Server",
     "SglrError",
     "Split",
+    "Sweep",
     "Uplink",
     "UsageError",
     "__version__",
@@ -94,6 +99,7 @@ __all__ = [
     "load_model",
     "resume",
     "split",
+    "sweep",
     "train",
 ]
 

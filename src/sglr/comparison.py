@@ -71,7 +71,6 @@ def make_row(label: str, results: Sequence[tuple[Trial, Run, str | None]]) -> di
     experiment = results[0][0].experiment
     summaries = [run.summary for _, run, problem in results if problem is None]
     finished = [summary for summary in summaries if summary is not None]
-    accuracies = [summary["test"]["accuracy"] for summary in finished]
     return {
         "label": label,
         "method": experiment.method,
@@ -79,6 +78,14 @@ def make_row(label: str, results: Sequence[tuple[Trial, Run, str | None]]) -> di
         "seeds": [trial.seed for trial, _, _ in results],
         "runs": [run.path.name for _, run, _ in results],
         "diverged": [f"seed {trial.seed}: {problem}" for trial, _, problem in results if problem is not None],
+        **mean_figures(finished),
+    }
+
+
+def mean_figures(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the means of a row's figures over the summaries of its finished runs; None where no run has a figure."""
+    accuracies = [summary["test"]["accuracy"] for summary in finished]
+    return {
         "test": {
             "accuracy": _mean(accuracies),
             "accuracy_sd": stdev(accuracies) if len(accuracies) > 1 else None,

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sglr.cells.groups import grouped
+from sglr.cells.groups import grouped, spread
 from sglr.cells.outcome import DIVERGED
 from sglr.cells.progress import SweepProgress
 from sglr.cells.train_all import train_all
@@ -71,3 +73,17 @@ def test_experiments_of_equal_shapes_train_together_up_to_what_the_device_can_us
     assert sorted(one.fingerprint() for group in groups for one in group) == sorted(one.fingerprint() for one in wanted)
     assert max(len(group) for group in groups) > 1
     assert max(sum(one.clients for one in group) for group in groups) <= 16
+
+
+@given(st.lists(st.integers(1, 6), max_size=5), st.integers(1, 8))
+def test_groups_are_divided_until_every_job_has_one_and_nothing_is_lost(sizes: list[int], jobs: int) -> None:
+    every = experiments(seeds=10)
+    taken = iter(every)
+    groups = [tuple(next(taken) for _ in range(size)) for size in sizes]
+    found = spread(groups, jobs)
+    assert sorted(one.fingerprint() for group in found for one in group) == sorted(
+        one.fingerprint() for group in groups for one in group
+    )
+    assert len(found) >= min(jobs, sum(sizes))
+    if len(groups) >= jobs:
+        assert sorted(map(len, found)) == sorted(sizes)

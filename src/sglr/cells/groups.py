@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from sglr.cells.outcome import share_out, write_divergence
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted
-from sglr.run import Run
+from sglr.run import CONFIG, Run
 from sglr.together import execute_together, may_stack, rows_wanted
 
 Group = tuple[Experiment, ...]
@@ -34,6 +35,15 @@ def grouped(experiments: Sequence[Experiment]) -> list[Group]:
     return [tuple(group) for group in groups]
 
 
+def spread(groups: Sequence[Group], jobs: int) -> list[Group]:
+    """Divide groups until there is one for every job, largest first: an idle core is worse than a smaller stack."""
+    found = sorted(groups, key=len, reverse=True)
+    while found and len(found) < jobs and len(found[0]) > 1:
+        largest, half = found[0], len(found[0]) // 2
+        found = sorted([largest[:half], largest[half:], *found[1:]], key=len, reverse=True)
+    return found
+
+
 def train_group(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
     """Bring the experiments of a group to their ends, from wherever they stand.
 
@@ -45,6 +55,9 @@ def train_group(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted("stopped between two experiments")
     paths = [folder / experiment.fingerprint() for experiment in group]
+    for path in paths:
+        if path.is_dir() and not (path / CONFIG).is_file():
+            shutil.rmtree(path)  # killed before its settings were whole
     started = time.perf_counter()
     try:
         results = execute_together(group, paths, stop=stop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sglr.cells.groups import grouped
+from sglr.cells.groups import grouped, spread
 from sglr.cells.outcome import Outcome, read_outcome
 from sglr.cells.processes import train_here
 from sglr.cells.progress import SweepProgress
@@ -57,7 +57,7 @@ def train_all(
     before, total = len(found), len(unique)
     if total:
         observe(SweepProgress(before, total, before))
-    for group in train_here(grouped(pending), folder, jobs, stop):
+    for group in train_here(spread(grouped(pending), jobs), folder, jobs, stop):
         for experiment in group:
             outcome = read_outcome(experiment, folder / experiment.fingerprint())
             assert outcome is not None, "a trained experiment has a summary or has diverged"

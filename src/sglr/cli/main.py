@@ -24,6 +24,7 @@ from sglr.cli.serve import serve
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
 from sglr.cli.status import status
+from sglr.cli.sweep import sweep
 from sglr.cli.token import revoke, token
 from sglr.cli.train import train
 from sglr.core.errors import Interrupted, SglrError, UsageError
@@ -60,6 +61,15 @@ app.command(
         "sglr compare --methods all --alpha 0.5 --clients 20 --json",
     ),
 )(compare)
+app.command(
+    "sweep",
+    cls=SettingsCommand,
+    epilog=epilog(
+        "sglr sweep grid.toml --out runs/rates",
+        "sglr sweep grid.toml --epochs 1 --dry-run",
+        "sglr sweep grid.toml --jobs 4 --json",
+    ),
+)(sweep)
 app.command(
     "reproduce",
     epilog=epilog(

@@ -18,7 +18,7 @@ Folders = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN…",
-        help="Folders of runs, finished or not; or one folder of a comparison, of a reproduction, or with runs in it.",
+        help="Folders of runs, finished or not; or one folder of a comparison, sweep or reproduction, or with runs.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = F
     """Write a report as one HTML page that opens anywhere, offline.
 
     Of one run: its curves, its costs, its settings. Of several runs: a comparison, in which those that differ by
-    nothing but their seed are one row. Of a comparison or a reproduction: its page anew.
+    nothing but their seed are one row. Of a comparison, a sweep or a reproduction: its page anew.
     """
     del debug
     from sglr.cli.options import typed
@@ -72,6 +72,8 @@ def _write_one(folder: Path, out: Path | None) -> Path:
     from sglr.run import read_command
 
     command = read_command(folder)
+    if kind == "sweep":
+        return _write_sweep(folder, page, command)
     if kind != "comparison":
         return _write(page, comparison_page(page.parent, group_runs(_runs_in(folder)), command))
     from sglr.comparison import read_comparison
@@ -81,6 +83,17 @@ def _write_one(folder: Path, out: Path | None) -> Path:
         write_comparison_report(folder, rows, command)
         return page
     return _write(page, comparison_page(page.parent, rows, command))
+
+
+def _write_sweep(folder: Path, page: Path, command: str) -> Path:
+    from sglr.report.sweep import sweep_page, write_sweep_report
+    from sglr.sweeps.results import read_sweep
+
+    record = read_sweep(folder).record()
+    if page != folder / PAGE:
+        return _write(page, sweep_page(page.parent, folder, record, command))
+    write_sweep_report(folder, record, command)
+    return page
 
 
 def _write_several(folders: Sequence[Path], out: Path | None, command: str) -> Path:
@@ -99,7 +112,7 @@ def _write_several(folders: Sequence[Path], out: Path | None, command: str) -> P
 
 
 def _kind(folder: Path) -> str:
-    """Return what a folder is: ``run``, ``comparison``, ``reproduction``, or ``runs`` where it only holds some.
+    """Return what a folder is: ``run``, ``comparison``, ``sweep``, ``reproduction``, or ``runs`` where it holds some.
 
     Raises
     ------
@@ -109,11 +122,12 @@ def _kind(folder: Path) -> str:
     from sglr.comparison import COMPARISON
     from sglr.report.reproduction import RECORDS
     from sglr.run import CONFIG
+    from sglr.sweeps.results import SWEEP
 
     if not folder.is_dir():
         problem, remedy = ("is a file", "give its folder") if folder.exists() else ("does not exist", "give a run")
         raise UsageError("run", folder, problem, remedy)
-    marks = {CONFIG: "run", COMPARISON: "comparison", RECORDS: "reproduction"}
+    marks = {CONFIG: "run", COMPARISON: "comparison", SWEEP: "sweep", RECORDS: "reproduction"}
     found = next((kind for name, kind in marks.items() if (folder / name).is_file()), None)
     if found is None and not _runs_in(folder):
         raise UsageError("run", folder, f"is no run (it has no {CONFIG}), and holds none", "give the folder of a run")

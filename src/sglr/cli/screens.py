@@ -36,14 +36,15 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     return "".join("▁▂▃▄▅▆▇█"[round((value - low) / step)] for value in shown)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table whose first column is names and whose others are figures."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], named: int = 1) -> Table:
+    """Return a table whose first ``named`` columns are names and whose others are figures."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     found = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    found.add_column(headings[0])
-    for heading in headings[1:]:
+    for heading in headings[:named]:
+        found.add_column(heading)
+    for heading in headings[named:]:
         # Figures stay on one line and headings are narrow, so that names have the room.
         found.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:

@@ -1,4 +1,4 @@
-"""``sglr show``: what a run or a comparison is, how far it is, and what came out."""
+"""``sglr show``: what a run, a comparison or a sweep is, how far it is, and what came out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from sglr.run import Run
 
-Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, or of a comparison.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, of a comparison, or of a sweep.")
+]
 
 
 def show(run: Folder, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Show the settings, the progress and the results of a run, or the table of a comparison."""
+    """Show the settings, the progress and the results of a run, or the table of a comparison or a sweep."""
     del debug
     from sglr.comparison import COMPARISON, read_comparison
 
@@ -28,6 +30,13 @@ def show(run: Folder, as_json: AsJson = False, debug: Debug = False) -> None:
 
         comparison = read_comparison(run)
         return _print_json(comparison.record()) if as_json else print_comparison(comparison)
+    from sglr.sweeps.results import SWEEP, read_sweep
+
+    if (run / SWEEP).is_file():
+        from sglr.cli.sweep import print_sweep
+
+        sweep = read_sweep(run)
+        return _print_json(sweep.record()) if as_json else print_sweep(sweep)
     from sglr.run import Run
 
     described = describe(Run.open(run))

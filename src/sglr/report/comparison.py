@@ -56,7 +56,7 @@ def comparison_page(
     methods = _read(rows)
     curves, points = _curves(methods), bytes_and_accuracy(methods)
     scattered = worth_drawing(points)
-    shared, varied = _divided_settings([run for one in methods for run in one.runs])
+    shared, varied = divided_settings([run for one in methods for run in one.runs])
     return render(
         "comparison.html.j2",
         title=f"Comparison of {len(methods)} methods" if len(methods) != 1 else "Comparison",
@@ -109,7 +109,7 @@ def _shown_run(label: str, run: Run, folder: Path) -> dict[str, str]:
     }
 
 
-def _divided_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], set[str]]:
+def divided_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], set[str]]:
     """Tell the settings that all runs share from the names of those that differ."""
     every = [run.settings for run in runs]
     names = list(dict.fromkeys(name for settings in every for name in settings))
@@ -120,6 +120,13 @@ def _divided_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], set[str]]:
 def _sentence(methods: Sequence[Compared], shared: Mapping[str, Any]) -> str:
     runs = sum(len(one.runs) for one in methods)
     parts = [f"{runs} run{'' if runs == 1 else 's'} of {len(methods)} method{'' if len(methods) == 1 else 's'}"]
+    parts += setting_phrases(shared)
+    seeds = max((len(one.runs) for one in methods), default=0)
+    return ", ".join(parts) + "." + (" Figures are means over seeds, ± one standard deviation." if seeds > 1 else "")
+
+
+def setting_phrases(shared: Mapping[str, Any]) -> list[str]:
+    """Say in words what several runs have in common."""
     phrases = {
         "dataset": "on {}",
         "model": "with the model {}",
@@ -128,6 +135,4 @@ def _sentence(methods: Sequence[Compared], shared: Mapping[str, Any]) -> str:
         "epochs": "{} epochs",
         "batch_size": "{} samples of each client per step",
     }
-    parts += [phrase.format(shared[name]) for name, phrase in phrases.items() if name in shared]
-    seeds = max((len(one.runs) for one in methods), default=0)
-    return ", ".join(parts) + "." + (" Figures are means over seeds, ± one standard deviation." if seeds > 1 else "")
+    return [phrase.format(shared[name]) for name, phrase in phrases.items() if name in shared]

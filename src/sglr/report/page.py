@@ -37,7 +37,7 @@ def render(template: str, **content: Any) -> str:
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return name, value and meaning of every setting that is not empty."""
     meanings = _meanings(settings)
-    return [(name, _written(value), meanings.get(name, "")) for name, value in settings.items() if value != ""]
+    return [(name, written(value), meanings.get(name, "")) for name, value in settings.items() if value != ""]
 
 
 def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -77,9 +77,12 @@ def _meanings(settings: Mapping[str, Any]) -> dict[str, str]:
     return meanings
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """Write a setting's value as a table shows it; a dash where there is none."""
+    if value is None:
+        return numbers.NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(_written(item) for item in value)
+        return ", ".join(written(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

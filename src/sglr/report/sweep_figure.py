@@ -1,0 +1,224 @@
+"""The picture of a sweep: lines over a number that varies, a map of two, or a row of points where nothing else fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from sglr.report import numbers
+from sglr.report.page import written
+from sglr.report.series_chart import read_series, series_chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+
+FEWEST = 3
+"""Values from which on a number is drawn as an axis."""
+MOST_LINES = 7
+"""Lines that can be told apart."""
+MOST_POINTS = 40
+"""Configurations that are drawn one below the other; of more, the best."""
+MOST_TICKS = 8
+METHOD = "method"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Accuracy over the setting ``axis``.
+
+    Parameters
+    ----------
+    axis
+        The setting.
+    chart
+        As `sglr.report.series_chart.series_chart` takes it.
+    flat
+        The series that have no value of that setting and are drawn from edge to edge.
+    """
+
+    axis: str
+    chart: Mapping[str, Any]
+    flat: frozenset[str]
+
+
+def lines(rows: Sequence[Row]) -> Lines | None:
+    """Return the lines of a sweep over the number with most values; None where there is none, or too many lines."""
+    axis = max(_numeric(rows), key=lambda key: len(_values(rows, key)), default=None)
+    if axis is None or len(_values(rows, axis)) < FEWEST:
+        return None
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_others(row, axis), []).append(row)
+    if len(groups) > MOST_LINES:
+        return None
+    places = sorted(_values(rows, axis))
+    flat = frozenset(label for label, members in groups.items() if members[0]["values"][axis] is None)
+    chart = {
+        "x_title": axis,
+        "y_title": "test accuracy, %",
+        "log_x": _spread_by_logarithm(places),
+        "series": [
+            _series(label, members, places if label in flat else None, axis) for label, members in groups.items()
+        ],
+    }
+    return Lines(axis, chart, flat)
+
+
+def lines_figure(found: Lines, size: tuple[float, float]) -> Figure:
+    """Draw lines, with a mark at every value that was tried."""
+    figure = series_chart(found.chart, size)
+    axes = figure.axes[0]
+    curves = [one for one in read_series(found.chart) if one.values]
+    for one, line in zip(curves, axes.lines, strict=True):
+        if one.label in found.flat:
+            line.set_marker("none")
+    places = sorted({place for one in curves for place in one.epochs})
+    if len(places) <= MOST_TICKS:
+        axes.set_xticks(places, labels=[numbers.short(place) for place in places])
+    return figure
+
+
+def heat_map(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Return a table over the two numbers that vary, shaded from the worst to the best; None where it is no such sweep.
+
+    Returns
+    -------
+    dict or None
+        ``row_title``, ``column_title``, ``columns``, ``rows`` with a name and cells (figure, spread, shade in [0, 1],
+        best), and the figures of ``low`` and ``high``.
+    """
+    keys = list(rows[0]["values"])
+    if len(keys) != 2 or _numeric(rows) != keys or any(None in row["values"].values() for row in rows):
+        return None
+    down, across = keys
+    found = {(row["values"][down], row["values"][across]): row["test"] for row in rows}
+    means = [test["accuracy"] for test in found.values() if test["accuracy"] is not None]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    columns = sorted(_values(rows, across))
+    return {
+        "row_title": down,
+        "column_title": across,
+        "columns": [written(value) for value in columns],
+        "rows": [
+            {"name": written(value), "cells": [_shaded(found.get((value, other)), low, high) for other in columns]}
+            for value in sorted(_values(rows, down))
+        ],
+        "low": numbers.percent(low),
+        "high": numbers.percent(high),
+    }
+
+
+def points(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return every configuration as a point on a common scale, its spread as a bar; of very many, the best.
+
+    Returns
+    -------
+    dict
+        ``rows`` with a label, the figure, and shares of the width in percent (``place``, ``start``, ``width``), None
+        where all runs diverged; ``ticks`` with a share and its figure; ``left_out``, the number of those not shown.
+    """
+    ranked = sorted(rows, key=lambda row: row["test"]["accuracy"] or 0.0, reverse=True)
+    best = {row["label"] for row in ranked[:MOST_POINTS]}
+    shown = [row for row in rows if row["label"] in best]
+    ends = [end for row in shown for end in _ends(row["test"])]
+    ticks = _ticks(min(ends, default=0.0), max(ends, default=1.0))
+    low, width = ticks[0], ticks[-1] - ticks[0]
+    return {
+        "rows": [_point(row, low, width) for row in shown],
+        "ticks": [{"place": (tick - low) / width * 100, "figure": f"{tick * 100:.4g} %"} for tick in ticks],
+        "left_out": len(rows) - len(shown),
+    }
+
+
+def _numeric(rows: Sequence[Row]) -> list[str]:
+    """Return the settings whose values are all numbers."""
+    return [key for key in rows[0]["values"] if all(_is_number(value) for value in _values(rows, key))]
+
+
+def _values(rows: Sequence[Row], key: str) -> list[Any]:
+    return list(dict.fromkeys(row["values"][key] for row in rows if row["values"][key] is not None))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _others(row: Row, axis: str) -> str:
+    """Name what a row has in common with the others of its line."""
+    rest = {key: value for key, value in row["values"].items() if key != axis and value is not None}
+    shown = [written(value) if key == METHOD else f"{key}={written(value)}" for key, value in rest.items()]
+    return row["name"] or ", ".join(shown) or "test accuracy"
+
+
+def _series(label: str, rows: Sequence[Row], edges: Sequence[float] | None, axis: str) -> dict[str, Any]:
+    ordered = sorted(rows, key=lambda row: row["values"][axis] or 0.0)
+    if edges is not None:
+        ordered = [ordered[0], ordered[0]]
+    return {
+        "label": label,
+        "x": [edges[0], edges[-1]] if edges is not None else [row["values"][axis] for row in ordered],
+        "y": [_percent(row["test"]["accuracy"]) for row in ordered],
+        "spread": [_percent(row["test"]["accuracy_sd"]) for row in ordered],
+    }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
+
+
+def _spread_by_logarithm(places: Sequence[float]) -> bool:
+    """Tell whether the two closest values lie further apart on a logarithmic scale."""
+    if min(places) <= 0:
+        return False
+    logarithms = [math.log(place) for place in places]
+    return _closest(logarithms) > _closest(places)
+
+
+def _closest(places: Sequence[float]) -> float:
+    return min(after - before for before, after in pairwise(places)) / (places[-1] - places[0])
+
+
+def _shaded(test: Mapping[str, Any] | None, low: float, high: float) -> dict[str, Any]:
+    if test is None or test["accuracy"] is None:
+        return {"figure": numbers.NONE if test is None else "diverged", "spread": "", "shade": 0.0, "best": False}
+    accuracy = test["accuracy"]
+    return {
+        "figure": numbers.percent(accuracy),
+        "spread": numbers.points(test["accuracy_sd"]),
+        "shade": round((accuracy - low) / (high - low), 3) if high > low else 0.0,
+        "best": accuracy == high > low,
+    }
+
+
+def _ends(test: Mapping[str, Any]) -> list[float]:
+    if test["accuracy"] is None:
+        return []
+    half = test["accuracy_sd"] or 0.0
+    return [max(0.0, test["accuracy"] - half), min(1.0, test["accuracy"] + half)]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round figures from below the lowest to above the highest, no more than six."""
+    for step in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2):
+        first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
+        if last - first <= 5:
+            break
+    return [number * step for number in range(first, last + 1)]
+
+
+def _point(row: Row, low: float, width: float) -> dict[str, Any]:
+    test, ends = row["test"], _ends(row["test"])
+    if not ends:
+        return {"label": row["label"], "figure": "diverged", "place": None}
+    return {
+        "label": row["label"],
+        "figure": f"{numbers.percent(test['accuracy'])} {numbers.points(test['accuracy_sd'])}".strip(),
+        "place": (test["accuracy"] - low) / width * 100,
+        "start": (ends[0] - low) / width * 100,
+        "width": (ends[1] - ends[0]) / width * 100,
+    }

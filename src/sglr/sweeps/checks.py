@@ -1,0 +1,76 @@
+"""Checked before the first run of a sweep trains: every distinct model, on every distinct data, is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sglr.build import Given, build, load, pick_device
+from sglr.config import Experiment
+from sglr.core.errors import UsageError
+from sglr.cost.power_sources import power_sources
+from sglr.cost.profiles import load_profile
+from sglr.sweeps.configuration import Configuration
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
+
+TRAINING_ONLY = frozenset(
+    {
+        *("seed", "name", "threads", "epochs", "lr", "server_lr", "schedule", "clip_norm", "loss", "participation"),
+        *("eval_every", "eval_clients", "test_clients", "checkpoint_every", "keep_checkpoints"),
+    }
+)
+"""Settings that say how long and how fast to train: none of their values, once valid, can make a build fail."""
+
+
+def check_builds(configurations: Sequence[Configuration], *, elsewhere: bool = False) -> None:
+    """Build every configuration whose parts differ from those built before, with its first seed, and drop it.
+
+    Parameters
+    ----------
+    configurations
+        What is to be trained.
+    elsewhere
+        Whether other machines train it, so that this one need not have the device.
+
+    Raises
+    ------
+    UsageError
+        If one can't be built, with the configuration's label.
+    """
+    seen: set[str] = set()
+    datasets: dict[str, Dataset] = {}
+    for one in configurations:
+        experiment = one.experiments[0]
+        if elsewhere:
+            experiment = experiment.model_copy(update={"device": "cpu"})
+        parts = _parts(experiment)
+        if parts in seen:
+            continue
+        seen.add(parts)
+        try:
+            _check_energy(experiment)
+            name = _data(experiment)
+            if name not in datasets:
+                datasets[name] = load(experiment)
+            build(experiment, Given(dataset=datasets[name])).trainer.engine.close(done=False)
+        except UsageError as error:
+            problem = f"{error.problem} (in the configuration {one.label})"
+            raise UsageError(error.field, error.value, problem, error.remedy) from error
+
+
+def _check_energy(experiment: Experiment) -> None:
+    load_profile(experiment.energy_profile)
+    if experiment.energy:
+        power_sources(pick_device(experiment.device))
+
+
+def _parts(experiment: Experiment) -> str:
+    ignored = TRAINING_ONLY | experiment.method_parameters.keys()
+    return json.dumps({key: value for key, value in experiment.flat().items() if key not in ignored}, default=str)
+
+
+def _data(experiment: Experiment) -> str:
+    return json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
