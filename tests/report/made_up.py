@@ -113,3 +113,21 @@ def artefact(name: str = "table1", **changes: Any) -> dict[str, Any]:
         "versions": VERSIONS,
     }
     return record | changes
+
+
+def sweep_row(accuracy: float | None, spread: float | None = None, name: str = "", **values: Any) -> dict[str, Any]:
+    """Return a row of a sweep's record."""
+    label = name or ", ".join(str(value) if key == "method" else f"{key}={value}" for key, value in values.items())
+    return {
+        "label": label,
+        "name": name,
+        "method": "psl",
+        "values": values,
+        "seeds": [0],
+        "runs": [],
+        "accuracies": [accuracy],
+        "diverged": [] if accuracy is not None else ["seed 0: the loss is no number"],
+        "test": {"accuracy": accuracy, "accuracy_sd": spread, "accuracy_std_over_clients": 0.01},
+        "communication": {"up_bytes": 1e6, "down_bytes": 2e6},
+        "seconds": 3.0,
+    }
