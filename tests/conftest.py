@@ -87,6 +87,7 @@ class Case:
     dropout: float = 0.0
     stacking: str = "stacked"
     compression: str = "none"
+    clients_leave: bool = False
     participation: float = 1.0
     label_prior: str = "ignore"
     clip_norm: float | None = None
@@ -124,7 +125,7 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        engine = Local(replace(setting, codec=self._codec()))
+        engine = Local(replace(setting, codec=self._codec(), clients_leave=self.clients_leave))
         server = Server(
             upper,
             server_spec,

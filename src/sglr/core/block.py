@@ -6,8 +6,9 @@ The engine `local` is one block of everyone; a cluster holds a block in each of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,11 +20,18 @@ from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.passes import Gradients, Pass
+from sglr.core.population import Population, clients_of, is_population
 from sglr.core.scoring import score
-from sglr.core.stack import Stack
-from sglr.core.types import Uplink, Weights
+from sglr.core.stack import Stack, state_of
+from sglr.core.types import Uplink, Weights, below
 
 log = logging.getLogger(__name__)
+
+FEWEST_SEATS = 2
+"""Rows of a stack at least where clients come and go: a stack of one would be an ordinary module."""
+
+DIGESTED = 256
+"""Clients that are looked at together when all are."""
 
 
 @dataclass
@@ -50,7 +58,10 @@ class Block:
     data
         What the clients own.
     stack
-        The clients' segments; the row of a client is its place among ``ids``.
+        The clients' segments: of all, the row of a client being its place among ``ids``; or, where clients come and go,
+        of those alone that are at work.
+    absent
+        What the others hold.
 
     Notes
     -----
@@ -60,24 +71,36 @@ class Block:
 
     def __init__(self, setting: Setting, ids: Sequence[int] | None = None) -> None:
         self.ids = tuple(range(len(setting.data.indices)) if ids is None else ids)
-        self._rows = {client: row for row, client in enumerate(self.ids)}
+        self._places = {client: place for place, client in enumerate(self.ids)}
         self._setting, self.data = setting, setting.data
         self.device = setting.device
-        first = setting.first_weights
-        self.stack = Stack(
-            lambda row: setting.segment(self.ids[row]),
-            len(self.ids),
-            setting.optimizer,
-            clip_norm=setting.clip_norm,
-            stacked=setting.stacking != "looped" and len(self.ids) > 1,
-            device=setting.device,
-            first=(lambda row: first(self.ids[row])) if first else None,
-        )
+        self.absent = Population()
+        self._comes_and_goes = setting.clients_leave and len(self.ids) > FEWEST_SEATS
+        self.stack = self._new_stack(FEWEST_SEATS if self._comes_and_goes else len(self.ids))
+        self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
+        self._rows = {client: row for row, client in enumerate(self._seated)}
+        self._moved = False  # what those who are seated hold is not known elsewhere
         self.inputs = setting.data.train.inputs.to(setting.device)
         self.targets = setting.data.train.targets.to(setting.device)
         self._passes: list[tuple[list[int], Pass]] = []
         if self.stack.stacked and setting.stacking == "auto":
             self._loop_if_unstackable()
+
+    def _new_stack(self, rows: int) -> Stack:
+        """Return a stack of all clients, or of seats, which hold the first client's weights until one is taken."""
+        setting, first = self._setting, self._setting.first_weights
+        whose = [self.ids[0]] * rows if self._comes_and_goes else self.ids
+        segment = setting.segment(whose[0])
+        return Stack(
+            lambda row: segment if whose[row] == whose[0] else setting.segment(whose[row]),
+            rows,
+            setting.optimizer,
+            clip_norm=setting.clip_norm,
+            stacked=setting.stacking != "looped" and len(self.ids) > 1,
+            device=setting.device,
+            first=(lambda row: first(whose[row])) if first else None,
+            apart=self._comes_and_goes,
+        )
 
     def _loop_if_unstackable(self) -> None:
         """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked."""
@@ -91,13 +114,63 @@ class Block:
         samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
         return torch.unflatten(samples, 0, (2, 2))
 
+    def keep_in(self, folder: Path, checkpoints: Path) -> None:
+        """Keep what absent clients hold in files of ``folder``, as long as one of ``checkpoints`` needs them."""
+        self.absent.keep_in(folder, checkpoints)
+
     def rows_of(self, clients: Sequence[int]) -> tuple[int, ...]:
         """Return the rows of the stack that hold these clients."""
         return tuple(self._rows[client] for client in clients)
 
-    def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
-        """Draw the order of every client's samples; return the number of steps of the longest."""
-        rows = [self.data.indices[self._rows[client]].numpy() for client in cohort]
+    def _seat(self, clients: Sequence[int], *, moves: bool) -> tuple[Stack, tuple[int, ...]]:
+        """Have the stack hold these clients, if it does not hold all; return it and their rows.
+
+        Rows are in the order of ids, as they are in a stack of all: so a stack of few gives the same bits.
+        """
+        if self._comes_and_goes and self._seated != tuple(clients):
+            self._empty_seats()
+            if len(clients) > self.stack.rows:
+                before, self.stack = self.stack, self._new_stack(len(clients))
+                self.stack.passes, self.stack.stacked = before.passes, before.stacked
+            self._rows = {client: row for row, client in enumerate(clients)}
+            for own, tensors in self._held(clients):
+                self.stack.put_in(self.rows_of(own), tensors)
+            self._seated = tuple(clients)
+        self._moved |= moves
+        return self.stack, self.rows_of(clients)
+
+    def _empty_seats(self) -> None:
+        """Take note of what those who are seated hold; the stack is free for others then."""
+        self._keep_seated()
+        self._seated, self._rows = (), {}
+
+    def _keep_seated(self) -> None:
+        if self._moved:
+            for places, tensors in self.stack.take_out(range(len(self._seated))):
+                self.absent.put([self._seated[place] for place in places], tensors)
+            self._moved = False
+
+    def _held(self, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Yield what clients hold who are not seated: their first weights, if they never were."""
+        new = [client for client in clients if client not in self.absent]
+        yield from self.absent.get([client for client in clients if client in self.absent])
+        if new:
+            first = [self._first_weights(client) for client in new]
+            yield new, {f"weights.{name}": torch.stack([own[name] for own in first]) for name in first[0]}
+
+    def _first_weights(self, client: int) -> Weights:
+        setting = self._setting
+        return setting.first_weights(client) if setting.first_weights else state_of(setting.segment(client))
+
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+        """Draw the order of every client's samples; return the number of steps of the longest.
+
+        With ``fresh``, each begins with an optimizer that remembers nothing.
+        """
+        stack, seats = self._seat(cohort, moves=True)
+        if fresh:
+            stack.forget_steps(seats)
+        rows = [self.data.indices[self._places[client]].numpy() for client in cohort]
         orders = [order_of(own, self._setting.seed, client, epoch) for own, client in zip(rows, cohort, strict=True)]
         sizes = np.array([len(order) for order in orders], dtype=np.int64)
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
@@ -114,6 +187,7 @@ class Block:
         self._passes = []
         if not len(present):
             return None
+        self._seat(turn.cohort, moves=True)
         sizes = counts[present]
         positions = first[present, None] + np.arange(int(sizes.max()))
         # The tail of a short batch is not used.
@@ -163,34 +237,75 @@ class Block:
 
     def collect(self, clients: Sequence[int]) -> dict[str, Tensor]:
         """Return copies of the clients' weights and buffers ``[n, ...]``."""
-        return self.stack.weights(self.rows_of(clients))
+        stack, rows = (self.stack, self.rows_of(clients)) if self._holds(clients) else self._seat(clients, moves=False)
+        return stack.weights(rows)
+
+    def _holds(self, clients: Sequence[int]) -> bool:
+        return {*self._seated}.issuperset(clients)
 
     def publish(self, weights: Weights, clients: Sequence[int]) -> None:
         """Give the clients the same weights and buffers ``[...]``."""
-        self.stack.load(self.rows_of(clients), weights)
+        stack, rows = self._seat(clients, moves=True)
+        stack.load(rows, weights)
 
     def evaluate(
         self, server: nn.Module, samples: Samples, clients: Sequence[int], shared: Weights | None = None
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples."""
-        rows = self.rows_of(clients)
         if shared is None:
-            return score(self.stack, rows, server, samples, self._setting.codec)
-        before = self.stack.weights(rows[:1])
-        self.stack.load(rows[:1], shared)
-        scores = score(self.stack, rows[:1], server, samples, self._setting.codec)
-        self.stack.load(rows[:1], {name: tensor[0] for name, tensor in before.items()})
+            codec = self._setting.codec
+            return score(lambda part: self._seat(clients[part], moves=False), len(clients), server, samples, codec)
+        row = (0,)  # whoever's: it lends its place
+        before = self.stack.weights(row)
+        self.stack.load(row, shared)
+        scores = score(lambda _: (self.stack, row), 1, server, samples, self._setting.codec)
+        self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
 
     def digests(self) -> list[str]:
-        """Return the SHA-256 of every client's weights and buffers."""
-        rows = self.stack.weights(tuple(range(len(self.ids))))
-        return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(len(self.ids))]
+        """Return the SHA-256 of every client's weights and buffers; empty for those who never took part, if absent."""
+        if not self._comes_and_goes:
+            return _digests(self.stack.weights(tuple(range(len(self.ids)))))
+        self._empty_seats()
+        found: dict[int, str] = {}
+        for first in range(0, len(known := self.absent.clients), DIGESTED):
+            for clients, tensors in self.absent.get(known[first : first + DIGESTED]):
+                found |= zip(clients, _digests(below("weights.", tensors)), strict=True)
+        return [found.get(client, "") for client in self.ids]
 
     def state(self) -> dict[str, Tensor]:
-        """Return weights, buffers and optimizer state of all clients."""
-        return self.stack.state()
+        """Return weights, buffers and optimizer state of all clients, or where they are kept."""
+        if not self._comes_and_goes:
+            return self.stack.state()
+        self._keep_seated()
+        return self.absent.state()
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
-        self.stack.restore(tensors)
+        """Take up what `state` returned, of a block that keeps its clients in this way or the other.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If what is kept elsewhere is missing or torn.
+        """
+        if not is_population(tensors):
+            if not self._comes_and_goes:
+                return self.stack.restore(tensors)
+            self.absent.restore({})
+            for clients, own in clients_of(tensors, self.ids):
+                self.absent.put(clients, own)
+        else:
+            self.absent.restore(tensors)
+        if self._comes_and_goes:
+            self._seated, self._rows, self._moved = (), {}, False
+            return None
+        for first in range(0, len(self.ids), DIGESTED):
+            for clients, own in self._held(self.ids[first : first + DIGESTED]):
+                self.stack.put_in(self.rows_of(clients), own)
+        return self.absent.restore({})
+
+
+def _digests(rows: Weights) -> list[str]:
+    """Return the SHA-256 of every row's tensors ``[n, ...]``."""
+    count = len(next(iter(rows.values()), ()))
+    return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(count)]

@@ -49,6 +49,8 @@ class Setting:
         How smashed data and cut-layer gradients are written.
     first_weights
         Gives a client's first weights and buffers, by client id, where that is faster than its segment.
+    clients_leave
+        True if only the clients at work are on the device, for engines that hold many clients in one process.
     """
 
     segment: Callable[[int], nn.Module]
@@ -63,6 +65,7 @@ class Setting:
     settings: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
+    clients_leave: bool = False
 
 
 class MissingSnapshot(DamagedCheckpoint):

@@ -41,6 +41,8 @@ class RowOptimizer:
         Which optimizer.
     clip_norm
         Largest norm of one row's gradient, or None.
+    apart
+        True if rows are known never to have taken equally many steps.
     """
 
     def __init__(
@@ -49,15 +51,17 @@ class RowOptimizer:
         rows: Sequence[tuple[nn.Parameter, ...]],
         spec: OptimizerSpec,
         clip_norm: float | None,
+        *,
+        apart: bool = False,
     ) -> None:
         self._names, self._rows, self._spec, self._clip_norm = tuple(whole), rows, spec, clip_norm
         bytes_per_row = sum(tensor[0].numel() * tensor.element_size() for tensor in whole.values())
         self._height = max(1, UPDATE_BYTES // max(1, bytes_per_row))
         # Their state looks like a count of steps, which a band has once and rows have each.
-        self._single_numbers = any(tensor.dim() == 1 for tensor in whole.values())
+        self._never_bands = apart or any(tensor.dim() == 1 for tensor in whole.values())
         cut = [[nn.Parameter(band) for band in torch.split(tensor.detach(), self._height)] for tensor in whole.values()]
         self._bands = list(zip(*cut, strict=True))
-        self._begin(apart=self._single_numbers)
+        self._begin(apart=self._never_bands)
 
     def _begin(self, *, apart: bool) -> None:
         """Begin anew, with bands or single rows as parameters."""
@@ -99,6 +103,42 @@ class RowOptimizer:
         for place, states in enumerate(before):
             self._put(place, states)
 
+    def take(self, rows: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return each row's state, by the weight's name and the entry's; empty for a row that has none."""
+        states: list[dict[str, Tensor]] = [{} for _ in rows]
+        for place, name in enumerate(self._names):
+            by_row = self._by_row(place)
+            for own, row in zip(states, rows, strict=True):
+                found = by_row.get(row, {})
+                own |= {f"{name}.{key}": torch.as_tensor(value) for key, value in found.items() if value is not None}
+        return states
+
+    def put(self, rows: Sequence[int], tensors: Weights) -> None:
+        """Give rows the states ``[n, ...]``, named as in `take`; without any they have a fresh optimizer."""
+        if not self._apart:
+            self._take_apart()
+        self.forget(rows)
+        for place, name in enumerate(self._names):
+            device = self._rows[0][place].device
+            arrived = {key: value.to(device).unbind() for key, value in _below(f"{name}.", tensors).items()}
+            if arrived:
+                self._put(place, {row: {key: v[i] for key, v in arrived.items()} for i, row in enumerate(rows)})
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Give rows a fresh optimizer."""
+        if not self._apart and len(rows) == len(self._rows):
+            self._begin(apart=self._never_bands)
+            return
+        if not self._apart:
+            self._take_apart()
+        own = list(chain.from_iterable(self._rows[row] for row in rows))
+        # Some optimizers have a state before their first step.
+        fresh = self._spec.build(own, 0.0).state if own else {}
+        for parameter in own:
+            self._state.pop(parameter, None)
+            if parameter in fresh:
+                self._state[parameter] = fresh[parameter]
+
     def _put(self, place: int, states: Mapping[int, Mapping[str, Any]]) -> None:
         """Set the state of one weight, by row."""
         if self._apart:
@@ -136,7 +176,7 @@ class RowOptimizer:
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        self._begin(apart=self._single_numbers or any(name.endswith(".rows") for name in tensors))
+        self._begin(apart=self._never_bands or any(name.endswith(".rows") for name in tensors))
         self._state.clear()
         for place, name in enumerate(self._names):
             entries = _below(f"{name}.", tensors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,13 +17,21 @@ EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Cut-layer values of one evaluation batch over all clients; on a CPU they should stay in its cache."""
 
 
-def score(stack: Stack, rows: tuple[int, ...], server: nn.Module, samples: Samples, codec: Codec) -> Scores:
-    """Score rows of a stack.
+def score(
+    seats: Callable[[slice], tuple[Stack, tuple[int, ...]]],
+    clients: int,
+    server: nn.Module,
+    samples: Samples,
+    codec: Codec,
+) -> Scores:
+    """Score clients.
 
     Parameters
     ----------
-    stack, rows
-        The clients' segments, n of them.
+    seats
+        Gives the stack and the rows of some of the clients; asked for a few at a time, in order.
+    clients
+        Their number, n.
     server
         The server's segment, on the stack's device.
     samples
@@ -32,24 +42,26 @@ def score(stack: Stack, rows: tuple[int, ...], server: nn.Module, samples: Sampl
     Returns
     -------
     Scores
-        Of every row, ``[n]``.
+        Of every client, ``[n]``.
     """
     server.eval()
+    stack, rows = seats(slice(0, 1))
     device = stack.device
-    correct = torch.zeros(len(rows), dtype=torch.int64, device=device)
-    losses = torch.zeros(len(rows), dtype=torch.float64, device=device)
+    correct = torch.zeros(clients, dtype=torch.int64, device=device)
+    losses = torch.zeros(clients, dtype=torch.float64, device=device)
     # Where clients hold the whole model, the cut says nothing about the size of activations; inputs say a little.
-    at_cut = stack.predict(rows[:1], samples.inputs[:1].to(device)).numel()
+    at_cut = stack.predict(rows, samples.inputs[:1].to(device)).numel()
     budget = max(1, EVALUATION_VALUES[device.type] // max(at_cut, samples.inputs[0].numel()))
-    group = min(len(rows), max(1, budget // 64))
+    group = min(clients, max(1, budget // 64))
     per_batch = min(len(samples), max(1, budget // group))
     with torch.no_grad():
-        for first in range(0, len(samples), per_batch):
-            inputs = samples.inputs[first : first + per_batch].to(device)
-            labels = samples.targets[first : first + per_batch].to(device)
-            for start in range(0, len(rows), group):
-                chosen = slice(start, start + group)
-                logits = _logits(stack, rows[chosen], server, inputs, codec)
+        for start in range(0, clients, group):
+            chosen = slice(start, min(start + group, clients))
+            stack, rows = seats(chosen)
+            for first in range(0, len(samples), per_batch):
+                inputs = samples.inputs[first : first + per_batch].to(device)
+                labels = samples.targets[first : first + per_batch].to(device)
+                logits = _logits(stack, rows, server, inputs, codec)
                 wanted = labels.expand(len(logits), -1)
                 correct[chosen] += (logits.argmax(2) == wanted).sum(1)
                 each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")

@@ -7,6 +7,7 @@ through `sglr.core.row_optimizer`. A stack of one row is an ordinary module.
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -20,7 +21,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward, vmapped
 from sglr.core.random import draws
 from sglr.core.row_optimizer import RowOptimizer
-from sglr.core.types import Weights
+from sglr.core.types import Weights, below
 
 
 class Stack:
@@ -42,6 +43,8 @@ class Stack:
         Where weights live.
     first
         Gives the first weights and buffers of a row, where that is faster than its segment.
+    apart
+        True if rows will never have taken equally many steps, because copies come and go.
 
     Attributes
     ----------
@@ -63,6 +66,7 @@ class Stack:
         stacked: bool,
         device: torch.device,
         first: Callable[[int], Weights] | None = None,
+        apart: bool = False,
     ) -> None:
         self.rows, self.device = rows, device
         self.template = segment(0)
@@ -80,7 +84,7 @@ class Stack:
         self.stacked = stacked and self.stackable
         self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
-        self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm)
+        self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
         self.module = self._as_module() if self.rows == 1 else None
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
@@ -202,6 +206,39 @@ class Stack:
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor[index] = weights[name].to(tensor.device)
+
+    def take_out(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], dict[str, Tensor]]]:
+        """Return copies of all that rows hold: weights, buffers and optimizer state, named as in `state`.
+
+        Returns
+        -------
+        list
+            Places in ``rows`` and their tensors ``[n, ...]``, those together that have the same entries: a row that has
+            not stepped yet mostly has no optimizer state.
+        """
+        states = self._optimizer.take(rows)
+        alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, state in enumerate(states):
+            alike[tuple(state)].append(place)
+        found = []
+        for names, places in alike.items():
+            weights = self.weights(tuple(rows[place] for place in places))
+            tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
+            tensors |= {f"optimizer.{name}": torch.stack([states[place][name] for place in places]) for name in names}
+            found.append((tuple(places), tensors))
+        return found
+
+    def put_in(self, rows: tuple[int, ...], tensors: Weights) -> None:
+        """Set all that rows hold to ``tensors`` ``[n, ...]``; without optimizer state they have a fresh optimizer."""
+        index = _index(rows)
+        with torch.no_grad():
+            for name, tensor in self._everything().items():
+                tensor[index] = tensors[f"weights.{name}"].to(tensor.device)
+        self._optimizer.put(rows, below("optimizer.", tensors))
+
+    def forget_steps(self, rows: tuple[int, ...]) -> None:
+        """Give the chosen rows a fresh optimizer."""
+        self._optimizer.forget(rows)
 
     def _everything(self) -> dict[str, Tensor]:
         return {**self.parameters, **self.buffers}

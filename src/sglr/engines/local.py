@@ -15,6 +15,9 @@ from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 
 __all__ = ["Local"]
 
+ROWS, CHECKPOINTS = "clients", "checkpoints"
+"""Folders of a run: of the clients that don't take part, and of the checkpoints that say where each of them is."""
+
 LINKS = "links."
 """What tensors of a checkpoint begin with that are memories of links."""
 
@@ -38,9 +41,13 @@ class Local:
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
         self._links = Links(setting.codec)
 
+    def open(self, run: Path | None) -> None:
+        """Do nothing: all that clients need is here."""
+        del run
+
     def settle(self, folder: Path) -> None:
-        """Do nothing: clients are here."""
-        del folder
+        """Keep those who don't take part in the run's folder, if they are not kept here."""
+        self.block.keep_in(folder / ROWS, folder / CHECKPOINTS)
 
     def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
