@@ -69,13 +69,14 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         If a setting, a file or a combination of settings is wrong.
     """
     given = given or Given()
-    device = pick_device(experiment.device)
+    device = device_here(experiment)
     if experiment.threads is not None:
         torch.set_num_threads(experiment.threads)
     method = given.method or build_method(experiment)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
     codec = parse_codec(experiment.compression)
     _check_pipelining(experiment, method)
+    _check_cluster(experiment)
     segments = _Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
     _check_place(experiment, given, data)
@@ -158,6 +159,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def device_here(experiment: Experiment) -> torch.device:
+    """Return where this process computes; with clients on a cluster it may lack the GPU that they have.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device here.
+    """
+    elsewhere = experiment.engine == "ray" and experiment.device.startswith("cuda") and not torch.cuda.is_available()
+    return pick_device("cpu" if elsewhere else experiment.device)
+
+
 def _plan(experiment: Experiment, device: torch.device) -> Plan:
     return Plan(
         epochs=experiment.epochs,
@@ -230,6 +243,14 @@ def _check_pipelining(experiment: Experiment, method: Method) -> None:
     if method.whole_model or getattr(method, "average_every", False):
         problem = f"method {experiment.method} has nothing to compute ahead with these settings"
         raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
+
+
+def _check_cluster(experiment: Experiment) -> None:
+    """Refuse settings of a cluster where there is none, which would be ignored."""
+    for name in ("ray_address", "block_clients"):
+        value = getattr(experiment, name)
+        if value is not None and experiment.engine != "ray":
+            raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
 
 
 def _pooled(data: ClientData) -> ClientData:

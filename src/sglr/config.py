@@ -104,6 +104,15 @@ class Experiment(BaseModel):
         False,
         description="clients compute a step ahead of their gradients, which then are one step old (engine remote)",
     )
+    ray_address: str | None = Field(
+        None,
+        description="the Ray cluster to use: auto, or HOST:PORT (engine ray); default: one that starts on this machine",
+    )
+    block_clients: int | None = Field(
+        None,
+        ge=1,
+        description="most clients that one process holds (engine ray); default: a process for every GPU or processor",
+    )
     energy: bool = Field(False, description="measure the energy that this machine uses; needs sglr[energy]")
     energy_profile: str = Field(
         "edge-wifi", description="devices that modelled energy is for, or a TOML file with your own figures"
@@ -174,8 +183,8 @@ class Experiment(BaseModel):
                 raise unknown(kind, name, registry.names())
 
 
-OPERATION = ("min_clients", "step_deadline", "max_misses")
-"""Settings that say whom to wait for: they may change when a run goes on."""
+OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients")
+"""Settings that say where clients live and whom to wait for: they may change when a run goes on."""
 
 SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))
 """The keys of an experiment that belong to no part."""

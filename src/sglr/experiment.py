@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build import Built, Given, build, pick_device
+from sglr.build import Built, Given, build, device_here
 from sglr.config import Experiment
 from sglr.core.data import Dataset
 from sglr.core.engine import Engine, Setting
@@ -88,6 +88,7 @@ def execute(
     built = build(experiment, given)
     with _closing(built):
         ready(built)
+        built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
         if len(built.data.train):
             counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
@@ -143,6 +144,7 @@ def resume(
     with _closing(built):
         ready(built)
         built.trainer.engine.stopping = stop
+        built.trainer.engine.open(run.path)
         built.trainer.engine.settle(run.path)
         if not run.checkpoints:
             say(f"{path} has no checkpoint yet; training starts from the beginning")
@@ -157,6 +159,7 @@ def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
     built = build(run.experiment, given)
     with _closing(built):
         built.trainer.engine.stopping = stop
+        built.trainer.engine.open(run.path)
         built.trainer.engine.settle(run.path)
 
 
@@ -182,7 +185,7 @@ def _require_objects(experiment: Experiment, given: Given) -> None:
 def _energy(experiment: Experiment) -> tuple[DeviceProfile, EnergyMeter]:
     """Prepare what tells the energy, so that what is wrong or missing shows before any work is done."""
     profile = load_profile(experiment.energy_profile)
-    return profile, EnergyMeter(power_sources(pick_device(experiment.device)) if experiment.energy else [])
+    return profile, EnergyMeter(power_sources(device_here(experiment)) if experiment.energy else [])
 
 
 def train(

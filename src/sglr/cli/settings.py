@@ -33,6 +33,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
     "Machine": ("device", "engine", "stacking", "threads"),
     "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
+    "Cluster": ("ray_address", "block_clients"),
     "Costs": ("energy", "energy_profile"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),
 }

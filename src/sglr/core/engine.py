@@ -136,6 +136,16 @@ class Engine(Protocol):
     @property
     def segment(self) -> Weights: ...  # noqa: D102
 
+    def open(self, run: Path | None) -> None:
+        """Reach what the clients will need, before anything is written; ``run`` is the folder of a run that goes on.
+
+        Raises
+        ------
+        UsageError
+            If it is not there, or not enough.
+        """
+        ...
+
     def settle(self, folder: Path) -> None:
         """Take the run's folder for what the engine must keep to go on, and begin to receive clients."""
         ...

@@ -68,6 +68,10 @@ class Remote:
 
     # Opening and closing.
 
+    def open(self, run: Path | None) -> None:
+        """Do nothing: clients come when they can."""
+        del run
+
     def settle(self, folder: Path) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         longest = most_bytes(self._setting.batch_size, self._cut, self.segment)

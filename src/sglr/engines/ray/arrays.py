@@ -1,0 +1,80 @@
+"""Tensors as NumPy arrays, which Ray's object store holds in shared memory and hands out without copying."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sglr.core.types import Weights
+
+_STAND_IN = {1: torch.int8, 2: torch.int16}
+"""What values are sent as, by their bytes, where NumPy lacks their type."""
+
+
+class Sent(NamedTuple):
+    """A tensor on its way.
+
+    Parameters
+    ----------
+    array
+        Its values in the order in which they lie in memory.
+    dtype
+        The name of its type, as ``bfloat16``.
+    axes
+        Which axis of the tensor each axis of the array is.
+    """
+
+    array: NDArray[Any]
+    dtype: str
+    axes: tuple[int, ...]
+
+
+def send(tensor: Tensor) -> Sent:
+    """Return a tensor as an array, copied only if its values don't lie densely in the CPU's memory."""
+    tensor = tensor.detach().cpu()
+    # An array in the order of memory is written into the store in one go: channels-last needs no copy before.
+    strides = tensor.stride()
+    axes = tuple(sorted(range(tensor.dim()), key=lambda axis: -strides[axis]))
+    dense = tensor.permute(axes).contiguous()
+    if dense.dtype in _NOT_OF_NUMPY:
+        dense = dense.view(_STAND_IN[dense.element_size()])
+    return Sent(dense.numpy(), str(tensor.dtype).removeprefix("torch."), axes)
+
+
+def receive(sent: Sent) -> Tensor:
+    """Return the tensor; it shares the memory of the array, and nobody may write to it."""
+    array = sent.array if sent.array.flags.writeable else np.asarray(_Shared(sent.array))
+    flat = torch.from_numpy(array)
+    dtype: torch.dtype = getattr(torch, sent.dtype)
+    values = flat if flat.dtype == dtype else flat.view(dtype)
+    return values.permute(tuple(np.argsort(sent.axes).tolist()))
+
+
+def send_all(tensors: Weights) -> dict[str, Sent]:
+    """Return named tensors as arrays."""
+    return {name: send(tensor) for name, tensor in tensors.items()}
+
+
+def receive_all(sent: Mapping[str, Sent]) -> dict[str, Tensor]:
+    """Return named tensors again."""
+    return {name: receive(one) for name, one in sent.items()}
+
+
+_NOT_OF_NUMPY = frozenset(
+    getattr(torch, name) for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2") if hasattr(torch, name)
+)
+
+
+class _Shared:
+    """An array of the store for torch, which warns of arrays that are marked as read-only, and can't be told not to."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array  # keeps the memory
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface

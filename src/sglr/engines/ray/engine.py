@@ -1,0 +1,246 @@
+"""The engine whose clients live in blocks on a Ray cluster: one gather and one scatter per step."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sglr.core.batches import steps_of
+from sglr.core.block import Block
+from sglr.core.cluster import connect
+from sglr.core.data import Samples
+from sglr.core.engine import Scores, Setting
+from sglr.core.errors import SglrError
+from sglr.core.links import Links
+from sglr.core.stack import state_of
+from sglr.core.types import Downlink, Tally, Uplink, Weights, below
+from sglr.engines.ray.arrays import receive, receive_all, send, send_all
+from sglr.engines.ray.crew import Call, Crew
+from sglr.engines.ray.footprint import SIZES, Footprint, measure
+from sglr.engines.ray.layout import read_layout, write_layout
+from sglr.engines.ray.sizing import design, nodes_of, uses_gpus
+from sglr.engines.ray.step import join, scatter
+from sglr.engines.ray.worker import Scored, Smashed, block_of, owned_by, without_data
+
+__all__ = ["Ray"]
+
+LINKS, BLOCK, FIRST = "links.", "block.", "first"
+"""What tensors of a checkpoint begin with that are memories of links, and of a block; the first client of each."""
+
+
+class Ray:
+    """The engine for blocks of clients on a cluster.
+
+    Parameters
+    ----------
+    setting
+        The clients and what they need.
+    """
+
+    loses_clients = True
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self.codec, self.sizes = setting.codec, setting.data.sizes
+        self.stopping: Callable[[], bool] = lambda: False
+        self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(setting.segment(0)).items()}
+        self._links = Links(setting.codec)
+        self._crew: Crew | None = None
+        self._held: Weights = {}
+        self._samples: dict[int, tuple[Samples, Any]] = {}
+
+    # Opening and closing.
+
+    def open(self, run: Path | None) -> None:
+        """Connect, measure what a client takes, and divide the clients; as they were if a run goes on."""
+        settings = self._setting.settings
+        self._ray = connect(settings.get("ray_address"))
+        nodes = nodes_of(self._ray)
+        on_gpus = uses_gpus(str(settings.get("device", "cpu")), nodes)
+        device = torch.device("cuda" if on_gpus else "cpu")
+        self._common = without_data(dataclasses.replace(self._setting, device=device))
+        before = None if run is None else read_layout(run, len(self.sizes))
+        self.footprint = self._measure(on_gpus=on_gpus)
+        self.design = design(
+            nodes, len(self.sizes), settings.get("block_clients"), self.footprint, on_gpus=on_gpus, blocks=before
+        )
+
+    def _measure(self, *, on_gpus: bool) -> Footprint:
+        """Have a process of the cluster try a step."""
+        some = sorted(range(len(self.sizes)), key=lambda client: -self.sizes[client])[: max(SIZES)]
+        task = self._ray.remote(measure).options(num_cpus=0, num_gpus=1 if on_gpus else 0, max_retries=0)
+        try:
+            found: Footprint = self._ray.get(task.remote(self._common, owned_by(self._setting.data, some)))
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        return found
+
+    def settle(self, folder: Path) -> None:
+        """Start the blocks' processes; write into ``folder`` which clients are together."""
+        if read_layout(folder, len(self.sizes)) is None:
+            write_layout(folder, self.design.blocks)
+        self.start()
+
+    def start(self) -> None:
+        """Start the blocks' processes, with first weights."""
+        self._home = {client: number for number, block in enumerate(self.design.blocks) for client in block}
+        self._crew = Crew(self._ray, self._common, self._setting.data, self.design, lambda: self.stopping())
+
+    def close(self, *, done: bool) -> None:
+        """End the blocks' processes; a Ray that was started here serves this process's next run, too."""
+        del done
+        if self._crew is not None:
+            self._crew.dismiss()
+        self._crew, self._samples = None, {}
+
+    @property
+    def crew(self) -> Crew:
+        """The processes of the blocks."""
+        assert self._crew is not None, "settle comes first"
+        return self._crew
+
+    # Steps.
+
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+        """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
+        self._parts = self._by_block(cohort)
+        for block, clients in self._parts.items():
+            self.crew.tell(block, "begin", clients, epoch, cohort[0], fresh)
+        sizes = np.array([self.sizes[client] for client in cohort], dtype=np.int64)
+        return steps_of(sizes, self._setting.batch_size)
+
+    def forward(self, step: int) -> Uplink | None:
+        """Run the clients that have a batch in this step, all blocks at once."""
+        answers: dict[int, Smashed | None] = self.crew.ask(dict.fromkeys(self._parts, ("forward", (step,))))
+        self._came = {block: part for block, part in answers.items() if part is not None}
+        self._sent = join(list(self._came.values()), self._setting.device) if self._came else None
+        return None if self._sent is None else self._links.received(self._sent)
+
+    def backward(self, downlink: Downlink, rate: float) -> None:
+        """Send every block its clients' gradients, and to all at once what they have in common; don't wait."""
+        assert self._sent is not None, "there was a forward pass"
+        delivered = self._links.delivered(downlink, self._sent.clients, self._sent.sizes)
+        average, parts = scatter(delivered, self._sent, {block: part.clients for block, part in self._came.items()})
+        shared = None if average is None else self.crew.put(average)
+        for block, gradients in parts.items():
+            self.crew.tell(block, "backward", gradients, shared if gradients.active else None, rate)
+
+    def pass_alone(self, rate: float) -> Tally | None:
+        """Have clients step together, whatever they hold."""
+        del rate
+        return None
+
+    # Weights.
+
+    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+        """Return everyone's weights."""
+        return cohort, self.collect(cohort)
+
+    def collect(self, clients: tuple[int, ...]) -> Weights:
+        """Return the clients' weights and buffers ``[n, ...]``."""
+        if self._crew is None:
+            return self._collect_held(clients)
+        parts = self._by_block(clients)
+        found = self.crew.ask({block: ("collect", (own,)) for block, own in parts.items()})
+        held = [receive_all(found[block]) for block in parts]
+        order = [client for own in parts.values() for client in own]
+        return _ordered(held, order, clients, self._setting.device)
+
+    def _collect_held(self, clients: tuple[int, ...]) -> Weights:
+        """Return weights out of a checkpoint, for which no cluster is needed."""
+        if FIRST not in self._held:
+            raise SglrError("the clients of this run have not been started")
+        first = [*self._held[FIRST].tolist(), len(self.sizes)]
+        here = dataclasses.replace(self._setting, device=torch.device("cpu"))
+        found: list[Weights] = []
+        for client in clients:
+            number = int(np.searchsorted(first, client, side="right")) - 1
+            block = self._block_here(here, range(first[number], first[number + 1]))
+            block.restore(below(f"{BLOCK}{number}.", self._held))
+            found.append(block.collect((client,)))
+        return _ordered(found, list(clients), clients, self._setting.device)
+
+    def _block_here(self, setting: Setting, ids: Sequence[int]) -> Block:
+        return block_of(without_data(setting), owned_by(setting.data, ids))
+
+    def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the clients the same weights and buffers ``[...]``, sent once."""
+        shared = self.crew.put(send_all(weights))
+        for block, own in self._by_block(clients).items():
+            self.crew.tell(block, "publish", shared, own)
+        return clients
+
+    def evaluate(
+        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+    ) -> Scores:
+        """Score clients, or weights that they share, on the same samples, every block its own."""
+        sent = None if shared is None else self.crew.put(send_all(shared))
+        segment = self.crew.put(copy.deepcopy(server).cpu())
+        parts = self._by_block(clients if shared is None else clients[:1])
+        where = self._put_samples(samples)
+        calls: Mapping[int, Call] = {block: ("evaluate", (segment, *where, own, sent)) for block, own in parts.items()}
+        found: dict[int, Scored] = self.crew.ask(calls)
+        order = [client for own in parts.values() for client in own]
+        rows = [{"accuracy": torch.tensor(one.accuracy), "loss": torch.tensor(one.loss)} for one in found.values()]
+        scores = _ordered(rows, order, clients if shared is None else clients[:1], torch.device("cpu"))
+        return Scores(scores["accuracy"], scores["loss"])
+
+    def _put_samples(self, samples: Samples) -> tuple[Any, Any]:
+        """Put samples into the store, once in a run."""
+        _, where = self._samples.get(id(samples), (None, None))
+        if where is None:
+            where = (self.crew.put(send(samples.inputs)), self.crew.put(send(samples.targets)))
+            self._samples[id(samples)] = (samples, where)
+        return where[0], where[1]
+
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of every client's weights and buffers."""
+        return [digest for block in self.crew.ask_all("digests") for digest in block]
+
+    # Checkpoints.
+
+    def state(self, best: bool = False) -> dict[str, Tensor]:
+        """Return weights, buffers and optimizer state of all blocks, and what links remember."""
+        del best
+        tensors = {FIRST: torch.tensor([block[0] for block in self.design.blocks])}
+        for number, state in enumerate(self.crew.ask_all("state")):
+            tensors |= {f"{BLOCK}{number}.{name}": receive(sent) for name, sent in state.items()}
+        # What comes after this can be repeated from here.
+        self.crew.progressed()
+        return tensors | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        self._links.restore(below(LINKS, tensors))
+        if self._crew is None:
+            self._held = tensors
+            return
+        for number in range(len(self.design.blocks)):
+            self.crew.tell(number, "restore", send_all(below(f"{BLOCK}{number}.", tensors)))
+        self.crew.ask_all("ready")
+
+    def _by_block(self, clients: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Return which of ``clients`` live in which block, both in ascending order of blocks."""
+        parts: dict[int, list[int]] = {}
+        for client in clients:
+            parts.setdefault(self._home[client], []).append(client)
+        return {block: tuple(parts[block]) for block in sorted(parts)}
+
+
+def _ordered(
+    parts: Sequence[Weights], order: Sequence[int], wanted: Sequence[int], device: torch.device
+) -> dict[str, Tensor]:
+    """Lay rows of several blocks, which are those of ``order``, in the order of ``wanted``."""
+    joined = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
+    if list(order) == list(wanted):
+        return joined
+    places = {client: place for place, client in enumerate(order)}
+    rows = torch.tensor([places[client] for client in wanted], device=device)
+    return {name: tensor[rows] for name, tensor in joined.items()}

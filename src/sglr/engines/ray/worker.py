@@ -1,0 +1,178 @@
+"""A block of clients in a process of the cluster: what the engine asks of it, with arrays in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sglr.core.block import Block
+from sglr.core.data import ClientData, Samples
+from sglr.core.engine import Setting
+from sglr.core.memory import keep_freed_memory
+from sglr.core.random import key, seed_layers
+from sglr.engines.ray.arrays import Sent, receive, receive_all, send, send_all
+
+
+class Owned(NamedTuple):
+    """What a block's clients own: their samples, one client's after the other's, and how many each has."""
+
+    ids: tuple[int, ...]
+    inputs: Sent
+    targets: Sent
+    sizes: tuple[int, ...]
+
+
+class Smashed(NamedTuple):
+    """What the clients of a block send in one step; as in `sglr.core.types.Uplink`."""
+
+    smashed: Sent
+    labels: Sent
+    clients: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+class Gradients(NamedTuple):
+    """What the clients of a block receive in one step.
+
+    Parameters
+    ----------
+    own
+        Rows ``[n, b, ...]`` of those who get gradients of their own; None if nobody does.
+    active
+        Places, among the clients that went forward, of those who get the average instead.
+    """
+
+    own: Sent | None
+    active: tuple[int, ...]
+
+
+class Scored(NamedTuple):
+    """Accuracy and loss of every client that was asked for, ``[n]``."""
+
+    accuracy: NDArray[np.float64]
+    loss: NDArray[np.float64]
+
+
+class Worker:
+    """Clients in a process of the cluster.
+
+    It carries out calls one after another, in the order in which the engine makes them. Making it does nothing, so
+    that whatever goes wrong in `build` is an error of that call and not the end of the process.
+    """
+
+    def ready(self) -> None:
+        """Answer, which says that the process runs."""
+
+    def build(self, setting: Setting, owned: Owned, threads: int) -> None:
+        """Make the block with its first weights.
+
+        Parameters
+        ----------
+        setting
+            What all blocks have in common; its data are empty.
+        owned
+            The block's clients and their samples.
+        threads
+            Threads that it may use.
+        """
+        torch.set_num_threads(threads)
+        if setting.device.type == "cpu":
+            keep_freed_memory()
+        self._seed = setting.seed
+        self._block = block_of(setting, owned)
+
+    def begin(self, cohort: tuple[int, ...], epoch: int, first: int, fresh: bool) -> None:
+        """Prepare the pass of the block's part of a cohort that begins with client ``first``."""
+        self._pass = (epoch, first, self._block.ids[0])
+        self._block.begin(cohort, epoch, fresh=fresh)
+
+    def forward(self, step: int) -> Smashed | None:
+        """Run the clients that have a batch in this step."""
+        epoch, cohort, block = self._pass
+        seed_layers(key(self._seed, "layers", epoch, cohort, step, block))
+        uplink = self._uplink = self._block.forward(step)
+        if uplink is None:
+            return None
+        return Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
+
+    def backward(self, gradients: Gradients, average: Sent | None, rate: float) -> None:
+        """Back-propagate what the clients receive, and step; ``average`` ``[b, ...]`` is that of the active ones."""
+        assert self._uplink is not None, "there was a forward pass"
+        sizes, own = self._uplink.sizes, None if gradients.own is None else receive(gradients.own)
+        if own is None or gradients.active:
+            assert average is not None, "somebody is active"
+            shared = receive(average)
+            longest = max(sizes)
+            joined = shared.new_zeros(len(sizes), longest, *shared.shape[1:])
+            others = [place for place in range(len(sizes)) if place not in gradients.active]
+            if own is not None:
+                joined[others] = own[:, :longest]
+            for place in gradients.active:
+                joined[place, : sizes[place]] = shared[: sizes[place]]
+            own = joined
+        self._block.backward(own.to(self._block.device), rate)
+
+    def collect(self, clients: Sequence[int]) -> dict[str, Sent]:
+        """Return the clients' weights and buffers ``[n, ...]``."""
+        return send_all(self._block.collect(clients))
+
+    def publish(self, weights: Mapping[str, Sent], clients: Sequence[int]) -> None:
+        """Give the clients the same weights and buffers."""
+        self._block.publish(receive_all(weights), clients)
+
+    def evaluate(
+        self,
+        server: nn.Module,
+        inputs: Sent,
+        targets: Sent,
+        clients: tuple[int, ...],
+        shared: Mapping[str, Sent] | None,
+    ) -> Scored:
+        """Score clients, or weights that they share, on the same samples."""
+        found = self._block.evaluate(
+            server.to(self._block.device),
+            Samples(receive(inputs), receive(targets)),
+            clients,
+            None if shared is None else receive_all(shared),
+        )
+        return Scored(found.accuracy.numpy(), found.loss.numpy())
+
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of every client's weights and buffers."""
+        return self._block.digests()
+
+    def state(self) -> dict[str, Sent]:
+        """Return weights, buffers and optimizer state of the block."""
+        return send_all(self._block.state())
+
+    def restore(self, tensors: Mapping[str, Sent]) -> None:
+        """Take up what `state` returned."""
+        self._block.restore(receive_all(tensors))
+
+
+def block_of(setting: Setting, owned: Owned) -> Block:
+    """Return the block of ``owned``, whose clients draw the same numbers as they do among all."""
+    train = Samples(receive(owned.inputs), receive(owned.targets))
+    rows = torch.split(torch.arange(len(train)), list(owned.sizes))
+    data = dataclasses.replace(setting.data, train=train, indices=tuple(rows))
+    return Block(dataclasses.replace(setting, data=data), owned.ids)
+
+
+def owned_by(data: ClientData, ids: Sequence[int]) -> Owned:
+    """Return what some clients own, ready to be sent."""
+    rows = torch.cat([data.indices[client] for client in ids])
+    sizes = tuple(len(data.indices[client]) for client in ids)
+    return Owned(tuple(ids), send(data.train.inputs[rows]), send(data.train.targets[rows]), sizes)
+
+
+def without_data(setting: Setting) -> Setting:
+    """Return the setting as every block needs it, with no samples in it."""
+    nothing = Samples(setting.data.train.inputs[:0].clone(), setting.data.train.targets[:0].clone())
+    empty = ClientData(nothing, (), None, nothing, setting.data.classes)
+    return dataclasses.replace(setting, data=empty)
