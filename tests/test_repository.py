@@ -234,6 +234,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     model, script = blocks("python")
     (tmp_path / "my_model.py").write_text(model, encoding="utf-8")
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    (tmp_path / "grid.toml").write_text(blocks("toml")[0].replace("epochs = 10", "epochs = 1"), encoding="utf-8")
     # Fashion-MNIST would be downloaded where its files are not at hand.
     mine = [
         _shortened(words[1:])
@@ -244,6 +245,18 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{words}: {done.stderr}"
     assert (tmp_path / "runs/corrected/report.html").is_file()
+    assert (tmp_path / "runs/rates/report.html").is_file()
+
+
+def test_the_grid_in_readme_is_that_of_the_examples_and_is_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sglr.cli.main import main
+
+    example = ROOT / "examples" / "grid.toml"
+    assert tomllib.loads(example.read_text(encoding="utf-8")) == tomllib.loads(blocks("toml")[0])
+    assert main(["sweep", str(example), "--out", str(tmp_path / "rates"), "--dry-run"]) == 0
+    assert "7 configurations, 14 runs (new)" in capsys.readouterr().out
 
 
 class _Places:

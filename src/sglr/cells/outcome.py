@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sglr.config import Experiment
 from sglr.core.errors import UsageError
-from sglr.run import CONFIG, Run, write_text
+from sglr.run import CONFIG, SUMMARY, Run, write_text
 from sglr.version import __version__
 
 DIVERGED, SHARE = "diverged.json", "share.json"
@@ -66,6 +66,11 @@ def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
         problem = f"was made by sglr {version}, and this is {__version__}"
         raise UsageError("out", path, problem, "give another folder, or remove that run")
     return Outcome(experiment, run, record.get("problem"))
+
+
+def is_over(path: Path) -> bool:
+    """Say whether the run in a folder has finished or diverged."""
+    return (path / SUMMARY).is_file() or (path / DIVERGED).is_file()
 
 
 def write_divergence(path: Path, problem: str) -> None:

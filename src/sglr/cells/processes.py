@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from sglr.core.errors import SglrError
 POLL_SECONDS = 0.2
 
 
-def train_here(groups: Sequence[Group], folder: Path, jobs: int, stop: Callable[[], bool]) -> Iterable[Group]:
+def train_here(groups: Sequence[Group], folder: Path, jobs: int, stop: Callable[[], bool]) -> Iterator[Group]:
     """Train groups, ``jobs`` of them side by side; yield each when it is over. One job trains in this process."""
     if jobs == 1 or len(groups) < 2:
         for group in groups:
@@ -38,7 +38,7 @@ def train_here(groups: Sequence[Group], folder: Path, jobs: int, stop: Callable[
             pool.shutdown(cancel_futures=True)
 
 
-def _collected(futures: dict[Future[None], Group], stopping: Any, stop: Callable[[], bool]) -> Iterable[Group]:
+def _collected(futures: dict[Future[None], Group], stopping: Any, stop: Callable[[], bool]) -> Iterator[Group]:
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sglr.cells.cluster import train_on_cluster
 from sglr.cells.groups import grouped, spread
 from sglr.cells.outcome import Outcome, read_outcome
-from sglr.cells.processes import train_here
+from sglr.cells.processes import default_jobs, train_here
 from sglr.cells.progress import SweepProgress
 from sglr.config import Experiment
 
@@ -20,7 +21,8 @@ def train_all(
     experiments: Iterable[Experiment],
     folder: Path,
     *,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    ray_address: str | None = None,
     observe: Callable[[SweepProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Outcome]:
@@ -33,7 +35,10 @@ def train_all(
     folder
         Where; runs that are finished there already are not repeated.
     jobs
-        Processes that train side by side; 1 trains in this process.
+        Processes that train side by side; 1 trains in this process. On a cluster the most tasks at a time; None leaves
+        it to the cluster, and is one per core or GPU here.
+    ray_address
+        The Ray cluster that trains: ``"auto"`` or ``HOST:PORT``; None trains on this machine.
     observe
         Told whenever an experiment is over.
     stop
@@ -47,7 +52,7 @@ def train_all(
     Raises
     ------
     UsageError
-        If runs in the folder were made by another version.
+        If runs in the folder were made by another version, or there is no such cluster.
     Interrupted
         If ``stop`` answered True.
     """
@@ -57,7 +62,14 @@ def train_all(
     before, total = len(found), len(unique)
     if total:
         observe(SweepProgress(before, total, before))
-    for group in train_here(spread(grouped(pending), jobs), folder, jobs, stop):
+    if not pending:
+        return found
+    if ray_address is not None:
+        groups = train_on_cluster(pending, folder, ray_address, jobs, stop)
+    else:
+        workers = default_jobs(pending[0].device) if jobs is None else jobs
+        groups = train_here(spread(grouped(pending), workers), folder, workers, stop)
+    for group in groups:
         for experiment in group:
             outcome = read_outcome(experiment, folder / experiment.fingerprint())
             assert outcome is not None, "a trained experiment has a summary or has diverged"

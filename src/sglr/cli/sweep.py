@@ -24,7 +24,7 @@ Jobs = Annotated[
     typer.Option(
         "--jobs",
         metavar="<int>",
-        help="Processes side by side; default: one per core, one on a GPU.",
+        help="Trainings side by side; default: one per core, one on a GPU; on a cluster, as many as fit.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -39,10 +39,23 @@ DryRun = Annotated[
 ]
 
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="<text>",
+        help="Train on the machines of a Ray cluster: auto for the one here, or HOST:PORT; needs sglr\\[ray].",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+
+
 def sweep(
     ctx: typer.Context,
     grid: GridFile,
     jobs: Jobs = None,
+    cluster: Cluster = None,
     limit: Limit = 1000,
     dry_run: DryRun = False,
     out: Out = None,
@@ -81,13 +94,14 @@ def sweep(
         from sglr.sweeps.checks import check_builds
 
         planned = plan(grid, out=out, limit=limit, **settings)
-        check_builds(planned.configurations)
+        check_builds(planned.configurations, elsewhere=cluster is not None)
         return print_plan(planned, as_json)
     with watching(quiet) as watch:
         result = run_all(
             grid,
             out=out,
             jobs=jobs,
+            ray_address=cluster,
             limit=limit,
             observe=watch.observe,
             stop=watch.stop,

@@ -61,6 +61,7 @@ def sweep(
     *,
     out: str | Path | None = None,
     jobs: int | None = None,
+    ray_address: str | None = None,
     limit: int = LIMIT,
     observe: Callable[[SweepProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
@@ -81,7 +82,11 @@ def sweep(
     out
         Folder of the sweep; default ``runs/sweep-<name of the file>``.
     jobs
-        Processes that train side by side; None is one per core on a CPU, one on a GPU.
+        Processes that train side by side; None is one per core on a CPU, one on a GPU, and on a cluster as many as it
+        has room for.
+    ray_address
+        The Ray cluster on whose machines to train: ``"auto"`` for the one that runs here, or ``HOST:PORT``; each needs
+        sglr and the data. None trains in processes of this machine.
     limit
         Most runs that the grid may have.
     observe
@@ -111,16 +116,18 @@ def sweep(
         raise UsageError("jobs", jobs, "is not positive", "give 1 or more")
     planned = plan(grid, out=out, limit=limit, **settings)
     folder, experiments = planned.folder, planned.experiments
-    check_builds(planned.configurations)
-    workers = default_jobs(experiments[0].device) if jobs is None else jobs
+    check_builds(planned.configurations, elsewhere=ray_address is not None)
+    if ray_address is None and jobs is None:
+        jobs = default_jobs(experiments[0].device)
     make_folder(folder)
     write_text(folder / GRID_FILE, planned.grid.to_toml())
     write_command(folder, command)
     try:
         outcomes = train_all(
-            [_with_one_thread(one) for one in experiments] if workers > 1 else experiments,
+            experiments if jobs == 1 and ray_address is None else [_with_one_thread(one) for one in experiments],
             folder / CELLS,
-            jobs=workers,
+            jobs=jobs,
+            ray_address=ray_address,
             observe=observe,
             stop=stop,
         )
