@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from sglr.core.codecs import Codec
 from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
+from sglr.core.engine import Engine, Setting
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
+from sglr.core.plan import Plan
 from sglr.core.server import Server
-from sglr.core.train import Hooks, Plan, Trainer
+from sglr.core.train import Hooks, Trainer
 from sglr.core.types import Event
 from sglr.engines.local import Local
 
@@ -97,6 +98,7 @@ class Case:
     upper: nn.Module | None = None
     data: ClientData | None = None
     validate: bool = False
+    engine: Callable[[Setting], Engine] = Local
     check_every: int = 1
     checkpoint_every: int = 0
     hooks: Hooks = field(default_factory=Hooks)
@@ -111,7 +113,8 @@ class Case:
     def segments(self) -> tuple[Callable[[int], nn.Module], nn.Module]:
         """Return client segments by id and the server's; the whole model is the client's if the method says so."""
         upper = copy.deepcopy(self.upper) if self.upper else make_upper(norm=self.norm)
-        lower = self.lower or (lambda client: make_lower(client, norm=self.norm, dropout=self.dropout))
+        # No lambda, which would hold this case: it goes to other processes.
+        lower = self.lower or partial(make_lower, norm=self.norm, dropout=self.dropout)
         if not self.method.whole_model:
             return lower, upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
@@ -125,7 +128,7 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        engine = Local(replace(setting, codec=self._codec(), clients_leave=self.clients_leave))
+        engine = self.engine(replace(setting, codec=self._codec(), clients_leave=self.clients_leave))
         server = Server(
             upper,
             server_spec,

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from sglr.config import Experiment
+from sglr.core.client_room import Crowd, bytes_of
 from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
-from sglr.core.first_weights import FirstWeights
+from sglr.core.machine import memory_of
 from sglr.core.method import Method
-from sglr.core.model import build_model
 from sglr.core.optim import OptimizerSpec
-from sglr.core.random import key
+from sglr.core.plan import Plan
+from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.server import Server
-from sglr.core.split import Split, check_segments, cut_points, split
 from sglr.core.stack import state_of
-from sglr.core.train import Plan, Trainer
-from sglr.core.types import Weights
+from sglr.core.train import Trainer
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.segments import Segments
+
+log = logging.getLogger(__name__)
 
 LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
 """Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
-
-FEW_CLIENTS = 8
-"""So many models are built sooner than it is learnt how to draw their weights alone."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,8 @@ class Built:
     device: torch.device
     lower: Callable[[int], nn.Module]
     """Gives a client's lower segment with its first weights, by client id."""
+    client_store: str = "memory"
+    """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -77,7 +77,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     codec = parse_codec(experiment.compression)
     _check_pipelining(experiment, method)
     _check_cluster(experiment)
-    segments = _Segments(experiment, given.model, method)
+    segments = Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
     _check_place(experiment, given, data)
     segments.prepare(data)
@@ -86,7 +86,9 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     if method.pooled:
         data = _pooled(data)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    setting = _setting(experiment, segments, data, optimizer, device)
+    plan = _plan(experiment, device)
+    store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
+    setting = _setting(experiment, segments, data, optimizer, device, store)
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     server = Server(
         segments.upper,
@@ -100,11 +102,10 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         copies=method.server_copies,
         stacked=experiment.stacking != "looped",
     )
-    plan = _plan(experiment, device)
     trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
-    return Built(trainer, data, method, segments.cut, device, segments.lower_of)
+    return Built(trainer, data, method, segments.cut, device, segments.lower_of, store)
 
 
 def client_segments(
@@ -117,7 +118,7 @@ def client_segments(
     UsageError
         If the model, the cut or the batch size does not fit ``data``.
     """
-    segments = _Segments(experiment, model, build_method(experiment))
+    segments = Segments(experiment, model, build_method(experiment))
     segments.prepare(data)
     _check_batches(experiment, data)
     segments.check_single_samples(experiment.batch_size, data)
@@ -182,12 +183,44 @@ def _plan(experiment: Experiment, device: torch.device) -> Plan:
         evaluate_clients=experiment.eval_clients,
         checkpoint_every=experiment.checkpoint_every,
         check_every=LOOKS_PER_STEP[device.type],
+        fresh_optimizers=experiment.client_optimizer == "reset",
         seed=experiment.seed,
     )
 
 
+def _client_store(
+    experiment: Experiment,
+    method: Method,
+    segments: Segments,
+    plan: Plan,
+    clients: int,
+    optimizer: OptimizerSpec,
+    device: torch.device,
+) -> str:
+    """Choose where clients are that don't take part, and refuse what does not fit."""
+    if experiment.engine == "remote":
+        return "memory"  # on machines of their own
+    at_work = plan.at_work(clients)
+    cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
+    each, memory = bytes_of(segments.lower_of(0), optimizer), memory_of(device)
+    crowd = Crowd(clients, at_work, max(map(len, cohorts)), each, memory)
+    if method.server_copies:
+        crowd.require_copies(bytes_of(segments.upper, optimizer), experiment.method)
+    store = crowd.store(experiment.client_store)
+    if store != "memory":
+        log.warning(
+            "clients that don't take part are kept on disk (client_store): %d of %d do in a round", at_work, clients
+        )
+    return store
+
+
 def _setting(
-    experiment: Experiment, segments: _Segments, data: ClientData, optimizer: OptimizerSpec, device: torch.device
+    experiment: Experiment,
+    segments: Segments,
+    data: ClientData,
+    optimizer: OptimizerSpec,
+    device: torch.device,
+    store: str,
 ) -> Setting:
     return Setting(
         segment=segments.lower_of,
@@ -201,6 +234,7 @@ def _setting(
         short_clients=experiment.short_clients,
         settings=experiment.flat(),
         first_weights=segments.weights_of,
+        clients_leave=store != "memory",
     )
 
 
@@ -255,106 +289,3 @@ def _check_cluster(experiment: Experiment) -> None:
 
 def _pooled(data: ClientData) -> ClientData:
     return dataclasses.replace(data, indices=(torch.cat(data.indices).sort().values,))
-
-
-class _Segments:
-    """The lower segment of every client and the server's upper one, with their first weights.
-
-    A model that is named, or given as a function, is built anew for every client under the client's own key, so that
-    ``init = independent`` gives every client other weights; a model that is given as a module keeps its weights for
-    client 0, and everyone's if ``init = common``.
-    """
-
-    def __init__(
-        self, experiment: Experiment, model: nn.Module | Callable[..., nn.Module] | None, method: Method
-    ) -> None:
-        self._experiment = experiment
-        self._model = model
-        self._whole = method.whole_model
-        self._common = experiment.init == "common" or method.shares
-
-    def prepare(self, data: ClientData) -> None:
-        """Build the model once, find the cut, and try both segments on two samples."""
-        self._input_shape = tuple(data.train.inputs.shape[1:])
-        self._classes = len(data.classes)
-        whole = self._build(0)
-        self.cut: str | int = "output" if self._whole else self._default_cut(whole)
-        example = data.train.inputs[:2] if len(data.train) else torch.zeros(2, *self._input_shape)
-        self._first, self.upper = split(whole, self.cut, example)
-        check_segments(Split(self._first, self.upper), example, self._classes)
-        self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
-
-    def check_single_samples(self, batch_size: int, data: ClientData) -> None:
-        """Refuse a division that leaves a client one sample to normalise a batch by."""
-        clients = [client for client, size in enumerate(data.sizes) if size % batch_size == 1 or batch_size == 1]
-        if not clients or not len(data.train):
-            return
-        try:
-            copy.deepcopy(self._first).train()(data.train.inputs[:1])
-        except ValueError as error:
-            problem = f"the last batch of client {clients[0]} is of one sample ({str(error).partition(',')[0].lower()})"
-            raise UsageError("batch_size", batch_size, problem, "give another batch size") from error
-
-    def _default_cut(self, model: nn.Module) -> str | int:
-        cut = self._experiment.cut
-        if cut is not None:
-            return int(cut) if isinstance(cut, str) and cut.lstrip("-").isdigit() else cut
-        found = getattr(model, "default_cut", None)
-        if found is None:
-            names = ", ".join(cut_points(model)[:-1])
-            raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
-        return str(found)
-
-    def _build(self, client: int) -> nn.Module:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(self._key(client))
-            if isinstance(self._model, nn.Module):
-                return self._redrawn(self._model, client)
-            if self._model is not None:
-                return self._model(self._input_shape, self._classes)
-            return build_model(self._experiment.model, self._input_shape, self._classes)
-
-    def _redrawn(self, model: nn.Module, client: int) -> nn.Module:
-        """Copy a given module; for other clients than 0, draw its weights anew."""
-        model = copy.deepcopy(model)
-        if client == 0:
-            return model
-        for name, module in model.named_modules():
-            own = dict(module.named_parameters(recurse=False))
-            reset: Any = getattr(module, "reset_parameters", None)
-            if own and reset is None:
-                problem = f"layer {name!r} has weights but no reset_parameters to draw them anew for each client"
-                raise UsageError("init", "independent", problem, "use init = common, or give a function as model")
-            if reset is not None:
-                reset()
-        return model
-
-    def lower_of(self, client: int) -> nn.Module:
-        """Return a client's lower segment with its first weights."""
-        if client == 0 or self._common:
-            return copy.deepcopy(self._first)
-        if self._drawn is None:
-            return split(self._build(client), self.cut).lower
-        segment = copy.deepcopy(self._first)
-        drawn = self.weights_of(client)
-        for name, tensor in state_of(segment).items():
-            tensor.copy_(drawn[name])
-        return segment
-
-    def weights_of(self, client: int) -> Weights:
-        """Return the first weights and buffers of a client's lower segment."""
-        if client == 0 or self._common:
-            return state_of(self._first)
-        if self._drawn is None:
-            return state_of(self.lower_of(client))
-        return self._drawn(self._key(client))
-
-    def _followed(self) -> FirstWeights | None:
-        if self._common:
-            return None
-        return FirstWeights.learn(
-            self._build, lambda whole: split(whole, self.cut).lower, clients=(1, 2), seed=self._key
-        )
-
-    def _key(self, client: int) -> int:
-        return key(self._experiment.seed, "model", client)

@@ -64,6 +64,9 @@ class Experiment(BaseModel):
     init: Literal["independent", "common"] = Field(
         "independent", description="do client segments start from weights of their own (the paper's) or the same"
     )
+    client_optimizer: Literal["keep", "reset"] = Field(
+        "keep", description="clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)"
+    )
     label_prior: Literal["ignore", "correct"] = Field(
         "ignore", description="correct: take each client's label frequencies out of the loss (for non-IID data)"
     )
@@ -74,12 +77,17 @@ class Experiment(BaseModel):
     stacking: Literal["auto", "stacked", "looped"] = Field(
         "auto", description="run clients as one stacked call, or one after another"
     )
+    client_store: Literal["auto", "memory", "disk"] = Field(
+        "auto",
+        description="where clients are that don't take part: memory is beside those who do, on the device; disk is the"
+        " run's folder; auto chooses by their number and size",
+    )
     device: str = Field("auto", description="auto, cpu or cuda")
     threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's own choice")
     seed: int = Field(0, ge=0, description="seed of all random draws")
     eval_every: int = Field(1, ge=1, description="epochs between validations")
     eval_clients: int = Field(20, ge=0, description="most client segments a validation looks at; 0 is all")
-    test_clients: int = Field(0, ge=0, description="most client segments the final test looks at; 0 is all")
+    test_clients: int = Field(1000, ge=0, description="most client segments the final test looks at; 0 is all")
     test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
     keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
@@ -170,7 +178,16 @@ class Experiment(BaseModel):
 
     def fingerprint(self) -> str:
         """Return a short hash of all settings that decide the result."""
-        ignored = {"name", "threads", "keep_checkpoints", "data_dir", "energy", "energy_profile", *OPERATION}
+        ignored = {
+            "name",
+            "threads",
+            "keep_checkpoints",
+            "data_dir",
+            "energy",
+            "energy_profile",
+            "client_store",
+            *OPERATION,
+        }
         deciding = {key: value for key, value in self.flat().items() if key not in ignored}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 

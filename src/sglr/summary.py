@@ -68,6 +68,7 @@ def summarise(
         "model": experiment.model,
         "cut": built.cut,
         "engine": experiment.engine,
+        "client_store": built.client_store,
         "device": _device_name(built.device),
         "test": {
             "accuracy": scores.mean_accuracy,
@@ -94,9 +95,15 @@ def summarise(
 
 
 def weights_digest(built: Built) -> str:
-    """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's."""
+    """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's.
+
+    For clients that never took part an empty line stands: their first weights follow from the seed, and to draw those of
+    a hundred thousand takes longer than a short training.
+    """
     trainer = built.trainer
-    parts = [*trainer.engine.digests(), digest(trainer.server.segment.state_dict())]
+    moved = trainer.took_part()
+    clients = [told if client in moved else "" for client, told in enumerate(trainer.engine.digests())]
+    parts = [*clients, digest(trainer.server.segment.state_dict())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -20,7 +20,8 @@ from sglr.core.engine import Setting
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.server import Server
-from sglr.core.train import Hooks, Plan, Trainer
+from sglr.core.plan import Plan
+from sglr.core.train import Hooks, Trainer
 from sglr.core.types import Event, StepDone, Traffic
 from sglr.engines.remote.agreement import Agreement, segment_hash
 from sglr.engines.remote.client import Client, Post

@@ -150,8 +150,11 @@ class Engine(Protocol):
         """Take the run's folder for what the engine must keep to go on, and begin to receive clients."""
         ...
 
-    def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
-        """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+        """Prepare a cohort's pass over its data in an epoch; return its number of steps.
+
+        With ``fresh``, each begins with an optimizer that remembers nothing.
+        """
         ...
 
     def forward(self, step: int) -> Uplink | None:

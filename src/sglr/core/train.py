@@ -18,50 +18,11 @@ from sglr.core.engine import Engine, Scores
 from sglr.core.errors import DivergedError, Interrupted
 from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
+from sglr.core.plan import Plan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.server import Server
 from sglr.core.traffic import exchange_traffic, weights_traffic
 from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train, and how often to look.
-
-    Parameters
-    ----------
-    epochs
-        Passes over the data.
-    rate
-        η_c, the clients' learning rate.
-    server_rate
-        The server's base rate, which SplitLr scales.
-    schedule
-        A name of `sglr.core.optim.SCHEDULES`.
-    participation
-        Share of the clients that take part in a round, in (0, 1].
-    evaluate_every
-        Epochs between validations; the last epoch is always validated.
-    evaluate_clients
-        Most clients that a validation looks at; 0 is all.
-    checkpoint_every
-        Steps between checkpoints within an epoch, 0 for none; there is one after every epoch anyway.
-    check_every
-        Steps between looks at the loss for a value that is not a number.
-    seed
-        Seed of all random draws.
-    """
-
-    epochs: int
-    rate: float
-    server_rate: float
-    schedule: str = "step"
-    participation: float = 1.0
-    evaluate_every: int = 1
-    evaluate_clients: int = 20
-    checkpoint_every: int = 0
-    check_every: int = 1
-    seed: int = 0
 
 
 @dataclass
@@ -149,9 +110,15 @@ class Trainer:
     def participants(self, epoch: int) -> tuple[int, ...]:
         """Return the clients that take part in the epoch's round, ascending."""
         clients = len(self.sizes)
-        chosen = max(1, round(self.plan.participation * clients))
+        chosen = self.plan.at_work(clients)
         rng = generator(self.plan.seed, "participants", self.method.round_of(epoch))
         return tuple(sorted(rng.choice(clients, size=chosen, replace=False).tolist()))
+
+    def took_part(self) -> set[int]:
+        """Return the clients that took part in any epoch so far."""
+        epochs = range(min(self.progress.epoch + 1, self.plan.epochs))
+        rounds = [epoch for epoch in epochs if self.method.begins_round(epoch)]
+        return {client for epoch in rounds for client in self.participants(epoch)}
 
     def _epoch(self) -> None:
         progress, epoch = self.progress, self.progress.epoch
@@ -167,11 +134,12 @@ class Trainer:
     def _cohort(self, cohort: tuple[int, ...], cohorts: int) -> None:
         """Take the cohort through its data once, from the step where `progress` stands."""
         plan, progress = self.plan, self.progress
-        if self.method.shares and progress.step == 0 and self.method.begins_round(progress.epoch):
+        begins = progress.step == 0 and self.method.begins_round(progress.epoch)
+        if self.method.shares and begins:
             self._send_shared(cohort)
         rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
         self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
-        steps = self.engine.begin(cohort, progress.epoch)
+        steps = self.engine.begin(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
         if self.method.whole_model and progress.step == 0 and steps > 0:
             self._pass_alone(cohort, steps, rate, cohorts)
         while progress.step < steps:

@@ -49,9 +49,9 @@ class Local:
         """Keep those who don't take part in the run's folder, if they are not kept here."""
         self.block.keep_in(folder / ROWS, folder / CHECKPOINTS)
 
-    def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
-        return self.block.begin(cohort, epoch)
+        return self.block.begin(cohort, epoch, fresh=fresh)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step."""

@@ -29,7 +29,7 @@ from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 TOLD = (
     *("method", "model", "cut", "partition", "clients", "samples_per_client", "validation", "test_samples"),
     *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
-    *("compression", "pipelining"),
+    *("compression", "pipelining", "client_optimizer"),
 )
 """Settings that a client takes from the server; besides them, those of the method and of the partition."""
 
@@ -147,7 +147,7 @@ def _check_last_batch(segment: nn.Module, train: Samples, batch_size: int) -> No
 def _task(
     client: int, segment: nn.Module, data: OwnData, experiment: Experiment, agreement: Agreement, own: Own
 ) -> Task:
-    whole = build_method(experiment).whole_model
+    method = build_method(experiment)
     return Task(
         client,
         segment,
@@ -161,7 +161,8 @@ def _task(
         experiment.seed,
         experiment.loss,
         experiment.label_prior,
-        Plain() if whole else parse(experiment.compression),
+        Plain() if method.whole_model else parse(experiment.compression),
         pick_device(own.device),
         int(experiment.pipelining),
+        method.round_of if experiment.client_optimizer == "reset" else None,
     )

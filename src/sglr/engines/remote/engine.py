@@ -150,8 +150,12 @@ class Remote:
         self._open.barrier.joined(self._patience.min_clients or least)
         self._started = True
 
-    def begin(self, cohort: tuple[int, ...], epoch: int) -> int:
-        """Note the cohort; return the number of steps of its longest client."""
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+        """Note the cohort; return the number of steps of its longest client.
+
+        When to begin with a fresh optimizer a client knows by itself, even one that comes late.
+        """
+        del fresh
         self._wait_for_clients()
         self._cohort = cohort
         self._desk.begin(epoch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -60,6 +60,8 @@ class Task:
         Where it computes.
     ahead
         Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
+    round_of
+        Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
     """
 
     client: int
@@ -77,6 +79,7 @@ class Task:
     codec: Codec = field(default_factory=Plain)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     ahead: int = 0
+    round_of: Callable[[int], int] | None = None
 
 
 class _Pending(NamedTuple):
@@ -109,6 +112,7 @@ class Worker:
         self._pending: deque[_Pending] = deque()
         self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
+        self._round = -1
 
     def _new_stack(self) -> Stack:
         task = self.task
@@ -154,6 +158,7 @@ class Worker:
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
+        self._begin_round(epoch)
         rows = self._batch(epoch, step)
         buffers = self._buffers()
         stack = self._aside[step % len(self._aside)] if self._aside else self.stack
@@ -166,6 +171,13 @@ class Worker:
         memory = self.link.state()
         self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory))
         return forward.outputs[0].cpu(), self._targets[rows].cpu()
+
+    def _begin_round(self, epoch: int) -> None:
+        # Not undone with the pass: a round that is begun again begins with a fresh optimizer, too.
+        number = -1 if self.task.round_of is None else self.task.round_of(epoch)
+        if number != self._round:
+            self.stack.forget_steps((0,))
+            self._round = number
 
     def passes(self) -> list[tuple[int, int]]:
         """Return epoch and step of the passes whose gradients have not come, the oldest first."""
@@ -282,7 +294,7 @@ class Worker:
         """Return everything that a snapshot needs."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
-        return tensors | {"label_counts": self.head.label_counts}
+        return tensors | {"label_counts": self.head.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
@@ -290,6 +302,7 @@ class Worker:
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
         self.head.label_counts.copy_(tensors["label_counts"])
+        self._round = int(tensors["round"])
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
