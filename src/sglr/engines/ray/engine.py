@@ -17,7 +17,7 @@ from sglr.core.block import Block
 from sglr.core.cluster import connect
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
-from sglr.core.errors import SglrError
+from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.stack import state_of
 from sglr.core.types import Downlink, Tally, Uplink, Weights, below
@@ -74,6 +74,7 @@ class Ray:
 
     def _measure(self, *, on_gpus: bool) -> Footprint:
         """Have a process of the cluster try a step."""
+        self._check_sendable()
         some = sorted(range(len(self.sizes)), key=lambda client: -self.sizes[client])[: max(SIZES)]
         task = self._ray.remote(measure).options(num_cpus=0, num_gpus=1 if on_gpus else 0, max_retries=0)
         try:
@@ -81,6 +82,14 @@ class Ray:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         return found
+
+    def _check_sendable(self) -> None:
+        """Refuse a model that can't be written down for other processes."""
+        try:
+            self._ray.cloudpickle.dumps(self._common.segment)
+        except Exception as error:  # pickling raises many kinds
+            problem = f"it can't be sent to the cluster's processes ({type(error).__name__}: {error})"
+            raise UsageError("model", "of this run", problem, "give it as package.module:function") from error
 
     def settle(self, folder: Path) -> None:
         """Start the blocks' processes; write into ``folder`` which clients are together."""

@@ -1,0 +1,54 @@
+"""One Ray for all tests of this folder that a process runs, and trainings whose clients live in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglr.core.cluster import connect, disconnect
+from sglr.core.engine import Setting
+from sglr.core.train import Trainer
+from sglr.engines.ray import Ray
+
+
+@pytest.fixture(scope="session")
+def ray_here(case: Any) -> Iterator[Any]:
+    """Start Ray; what tests define goes to its processes by value, since these can't import tests."""
+    ray = connect()
+    ray.cloudpickle.register_pickle_by_value(sys.modules[case.__module__])
+    yield ray
+    disconnect()
+
+
+@pytest.fixture
+def on_ray(ray_here: Any, case: Any) -> Iterator[Callable[..., Trainer]]:
+    """Build a training as ``case`` does, with the engine ``ray``; its processes end with the test."""
+    engines: list[Ray] = []
+
+    def build(*args: Any, block_clients: int | None = None, **kwargs: Any) -> Trainer:
+        def start(setting: Setting) -> Ray:
+            engine = Ray(replace(setting, settings={"block_clients": block_clients}))
+            engines.append(engine)
+            engine.open(None)
+            engine.start()
+            return engine
+
+        trainer: Trainer = case(*args, engine=start, **kwargs).build()
+        return trainer
+
+    yield build
+    for engine in engines:
+        engine.close(done=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pass what Ray itself leaves open when it ends: its processes' handles and log files."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))

@@ -1,0 +1,93 @@
+"""Law 2: clients in blocks on a cluster end with the weights that they have in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sglr.core.method import Method
+from sglr.core.registry import METHODS
+from sglr.core.train import Trainer
+
+EQUAL, UNEQUAL = (8, 8, 8, 8, 8), (11, 7, 3, 3, 6)
+
+
+def make(name: str) -> Method:
+    method: Method = METHODS.load(name)()
+    return method
+
+
+def everything(trainer: Trainer) -> dict[str, Tensor]:
+    """Weights and buffers of all clients, and the server's state."""
+    clients = trainer.engine.collect(tuple(range(len(trainer.sizes))))
+    server = {f"server.{name}": tensor for name, tensor in trainer.server.state().items()}
+    return {**clients, **server, **{f"shared.{name}": tensor for name, tensor in trainer.shared.items()}}
+
+
+def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: float = 1e-6) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=atol, msg=lambda text, name=name: name + text)
+
+
+def compare(case: Any, on_ray: Any, name: str, *, atol: float = 1e-6, block_clients: int = 3, **kwargs: Any) -> None:
+    kwargs = {"batch": 4, "optimizer": "sgd:momentum=0.9", "validate": True, **kwargs}
+    here, there = case(make(name), **kwargs).build(), on_ray(make(name), block_clients=block_clients, **kwargs)
+    here.run()
+    there.run()
+    assert_alike(everything(here), everything(there), atol)
+    assert there.progress.best_accuracy == pytest.approx(here.progress.best_accuracy)
+    for shared in (None, here.shared or None):
+        scores = [each.engine.evaluate(each.server.segment, here.validation, (1, 4), shared) for each in (here, there)]
+        torch.testing.assert_close(scores[0].accuracy, scores[1].accuracy)
+        torch.testing.assert_close(scores[0].loss, scores[1].loss)
+    assert len(there.engine.digests()) == len(here.engine.digests())
+
+
+def test_sglr_with_unequal_batches_and_clients_absent(case, on_ray) -> None:
+    compare(case, on_ray, "sglr", sizes=UNEQUAL, participation=0.6, norm=True, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if not METHODS.load(name).pooled])
+@pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
+def test_every_method(case, on_ray, name: str, sizes: tuple[int, ...]) -> None:
+    compare(case, on_ray, name, sizes=sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.load(name).pooled])
+def test_pooled_data(case, on_ray, name: str) -> None:
+    here, there = case(make(name)).build(), on_ray(make(name))
+    here.run()
+    there.run()
+    assert_alike(everything(here), everything(there))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compression", ["int8", "topk:0.4,feedback=true"])
+@pytest.mark.parametrize("name", ["psl", "sglr"])
+def test_with_compression(case, on_ray, name: str, compression: str) -> None:
+    compare(case, on_ray, name, sizes=UNEQUAL, compression=compression)
+
+
+@pytest.mark.slow
+def test_average_by_class_with_label_priors_and_clipping(case, on_ray) -> None:
+    method = METHODS.load("sglr")(average="class", phi=0.8)
+    kwargs = {"sizes": UNEQUAL, "batch": 4, "label_prior": "correct", "clip_norm": 0.1, "optimizer": "adam"}
+    here, there = case(method, **kwargs).build(), on_ray(method, block_clients=3, **kwargs)
+    here.run()
+    there.run()
+    assert_alike(everything(here), everything(there), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_layers_that_draw_are_repeated_bit_for_bit(on_ray) -> None:
+    first, second = (on_ray(make("psl"), sizes=EQUAL, dropout=0.5, block_clients=2) for _ in range(2))
+    first.run()
+    second.run()
+    assert_alike(everything(first), everything(second), atol=0.0)
