@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
 
-from sglr.core.stacked_layers import stacked_layers
 from sglr.core.types import Weights
 
 if TYPE_CHECKING:
@@ -156,8 +154,7 @@ def _run_stacked(jobs: Sequence[Job]) -> list[Pass]:
     by_inputs = jobs[0].by_inputs
     if by_inputs:
         inputs = inputs.detach().requires_grad_()
-    template = jobs[0].stack.template.train()
-    mapped, moved = vmapped(template, leaves, buffers, inputs, shared_input=False)
+    mapped, moved = jobs[0].stack.runner.train_rows(leaves, buffers, inputs)
     outputs = mapped.transpose(0, 1)
     everything = (*leaves.values(), inputs) if by_inputs else tuple(leaves.values())
     graph = Graph((outputs,), everything, len(leaves), by_inputs, stacked=True, waiting=len(jobs))
@@ -184,27 +181,6 @@ def side_by_side(inputs: Sequence[Tensor]) -> Tensor:
         return torch.cat(turned, 1)
     flat = [tensor.flatten(1, 2).contiguous(memory_format=torch.channels_last) for tensor in turned]
     return torch.unflatten(torch.cat(flat, 1), 1, (-1, turned[0].shape[2]))
-
-
-def vmapped(
-    template: nn.Module, weights: Weights, buffers: Weights, inputs: Tensor, *, shared_input: bool
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run rows as one call: inputs ``[b, n, ...]``, or ``[b, ...]`` when all rows share them; outputs ``[b, n, ...]``.
-
-    Returns
-    -------
-    The outputs, and the buffers as they are afterwards ``[n, ...]``.
-    """
-
-    def run(weights: Weights, buffers: Weights, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        # Layers update buffers in place, which vmap forbids for captured tensors: clone, then return them.
-        own = {name: tensor.clone() for name, tensor in buffers.items()}
-        return functional_call(template, {**weights, **own}, (sample,)), own
-
-    in_dims = (0, 0, None if shared_input else 1)
-    mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
-    with stacked_layers():
-        return mapped(dict(weights), dict(buffers), inputs)
 
 
 def _run_looped(job: Job) -> Pass:

@@ -11,16 +11,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.optim import OptimizerSpec
-from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward, vmapped
+from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward
 from sglr.core.random import draws
 from sglr.core.row_optimizer import RowOptimizer
+from sglr.core.runner import Runner
 from sglr.core.types import Weights, below
 
 
@@ -45,9 +45,13 @@ class Stack:
         Gives the first weights and buffers of a row, where that is faster than its segment.
     apart
         True if rows will never have taken equally many steps, because copies come and go.
+    computing
+        Precision of its passes, and whether they are compiled.
 
     Attributes
     ----------
+    runner
+        What a pass runs the segment by.
     passes
         Who runs its passes: by default the stack by itself.
     module
@@ -67,6 +71,7 @@ class Stack:
         device: torch.device,
         first: Callable[[int], Weights] | None = None,
         apart: bool = False,
+        computing: Computing = SINGLE_PRECISION,
     ) -> None:
         self.rows, self.device = rows, device
         self.template = segment(0)
@@ -82,6 +87,7 @@ class Stack:
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.stackable = bool(self.parameters or self.buffers)  # vmap needs a weight or a buffer to map over
         self.stacked = stacked and self.stackable
+        self.runner = Runner(self.template, computing, device)
         self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
@@ -152,14 +158,18 @@ class Stack:
 
     def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
         """Run one row on ``[b, ...]``, by itself."""
-        if self.module is not None:
-            return cast(Tensor, self.module.train(training)(inputs))
+        computing = self.runner.computing
+        if self.module is not None and not (training and computing.compiled):
+            with computing.mixed(self.device):
+                return computing.single(self.module.train(training)(inputs))
         weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
         # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
-        own = {name: tensor[row].clone() for name, tensor in self.buffers.items()}
-        outputs = cast(Tensor, functional_call(self.template.train(training), {**weights, **own}, (inputs,)))
-        for name, tensor in own.items():
-            self.buffers[name][row] = tensor
+        buffers = {name: tensor[row] for name, tensor in self.buffers.items()}
+        run = self.runner.train_one if training else self.runner.predict_one
+        outputs, moved = run(weights, buffers, inputs)
+        with torch.no_grad():
+            for name, tensor in moved.items():
+                self.buffers[name][row] = tensor
         return outputs
 
     def predict(self, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
@@ -168,8 +178,7 @@ class Stack:
             if not self.stacks(rows):
                 return torch.stack([self.call(row, inputs, training=False) for row in rows])
             weights, buffers = self.take(self.parameters, rows), self.take(self.buffers, rows)
-            outputs, _ = vmapped(self.template.eval(), weights, buffers, inputs, shared_input=True)
-            return outputs.transpose(0, 1)
+            return self.runner.predict_rows(weights, buffers, inputs).transpose(0, 1)
 
     def why_not_stacked(self, inputs: Tensor) -> str | None:
         """Try two rows stacked on inputs ``[2, b, ...]``, leaving no trace; return what is against it, if anything."""

@@ -25,6 +25,10 @@ def linear_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ``[C, b, m]``.
     """
     run: Callable[..., Tensor] = _LinearRows.apply
+    if torch.is_autocast_enabled(x.device.type):
+        # Autocast ends before the backward pass, so that the product can't be left to it.
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     # Rows of one client side by side: a product of strided rows takes more than twice as long.
     return run(x.contiguous(), weight, bias)
 
