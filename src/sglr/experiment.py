@@ -26,6 +26,9 @@ from sglr.data.plot import classes_per_client
 from sglr.recorder import Recorder
 from sglr.run import Run, write_text
 
+SHOWN = 1000
+"""Clients, the first ones, whose classes the report shows."""
+
 Observer = Callable[[Event], None]
 
 
@@ -91,7 +94,7 @@ def execute(
         built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
         if len(built.data.train):
-            counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data).tolist()}
+            counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data, SHOWN).tolist()}
             write_text(run.path / "classes.json", json.dumps(counts) + "\n")
         built.trainer.engine.settle(run.path)
         return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()

@@ -129,7 +129,8 @@ class Recorder:
             try:
                 self.built.trainer.run()
                 return self._finish()
-            except LostClients as loss:
+            except (LostClients, DamagedCheckpoint) as loss:
+                # What is damaged may show as late as when a client that rested is needed again.
                 log.warning("%s", loss)
                 self.go_back_until_it_works()
 

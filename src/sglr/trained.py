@@ -18,6 +18,7 @@ from sglr.core.registry import ENGINES
 from sglr.core.split import Split
 from sglr.core.train import Progress
 from sglr.core.types import Weights
+from sglr.engines.local import Local
 from sglr.run import Run
 
 
@@ -75,6 +76,8 @@ def restored(run: Run, built: Built) -> Built:
     UsageError
         If the run has no checkpoint.
     """
+    if isinstance(built.trainer.engine, Local):
+        built.trainer.engine.settle(run.path)  # where clients may be that did not take part
     try:
         tensors, state = run.best()
     except DamagedCheckpoint:

@@ -15,9 +15,10 @@ from sglr.data.partitioners.dirichlet import Dirichlet
 from sglr.data.partitioners.iid import Iid
 from sglr.data.partitioners.natural import Natural
 from sglr.data.partitioners.pathological import Pathological
+from sglr.data.partitioners.resample import Resample
 from sglr.data.partitioners.shards import Shards
 
-RULES = [Iid(), Balanced(), Dirichlet(), Shards(), Pathological(), Natural("site")]
+RULES = [Resample(), Iid(), Balanced(), Dirichlet(), Shards(), Pathological(), Natural("site")]
 
 
 def samples(count: int, classes: int, sites: int) -> Samples:
@@ -38,20 +39,23 @@ def test_every_registered_rule_is_tested() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 @settings(max_examples=15, deadline=None)
 @given(clients=st.integers(1, 20), seed=st.integers(0, 2**40))
-def test_parts_are_disjoint_non_empty_and_keyed_by_the_seed(rule: Iid, clients: int, seed: int) -> None:
+def test_parts_are_non_empty_keyed_by_the_seed_and_disjoint_unless_they_overlap(
+    rule: Iid, clients: int, seed: int
+) -> None:
     data = samples(1000, classes=5, sites=clients)
     rows = rule.partition(data, clients, seed)
     everything = np.concatenate(rows)
     assert len(rows) == clients
     assert min(map(len, rows)) > 0
-    assert len(np.unique(everything)) == len(everything)
+    assert getattr(rule, "overlapping", False) or len(np.unique(everything)) == len(everything)
+    assert all(len(np.unique(own)) == len(own) for own in rows)
     assert everything.min() >= 0
     assert everything.max() < 1000
     again = rule.partition(data, clients, seed)
     assert all(np.array_equal(one, two) for one, two in zip(rows, again, strict=True))
 
 
-@pytest.mark.parametrize("rule", [Iid(), Balanced(), Dirichlet(), Shards(), Pathological()])
+@pytest.mark.parametrize("rule", [Resample(), Iid(), Balanced(), Dirichlet(), Shards(), Pathological()])
 def test_another_seed_divides_otherwise(rule: Iid) -> None:
     data = samples(1000, classes=5, sites=1)
     one, two = rule.partition(data, 10, 1), rule.partition(data, 10, 2)
@@ -136,3 +140,16 @@ def test_errors_name_the_parameter_and_the_remedy(rule: Iid, clients: int, messa
 def test_natural_needs_a_column() -> None:
     with pytest.raises(UsageError, match="keeps no column to divide by"):
         Natural("site").partition(Samples(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64)), 2, 0)
+
+
+@given(count=st.integers(1, 50), draws=st.integers(1, 50), clients=st.integers(1, 200), more=st.integers(0, 50))
+@settings(max_examples=20, deadline=None)
+def test_resample_serves_any_number_of_clients_and_later_ones_change_nothing(count, draws, clients, more) -> None:
+    data = samples(count, 2, 1)
+    if draws > count:
+        with pytest.raises(UsageError, match=f"give 1 to {count}"):
+            Resample(draws).partition(data, clients, 0)
+        return
+    few, many = (Resample(draws).partition(data, number, 0) for number in (clients, clients + more))
+    assert [len(own) for own in many] == [draws] * (clients + more)
+    assert all(np.array_equal(one, two) for one, two in zip(few, many, strict=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ class ClientData:
     train
         The samples that clients own; client i's are at ``indices[i]``.
     indices
-        One int64 tensor of rows of ``train`` per client; disjoint.
+        One int64 tensor of rows of ``train`` per client; disjoint, unless clients drew theirs from the whole.
     validation
         Samples held apart before partitioning, or None.
     test
@@ -90,7 +91,7 @@ class ClientData:
     test: Samples
     classes: tuple[str, ...]
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """|D_i|, the number of samples of every client."""
         return tuple(len(rows) for rows in self.indices)

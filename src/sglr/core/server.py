@@ -208,7 +208,8 @@ class Server:
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
-        tensors["label_counts"] = self.label_counts
+        if self.corrects_prior:
+            tensors["label_counts"] = self.label_counts
         tensors["tally.sums"] = self._sums
         tensors["tally.counts"] = torch.tensor([self._samples, int(self._bad_step)])
         if self.copies is not None:
@@ -218,7 +219,8 @@ class Server:
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self.stack.restore(below("segment.", tensors))
-        self.label_counts.copy_(tensors["label_counts"])
+        if self.corrects_prior:
+            self.label_counts.copy_(tensors["label_counts"])
         self._sums.copy_(tensors["tally.sums"])
         self._samples, bad = (int(value) for value in tensors["tally.counts"])
         self._bad_step.fill_(bad)

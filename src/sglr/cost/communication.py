@@ -208,15 +208,18 @@ class Ledger:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the part of a checkpoint that grows with the clients, each ``[L, C]``."""
+        """Return the part of a checkpoint that grows with those who took part: who, and each's figures ``[L, n]``."""
+        active = np.flatnonzero(self._messages.any(0))
         counts = {"bytes": self._bytes, "shares": self._shares, "messages": self._messages}
-        return {f"ledger.{name}": torch.from_numpy(count.copy()) for name, count in counts.items()}
+        tensors = {f"ledger.{name}": torch.from_numpy(count[:, active]) for name, count in counts.items()}
+        return tensors | {"ledger.clients": torch.from_numpy(active.astype(np.int32))}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` and `tensors` returned."""
-        self._bytes, self._shares, self._messages = (
-            tensors[f"ledger.{name}"].numpy().copy() for name in ("bytes", "shares", "messages")
-        )
+        active = tensors["ledger.clients"].numpy()
+        for name, counts in (("bytes", self._bytes), ("shares", self._shares), ("messages", self._messages)):
+            counts[:] = 0
+            counts[:, active] = tensors[f"ledger.{name}"].numpy()
         self._sent = np.array(state["sent"], dtype=np.int64)
         self._sent_messages = np.array(state["messages"], dtype=np.int64)
         self._samples = state["samples"]

@@ -21,7 +21,10 @@ class Partitioner(Protocol):
     """A rule that divides samples among clients; its fields are its parameters."""
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[Rows]:
-        """Return the rows of every client: disjoint, none empty, the same for the same seed."""
+        """Return the rows of every client: none empty, the same for the same seed.
+
+        They are disjoint, unless the rule has a class attribute ``overlapping`` that is true.
+        """
 
 
 def federate(
@@ -55,8 +58,9 @@ def federate(
 
     Returns
     -------
-    The divided data. Its training samples are those that clients own and no others, ordered by client. Of a data set
-    without samples, whose clients have their own elsewhere, all parts are empty.
+    The divided data. Its training samples are those that clients own and no others, ordered by client; where clients
+    may have the same ones, all there are. Of a data set without samples, whose clients have their own elsewhere, all
+    parts are empty.
 
     Raises
     ------
@@ -75,9 +79,15 @@ def federate(
     rows = partitioner.partition(owned, clients, seed)
     if samples_per_client is not None:
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
-    train = owned.select(torch.from_numpy(np.concatenate(rows)))
     test = _fewer(dataset.test, test_samples)
+    if _overlaps(partitioner):
+        return ClientData(owned, tuple(map(torch.from_numpy, rows)), apart, test, dataset.classes)
+    train = owned.select(torch.from_numpy(np.concatenate(rows)))
     return ClientData(train, _consecutive(rows), apart, test, dataset.classes)
+
+
+def _overlaps(partitioner: Partitioner) -> bool:
+    return bool(getattr(partitioner, "overlapping", False))
 
 
 def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -> ClientData:
@@ -107,9 +117,9 @@ def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
 def _check_clients(clients: int, samples: int, partitioner: Partitioner, samples_per_client: int | None) -> None:
     if clients < 1:
         raise UsageError("clients", clients, "there must be a client", "give 1 or more")
-    if clients > samples:
+    if clients > samples and not _overlaps(partitioner):
         problem = f"there are {samples} samples to divide"
-        raise UsageError("clients", clients, problem, f"give {samples} clients or fewer")
+        raise UsageError("clients", clients, problem, f"give {samples} clients or fewer, or --partition resample")
     wanted = clients * (samples_per_client or 0)
     if isinstance(partitioner, Iid) and wanted > samples:
         problem = f"{clients} clients would need {wanted} samples, and there are {samples}"

@@ -20,10 +20,10 @@ MAX_NAMES = 30  # more names than that along one axis would overlap
 NUMBERED = 24  # cells of so few rows and columns have room for their number
 
 
-def classes_per_client(data: ClientData) -> NDArray[np.int64]:
-    """Return how many samples of every class each client has: counts ``[clients, classes]``."""
+def classes_per_client(data: ClientData, most: int | None = None) -> NDArray[np.int64]:
+    """Return how many samples of every class each client has, of the first ``most``: counts ``[clients, classes]``."""
     targets = data.train.targets.numpy()
-    rows = [np.bincount(targets[own.numpy()], minlength=len(data.classes)) for own in data.indices]
+    rows = [np.bincount(targets[own.numpy()], minlength=len(data.classes)) for own in data.indices[:most]]
     return np.stack(rows).astype(np.int64)
 
 

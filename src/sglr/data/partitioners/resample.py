@@ -1,0 +1,35 @@
+"""Every client draws samples of its own from the whole: any data set serves any number of clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sglr.core.data import Samples
+from sglr.core.errors import UsageError
+from sglr.core.random import generator
+
+__all__ = ["Resample"]
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Draw every client's samples at random, each once; different clients may have the same ones.
+
+    A client has the same samples however many clients come after it.
+    """
+
+    overlapping: ClassVar[bool] = True
+
+    draws: int = field(default=32, metadata={"help": "samples that every client draws; 1 or more"})
+
+    def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every client."""
+        if not 1 <= self.draws <= len(samples):
+            problem = f"there are {len(samples)} samples to draw from"
+            raise UsageError("draws", self.draws, problem, f"give 1 to {len(samples)}")
+        rng = generator(seed, "partition")
+        return [rng.choice(len(samples), self.draws, replace=False) for _ in range(clients)]
