@@ -92,9 +92,9 @@ class Crew:
         """Note that what has been done so far will not be lost."""
         self._losses = 0
 
-    def processes(self) -> list[Any]:
-        """Return the blocks' actors."""
-        return list(self._actors.values())
+    def processes(self) -> list[int]:
+        """Return the ids of the blocks' processes, each on its own machine."""
+        return [int(number) for number in self.ask_all("ready")]
 
     def dismiss(self) -> None:
         """End all processes."""

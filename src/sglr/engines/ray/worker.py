@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -66,8 +67,9 @@ class Worker:
     that whatever goes wrong in `build` is an error of that call and not the end of the process.
     """
 
-    def ready(self) -> None:
-        """Answer, which says that the process runs."""
+    def ready(self) -> int:
+        """Answer with the process's id, which says that it runs."""
+        return os.getpid()
 
     def build(self, setting: Setting, owned: Owned, threads: int) -> None:
         """Make the block with its first weights.
