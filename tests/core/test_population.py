@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,3 +74,99 @@ def test_weights_are_those_of_a_stack_of_all_bit_for_bit(case, name: str, where:
         digests[client] for client in sorted(took_part)
     ]
     assert {client for client, digest in enumerate(digests) if digest} == took_part
+
+
+@several_clients
+@pytest.mark.parametrize("where", ["host", "disk"])
+def test_resumed_from_any_step_the_weights_are_the_same(case, name: str, where: str, tmp_path) -> None:
+    """Law 5, for a new process, and for one that goes back."""
+    training = case(make(name), sizes=SIZES, batch=2, optimizer="adam", participation=0.4, epochs=3, checkpoint_every=1)
+    whole = replace(training, clients_leave=True).build()
+    kept = Kept(tmp_path)
+    if where == "disk":
+        kept.settle(whole)
+    else:
+        whole.hooks = Hooks(save=lambda best: kept.save(whole))
+    whole.run()
+    wanted = ends(whole)
+    for tensors, progress in kept.saved[-2:]:
+        again = replace(training, clients_leave=True).build()
+        again.engine.settle(tmp_path)
+        for trainer in (again, whole):
+            trainer.hooks = Hooks()
+            trainer.restore(tensors, replace(progress))
+            trainer.run()
+            for one, other in zip(wanted, ends(trainer), strict=True):
+                assert_same(one, other)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9", "sgd", "adagrad"])
+def test_a_checkpoint_of_one_kind_is_taken_up_by_the_other(case, optimizer: str, tmp_path) -> None:
+    """Another machine may choose otherwise when it goes on."""
+    training = case(make("sglr"), sizes=SIZES, norm=True, optimizer=optimizer, participation=0.5, epochs=4)
+    wanted = ends(training.run())
+    for leave in (True, False):
+        half = replace(training, clients_leave=leave, epochs=2).build()
+        kept = Kept(tmp_path / str(leave))
+        kept.settle(half).run()
+        other = replace(training, clients_leave=not leave).build()
+        other.engine.settle(kept.folder)
+        other.restore(*kept.saved[-1])
+        other.run()
+        for one, two in zip(wanted, ends(other), strict=True):
+            assert_same(one, two)
+
+
+def test_an_absent_clients_row_does_not_move(case, tmp_path) -> None:
+    """Law 4: weights, momentum and count of steps."""
+    training = case(make("sglr"), sizes=SIZES, optimizer="adam", participation=0.4, epochs=6, clients_leave=True)
+    trainer = training.build()
+    held: dict[int, dict[str, Tensor]] = {}
+    rested: list[int] = []
+
+    def compare(best: bool) -> None:
+        del best
+        trainer.state()
+        absent = trainer.engine.block.absent
+        present = trainer.participants(trainer.progress.epoch - 1)
+        for client in absent.clients:
+            row = next(iter(absent.get([client])))[1]
+            if client not in present:
+                assert_same(held[client], row)
+                rested.append(client)
+            held[client] = row
+
+    trainer.hooks = Hooks(save=compare)
+    trainer.run()
+    assert rested
+    steps = {name: tensor for name, tensor in held[rested[0]].items() if name.endswith(".step")}
+    assert steps
+
+
+@pytest.mark.parametrize("leave", [False, True])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd:momentum=0.9"])
+def test_fresh_optimizers_remember_nothing_of_the_round_before(case, leave: bool, optimizer: str) -> None:
+    """A client that begins a round fresh steps like one that has the same weights and never stepped."""
+    training = case(make("sglr"), sizes=(4, 4, 4), batch=2, optimizer=optimizer, epochs=2, clients_leave=leave)
+    trainer = training.build()
+    trainer.plan = replace(trainer.plan, fresh_optimizers=True, epochs=1)
+    trainer.run()
+    newcomer = training.build()
+    weights = trainer.engine.collect((0, 1, 2))
+    for client in range(3):
+        newcomer.engine.publish({name: tensor[client] for name, tensor in weights.items()}, (client,))
+    newcomer.server.restore(trainer.server.state())
+    newcomer.progress = replace(trainer.progress)
+    trainer.plan = replace(trainer.plan, epochs=2)
+    for one in (trainer, newcomer):
+        one.run()
+    for one, other in zip(ends(trainer), ends(newcomer), strict=True):
+        assert_same(one, other)
+
+
+def test_kept_optimizers_do_remember(case) -> None:
+    kept, fresh = (case(make("sglr"), optimizer="adam", epochs=2).build() for _ in range(2))
+    fresh.plan = replace(fresh.plan, fresh_optimizers=True)
+    for trainer in (kept, fresh):
+        trainer.run()
+    assert not torch.equal(kept.engine.collect((0,))["0.weight"], fresh.engine.collect((0,))["0.weight"])

@@ -53,7 +53,7 @@ def pack(tensors: Weights) -> Tensor:
     """Return the rows of ``tensors`` ``[n, ...]`` as bytes, uint8 ``[n, B]``, on the host."""
     count = len(next(iter(tensors.values())))
     columns = [tensor.detach().cpu().reshape(count, prod(tensor.shape[1:])) for _, tensor in sorted(tensors.items())]
-    return torch.cat([column.contiguous().view(torch.uint8) for column in columns], 1)
+    return torch.cat([column.clone(memory_format=torch.contiguous_format).view(torch.uint8) for column in columns], 1)
 
 
 def unpack(rows: Tensor, layout: Layout) -> dict[str, Tensor]:
