@@ -7,6 +7,8 @@ machine that asked, takes what comes and says when to stop.
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,9 @@ from sglr.version import __version__
 POLL_SECONDS, HOME_SECONDS, LOOK_SECONDS = 1.0, 60.0, 5.0
 """Seconds between a task's questions whether to stop, between the times that it sends its files home, and between looks
 whether the cluster is there."""
+
+PREFIX = "sglr-cell-"
+"""How a task's folder is named in its machine's temporary folder; its process follows."""
 
 ATTEMPTS = 4
 """How often a cell is begun whose machine dies; each time it goes on with what it sent home."""
@@ -219,7 +224,8 @@ def train_away(version: str, settings: Mapping[str, Any], files: Files, desk: An
 
     experiment = Experiment.from_flat(settings)
     key = experiment.fingerprint()
-    with tempfile.TemporaryDirectory(prefix="sglr-cell-") as name:
+    _remove_orphans()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
         path = Path(name) / key
         if files:
             unpack(path, files)
@@ -231,6 +237,14 @@ def train_away(version: str, settings: Mapping[str, Any], files: Files, desk: An
         except Interrupted:
             return False, pack(path)
         return True, pack(path)
+
+
+def _remove_orphans() -> None:
+    """Remove folders of tasks whose process was killed before it could."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        process = path.name.removeprefix(PREFIX).partition("-")[0]
+        if process.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Asked:
