@@ -39,6 +39,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/remote.py --write
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
+	$(BIN)/python benchmarks/cluster.py --write
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu

@@ -19,6 +19,13 @@ def test_what_arrives_is_what_was_sent(dtype: torch.dtype, shape: tuple[int, ...
     assert found.dtype == dtype and torch.equal(found, values)
 
 
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1)])
+def test_an_expanded_tensor_arrives_as_an_ordinary_one(shape: tuple[int, ...]) -> None:
+    values = torch.tensor(7, dtype=torch.int32).expand(shape)
+    found = receive(send(values))
+    assert torch.equal(found, values) and found.reshape(-1).view(torch.uint8).numel() == 4 * values.numel()
+
+
 def test_channels_last_keeps_its_layout_without_a_copy() -> None:
     images = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     sent = send(images)

@@ -41,6 +41,9 @@ def send(tensor: Tensor) -> Sent:
     strides = tensor.stride()
     axes = tuple(sorted(range(tensor.dim()), key=lambda axis: -strides[axis]))
     dense = tensor.permute(axes).contiguous()
+    if 0 in dense.stride():
+        # Of one value, an expanded tensor counts as contiguous; its array would not be read as one.
+        dense = dense.clone(memory_format=torch.contiguous_format)
     if dense.dtype in _NOT_OF_NUMPY:
         dense = dense.view(_STAND_IN[dense.element_size()])
     return Sent(dense.numpy(), str(tensor.dtype).removeprefix("torch."), axes)
