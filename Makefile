@@ -39,6 +39,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/remote.py --write
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
+	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
 	$(BIN)/python benchmarks/cluster.py --write
 
 bench-gpu: $(INSTALLED)
