@@ -51,9 +51,10 @@ def send(tensor: Tensor) -> Sent:
 
 def receive(sent: Sent) -> Tensor:
     """Return the tensor; it shares the memory of the array, and nobody may write to it."""
-    array = sent.array if sent.array.flags.writeable else np.asarray(_Shared(sent.array))
-    flat = torch.from_numpy(array)
     dtype: torch.dtype = getattr(torch, sent.dtype)
+    if not sent.array.size:  # its strides may be zero, which torch can't view as bytes
+        return torch.empty(sent.array.shape, dtype=dtype).permute(tuple(np.argsort(sent.axes).tolist()))
+    flat = torch.from_numpy(sent.array if sent.array.flags.writeable else np.asarray(_Shared(sent.array)))
     values = flat if flat.dtype == dtype else flat.view(dtype)
     return values.permute(tuple(np.argsort(sent.axes).tolist()))
 
