@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -26,6 +27,8 @@ from sglr.engines.local import Local
 
 # Tensors of a dozen numbers: threads would only wait for each other.
 torch.set_num_threads(1)
+# What is fastest on a busy machine is chance: tests that are about it switch it on, with a cache of their own.
+os.environ["SGLR_TUNING"] = "off"
 # Cores are shared in CI: a slow example is no failure.
 settings.register_profile("sglr", deadline=None, max_examples=20)
 settings.load_profile("sglr")

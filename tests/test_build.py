@@ -13,9 +13,11 @@ from torch import Tensor, nn
 import sglr
 from sglr.build import Given, build
 from sglr.config import Experiment
+from sglr.core.computing import Computing
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import Moment, Uplink
+from sglr.engines.local import Local
 from sglr.experiment import describe
 
 TINY: dict[str, Any] = {"clients": 3, "samples_per_client": 24, "epochs": 1, "model": "mlp"}
@@ -197,3 +199,16 @@ def test_compression_sends_fewer_bytes_and_learns_other_weights(tmp_path: Path) 
     for view in ("paper", "broadcast", "point_to_point"):
         before, after = (one["communication"]["views"][view]["total_bytes"] for one in (plain, compressed))
         assert 0.5 <= after / before < 0.6
+
+
+def test_tf32_needs_a_gpu() -> None:
+    with pytest.raises(UsageError, match=r"precision.*CUDA"):
+        build(Experiment.from_flat({"precision": "tf32", "device": "cpu"}))
+
+
+def test_clients_and_server_compute_in_the_precision_that_is_set() -> None:
+    built = build(Experiment.from_flat({"precision": "bf16", "clients": 3, "device": "cpu"}))
+    engine = built.trainer.engine
+    assert isinstance(engine, Local)
+    for stack in (engine.block.stack, built.trainer.server.stack):
+        assert stack.runner.computing == Computing("bf16")

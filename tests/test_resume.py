@@ -165,3 +165,15 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
         sglr.train(**settings)
     with pytest.raises(UsageError, match=r"another configuration .*seed is 0 there, 1 here"):
         sglr.train(seed=1, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"stacking": "matmul"}])
+def test_another_way_of_computing_resumes_bit_for_bit_too(settings: dict[str, str], tmp_path: Path) -> None:
+    settings = {"clients": 4, "samples_per_client": 40, "epochs": 2, "model": "cnn", **settings}
+    whole = sglr.train(out=tmp_path / "whole", **settings)
+    plain = sglr.train(out=tmp_path / "plain", **{**settings, "precision": "fp32", "stacking": "looped"})
+    observe, stop = _stop_after(7)
+    with pytest.raises(Interrupted):
+        sglr.train(out=tmp_path / "stopped", observe=observe, stop=stop, **settings)
+    found = sglr.resume(tmp_path / "stopped").summary["weights_sha256"]
+    assert found == whole.summary["weights_sha256"] != plain.summary["weights_sha256"]

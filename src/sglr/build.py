@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from sglr.config import Experiment
 from sglr.core.client_room import Crowd, bytes_of
 from sglr.core.compression import parse as parse_codec
+from sglr.core.computing import Computing
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
@@ -58,6 +59,8 @@ class Built:
     """Gives a client's lower segment with its first weights, by client id."""
     client_store: str = "memory"
     """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Settings that were left to a measurement, and what it chose."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -70,6 +73,8 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     """
     given = given or Given()
     device = device_here(experiment)
+    computing = Computing(experiment.precision, experiment.compile)
+    computing.prepare(device)
     if experiment.threads is not None:
         torch.set_num_threads(experiment.threads)
     method = given.method or build_method(experiment)
@@ -90,6 +95,8 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     setting = _setting(experiment, segments, data, optimizer, device, store)
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
+    # Only where clients live in this process is there something to choose.
+    choices: dict[str, str] = getattr(engine, "choices", {})
     server = Server(
         segments.upper,
         optimizer,
@@ -100,12 +107,13 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         device=device,
         loss=experiment.loss,
         copies=method.server_copies,
-        stacked=experiment.stacking != "looped",
+        stacked=choices.get("stacking", experiment.stacking) != "looped",
+        computing=computing,
     )
     trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
-    return Built(trainer, data, method, segments.cut, device, segments.lower_of, store)
+    return Built(trainer, data, method, segments.cut, device, segments.lower_of, store, choices)
 
 
 def client_segments(
@@ -231,6 +239,7 @@ def _setting(
         seed=experiment.seed,
         device=device,
         stacking=experiment.stacking,
+        computing=Computing(experiment.precision, experiment.compile),
         short_clients=experiment.short_clients,
         settings=experiment.flat(),
         first_weights=segments.weights_of,

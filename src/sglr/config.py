@@ -74,9 +74,15 @@ class Experiment(BaseModel):
         "wait", description="a client whose data is over before others' waits for the next epoch, or begins again"
     )
     engine: str = Field("local", description="where clients live (sglr list engines)")
-    stacking: Literal["auto", "stacked", "looped"] = Field(
-        "auto", description="run clients as one stacked call, or one after another"
+    stacking: Literal["auto", "stacked", "matmul", "looped"] = Field(
+        "auto",
+        description="run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
+        " another; auto measures what is fastest",
     )
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="what passes are computed in: tf32 is for CUDA devices, bf16 is mixed precision"
+    )
+    compile: bool = Field(False, description="compile passes in training with torch.compile")
     client_store: Literal["auto", "memory", "disk"] = Field(
         "auto",
         description="where clients are that don't take part: memory is beside those who do, on the device; disk is the"

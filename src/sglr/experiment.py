@@ -93,6 +93,7 @@ def execute(
         ready(built)
         built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
+        run.record_choices(built.choices)
         if len(built.data.train):
             counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data, SHOWN).tolist()}
             write_text(run.path / "classes.json", json.dumps(counts) + "\n")
@@ -142,7 +143,7 @@ def resume(
         return run
     _require_objects(experiment, given)
     energy = _energy(experiment)
-    built = build(experiment, given)
+    built = build(run.as_chosen(experiment), given)
     recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
     with _closing(built):
         ready(built)

@@ -17,8 +17,9 @@ from sglr.core.errors import NotWritten, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
+CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
     "config.toml",
+    "choices.json",
     "command.txt",
     "metrics.jsonl",
     "summary.json",
@@ -105,6 +106,29 @@ class Run:
     def command(self) -> str:
         """The command that was typed to make the run; empty where it was made in Python."""
         return read_command(self.path)
+
+    def record_choices(self, choices: Mapping[str, str]) -> None:
+        """Write what was chosen by measurement where the settings leave it open, so that the run goes on with it."""
+        write_text(self.path / CHOICES, json.dumps(dict(choices)) + "\n")
+
+    def as_chosen(self, experiment: Experiment) -> Experiment:
+        """Return an experiment with what was chosen when the run began.
+
+        Raises
+        ------
+        UsageError
+            If that can't be read.
+        """
+        path = self.path / CHOICES
+        if not path.is_file():
+            return experiment
+        try:
+            choices = json.loads(path.read_text(encoding="utf-8"))
+            return Experiment.model_validate({**experiment.model_dump(), **choices})
+        except (OSError, ValueError, TypeError) as error:
+            remedy = "delete that file; the run goes on, to rounding, with what is measured then"
+            reason = " ".join(str(error).splitlines()[:3])
+            raise UsageError("run", path, f"is damaged ({reason})", remedy) from error
 
     @property
     def summary(self) -> dict[str, Any] | None:

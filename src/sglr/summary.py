@@ -70,6 +70,7 @@ def summarise(
         "engine": experiment.engine,
         "client_store": built.client_store,
         "device": _device_name(built.device),
+        "choices": dict(built.choices),
         "test": {
             "accuracy": scores.mean_accuracy,
             "accuracy_std_over_clients": scores.accuracy_std,

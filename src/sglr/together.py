@@ -59,7 +59,8 @@ def _shape(experiment: Experiment) -> Hashable | None:
         return None
     data = json.dumps([experiment.dataset, experiment.dataset_parameters], sort_keys=True, default=str)
     whole = bool(METHODS.load(experiment.method).whole_model)
-    return (experiment.model, experiment.cut, whole, data, experiment.batch_size, experiment.device)
+    computing = (experiment.device, experiment.precision, experiment.compile)
+    return (experiment.model, experiment.cut, whole, data, experiment.batch_size, *computing)
 
 
 def _ignore(index: int, event: Event) -> None:

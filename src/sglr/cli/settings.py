@@ -32,7 +32,7 @@ PANELS: Mapping[str, Sequence[str]] = {
         "seed",
     ),
     "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
-    "Machine": ("device", "engine", "stacking", "client_store", "threads"),
+    "Machine": ("device", "engine", "stacking", "precision", "compile", "client_store", "threads"),
     "Cluster": ("ray_address", "block_clients"),
     "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
     "Costs": ("energy", "energy_profile"),

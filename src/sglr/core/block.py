@@ -23,6 +23,7 @@ from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
 from sglr.core.scoring import score
 from sglr.core.stack import Stack, state_of
+from sglr.core.tuning import ROWS, best_form
 from sglr.core.types import Uplink, Weights, below
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,9 @@ class Block:
         self.inputs = setting.data.train.inputs.to(setting.device)
         self.targets = setting.data.train.targets.to(setting.device)
         self._passes: list[tuple[list[int], Pass]] = []
-        if self.stack.stacked and setting.stacking == "auto":
+        if setting.stacking == "matmul":
+            self.stack.run_as("matmul")
+        elif self.stack.stacked and setting.stacking == "auto":
             self._loop_if_unstackable()
 
     def _new_stack(self, rows: int) -> Stack:
@@ -100,6 +103,7 @@ class Block:
             device=setting.device,
             first=(lambda row: first(whose[row])) if first else None,
             apart=self._comes_and_goes,
+            computing=setting.computing,
         )
 
     def _loop_if_unstackable(self) -> None:
@@ -113,6 +117,18 @@ class Block:
         """Return inputs to try something on: two samples for each of two rows, ``[2, 2, ...]``."""
         samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
         return torch.unflatten(samples, 0, (2, 2))
+
+    def choose_form(self) -> None:
+        """Measure how clients run fastest, where the setting leaves it open, and run them so."""
+        # Where clients come and go, there are no rows yet that a step would have.
+        if self._setting.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
+            self.stack.run_as(best_form(self.stack, self._some_batch))
+
+    def _some_batch(self, stacked: bool) -> Tensor:
+        """Return inputs like those of a step, ``[n, b, ...]``, of as many clients as a measurement looks at."""
+        shape = (min(self.stack.rows, ROWS), self._setting.batch_size)
+        samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
+        return self._batch(samples.reshape(shape), stacked=stacked)
 
     def keep_in(self, folder: Path, checkpoints: Path) -> None:
         """Keep what absent clients hold in files of ``folder``, as long as one of ``checkpoints`` needs them."""
@@ -131,7 +147,8 @@ class Block:
             self._empty_seats()
             if len(clients) > self.stack.rows:
                 before, self.stack = self.stack, self._new_stack(len(clients))
-                self.stack.passes, self.stack.stacked = before.passes, before.stacked
+                self.stack.passes = before.passes
+                self.stack.run_as(before.form)
             self._rows = {client: row for row, client in enumerate(clients)}
             for own, tensors in self._held(clients):
                 self.stack.put_in(self.rows_of(own), tensors)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.codecs import Codec, Plain
+from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
@@ -39,7 +40,7 @@ class Setting:
     device
         Where computation happens.
     stacking
-        ``"auto"``, ``"stacked"`` or ``"looped"``, for engines that hold many clients in one process.
+        ``"auto"``, ``"stacked"``, ``"matmul"`` or ``"looped"``, for engines that hold many clients in one process.
     short_clients
         What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
         beginning its data again.
@@ -51,6 +52,8 @@ class Setting:
         Gives a client's first weights and buffers, by client id, where that is faster than its segment.
     clients_leave
         True if only the clients at work are on the device, for engines that hold many clients in one process.
+    computing
+        In which precision passes are computed, and whether they are compiled.
     """
 
     segment: Callable[[int], nn.Module]
@@ -66,6 +69,7 @@ class Setting:
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
     clients_leave: bool = False
+    computing: Computing = SINGLE_PRECISION
 
 
 class MissingSnapshot(DamagedCheckpoint):

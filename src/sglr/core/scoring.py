@@ -77,5 +77,7 @@ def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, inputs: Tens
     flat = codec.received(smashed.flatten(0, 1))
     if flat.dim() == 4:
         flat = flat.contiguous(memory_format=torch.channels_last)
-    logits: Tensor = server(flat)
+    computing = stack.runner.computing
+    with computing.mixed(stack.device):
+        logits = computing.single(server(flat))
     return torch.unflatten(logits, 0, smashed.shape[:2])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.stack import Stack
@@ -48,6 +49,8 @@ class Server:
         True if every client has its own copy of the upper segment (SplitFed v1).
     stacked
         Run such copies as one call, not one after another.
+    computing
+        In which precision passes are computed, and whether they are compiled.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Server:
         loss: str = "cross_entropy",
         copies: bool = False,
         stacked: bool = True,
+        computing: Computing = SINGLE_PRECISION,
     ) -> None:
         self.rate = 0.0
         self._loss = LOSSES[loss]
@@ -77,8 +81,11 @@ class Server:
                 clip_norm=clip_norm,
                 stacked=stacked,
                 device=device,
+                computing=computing,
             )
-        self.stack = Stack(lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device)
+        self.stack = Stack(
+            lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device, computing=computing
+        )
         self.step_number = 0  # set by the training loop, to name the step in which a loss went bad
         self.last_rate = 0.0
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)

@@ -152,6 +152,19 @@ class Stack:
         """
         self._optimizer.step(rows, gradients, rate)
 
+    @property
+    def form(self) -> str:
+        """How rows run: ``"stacked"``, ``"matmul"`` or ``"looped"``."""
+        return ("matmul" if self.runner.by_matmul else "stacked") if self.stacked else "looped"
+
+    def run_as(self, form: str) -> None:
+        """Run rows from now on as one call, ``"stacked"``, or one after another, ``"looped"``.
+
+        ``"matmul"`` is stacked with convolutions as products of matrices.
+        """
+        self.stacked = form != "looped" and self.stackable
+        self.runner.by_matmul = form == "matmul"
+
     def stacks(self, rows: Sequence[int]) -> bool:
         """Say whether these rows run as one call."""
         return self.stacked and len(rows) > 1

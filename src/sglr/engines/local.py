@@ -35,6 +35,7 @@ class Local:
 
     def __init__(self, setting: Setting) -> None:
         self.block = Block(setting)
+        self.block.choose_form()
         self.codec = setting.codec
         self.sizes = setting.data.sizes
         self.stopping: Callable[[], bool] = lambda: False
@@ -44,6 +45,11 @@ class Local:
     def open(self, run: Path | None) -> None:
         """Do nothing: all that clients need is here."""
         del run
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What was decided here, by measurement, that changes the last bits of a result."""
+        return {"stacking": self.block.stack.form}
 
     def settle(self, folder: Path) -> None:
         """Keep those who don't take part in the run's folder, if they are not kept here."""

@@ -1,0 +1,69 @@
+"""What was measured on this machine, remembered between processes in the user's cache folder.
+
+Each measurement is one small JSON file, so that processes at the same time don't disturb one another: the first to
+write decides for all. Nothing here is needed: what is missing or damaged is measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = "SGLR_CACHE_DIR"
+"""Environment variable with the folder to use instead of the platform's own."""
+
+
+def cache_folder() -> Path:
+    """Return the folder that the platform has for what a program can do without."""
+    if os.environ.get(FOLDER):
+        return Path(os.environ[FOLDER])
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "sglr" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "sglr"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sglr"
+
+
+def recall(kind: str, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what was remembered about ``about``, or None."""
+    try:
+        content = json.loads(_path(kind, about).read_text(encoding="utf-8"))
+    except (OSError, RuntimeError, ValueError):  # no such file, no home folder, damaged
+        return None
+    whole = isinstance(content, dict) and content.get("about") == _plain(about)
+    return dict(content["found"]) if whole and isinstance(content.get("found"), dict) else None
+
+
+def remember(kind: str, about: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Remember ``found``, unless another process was faster; return what is remembered."""
+    text = json.dumps({"about": _plain(about), "found": dict(found)}, indent=1) + "\n"
+    try:
+        path = _path(kind, about)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_text(text, encoding="utf-8")
+        try:
+            if recall(kind, about) is None:
+                path.unlink(missing_ok=True)  # a damaged one
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    except (OSError, RuntimeError):  # a read-only home: it is measured again the next time
+        return dict(found)
+    return recall(kind, about) or dict(found)
+
+
+def _plain(about: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(about))
+
+
+def _path(kind: str, about: Mapping[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / kind / f"{key}.json"
