@@ -114,3 +114,33 @@ def test_held_out_samples_go_through_the_own_weights_or_shared_ones() -> None:
     torch.testing.assert_close(torch.cat([first["values"], rest["values"]]), own(inputs).detach())
     assert rest["labels"].tolist() == [0, 0]
     assert worker.digest() == before
+
+
+@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+def test_a_round_begins_with_a_fresh_optimizer_even_after_a_snapshot_within_the_round_before(optimizer: str) -> None:
+    """Rounds of two epochs: what the optimizer remembers lives through the second epoch, and not into the third."""
+
+    def step(worker: Worker, epoch: int) -> None:
+        shape = worker.forward(epoch, 0)["values"].shape
+        worker.backward(gradient(epoch, shape), 0.1)
+
+    worker = make_worker(optimizer=optimizer, round_of=lambda epoch: epoch // 2)
+    keeps = make_worker(optimizer=optimizer)
+    for epoch in (0, 1):
+        step(worker, epoch)
+        step(keeps, epoch)
+    assert same(worker.weights(), keeps.weights())
+    again = make_worker(optimizer=optimizer, round_of=lambda epoch: epoch // 2)
+    again.restore({name: tensor.clone() for name, tensor in worker.state().items()})
+    fresh = make_worker(optimizer=optimizer)
+    fresh.load(worker.weights())
+    for one in (worker, again, fresh, keeps):
+        step(one, 2)
+    assert same(worker.weights(), fresh.weights())
+    assert same(worker.weights(), again.weights())
+    assert not same(worker.weights(), keeps.weights())
+    again.restore({name: tensor.clone() for name, tensor in worker.state().items()})
+    for one in (worker, again, fresh):
+        step(one, 3)
+    assert same(worker.weights(), fresh.weights())
+    assert same(worker.weights(), again.weights())
