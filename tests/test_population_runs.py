@@ -27,6 +27,7 @@ SETTINGS = {
     "model": "mlp",
     "validation": 100,
     "threads": 1,
+    "stacking": "stacked",  # left open, it is measured where all clients have rows
 }
 
 
