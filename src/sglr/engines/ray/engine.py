@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sglr.core.batches import steps_of
 from sglr.core.block import Block
-from sglr.core.cluster import connect
+from sglr.core.cluster import connect, started_here
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.errors import SglrError, UsageError
@@ -24,6 +24,7 @@ from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 from sglr.engines.ray.arrays import receive, receive_all, send, send_all
 from sglr.engines.ray.crew import Call, Crew
 from sglr.engines.ray.footprint import SIZES, Footprint, measure
+from sglr.engines.ray.last_words import LastWords
 from sglr.engines.ray.layout import read_layout, write_layout
 from sglr.engines.ray.sizing import design, nodes_of, uses_gpus
 from sglr.engines.ray.step import join, scatter
@@ -53,6 +54,7 @@ class Ray:
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(setting.segment(0)).items()}
         self._links = Links(setting.codec)
         self._crew: Crew | None = None
+        self._last_words: LastWords | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
 
@@ -95,6 +97,8 @@ class Ray:
         """Start the blocks' processes; write into ``folder`` which clients are together."""
         if read_layout(folder, len(self.sizes)) is None:
             write_layout(folder, self.design.blocks)
+        if not started_here():
+            self._last_words = LastWords()
         self.start()
 
     def start(self) -> None:
@@ -108,6 +112,9 @@ class Ray:
         if self._crew is not None:
             self._crew.dismiss()
         self._crew, self._samples = None, {}
+        if self._last_words is not None:
+            self._last_words.withdraw()
+            self._last_words = None
 
     @property
     def crew(self) -> Crew:
