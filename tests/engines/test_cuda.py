@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,8 @@ from sglr.config import Experiment
 from sglr.core.checkpoint import read_checkpoint
 from sglr.core.errors import Interrupted
 from sglr.core.registry import METHODS
-from sglr.core.types import StepDone
+from sglr.core.train import Trainer
+from sglr.core.types import Moment, StepDone
 from sglr.experiment import execute
 from sglr.together import execute_together
 
@@ -67,3 +69,70 @@ def test_trials_together_are_trials_alone(model: str, tmp_path: Path) -> None:
         found, wanted = (read_checkpoint(each.checkpoints[-1])[0] for each in (run, alone))
         for name, value in wanted.items():
             torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-3)
+
+
+def _one_step(trainer: Trainer, step: int) -> None:
+    uplink = trainer.engine.forward(step)
+    assert uplink is not None, "everyone has samples"
+    moment = Moment(0, 1, step, 5, np.random.default_rng(step))
+    trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, moment), 1e-3)
+
+
+@pytest.mark.parametrize("stacking", ["stacked", "matmul", "looped"])
+@pytest.mark.parametrize("method", ["sglr", "psl", "sfl"])
+def test_a_step_never_waits_for_the_device(method: str, stacking: str) -> None:
+    settings = {**SETTINGS, "method": method, "device": "cuda", "stacking": stacking, "optimizer": "adam"}
+    trainer = build(Experiment.from_flat(settings)).trainer
+    trainer.engine.begin(tuple(range(5)), 0)
+    _one_step(trainer, 0)  # what is set up once may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(1, 4):
+            _one_step(trainer, step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet16"])
+def test_convolutions_as_products_of_matrices_are_convolutions(model: str) -> None:
+    weights = []
+    for stacking in ("stacked", "matmul"):
+        built = build(Experiment.from_flat({**SETTINGS, "model": model, "device": "cuda", "stacking": stacking}))
+        built.trainer.engine.begin(tuple(range(5)), 0)
+        _one_step(built.trainer, 0)
+        weights.append(built.trainer.engine.collect(tuple(range(5))))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "tf32"}, {"precision": "bf16"}, {"compile": True}])
+def test_other_ways_of_computing_learn_and_resume(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings = {**SETTINGS, "device": "cuda", "model": "cnn", "optimizer": "adam", "lr": 1e-3, **settings}
+    whole = sglr.train(out=tmp_path / "whole", **settings)
+    assert whole.history[-1]["loss"] < whole.history[0]["loss"]
+    seen = [0]
+
+    def observe(event: object) -> None:
+        seen[0] += isinstance(event, StepDone)
+
+    with pytest.raises(Interrupted):
+        sglr.train(out=tmp_path / "stopped", observe=observe, stop=lambda: seen[0] >= 7, **settings)
+    assert sglr.resume(tmp_path / "stopped").summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_fp32_is_single_precision_of_convolutions_too() -> None:
+    for precision, rounded in (("tf32", True), ("fp32", False)):
+        build(Experiment.from_flat({**SETTINGS, "device": "cuda", "precision": precision}))
+        assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is rounded
+
+
+def test_the_measured_choice_is_made_again_and_leaves_the_generators_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGLR_TUNING", "on")
+    monkeypatch.setenv("SGLR_CACHE_DIR", str(tmp_path))
+    before = torch.cuda.get_rng_state()
+    chosen = [build(Experiment.from_flat({**SETTINGS, "device": "cuda"})).choices for _ in range(2)]
+    assert chosen[0] == chosen[1]
+    assert chosen[0]["stacking"] in ("stacked", "matmul", "looped")
+    assert torch.equal(torch.cuda.get_rng_state(), before)

@@ -23,6 +23,7 @@ from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
 from sglr.core.scoring import score
 from sglr.core.stack import Stack, state_of
+from sglr.core.transfer import to_device
 from sglr.core.tuning import ROWS, best_form
 from sglr.core.types import Uplink, Weights, below
 
@@ -216,12 +217,12 @@ class Block:
             rows = self.rows_of([ids[place] for place in places])
             batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
-        labels = self.targets[samples.to(self.device)]
+        labels = self.targets[to_device(samples, self.device)]
         return Uplink(self._join(len(present)), labels, ids, tuple(sizes.tolist()))
 
     def _batch(self, samples: Tensor, *, stacked: bool) -> Tensor:
         """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
-        samples = samples.to(self.device)
+        samples = to_device(samples, self.device)
         if self.inputs.dim() != 4:
             return self.inputs[samples]
         if not stacked:

@@ -18,6 +18,7 @@ from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.stack import Stack
+from sglr.core.transfer import to_device
 from sglr.core.types import Tally, Uplink, Weights, below
 
 
@@ -172,8 +173,8 @@ class Server:
 
     def _log_prior(self, uplink: Uplink, labels: Tensor) -> Tensor:
         """Log label prior of each sample's client ``[N, K]``, counted from all labels received so far."""
-        clients = torch.tensor(uplink.clients, device=labels.device)
-        sizes = torch.tensor(uplink.sizes, device=labels.device)
+        clients = to_device(uplink.clients, labels.device)
+        sizes = to_device(uplink.sizes, labels.device)
         owners = torch.repeat_interleave(clients, sizes, output_size=sum(uplink.sizes))
         classes = self.label_counts.shape[1]
         ones = torch.ones(len(labels), device=labels.device)
@@ -240,7 +241,7 @@ def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:
     total = sum(uplink.sizes)
     if uplink.full:
         return gradients.mul_(total / uplink.sizes[0])
-    factors = torch.tensor([total / size for size in uplink.sizes], device=gradients.device)
+    factors = to_device([total / size for size in uplink.sizes], gradients.device)
     return gradients * factors.reshape(-1, *(1,) * (gradients.dim() - 1))
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError, unknown
+from sglr.core.transfer import to_device
 from sglr.core.types import Average, Downlink, Moment, Uplink
 
 
@@ -109,7 +110,7 @@ def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -
     if len(active) < 2:
         return Downlink(gradients)
     longest = max(uplink.sizes[row] for row in active)
-    rows = torch.tensor(active, device=gradients.device)
+    rows = to_device(active, gradients.device)
     mask = uplink.mask[rows, :longest]
     averages, distinct = RULES[rule](gradients[rows, :longest], uplink.labels[rows, :longest], mask)
     averages = torch.where(_like(mask, averages), averages, averages.new_zeros(()))

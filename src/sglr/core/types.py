@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.transfer import to_device
+
 Weights = Mapping[str, Tensor]
 """Named weights and buffers of a segment; of several clients when every tensor has a leading axis C."""
 
@@ -56,7 +58,7 @@ class Uplink:
     def mask(self) -> Tensor:
         """Bool ``[C, b]``: True where a sample is real (unequal batches)."""
         positions = torch.arange(self.labels.shape[1], device=self.labels.device)
-        return positions < torch.tensor(self.sizes, device=self.labels.device)[:, None]
+        return positions < to_device(self.sizes, self.labels.device)[:, None]
 
     def flatten(self, values: Tensor) -> Tensor:
         """Concatenate the real samples of ``values`` ``[C, b, ...]`` along the batch: ``[N, ...]``."""
