@@ -1,7 +1,8 @@
 # make demo    train on the embedded data and show the result
 # make test    the fast tests; make test-all adds the slow ones
 # make check   format, lint, types, import contracts
-# make bench   the benchmarks, into benchmarks/results; make bench-gpu the tests and benchmarks for a GPU
+# make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
+#              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
 # make clean   remove the environment and caches; runs stay
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all check bench bench-gpu clean
+.PHONY: demo test test-all check bench bench-remote bench-gpu clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -32,21 +33,25 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/throughput.py --write
-	$(BIN)/python benchmarks/evaluation.py --write
+	$(BIN)/python benchmarks/plot_scaling.py
+	$(BIN)/python benchmarks/convolutions.py --write
+	$(BIN)/python benchmarks/evaluation.py --samples 2000 --write
 	$(BIN)/python benchmarks/memory.py --write
 	$(BIN)/python benchmarks/startup.py --write
-	$(BIN)/python benchmarks/trials.py --write
+	$(BIN)/python benchmarks/trials.py --rounds 3 --write
+	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
+
+bench-remote: $(INSTALLED)
 	$(BIN)/python benchmarks/remote.py --write
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
-	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
 	$(BIN)/python benchmarks/cluster.py --write
 
 bench-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python benchmarks/throughput.py --device cuda --write
-	$(BIN)/python benchmarks/trials.py --device cuda --clients 1 4 20 --trials 4 12 --write
-	$(BIN)/python benchmarks/table2_gpu.py --write
+	$(BIN)/python benchmarks/throughput.py --device cuda --seconds 4 --limit 20 --write
+	$(BIN)/python benchmarks/convolutions.py --device cuda --write
+	$(BIN)/python benchmarks/trials.py --device cuda --rounds 3 --models resnet16 --clients 4 20 --trials 4 12 --write
+	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

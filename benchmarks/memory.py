@@ -8,8 +8,8 @@ import resource
 import subprocess
 import sys
 
+from contenders import STEPS, build_split, make_data, split_steps
 from record import machine, write_result
-from throughput import STEPS, build_split, make_data, split_steps
 
 
 def peak_of(model: str, clients: int, total: int) -> dict[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from contenders import split_steps
 from record import machine, write_result
 from sglr.build import Built, Given, build
 from sglr.config import Experiment
@@ -19,7 +20,6 @@ from sglr.core.data import Dataset, Samples
 from sglr.core.meeting import Meeting
 from sglr.core.memory import keep_freed_memory
 from sglr.together import take_seats
-from throughput import split_steps
 
 MODELS = ("resnet16", "cnn", "mlp")
 SHAPE = (1, 14, 14)

@@ -34,3 +34,49 @@ def test_the_job_of_table_2_stops_in_time_and_goes_on(tmp_path: Path) -> None:
     assert whole["runs"]["done"] == whole["runs"]["total"] > 1
     assert whole["samples"] > 0
     assert (tmp_path / "out/results.md").is_file()
+
+
+def _printed(script: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    result: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    return result
+
+
+@pytest.mark.slow
+def test_throughput_runs_every_path_and_is_drawn(tmp_path: Path) -> None:
+    size = ["--models", "mlp", "--clients", "1", "3", "200", "--rounds", "1", "--seconds", "0.1"]
+    result = _printed("throughput.py", *size, "--ways", "mlp")
+    assert [row["clients"] for row in result["throughput"]] == [1, 3, 200]
+    for row in result["throughput"]:
+        assert set(row["ratios"]) == {"sglr / unsplit", "sglr / sglr looped", "sglr / published loop"}
+    assert [row["precision"] for row in result["ways"]] == ["bf16"]
+    (tmp_path / "results.json").write_text(json.dumps(result))
+    script = ROOT / "benchmarks/plot_scaling.py"
+    options = ["--results", str(tmp_path / "results.json"), "--out", str(tmp_path / "scaling.svg")]
+    told = subprocess.run([sys.executable, str(script), *options], check=True, capture_output=True, text=True).stdout
+    assert told.count("| mlp |") == 3
+    assert (tmp_path / "scaling.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_a_cell_that_takes_too_much_is_named_with_the_reason() -> None:
+    result = _printed("throughput.py", "--models", "mlp", "--clients", "1", "20", "--rounds", "1", "--limit", "0")
+    assert "skipped" not in result["throughput"][0]
+    assert "s, and a cell may take 0" in result["throughput"][1]["skipped"]
+
+
+@pytest.mark.slow
+def test_ways_to_convolve_are_compared_layer_by_layer() -> None:
+    result = _printed("convolutions.py", "--clients", "2", "--batch", "1", "--rounds", "1")
+    assert len(result["rows"]) > 1
+    for row in result["rows"]:
+        assert set(row["times"]) == {"grouped / unsplit", "matmul / unsplit", "loop / unsplit"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", ["0", "1"])
+def test_every_way_of_computing_on_a_gpu_is_a_cell_that_runs(compiled: str) -> None:
+    found = _printed("throughput.py", "--one", "mlp", "3", "bf16", compiled, "--rounds", "1", "--seconds", "0")
+    assert found["samples_per_second"].keys() == {"sglr", "unsplit"}
