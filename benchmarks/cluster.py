@@ -38,7 +38,7 @@ SETTINGS = {
     "test_samples": 20,
     "test_clients": 1,
     "eval_clients": 1,
-    "epochs": 1,
+    "epochs": 3,
     "device": "cpu",
 }
 
@@ -91,7 +91,7 @@ def copying(size: int) -> float:
 
 
 def samples_per_second(engine: str, samples: int, blocks: int, moved: Moved) -> float:
-    """Train an epoch, and return the rate without evaluation."""
+    """Train, and return the rate without evaluation; the first steps warm new processes up."""
     torch.set_num_threads(os.cpu_count() or 1)
     more = {"block_clients": -(-int(str(SETTINGS["clients"])) // blocks)} if engine == "ray" else {}
     experiment = Experiment.from_flat({**SETTINGS, **more, "engine": engine, "samples_per_client": samples})
