@@ -15,7 +15,7 @@ from sglr.report.series_chart import series_chart
 from sglr.report.svg import standalone_svg
 
 DOCS = Path(__file__).parents[1] / "docs/results"
-CONTENDERS = {"sglr / unsplit": "the unsplit model", "sglr / published loop": "a per-client loop"}
+CONTENDERS = {"sglr / unsplit": "unsplit", "sglr / published loop": "loop"}
 
 
 def scaling_chart(rows: list[dict[str, Any]]) -> Figure:
@@ -26,9 +26,9 @@ def scaling_chart(rows: list[dict[str, Any]]) -> Figure:
         for ratio, name in CONTENDERS.items():
             own = [(row["clients"], row["ratios"][ratio]) for row in measured if row["model"] == model]
             x, y = zip(*own, strict=True)
-            series.append({"label": f"{model}, against {name}", "x": list(x), "y": list(y)})
+            series.append({"label": f"{model} / {name}", "x": list(x), "y": list(y)})
     titles = {"x_title": "clients", "y_title": "samples per second, ratio"}
-    figure = series_chart({**titles, "log_x": True, "log_y": True, "series": series}, (7.2, 3.4))
+    figure = series_chart({**titles, "log_x": True, "log_y": True, "series": series}, (8.2, 3.8))
     add_legend(figure.axes[0])
     return figure
 

@@ -23,11 +23,13 @@ from typing import Any
 
 import torch
 
-from contenders import build_split, make_data, published_loop_steps, split_steps, unsplit_steps
+from contenders import SHAPES, build_split, make_data, published_loop_steps, split_steps, unsplit_steps
 from record import RESULTS, machine, write_result
 from sglr.core.computing import Computing
 from sglr.core.machine import memory_of
 from sglr.core.memory import keep_freed_memory
+from sglr.core.model import build_model
+from sglr.core.split import split
 
 MODELS, CLIENTS = ("mlp", "cnn", "resnet16"), (1, 5, 20, 100, 1000, 10_000)
 LOOPED = 100
@@ -45,7 +47,7 @@ def batch_of(clients: int) -> int:
 
 def steps_of(clients: int) -> int:
     """Return the steps of a round: few where one is long."""
-    return 3 if clients <= LOOPED else 1 if clients < max(CLIENTS) else 4
+    return 3 if clients <= LOOPED else 1 if clients < max(CLIENTS) else 2
 
 
 def contenders(
@@ -89,7 +91,15 @@ def cell(model: str, clients: int, device: str, computing: Computing, rounds: in
     row["ratios"] = {f"sglr / {name}": round(rates["sglr"] / rate, 2) for name, rate in rates.items() if name != "sglr"}
     row["seconds"] = round(time.perf_counter() - begun, 1)
     row["round_seconds"] = round(statistics.median(times["sglr"]), 3)
-    return row | {"peak_bytes": peak_bytes(device)}
+    return row | {"held_bytes": held_bytes(model, clients), "peak_bytes": peak_bytes(device)}
+
+
+def held_bytes(model: str, clients: int) -> int:
+    """Return the bytes of all clients' weights, their gradients and Adam's two moments."""
+    whole = build_model(model, SHAPES[model], 10)
+    assert isinstance(whole.default_cut, str)
+    lower = split(whole, whole.default_cut).lower
+    return 4 * clients * sum(weight.nbytes for weight in lower.parameters())
 
 
 def peak_bytes(device: str) -> int:
@@ -105,8 +115,9 @@ def why_not(row: Mapping[str, Any] | None, clients: int, device: str, limit: flo
     if "skipped" in row:
         return str(row["skipped"])
     times = clients * batch_of(clients) / (row["clients"] * row["batch"])
-    each = clients / row["clients"]
-    bytes_ = PROCESS + max(0, row["peak_bytes"] - PROCESS) * max(times, each)
+    # What clients hold grows with their number, activations with the samples of a step.
+    held = row["held_bytes"]
+    bytes_ = PROCESS + held * clients / row["clients"] + max(0, row["peak_bytes"] - PROCESS - held) * times
     room = MEMORY * memory_of(torch.device(device))
     if bytes_ > room:
         return f"would take some {bytes_ / 1e9:.0f} GB of memory, and {room / 1e9:.0f} may be used here"

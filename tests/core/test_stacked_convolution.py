@@ -56,7 +56,6 @@ def test_named_padding(convolve: Any) -> None:
 
 
 def test_a_bias_is_no_operation_of_its_own() -> None:
-    """Of C clients' images in front of pooling, one more pass over memory costs as much as the convolution."""
     layers = [Conv2d(1, 4, 3) for _ in range(3)]
     weights, _ = stack_module_state(layers)
     with stacked_layers(), profile() as measured:
