@@ -15,7 +15,7 @@ from sglr.core.data import Samples
 from sglr.core.random import generator
 from sglr.papers.declared import Artefact
 from sglr.papers.measured import Measured, Outcomes, divergences, grid
-from sglr.privacy.reconstruction import reconstruct
+from sglr.privacy.measures.reconstruction import reconstruct
 from sglr.run import write_text
 from sglr.trained import restored, trained_segments
 
@@ -82,9 +82,9 @@ def _reconstructed(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, li
         for client in clients
     ]
     return {
-        "cross_entropy": [one.cross_entropy for one in found],
-        "mse": [one.mse for one in found],
-        "baseline": [one.baseline_cross_entropy for one in found],
+        "cross_entropy": [one.cross_entropy.value for one in found],
+        "mse": [one.mse.value for one in found],
+        "baseline": [one.baseline_cross_entropy.value for one in found],
     }
 
 

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
+from sglr.privacy.measures.estimate import Estimate, mean_estimate
+from sglr.privacy.measures.pictures import psnr, ssim
 
 BATCH = 64
 CHUNK = 512  # images smashed or reconstructed at a time
@@ -24,7 +26,7 @@ WIDTH = 32
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How well images were reconstructed.
+    """How well images were reconstructed. Intervals are over images, for this one decoder.
 
     Parameters
     ----------
@@ -34,14 +36,23 @@ class Reconstruction:
         Mean squared error per pixel, in [0, 1].
     baseline_cross_entropy
         The same of the best guess without any smashed data, the mean auxiliary image.
-    images
-        Reconstructions ``[n, channels, height, width]`` in [0, 1].
+    images, originals
+        Reconstructions, and what they are of, ``[n, channels, height, width]`` in [0, 1].
     """
 
-    cross_entropy: float
-    mse: float
-    baseline_cross_entropy: float
+    cross_entropy: Estimate
+    mse: Estimate
+    baseline_cross_entropy: Estimate
     images: Tensor
+    originals: Tensor
+
+    def psnr(self) -> Estimate:
+        """Return the mean peak signal-to-noise ratio in dB; lower leaks less. It needs the extra ``privacy``."""
+        return psnr(self.images, self.originals)
+
+    def ssim(self) -> Estimate:
+        """Return the mean structural similarity, at most 1; lower leaks less. It needs the extra ``privacy``."""
+        return ssim(self.images, self.originals)
 
 
 class Decoder(nn.Module):
@@ -100,27 +111,39 @@ def reconstruct(segment: nn.Module, auxiliary: Tensor, targets: Tensor, *, epoch
     Raises
     ------
     UsageError
-        If inputs are not images, or there are fewer than two.
+        If inputs are not images, there are fewer than two, or some are not finite.
     """
     if auxiliary.dim() != 4 or len(auxiliary) < 2 or not len(targets):
         problem = f"cannot be reconstructed ({len(auxiliary)} auxiliary inputs of shape {tuple(auxiliary.shape[1:])})"
         raise UsageError("inputs", tuple(targets.shape), problem, "give images, two auxiliary ones at least")
+    for name, images in (("auxiliary", auxiliary), ("targets", targets)):
+        if not bool(torch.isfinite(images).all()):
+            raise UsageError(name, tuple(images.shape), "some pixels are not finite numbers", "give images in ±1")
     known, wanted = _in_unit_range(auxiliary), _in_unit_range(targets)
     seen, attacked = _smash(segment, auxiliary), _smash(segment, targets)
     scale = seen.square().mean().sqrt().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
     with torch.random.fork_rng([]):
-        torch.manual_seed(key(seed, "decoder"))
+        torch.default_generator.manual_seed(key(seed, "decoder"))
         decoder = Decoder(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))
         _train(decoder, seen / scale, known, epochs)
     with torch.no_grad():
         logits = torch.cat([decoder.eval()(part) for part in torch.split(attacked / scale, CHUNK)])
     guess = known.mean(0, keepdim=True).clamp(1e-4, 1 - 1e-4).expand_as(wanted)
+    losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    images = logits.sigmoid()
     return Reconstruction(
-        cross_entropy=float(F.binary_cross_entropy_with_logits(logits, wanted)),
-        mse=float(F.mse_loss(logits.sigmoid(), wanted)),
-        baseline_cross_entropy=float(F.binary_cross_entropy(guess, wanted)),
-        images=logits.sigmoid(),
+        cross_entropy=_over_images(losses, "decoder's cross-entropy", "nats per pixel"),
+        mse=_over_images((images - wanted).square(), "decoder's mean squared error", "squared intensity"),
+        baseline_cross_entropy=_over_images(
+            F.binary_cross_entropy(guess, wanted, reduction="none"), "cross-entropy of the mean image", "nats per pixel"
+        ),
+        images=images,
+        originals=wanted,
     )
+
+
+def _over_images(values: Tensor, estimator: str, unit: str) -> Estimate:
+    return mean_estimate(values.flatten(1).mean(1), estimator, unit)
 
 
 def _in_unit_range(images: Tensor) -> Tensor:

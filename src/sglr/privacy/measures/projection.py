@@ -1,0 +1,68 @@
+"""A few whitened principal components of many values, fitted on some samples and applied to others.
+
+Images have hundreds of values and smashed data thousands, more than there are samples; no critic and no binning learns
+from these what they share. A projection can only lose information (data-processing inequality), so that a lower bound
+on what is left is one on what was there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sglr.core.random import key
+
+NEGLIGIBLE = 1e-4
+"""Components whose spread is below this part of the first one's are rounding errors, or nearly dead units."""
+CLIP = 5.0
+"""Standard deviations: beyond, one outlier would decide the partition function of a critic."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Project rows ``[n, d]`` on principal components of unit variance, ``[n, k]``.
+
+    Parameters
+    ----------
+    mean
+        ``[d]``, taken away first.
+    directions
+        ``[d, k]``, orthogonal, each divided by the standard deviation along it.
+    """
+
+    mean: Tensor
+    directions: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the components of other rows, cut off at ±5 standard deviations."""
+        return ((rows.double() - self.mean) @ self.directions).clamp(-CLIP, CLIP)
+
+
+def fit_projection(rows: Tensor, dimensions: int, seed: int) -> Projection:
+    """Fit the first ``dimensions`` principal components, or as many as there are.
+
+    Parameters
+    ----------
+    rows
+        Samples ``[n, d]``, not all the same.
+    dimensions
+        How many components at most.
+    seed
+        Seed of the randomised decomposition of large matrices.
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    rows = rows.double()
+    mean = rows.mean(0)
+    centred, wanted = rows - mean, min(dimensions, *rows.shape)
+    if min(rows.shape) <= 4 * wanted:
+        _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
+    else:
+        state = key(seed, "projection") % 2**32
+        _, found, vectors = randomized_svd(centred.cpu().numpy(), wanted, n_iter=4, random_state=state)
+        spread, directions = (torch.from_numpy(each).to(rows) for each in (found, vectors))
+    kept = (spread > NEGLIGIBLE * spread[0])[:wanted].sum()
+    deviation = spread[:kept] / (len(rows) - 1) ** 0.5
+    return Projection(mean, (directions[:kept] / deviation[:, None]).T)
