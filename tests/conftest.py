@@ -132,14 +132,14 @@ class Case:
         data, (lower, upper) = self.clients(), self.segments()
         setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
         engine = self.engine(replace(setting, codec=self._codec(), clients_leave=self.clients_leave))
-        server = Server(
+        make_server = partial(
+            Server,
             upper,
             server_spec,
             classes=CLASSES,
             clients=len(data.sizes),
             label_prior=self.label_prior,
             clip_norm=self.clip_norm,
-            device=CPU,
             copies=self.method.server_copies,
             stacked=self.stacking == "stacked",
         )
@@ -154,7 +154,7 @@ class Case:
             checkpoint_every=self.checkpoint_every,
         )
         validation = data.validation if self.validate else None
-        return Trainer(self.method, engine, server, plan, validation, self.hooks)
+        return Trainer(self.method, engine, engine.host(make_server), plan, validation, self.hooks)
 
     def run(self) -> Trainer:
         """Build it and train to the end."""

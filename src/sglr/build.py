@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -97,20 +98,20 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
-    server = Server(
+    make_server = partial(
+        Server,
         segments.upper,
         optimizer,
         classes=len(data.classes),
         clients=len(data.indices),
         label_prior=experiment.label_prior,
         clip_norm=experiment.clip_norm,
-        device=device,
         loss=experiment.loss,
         copies=method.server_copies,
         stacked=choices.get("stacking", experiment.stacking) != "looped",
         computing=computing,
     )
-    trainer = Trainer(method, engine, server, plan, data.validation)
+    trainer = Trainer(method, engine, engine.host(make_server), plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
     return Built(trainer, data, method, segments.cut, device, segments.lower_of, store, choices)
@@ -290,9 +291,9 @@ def _check_pipelining(experiment: Experiment, method: Method) -> None:
 
 def _check_cluster(experiment: Experiment) -> None:
     """Refuse settings of a cluster where there is none, which would be ignored."""
-    for name in ("ray_address", "block_clients"):
+    for name, unset in (("ray_address", None), ("block_clients", None), ("ray_server", "driver")):
         value = getattr(experiment, name)
-        if value is not None and experiment.engine != "ray":
+        if value != unset and experiment.engine != "ray":
             raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
 
 

@@ -127,6 +127,11 @@ class Experiment(BaseModel):
         ge=1,
         description="most clients that one process holds (engine ray); default: a process for every GPU or processor",
     )
+    ray_server: Literal["driver", "cluster"] = Field(
+        "driver",
+        description="where the server's segment computes: in the process that you start, or in one of the cluster, on a"
+        " GPU if it has any (engine ray)",
+    )
     energy: bool = Field(False, description="measure the energy that this machine uses; needs sglr[energy]")
     energy_profile: str = Field(
         "edge-wifi", description="devices that modelled energy is for, or a TOML file with your own figures"
@@ -206,7 +211,7 @@ class Experiment(BaseModel):
                 raise unknown(kind, name, registry.names())
 
 
-OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients")
+OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")
 """Settings that say where clients live and whom to wait for: they may change when a run goes on."""
 
 SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))

@@ -98,8 +98,8 @@ def summarise(
 def weights_digest(built: Built) -> str:
     """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's.
 
-    For clients that never took part an empty line stands: their first weights follow from the seed, and to draw those of
-    a hundred thousand takes longer than a short training.
+    For clients that never took part an empty line stands: their first weights follow from the seed, and to draw those
+    of a hundred thousand takes longer than a short training.
     """
     trainer = built.trainer
     moved = trainer.took_part()

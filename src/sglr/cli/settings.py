@@ -33,7 +33,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     ),
     "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
     "Machine": ("device", "engine", "stacking", "precision", "compile", "client_store", "threads"),
-    "Cluster": ("ray_address", "block_clients"),
+    "Cluster": ("ray_address", "block_clients", "ray_server"),
     "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
     "Costs": ("energy", "energy_profile"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
+from sglr.core.server import Server
 from sglr.core.types import Downlink, Tally, Uplink, Weights
 
 
@@ -139,6 +141,10 @@ class Engine(Protocol):
 
     @property
     def segment(self) -> Weights: ...  # noqa: D102
+
+    def host(self, make: partial[Server]) -> Server:
+        """Return the server, given `Server` with all arguments but the device; called once, before all else."""
+        ...
 
     def open(self, run: Path | None) -> None:
         """Reach what the clients will need, before anything is written; ``run`` is the folder of a run that goes on.

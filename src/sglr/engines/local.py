@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from sglr.core.block import Block
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.links import Links
+from sglr.core.server import Server
 from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 
 __all__ = ["Local"]
@@ -41,6 +43,10 @@ class Local:
         self.stopping: Callable[[], bool] = lambda: False
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
         self._links = Links(setting.codec)
+
+    def host(self, make: partial[Server]) -> Server:
+        """Return the server, which is in this process."""
+        return make(device=self.block.device)
 
     def open(self, run: Path | None) -> None:
         """Do nothing: all that clients need is here."""

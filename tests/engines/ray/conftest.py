@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sglr.core.cluster import connect, disconnect
 from sglr.core.engine import Setting
@@ -30,15 +31,15 @@ def on_ray(ray_here: Any, case: Any) -> Iterator[Callable[..., Trainer]]:
     """Build a training as ``case`` does, with the engine ``ray``; its processes end with the test."""
     engines: list[Ray] = []
 
-    def build(*args: Any, block_clients: int | None = None, **kwargs: Any) -> Trainer:
-        def start(setting: Setting) -> Ray:
-            engine = Ray(replace(setting, settings={"block_clients": block_clients}))
-            engines.append(engine)
-            engine.open(None)
-            engine.start()
-            return engine
+    def build(*args: Any, block_clients: int | None = None, ray_server: str = "driver", **kwargs: Any) -> Trainer:
+        def make(setting: Setting) -> Ray:
+            settings = {"block_clients": block_clients, "ray_server": ray_server, "threads": torch.get_num_threads()}
+            engines.append(Ray(replace(setting, settings=settings)))
+            return engines[-1]
 
-        trainer: Trainer = case(*args, engine=start, **kwargs).build()
+        trainer: Trainer = case(*args, engine=make, **kwargs).build()
+        engines[-1].open(None)
+        engines[-1].start()
         return trainer
 
     yield build

@@ -78,6 +78,20 @@ def test_processes_killed_twice_at_random(ray_here: Any, tmp_path: Path) -> None
     assert len(killed) == 2
 
 
+@pytest.mark.slow
+def test_the_servers_process_is_killed(ray_here: Any, tmp_path: Path) -> None:
+    settings = {"ray_server": "cluster", "method": "sglr"}
+
+    def kill(built: Built, step: int) -> None:
+        if step == 7:
+            engine: Any = built.trainer.engine
+            os.kill(engine.crew.processes()[-1], signal.SIGKILL)
+
+    disturbed = train(tmp_path / "killed", kill, **settings)
+    assert weights(disturbed) == weights(train(tmp_path / "peace", **settings))
+    assert weights(disturbed) == weights(train(tmp_path / "here", method="sglr"))
+
+
 class Failing(nn.Module):
     """Ends its process, or raises, once a file is there."""
 

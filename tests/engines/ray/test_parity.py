@@ -34,9 +34,12 @@ def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: f
         torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=atol, msg=lambda text, name=name: name + text)
 
 
-def compare(case: Any, on_ray: Any, name: str, *, atol: float = 1e-6, block_clients: int = 3, **kwargs: Any) -> None:
+def compare(
+    case: Any, on_ray: Any, name: str, *, atol: float = 1e-6, ray_server: str = "driver", **kwargs: Any
+) -> None:
     kwargs = {"batch": 4, "optimizer": "sgd:momentum=0.9", "validate": True, **kwargs}
-    here, there = case(make(name), **kwargs).build(), on_ray(make(name), block_clients=block_clients, **kwargs)
+    here = case(make(name), **kwargs).build()
+    there = on_ray(make(name), block_clients=3, ray_server=ray_server, **kwargs)
     here.run()
     there.run()
     assert_alike(everything(here), everything(there), atol)
@@ -54,9 +57,13 @@ def test_sglr_with_unequal_batches_and_clients_absent(case, on_ray) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS.names() if not METHODS.load(name).pooled])
-@pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
-def test_every_method(case, on_ray, name: str, sizes: tuple[int, ...]) -> None:
-    compare(case, on_ray, name, sizes=sizes)
+def test_every_method(case, on_ray, name: str) -> None:
+    compare(case, on_ray, name, sizes=UNEQUAL)
+
+
+@pytest.mark.slow
+def test_equal_batches(case, on_ray) -> None:
+    compare(case, on_ray, "sglr", sizes=EQUAL)
 
 
 @pytest.mark.slow
@@ -91,3 +98,20 @@ def test_layers_that_draw_are_repeated_bit_for_bit(on_ray) -> None:
     first.run()
     second.run()
     assert_alike(everything(first), everything(second), atol=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sflv1", "fl"])
+def test_a_server_in_the_cluster(case, on_ray, name: str) -> None:
+    compare(case, on_ray, name, sizes=UNEQUAL, ray_server="cluster")
+
+
+@pytest.mark.slow
+def test_a_server_in_the_cluster_learns_bit_for_bit_what_one_here_does(on_ray) -> None:
+    kwargs = {"sizes": EQUAL, "dropout": 0.5, "block_clients": 3, "label_prior": "correct"}
+    here, there = on_ray(make("sglr"), **kwargs), on_ray(make("sglr"), ray_server="cluster", **kwargs)
+    here.run()
+    there.run()
+    assert_alike(everything(here), everything(there), atol=0.0)
+    assert there.server.read_tally() == here.server.read_tally()
+    assert there.server.last_rate == here.server.last_rate

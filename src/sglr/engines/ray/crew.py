@@ -13,6 +13,7 @@ from sglr.core.cluster import reachable
 from sglr.core.data import ClientData
 from sglr.core.engine import LostClients, Setting
 from sglr.core.errors import Interrupted, SglrError
+from sglr.engines.ray.server_worker import Post, ServerWorker
 from sglr.engines.ray.sizing import Design, too_small_gpu
 from sglr.engines.ray.worker import Worker, owned_by
 
@@ -30,12 +31,15 @@ SQUEEZE_SECONDS = 30.0
 MOST_LOSSES = 8
 """Losses without a checkpoint in between, after which the run ends."""
 
+SERVER = -1
+"""The number of the server's process, where it has one, among those of the blocks."""
+
 Call = tuple[str, tuple[Any, ...]]
 """The name of a call and its arguments."""
 
 
 class Crew:
-    """One process for every block.
+    """One process for every block, and one for the server if it has a post in the cluster.
 
     Parameters
     ----------
@@ -49,19 +53,27 @@ class Crew:
         The blocks.
     stopping
         Asked while the crew waits for room.
+    post
+        The server's, or None where it stays in this process.
     """
 
     def __init__(
-        self, ray: Any, setting: Setting, data: ClientData, design: Design, stopping: Callable[[], bool]
+        self,
+        ray: Any,
+        setting: Setting,
+        data: ClientData,
+        design: Design,
+        stopping: Callable[[], bool],
+        post: Post | None = None,
     ) -> None:
+        self._post = post
         self._ray, self._data, self._design, self._stopping = ray, data, design, stopping
-        self._class = ray.remote(Worker)
         self._setting = ray.put(setting)
         self._actors: dict[int, Any] = {}
         self._told: list[Any] = []
         self._losses = 0
         self._gone = False
-        self._hire(range(len(design.blocks)), squeeze=False)
+        self._hire([*range(len(design.blocks)), *([] if post is None else [SERVER])], squeeze=False)
 
     def put(self, value: object) -> Any:
         """Put something into the store once, for several blocks."""
@@ -86,15 +98,15 @@ class Crew:
 
     def ask_all(self, call: str, *arguments: Any) -> list[Any]:
         """Ask every block the same."""
-        return list(self.ask(dict.fromkeys(self._actors, (call, arguments))).values())
+        return list(self.ask(dict.fromkeys(range(len(self._design.blocks)), (call, arguments))).values())
 
     def progressed(self) -> None:
         """Note that what has been done so far will not be lost."""
         self._losses = 0
 
     def processes(self) -> list[int]:
-        """Return the ids of the blocks' processes, each on its own machine."""
-        return [int(number) for number in self.ask_all("ready")]
+        """Return the ids of all processes, each on its own machine."""
+        return [int(number) for number in self.ask(dict.fromkeys(self._actors, ("ready", ()))).values()]
 
     def dismiss(self) -> None:
         """End all processes."""
@@ -136,9 +148,9 @@ class Crew:
         self._check_cluster()
         self._count(error)
         gone = [block for block, actor in self._actors.items() if not self._answers(actor.ready.remote())]
-        names = ", ".join(f"block {block}" for block in gone) or "what a block had sent"
+        names = ", ".join(map(_name, gone)) or "what a process had sent"
         self._hire(gone, squeeze=not self._design.on_gpus)
-        raise LostClients(f"{names} was lost ({_reason(error)}); its clients are made anew and go back") from error
+        raise LostClients(f"{names} was lost ({_reason(error)}); it is made anew, and all go back") from error
 
     def _count(self, error: BaseException) -> None:
         self._losses += 1
@@ -184,9 +196,11 @@ class Crew:
             building = {block: self._build(block) for block in blocks}
             blocks = [block for block, reference in building.items() if not self._answers(reference)]
             if blocks:
-                self._count(SglrError(f"block {blocks[0]} ended while its clients were made"))
+                self._count(SglrError(f"{_name(blocks[0])} ended while it was made"))
 
     def _build(self, block: int) -> Any:
+        if block == SERVER:
+            return self._actors[block].build.remote(self._post)
         owned = self.put(owned_by(self._data, self._design.blocks[block]))
         return self._actors[block].build.remote(self._setting, owned, self._design.share.threads)
 
@@ -217,14 +231,28 @@ class Crew:
 
     def _start(self, block: int, cpus: float | None = None) -> Any:
         """Start a block's process; return what is answered once it runs."""
-        share, before = self._design.share, self._actors.get(block)
+        before = self._actors.get(block)
         if before is not None:
             self._ray.kill(before)
         # Ray would restart a process with first weights and tell nobody.
-        options = {"max_restarts": 0, "max_task_retries": 0, "memory": share.memory, "num_gpus": share.gpus}
-        actor = self._class.options(num_cpus=share.cpus if cpus is None else cpus, **options).remote()
+        once = {"max_restarts": 0, "max_task_retries": 0}
+        actor = self._ray.remote(self._class_of(block)).options(**once, **self._asks(block, cpus)).remote()
         self._actors[block] = actor
         return actor.ready.remote()
+
+    def _class_of(self, block: int) -> type[Any]:
+        return ServerWorker if block == SERVER else Worker
+
+    def _asks(self, block: int, cpus: float | None) -> dict[str, float]:
+        """Return what a process asks the cluster for; the server computes while the blocks wait, and asks no CPU."""
+        if block == SERVER and self._post is not None:
+            return {"num_cpus": 0, "num_gpus": self._post.gpus}
+        share = self._design.share
+        return {"num_cpus": share.cpus if cpus is None else cpus, "num_gpus": share.gpus, "memory": share.memory}
+
+
+def _name(block: int) -> str:
+    return "the server" if block == SERVER else f"block {block}"
 
 
 def _reason(error: BaseException) -> str:

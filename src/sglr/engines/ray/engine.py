@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
+from sglr.core.server import Server
 from sglr.core.stack import state_of
 from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 from sglr.engines.ray.arrays import receive, receive_all, send, send_all
 from sglr.engines.ray.crew import Call, Crew
 from sglr.engines.ray.footprint import SIZES, Footprint, measure
+from sglr.engines.ray.hosted import HostedServer
 from sglr.engines.ray.last_words import LastWords
 from sglr.engines.ray.layout import read_layout, write_layout
-from sglr.engines.ray.sizing import design, nodes_of, uses_gpus
+from sglr.engines.ray.server_worker import Post
+from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
 from sglr.engines.ray.step import join, scatter
 from sglr.engines.ray.worker import Scored, Smashed, block_of, owned_by, without_data
 
@@ -55,8 +59,17 @@ class Ray:
         self._links = Links(setting.codec)
         self._crew: Crew | None = None
         self._last_words: LastWords | None = None
+        self._make: partial[Server] | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
+
+    def host(self, make: partial[Server]) -> Server:
+        """Return the server; where it shall be on the cluster, one that learns there."""
+        if self._setting.settings.get("ray_server", "driver") == "driver":
+            return make(device=self._setting.device)
+        self._make = make
+        # A copy: whoever builds a server takes its segment apart.
+        return HostedServer(copy.deepcopy(make), lambda: self._crew)
 
     # Opening and closing.
 
@@ -73,6 +86,10 @@ class Ray:
         self.design = design(
             nodes, len(self.sizes), settings.get("block_clients"), self.footprint, on_gpus=on_gpus, blocks=before
         )
+        self._post = None
+        if self._make is not None:
+            self.design, gpus = leave_room(self.design, nodes)
+            self._post = Post(self._make, device, settings.get("threads"), gpus)
 
     def _measure(self, *, on_gpus: bool) -> Footprint:
         """Have a process of the cluster try a step."""
@@ -104,7 +121,7 @@ class Ray:
     def start(self) -> None:
         """Start the blocks' processes, with first weights."""
         self._home = {client: number for number, block in enumerate(self.design.blocks) for client in block}
-        self._crew = Crew(self._ray, self._common, self._setting.data, self.design, lambda: self.stopping())
+        self._crew = Crew(self._ray, self._common, self._setting.data, self.design, lambda: self.stopping(), self._post)
 
     def close(self, *, done: bool) -> None:
         """End the blocks' processes; a Ray that was started here serves this process's next run, too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sglr.core.errors import UsageError
@@ -88,6 +88,17 @@ def design(
         )
         raise UsageError("block_clients", block_clients or largest, problem, REMEDY)
     return Design(blocks, Share(part, 0.0, needed), on_gpus=False)
+
+
+def leave_room(design: Design, nodes: Sequence[Node]) -> tuple[Design, float]:
+    """Return a design whose blocks leave a share of a GPU to the server's process, and that share.
+
+    It is what a block would have got if there were one more of them, and nothing where blocks live on processors.
+    """
+    if not design.on_gpus:
+        return design, 0.0
+    part = largest_share([node.gpus for node in nodes], len(design.blocks) + 1)
+    return replace(design, share=replace(design.share, gpus=part)), part
 
 
 def _check_gpu(footprint: Footprint, largest: int, part: float) -> None:

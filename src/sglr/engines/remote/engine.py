@@ -21,6 +21,7 @@ from sglr.core.data import Samples
 from sglr.core.engine import MissingSnapshot, Scores, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
+from sglr.core.server import Server
 from sglr.core.stack import state_of
 from sglr.core.types import Downlink, Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import Agreement, chunk, most_bytes
@@ -68,6 +69,10 @@ class Remote:
 
     # Opening and closing.
 
+    def host(self, make: partial[Server]) -> Server:
+        """Return the server, which is in this process."""
+        return make(device=self._setting.device)
+
     def open(self, run: Path | None) -> None:
         """Do nothing: clients come when they can."""
         del run
@@ -75,9 +80,8 @@ class Remote:
     def settle(self, folder: Path) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         longest = most_bytes(self._setting.batch_size, self._cut, self.segment)
-        self._premises = Premises(
-            folder, self._listen, self._agreement, longest, self._patience, self.sizes, self._held
-        )
+        terms = (self._agreement, longest, self._patience)
+        self._premises = Premises(folder, self._listen, *terms, self.sizes, self._held)
         self._premises.open(self._setting.settings, lambda: self.stopping())
         self._desk = Desk(self._premises.house, self._premises.barrier)
         self._desk.steps = self._steps_taken
@@ -100,8 +104,7 @@ class Remote:
         self._premises.close("done" if done else "stopped")
 
     def _finish(self, client: int) -> int:
-        envelope = self._desk.at()
-        envelope.finish.summary = json.dumps({"steps": self._steps_taken})
+        (envelope := self._desk.at()).finish.summary = json.dumps({"steps": self._steps_taken})
         return self._desk.ask([client], envelope, "done")[client]
 
     @property
@@ -113,12 +116,8 @@ class Remote:
     def _open(self) -> Premises:
         if self._premises is None:
             problem = "its clients keep their segments on machines of their own"
-            raise UsageError(
-                "engine",
-                "remote",
-                problem,
-                "load_model(..., segment=) takes the segment.safetensors of a client's folder",
-            )
+            remedy = "load_model(..., segment=) takes the segment.safetensors of a client's folder"
+            raise UsageError("engine", "remote", problem, remedy)
         return self._premises
 
     def _member(self, client: int) -> Member:

@@ -1,0 +1,105 @@
+"""The server in a process of the cluster: what the engine asks of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sglr.core.memory import keep_freed_memory
+from sglr.core.random import seed_layers
+from sglr.core.server import Server
+from sglr.core.types import Uplink
+from sglr.engines.ray.arrays import Sent, receive, receive_all, send, send_all
+from sglr.engines.ray.worker import Smashed
+
+
+class Order(NamedTuple):
+    """What a step needs to know beside what the clients sent.
+
+    Parameters
+    ----------
+    call
+        ``"learn"`` or ``"learn_copies"``.
+    rate, step_number
+        As `Server` has them.
+    seed
+        Of torch's generator, for layers that draw random numbers.
+    arguments
+        Further arguments of the call.
+    """
+
+    call: str
+    rate: float
+    step_number: int
+    seed: int
+    arguments: tuple[Any, ...]
+
+
+class Learnt(NamedTuple):
+    """The cut-layer gradients of a step, and the first step of the epoch whose loss was not a number."""
+
+    gradients: Sent
+    bad_step: int | None
+
+
+class Post(NamedTuple):
+    """What the server's process is given, and what it asks the cluster for.
+
+    Parameters
+    ----------
+    make
+        `Server` with all arguments but the device.
+    device
+        Where it computes.
+    threads
+        Threads that it may use; None is all processors of its machine.
+    gpus
+        Its share of a GPU.
+    """
+
+    make: partial[Server]
+    device: torch.device
+    threads: int | None
+    gpus: float
+
+
+class ServerWorker:
+    """The server in a process of the cluster; it carries out calls in the order in which they are made."""
+
+    def ready(self) -> int:
+        """Answer with the process's id, which says that it runs."""
+        return os.getpid()
+
+    def build(self, post: Post) -> None:
+        """Make the server with its first weights."""
+        torch.set_num_threads(post.threads or os.cpu_count() or 1)
+        if post.device.type == "cpu":
+            keep_freed_memory()
+        self._device, self._server = post.device, post.make(device=post.device)
+
+    def step(self, order: Order, sent: Smashed) -> Learnt:
+        """Let the server learn from what the clients sent."""
+        server = self._server
+        server.rate, server.step_number = order.rate, order.step_number
+        seed_layers(order.seed)
+        smashed, labels = receive(sent.smashed).to(self._device), receive(sent.labels).to(self._device)
+        uplink = Uplink(smashed, labels, sent.clients, sent.sizes)
+        gradients: Tensor = getattr(server, order.call)(uplink, *order.arguments)
+        return Learnt(send(gradients), server.bad_step())
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call one of the server's methods that take and return no tensors of the device."""
+        return getattr(self._server, name)(*arguments)
+
+    def state(self) -> dict[str, Sent]:
+        """Return all that a checkpoint needs."""
+        return send_all(self._server.state())
+
+    def restore(self, tensors: Mapping[str, Sent]) -> None:
+        """Take up what `state` returned."""
+        self._server.restore(receive_all(tensors))
