@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,23 +28,33 @@ def drawn(count: int, of_x: int, of_y: int, seed: int) -> tuple[Tensor, Tensor]:
     return x, noise + x[:, :1].square()
 
 
-@pytest.fixture(scope="module")
-def dcor():
-    # Compiling takes half a minute, which these few points don't.
-    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-    import dcor
+REFERENCE = """
+import dcor, json, sys
+import numpy as np
+def both(x, y):
+    x, y = np.array(x), np.array(y)
+    return dcor.distance_correlation(x, y, method="naive"), dcor.u_distance_correlation_sqr(x, y, method="naive")
+print(json.dumps([both(*pair) for pair in json.load(sys.stdin)]))
+"""
 
-    return dcor
 
-
-@given(SHAPES)
-def test_both_forms_are_those_of_dcor(dcor, shape) -> None:
-    x, y = drawn(*shape)
-    plain = dcor.distance_correlation(x.numpy(), y.numpy(), method="naive")
-    unbiased = dcor.u_distance_correlation_sqr(x.numpy(), y.numpy(), method="naive")
-    assert float(distance_correlation(x, y)) == pytest.approx(plain, abs=1e-6)
-    assert float(distance_correlation(x, y, squared=True)) == pytest.approx(plain**2, abs=1e-6)
-    assert float(distance_correlation(x, y, unbiased=True, squared=True)) == pytest.approx(unbiased, abs=1e-6)
+def test_both_forms_are_those_of_dcor() -> None:
+    """In a process of its own, where dcor's functions are not compiled: that takes longer than these few points."""
+    shapes = [(5, 1, 1, 0), (6, 3, 1, 1), (17, 2, 6, 2), (40, 6, 6, 3), (200, 1, 40, 4), (33, 40, 2, 5)]
+    pairs = [drawn(*shape) for shape in shapes]
+    pairs += [(x[[0, *range(len(x))]], y[[0, *range(len(y))]]) for x, y in pairs]  # two points coincide
+    done = subprocess.run(
+        [sys.executable, "-c", REFERENCE],
+        input=json.dumps([(x.tolist(), y.tolist()) for x, y in pairs]),
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for (x, y), (plain, unbiased) in zip(pairs, json.loads(done.stdout), strict=True):
+        assert float(distance_correlation(x, y)) == pytest.approx(plain, abs=1e-6)
+        assert float(distance_correlation(x, y, squared=True)) == pytest.approx(plain**2, abs=1e-6)
+        assert float(distance_correlation(x, y, unbiased=True, squared=True)) == pytest.approx(unbiased, abs=1e-6)
 
 
 @given(SHAPES, st.booleans())
@@ -138,10 +151,10 @@ def test_intervals_hold_zero_for_independent_samples() -> None:
 
 
 def test_intervals_hold_what_many_samples_have() -> None:
-    many = measure(*drawn(4000, 2, 2, 8)).value
-    found = [measure(*drawn(300, 2, 2, seed)) for seed in range(40)]
-    assert sum(each.low <= many <= each.high for each in found) >= 35
-    assert sum(each.low > 0 for each in found) >= 39
+    many = measure(*drawn(2000, 2, 2, 8)).value
+    found = [measure(*drawn(300, 2, 2, seed)) for seed in range(30)]
+    assert sum(each.low <= many <= each.high for each in found) >= 26
+    assert sum(each.low > 0 for each in found) >= 29
 
 
 @pytest.mark.parametrize(

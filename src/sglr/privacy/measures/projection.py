@@ -16,8 +16,6 @@ from sglr.core.random import key
 
 NEGLIGIBLE = 1e-4
 """Components whose spread is below this part of the first one's are rounding errors, or nearly dead units."""
-CLIP = 5.0
-"""Standard deviations: beyond, one outlier would decide the partition function of a critic."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Projection:
     directions: Tensor
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return the components of other rows, cut off at ±5 standard deviations."""
-        return ((rows.double() - self.mean) @ self.directions).clamp(-CLIP, CLIP)
+        """Return the components of other rows."""
+        return (rows.double() - self.mean) @ self.directions
 
 
 def fit_projection(rows: Tensor, dimensions: int, seed: int) -> Projection:
@@ -66,3 +64,16 @@ def fit_projection(rows: Tensor, dimensions: int, seed: int) -> Projection:
     kept = (spread > NEGLIGIBLE * spread[0])[:wanted].sum()
     deviation = spread[:kept] / (len(rows) - 1) ** 0.5
     return Projection(mean, (directions[:kept] / deviation[:, None]).T)
+
+
+def normal_scores(fitted: Tensor, values: Tensor) -> Tensor:
+    """Replace values ``[m, k]`` by the normal quantiles of their ranks among fitted ones ``[n, k]``, column by column.
+
+    Mutual information doesn't see such a map of every column, as it grows with its argument; a critic does, whose
+    partition function one outlier would decide otherwise. Equal values share the middle of their ranks.
+    """
+    columns, wanted = fitted.T.sort(1).values.contiguous(), values.T.contiguous()
+    below, above = (torch.searchsorted(columns, wanted, side=side) for side in ("left", "right"))
+    ranks = (below + above + 1) / 2
+    scores: Tensor = torch.special.ndtri(ranks.double() / (len(fitted) + 1))
+    return scores.T
