@@ -91,6 +91,7 @@ class Case:
     dropout: float = 0.0
     stacking: str = "stacked"
     compression: str = "none"
+    short_clients: str = "wait"
     clients_leave: bool = False
     participation: float = 1.0
     label_prior: str = "ignore"
@@ -131,7 +132,9 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        engine = self.engine(replace(setting, codec=self._codec(), clients_leave=self.clients_leave))
+        engine = self.engine(
+            replace(setting, codec=self._codec(), clients_leave=self.clients_leave, short_clients=self.short_clients)
+        )
         make_server = partial(
             Server,
             upper,

@@ -44,7 +44,5 @@ def test_an_order_is_a_permutation_of_its_own() -> None:
 
 
 def test_a_short_client_trains_on_in_every_step_if_it_cycles(case) -> None:
-    trainer = case(PSL(), sizes=(9, 3), epochs=1).build()
-    trainer.engine.short_clients = "cycle"
-    trainer.run()
+    trainer = case(PSL(), sizes=(9, 3), epochs=1, short_clients="cycle").run()
     assert trainer.progress.samples == 9 + 3 * 3

@@ -199,7 +199,7 @@ def test_what_is_no_message_ends_the_client_with_a_reason(data: bytes, reason: s
 
 def test_no_word_of_a_server_reaches_the_terminal_unread(server: Server) -> None:
     async def script(line: Line) -> None:
-        await line.context.abort(grpc.StatusCode.PERMISSION_DENIED, "go\x1b[2J\naway" * 1000)
+        await line.context.abort(grpc.StatusCode.PERMISSION_DENIED, "go\x1b[2J\naway" * 300)
 
     server.script = script
     with pytest.raises(SglrError, match="turned this client away") as told:
