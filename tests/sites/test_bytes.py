@@ -19,8 +19,8 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
-from sglr.core.server import Server
 from sglr.core.plan import Plan
+from sglr.core.server import Server
 from sglr.core.train import Hooks, Trainer
 from sglr.core.types import Event, StepDone, Traffic
 from sglr.engines.remote.agreement import Agreement, segment_hash

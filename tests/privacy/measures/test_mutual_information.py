@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
 from sglr.privacy.measures.estimate import Estimate
@@ -62,6 +63,17 @@ def test_infonce_never_exceeds_the_logarithm_of_its_batch() -> None:
     found = info_nce(x, 3 * x, seed=0)
     assert found.value <= math.log(256)
     assert found.value > 0.9 * math.log(256)
+    assert found.high is None
+
+
+@BOTH
+def test_smashed_data_that_determine_the_input_reach_the_ceiling(measure) -> None:
+    """As those of a convolution do: I(X; Y) has no end, and no estimate but that of the ceiling makes sense."""
+    rng = torch.Generator().manual_seed(7)
+    images = F.interpolate(torch.rand(1024, 1, 5, 5, generator=rng), (16, 16), mode="bilinear")
+    kernels = torch.randn(8, 1, 3, 3, generator=rng)
+    found = measure(images, F.max_pool2d(F.conv2d(images, kernels).relu(), 2), seed=0)
+    assert 4 < found.low <= found.value <= math.log(512)
     assert found.high is None
 
 
