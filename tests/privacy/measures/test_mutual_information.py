@@ -67,10 +67,11 @@ def test_infonce_never_exceeds_the_logarithm_of_its_batch() -> None:
 
 
 @BOTH
-def test_smashed_data_that_determine_the_input_reach_the_ceiling(measure) -> None:
+@pytest.mark.parametrize("coarse", [5, 7])
+def test_smashed_data_that_determine_the_input_reach_the_ceiling(measure, coarse: int) -> None:
     """As those of a convolution do: I(X; Y) has no end, and no estimate but that of the ceiling makes sense."""
     rng = torch.Generator().manual_seed(7)
-    images = F.interpolate(torch.rand(1024, 1, 5, 5, generator=rng), (16, 16), mode="bilinear")
+    images = F.interpolate(torch.rand(1024, 1, coarse, coarse, generator=rng), (28, 28), mode="bilinear")
     kernels = torch.randn(8, 1, 3, 3, generator=rng)
     found = measure(images, F.max_pool2d(F.conv2d(images, kernels).relu(), 2), seed=0)
     assert 4 < found.low <= found.value <= math.log(512)

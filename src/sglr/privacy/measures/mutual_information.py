@@ -35,6 +35,10 @@ DIMENSIONS = 32
 MARGIN = 3.0
 """Nats below the ceiling from which on ``high`` is None: the bias of both bounds is felt there."""
 
+LOWEST_ANCHOR = -1.0
+"""A density ratio's partition function is 1, and its logarithm 0. Far below, the pairs that make it up were not seen
+among the fitted samples; one that turns up later would count beyond measure."""
+
 
 @dataclass(frozen=True)
 class Halves:
@@ -75,17 +79,25 @@ def mine(inputs: Tensor, smashed: Tensor, *, seed: int, dimensions: int = DIMENS
     The critic raises the Donsker-Varadhan bound E_joint[f] − log E_product[exp f], with the gradient that a moving
     average of the partition function corrects. Of finite samples that expression errs upwards (Jensen); so it is
     evaluated with its tangent log z ≤ z/a + log a − 1 at the partition a of the fitted half, whose expectation is at
-    most I(X; Y). Its variance grows like exp I(X; Y); from 3 nats below log K on, ``high`` is None.
+    most I(X; Y). Its variance grows like exp I(X; Y), which has no end where smashed data determine the input. So, for
+    K evaluated samples, scores are cut off at log K, in training too, and so is the figure itself; that lowers it only.
+    From 3 nats below log K on, ``high`` is None.
 
     Parameters and errors are those of :func:`info_nce`.
     """
     halves = _halves(inputs, smashed, seed, dimensions)
-    critic = fit_critic(*halves.fitted, MovingPartition(), _donsker_varadhan, seed)
+    highest, moving = math.log(len(halves.evaluated[0])), MovingPartition()
+    critic = fit_critic(
+        *halves.fitted,
+        lambda scores: moving(scores.clamp(max=highest)),
+        lambda scores: _donsker_varadhan(scores.clamp(max=highest)),
+        seed,
+    )
     with torch.no_grad():
-        anchor = float(_log_partition(critic(*halves.fitted)))
+        anchor = max(LOWEST_ANCHOR, float(_log_partition(critic(*halves.fitted).clamp(max=highest))))
 
     def parts(scores: Tensor) -> tuple[float, Tensor]:
-        return _tangent_parts(scores, anchor)
+        return _tangent_parts(scores.clamp(max=highest), anchor)
 
     return _bounds(critic, halves, parts, f"MINE, {_stated(dimensions)}")
 
@@ -144,7 +156,7 @@ def _bounds(critic: Critic, halves: Halves, parts: Callable[[Tensor], tuple[floa
     ceiling = math.log(len(influence))
     samples = len(influence) + len(other)
     upper = None if high > ceiling - MARGIN else high
-    return Estimate(value, min(value - error, ceiling), upper, name, "nats", samples)
+    return Estimate(min(value, ceiling), min(value - error, ceiling), upper, name, "nats", samples)
 
 
 def _info_nce(scores: Tensor) -> Tensor:
