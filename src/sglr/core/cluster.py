@@ -11,6 +11,7 @@ import importlib
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -31,6 +32,9 @@ QUIET = {
 
 OWN = {LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
 """What a Ray that starts here is told; by default its processes give way to all others of the machine."""
+
+ENDING_SECONDS = 10.0
+"""How long Ray's processes are waited for when it ends."""
 
 _ours: list[dict[str, str | None]] = []  # what the environment held before this process started a Ray; empty if none
 
@@ -70,10 +74,21 @@ def connect(address: str | None = None) -> Any:
 def disconnect() -> None:
     """Leave Ray; one that this process started ends. Does nothing where there is no Ray."""
     if _connected():
+        ray = sys.modules["ray"]
+        began = _processes(ray)
         # A cluster that is gone makes Ray complain of what it can't tell it any more.
         with contextlib.suppress(Exception):
-            sys.modules["ray"].shutdown()
+            ray.shutdown()
+        for process in began:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_SECONDS)  # Ray ends them without waiting for the end
     _put_back()
+
+
+def _processes(ray: Any) -> list[subprocess.Popen[bytes]]:
+    """Return the processes of a Ray that this process started."""
+    node = ray._private.worker._global_node
+    return [one.process for kind in (node.all_processes.values() if node else ()) for one in kind]
 
 
 def started_here() -> bool:
@@ -120,7 +135,7 @@ def _start(ray: Any) -> None:
         try:
             ray.init(address="local", num_cpus=_processors(), include_dashboard=False, **_silent())
         except Exception as error:  # Ray raises many kinds
-            remedy = "see /tmp/ray/session_latest/logs, or join one that runs with --ray-address"
+            remedy = "see session_latest/logs in Ray's temporary folder, or join one that runs with --ray-address"
             raise UsageError(FIELD, "this machine", f"Ray does not start ({in_short(str(error))})", remedy) from error
 
 

@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +47,31 @@ def remember(kind: str, about: Mapping[str, Any], found: Mapping[str, Any]) -> d
     try:
         path = _path(kind, about)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}")
-        beside.write_text(text, encoding="utf-8")
-        try:
-            if recall(kind, about) is None:
-                path.unlink(missing_ok=True)  # a damaged one
-            os.link(beside, path)
-        except FileExistsError:
-            pass
-        finally:
-            beside.unlink()
+        with _written(text, path.parent) as beside:
+            _place(beside, path, lambda: recall(kind, about) is None)
     except (OSError, RuntimeError):  # a read-only home: it is measured again the next time
         return dict(found)
     return recall(kind, about) or dict(found)
+
+
+@contextmanager
+def _written(text: str, folder: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _place(beside: Path, path: Path, damaged: Callable[[], bool]) -> None:
+    """Give what lies beside its name, unless another is there that is whole."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        if damaged():
+            beside.replace(path)
 
 
 def _plain(about: Mapping[str, Any]) -> Any:
