@@ -25,6 +25,7 @@ from sglr.core.plan import Plan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.server import Server
+from sglr.core.split import Split
 from sglr.core.stack import state_of
 from sglr.core.train import Trainer
 from sglr.data.federate import federate
@@ -58,6 +59,8 @@ class Built:
     device: torch.device
     lower: Callable[[int], nn.Module]
     """Gives a client's lower segment with its first weights, by client id."""
+    fresh: Callable[[int], Split]
+    """Gives both segments with first weights that nobody has had, by seed."""
     client_store: str = "memory"
     """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +97,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    setting = _setting(experiment, segments, data, optimizer, device, store)
+    setting = _setting(experiment, segments, data, optimizer, device, computing, store)
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
@@ -114,7 +117,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     trainer = Trainer(method, engine, engine.host(make_server), plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
-    return Built(trainer, data, method, segments.cut, device, segments.lower_of, store, choices)
+    return Built(trainer, data, method, segments.cut, device, segments.lower_of, segments.fresh, store, choices)
 
 
 def client_segments(
@@ -229,6 +232,7 @@ def _setting(
     data: ClientData,
     optimizer: OptimizerSpec,
     device: torch.device,
+    computing: Computing,
     store: str,
 ) -> Setting:
     return Setting(
@@ -240,7 +244,7 @@ def _setting(
         seed=experiment.seed,
         device=device,
         stacking=experiment.stacking,
-        computing=Computing(experiment.precision, experiment.compile),
+        computing=computing,
         short_clients=experiment.short_clients,
         settings=experiment.flat(),
         first_weights=segments.weights_of,

@@ -72,9 +72,14 @@ class Segments:
             raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
         return str(found)
 
-    def _build(self, client: int) -> nn.Module:
+    def fresh(self, seed: int) -> Split:
+        """Return both segments with first weights that nobody has had."""
+        return split(self._build(1, key(seed, "fresh model")), self.cut)
+
+    def _build(self, client: int, draws: int | None = None) -> nn.Module:
+        """Build the model with a client's first weights, or with those of other ``draws``."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(self._key(client))
+            torch.manual_seed(self._key(client) if draws is None else draws)
             if isinstance(self._model, nn.Module):
                 return self._redrawn(self._model, client)
             if self._model is not None:

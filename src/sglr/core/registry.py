@@ -1,4 +1,4 @@
-"""Find methods, models, data sets, partitioners and engines by name, without importing what is not asked for.
+"""Find methods, models, data sets and all other parts by name, without importing what is not asked for.
 
 A built-in part is one file in its package: ``methods/sglr.py`` is the method ``sglr`` (underscores in the
 file name are hyphens in the part's). Its ``__all__`` names exactly one thing, the part. Other packages
@@ -87,3 +87,5 @@ MODELS = Registry("model", "sglr.models")
 DATASETS = Registry("dataset", "sglr.data.datasets")
 PARTITIONERS = Registry("partition", "sglr.data.partitioners")
 ENGINES = Registry("engine", "sglr.engines")
+ATTACKS = Registry("attack", "sglr.privacy.attacks")
+DEFENCES = Registry("defence", "sglr.privacy.defences")

@@ -1,0 +1,1 @@
+"""What a trained run leaks, measured and attacked, from its folder."""

@@ -1,0 +1,97 @@
+"""The attack protocol: one frozen dataclass per file of ``sglr/privacy/attacks``, its fields being what may be set.
+
+It attacks a trained network; what takes part in the training is in ``sglr/privacy/active``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from sglr.privacy.measures.estimate import Estimate
+from sglr.privacy.target import Target
+from sglr.privacy.threat import Sees, require
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attack achieved.
+
+    Parameters
+    ----------
+    score
+        How well it did.
+    baseline
+        How well one does who sees nothing: what the score is held against.
+    measure
+        What the score is, in a few words for tables, e.g. ``"accuracy"`` or ``"mean squared error"``.
+    more_leaks
+        True if a larger score is a worse leak.
+    details
+        Further figures by name.
+    pictures
+        Rows of images ``[n, channels, height, width]`` in [0, 1] by title, the originals first; empty where the attack
+        shows none.
+    note
+        What a reader must know to read the score, in a sentence or two.
+    """
+
+    score: Estimate
+    baseline: Estimate
+    measure: str
+    more_leaks: bool
+    details: Mapping[str, Estimate] = field(default_factory=dict)
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def succeeds(self) -> bool:
+        """True if the score is better than the baseline by more than both intervals."""
+        better, worse = (self.score, self.baseline) if self.more_leaks else (self.baseline, self.score)
+        low = better.value if better.low is None else better.low
+        high = worse.value if worse.high is None else worse.high
+        return low > high
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """An attack on one client of a trained network.
+
+    Attributes
+    ----------
+    attacker
+        Who carries it out in its source: ``"server"``, ``"client"`` or ``"outsider"``.
+    needs
+        What the attacker must see.
+    source
+        The publication.
+    """
+
+    attacker: ClassVar[str]
+    needs: ClassVar[frozenset[Sees]]
+    source: ClassVar[str]
+
+    @abstractmethod
+    def carry_out(self, target: Target) -> Found:
+        """Attack, knowing what `needs` names and nothing more.
+
+        Raises
+        ------
+        UsageError
+            If there are too few samples, or inputs are of another kind than it works on.
+        """
+
+    def __call__(self, target: Target) -> Found:
+        """Attack, if this attacker sees what is needed.
+
+        Raises
+        ------
+        UsageError
+            If the threat model forbids what the attack needs, or as `carry_out` does.
+        """
+        require(type(self).__name__, target.attacker, self.needs, target.seen)
+        return self.carry_out(target)

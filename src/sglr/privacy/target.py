@@ -1,0 +1,67 @@
+"""What an attack is given: one client of a trained network, and all that some attacker could see of it.
+
+An attack takes from it what it declares that it needs, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sglr.core.data import Samples
+from sglr.privacy.threat import Sees
+
+
+@dataclass(frozen=True)
+class Target:
+    """One client of a trained network. Modules are on the CPU, in evaluation mode, and not to be changed.
+
+    Parameters
+    ----------
+    client
+        Its number.
+    attacker
+        Who attacks.
+    seen
+        What this attacker sees.
+    lower, upper
+        The client's segment and the server's.
+    send
+        What the client sends of inputs ``[n, ...]``: its smashed data ``[n, ...]`` with all of its defences.
+    gradients
+        Cut-layer gradients ``[n, ...]`` that it would get for samples, each of its own sample's loss.
+    fresh
+        Gives a client's segment with other first weights, by seed.
+    fresh_upper
+        Gives a server's segment with other first weights, by seed.
+    own
+        The client's own samples, which the attacker is after.
+    auxiliary
+        Samples of the same kind that the attacker has.
+    unseen
+        Samples that nobody trained with.
+    classes
+        K.
+    batch_size
+        Samples of one step.
+    seed
+        Seed of the attack's random draws.
+    """
+
+    client: int
+    attacker: str
+    seen: frozenset[Sees]
+    lower: nn.Module
+    upper: nn.Module
+    send: Callable[[Tensor], Tensor]
+    gradients: Callable[[Samples], Tensor]
+    fresh: Callable[[int], nn.Module]
+    fresh_upper: Callable[[int], nn.Module]
+    own: Samples
+    auxiliary: Samples
+    unseen: Samples
+    classes: int
+    batch_size: int
+    seed: int

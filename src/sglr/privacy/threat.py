@@ -1,0 +1,86 @@
+"""Who attacks, and what each of them sees: the threat model that every attack is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+from sglr.core.errors import UsageError
+
+
+class Sees(StrEnum):
+    """Something that an attacker may know or do."""
+
+    SMASHED = "smashed data"
+    LABELS = "labels of the smashed data"
+    CUT_GRADIENTS = "cut-layer gradients"
+    UPPER = "the server's segment"
+    ARCHITECTURE = "the architecture of the clients' segment"
+    LOWER = "the weights of a client's segment"
+    UPDATES = "what a client's weights become in a step"
+    QUERIES = "what a client would send of inputs of the attacker's choice"
+    AUXILIARY = "inputs of the same kind as the clients'"
+    ANSWERS = "free choice of what the server sends"
+    DATA = "free choice of one client's data"
+    MODEL = "the whole trained network, to be asked"
+
+
+ATTACKERS: Mapping[str, frozenset[Sees]] = {
+    "server": frozenset(
+        {Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.UPPER, Sees.ARCHITECTURE, Sees.QUERIES, Sees.AUXILIARY}
+        | {Sees.ANSWERS}
+    ),
+    "client": frozenset({Sees.ARCHITECTURE, Sees.AUXILIARY, Sees.DATA, Sees.MODEL}),
+    "outsider": frozenset({Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.AUXILIARY}),
+}
+"""What each attacker sees of plain split learning.
+
+The server may ask a client what it would send of the server's own inputs (`Sees.QUERIES`), as the paper's decoder
+(Table 5) takes for granted: any client in league with it can tell where segments are shared, and any that offers
+inference can be asked. The outsider reads a wire without TLS.
+"""
+
+
+def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: bool) -> frozenset[Sees]:
+    """Return what an attacker sees of a training.
+
+    Parameters
+    ----------
+    attacker
+        ``"server"``, ``"client"`` or ``"outsider"``.
+    shares
+        True if clients' weights are merged: whoever merges sees them, and every client gets them.
+    whole_model
+        True if clients hold the whole model: nothing but weights crosses the network.
+    keeps_labels
+        True if labels never leave the client (U-shaped split).
+
+    Raises
+    ------
+    UsageError
+        If there is no such attacker.
+    """
+    if attacker not in ATTACKERS:
+        raise UsageError("attacker", attacker, "there is none of this name", f"give one of: {', '.join(ATTACKERS)}")
+    seen = ATTACKERS[attacker]
+    if shares:
+        seen |= {Sees.LOWER, Sees.UPDATES}
+    if whole_model:
+        seen -= {Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.QUERIES}
+    if keeps_labels:
+        seen -= {Sees.LABELS}
+    return seen
+
+
+def require(attack: str, attacker: str, needs: Collection[Sees], seen: Collection[Sees]) -> None:
+    """Refuse an attack that needs what the attacker does not see.
+
+    Raises
+    ------
+    UsageError
+        If it does, naming what is missing.
+    """
+    missing = sorted(set(needs) - set(seen))
+    if missing:
+        problem = f"{attacker} would have to know {' and '.join(missing)}, which this training keeps from it"
+        raise UsageError("attack", attack, problem, "choose another attacker or attack, or leave it out")
