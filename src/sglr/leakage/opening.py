@@ -52,6 +52,7 @@ class Opened:
         segments = trained_segments(built, client)
         seen = seen_by(attacker, shares=method.shares, whole_model=method.whole_model, keeps_labels=False)
         auxiliary, unseen = _held_out(built)
+        own = built.data.train.select(built.data.indices[client])
         return Target(
             client=client,
             attacker=attacker,
@@ -66,13 +67,15 @@ class Opened:
                 experiment.loss,
                 experiment.batch_size,
             ),
+            updates=lambda rows, lower, upper: weight_gradients(lower, upper, own.select(rows), experiment.loss),
             fresh=lambda number: built.fresh(number).lower,
             fresh_upper=lambda number: built.fresh(number).upper,
-            own=built.data.train.select(built.data.indices[client]),
+            own=own,
             auxiliary=auxiliary,
             unseen=unseen,
             classes=len(built.data.classes),
             batch_size=experiment.batch_size,
+            loss=experiment.loss,
             seed=experiment.seed if seed is None else seed,
         )
 
@@ -104,6 +107,17 @@ def cut_gradients(upper: nn.Module, smashed: Tensor, labels: Tensor, loss: str, 
         losses = LOSSES[loss](upper(inputs), own)
         found += torch.autograd.grad(losses.sum(), inputs)
     return torch.cat(found)
+
+
+def weight_gradients(lower: nn.Module, upper: nn.Module, batch: Samples, loss: str) -> tuple[Tensor, ...]:
+    """Return the gradients of a batch's mean loss by the weights of both segments, which are in evaluation mode.
+
+    They are what one step of plain SGD without a rate makes of the weights: whoever sees weights before and after a
+    step divides them out.
+    """
+    weights = [*lower.parameters(), *upper.parameters()]
+    losses = LOSSES[loss](upper(lower(batch.inputs)), batch.targets)
+    return torch.autograd.grad(losses.mean(), weights)
 
 
 def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor) -> Tensor:

@@ -32,6 +32,9 @@ class Target:
         What the client sends of inputs ``[n, ...]``: its smashed data ``[n, ...]`` with all of its defences.
     gradients
         Cut-layer gradients ``[n, ...]`` that it would get for samples, each of its own sample's loss.
+    updates
+        What one step on the client's own samples at rows ``[b]`` tells, of a lower and an upper segment that it is
+        given: the gradients of the batch's mean loss by the weights of both, in their order.
     fresh
         Gives a client's segment with other first weights, by seed.
     fresh_upper
@@ -46,6 +49,8 @@ class Target:
         K.
     batch_size
         Samples of one step.
+    loss
+        The name of the loss that training minimises.
     seed
         Seed of the attack's random draws.
     """
@@ -57,6 +62,7 @@ class Target:
     upper: nn.Module
     send: Callable[[Tensor], Tensor]
     gradients: Callable[[Samples], Tensor]
+    updates: Callable[[Tensor, nn.Module, nn.Module], tuple[Tensor, ...]]
     fresh: Callable[[int], nn.Module]
     fresh_upper: Callable[[int], nn.Module]
     own: Samples
@@ -64,4 +70,5 @@ class Target:
     unseen: Samples
     classes: int
     batch_size: int
+    loss: str
     seed: int

@@ -7,6 +7,7 @@ attacked client's segment makes of it. How far its reconstructions of other imag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,13 +93,18 @@ def _unfolded(cut_shape: tuple[int, ...], maps: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(values, int(torch.Size(maps).numel())), nn.Unflatten(1, maps))
 
 
-def reconstruct(segment: nn.Module, auxiliary: Tensor, targets: Tensor, *, epochs: int, seed: int) -> Reconstruction:
+Send = Callable[[Tensor], Tensor]
+"""What a client sends of images ``[n, ...]``."""
+
+
+def reconstruct(send: Send, auxiliary: Tensor, targets: Tensor, *, epochs: int, seed: int) -> Reconstruction:
     """Train a decoder against a client's segment and reconstruct images that it has not seen.
 
     Parameters
     ----------
-    segment
-        The client's segment, trained; it is run in evaluation mode and not changed.
+    send
+        What the client sends of images, with all of its defences; or its segment alone, trained, which is run in
+        evaluation mode and not changed.
     auxiliary
         The attacker's own images ``[m, channels, height, width]`` in ±1, as the client's are.
     targets
@@ -120,7 +126,7 @@ def reconstruct(segment: nn.Module, auxiliary: Tensor, targets: Tensor, *, epoch
         if not bool(torch.isfinite(images).all()):
             raise UsageError(name, tuple(images.shape), "some pixels are not finite numbers", "give images in ±1")
     known, wanted = _in_unit_range(auxiliary), _in_unit_range(targets)
-    seen, attacked = _smash(segment, auxiliary), _smash(segment, targets)
+    seen, attacked = _smash(send, auxiliary), _smash(send, targets)
     scale = seen.square().mean().sqrt().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(key(seed, "decoder"))
@@ -150,10 +156,11 @@ def _in_unit_range(images: Tensor) -> Tensor:
     return ((images + 1) / 2).clamp(0, 1)
 
 
-def _smash(segment: nn.Module, images: Tensor) -> Tensor:
-    segment.eval()
+def _smash(send: Send, images: Tensor) -> Tensor:
+    if isinstance(send, nn.Module):
+        send.eval()
     with torch.no_grad():
-        return torch.cat([segment(part) for part in torch.split(images, CHUNK)])
+        return torch.cat([send(part) for part in torch.split(images, CHUNK)])
 
 
 def _train(decoder: Decoder, smashed: Tensor, images: Tensor, epochs: int) -> None:
