@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ def ray_here(case: Any) -> Iterator[Any]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[case.__module__])
     yield ray
     disconnect()
+    gc.collect()  # here, where what Ray leaves open may pass
 
 
 @pytest.fixture

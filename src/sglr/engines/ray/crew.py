@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -33,6 +35,29 @@ MOST_LOSSES = 8
 
 SERVER = -1
 """The number of the server's process, where it has one, among those of the blocks."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one process of the crew is there for, and how it is made whenever it is lost.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    kind
+        Ray's class of such processes.
+    asks
+        What it asks the cluster for.
+    arguments
+        Gives what its ``build`` is called with.
+    """
+
+    name: str
+    kind: Any
+    asks: Mapping[str, float]
+    arguments: Callable[[], tuple[Any, ...]]
+
 
 Call = tuple[str, tuple[Any, ...]]
 """The name of a call and its arguments."""
@@ -66,14 +91,13 @@ class Crew:
         stopping: Callable[[], bool],
         post: Post | None = None,
     ) -> None:
-        self._post = post
-        self._ray, self._data, self._design, self._stopping = ray, data, design, stopping
-        self._setting = ray.put(setting)
+        self._ray, self._design, self._stopping = ray, design, stopping
+        self._places = _blocks(ray, setting, data, design) | ({} if post is None else {SERVER: _server(ray, post)})
         self._actors: dict[int, Any] = {}
         self._told: list[Any] = []
         self._losses = 0
         self._gone = False
-        self._hire([*range(len(design.blocks)), *([] if post is None else [SERVER])], squeeze=False)
+        self._hire(list(self._places), squeeze=False)
 
     def put(self, value: object) -> Any:
         """Put something into the store once, for several blocks."""
@@ -113,7 +137,7 @@ class Crew:
         if not self._gone and self._ray.is_initialized():
             for actor in self._actors.values():
                 self._ray.kill(actor)
-        self._actors, self._told, self._setting = {}, [], None
+        self._actors, self._places, self._told = {}, {}, []
 
     # Waiting and losing.
 
@@ -148,7 +172,7 @@ class Crew:
         self._check_cluster()
         self._count(error)
         gone = [block for block, actor in self._actors.items() if not self._answers(actor.ready.remote())]
-        names = ", ".join(map(_name, gone)) or "what a process had sent"
+        names = ", ".join(self._places[place].name for place in gone) or "what a process had sent"
         self._hire(gone, squeeze=not self._design.on_gpus)
         raise LostClients(f"{names} was lost ({_reason(error)}); it is made anew, and all go back") from error
 
@@ -196,13 +220,10 @@ class Crew:
             building = {block: self._build(block) for block in blocks}
             blocks = [block for block, reference in building.items() if not self._answers(reference)]
             if blocks:
-                self._count(SglrError(f"{_name(blocks[0])} ended while it was made"))
+                self._count(SglrError(f"{self._places[blocks[0]].name} ended while it was made"))
 
     def _build(self, block: int) -> Any:
-        if block == SERVER:
-            return self._actors[block].build.remote(self._post)
-        owned = self.put(owned_by(self._data, self._design.blocks[block]))
-        return self._actors[block].build.remote(self._setting, owned, self._design.share.threads)
+        return self._actors[block].build.remote(*self._places[block].arguments())
 
     def _place(self, blocks: Sequence[int], *, squeeze: bool) -> None:
         """Start processes, and wait until the cluster has room for all of them."""
@@ -234,25 +255,31 @@ class Crew:
         before = self._actors.get(block)
         if before is not None:
             self._ray.kill(before)
+        place = self._places[block]
+        asks = dict(place.asks) if cpus is None else {**place.asks, "num_cpus": cpus}
         # Ray would restart a process with first weights and tell nobody.
-        once = {"max_restarts": 0, "max_task_retries": 0}
-        actor = self._ray.remote(self._class_of(block)).options(**once, **self._asks(block, cpus)).remote()
+        actor = place.kind.options(max_restarts=0, max_task_retries=0, **asks).remote()
         self._actors[block] = actor
         return actor.ready.remote()
 
-    def _class_of(self, block: int) -> type[Any]:
-        return ServerWorker if block == SERVER else Worker
 
-    def _asks(self, block: int, cpus: float | None) -> dict[str, float]:
-        """Return what a process asks the cluster for; the server computes while the blocks wait, and asks no CPU."""
-        if block == SERVER and self._post is not None:
-            return {"num_cpus": 0, "num_gpus": self._post.gpus}
-        share = self._design.share
-        return {"num_cpus": share.cpus if cpus is None else cpus, "num_gpus": share.gpus, "memory": share.memory}
+def _blocks(ray: Any, setting: Setting, data: ClientData, design: Design) -> dict[int, Place]:
+    """Return the places of the blocks; what they have in common is in the store once."""
+    common, kind, share = ray.put(setting), ray.remote(Worker), design.share
+    asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": share.memory}
+
+    def arguments(clients: Sequence[int]) -> tuple[Any, ...]:
+        return common, ray.put(owned_by(data, clients)), share.threads
+
+    return {
+        block: Place(f"block {block}", kind, asks, partial(arguments, clients))
+        for block, clients in enumerate(design.blocks)
+    }
 
 
-def _name(block: int) -> str:
-    return "the server" if block == SERVER else f"block {block}"
+def _server(ray: Any, post: Post) -> Place:
+    """Return the server's place; it computes while the blocks wait, and asks no CPU."""
+    return Place("the server", ray.remote(ServerWorker), {"num_cpus": 0, "num_gpus": post.gpus}, lambda: (post,))
 
 
 def _reason(error: BaseException) -> str:
