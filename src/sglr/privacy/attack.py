@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sglr.core.errors import UsageError
 from sglr.privacy.measures.estimate import Estimate
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees, require
@@ -95,3 +96,17 @@ class Attack(ABC):
         """
         require(type(self).__name__, target.attacker, self.needs, target.seen)
         return self.carry_out(target)
+
+
+def require_positive(attack: Attack, *names: str) -> None:
+    """Refuse fields that are not above 0.
+
+    Raises
+    ------
+    UsageError
+        If one is not, naming it.
+    """
+    for name in names:
+        value = getattr(attack, name)
+        if not value > 0:
+            raise UsageError(name, value, "is not above 0", "give a positive number")

@@ -1,0 +1,54 @@
+"""Decoder inversion: train a decoder on images of one's own and what the client would send of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from sglr.core.random import key
+from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
+from sglr.privacy.measures.reconstruction import BATCH, reconstruct
+from sglr.privacy.target import Target
+from sglr.privacy.threat import Sees
+
+__all__ = ["Decoder"]
+
+LEAST = 64
+"""Images of the attacker's own: below, a decoder learns them by heart."""
+
+
+@dataclass(frozen=True)
+class Decoder(Attack):
+    """Train a decoder d to minimise the cross-entropy of d(f(x)) and x over auxiliary images (paper, Table 5)."""
+
+    attacker: ClassVar[str] = "server"
+    needs: ClassVar[frozenset[Sees]] = frozenset({Sees.SMASHED, Sees.QUERIES, Sees.AUXILIARY})
+    source: ClassVar[str] = "He, Zhang and Lee, ACSAC 2019 (black box); the paper's Table 5"
+
+    samples: int = field(default=256, metadata={"help": "images to recover"})
+    auxiliary: int = field(default=2000, metadata={"help": "images that the attacker has, at most"})
+    steps: int = field(default=400, metadata={"help": "steps of the decoder's training, at least"})
+
+    def __post_init__(self) -> None:
+        require_positive(self, "samples", "auxiliary", "steps")
+
+    def carry_out(self, target: Target) -> Found:
+        """Recover images of the client's own from what it sends of them.
+
+        Raises
+        ------
+        UsageError
+            If it has fewer than 8 images, the attacker fewer than 64, or these are none.
+        """
+        originals = target.own.inputs[attacked_rows(target, self.samples)]
+        known = require_images("auxiliary", target.auxiliary, LEAST)
+        generator = torch.Generator().manual_seed(key(target.seed, "auxiliary samples"))
+        known = known[torch.randperm(len(known), generator=generator)[: max(self.auxiliary, LEAST)]]
+        epochs = -(-self.steps // -(-len(known) // BATCH))
+        found = reconstruct(target.send, known, originals, epochs=epochs, seed=target.seed)
+        details = {"cross_entropy": found.cross_entropy, "baseline_cross_entropy": found.baseline_cross_entropy}
+        note = f"The decoder was trained on {len(known)} images that nobody trained with."
+        return recovered(originals, found.images * 2 - 1, mean_image(target), "a decoder", note=note, details=details)

@@ -1,0 +1,140 @@
+"""Images that an attack is after: which ones, and how near to them it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sglr.core.data import Samples
+from sglr.core.errors import UsageError
+from sglr.core.random import key
+from sglr.privacy.attack import Found
+from sglr.privacy.measures.estimate import Estimate, mean_estimate
+from sglr.privacy.measures.pictures import SMALLEST, psnr, ssim
+from sglr.privacy.target import Target
+
+LEAST = 8
+"""Images that a figure is made of at least: with fewer its interval says nothing."""
+SHOWN = 10
+"""Pictures in a row."""
+
+
+def require_images(name: str, samples: Samples, least: int) -> Tensor:
+    """Return the inputs of samples, ``[n, channels, height, width]`` in ±1.
+
+    Parameters
+    ----------
+    name
+        Whose samples they are, for errors.
+    samples
+        The samples.
+    least
+        How many are needed.
+
+    Raises
+    ------
+    UsageError
+        If they are too few, no images, or not finite.
+    """
+    inputs = samples.inputs
+    if inputs.dim() != 4:
+        problem = "this attack recovers images, and these are none"
+        raise UsageError(name, f"inputs of shape {list(inputs.shape[1:])}", problem, "choose another attack")
+    if len(inputs) < least:
+        raise UsageError(name, f"{len(inputs)} samples", f"this attack needs {least} samples", "give more samples")
+    if not bool(torch.isfinite(inputs).all()):
+        raise UsageError(name, f"{len(inputs)} samples", "some pixels are not finite numbers", "give images in ±1")
+    return inputs
+
+
+def attacked_rows(target: Target, wanted: int) -> Tensor:
+    """Return which of the client's own samples an attack is after, ``[n]``: ``wanted`` at random, or all it has.
+
+    They depend on the attack's seed alone, so that every attack is after the same ones.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than `LEAST`, or they are no images.
+    """
+    if wanted < LEAST:
+        raise UsageError("samples", wanted, f"this attack needs {LEAST} samples", f"give {LEAST} or more")
+    count = len(require_images("own", target.own, LEAST))
+    generator = torch.Generator().manual_seed(key(target.seed, "attacked samples"))
+    return torch.randperm(count, generator=generator)[:wanted]
+
+
+def mean_image(target: Target) -> Tensor:
+    """Return the mean of the client's own images, ``[1, channels, height, width]`` in ±1.
+
+    No single picture is nearer to all of them: whoever sees nothing, and has others' images only, guesses worse.
+    """
+    return target.own.inputs.mean(0, keepdim=True)
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Return images in ±1 as images in [0, 1]."""
+    return ((images + 1) / 2).clamp(0, 1)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Return the mean absolute difference of neighbouring pixels, the prior that images are smooth."""
+    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
+    across = (images[..., 1:] - images[..., :-1]).abs().mean()
+    return down + across
+
+
+def recovered(
+    originals: Tensor,
+    images: Tensor,
+    guess: Tensor,
+    how: str,
+    *,
+    note: str,
+    details: Mapping[str, Estimate] | None = None,
+) -> Found:
+    """Hold recovered images against the originals, by the mean squared error per pixel of images in [0, 1].
+
+    Parameters
+    ----------
+    originals, images
+        ``[n, channels, height, width]`` in ±1, the attacked ones and what became of them.
+    guess
+        ``[1, channels, height, width]`` in ±1, the guess of who sees nothing.
+    how
+        The attack's name, for the estimator.
+    note
+        What a reader must know.
+    details
+        Further figures; PSNR and, with the package torchmetrics and images large enough, SSIM are added.
+    """
+    wanted, found = unit_range(originals), unit_range(images)
+    score = squared_error(found, wanted, f"mean squared error of {how}")
+    baseline = squared_error(unit_range(guess).expand_as(wanted), wanted, "mean squared error of the mean image")
+    return Found(
+        score=score,
+        baseline=baseline,
+        measure="mean squared error",
+        more_leaks=False,
+        details={**(details or {}), **likeness(found, wanted)},
+        pictures={"originals": wanted[:SHOWN], "reconstructions": found[:SHOWN]},
+        note=note,
+    )
+
+
+def squared_error(images: Tensor, originals: Tensor, how: str) -> Estimate:
+    """Return the mean squared error per pixel of images in [0, 1], with its interval over images."""
+    return mean_estimate((images - originals).square().flatten(1).mean(1), how, "squared intensity")
+
+
+def likeness(images: Tensor, originals: Tensor) -> dict[str, Estimate]:
+    """Return PSNR and SSIM of images in [0, 1], as far as they can be had here."""
+    try:
+        found = {"psnr": psnr(images, originals)}
+    except UsageError:  # torchmetrics is an extra, which no attack needs
+        return {}
+    if min(images.shape[-2:]) >= SMALLEST:
+        found["ssim"] = ssim(images, originals)
+    return found
