@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
+from sglr.core.registry import ATTACKS, DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
 
 KINDS = {
     "methods": METHODS,
@@ -14,6 +14,7 @@ KINDS = {
     "datasets": DATASETS,
     "partitioners": PARTITIONERS,
     "engines": ENGINES,
+    "attacks": ATTACKS,
 }
 
 
@@ -33,3 +34,12 @@ def test_parameters_are_listed_on_request(call):
     assert [entry["flag"] for entry in parts["slr"]["parameters"]] == ["--alpha"]
     assert parts["slr"]["parameters"][0]["default"] == METHODS.load("slr").alpha
     assert parts["psl"]["parameters"] == []
+
+
+def test_an_attack_says_who_needs_what_and_how_its_parameters_are_written(call):
+    parts = {part["name"]: part for part in json.loads(call("list", "attacks", "--verbose", "--json").out)}
+    found = parts["white-box"]
+    assert found["attacker"] == "server"
+    assert found["needs"] == ["smashed data", "the weights of a client's segment"]
+    assert [entry["flag"] for entry in found["parameters"]] == ["samples=", "steps=", "rate=", "smoothness="]
+    assert "the weights of a client's segment" in " ".join(call("list", "attacks", "--verbose").out.split())

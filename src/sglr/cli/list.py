@@ -10,7 +10,7 @@ import typer
 
 from sglr.cli.options import AsJson, Debug
 from sglr.cli.settings import Setting, parameters
-from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.core.registry import ATTACKS, DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
 
 
 class Kind(StrEnum):
@@ -21,6 +21,7 @@ class Kind(StrEnum):
     datasets = "datasets"
     partitioners = "partitioners"
     engines = "engines"
+    attacks = "attacks"
 
 
 REGISTRIES = {
@@ -29,7 +30,10 @@ REGISTRIES = {
     Kind.datasets: DATASETS,
     Kind.partitioners: PARTITIONERS,
     Kind.engines: ENGINES,
+    Kind.attacks: ATTACKS,
 }
+WRITTEN_WITH_PART = {Kind.attacks}
+"""Kinds whose parameters are no flags: they are written as part:name=value."""
 
 
 def list_parts(
@@ -40,25 +44,30 @@ def list_parts(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, models, data sets, partitioners or engines, with one line about each."""
+    """List methods, models, data sets, partitioners, engines or attacks, with one line about each."""
     del debug
     registry = REGISTRIES[kind]
-    parts = [_describe(registry, name, verbose) for name in registry.names()]
+    parts = [_describe(kind, registry, name, verbose) for name in registry.names()]
     if as_json:
         print(json.dumps(parts, indent=2))
     else:
         _print(parts)
 
 
-def _describe(registry: Registry, name: str, verbose: bool) -> dict[str, Any]:
+def _describe(kind: Kind, registry: Registry, name: str, verbose: bool) -> dict[str, Any]:
     part: dict[str, Any] = {"name": name, "summary": registry.summary(name)}
     if verbose:
-        part["parameters"] = [_entry(setting) for setting in parameters(registry.load(name))]
+        loaded = registry.load(name)
+        if kind is Kind.attacks:
+            needs = sorted(str(each) for each in loaded.needs)
+            part |= {"attacker": loaded.attacker, "needs": needs, "source": loaded.source}
+        part["parameters"] = [_entry(setting, kind) for setting in parameters(loaded)]
     return part
 
 
-def _entry(setting: Setting) -> dict[str, Any]:
-    return {"name": setting.name, "flag": setting.flag, "default": setting.default, "help": setting.about}
+def _entry(setting: Setting, kind: Kind) -> dict[str, Any]:
+    flag = f"{setting.name}=" if kind in WRITTEN_WITH_PART else setting.flag
+    return {"name": setting.name, "flag": flag, "default": setting.default, "help": setting.about}
 
 
 def _print(parts: list[dict[str, Any]]) -> None:
@@ -71,6 +80,8 @@ def _print(parts: list[dict[str, Any]]) -> None:
     table.add_column()
     for part in parts:
         table.add_row(part["name"], Text(part["summary"]))
+        if "needs" in part:
+            table.add_row("", Text(f"{part['attacker']}; needs {', '.join(part['needs'])}; {part['source']}", "dim"))
         for entry in part.get("parameters", ()):
             default = "" if entry["default"] in (None, "", ()) else f"; default: {entry['default']}"
             table.add_row("", Text.assemble((entry["flag"], "cyan"), f"  {entry['help']}{default}"))

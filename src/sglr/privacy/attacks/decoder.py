@@ -30,7 +30,7 @@ class Decoder(Attack):
 
     samples: int = field(default=256, metadata={"help": "images to recover"})
     auxiliary: int = field(default=2000, metadata={"help": "images that the attacker has, at most"})
-    steps: int = field(default=400, metadata={"help": "steps of the decoder's training, at least"})
+    steps: int = field(default=300, metadata={"help": "steps of the decoder's training, at least"})
 
     def __post_init__(self) -> None:
         require_positive(self, "samples", "auxiliary", "steps")
