@@ -1,0 +1,134 @@
+"""The protocol of a defence: what a client, or who holds the labels, does to what is sent so that it tells less.
+
+All hooks are the identity unless a defence has its own, and an engine calls only those that somebody has
+(`sglr.core.guard`): so ``none`` costs nothing and changes no bit. A defence is a frozen dataclass; its fields are its
+options (`option`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Defence:
+    """Lowers what one party learns of another's data.
+
+    Raises
+    ------
+    UsageError
+        If an option is out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        for field in dataclasses.fields(self):
+            value, limits = getattr(self, field.name), field.metadata
+            if isinstance(value, (bool, str)) or value is None:
+                continue
+            if not within(value, limits):
+                about = f"{field.name} is {limits['help']}; {_told(limits)}"
+                raise UsageError("defence", f"{field.name}={value}", "is out of range", about)
+
+    def layer(self) -> nn.Module | None:
+        """Return a layer without weights behind the client's lower segment, or None; gradients go through it.
+
+        It handles every sample ``[b, ...]`` by itself, and can be mapped by ``torch.func.vmap``.
+        """
+        return None
+
+    def disguise(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
+        """Return what one client sends instead of ``smashed`` ``[b, ...]``; gradients pass as if it were the same.
+
+        Parameters
+        ----------
+        smashed
+            Smashed data of a step, or of samples that are scored.
+        rng
+            On the CPU, for this client and step alone.
+        """
+        del rng
+        return smashed
+
+    def pull(self, inputs: Tensor, smashed: Tensor) -> Tensor:
+        """Return the gradient of a client's own further loss by its smashed data, ``[b, ...]``.
+
+        It is added to the cut-layer gradient that arrives, which is that of the mean loss over the client's batch.
+
+        Parameters
+        ----------
+        inputs, smashed
+            ``[b, ...]`` each, of one client.
+        """
+        del inputs
+        return torch.zeros_like(smashed)
+
+    def perturb(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """Return what whoever holds the labels sends instead of ``gradients`` ``[b, ...]`` of one client's batch.
+
+        Parameters
+        ----------
+        gradients
+            Each of the mean loss over the client's batch, by one sample's smashed data or features.
+        labels
+            ``[b]``.
+        rng
+            On the CPU, for this client and step alone.
+        """
+        del labels, rng
+        return gradients
+
+    def watch(self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]) -> None:
+        """Look at the cut-layer gradients ``[b, ...]`` that a client received for samples of ``labels`` ``[b]``.
+
+        It may raise an error, which ends the training.
+
+        Parameters
+        ----------
+        memory
+            This defence's own about this client, empty at first: in memory only, and empty again after a resume.
+        """
+
+    def statement(self) -> str:
+        """Return what it does and does not give, in one or two plain sentences; empty if there is nothing to say."""
+        return ""
+
+
+def option(
+    default: Any, about: str, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> Any:
+    """Return a dataclass field that is an option of a defence.
+
+    Parameters
+    ----------
+    default
+        Its default, which says what it is: a float, an int or a bool.
+    about
+        What it is, in a few words.
+    above, least, most
+        Bounds of its value: the first is not allowed itself.
+    """
+    limits = {name: bound for name, bound in (("above", above), ("least", least), ("most", most)) if bound is not None}
+    return dataclasses.field(default=default, metadata={"help": about, **limits})
+
+
+def within(value: float, limits: Mapping[str, Any]) -> bool:
+    """Say whether a number is finite and inside its bounds."""
+    finite = value - value == 0
+    above, least, most = (limits.get(name) for name in ("above", "least", "most"))
+    low = (above is None or value > above) and (least is None or value >= least)
+    return finite and low and (most is None or value <= most)
+
+
+def _told(limits: Mapping[str, Any]) -> str:
+    words = {"above": "above", "least": "at least", "most": "at most"}
+    bounds = " and ".join(f"{words[name]} {limits[name]:g}" for name in words if name in limits)
+    return f"give a finite number {bounds}".rstrip()

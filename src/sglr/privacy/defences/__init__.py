@@ -1,0 +1,1 @@
+"""Defences: each file is one, found by its name (`sglr.core.registry.DEFENCES`)."""
