@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from sglr.core.data import Samples
@@ -72,3 +73,9 @@ class Target:
     batch_size: int
     loss: str
     seed: int
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Return what the whole trained network answers of inputs ``[n, ...]``: scores of the classes ``[n, K]``."""
+        with torch.no_grad():
+            scores: Tensor = self.upper(self.send(inputs))
+        return scores

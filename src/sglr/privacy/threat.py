@@ -28,7 +28,7 @@ class Sees(StrEnum):
 ATTACKERS: Mapping[str, frozenset[Sees]] = {
     "server": frozenset(
         {Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.UPPER, Sees.ARCHITECTURE, Sees.QUERIES, Sees.AUXILIARY}
-        | {Sees.ANSWERS}
+        | {Sees.ANSWERS, Sees.MODEL}
     ),
     "client": frozenset({Sees.ARCHITECTURE, Sees.AUXILIARY, Sees.DATA, Sees.MODEL}),
     "outsider": frozenset({Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.AUXILIARY}),
@@ -37,7 +37,8 @@ ATTACKERS: Mapping[str, frozenset[Sees]] = {
 
 The server may ask a client what it would send of the server's own inputs (`Sees.QUERIES`), as the paper's decoder
 (Table 5) takes for granted: any client in league with it can tell where segments are shared, and any that offers
-inference can be asked. The outsider reads a wire without TLS.
+inference can be asked. With its own segment it so asks the whole network (`Sees.MODEL`), unless the last layers are
+with the clients. The outsider reads a wire without TLS.
 """
 
 
@@ -68,7 +69,7 @@ def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: boo
     if whole_model:
         seen -= {Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.QUERIES}
     if keeps_labels:
-        seen -= {Sees.LABELS}
+        seen -= {Sees.LABELS} if attacker != "server" else {Sees.LABELS, Sees.MODEL}
     return seen
 
 

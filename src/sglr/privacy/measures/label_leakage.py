@@ -6,7 +6,6 @@ directions. Each is answered with its accuracy and that of guessing the most fre
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,8 @@ from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.measures.estimate import NORMAL, Estimate, share_estimate
+from sglr.privacy.measures.estimate import Estimate, share_estimate
+from sglr.privacy.measures.roc import auc_estimate
 from sglr.privacy.measures.samples import as_rows, require_as_many
 
 LEAST = 10
@@ -71,14 +71,7 @@ def norm_auc(gradients: Tensor, labels: Tensor, *, positive: int | None = None) 
     rows = _checked(gradients, labels)
     truth = labels == _positive(labels, positive)
     norms = _norms(rows)
-    above, below = norms[truth], norms[~truth].sort().values
-    smaller = torch.searchsorted(below, above, side="left") + torch.searchsorted(below, above, side="right")
-    m, n, auc = len(above), len(below), float(smaller.double().mean()) / (2 * len(below))
-    ranked, squared = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = (auc * (1 - auc) + (m - 1) * (ranked - auc**2) + (n - 1) * (squared - auc**2)) / (m * n)
-    half = NORMAL * math.sqrt(max(variance, 0.0))
-    name = "area under the ROC curve of gradients' norms, Hanley and McNeil's interval"
-    return Estimate(auc, max(0.0, auc - half), min(1.0, auc + half), name, "1", len(rows))
+    return auc_estimate(norms[truth], norms[~truth], "gradients' norms")
 
 
 def by_direction(gradients: Tensor, labels: Tensor, *, seed: int) -> LabelInference:
