@@ -19,8 +19,10 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Engine, Setting
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
+from sglr.core.own_loss import OwnLoss
 from sglr.core.plan import Plan
 from sglr.core.server import Server
+from sglr.core.split import ClientSegments
 from sglr.core.train import Hooks, Trainer
 from sglr.core.types import Event
 from sglr.engines.local import Local
@@ -75,6 +77,13 @@ def make_upper(seed: int = 1000, *, norm: bool = False) -> nn.Module:
     return nn.Sequential(*layers, nn.Tanh(), nn.Linear(CUT, CLASSES))
 
 
+def make_client(seed: int, *, lower: Callable[[int], nn.Module], norm: bool) -> nn.Module:
+    """Build a client that keeps its labels: a segment 4 → 3 and a tail 3 → 3 classes, BatchNorm in it if asked for."""
+    first = lower(seed)
+    tail: list[nn.Module] = [nn.BatchNorm1d(CUT)] if norm else []
+    return ClientSegments(first, nn.Sequential(*tail, nn.Linear(CUT, CLASSES)), (CUT,))
+
+
 @dataclass
 class Case:
     """A training to build; every test names only what it is about."""
@@ -89,6 +98,7 @@ class Case:
     server_rate: float | None = None
     norm: bool = False
     dropout: float = 0.0
+    tail: bool = False
     stacking: str = "stacked"
     compression: str = "none"
     short_clients: str = "wait"
@@ -119,6 +129,9 @@ class Case:
         upper = copy.deepcopy(self.upper) if self.upper else make_upper(norm=self.norm)
         # No lambda, which would hold this case: it goes to other processes.
         lower = self.lower or partial(make_lower, norm=self.norm, dropout=self.dropout)
+        if self.tail:
+            assert isinstance(upper, nn.Sequential)
+            return partial(make_client, lower=lower, norm=self.norm), upper[:-1]
         if not self.method.whole_model:
             return lower, upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
@@ -132,8 +145,15 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        own_loss = OwnLoss(corrects_prior=self.label_prior == "correct") if self.tail else None
         engine = self.engine(
-            replace(setting, codec=self._codec(), clients_leave=self.clients_leave, short_clients=self.short_clients)
+            replace(
+                setting,
+                own_loss=own_loss,
+                codec=self._codec(),
+                clients_leave=self.clients_leave,
+                short_clients=self.short_clients,
+            )
         )
         make_server = partial(
             Server,
@@ -156,8 +176,10 @@ class Case:
             check_every=self.check_every,
             checkpoint_every=self.checkpoint_every,
         )
-        validation = data.validation if self.validate else None
-        return Trainer(self.method, engine, engine.host(make_server), plan, validation, self.hooks)
+        validation, server = data.validation if self.validate else None, engine.host(make_server)
+        if self.tail:
+            server.ask = engine.answer
+        return Trainer(self.method, engine, server, plan, validation, self.hooks)
 
     def run(self) -> Trainer:
         """Build it and train to the end."""

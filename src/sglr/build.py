@@ -21,11 +21,12 @@ from sglr.core.errors import UsageError
 from sglr.core.machine import memory_of
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
+from sglr.core.own_loss import OwnLoss
 from sglr.core.plan import Plan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.server import Server
-from sglr.core.split import Split
+from sglr.core.split import Thirds
 from sglr.core.stack import state_of
 from sglr.core.train import Trainer
 from sglr.data.federate import federate
@@ -46,6 +47,8 @@ class Given:
     model: nn.Module | Callable[..., nn.Module] | None = None
     dataset: Dataset | None = None
     engine: Callable[[Setting], Engine] | None = None
+    poison: Callable[[ClientData], ClientData] | None = None
+    """What an attacking client makes of its data once they are divided."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Built:
     device: torch.device
     lower: Callable[[int], nn.Module]
     """Gives a client's lower segment with its first weights, by client id."""
-    fresh: Callable[[int], Split]
-    """Gives both segments with first weights that nobody has had, by seed."""
+    fresh: Callable[[int], Thirds]
+    """Gives all segments with first weights that nobody has had, by seed."""
     client_store: str = "memory"
     """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
     choices: Mapping[str, str] = field(default_factory=dict)
     """Settings that were left to a measurement, and what it chose."""
+    tail: str | int | None = None
+    """The server's last layer, where what follows stays with the clients and the labels."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -86,8 +91,10 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     codec = parse_codec(experiment.compression)
     _check_pipelining(experiment, method)
     _check_cluster(experiment)
+    _check_tail(experiment)
     segments = Segments(experiment, given.model, method)
     data = _divide(experiment, given.dataset or load(experiment))
+    data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
     segments.prepare(data)
     _check_batches(experiment, data)
@@ -113,11 +120,17 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         copies=method.server_copies,
         stacked=choices.get("stacking", experiment.stacking) != "looped",
         computing=computing,
+        guard=segments.guard,
     )
-    trainer = Trainer(method, engine, engine.host(make_server), plan, data.validation)
+    server = engine.host(make_server)
+    if segments.tail is not None:
+        server.ask = engine.answer
+    trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
-    return Built(trainer, data, method, segments.cut, device, segments.lower_of, segments.fresh, store, choices)
+    return Built(
+        trainer, data, method, segments.cut, device, segments.lower_of, segments.fresh, store, choices, segments.tail
+    )
 
 
 def client_segments(
@@ -249,6 +262,8 @@ def _setting(
         settings=experiment.flat(),
         first_weights=segments.weights_of,
         clients_leave=store != "memory",
+        guard=segments.guard,
+        own_loss=None if segments.tail is None else OwnLoss(experiment.loss, experiment.label_prior == "correct"),
     )
 
 
@@ -299,6 +314,21 @@ def _check_cluster(experiment: Experiment) -> None:
         value = getattr(experiment, name)
         if value != unset and experiment.engine != "ray":
             raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
+
+
+def _check_tail(experiment: Experiment) -> None:
+    """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
+    if experiment.tail is None:
+        return
+    if experiment.method_parameters.get("average") == "class":
+        problem = "the server has no labels to average by, since they stay with the clients (tail)"
+        raise UsageError("average", "class", problem, "give --average position, or leave out --tail")
+    if experiment.pipelining:
+        problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
+        raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
+    if experiment.ray_server == "cluster":
+        problem = "a server in the cluster's processes can't ask clients in the midst of a step (tail)"
+        raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")
 
 
 def _pooled(data: ClientData) -> ClientData:

@@ -38,6 +38,11 @@ class Experiment(BaseModel):
     cut: str | int | None = Field(
         None, description="last layer of the client: a name, or a Sequential index; default: the model's own cut"
     )
+    tail: str | int | None = Field(
+        None,
+        description="last layer of the server, named like --cut: what follows stays with the clients, as do all labels"
+        " (U-shape); default: the server has all layers behind the cut, and the labels",
+    )
     dataset: str = Field("digits", description="data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME")
     data_dir: Path | None = Field(None, description="folder with data files; default: $SGLR_DATA_DIR")
     partition: str = Field("iid", description="how data is divided among clients (sglr list partitioners)")
@@ -101,6 +106,11 @@ class Experiment(BaseModel):
         "none",
         description="how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
         " two also with feedback=true; methods that send none ignore it",
+    )
+    defence: str = Field(
+        "none",
+        description="what is done against leakage (sglr list defences), with options, several joined by +:"
+        " nopeek:weight=0.5, or clip:norm=10+noise:sigma=0.5",
     )
     min_clients: int | None = Field(
         None,

@@ -13,10 +13,21 @@ from sglr.config import Experiment
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.first_weights import FirstWeights
+from sglr.core.guard import parse
 from sglr.core.method import Method
 from sglr.core.model import build_model
 from sglr.core.random import key
-from sglr.core.split import Split, check_segments, cut_points, split
+from sglr.core.split import (
+    ClientSegments,
+    Split,
+    Thirds,
+    check_segments,
+    cut_points,
+    features_of,
+    parts_of,
+    split,
+    split_in_three,
+)
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
 
@@ -38,7 +49,20 @@ class Segments:
         self._experiment = experiment
         self._model = model
         self._whole = method.whole_model
+        self.tail = _place(experiment.tail)
+        if self.tail is not None and self._whole:
+            problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
+            raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
         self._common = experiment.init == "common" or method.shares
+        self.guard = parse(experiment.defence, experiment.seed)
+        self._check_defences()
+
+    def _check_defences(self) -> None:
+        """Refuse defences where they would do nothing."""
+        defence = self._experiment.defence
+        if self.guard.parts and self._whole:
+            problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
+            raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
 
     def prepare(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""
@@ -47,8 +71,10 @@ class Segments:
         whole = self._build(0)
         self.cut: str | int = "output" if self._whole else self._default_cut(whole)
         example = data.train.inputs[:2] if len(data.train) else torch.zeros(2, *self._input_shape)
-        self._first, self.upper = split(whole, self.cut, example)
-        check_segments(Split(self._first, self.upper), example, self._classes)
+        self._example = example
+        self._first, self.upper = self._divided(whole)
+        _, tail = parts_of(self._first)
+        check_segments(Split(self._first, nn.Sequential(self.upper, tail)), example, self._classes)
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
 
     def check_single_samples(self, batch_size: int, data: ClientData) -> None:
@@ -63,18 +89,30 @@ class Segments:
             raise UsageError("batch_size", batch_size, problem, "give another batch size") from error
 
     def _default_cut(self, model: nn.Module) -> str | int:
-        cut = self._experiment.cut
+        cut = _place(self._experiment.cut)
         if cut is not None:
-            return int(cut) if isinstance(cut, str) and cut.lstrip("-").isdigit() else cut
+            return cut
         found = getattr(model, "default_cut", None)
         if found is None:
             names = ", ".join(cut_points(model)[:-1])
             raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
         return str(found)
 
-    def fresh(self, seed: int) -> Split:
-        """Return both segments with first weights that nobody has had."""
-        return split(self._build(1, key(seed, "fresh model")), self.cut)
+    def _divided(self, whole: nn.Module) -> Split:
+        """Return all that a client holds of a model, and the server's segment."""
+        if self.tail is None:
+            lower, upper = split(whole, self.cut, self._example)
+            return Split(self.guard.covered(lower), upper)
+        thirds = split_in_three(whole, self.cut, self.tail, self._example)
+        features = features_of(thirds, self._example)
+        client = ClientSegments(thirds.lower, thirds.tail, features)
+        return Split(self.guard.covered(client), thirds.upper)
+
+    def fresh(self, seed: int) -> Thirds:
+        """Return all segments with first weights that nobody has had."""
+        client, upper = self._divided(self._build(1, key(seed, "fresh model")))
+        lower, tail = parts_of(client)
+        return Thirds(lower, upper, tail)
 
     def _build(self, client: int, draws: int | None = None) -> nn.Module:
         """Build the model with a client's first weights, or with those of other ``draws``."""
@@ -106,7 +144,7 @@ class Segments:
         if client == 0 or self._common:
             return copy.deepcopy(self._first)
         if self._drawn is None:
-            return split(self._build(client), self.cut).lower
+            return self._divided(self._build(client)).lower
         segment = copy.deepcopy(self._first)
         drawn = self.weights_of(client)
         for name, tensor in state_of(segment).items():
@@ -124,9 +162,12 @@ class Segments:
     def _followed(self) -> FirstWeights | None:
         if self._common:
             return None
-        return FirstWeights.learn(
-            self._build, lambda whole: split(whole, self.cut).lower, clients=(1, 2), seed=self._key
-        )
+        return FirstWeights.learn(self._build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._key)
 
     def _key(self, client: int) -> int:
         return key(self._experiment.seed, "model", client)
+
+
+def _place(given: str | int | None) -> str | int | None:
+    """Read a number that came as text."""
+    return int(given) if isinstance(given, str) and given.lstrip("-").isdigit() else given

@@ -67,6 +67,7 @@ def summarise(
         "dataset": experiment.dataset,
         "model": experiment.model,
         "cut": built.cut,
+        "tail": built.tail,
         "engine": experiment.engine,
         "client_store": built.client_store,
         "device": _device_name(built.device),

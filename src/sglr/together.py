@@ -60,7 +60,9 @@ def _shape(experiment: Experiment) -> Hashable | None:
     data = json.dumps([experiment.dataset, experiment.dataset_parameters], sort_keys=True, default=str)
     whole = bool(METHODS.load(experiment.method).whole_model)
     computing = (experiment.device, experiment.precision, experiment.compile)
-    return (experiment.model, experiment.cut, whole, data, experiment.batch_size, *computing)
+    # Defences may be layers of the segment.
+    network = (experiment.model, experiment.cut, experiment.tail, experiment.defence)
+    return (*network, whole, data, experiment.batch_size, *computing)
 
 
 def _ignore(index: int, event: Event) -> None:
@@ -213,6 +215,8 @@ def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str |
     for side, (stack, values) in enumerate(sides):
         if stack.why_not_stacked(values) is None:
             stack.passes = member.seat((shape, side), side)
+            if stack.tail is not None:
+                stack.tail.passes = member.seat((shape, "tail"), 2)
     if server.copies is not None and server.copies.stacked:
         server.copies.passes = member.seat((shape, 1), 1)
     return None

@@ -15,7 +15,7 @@ from sglr.core.compression import Received
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.registry import ENGINES
-from sglr.core.split import Split
+from sglr.core.split import Thirds, parts_of
 from sglr.core.train import Progress
 from sglr.core.types import Weights
 from sglr.engines.local import Local
@@ -49,7 +49,8 @@ def load_model(
     nn.Sequential
         Modules ``client`` and ``server`` in evaluation mode, on the CPU, with the weights of the best validation epoch,
         or of the newest checkpoint where none is known. Between them is ``received`` where smashed data were
-        compressed: what the server learned from is what it must be given.
+        compressed: what the server learned from is what it must be given. Where labels stayed with the clients, the
+        client's ``tail`` comes last.
 
     Raises
     ------
@@ -65,6 +66,8 @@ def load_model(
     if not built.trainer.engine.codec.exact:
         layers["received"] = Received(built.trainer.engine.codec)
     layers["server"] = segments.upper
+    if built.tail is not None:
+        layers["tail"] = segments.tail
     return nn.Sequential(layers).eval()
 
 
@@ -89,8 +92,8 @@ def restored(run: Run, built: Built) -> Built:
     return built
 
 
-def trained_segments(built: Built, client: int, segment: Path | None = None) -> Split:
-    """Return copies of a client's segment and the server's, as they stand, in evaluation mode on the CPU.
+def trained_segments(built: Built, client: int, segment: Path | None = None) -> Thirds:
+    """Return copies of a client's segments and the server's, as they stand, in evaluation mode on the CPU.
 
     Parameters
     ----------
@@ -109,10 +112,11 @@ def trained_segments(built: Built, client: int, segment: Path | None = None) -> 
     trainer, clients = built.trainer, len(built.trainer.sizes)
     if not 0 <= client < clients:
         raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
-    lower = built.lower(client)
-    weights = _weights(built, client) if segment is None else _read_segment(segment, lower)
-    lower.load_state_dict({name: tensor.to(torch.device("cpu")) for name, tensor in weights.items()})
-    return Split(lower.cpu().eval(), copy.deepcopy(trainer.server.segment).cpu().eval())
+    own = built.lower(client)
+    weights = _weights(built, client) if segment is None else _read_segment(segment, own)
+    own.load_state_dict({name: tensor.to(torch.device("cpu")) for name, tensor in weights.items()})
+    lower, tail = parts_of(own.cpu().eval())
+    return Thirds(lower, copy.deepcopy(trainer.server.segment).cpu().eval(), tail.eval())
 
 
 def _weights(built: Built, client: int) -> Weights:

@@ -19,13 +19,15 @@ from sglr.core.batches import batches_at, order_of, steps_of
 from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
+from sglr.core.own_loss import log_prior
 from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
 from sglr.core.scoring import score
 from sglr.core.stack import Stack, state_of
+from sglr.core.tails import TailStep
 from sglr.core.transfer import to_device
 from sglr.core.tuning import ROWS, best_form
-from sglr.core.types import Uplink, Weights, below
+from sglr.core.types import NO_LABEL, Answer, Uplink, Weights, below
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,17 @@ class _Turn:
     cohort: tuple[int, ...]
     order: NDArray[np.int64]  # [n, largest |D_i|] rows of the training samples; the tail of short rows is unused
     sizes: NDArray[np.int64]  # [n] |D_i|
+    epoch: int
+
+
+@dataclass
+class _Step:
+    """What a step's defences look at when its gradients come: labels ``[C, b]``, who is in it, and every pass's inputs."""
+
+    labels: Tensor
+    clients: tuple[int, ...]
+    sizes: tuple[int, ...]
+    inputs: list[Tensor]
 
 
 class Block:
@@ -85,6 +98,7 @@ class Block:
         self.inputs = setting.data.train.inputs.to(setting.device)
         self.targets = setting.data.train.targets.to(setting.device)
         self._passes: list[tuple[list[int], Pass]] = []
+        self._tails: TailStep | None = None
         if setting.stacking == "matmul":
             self.stack.run_as("matmul")
         elif self.stack.stacked and setting.stacking == "auto":
@@ -149,6 +163,8 @@ class Block:
             if len(clients) > self.stack.rows:
                 before, self.stack = self.stack, self._new_stack(len(clients))
                 self.stack.passes = before.passes
+                if self.stack.tail and before.tail:
+                    self.stack.tail.passes = before.tail.passes
                 self.stack.run_as(before.form)
             self._rows = {client: row for row, client in enumerate(clients)}
             for own, tensors in self._held(clients):
@@ -194,7 +210,7 @@ class Block:
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
-        self._turn = _Turn(cohort, table, sizes)
+        self._turn = _Turn(cohort, table, sizes, epoch)
         return steps_of(sizes, self._setting.batch_size)
 
     def forward(self, step: int) -> Uplink | None:
@@ -212,13 +228,32 @@ class Block:
         positions = np.minimum(positions, turn.order.shape[1] - 1)
         samples = torch.from_numpy(turn.order[present[:, None], positions])
         ids = tuple(turn.cohort[place] for place in present)
+        inputs: list[Tensor] = []
         for size in np.unique(sizes):
             places = np.flatnonzero(sizes == size).tolist()
             rows = self.rows_of([ids[place] for place in places])
             batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
+            if setting.guard.pulls:
+                inputs.append(batch)
         labels = self.targets[to_device(samples, self.device)]
-        return Uplink(self._join(len(present)), labels, ids, tuple(sizes.tolist()))
+        counted = tuple(sizes.tolist())
+        self._step = _Step(labels, ids, counted, inputs)
+        if setting.own_loss is not None:
+            self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, ids, labels, self._passes)
+            labels = torch.full_like(labels, NO_LABEL)
+        sent = setting.guard.send(self._join(len(present)), ids, counted, turn.epoch, step)
+        return Uplink(sent, labels, ids, counted)
+
+    def _log_prior(self, client: int) -> Tensor:
+        """Return the log label prior of all that a client owns, ``[K]``."""
+        rows = self.data.indices[self._places[client]]
+        return log_prior(self.targets[to_device(rows, self.device)], len(self.data.classes))
+
+    def answer(self, features: Tensor, clients: Sequence[int]) -> Answer:
+        """Let clients of the last `forward` find their loss at the server's features ``[n, b, ...]`` (U-shape)."""
+        assert self._tails is not None, "clients have tails, and went forward"
+        return self._tails.answer(features, clients)
 
     def _batch(self, samples: Tensor, *, stacked: bool) -> Tensor:
         """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
@@ -244,14 +279,19 @@ class Block:
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
         found: list[tuple[Pass, Gradients]] = []
-        for places, part in self._passes:
+        guard, now = self._setting.guard, self._step
+        guard.watch(cut_gradients, now.labels, now.clients, now.sizes)
+        for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
+            if guard.pulls:
+                own = own + guard.pull(now.inputs[number], part.outputs)
             found.append((part, self.stack.backward(part, own)))
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
-        for part, gradients in found:
-            self.stack.update(part.rows, gradients.weights, rate)
-        self._passes = []
+        for number, (part, gradients) in enumerate(found):
+            weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
+            self.stack.update(part.rows, weights, rate)
+        self._passes, self._tails = [], None
 
     def collect(self, clients: Sequence[int]) -> dict[str, Tensor]:
         """Return copies of the clients' weights and buffers ``[n, ...]``."""
@@ -272,11 +312,25 @@ class Block:
         """Score clients, or weights that they share, on the same samples."""
         if shared is None:
             codec = self._setting.codec
-            return score(lambda part: self._seat(clients[part], moves=False), len(clients), server, samples, codec)
+            return score(
+                lambda part: self._seat(clients[part], moves=False),
+                len(clients),
+                server,
+                samples,
+                codec,
+                lambda smashed, part, first: self._setting.guard.scored(smashed, clients[part], first),
+            )
         row = (0,)  # whoever's: it lends its place
         before = self.stack.weights(row)
         self.stack.load(row, shared)
-        scores = score(lambda _: (self.stack, row), 1, server, samples, self._setting.codec)
+        scores = score(
+            lambda _: (self.stack, row),
+            1,
+            server,
+            samples,
+            self._setting.codec,
+            lambda smashed, _, first: self._setting.guard.scored(smashed, clients[:1], first),
+        )
         self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
 

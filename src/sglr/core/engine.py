@@ -16,9 +16,11 @@ from sglr.core.codecs import Codec, Plain
 from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
+from sglr.core.guard import Guard
 from sglr.core.optim import OptimizerSpec
+from sglr.core.own_loss import OwnLoss
 from sglr.core.server import Server
-from sglr.core.types import Downlink, Tally, Uplink, Weights
+from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Setting:
         True if only the clients at work are on the device, for engines that hold many clients in one process.
     computing
         In which precision passes are computed, and whether they are compiled.
+    guard
+        The clients' defences.
+    own_loss
+        How clients compute the loss, where labels stay with them and segments are two; None where the server does.
     """
 
     segment: Callable[[int], nn.Module]
@@ -72,6 +78,8 @@ class Setting:
     first_weights: Callable[[int], Weights] | None = None
     clients_leave: bool = False
     computing: Computing = SINGLE_PRECISION
+    guard: Guard = field(default_factory=Guard)
+    own_loss: OwnLoss | None = None
 
 
 class MissingSnapshot(DamagedCheckpoint):
@@ -169,6 +177,13 @@ class Engine(Protocol):
 
     def forward(self, step: int) -> Uplink | None:
         """Let the clients that have a batch in this step run forward; return what they send, None if nobody does."""
+        ...
+
+    def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
+        """Let ``clients``, of those of the last `forward`, find their loss at ``features`` ``[n, b, ...]`` (U-shape).
+
+        Each is asked once in a step.
+        """
         ...
 
     def backward(self, downlink: Downlink, rate: float) -> None:

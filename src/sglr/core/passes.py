@@ -17,6 +17,7 @@ from torch import Tensor
 from sglr.core.types import Weights
 
 if TYPE_CHECKING:
+    from sglr.core.part import Part
     from sglr.core.stack import Stack
 
 
@@ -27,14 +28,14 @@ class Job:
     Parameters
     ----------
     stack, rows
-        Which rows of which stack, n of them, ascending.
+        Which rows of which stack, or of which part of it, n of them, ascending.
     inputs
         ``[n, b, ...]``: every sample real, since padding would reach batch statistics.
     by_inputs
         True if gradients by the inputs will be wanted.
     """
 
-    stack: Stack
+    stack: Stack | Part
     rows: tuple[int, ...]
     inputs: Tensor
     by_inputs: bool = False

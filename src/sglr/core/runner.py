@@ -55,10 +55,13 @@ class Runner:
         self._template.eval()
         return self._one(weights, buffers, inputs)
 
-    def predict_rows(self, weights: Weights, buffers: Weights, inputs: Tensor) -> Tensor:
-        """Run rows in evaluation mode on inputs that they share, ``[b, ...]``; returns ``[b, R, ...]``."""
+    def predict_rows(self, weights: Weights, buffers: Weights, inputs: Tensor, *, shared: bool = True) -> Tensor:
+        """Run rows in evaluation mode on inputs that they share, ``[b, ...]``; returns ``[b, R, ...]``.
+
+        If inputs are not ``shared``, each row has its own, ``[b, R, ...]``.
+        """
         self._template.eval()
-        return self._rows(weights, buffers, inputs, shared_input=True)[0]
+        return self._rows(weights, buffers, inputs, shared_input=shared)[0]
 
     def _train(self, run: Run, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         self._template.train()

@@ -23,6 +23,7 @@ def score(
     server: nn.Module,
     samples: Samples,
     codec: Codec,
+    disguise: Callable[[Tensor, slice, int], Tensor] = lambda smashed, _part, _first: smashed,
 ) -> Scores:
     """Score clients.
 
@@ -38,6 +39,8 @@ def score(
         m samples, anywhere.
     codec
         How smashed data are written.
+    disguise
+        What some clients send of their smashed data ``[n, m, ...]``, the first sample of which has this number.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def score(
             for first in range(0, len(samples), per_batch):
                 inputs = samples.inputs[first : first + per_batch].to(device)
                 labels = samples.targets[first : first + per_batch].to(device)
-                logits = _logits(stack, rows, server, inputs, codec)
+                smashed = disguise(_smashed(stack, rows, inputs), chosen, first)
+                logits = _logits(stack, rows, server, smashed, codec)
                 wanted = labels.expand(len(logits), -1)
                 correct[chosen] += (logits.argmax(2) == wanted).sum(1)
                 each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
@@ -69,15 +73,20 @@ def score(
     return Scores(correct.cpu().double() / len(samples), losses.cpu() / len(samples))
 
 
-def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, inputs: Tensor, codec: Codec) -> Tensor:
-    """Logits ``[n, m, K]`` of m samples through every row and the server's segment."""
+def _smashed(stack: Stack, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
+    """Smashed data ``[n, m, ...]`` of m samples through every row."""
     if inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    smashed = stack.predict(rows, inputs)
+    return stack.predict(rows, inputs)
+
+
+def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, smashed: Tensor, codec: Codec) -> Tensor:
+    """Logits ``[n, m, K]`` of what m samples are on every row's side of the cut, through the server's segment."""
     flat = codec.received(smashed.flatten(0, 1))
     if flat.dim() == 4:
         flat = flat.contiguous(memory_format=torch.channels_last)
     computing = stack.runner.computing
     with computing.mixed(stack.device):
-        logits = computing.single(server(flat))
-    return torch.unflatten(logits, 0, smashed.shape[:2])
+        outputs = computing.single(server(flat))
+    own = torch.unflatten(outputs, 0, smashed.shape[:2])
+    return own if stack.tail is None else stack.tail.predict(rows, own)

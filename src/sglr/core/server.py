@@ -9,17 +9,19 @@ by 1/|C| as clients join, which Adam hides and SGD does not (the authors' code l
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.computing import SINGLE_PRECISION, Computing
+from sglr.core.guard import Guard
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
+from sglr.core.passes import Pass
 from sglr.core.stack import Stack
 from sglr.core.transfer import to_device
-from sglr.core.types import Tally, Uplink, Weights, below
+from sglr.core.types import Answer, Tally, Uplink, Weights, below
 
 
 class Server:
@@ -52,6 +54,16 @@ class Server:
         Run such copies as one call, not one after another.
     computing
         In which precision passes are computed, and whether they are compiled.
+    guard
+        The defences of labels, which change the gradients that it tells, not its own steps.
+
+    Attributes
+    ----------
+    ask
+        Where labels stay with the clients (U-shape): gives their answer to features ``[n, b, ...]`` of the clients that
+        it is told. None where the server has the labels.
+    features
+        Shape of one sample's features in the last step, where clients are asked.
     """
 
     def __init__(
@@ -68,8 +80,12 @@ class Server:
         copies: bool = False,
         stacked: bool = True,
         computing: Computing = SINGLE_PRECISION,
+        guard: Guard | None = None,
     ) -> None:
         self.rate = 0.0
+        self._guard = guard or Guard()
+        self.ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
+        self.features: tuple[int, ...] | None = None
         self._loss = LOSSES[loss]
         self.corrects_prior = label_prior == "correct"
         self.label_counts = torch.zeros(clients, classes, device=device)
@@ -87,7 +103,8 @@ class Server:
         self.stack = Stack(
             lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device, computing=computing
         )
-        self.step_number = 0  # set by the training loop, to name the step in which a loss went bad
+        # Set by the training loop, to name the step in which a loss went bad, and to key what is drawn.
+        self.epoch = self.step_number = 0
         self.last_rate = 0.0
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._bad_step = torch.full((), -1, device=device)
@@ -109,7 +126,15 @@ class Server:
         """
         self.last_rate = self.rate * rate_factor
         smashed = uplink.flatten(uplink.smashed)[None]
-        return _own_mean(uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink)[0]), uplink)
+        found = _own_mean(uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink)[0]), uplink)
+        return self._told(found, uplink)
+
+    def _told(self, gradients: Tensor, uplink: Uplink) -> Tensor:
+        """Return what clients are told of their gradients ``[C, b, ...]``; whoever keeps the labels perturbs them."""
+        if self.ask is not None:
+            return gradients
+        where = self.epoch, self.step_number
+        return self._guard.perturb(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
 
     def _learn(self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink) -> Tensor:
         """Let rows step, each on the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
@@ -120,14 +145,33 @@ class Server:
             Each row's gradients by its own smashed data, ``[n, N, ...]``.
         """
         forward = stack.forward(rows, smashed, by_inputs=True)
-        logits = forward.outputs.detach().requires_grad_()
-        losses = self._losses(logits.flatten(0, 1), uplink)
-        row_means = torch.unflatten(losses, 0, logits.shape[:2]).mean(1)
-        (by_logits,) = torch.autograd.grad(row_means.sum(), logits)
-        found = stack.backward(forward, by_logits)
+        by_outputs = self._by_logits(forward.outputs, uplink) if self.ask is None else self._asked(forward, uplink)
+        found = stack.backward(forward, by_outputs)
         stack.update(rows, found.weights, self.last_rate)
         assert found.inputs is not None, "asked for above"
         return found.inputs
+
+    def _by_logits(self, outputs: Tensor, uplink: Uplink) -> Tensor:
+        """Return the gradients of every row's mean loss by its own logits ``[n, N, K]``."""
+        logits = outputs.detach().requires_grad_()
+        losses = self._losses(logits.flatten(0, 1), uplink)
+        row_means = torch.unflatten(losses, 0, logits.shape[:2]).mean(1)
+        (by_logits,) = torch.autograd.grad(row_means.sum(), logits)
+        return by_logits
+
+    def _asked(self, forward: Pass, uplink: Uplink) -> Tensor:
+        """Have the clients find the loss; return its gradients by every row's own features ``[n, N, ...]``.
+
+        Clients tell gradients of their own means. Whoever does not answer counts with a gradient of zero.
+        """
+        assert self.ask is not None, "labels are with the clients"
+        outputs = forward.outputs
+        self.features = tuple(outputs.shape[2:])
+        answer = self.ask(uplink.unflatten(outputs.flatten(0, 1)), uplink.clients)
+        shares = to_device([size / outputs.shape[1] for size in uplink.sizes], outputs.device).to(outputs.dtype)
+        scaled = answer.gradients * shares.reshape(-1, *(1,) * (outputs.dim() - 1))
+        self._note(answer.loss.sum(), answer.correct.sum(), sum(answer.sizes))
+        return torch.unflatten(uplink.flatten(scaled), 0, outputs.shape[:2])
 
     def learn_copies(self, uplink: Uplink) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
@@ -149,7 +193,7 @@ class Server:
                 (size,) * len(places),
             )
             result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part)
-        return result
+        return self._told(result, uplink)
 
     def average_copies(self, clients: Sequence[int], shares: Tensor) -> None:
         """Average the copies of ``clients`` with weights ``shares`` ``[n]`` and give all copies the result."""
@@ -183,12 +227,15 @@ class Server:
         return torch.log(counts / counts.sum(1, keepdim=True))
 
     def _tally(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        total = losses.sum()
-        self._sums[0] += total
-        self._sums[1] += (logits.argmax(1) == labels).sum()
-        newly_bad = (self._bad_step < 0) & ~torch.isfinite(total)
+        self._note(losses.sum(), (logits.argmax(1) == labels).sum(), len(labels))
+
+    def _note(self, loss: Tensor, correct: Tensor, samples: int) -> None:
+        """Add the sums of a step's losses and of samples that were classified right."""
+        self._sums[0] += loss
+        self._sums[1] += correct
+        newly_bad = (self._bad_step < 0) & ~torch.isfinite(loss)
         self._bad_step = torch.where(newly_bad, self.step_number, self._bad_step)
-        self._samples += len(labels)
+        self._samples += samples
 
     def read_tally(self) -> Tally:
         """Return the sums since `restart_tally`; waits for the device."""

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.optim import OptimizerSpec
+from sglr.core.part import Part
 from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward
 from sglr.core.random import draws
 from sglr.core.row_optimizer import RowOptimizer
 from sglr.core.runner import Runner
+from sglr.core.split import ClientSegments
 from sglr.core.types import Weights, below
 
 
@@ -58,6 +60,8 @@ class Stack:
         The copy as a module that shares its weights, where there is one copy; else None.
     device
         Where weights live.
+    tail
+        The tails, where segments are two (U-shape); else None.
     """
 
     def __init__(
@@ -92,6 +96,9 @@ class Stack:
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
         self.module = self._as_module() if self.rows == 1 else None
+        self.tail: Part | None = None
+        if isinstance(self.template, ClientSegments):
+            self.tail = Part(self, "tail", self.template.features)
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
         """View every row of every weight as a parameter of its own, without copying."""
@@ -200,14 +207,22 @@ class Stack:
         try:
             with self._leaving_no_trace():
                 run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
+                if self.tail is not None:
+                    run_forward([Job(self.tail, (0,), self.tail.some_inputs(1, inputs.shape[1])) for _ in range(2)])
         except Exception as error:  # vmap raises many kinds, and a model may raise any
             return str(error).partition("\n")[0]
         return None
 
     def draws_random_numbers(self, inputs: Tensor) -> bool:
         """Say whether the segment draws from torch's generators in training, as dropout does; try on ``[b, ...]``."""
+
+        def run() -> None:
+            self.call(0, inputs, training=True)
+            if self.tail is not None:
+                self.tail.call(0, self.tail.some_inputs(len(inputs)), training=True)
+
         with self._leaving_no_trace(), torch.no_grad():
-            return draws(lambda: self.call(0, inputs, training=True), inputs.device)
+            return draws(run, inputs.device)
 
     @contextmanager
     def _leaving_no_trace(self) -> Iterator[None]:

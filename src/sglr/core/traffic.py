@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from sglr.core.codecs import Codec
 from sglr.core.types import Average, Traffic, Uplink, Weights
 
 
-def exchange_traffic(uplink: Uplink, averaged: Average | None, codec: Codec) -> list[Traffic]:
+def exchange_traffic(
+    uplink: Uplink, averaged: Average | None, codec: Codec, features: tuple[int, ...] | None = None
+) -> list[Traffic]:
     """Return what one step sends: smashed data and labels up, cut-layer gradients and their average down.
 
     Parameters
@@ -21,18 +24,24 @@ def exchange_traffic(uplink: Uplink, averaged: Average | None, codec: Codec) -> 
         The part of the answer that several clients share, if any.
     codec
         How values are written; S(L) is what it makes of a sample.
+    features
+        Where labels stay with the clients: the shape of one sample's features, which go down, with gradients by them
+        that come up, both as they are.
 
     Returns
     -------
     list of Traffic
         Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` for active
-        clients and as ``"gradients"`` for the others; and its labels.
+        clients and as ``"gradients"`` for the others; and its labels, or features and gradients by them.
     """
-    sample = codec.bytes((1, *uplink.smashed.shape[2:]))
-    sent = [
-        _of_rows("smashed", uplink, range(len(uplink.sizes)), sample, up=True),
-        _of_rows("labels", uplink, range(len(uplink.sizes)), uplink.labels.element_size(), up=True),
-    ]
+    sample, everyone = codec.bytes((1, *uplink.smashed.shape[2:])), range(len(uplink.sizes))
+    sent = [_of_rows("smashed", uplink, everyone, sample, up=True)]
+    if features is None:
+        sent.append(_of_rows("labels", uplink, everyone, uplink.labels.element_size(), up=True))
+    else:
+        each = prod(features) * uplink.smashed.element_size()
+        sent.append(_of_rows("features", uplink, everyone, each, up=False))
+        sent.append(_of_rows("feature_gradients", uplink, everyone, each, up=True))
     active = frozenset(averaged.rows) if averaged else frozenset()
     if len(active) < len(uplink.sizes):
         own = [row for row in range(len(uplink.sizes)) if row not in active]

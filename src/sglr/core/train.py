@@ -178,7 +178,7 @@ class Trainer:
     def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
         seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
-        self.server.step_number = self.progress.epoch_steps
+        self.server.epoch, self.server.step_number = self.progress.epoch, self.progress.epoch_steps
         uplink = self.engine.forward(moment.step)
         if uplink is not None:
             downlink = self.method.exchange(self.server, uplink, moment)
@@ -288,7 +288,7 @@ class Trainer:
 
     def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
         if not self.method.whole_model:
-            for traffic in exchange_traffic(uplink, averaged, self.engine.codec):
+            for traffic in exchange_traffic(uplink, averaged, self.engine.codec, self.server.features):
                 self.hooks.observe(traffic)
 
     def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:

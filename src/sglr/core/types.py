@@ -27,6 +27,10 @@ def below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+NO_LABEL = -1
+"""Stands for a label that the server is not told."""
+
+
 @dataclass(frozen=True)
 class Uplink:
     """What the server sees of one step.
@@ -37,7 +41,7 @@ class Uplink:
         Cut-layer activations ``[C, b, ...]``, one row per client, sorted by client id; zero where there is
         no sample.
     labels
-        Class numbers, int64 ``[C, b]``.
+        Class numbers, int64 ``[C, b]``; `NO_LABEL` everywhere where labels stay with the clients.
     clients
         The C client ids.
     sizes
@@ -82,6 +86,26 @@ class Uplink:
         size = self.sizes[position]
         rows = slice(position, position + 1)
         return Uplink(self.smashed[rows, :size], self.labels[rows, :size], (self.clients[position],), (size,))
+
+
+class Answer(NamedTuple):
+    """What clients that keep their labels answer to features (U-shape).
+
+    Parameters
+    ----------
+    gradients
+        By the features, ``[C, b, ...]``, each of the mean loss over the client's own batch; zero where there is no
+        sample.
+    loss, correct
+        Sums over the samples of every client, ``[C]``: of their losses, and of those that were classified right.
+    sizes
+        How many samples each client answers for: |B_i|, or 0 if it did not answer.
+    """
+
+    gradients: Tensor
+    loss: Tensor
+    correct: Tensor
+    sizes: tuple[int, ...]
 
 
 class Average(NamedTuple):
@@ -182,8 +206,8 @@ class Traffic:
     Parameters
     ----------
     kind
-        ``"smashed"``, ``"labels"``, ``"gradients"`` (a client's own), ``"average"`` (to active clients) or
-        ``"weights"``.
+        ``"smashed"``, ``"labels"``, ``"gradients"`` (a client's own), ``"average"`` (to active clients), ``"weights"``,
+        or, where labels stay with the clients, ``"features"`` and ``"feature_gradients"``.
     up
         True from clients to server, False from server to clients.
     clients

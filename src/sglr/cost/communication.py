@@ -30,6 +30,8 @@ LINES = (
     ("gradients", False),
     ("average", False),
     ("weights", False),
+    ("feature_gradients", True),
+    ("features", False),
 )
 """Kinds of traffic and whether they go up; L lines in the shapes of this file."""
 
@@ -211,7 +213,8 @@ class Ledger:
         """Return the part of a checkpoint that grows with those who took part: who, and each's figures ``[L, n]``."""
         active = np.flatnonzero(self._messages.any(0))
         counts = {"bytes": self._bytes, "shares": self._shares, "messages": self._messages}
-        tensors = {f"ledger.{name}": torch.from_numpy(count[:, active]) for name, count in counts.items()}
+        kinds = int(np.flatnonzero(self._messages.any(1)).max(initial=-1)) + 1  # those behind carried nothing
+        tensors = {f"ledger.{name}": torch.from_numpy(count[:kinds, active]) for name, count in counts.items()}
         return tensors | {"ledger.clients": torch.from_numpy(active.astype(np.int32))}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -219,9 +222,11 @@ class Ledger:
         active = tensors["ledger.clients"].numpy()
         for name, counts in (("bytes", self._bytes), ("shares", self._shares), ("messages", self._messages)):
             counts[:] = 0
-            counts[:, active] = tensors[f"ledger.{name}"].numpy()
-        self._sent = np.array(state["sent"], dtype=np.int64)
-        self._sent_messages = np.array(state["messages"], dtype=np.int64)
+            known = tensors[f"ledger.{name}"].numpy()
+            counts[: len(known), active] = known
+        self._sent[:], self._sent_messages[:] = 0, 0
+        kinds = len(state["sent"][0])  # an earlier version knew fewer, the first of these
+        self._sent[:, :kinds], self._sent_messages[:, :kinds] = state["sent"], state["messages"]
         self._samples = state["samples"]
         self._steps.restore(state["steps"])
         self._epochs.restore(state["epochs"])

@@ -46,6 +46,8 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]
         the paper has no form they are None and ``reason`` says why.
     """
     reason = _no_row(name, trainer.method)
+    if trainer.server.ask is not None:
+        reason = "Table 6 has no row for labels that stay with the clients"
     if reason is not None:
         figures = ("total_bytes", "per_client_bytes", "per_epoch_bytes", "formula")
         return {**dict.fromkeys(figures), "reason": reason}

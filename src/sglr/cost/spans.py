@@ -54,4 +54,7 @@ class Spans:
     def restore(self, state: list[Any]) -> None:
         """Take up what `state` returned."""
         self.over = state[0]
-        self._running, self._most, self._most_together = (np.array(counts, dtype=np.int64) for counts in state[1:])
+        self._most_together = np.array(state[3], dtype=np.int64)
+        for held, counts in ((self._running, state[1]), (self._most, state[2])):
+            held[:] = 0
+            held[:, : len(counts[0])] = counts  # an earlier version knew fewer kinds, the first of these

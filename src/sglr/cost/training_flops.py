@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from sglr.core.split import ClientSegments
 from sglr.core.train import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
 
@@ -89,12 +90,25 @@ def count_training(trainer: Trainer, lower: nn.Module, input_shape: tuple[int, .
 
     Notes
     -----
-    Every method runs each sample once through its client's segment and once through the server's, or a copy of it
+    Every method runs each sample once through its client's segments and once through the server's, or a copy of it
     (SplitFed v1); with the whole model at the client, the server's part is nothing.
     """
     client = segment_flops(lower, input_shape)
     server = segment_flops(trainer.server.segment, client.output_shape, input_gradient=True)
+    if isinstance(lower, ClientSegments):
+        client = _both(
+            segment_flops(lower.lower, input_shape), segment_flops(lower.tail, lower.features, input_gradient=True)
+        )
     return Computation(client, server, trained_samples(trainer))
+
+
+def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:
+    """Add what a client's two segments cost."""
+    unknown = {
+        name: lower.unknown.get(name, 0) + tail.unknown.get(name, 0) for name in {**lower.unknown, **tail.unknown}
+    }
+    forward, backward = lower.forward + tail.forward, lower.backward + tail.backward
+    return SegmentFlops(forward, backward, unknown, tail.output_shape)
 
 
 def trained_samples(trainer: Trainer) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
 from sglr.core.links import Links
 from sglr.core.server import Server
-from sglr.core.types import Downlink, Tally, Uplink, Weights, below
+from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 
 __all__ = ["Local"]
 
@@ -69,6 +69,10 @@ class Local:
         """Run the clients that have a batch in this step."""
         self._sent = self.block.forward(step)
         return None if self._sent is None else self._links.received(self._sent)
+
+    def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
+        """Let clients find their loss at the server's features ``[n, b, ...]`` (U-shape)."""
+        return self.block.answer(features, clients)
 
     def backward(self, downlink: Downlink, rate: float) -> None:
         """Back-propagate what the clients receive, and step."""

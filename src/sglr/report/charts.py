@@ -115,12 +115,12 @@ def show_percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
 
 
-def add_legend(axes: Axes) -> None:
+def add_legend(axes: Axes, columns: int = 4) -> None:
     """Say above the chart which line is which."""
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=4,
+        ncols=columns,
         frameon=False,
         fontsize=9,
         labelcolor=INK.light,

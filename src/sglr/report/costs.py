@@ -14,6 +14,8 @@ MEANINGS = {
     "gradients": "gradients at the cut, each client's own",
     "average": "gradient at the cut, averaged over active clients",
     "weights": "weights of the clients' segment",
+    "features": "the server's activations, to tails that hold the labels",
+    "feature_gradients": "gradients of the clients' own loss by them",
 }
 VIEWS = {"point_to_point": "On the wire", "broadcast": "Broadcast", "paper": "Paper"}
 UNCOUNTED_SHOWN = 6

@@ -12,6 +12,7 @@ from typing import Any
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
 from sglr.report.costs import cost_tables, ledger
+from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows
 from sglr.report.svg import inline_svg
 from sglr.run import CONFIG, Run, write_text
@@ -48,6 +49,7 @@ def run_page(run: Run) -> str:
         unfinished=None if summary else progress(settings, history),
         tiles=tiles(summary, history),
         charts=_charts(summary, history),
+        leakage=leakage_section(read_leakage(run.path), history),
         classes=_classes_chart(run.path / CLASSES),
         ledger=ledger(summary.get("communication", {})),
         messages="messages" in summary.get("communication", {}),
@@ -66,6 +68,8 @@ def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     details = ", ".join(f"{key} = {value}" for key, value in method.items() if key != "name")
     cut = summary.get("cut", settings.get("cut"))
     model = f"{settings.get('model', '?')}" + (f", cut at {cut}," if cut is not None else "")
+    if (tail := summary.get("tail", settings.get("tail"))) is not None:
+        model += f" with all behind {tail} back at the clients, who keep the labels,"
     clients, epochs = settings.get("clients", 1), settings.get("epochs", 0)
     return (
         f"Method {method['name']}{f' ({details})' if details else ''} trained the model {model} on "

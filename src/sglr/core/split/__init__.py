@@ -1,8 +1,19 @@
-"""Cut a model in two: the client's lower segment and the server's upper segment."""
+"""Cut a model: the client's lower segment and the server's upper one, and a tail of the client's own if wanted."""
 
 from __future__ import annotations
 
 from sglr.core.split.cut import cut_points, split
 from sglr.core.split.segments import Split, check_segments
+from sglr.core.split.three import ClientSegments, Thirds, features_of, parts_of, split_in_three
 
-__all__ = ["Split", "check_segments", "cut_points", "split"]
+__all__ = [
+    "ClientSegments",
+    "Split",
+    "Thirds",
+    "check_segments",
+    "cut_points",
+    "features_of",
+    "parts_of",
+    "split",
+    "split_in_three",
+]

@@ -22,7 +22,7 @@ from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.server import Server
 from sglr.core.stack import state_of
-from sglr.core.types import Downlink, Tally, Uplink, Weights, below
+from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 from sglr.engines.ray.arrays import receive, receive_all, send, send_all
 from sglr.engines.ray.crew import Call, Crew
 from sglr.engines.ray.footprint import SIZES, Footprint, measure
@@ -31,8 +31,8 @@ from sglr.engines.ray.last_words import LastWords
 from sglr.engines.ray.layout import read_layout, write_layout
 from sglr.engines.ray.server_worker import Post
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
-from sglr.engines.ray.step import join, scatter
-from sglr.engines.ray.worker import Scored, Smashed, block_of, owned_by, without_data
+from sglr.engines.ray.step import gather_answers, join, scatter
+from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
 
 __all__ = ["Ray"]
 
@@ -155,6 +155,15 @@ class Ray:
         self._came = {block: part for block, part in answers.items() if part is not None}
         self._sent = join(list(self._came.values()), self._setting.device) if self._came else None
         return None if self._sent is None else self._links.received(self._sent)
+
+    def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
+        """Send every block the features of its clients among ``clients``; return what they find (U-shape)."""
+        parts, here = self._by_block(clients), features.detach().cpu()
+        rows = {client: row for row, client in enumerate(clients)}
+        places = {block: [rows[client] for client in own] for block, own in parts.items()}
+        calls = {block: ("answer", (send(here[places[block]]), own)) for block, own in parts.items()}
+        found: dict[int, Answered] = self.crew.ask(calls)
+        return gather_answers(features, [(places[block], found[block]) for block in parts])
 
     def backward(self, downlink: Downlink, rate: float) -> None:
         """Send every block its clients' gradients, and to all at once what they have in common; don't wait."""

@@ -61,7 +61,7 @@ class HostedServer(Server):
 
     def _step(self, crew: Crew, uplink: Uplink, call: str, *arguments: float) -> Tensor:
         # What layers draw follows from the seed that the training loop has just set.
-        order = Order(call, self.rate, self.step_number, torch.initial_seed(), arguments)
+        order = Order(call, self.rate, self.epoch, self.step_number, torch.initial_seed(), arguments)
         sent = Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
         learnt: Learnt = crew.ask({SERVER: ("step", (order, sent))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step

@@ -25,7 +25,7 @@ class Order(NamedTuple):
     ----------
     call
         ``"learn"`` or ``"learn_copies"``.
-    rate, step_number
+    rate, epoch, step_number
         As `Server` has them.
     seed
         Of torch's generator, for layers that draw random numbers.
@@ -35,6 +35,7 @@ class Order(NamedTuple):
 
     call: str
     rate: float
+    epoch: int
     step_number: int
     seed: int
     arguments: tuple[Any, ...]
@@ -85,7 +86,7 @@ class ServerWorker:
     def step(self, order: Order, sent: Smashed) -> Learnt:
         """Let the server learn from what the clients sent."""
         server = self._server
-        server.rate, server.step_number = order.rate, order.step_number
+        server.rate, server.epoch, server.step_number = order.rate, order.epoch, order.step_number
         seed_layers(order.seed)
         smashed, labels = receive(sent.smashed).to(self._device), receive(sent.labels).to(self._device)
         uplink = Uplink(smashed, labels, sent.clients, sent.sizes)

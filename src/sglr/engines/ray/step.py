@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sglr.core.types import Average, Downlink, Uplink
+from sglr.core.types import Answer, Average, Downlink, Uplink
 from sglr.engines.ray.arrays import Sent, receive, send
-from sglr.engines.ray.worker import Gradients, Smashed
+from sglr.engines.ray.worker import Answered, Gradients, Smashed
 
 
 def join(parts: Sequence[Smashed], device: torch.device) -> Uplink:
@@ -77,6 +77,20 @@ def scatter(
         parts[block] = Gradients(sent, tuple(place - row for place in rows if place in active))
         row = rows.stop
     return None if shared is None else send(_average(shared, gradients, uplink)), parts
+
+
+def gather_answers(features: Tensor, parts: Sequence[tuple[Sequence[int], Answered]]) -> Answer:
+    """Lay what blocks answered to ``features`` ``[n, b, ...]`` side by side; with each part, its rows."""
+    gradients = torch.zeros_like(features, memory_format=torch.contiguous_format)
+    sums = torch.zeros(2, len(features), dtype=torch.float64, device=features.device)
+    sizes = [0] * len(features)
+    for rows, part in parts:
+        places = list(rows)
+        gradients[places] = receive(part.gradients).to(features.device)
+        sums[:, places] = torch.stack([receive(part.loss), receive(part.correct)]).to(features.device)
+        for place, size in zip(places, part.sizes, strict=True):
+            sizes[place] = size
+    return Answer(gradients, sums[0], sums[1], tuple(sizes))
 
 
 def _average(shared: Average, gradients: Tensor, uplink: Uplink) -> Tensor:

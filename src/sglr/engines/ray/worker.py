@@ -53,6 +53,15 @@ class Gradients(NamedTuple):
     active: tuple[int, ...]
 
 
+class Answered(NamedTuple):
+    """What the clients of a block answer to features; as in `sglr.core.types.Answer`."""
+
+    gradients: Sent
+    loss: Sent
+    correct: Sent
+    sizes: tuple[int, ...]
+
+
 class Scored(NamedTuple):
     """Accuracy and loss of every client that was asked for, ``[n]``."""
 
@@ -102,6 +111,12 @@ class Worker:
         if uplink is None:
             return None
         return Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
+
+    def answer(self, features: Sent, clients: tuple[int, ...]) -> Answered:
+        """Let clients of the last `forward` find their loss at the server's features."""
+        # A copy: what is in the store is shared, and can't be written to.
+        found = self._block.answer(receive(features).to(self._block.device).clone(), clients)
+        return Answered(send(found.gradients), send(found.loss), send(found.correct), found.sizes)
 
     def backward(self, gradients: Gradients, average: Sent | None, rate: float) -> None:
         """Back-propagate what the clients receive, and step; ``average`` ``[b, ...]`` is that of the active ones."""

@@ -23,7 +23,7 @@ from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.server import Server
 from sglr.core.stack import state_of
-from sglr.core.types import Downlink, Tally, Uplink, Weights, below
+from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import Agreement, chunk, most_bytes
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.desk import Desk
@@ -222,6 +222,10 @@ class Remote:
         rest = [client for client in clients if client not in going_on]
         self._desk.send_gradient(parts, on, self._step, rate, following)
         self._desk.send_gradient(parts, rest, self._step, rate, None)
+
+    def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
+        """Refuse: the protocol has no messages for it."""
+        raise UsageError("tail", "given", "clients of engine remote have no tails yet", "give --engine local or ray")
 
     def pass_alone(self, rate: float) -> Tally | None:
         """Have clients that hold the whole model pass over their data by themselves."""

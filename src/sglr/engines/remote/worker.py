@@ -24,6 +24,7 @@ from sglr.core.checkpoint import digest
 from sglr.core.codecs import Codec, Plain
 from sglr.core.compression import Link
 from sglr.core.data import Samples
+from sglr.core.guard import Guard
 from sglr.core.optim import OptimizerSpec
 from sglr.core.passes import Pass
 from sglr.core.random import key, seed_layers
@@ -62,6 +63,8 @@ class Task:
         Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
     round_of
         Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
+    guard
+        Its defences, whose layers are in ``segment`` already.
     """
 
     client: int
@@ -80,6 +83,7 @@ class Task:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     ahead: int = 0
     round_of: Callable[[int], int] | None = None
+    guard: Guard = field(default_factory=Guard)
 
 
 class _Pending(NamedTuple):
@@ -91,6 +95,7 @@ class _Pending(NamedTuple):
     forward: Pass
     buffers: dict[str, Tensor]
     memory: dict[str, Tensor]
+    rows: Tensor
 
 
 class Worker:
@@ -154,7 +159,8 @@ class Worker:
         if not _norm([smashed]) < math.inf:
             self.drop_passes()
             raise ValueError("the smashed data are no finite numbers: the training diverged")
-        return {**self.link.send(smashed), "labels": labels}
+        sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
+        return {**self.link.send(sent), "labels": labels}
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
@@ -169,7 +175,7 @@ class Worker:
         if stack is not self.stack:
             self.stack.put_buffers((0,), stack.buffers)
         memory = self.link.state()
-        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory))
+        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory, rows))
         return forward.outputs[0].cpu(), self._targets[rows].cpu()
 
     def _begin_round(self, epoch: int) -> None:
@@ -204,8 +210,13 @@ class Worker:
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
-        pending = self._pending.popleft()
-        return pending.stack.backward(pending.forward, gradient.to(self.task.device)[None]).weights
+        pending, guard = self._pending.popleft(), self.task.guard
+        arrived = gradient.to(self.task.device)[None]
+        if guard.watches:
+            guard.watch(arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],))
+        if guard.pulls:
+            arrived = arrived + guard.pull(self._inputs[pending.rows][None], pending.forward.outputs)
+        return pending.stack.backward(pending.forward, arrived).weights
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
@@ -288,7 +299,8 @@ class Worker:
                 smashed: Tensor = self._shared(inputs)
         else:
             smashed = self.stack.predict((0,), inputs)[0]
-        return {**self.task.codec.encode(smashed.cpu()), "labels": samples.targets[first : first + count]}
+        sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
+        return {**self.task.codec.encode(sent), "labels": samples.targets[first : first + count]}
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a snapshot needs."""
