@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sglr.core.batches import batches_at, order_of, steps_of
 from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Scores, Setting
+from sglr.core.guarded_step import GuardedStep
 from sglr.core.own_loss import log_prior
 from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
@@ -27,6 +26,7 @@ from sglr.core.stack import Stack, state_of
 from sglr.core.tails import TailStep
 from sglr.core.transfer import to_device
 from sglr.core.tuning import ROWS, best_form
+from sglr.core.turns import Turn
 from sglr.core.types import NO_LABEL, Answer, Uplink, Weights, below
 
 log = logging.getLogger(__name__)
@@ -36,26 +36,6 @@ FEWEST_SEATS = 2
 
 DIGESTED = 256
 """Clients that are looked at together when all are."""
-
-
-@dataclass
-class _Turn:
-    """A cohort's pass over its data: who, and in which order the samples come."""
-
-    cohort: tuple[int, ...]
-    order: NDArray[np.int64]  # [n, largest |D_i|] rows of the training samples; the tail of short rows is unused
-    sizes: NDArray[np.int64]  # [n] |D_i|
-    epoch: int
-
-
-@dataclass
-class _Step:
-    """What a step's defences look at when its gradients come: labels ``[C, b]``, who is in it, and every pass's inputs."""
-
-    labels: Tensor
-    clients: tuple[int, ...]
-    sizes: tuple[int, ...]
-    inputs: list[Tensor]
 
 
 class Block:
@@ -210,7 +190,7 @@ class Block:
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
-        self._turn = _Turn(cohort, table, sizes, epoch)
+        self._turn = Turn(cohort, table, sizes, epoch)
         return steps_of(sizes, self._setting.batch_size)
 
     def forward(self, step: int) -> Uplink | None:
@@ -227,20 +207,18 @@ class Block:
         # The tail of a short batch is not used.
         positions = np.minimum(positions, turn.order.shape[1] - 1)
         samples = torch.from_numpy(turn.order[present[:, None], positions])
-        ids = tuple(turn.cohort[place] for place in present)
-        inputs: list[Tensor] = []
+        ids, counted = tuple(turn.cohort[place] for place in present), tuple(sizes.tolist())
+        labels = self.targets[to_device(samples, self.device)]
+        self._guarded = guarded = GuardedStep(setting.guard, ids, counted, labels)
         for size in np.unique(sizes):
             places = np.flatnonzero(sizes == size).tolist()
             rows = self.rows_of([ids[place] for place in places])
             batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
-            if setting.guard.pulls:
-                inputs.append(batch)
-        labels = self.targets[to_device(samples, self.device)]
-        counted = tuple(sizes.tolist())
-        self._step = _Step(labels, ids, counted, inputs)
+            guarded.ran(batch)
         if setting.own_loss is not None:
-            self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, ids, labels, self._passes)
+            own, now = (ids, labels, self._passes), (turn.epoch, step)
+            self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, *own, setting.guard, now)
             labels = torch.full_like(labels, NO_LABEL)
         sent = setting.guard.send(self._join(len(present)), ids, counted, turn.epoch, step)
         return Uplink(sent, labels, ids, counted)
@@ -279,14 +257,11 @@ class Block:
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
         found: list[tuple[Pass, Gradients]] = []
-        guard, now = self._setting.guard, self._step
-        guard.watch(cut_gradients, now.labels, now.clients, now.sizes)
+        self._guarded.arrived(cut_gradients)
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
-            if guard.pulls:
-                own = own + guard.pull(now.inputs[number], part.outputs)
-            found.append((part, self.stack.backward(part, own)))
+            found.append((part, self.stack.backward(part, self._guarded.pulled(number, part.outputs, own))))
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
         for number, (part, gradients) in enumerate(found):
             weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
@@ -310,27 +285,13 @@ class Block:
         self, server: nn.Module, samples: Samples, clients: Sequence[int], shared: Weights | None = None
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples."""
+        setting = self._setting
         if shared is None:
-            codec = self._setting.codec
-            return score(
-                lambda part: self._seat(clients[part], moves=False),
-                len(clients),
-                server,
-                samples,
-                codec,
-                lambda smashed, part, first: self._setting.guard.scored(smashed, clients[part], first),
-            )
+            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, setting)
         row = (0,)  # whoever's: it lends its place
         before = self.stack.weights(row)
         self.stack.load(row, shared)
-        scores = score(
-            lambda _: (self.stack, row),
-            1,
-            server,
-            samples,
-            self._setting.codec,
-            lambda smashed, _, first: self._setting.guard.scored(smashed, clients[:1], first),
-        )
+        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, setting)
         self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sglr.core.codecs import Codec
 from sglr.core.data import Samples
-from sglr.core.engine import Scores
+from sglr.core.engine import Scores, Setting
 from sglr.core.stack import Stack
 
 EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
@@ -19,11 +19,10 @@ EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
 
 def score(
     seats: Callable[[slice], tuple[Stack, tuple[int, ...]]],
-    clients: int,
+    ids: Sequence[int],
     server: nn.Module,
     samples: Samples,
-    codec: Codec,
-    disguise: Callable[[Tensor, slice, int], Tensor] = lambda smashed, _part, _first: smashed,
+    setting: Setting,
 ) -> Scores:
     """Score clients.
 
@@ -31,16 +30,14 @@ def score(
     ----------
     seats
         Gives the stack and the rows of some of the clients; asked for a few at a time, in order.
-    clients
-        Their number, n.
+    ids
+        Their numbers, n of them.
     server
         The server's segment, on the stack's device.
     samples
         m samples, anywhere.
-    codec
-        How smashed data are written.
-    disguise
-        What some clients send of their smashed data ``[n, m, ...]``, the first sample of which has this number.
+    setting
+        Theirs: how smashed data are written, and the defences, which disguise what is sent for scoring, too.
 
     Returns
     -------
@@ -48,6 +45,7 @@ def score(
         Of every client, ``[n]``.
     """
     server.eval()
+    clients = len(ids)
     stack, rows = seats(slice(0, 1))
     device = stack.device
     correct = torch.zeros(clients, dtype=torch.int64, device=device)
@@ -64,8 +62,8 @@ def score(
             for first in range(0, len(samples), per_batch):
                 inputs = samples.inputs[first : first + per_batch].to(device)
                 labels = samples.targets[first : first + per_batch].to(device)
-                smashed = disguise(_smashed(stack, rows, inputs), chosen, first)
-                logits = _logits(stack, rows, server, smashed, codec)
+                smashed = setting.guard.scored(_smashed(stack, rows, inputs), ids[chosen], first)
+                logits = _logits(stack, rows, server, smashed, setting.codec)
                 wanted = labels.expand(len(logits), -1)
                 correct[chosen] += (logits.argmax(2) == wanted).sum(1)
                 each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")

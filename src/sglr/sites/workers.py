@@ -20,6 +20,7 @@ from sglr.core.codecs import Plain
 from sglr.core.compression import parse
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
+from sglr.core.guard import parse as parse_defences
 from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
@@ -29,7 +30,7 @@ from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 TOLD = (
     *("method", "model", "cut", "partition", "clients", "samples_per_client", "validation", "test_samples"),
     *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
-    *("compression", "pipelining", "client_optimizer"),
+    *("compression", "pipelining", "client_optimizer", "defence"),
 )
 """Settings that a client takes from the server; besides them, those of the method and of the partition."""
 
@@ -165,4 +166,5 @@ def _task(
         pick_device(own.device),
         int(experiment.pipelining),
         method.round_of if experiment.client_optimizer == "reset" else None,
+        parse_defences(experiment.defence, experiment.seed),
     )
