@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sglr.core.guard import Guard
 from sglr.core.own_loss import OwnLoss
 from sglr.core.passes import Pass
 from sglr.core.stack import Stack
@@ -32,6 +33,10 @@ class TailStep:
         Theirs, ``[C, b]``.
     passes
         The forward passes through lower segments, with the places in ``clients`` of who took part in each.
+    guard
+        The clients' defences, which change the gradients that they send, not their own steps.
+    where
+        The epoch, and its step.
     """
 
     stack: Stack
@@ -40,6 +45,8 @@ class TailStep:
     clients: tuple[int, ...]
     labels: Tensor
     passes: Sequence[tuple[list[int], Pass]]
+    guard: Guard = field(default_factory=Guard)
+    where: tuple[int, int] = (0, 0)
     _found: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def answer(self, features: Tensor, clients: Sequence[int]) -> Answer:
@@ -71,11 +78,14 @@ class TailStep:
         priors = None
         if self.loss.corrects_prior:
             priors = torch.stack([self.log_prior(self.clients[place]) for place in who])
-        lost = self.loss(forward.outputs, self.labels[who, : features.shape[1]], priors)
+        labels = self.labels[who, : features.shape[1]]
+        lost = self.loss(forward.outputs, labels, priors)
         found = self.stack.tail.backward(forward, lost.by_logits)
         self._keep(number, chosen, found.weights)
         assert found.inputs is not None, "asked for by the part"
-        return found.inputs, torch.stack([lost.loss.double(), lost.correct.double()])
+        ids, sizes = [self.clients[place] for place in who], [features.shape[1]] * len(who)
+        sent = self.guard.perturb(found.inputs, labels, ids, sizes, *self.where)
+        return sent, torch.stack([lost.loss.double(), lost.correct.double()])
 
     def _keep(self, number: int, chosen: list[int], gradients: list[Tensor]) -> None:
         count = len(self.passes[number][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from sglr.build import Built, Given, build
 from sglr.core.codecs import Codec
 from sglr.core.data import Samples
 from sglr.core.losses import LOSSES
+from sglr.core.random import key
 from sglr.core.registry import ENGINES
 from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
@@ -50,24 +52,43 @@ class Opened:
         built, experiment = self.built, self.run.experiment
         method, codec = built.method, built.trainer.engine.codec
         segments = trained_segments(built, client)
-        seen = seen_by(attacker, shares=method.shares, whole_model=method.whole_model, keeps_labels=False)
+        seen = seen_by(
+            attacker, shares=method.shares, whole_model=method.whole_model, keeps_labels=built.tail is not None
+        )
         auxiliary, unseen = _held_out(built)
         own = built.data.train.select(built.data.indices[client])
+
+        guard, rng = built.guard, torch.Generator().manual_seed(key(experiment.seed, "defence of a target", client))
+
+        def send(inputs: Tensor) -> Tensor:
+            return _smashed(segments.lower, codec, inputs, lambda smashed: guard.disguised(smashed, rng))
+
+        def hide(gradients: Tensor, labels: Tensor) -> Tensor:
+            return guard.perturbed(gradients, labels, rng)
+
+        def by_features(samples: Samples) -> Tensor:
+            smashed = send(samples.inputs)
+            features = _passed(segments.upper, smashed, experiment.batch_size)
+            return cut_gradients(segments.tail, features, samples.targets, experiment.loss, experiment.batch_size, hide)
+
         return Target(
             client=client,
             attacker=attacker,
             seen=seen,
             lower=segments.lower,
             upper=segments.upper,
-            send=lambda inputs: _smashed(segments.lower, codec, inputs),
+            send=send,
             gradients=lambda samples: cut_gradients(
-                segments.upper,
-                _smashed(segments.lower, codec, samples.inputs),
+                nn.Sequential(segments.upper, segments.tail),
+                send(samples.inputs),
                 samples.targets,
                 experiment.loss,
                 experiment.batch_size,
+                hide if built.tail is None else _as_they_are,
             ),
-            updates=lambda rows, lower, upper: weight_gradients(lower, upper, own.select(rows), experiment.loss),
+            updates=lambda rows, lower, upper: weight_gradients(
+                lower, upper, own.select(rows), experiment.loss, segments.tail
+            ),
             fresh=lambda number: built.fresh(number).lower,
             fresh_upper=lambda number: built.fresh(number).upper,
             own=own,
@@ -77,6 +98,8 @@ class Opened:
             batch_size=experiment.batch_size,
             loss=experiment.loss,
             seed=experiment.seed if seed is None else seed,
+            tail=segments.tail,
+            feature_gradients=None if built.tail is None else by_features,
         )
 
 
@@ -93,10 +116,23 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
     return Opened(run, restored(run, build(experiment, given)))
 
 
-def cut_gradients(upper: nn.Module, smashed: Tensor, labels: Tensor, loss: str, batch_size: int) -> Tensor:
+def _as_they_are(gradients: Tensor, labels: Tensor) -> Tensor:
+    del labels
+    return gradients
+
+
+def cut_gradients(
+    upper: nn.Module,
+    smashed: Tensor,
+    labels: Tensor,
+    loss: str,
+    batch_size: int,
+    hide: Callable[[Tensor, Tensor], Tensor] = _as_they_are,
+) -> Tensor:
     """Return cut-layer gradients ``[n, ...]``, each of its own sample's loss, as the server would compute them.
 
-    Layers are in training mode, batches are of ``batch_size`` as in training, and no weight moves.
+    Layers are in training mode, batches are of ``batch_size`` as in training, and no weight moves. What is told of a
+    batch's gradients ``[b, ...]``, given its labels, is what ``hide`` makes of them.
     """
     upper = copy.deepcopy(upper).train()
     found: list[Tensor] = []
@@ -105,24 +141,36 @@ def cut_gradients(upper: nn.Module, smashed: Tensor, labels: Tensor, loss: str, 
         upper.train(len(part) > 1 or batch_size == 1)
         inputs = part.detach().requires_grad_()
         losses = LOSSES[loss](upper(inputs), own)
-        found += torch.autograd.grad(losses.sum(), inputs)
+        (gradients,) = torch.autograd.grad(losses.sum(), inputs)
+        found.append(hide(gradients, own))
     return torch.cat(found)
 
 
-def weight_gradients(lower: nn.Module, upper: nn.Module, batch: Samples, loss: str) -> tuple[Tensor, ...]:
+def _passed(upper: nn.Module, smashed: Tensor, batch_size: int) -> Tensor:
+    """Return the features of smashed data ``[n, ...]`` as in training: batch by batch, and no weight moves."""
+    upper = copy.deepcopy(upper)
+    with torch.no_grad():
+        parts = torch.split(smashed, batch_size)
+        return torch.cat([upper.train(len(part) > 1 or batch_size == 1)(part) for part in parts])
+
+
+def weight_gradients(
+    lower: nn.Module, upper: nn.Module, batch: Samples, loss: str, tail: nn.Module | None = None
+) -> tuple[Tensor, ...]:
     """Return the gradients of a batch's mean loss by the weights of both segments, which are in evaluation mode.
 
     They are what one step of plain SGD without a rate makes of the weights: whoever sees weights before and after a
-    step divides them out.
+    step divides them out. Where the client has a ``tail``, the loss is behind it.
     """
     weights = [*lower.parameters(), *upper.parameters()]
-    losses = LOSSES[loss](upper(lower(batch.inputs)), batch.targets)
+    outputs = upper(lower(batch.inputs))
+    losses = LOSSES[loss](outputs if tail is None else tail(outputs), batch.targets)
     return torch.autograd.grad(losses.mean(), weights)
 
 
-def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor) -> Tensor:
+def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor, disguise: Callable[[Tensor], Tensor]) -> Tensor:
     with torch.no_grad():
-        return torch.cat([codec.received(lower(part)) for part in torch.split(inputs, CHUNK)])
+        return torch.cat([codec.received(disguise(lower(part))) for part in torch.split(inputs, CHUNK)])
 
 
 def _held_out(built: Built) -> tuple[Samples, Samples]:

@@ -6,7 +6,7 @@ An attack takes from it what it declares that it needs, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,12 @@ class Target:
         The name of the loss that training minimises.
     seed
         Seed of the attack's random draws.
+    tail
+        The client's last layers, where it keeps its labels (U-shape): what the server makes are features for it. Else
+        the identity.
+    feature_gradients
+        What the client would send up for samples, where it keeps its labels: gradients ``[n, ...]`` by the server's
+        features, each of its own sample's loss. Else None.
     """
 
     client: int
@@ -73,9 +79,11 @@ class Target:
     batch_size: int
     loss: str
     seed: int
+    tail: nn.Module = field(default_factory=nn.Identity)
+    feature_gradients: Callable[[Samples], Tensor] | None = None
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return what the whole trained network answers of inputs ``[n, ...]``: scores of the classes ``[n, K]``."""
         with torch.no_grad():
-            scores: Tensor = self.upper(self.send(inputs))
+            scores: Tensor = self.tail(self.upper(self.send(inputs)))
         return scores
