@@ -71,7 +71,8 @@ class Unsplit(Attack):
         size = smashed.square().mean().clamp(min=1e-12)
         images = torch.zeros(shape).requires_grad_()
         of_images = torch.optim.Adam([images], self.rate, amsgrad=True)
-        of_clone = torch.optim.Adam(clone.parameters(), self.clone_rate, amsgrad=True)
+        weights = list(clone.parameters())
+        of_clone = torch.optim.Adam(weights, self.clone_rate, amsgrad=True) if weights else None
         for _ in range(self.rounds):
             for _ in range(self.steps):
                 of_images.zero_grad()
@@ -80,8 +81,14 @@ class Unsplit(Attack):
                 of_images.step()
                 with torch.no_grad():
                     images.clamp_(-1, 1)
-            for _ in range(self.steps):
-                of_clone.zero_grad()
-                torch.autograd.backward((clone(images.detach()) - smashed).square().mean() / size)
-                of_clone.step()
+            if of_clone is not None:
+                self._fit(clone, of_clone, images.detach(), smashed, size)
         return images.detach()
+
+    def _fit(
+        self, clone: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, smashed: Tensor, size: Tensor
+    ) -> None:
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            torch.autograd.backward((clone(images) - smashed).square().mean() / size)
+            optimizer.step()
