@@ -10,7 +10,7 @@ import typer
 
 from sglr.cli.options import AsJson, Debug
 from sglr.cli.settings import Setting, parameters
-from sglr.core.registry import ATTACKS, DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.core.registry import ATTACKS, DATASETS, DEFENCES, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
 
 
 class Kind(StrEnum):
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     partitioners = "partitioners"
     engines = "engines"
     attacks = "attacks"
+    defences = "defences"
 
 
 REGISTRIES = {
@@ -31,8 +32,9 @@ REGISTRIES = {
     Kind.partitioners: PARTITIONERS,
     Kind.engines: ENGINES,
     Kind.attacks: ATTACKS,
+    Kind.defences: DEFENCES,
 }
-WRITTEN_WITH_PART = {Kind.attacks}
+WRITTEN_WITH_PART = {Kind.attacks, Kind.defences}
 """Kinds whose parameters are no flags: they are written as part:name=value."""
 
 
