@@ -15,6 +15,7 @@ import typer
 from sglr.cli.compare import compare
 from sglr.cli.doctor import doctor
 from sglr.cli.join import join
+from sglr.cli.leak import leak
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
 from sglr.cli.report import report
@@ -96,6 +97,14 @@ app.command(
         "sglr report comparison",
     ),
 )(report)
+app.command(
+    "leak",
+    epilog=epilog(
+        "sglr leak runs/second",
+        "sglr leak runs/second --clients 1 --measures none --attack unsplit --attack decoder:steps=500",
+        "sglr leak runs/psl runs/sglr --out leakage",
+    ),
+)(leak)
 app.command(
     "serve",
     cls=SettingsCommand,

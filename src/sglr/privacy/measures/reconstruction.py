@@ -35,7 +35,7 @@ class Reconstruction:
         Binary cross-entropy per pixel in nats between images and reconstructions, both in [0, 1]; higher leaks less.
     mse
         Mean squared error per pixel, in [0, 1].
-    baseline_cross_entropy
+    baseline_cross_entropy, baseline_mse
         The same of the best guess without any smashed data, the mean auxiliary image.
     images, originals
         Reconstructions, and what they are of, ``[n, channels, height, width]`` in [0, 1].
@@ -44,6 +44,7 @@ class Reconstruction:
     cross_entropy: Estimate
     mse: Estimate
     baseline_cross_entropy: Estimate
+    baseline_mse: Estimate
     images: Tensor
     originals: Tensor
 
@@ -142,6 +143,9 @@ def reconstruct(send: Send, auxiliary: Tensor, targets: Tensor, *, epochs: int, 
         mse=_over_images((images - wanted).square(), "decoder's mean squared error", "squared intensity"),
         baseline_cross_entropy=_over_images(
             F.binary_cross_entropy(guess, wanted, reduction="none"), "cross-entropy of the mean image", "nats per pixel"
+        ),
+        baseline_mse=_over_images(
+            (guess - wanted).square(), "mean squared error of the mean image", "squared intensity"
         ),
         images=images,
         originals=wanted,
