@@ -18,6 +18,7 @@ from sglr.core.computing import Computing
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
+from sglr.core.guard import Guard
 from sglr.core.machine import memory_of
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
@@ -31,6 +32,7 @@ from sglr.core.stack import state_of
 from sglr.core.train import Trainer
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.privacy.accounting import check_accounted
 from sglr.segments import Segments
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,8 @@ class Built:
     """Settings that were left to a measurement, and what it chose."""
     tail: str | int | None = None
     """The server's last layer, where what follows stays with the clients and the labels."""
+    guard: Guard = field(default_factory=Guard)
+    """The defences."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -93,6 +97,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_cluster(experiment)
     _check_tail(experiment)
     segments = Segments(experiment, given.model, method)
+    check_accounted(segments.guard.named)
     data = _divide(experiment, given.dataset or load(experiment))
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
@@ -129,7 +134,17 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     if method.shares:
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
     return Built(
-        trainer, data, method, segments.cut, device, segments.lower_of, segments.fresh, store, choices, segments.tail
+        trainer,
+        data,
+        method,
+        segments.cut,
+        device,
+        segments.lower_of,
+        segments.fresh,
+        store,
+        choices,
+        segments.tail,
+        segments.guard,
     )
 
 

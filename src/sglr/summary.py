@@ -19,6 +19,7 @@ from sglr.core.machine import describe_machine
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
+from sglr.privacy.accounting import described
 from sglr.version import __version__
 
 
@@ -79,6 +80,7 @@ def summarise(
             "epoch": tested_epoch,
         },
         "validation": _best_validation(history),
+        "defences": described(built.guard.named, _releases(experiment, built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
         "energy": {
@@ -94,6 +96,13 @@ def summarise(
         "versions": versions(),
         "machine": describe_machine(),
     }
+
+
+def _releases(experiment: Experiment, built: Built) -> int:
+    """Return how often a training sample was sent at most: once in an epoch, or more if short clients begin again."""
+    steps = [-(-size // experiment.batch_size) for size in built.data.sizes if size]
+    cycles = experiment.short_clients == "cycle" and len(steps) > 0
+    return experiment.epochs * (-(-max(steps) // min(steps)) if cycles else 1)
 
 
 def weights_digest(built: Built) -> str:

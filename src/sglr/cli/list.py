@@ -46,7 +46,7 @@ def list_parts(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, models, data sets, partitioners, engines or attacks, with one line about each."""
+    """List methods, models, data sets, partitioners, engines, attacks or defences, with one line about each."""
     del debug
     registry = REGISTRIES[kind]
     parts = [_describe(kind, registry, name, verbose) for name in registry.names()]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sglr.report.numbers import count, duration, percent, points, size
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sglr.run import Run
 
 
@@ -24,9 +26,17 @@ def print_result(run: Run, as_json: bool) -> None:
 
     console = Console(highlight=False)
     console.print(facts(method_title(summary["method"]), result_facts(summary)))
+    print_privacy(console, summary)
     console.print(f"run     {run.path}", soft_wrap=True, markup=False)
     console.print(f"report  {run.path / 'report.html'}", soft_wrap=True, markup=False)
     console.print(f"next    sglr show {run.path}", soft_wrap=True, markup=False)
+
+
+def print_privacy(console: Console, summary: dict[str, Any]) -> None:
+    """Print what the defences of a run guarantee, and what they do not."""
+    defences = summary.get("defences")
+    if defences:
+        console.print(f"privacy {defences['statement']}", markup=False)
 
 
 def method_title(method: dict[str, Any]) -> str:

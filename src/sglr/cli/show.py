@@ -78,7 +78,7 @@ def _print_json(value: Any) -> None:
 def _print_run(described: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from sglr.cli.result import result_facts
+    from sglr.cli.result import print_privacy, result_facts
     from sglr.cli.screens import facts
 
     console = Console(highlight=False)
@@ -88,6 +88,7 @@ def _print_run(described: Mapping[str, Any]) -> None:
     console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch is over yet": ""}))
     if summary is not None:
         console.print(facts("results", result_facts(summary)))
+        print_privacy(console, summary)
     console.print(f"run     {path}", markup=False, soft_wrap=True)
     ahead = f"next    sglr resume {path}" if summary is None else f"report  {path / 'report.html'}"
     console.print(ahead, markup=False, soft_wrap=True)

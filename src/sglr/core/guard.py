@@ -164,6 +164,7 @@ def parse(text: str, seed: int = 0) -> Guard:
     parts: list[tuple[str, Defence]] = []
     for word in text.split("+"):
         name, _, tail = word.strip().partition(":")
+        name = name.replace("_", "-")
         if any(name == known for known, _ in parts):
             raise UsageError("defence", text, f"{name} is there twice", "name each defence once")
         parts.append((name, _read(text, name, tail)))
