@@ -12,7 +12,10 @@ from sglr.privacy.target import Target
 
 
 def attacked_gradients(target: Target, wanted: int) -> tuple[Tensor, Tensor]:
-    """Return cut gradients ``[n, ...]`` of samples of the client's own, and the labels to infer ``[n]``.
+    """Return gradients ``[n, ...]`` of samples of the client's own, and the labels to infer ``[n]``.
+
+    They are those that cross the network nearest to the labels: what a client sends up that keeps its labels, else the
+    cut gradients that it gets.
 
     Parameters
     ----------
@@ -31,7 +34,8 @@ def attacked_gradients(target: Target, wanted: int) -> tuple[Tensor, Tensor]:
         raise UsageError(name, count, f"this attack needs {LEAST} samples", "give more samples")
     generator = torch.Generator().manual_seed(key(target.seed, "attacked samples"))
     samples = target.own.select(torch.randperm(len(target.own), generator=generator)[:wanted])
-    return target.gradients(samples), samples.targets
+    reveal = target.feature_gradients or target.gradients
+    return reveal(samples), samples.targets
 
 
 def require_class(labels: Tensor, wanted: int) -> None:

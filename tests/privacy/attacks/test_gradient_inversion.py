@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sglr.core.errors import UsageError
 from sglr.leakage.opening import weight_gradients
 from sglr.privacy.attacks.gradient_inversion import GradientInversion, inferred_labels
 from sglr.privacy.target import Target
@@ -65,6 +66,11 @@ def test_a_batch_hides_its_samples_better_than_one_sample_hides_itself(digits: T
 @pytest.mark.slow
 def test_the_trained_network_can_be_attacked_too(digits: Target) -> None:
     assert dataclasses.replace(ATTACK, trained=True)(allow(digits, ATTACK)).succeeds
+
+
+def test_last_layers_that_stay_with_the_client_are_an_error(digits: Target) -> None:
+    with pytest.raises(UsageError, match="the last layers stay with the client"):
+        ATTACK(allow(digits, ATTACK, feature_gradients=digits.gradients))
 
 
 @pytest.mark.parametrize("label", [0, 3, 9])

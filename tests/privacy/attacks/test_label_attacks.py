@@ -76,3 +76,12 @@ def test_one_class_is_told_from_all_others(digits: Target) -> None:
 def test_a_class_that_no_sample_has_is_refused(digits: Target) -> None:
     with pytest.raises(UsageError, match="positive = 12: the client has no sample of this class"):
         LabelNorm(positive=12)(allow(digits, LabelNorm))
+
+
+def test_where_clients_keep_their_labels_what_they_send_up_is_looked_at(digits: Target) -> None:
+    def up(samples: Samples) -> Tensor:
+        return torch.eye(10)[samples.targets] + samples.inputs.flatten(1)[:, :10] / 1000
+
+    blind = allow(digits, LabelDirection, gradients=lambda samples: torch.rand(len(samples), 10))
+    assert not LabelDirection()(blind).succeeds
+    assert LabelDirection()(dataclasses.replace(blind, feature_gradients=up)).score.value == 1

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sglr.core.errors import UsageError
 from sglr.core.losses import LOSSES
 from sglr.core.random import key
 from sglr.privacy.attack import Attack, Found, require_positive
@@ -50,8 +51,11 @@ class GradientInversion(Attack):
         Raises
         ------
         UsageError
-            If it has fewer than 8 images, or these are none.
+            If it has fewer than 8 images, or these are none, or the last layers stay with the client.
         """
+        if target.feature_gradients is not None:
+            problem = "the last layers stay with the client, and labels are read off their update"
+            raise UsageError("attack", "gradient-inversion", problem, "attack a run whose clients share all layers")
         size = self.batch or target.batch_size
         rows = attacked_rows(target, self.samples)
         lower, upper = self._segments(target)
