@@ -1,0 +1,67 @@
+"""What noise guarantees: against closed forms, and only where there is a bound."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglr.core.guard import parse
+from sglr.privacy.accounting import Guarantee, described, gaussian_epsilon, guarantee_of
+
+
+def test_epsilon_of_one_release_against_the_literature() -> None:
+    # Balle and Wang's analytic Gaussian mechanism, multiplier 1 and delta 1e-5.
+    assert gaussian_epsilon(1.0, 1e-5) == pytest.approx(4.3772, abs=1e-3)
+
+
+@given(multiplier=st.floats(0.3, 30), delta=st.floats(1e-8, 1e-3))
+def test_epsilon_is_below_the_classical_bound(multiplier: float, delta: float) -> None:
+    found = gaussian_epsilon(multiplier, delta)
+    assert 0 <= found <= math.sqrt(2 * math.log(1.25 / delta)) / multiplier + 1 / (2 * multiplier**2)
+
+
+def test_no_noise_guarantees_nothing() -> None:
+    assert gaussian_epsilon(0.0, 1e-5) == math.inf
+    told = described(parse("clip:norm=1+noise:sigma=0").named, 3)
+    assert told is not None
+    assert told["guarantee"] is None
+
+
+@pytest.mark.parametrize(("sigma", "releases"), [(8.0, 1), (8.0, 20), (2.0, 5)])
+def test_the_accountant_is_an_upper_bound_and_close(sigma: float, releases: int) -> None:
+    guarantee = Guarantee(norm=1.0, sigma=sigma, releases=releases)
+    # T Gaussian releases are one of sigma / sqrt(T).
+    exact = gaussian_epsilon(guarantee.multiplier / math.sqrt(releases), guarantee.delta)
+    assert exact <= guarantee.epsilon() <= 1.25 * exact
+
+
+@pytest.mark.parametrize(
+    "text", ["noise:sigma=1", "clip:norm=1", "clip:norm=1+quantize:bits=4+noise:sigma=1", "nopeek"]
+)
+def test_without_a_bound_before_noise_there_is_no_guarantee(text: str) -> None:
+    told = described(parse(text).named, 10)
+    assert told is not None
+    assert guarantee_of(parse(text).named, 10) is None
+    assert told["guarantee"] is None
+    assert told["statement"].startswith("No formal guarantee")
+
+
+def test_the_statement_names_both_epsilons_and_who_could_undo_the_noise() -> None:
+    told = described(parse("quantize:bits=4+clip:norm=1+noise:sigma=8").named, 20)
+    assert told is not None
+    figures = told["guarantee"]
+    assert figures["epsilon_per_release"] == pytest.approx(0.926, abs=1e-3)
+    assert figures["epsilon"] == pytest.approx(5.38, abs=0.01)
+    assert "(0.926, 1e-05)" in told["statement"]
+    assert "(5.38, 1e-05)" in told["statement"]
+    assert "seed" in told["statement"]
+    secret = described(parse("clip:norm=1+noise:sigma=8,secret=true").named, 20)
+    assert secret is not None
+    assert "seed" not in secret["statement"]
+
+
+def test_nothing_is_told_without_defences() -> None:
+    assert described(parse("none").named, 3) is None
