@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from sglr.core.errors import UsageError
-from sglr.core.registry import ATTACKS
+from sglr.core.registry import ATTACKS, DEFENCES
 from sglr.privacy.attack import Attack
 from sglr.privacy.target import Target
 from sglr.privacy.threat import ATTACKERS, Sees, seen_by
@@ -91,3 +93,11 @@ def test_its_pictures_are_rows_of_images_with_the_originals_first(name: str, dig
         assert next(iter(pictures)) == "originals"
         assert len({row.shape for row in pictures.values()}) == 1
         assert all(0 <= float(row.min()) <= float(row.max()) <= 1 for row in pictures.values())
+
+
+def test_the_page_about_attacks_names_all_of_them_and_who_carries_them_out() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", page, re.MULTILINE)
+    assert dict(rows) == {name: ATTACKS.load(name).attacker for name in ATTACKS.names()}
+    named = set(re.findall("`([a-z-]+)`", "".join(line.split("|")[6] for line in page.splitlines() if "| `" in line)))
+    assert named <= set(DEFENCES.names())
