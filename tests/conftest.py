@@ -17,6 +17,8 @@ from sglr.core.codecs import Codec
 from sglr.core.compression import parse as parse_codec
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Engine, Setting
+from sglr.core.guard import Guard
+from sglr.core.guard import parse as parse_defence
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.own_loss import OwnLoss
@@ -84,6 +86,11 @@ def make_client(seed: int, *, lower: Callable[[int], nn.Module], norm: bool) -> 
     return ClientSegments(first, nn.Sequential(*tail, nn.Linear(CUT, CLASSES)), (CUT,))
 
 
+def make_covered(seed: int, *, lower: Callable[[int], nn.Module], guard: Guard) -> nn.Module:
+    """Build a client segment with its defences' layers."""
+    return guard.covered(lower(seed))
+
+
 @dataclass
 class Case:
     """A training to build; every test names only what it is about."""
@@ -101,6 +108,7 @@ class Case:
     tail: bool = False
     stacking: str = "stacked"
     compression: str = "none"
+    defence: str = "none"
     short_clients: str = "wait"
     clients_leave: bool = False
     participation: float = 1.0
@@ -133,8 +141,13 @@ class Case:
             assert isinstance(upper, nn.Sequential)
             return partial(make_client, lower=lower, norm=self.norm), upper[:-1]
         if not self.method.whole_model:
-            return lower, upper
+            return partial(make_covered, lower=lower, guard=self.guard), upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
+
+    @property
+    def guard(self) -> Guard:
+        """The defences, with memories of their own."""
+        return parse_defence(self.defence, self.seed)
 
     def _codec(self) -> Codec:
         return parse_codec("none" if self.method.whole_model else self.compression)
@@ -150,6 +163,7 @@ class Case:
             replace(
                 setting,
                 own_loss=own_loss,
+                guard=self.guard,
                 codec=self._codec(),
                 clients_leave=self.clients_leave,
                 short_clients=self.short_clients,
@@ -165,6 +179,7 @@ class Case:
             clip_norm=self.clip_norm,
             copies=self.method.server_copies,
             stacked=self.stacking == "stacked",
+            guard=self.guard,
         )
         plan = Plan(
             self.epochs,

@@ -83,6 +83,13 @@ def test_with_compression(case, on_ray, name: str, compression: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ray_server", ["driver", "cluster"])
+def test_with_defences(case, on_ray, ray_server: str) -> None:
+    defence = "nopeek:weight=0.5+clip:norm=1+noise:sigma=0.1+max-norm"
+    compare(case, on_ray, "sglr", sizes=UNEQUAL, defence=defence, ray_server=ray_server, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_average_by_class_with_label_priors_and_clipping(case, on_ray) -> None:
     method = METHODS.load("sglr")(average="class", phi=0.8)
     kwargs = {"sizes": UNEQUAL, "batch": 4, "label_prior": "correct", "clip_norm": 0.1, "optimizer": "adam"}
