@@ -107,6 +107,10 @@ class Experiment(BaseModel):
         description="how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
         " two also with feedback=true; methods that send none ignore it",
     )
+    leakage: str = Field(
+        "",
+        description="measure what leaks while training: every=1 is after every epoch; also clients=1, samples=256",
+    )
     defence: str = Field(
         "none",
         description="what is done against leakage (sglr list defences), with options, several joined by +:"
@@ -207,6 +211,7 @@ class Experiment(BaseModel):
             "energy",
             "energy_profile",
             "client_store",
+            "leakage",
             *OPERATION,
         }
         deciding = {key: value for key, value in self.flat().items() if key not in ignored}

@@ -23,6 +23,7 @@ from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
 from sglr.data.plot import classes_per_client
+from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
 from sglr.run import Run, write_text
 
@@ -87,6 +88,7 @@ def execute(
         If ``stop`` answered True.
     """
     Run.refuse_occupied(out, experiment)
+    Watching.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
     with _closing(built):

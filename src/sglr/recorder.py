@@ -25,6 +25,7 @@ from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
+from sglr.leakage.watching import Watching, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.run import Run
 from sglr.summary import summarise, weights_digest
@@ -62,9 +63,11 @@ class Recorder:
     ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
+    watching: Watching | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(len(self.built.trainer.sizes))
+        self.watching = Watching.of(self.experiment)
 
     def go_back(self) -> None:
         """Go on from the newest checkpoint that is whole, with clients that still hold their part of it.
@@ -145,11 +148,17 @@ class Recorder:
     def _note(self, event: Event) -> None:
         self.ledger(event)
         if isinstance(event, EpochDone):
-            event = dataclasses.replace(event, record={**event.record, **self.ledger.record()})
+            event = dataclasses.replace(event, record={**event.record, **self.ledger.record(), **self._leaked(event)})
             record = event.record
             self._write(lambda: self.run.append(record))
             self.records += 1
         self.observe(event)
+
+    def _leaked(self, event: EpochDone) -> dict[str, float]:
+        """Return what is measured of leakage after this epoch."""
+        if self.watching is None or not self.watching.due(event.epoch + 1, event.epochs):
+            return {}
+        return self.watching.look(self.run, self.built)
 
     def _save(self, best: bool) -> None:
         trainer = self.built.trainer
@@ -195,6 +204,8 @@ class Recorder:
             seconds=seconds,
             weights_sha256=weights,
         )
+        if self.watching is not None:
+            summary["leakage"] = watched_summary(self.watching, self.run.history)
         self._write(lambda: self.run.write_summary(summary))
         write_run_report(self.run)
 

@@ -35,7 +35,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Machine": ("device", "engine", "stacking", "precision", "compile", "client_store", "threads"),
     "Cluster": ("ray_address", "block_clients", "ray_server"),
     "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
-    "Privacy": ("defence",),
+    "Privacy": ("defence", "leakage"),
     "Costs": ("energy", "energy_profile"),
     "Output": ("name", "checkpoint_every", "keep_checkpoints"),
 }

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.random import generator
 from sglr.leakage.activations import activation_maps
 from sglr.leakage.attacked import Chosen, attack_clients, attack_record, choose_attack
+from sglr.leakage.clients import drawn_clients
 from sglr.leakage.measured import MEASURES, Wanted, measure_client, nested, over_clients
 from sglr.leakage.opening import Opened, open_run
 from sglr.leakage.reading import read_attack, read_figures
@@ -133,14 +133,6 @@ def refuse_what_does_not_cross(opened: Opened, wanted: Wanted, chosen: Sequence[
         problem = "clients hold the whole model and send no smashed data, so that there is nothing to measure"
         remedy = "attack it instead: --measures none --attack gradient-inversion, or --attack membership"
         raise UsageError("method", name, problem, remedy)
-
-
-def drawn_clients(opened: Opened, number: int, seed: int) -> tuple[int, ...]:
-    """Return the clients that are looked at, ascending, among those that have samples and took part."""
-    trainer = opened.built.trainer
-    there = sorted(client for client in trainer.took_part() if trainer.sizes[client])
-    rng = generator(seed, "leaking clients")
-    return tuple(sorted(rng.choice(there, size=min(number, len(there)), replace=False).tolist()))
 
 
 @dataclass

@@ -81,11 +81,11 @@ def _labels(figures: Mapping[str, Estimate], named: int, clients: int) -> str:
 
 def _distance(correlation: Estimate, who: str) -> str:
     value = correlation.value
-    how = "nearly as far apart as" if value > 0.9 else "much like" if value > 0.6 else "somewhat like"
+    how = "follow" if value > 0.9 else "resemble" if value > 0.6 else "somewhat resemble"
     if value <= 0.3:
-        how = "hardly like"
+        how = "hardly resemble"
     return (
-        f"Distances between what {who} are {how} those between inputs: distance correlation {value:.2f} "
+        f"Distances between samples of what {who} {how} those between inputs: distance correlation {value:.2f} "
         "(0: independent, 1: the same geometry)."
     )
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.measures.critic import Critic, fit_critic
+from sglr.privacy.measures.critic import STEPS, Critic, fit_critic
 from sglr.privacy.measures.estimate import NORMAL, Estimate
 from sglr.privacy.measures.projection import fit_projection, normal_scores
 from sglr.privacy.measures.samples import paired_rows
@@ -48,7 +48,9 @@ class Halves:
     evaluated: tuple[Tensor, Tensor]
 
 
-def info_nce(inputs: Tensor, smashed: Tensor, *, seed: int, dimensions: int = DIMENSIONS) -> Estimate:
+def info_nce(
+    inputs: Tensor, smashed: Tensor, *, seed: int, dimensions: int = DIMENSIONS, steps: int = STEPS
+) -> Estimate:
     """Bound I(X; Y) from below by InfoNCE (van den Oord et al., 2018), in nats.
 
     mean_i [f(x_i, y_i) − log (1/K) Σ_j exp f(x_i, y_j)] over the K samples of the evaluated half as one batch. It never
@@ -62,6 +64,8 @@ def info_nce(inputs: Tensor, smashed: Tensor, *, seed: int, dimensions: int = DI
         Seed of the halves, the projection and the critic.
     dimensions
         How many principal components of either are looked at.
+    steps
+        Steps of the critic's training at most; with 0 it is the closed form for Gaussians, a valid bound, too.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def info_nce(inputs: Tensor, smashed: Tensor, *, seed: int, dimensions: int = DI
         If there are fewer than 256 samples, numbers differ, or values are constant or not finite.
     """
     halves = _halves(inputs, smashed, seed, dimensions)
-    critic = fit_critic(*halves.fitted, _info_nce, _info_nce, seed)
+    critic = fit_critic(*halves.fitted, _info_nce, _info_nce, seed, steps)
     return _bounds(critic, halves, _info_nce_parts, f"InfoNCE, {_stated(dimensions)}")
 
 

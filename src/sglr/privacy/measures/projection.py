@@ -17,6 +17,9 @@ from sglr.core.random import key
 NEGLIGIBLE = 1e-4
 """Components whose spread is below this part of the first one's are rounding errors, or nearly dead units."""
 
+SMALL = 256
+"""Rows or columns up to which the whole decomposition is quick."""
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -55,7 +58,7 @@ def fit_projection(rows: Tensor, dimensions: int, seed: int) -> Projection:
     rows = rows.double()
     mean = rows.mean(0)
     centred, wanted = rows - mean, min(dimensions, *rows.shape)
-    if min(rows.shape) <= 4 * wanted:
+    if min(rows.shape) <= max(4 * wanted, SMALL):
         _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
     else:
         state = key(seed, "projection") % 2**32
