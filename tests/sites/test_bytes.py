@@ -28,9 +28,10 @@ from sglr.engines.remote.client import Client, Post
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.task import Task
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
-from sglr.engines.remote.worker import Task, Worker
+from sglr.engines.remote.worker import Worker
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 

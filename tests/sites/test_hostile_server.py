@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sglr.core.data import Samples
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
+from sglr.engines.remote.task import Task
 from sglr.engines.remote.wire.frames import Frame, encode
-from sglr.engines.remote.worker import Task, Worker
+from sglr.engines.remote.worker import Worker
 
 from .attacker import envelope
 from .handmade import Line, Server

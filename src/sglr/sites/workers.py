@@ -24,11 +24,12 @@ from sglr.core.guard import parse as parse_defences
 from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
-from sglr.engines.remote.worker import Task, Worker
+from sglr.engines.remote.task import Task
+from sglr.engines.remote.worker import Worker
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 
 TOLD = (
-    *("method", "model", "cut", "partition", "clients", "samples_per_client", "validation", "test_samples"),
+    *("method", "model", "cut", "tail", "partition", "clients", "samples_per_client", "validation", "test_samples"),
     *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
     *("compression", "pipelining", "client_optimizer", "defence"),
 )

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
-from sglr.engines.remote.worker import Task, Worker
+from sglr.engines.remote.task import Task
+from sglr.engines.remote.worker import Worker
 
 CLIENT, SEED, BATCH = 3, 7, 4
 

@@ -22,13 +22,14 @@ from torch import nn
 
 from sglr.core.engine import Setting
 from sglr.core.errors import SglrError
+from sglr.core.split import ClientSegments
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
 from sglr.engines.remote.wire.frames import MOST_RANK
 from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the protocol; those who speak another are refused."""
 
 WORDS = 256 * 1024 + 4096
@@ -198,9 +199,15 @@ def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...]) -> tuple[int,
         return tuple(copy.deepcopy(segment).cpu().eval()(torch.zeros(2, *input_shape)).shape[1:])
 
 
-def most_bytes(batch: int, cut_shape: tuple[int, ...], segment: Weights) -> int:
-    """Return the length of the longest message: a batch or a chunk of smashed data, or the segment's weights."""
-    sample = 4 * torch.Size(cut_shape).numel() + 8
+def features_of(segment: nn.Module) -> tuple[int, ...] | None:
+    """Return the shape of one sample's features where labels stay with the client, or None."""
+    return segment.features if isinstance(segment, ClientSegments) else None
+
+
+def most_bytes(batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, segment: Weights) -> int:
+    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
+    values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
+    sample = 4 * values + 8
     weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
     return WORDS + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
 

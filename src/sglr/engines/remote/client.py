@@ -47,6 +47,7 @@ SERVER_KINDS = frozenset(
         "alone",
         "digest",
         "finish",
+        "features",
     )
 )
 
@@ -121,7 +122,8 @@ class Client:
         self._post, self._computing, self._patience = post, computing, patience
         self._left = post.snapshots.folder / "left.safetensors"
         self._memory = Memory.take_over(self._left, post.worker) or Memory()
-        self._most_bytes = most_bytes(post.worker.task.batch_size, post.agreement.cut_shape, post.worker.weights())
+        shapes = post.agreement.cut_shape, post.worker.features
+        self._most_bytes = most_bytes(post.worker.task.batch_size, *shapes, post.worker.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
         self.finished = False

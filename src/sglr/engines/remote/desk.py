@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from torch import Tensor
 
@@ -99,6 +99,21 @@ class Desk:
         answer = None if following is None else "smashed"
         self._send((envelope.seq, encode(envelope, parts)), clients, "gradient", answer, moves=True)
 
+    def send_gradients(
+        self,
+        parts: Mapping[str, Tensor],
+        clients: Sequence[int],
+        step: int,
+        rate: float,
+        following: int,
+        going_on: Set[int],
+    ) -> None:
+        """Send one gradient to clients, written once for those who go on at once and once for the others."""
+        on = [client for client in clients if client in going_on]
+        rest = [client for client in clients if client not in going_on]
+        self.send_gradient(parts, on, step, rate, following)
+        self.send_gradient(parts, rest, step, rate, None)
+
     def ask(
         self,
         clients: Sequence[int],
@@ -137,6 +152,28 @@ class Desk:
         for client in [client for client, frame in frames.items() if frame.kind == "refusal"]:
             self.house.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
         return frames
+
+    def answers_each(
+        self,
+        tensors: Mapping[int, Tensor],
+        envelope: Envelope,
+        answer: str,
+        *,
+        moves: bool,
+        least_seconds: float = 0.0,
+    ) -> dict[int, Frame]:
+        """Send each client ``values`` of its own and wait for the answers."""
+        kind = str(envelope.WhichOneof("body"))
+
+        def send(client: int) -> int:
+            envelope.seq = self.house.next_seq()
+            request = envelope.seq, encode(envelope, {"values": tensors[client]})
+            self._send(request, [client], kind, answer, moves=moves)
+            return envelope.seq
+
+        return self.barrier.answers(
+            {client: send(client) for client in tensors}, send, answer, least_seconds=least_seconds
+        )
 
     def restore(self, digests: Mapping[int, str]) -> tuple[set[int], dict[int, str]]:
         """Have clients take up their snapshots of ``steps``, each with its own SHA-256.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
 from sglr.core.disk import write_patiently
+from sglr.core.types import Tally
 from sglr.engines.remote.agreement import chunk, most_norm
 from sglr.engines.remote.gate import check_buffers, check_norm
 from sglr.engines.remote.snapshots import Snapshots
@@ -79,7 +80,7 @@ class Duties:
         return encode(envelope, tensors)
 
     def _answer(self, frame: Frame) -> Answer | None:
-        if frame.kind not in ("forward", "gradient"):
+        if frame.kind not in ("forward", "gradient", "features"):
             # Whatever ran ahead is no longer wanted.
             self._worker.drop_passes()
         answer: Answer | None = getattr(self, f"_{frame.kind}")(frame)
@@ -116,6 +117,32 @@ class Duties:
             return None
         return self._smashed(where.epoch, where.step + 1 + self._worker.task.ahead)
 
+    def _features(self, frame: Frame) -> Answer:
+        where, told, worker = frame.envelope.where, frame.envelope.features, self._worker
+        if worker.features is None:
+            raise Malformed("this client has no tail for features")
+        if told.part:
+            self._check_held(told.part, told.first, told.count)
+            count = min(told.count, len(worker.task.held[told.part]) - told.first)
+            values = self._read_features(frame, count)
+            return _tallied(worker.score_features(told.part, told.first, values, shared=told.shared))
+        shape = worker.shape_of(where.epoch, where.step)
+        if shape is None:
+            raise Malformed("features came for a step that this client did not take")
+        gradients, loss, correct = worker.answer(self._read_features(frame, shape[0]))
+        envelope = Envelope()
+        envelope.feature_gradients.loss, envelope.feature_gradients.correct = loss, correct
+        return envelope, {"values": gradients}
+
+    def _read_features(self, frame: Frame, count: int) -> Tensor:
+        shape = (count, *(self._worker.features or ()))
+        layout: Layout = {"values": (torch.float32, shape)}
+        return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
+
+    def _check_held(self, part: str, first: int, count: int) -> None:
+        if first >= len(self._worker.task.held.get(part, ())) or not 0 < count <= chunk(self._worker.cut):
+            raise Malformed("these held-out samples are not there, or too many at once")
+
     def _collect(self, frame: Frame) -> Answer:
         del frame
         envelope = Envelope()
@@ -151,14 +178,12 @@ class Duties:
 
     def _evaluate(self, frame: Frame) -> Answer:
         told = frame.envelope.evaluate
-        held = len(self._worker.task.held.get(told.part, ()))
-        if told.first >= held or not 0 < told.count <= chunk(self._worker.cut):
-            raise Malformed("these held-out samples are not there, or too many at once")
+        self._check_held(told.part, told.first, told.count)
         shared = self._weights_of(frame) if frame.payloads else None
         again = told.shared and shared is None
         envelope = Envelope()
         found = self._worker.score(told.part, told.first, told.count, shared, again=again)
-        envelope.scores.samples = len(found["labels"])
+        envelope.scores.samples = min(told.count, len(self._worker.task.held[told.part]) - told.first)
         return envelope, found
 
     def _alone(self, frame: Frame) -> Answer:
@@ -166,12 +191,7 @@ class Duties:
         _check_rate(told.rate)
         if self._worker.cut != (self._worker.task.classes,):
             raise Malformed("this client holds a part of the model and can't train alone")
-        tally = self._worker.pass_alone(where.epoch, told.rate)
-        envelope = Envelope()
-        answer = envelope.tally
-        answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples
-        answer.bad_step = -1 if tally.bad_step is None else tally.bad_step
-        return envelope, {}
+        return _tallied(self._worker.pass_alone(where.epoch, told.rate))
 
     def _digest(self, frame: Frame) -> Answer:
         del frame
@@ -192,6 +212,14 @@ def _check_rate(rate: float) -> None:
     # NaN is neither.
     if not 0 <= rate < MOST_RATE:
         raise Malformed(f"the learning rate {rate} is none")
+
+
+def _tallied(tally: Tally) -> Answer:
+    envelope = Envelope()
+    answer = envelope.tally
+    answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples
+    answer.bad_step = -1 if tally.bad_step is None else tally.bad_step
+    return envelope, {}
 
 
 def _done(digest: str) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from sglr.core.links import Links
 from sglr.core.server import Server
 from sglr.core.stack import state_of
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
-from sglr.engines.remote.agreement import Agreement, chunk, most_bytes
+from sglr.engines.remote.agreement import Agreement, chunk, features_of, most_bytes
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.desk import Desk
 from sglr.engines.remote.gate import Gate
@@ -33,6 +33,7 @@ from sglr.engines.remote.members import Member
 from sglr.engines.remote.premises import Premises
 from sglr.engines.remote.scoring import score
 from sglr.engines.remote.server import House
+from sglr.engines.remote.tails import Tails
 
 PASS_SECONDS = 600.0
 """The least deadline for a whole pass over a client's data."""
@@ -58,7 +59,7 @@ class Remote:
         first = setting.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
         self._agreement = Agreement.of(setting, first)
-        self._cut = self._agreement.cut_shape
+        self._cut, self._features = self._agreement.cut_shape, features_of(first)
         self._patience = Patience.of(setting.settings)
         self._ahead = int(bool(setting.settings.get("pipelining")))
         self._links = Links(setting.codec)
@@ -79,20 +80,16 @@ class Remote:
 
     def settle(self, folder: Path) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
-        longest = most_bytes(self._setting.batch_size, self._cut, self.segment)
+        longest = most_bytes(self._setting.batch_size, self._cut, self._features, self.segment)
         terms = (self._agreement, longest, self._patience)
         self._premises = Premises(folder, self._listen, *terms, self.sizes, self._held)
         self._premises.open(self._setting.settings, lambda: self.stopping())
         self._desk = Desk(self._premises.house, self._premises.barrier)
         self._desk.steps = self._steps_taken
-        self._gate = Gate(
-            self._premises.house,
-            self.codec,
-            cut=self._cut,
-            classes=len(self._setting.data.classes),
-            segment=self.segment,
-            device=self._setting.device,
-        )
+        data, device = self._setting.data, self._setting.device
+        reads = partial(Gate, self._premises.house, self.codec, cut=self._cut, features=self._features)
+        self._gate = reads(classes=len(data.classes), segment=self.segment, device=device)
+        self._tails = Tails(self._desk, self._gate)
 
     def close(self, *, done: bool) -> None:
         """Tell clients that the training is over, if it is, and stop listening."""
@@ -201,7 +198,7 @@ class Remote:
         gradients = downlink.gradients.detach().cpu()
         following = self._step + 1 + self._ahead
         going_on = self._counts(following).keys() if following < self._steps else set()
-        send = partial(self._send_gradient, rate=rate, following=following, going_on=going_on)
+        send = partial(self._desk.send_gradients, step=self._step, rate=rate, following=following, going_on=going_on)
         # By position, all active clients get the average as it is; by class, each its own.
         active = averaged.rows if averaged is not None and averaged.by_position else ()
         if averaged is not None and active:
@@ -214,18 +211,11 @@ class Remote:
                 send(self._links.down(client, gradients[row, :size]), [client])
         self._open.sent(time.perf_counter() - started)
 
-    def _send_gradient(
-        self, parts: Mapping[str, Tensor], clients: Sequence[int], rate: float, following: int, going_on: Set[int]
-    ) -> None:
-        """Send one gradient to clients, written once for those who go on at once and once for the others."""
-        on = [client for client in clients if client in going_on]
-        rest = [client for client in clients if client not in going_on]
-        self._desk.send_gradient(parts, on, self._step, rate, following)
-        self._desk.send_gradient(parts, rest, self._step, rate, None)
-
     def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
-        """Refuse: the protocol has no messages for it."""
-        raise UsageError("tail", "given", "clients of engine remote have no tails yet", "give --engine local or ray")
+        """Send clients the server's features ``[n, b, ...]``; return what those who are in time find (U-shape)."""
+        assert self._uplink is not None, "forward comes first"
+        known = dict(zip(self._uplink.clients, self._uplink.sizes, strict=True))
+        return self._tails.answer(features, {client: known[client] for client in clients}, self._step)
 
     def pass_alone(self, rate: float) -> Tally | None:
         """Have clients that hold the whole model pass over their data by themselves."""
@@ -305,7 +295,8 @@ class Remote:
             frames = self._desk.answers(asked, envelope, "scores", tensors=weights)
             return self._gate.samples(frames, {client: min(most, totals[client] - first) for client in frames})
 
-        return score(server, totals, most, held_out)
+        tails = partial(self._tails.scored, part=part, shared=shared is not None) if self._features else None
+        return score(server, totals, most, held_out, tails)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights; empty for those who are not there."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.codecs import Codec
-from sglr.core.types import Tally, Uplink, Weights
+from sglr.core.types import NO_LABEL, Tally, Uplink, Weights
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.server import House
 from sglr.engines.remote.wire import messages_pb2 as wire
@@ -41,6 +41,8 @@ class Gate:
         Names, shapes and types of a client's weights.
     device
         Where tensors go.
+    features
+        Shape of one sample's features where labels stay with the clients; None where they come with smashed data.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Gate:
         classes: int,
         segment: Weights,
         device: torch.device,
+        features: tuple[int, ...] | None = None,
     ) -> None:
+        self._features = features
         self._house, self._codec, self._cut, self._classes, self._device = house, codec, cut, classes, device
         self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
         self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
@@ -94,6 +98,38 @@ class Gate:
             if self._read(client, frame, smashed, labels):
                 found[client] = (smashed.to(self._device), labels.to(self._device))
         return found
+
+    def answers(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, float, int]]:
+        """Return gradients by features ``[b, ...]``, and sums of losses and hits, by client (U-shape)."""
+        found = {}
+        for client, frame in frames.items():
+            try:
+                found[client] = self._answer(frame, sizes[client])
+            except Malformed as error:
+                self._house.quarantine(client, str(error), "tensor")
+        return found
+
+    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Tally]:
+        """Return what clients tell of ``sizes`` held-out samples that they scored themselves (U-shape)."""
+        found = {}
+        for client, frame in frames.items():
+            told = frame.envelope.tally
+            if frame.kind == "refusal" or not math.isfinite(told.loss) or not _is_sound(told, sizes[client]):
+                self._house.quarantine(client, "what it tells of held-out samples can't be", "values")
+            else:
+                found[client] = Tally(told.loss, told.correct, told.samples)
+        return found
+
+    def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, int]:
+        if frame.kind == "refusal":
+            raise Malformed(f"it refused: {frame.envelope.refusal.reason}")
+        shape = (size, *(self._features or ()))
+        most = most_norm(torch.Size(shape).numel())
+        gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
+        told = frame.envelope.feature_gradients
+        if not math.isfinite(told.loss) or told.correct > size:
+            raise Malformed("what it tells of its loss can't be")
+        return gradients, told.loss, told.correct
 
     def weights(self, frames: Mapping[int, Frame]) -> dict[int, dict[str, Tensor]]:
         """Return the weights and buffers that clients sent."""
@@ -149,16 +185,21 @@ class Gate:
         if frame.kind == "refusal":
             raise Malformed(f"it refused: {frame.envelope.refusal.reason}")
         shape = tuple(smashed.shape)
-        layout: Layout = {**self._codec.layout(shape), "labels": (torch.int64, shape[:1])}
+        layout: Layout = {**self._codec.layout(shape)}
+        if self._features is None:
+            layout = {**layout, "labels": (torch.int64, shape[:1])}
         check_layout(frame, layout)
         most = most_norm(smashed.numel())
         if self._codec.exact:
             read_into(frame, "values", smashed, most_norm=most)
         else:
             parts = read(frame, layout)
-            del parts["labels"]
+            parts.pop("labels", None)
             smashed.copy_(self._codec.decode(parts, shape))
             check_norm("smashed data", smashed, most)
+        if self._features is not None:
+            labels.fill_(NO_LABEL)
+            return
         read_into(frame, "labels", labels)
         check_labels(labels, self._classes)
 

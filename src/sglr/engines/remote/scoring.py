@@ -15,7 +15,14 @@ HeldOut = Callable[[list[int], int], Mapping[int, tuple[Tensor, Tensor]]]
 who are present."""
 
 
-def score(server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: HeldOut) -> Scores:
+Tails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
+"""Gives, of clients that keep their labels, how many of the samples from a first one on they classify right by features
+``[m, ...]``, and the sum of their losses, ``[2]``; of those who are present."""
+
+
+def score(
+    server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: HeldOut, tails: Tails | None = None
+) -> Scores:
     """Score clients on held-out samples of their own, all clients side by side.
 
     Parameters
@@ -28,6 +35,8 @@ def score(server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: He
         Samples of one client in one message.
     held_out
         Asks for them.
+    tails
+        Asks clients that have the labels, and the last layers.
 
     Returns
     -------
@@ -38,15 +47,25 @@ def score(server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: He
     sums = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
     for first in range(0, max(totals.values()), chunk):
         asked = [client for client in sums if totals[client] > first]
-        found = held_out(asked, first)
+        sent = held_out(asked, first)
+        if tails is None:
+            found: Mapping[int, Tensor] = {client: _sums(server, *own) for client, own in sent.items()}
+        else:
+            found = tails({client: _features(server, smashed) for client, (smashed, _) in sent.items()}, first)
         for client in asked:
             if client in found:
-                sums[client] += _sums(server, *found[client])
+                sums[client] += found[client]
             else:
                 del sums[client]
     results = [own / totals[client] for client, own in sums.items()] or [torch.full((2,), float("nan"))]
     accuracy, loss = torch.stack(results).unbind(1)
     return Scores(accuracy, loss)
+
+
+def _features(server: nn.Module, smashed: Tensor) -> Tensor:
+    with torch.no_grad():
+        features: Tensor = server(smashed)
+        return features.cpu()
 
 
 def _sums(server: nn.Module, smashed: Tensor, labels: Tensor) -> Tensor:

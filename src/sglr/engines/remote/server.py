@@ -340,7 +340,7 @@ class House:
             line.end()
 
 
-CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
+CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "feature_gradients"))
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

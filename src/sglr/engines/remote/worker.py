@@ -10,8 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,69 +20,20 @@ from torch import Tensor, nn
 
 from sglr.core.batches import batches_at, order_of, steps_of
 from sglr.core.checkpoint import digest
-from sglr.core.codecs import Codec, Plain
 from sglr.core.compression import Link
-from sglr.core.data import Samples
-from sglr.core.guard import Guard
-from sglr.core.optim import OptimizerSpec
+from sglr.core.own_loss import OwnLoss
 from sglr.core.passes import Pass
 from sglr.core.random import key, seed_layers
 from sglr.core.server import Server
+from sglr.core.split import parts_of
 from sglr.core.stack import Stack
 from sglr.core.types import Tally, Uplink, Weights, below
-from sglr.engines.remote.agreement import shape_at_cut
+from sglr.engines.remote.agreement import features_of, shape_at_cut
+from sglr.engines.remote.own_tail import OwnTail, tally
+from sglr.engines.remote.task import Task
 
 MOST_NORM = 1e18
 """Norm of the weights' gradients beyond which a step would make numbers that are none."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a client trains, on what.
-
-    Parameters
-    ----------
-    client
-        Its number.
-    segment
-        Its lower segment, with its first weights.
-    train
-        Its own samples.
-    held
-        Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
-    classes
-        K.
-    batch_size, optimizer, clip_norm, short_clients, seed, loss, label_prior
-        As in `sglr.core.engine.Setting` and `sglr.core.server.Server`.
-    codec
-        How smashed data go over the wire.
-    device
-        Where it computes.
-    ahead
-        Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
-    round_of
-        Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
-    guard
-        Its defences, whose layers are in ``segment`` already.
-    """
-
-    client: int
-    segment: nn.Module
-    train: Samples
-    held: dict[str, Samples]
-    classes: int
-    batch_size: int
-    optimizer: OptimizerSpec
-    clip_norm: float | None = None
-    short_clients: str = "wait"
-    seed: int = 0
-    loss: str = "cross_entropy"
-    label_prior: str = "ignore"
-    codec: Codec = field(default_factory=Plain)
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    ahead: int = 0
-    round_of: Callable[[int], int] | None = None
-    guard: Guard = field(default_factory=Guard)
 
 
 class _Pending(NamedTuple):
@@ -118,6 +68,9 @@ class Worker:
         self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
         self._round = -1
+        self.features = features_of(task.segment)
+        own = OwnLoss(task.loss, task.label_prior == "correct")
+        self._tail = OwnTail(task.client, self._targets, task.classes, own, task.guard) if self.features else None
 
     def _new_stack(self) -> Stack:
         task = self.task
@@ -160,7 +113,8 @@ class Worker:
             self.drop_passes()
             raise ValueError("the smashed data are no finite numbers: the training diverged")
         sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
-        return {**self.link.send(sent), "labels": labels}
+        parts = self.link.send(sent)
+        return parts if self.features is not None else {**parts, "labels": labels}
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
@@ -216,7 +170,33 @@ class Worker:
             guard.watch(arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],))
         if guard.pulls:
             arrived = arrived + guard.pull(self._inputs[pending.rows][None], pending.forward.outputs)
-        return pending.stack.backward(pending.forward, arrived).weights
+        found = pending.stack.backward(pending.forward, arrived).weights
+        return found if self._tail is None else self._tail.added(found)
+
+    def answer(self, features: Tensor) -> tuple[Tensor, float, int]:
+        """Find the own loss at the server's features ``[b, ...]`` of the oldest pass, where labels stay here.
+
+        Returns
+        -------
+        tuple
+            Gradients by the features ``[b, ...]``, the sum of losses, and samples that were classified right.
+        """
+        assert self._tail is not None, "this client has a tail"
+        pending = self._pending[0]
+        where = pending.epoch, pending.step
+        return self._tail.answer(pending.stack, pending.forward, pending.rows, where, features)
+
+    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> Tally:
+        """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
+        labels = self.task.held[part].targets[first : first + len(features)]
+        here = features.to(self.task.device)
+        if not shared:
+            assert self.stack.tail is not None, "this client has a tail"
+            return tally(self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
+        if self._shared is None:
+            raise ValueError("the shared weights did not come first")
+        with torch.no_grad():
+            return tally(parts_of(self._shared)[1](here).cpu(), labels)
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
@@ -225,6 +205,8 @@ class Worker:
             self.stack.put_buffers((0,), first.buffers)
             self.link.restore(first.memory)
             self._pending.clear()
+        if self._tail is not None:
+            self._tail.forget()
 
     def _buffers(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
@@ -300,7 +282,8 @@ class Worker:
         else:
             smashed = self.stack.predict((0,), inputs)[0]
         sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
-        return {**self.task.codec.encode(sent), "labels": samples.targets[first : first + count]}
+        parts = self.task.codec.encode(sent)
+        return parts if self.features is not None else {**parts, "labels": samples.targets[first : first + count]}
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a snapshot needs."""

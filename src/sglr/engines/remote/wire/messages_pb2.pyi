@@ -57,7 +57,7 @@ class Where(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., cohort: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("seq", "where", "tensors", "seconds", "hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "welcome", "forward", "gradient", "collect", "publish", "snapshot", "restore", "evaluate", "alone", "digest", "finish")
+    __slots__ = ("seq", "where", "tensors", "seconds", "hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "feature_gradients", "welcome", "forward", "gradient", "collect", "publish", "snapshot", "restore", "evaluate", "alone", "digest", "finish", "features")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class Envelope(_message.Message):
     TALLY_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     FORWARD_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +82,7 @@ class Envelope(_message.Message):
     ALONE_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     seq: int
     where: Where
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -93,6 +95,7 @@ class Envelope(_message.Message):
     tally: Tally
     leaving: Leaving
     refusal: Refusal
+    feature_gradients: FeatureGradients
     welcome: Welcome
     forward: Forward
     gradient: Gradient
@@ -104,7 +107,8 @@ class Envelope(_message.Message):
     alone: Alone
     digest: Digest
     finish: Finish
-    def __init__(self, seq: _Optional[int] = ..., where: _Optional[_Union[Where, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., seconds: _Optional[float] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., smashed: _Optional[_Union[Smashed, _Mapping]] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., forward: _Optional[_Union[Forward, _Mapping]] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., evaluate: _Optional[_Union[Evaluate, _Mapping]] = ..., alone: _Optional[_Union[Alone, _Mapping]] = ..., digest: _Optional[_Union[Digest, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
+    features: Features
+    def __init__(self, seq: _Optional[int] = ..., where: _Optional[_Union[Where, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., seconds: _Optional[float] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., smashed: _Optional[_Union[Smashed, _Mapping]] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., feature_gradients: _Optional[_Union[FeatureGradients, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., forward: _Optional[_Union[Forward, _Mapping]] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., evaluate: _Optional[_Union[Evaluate, _Mapping]] = ..., alone: _Optional[_Union[Alone, _Mapping]] = ..., digest: _Optional[_Union[Digest, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("run", "segment", "session", "done", "samples", "snapshots", "validation", "test", "version")
@@ -169,6 +173,14 @@ class Leaving(_message.Message):
     reason: str
     returns: bool
     def __init__(self, reason: _Optional[str] = ..., returns: _Optional[bool] = ...) -> None: ...
+
+class FeatureGradients(_message.Message):
+    __slots__ = ("loss", "correct")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    loss: float
+    correct: int
+    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason",)
@@ -245,6 +257,18 @@ class Alone(_message.Message):
 class Digest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Features(_message.Message):
+    __slots__ = ("part", "first", "count", "shared")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    part: str
+    first: int
+    count: int
+    shared: bool
+    def __init__(self, part: _Optional[str] = ..., first: _Optional[int] = ..., count: _Optional[int] = ..., shared: _Optional[bool] = ...) -> None: ...
 
 class Finish(_message.Message):
     __slots__ = ("summary",)

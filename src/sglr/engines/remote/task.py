@@ -1,0 +1,63 @@
+"""What a client elsewhere trains, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from sglr.core.codecs import Codec, Plain
+from sglr.core.data import Samples
+from sglr.core.guard import Guard
+from sglr.core.optim import OptimizerSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a client trains, on what.
+
+    Parameters
+    ----------
+    client
+        Its number.
+    segment
+        Its lower segment, with its first weights.
+    train
+        Its own samples.
+    held
+        Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
+    classes
+        K.
+    batch_size, optimizer, clip_norm, short_clients, seed, loss, label_prior
+        As in `sglr.core.engine.Setting` and `sglr.core.server.Server`.
+    codec
+        How smashed data go over the wire.
+    device
+        Where it computes.
+    ahead
+        Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
+    round_of
+        Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
+    guard
+        Its defences, whose layers are in ``segment`` already.
+    """
+
+    client: int
+    segment: nn.Module
+    train: Samples
+    held: dict[str, Samples]
+    classes: int
+    batch_size: int
+    optimizer: OptimizerSpec
+    clip_norm: float | None = None
+    short_clients: str = "wait"
+    seed: int = 0
+    loss: str = "cross_entropy"
+    label_prior: str = "ignore"
+    codec: Codec = field(default_factory=Plain)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ahead: int = 0
+    round_of: Callable[[int], int] | None = None
+    guard: Guard = field(default_factory=Guard)
