@@ -30,7 +30,7 @@ DOCUMENTS = [
     ROOT / name
     for name in (
         *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-        *("docs/architecture.md", "docs/costs.md", "docs/security.md", "docs/sites.md"),
+        *("docs/architecture.md", "docs/attacks.md", "docs/costs.md", "docs/security.md", "docs/sites.md"),
     )
 ]
 MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")
