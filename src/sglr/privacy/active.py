@@ -1,0 +1,153 @@
+"""The protocol of attacks that take part in the training: a client with data of its choice, a server that misleads.
+
+A frozen dataclass per file of ``sglr/privacy/attacks``, as with attacks on a trained network. The training is carried
+out again with the attack in it, in this process and on the run's own data: `sglr.leakage.replayed`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from sglr.core.data import ClientData, Samples
+from sglr.core.method import Method
+from sglr.core.server import Server
+from sglr.core.types import Downlink, Moment, Uplink, Weights
+from sglr.privacy.attack import Found
+from sglr.privacy.target import Target
+from sglr.privacy.threat import Sees
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an attacker knows when the training begins.
+
+    Parameters
+    ----------
+    client
+        Who is attacked, by number.
+    clients
+        How many clients there are.
+    fresh
+        Gives a client's segment with first weights of the attacker's own, by seed.
+    auxiliary
+        Samples of the same kind as the clients'.
+    seed
+        Seed of the attack's random draws.
+    """
+
+    client: int
+    clients: int
+    fresh: Callable[[int], nn.Module]
+    auxiliary: Samples
+    seed: int
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What became of the training.
+
+    Parameters
+    ----------
+    scene
+        As it was when the training began.
+    method
+        What `ActiveAttack.hijack` returned.
+    attacked
+        The client after the training that the attack took part in.
+    clean
+        The same client after the run without it.
+    """
+
+    scene: Scene
+    method: Method
+    attacked: Target
+    clean: Target
+
+
+@dataclass(frozen=True)
+class ActiveAttack(ABC):
+    """An attack that takes part in the training.
+
+    Attributes
+    ----------
+    attacker
+        Who carries it out: ``"server"`` or ``"client"``.
+    needs
+        What the attacker must see or be able to do.
+    source
+        The publication.
+    """
+
+    attacker: ClassVar[str]
+    needs: ClassVar[frozenset[Sees]]
+    source: ClassVar[str]
+
+    def poison(self, data: ClientData, scene: Scene) -> ClientData:
+        """Return the clients' data with what the attacker makes of its own: by default as they are.
+
+        Raises
+        ------
+        UsageError
+            If these data are not fit for the attack.
+        """
+        del scene
+        return data
+
+    def hijack(self, method: Method, scene: Scene) -> Method:
+        """Return the method as the attacking server carries it out: by default as it is.
+
+        Raises
+        ------
+        UsageError
+            If this method gives the server nothing to mislead by.
+        """
+        del scene
+        return method
+
+    @abstractmethod
+    def judge(self, aftermath: Aftermath) -> Found:
+        """Say what the attack achieved."""
+
+
+@dataclass(frozen=True)
+class Hijacked(Method):
+    """A method whose server does as it likes in `exchange`; all else stays as it was.
+
+    What it says of itself (`shares`, `whole_model`, ...) is what the honest method says.
+    """
+
+    honest: Method = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("whole_model", "pooled", "shares", "server_copies"):
+            object.__setattr__(self, name, getattr(self.honest, name))
+
+    def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """Say who steps together, as the honest method does."""
+        return self.honest.cohorts(clients, rng)
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+        """Answer as the honest method does."""
+        return self.honest.exchange(server, uplink, moment)
+
+    def round_of(self, epoch: int) -> int:
+        """Return the round of an epoch, as the honest method does."""
+        return self.honest.round_of(epoch)
+
+    def begins_round(self, epoch: int) -> bool:
+        """Say whether a round begins, as the honest method does."""
+        return self.honest.begins_round(epoch)
+
+    def merges(self, moment: Moment) -> bool:
+        """Say whether segments are merged, as the honest method does."""
+        return self.honest.merges(moment)
+
+    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
+        """Merge as the honest method does."""
+        return self.honest.merge(client_weights, shares, clients, server)

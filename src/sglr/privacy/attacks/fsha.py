@@ -1,0 +1,180 @@
+"""Feature-space hijacking: a server that leads clients to send what it can read (Pasquini et al., 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.core.random import key
+from sglr.core.server import Server
+from sglr.core.types import Downlink, Moment, Uplink
+from sglr.privacy.active import ActiveAttack, Aftermath, Hijacked, Scene
+from sglr.privacy.attack import Found
+from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
+from sglr.privacy.measures.reconstruction import Decoder
+from sglr.privacy.threat import Sees
+
+__all__ = ["Fsha"]
+
+LEAST = 64
+"""Images of the attacker's own."""
+BATCH = 64
+PENALTY = 10.0
+"""Weight of the discriminator's gradient penalty (Gulrajani et al., arXiv 1704.00028)."""
+
+
+@dataclass(frozen=True)
+class Fsha(ActiveAttack):
+    """Send clients gradients that make their segments like one that the server can invert.
+
+    The server trains an encoder f~ and a decoder on images of its own, and a discriminator that tells f~'s features
+    from clients' smashed data. Clients get the gradient by which the discriminator would take their smashed data for
+    f~'s, instead of the honest one, and the decoder then reads them. As a network that does not learn would be
+    noticed, the server's own segment learns the task all the while.
+    """
+
+    attacker: ClassVar[str] = "server"
+    needs: ClassVar[frozenset[Sees]] = frozenset({Sees.SMASHED, Sees.ARCHITECTURE, Sees.AUXILIARY, Sees.ANSWERS})
+    source: ClassVar[str] = "Pasquini, Ateniese and Bernaschi, CCS 2021, arXiv 2012.02670"
+
+    samples: int = field(default=256, metadata={"help": "images to recover"})
+    rate: float = field(default=1e-3, metadata={"help": "learning rate of the encoder, decoder and discriminator"})
+    averages: bool = field(
+        default=False, metadata={"help": "average the gradients it sends as the method does, not to be noticed"}
+    )
+
+    def hijack(self, method: Method, scene: Scene) -> Method:
+        """Return the method with a server that hijacks every client.
+
+        Raises
+        ------
+        UsageError
+            If nothing crosses a cut, each client has a server's segment of its own, or the server has fewer than 64
+            images.
+        """
+        name = type(method).__name__
+        if method.whole_model or method.server_copies:
+            problem = "this attack needs one server that answers smashed data with gradients"
+            raise UsageError("method", name, problem, "attack a run of psl, sfl, sgl or sglr")
+        images = require_images("auxiliary", scene.auxiliary, LEAST)
+        return _Hijacking(honest=method, crew=_Crew(scene, images, self.rate), averages=self.averages)
+
+    def judge(self, aftermath: Aftermath) -> Found:
+        """Recover images of the client's own from what it sends of them at the end."""
+        attacked = aftermath.attacked
+        originals = attacked.own.inputs[attacked_rows(attacked, self.samples)]
+        images = cast("_Hijacking", aftermath.method).crew.read(attacked.send(originals))
+        note = "The server sent every client gradients of its own making from the first step on."
+        return recovered(originals, images, mean_image(attacked), "hijacking", note=note)
+
+
+class _Discriminator(nn.Module):
+    """Scores smashed data ``[n, ...]``, high for those of the server's encoder."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        super().__init__()
+        maps = shape if len(shape) == 3 else torch.Size((int(shape.numel()), 1, 1))
+        self.unfold = nn.Unflatten(1, maps) if len(shape) != 3 else nn.Identity()
+        self.layers = nn.Sequential(
+            nn.Conv2d(maps[0], 64, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.LazyLinear(1),
+        )
+
+    def forward(self, smashed: Tensor) -> Tensor:
+        flat = smashed.flatten(1) if isinstance(self.unfold, nn.Unflatten) else smashed
+        score: Tensor = self.layers(self.unfold(flat))
+        return score.squeeze(1)
+
+
+class _Crew:
+    """The server's encoder, decoder and discriminator, which learn at every step."""
+
+    def __init__(self, scene: Scene, images: Tensor, rate: float) -> None:
+        self._images = images
+        self._draws = torch.Generator().manual_seed(key(scene.seed, "hijacking"))
+        with torch.random.fork_rng([]):
+            torch.default_generator.manual_seed(key(scene.seed, "hijackers"))
+            self._encoder = scene.fresh(scene.seed).eval()
+            with torch.no_grad():
+                features = self._encoder(images[:2])
+            self._decoder = Decoder(tuple(features.shape[1:]), tuple(images.shape[1:]))
+            self._judge = _Discriminator(features.shape[1:])
+            self._judge(features)
+        own = [*self._encoder.parameters(), *self._decoder.parameters()]
+        self._coding = torch.optim.Adam(own, rate)
+        self._judging = torch.optim.Adam(self._judge.parameters(), rate, betas=(0.5, 0.9))
+
+    def mislead(self, smashed: Tensor) -> Tensor:
+        """Learn from clients' smashed data ``[N, ...]``; return the gradients that lead them on, ``[N, ...]``."""
+        chosen = torch.randint(len(self._images), (BATCH,), generator=self._draws)
+        self._learn_code(self._images[chosen])
+        with torch.no_grad():
+            wanted = self._encoder(self._images[chosen])
+        self._learn_to_judge(wanted, smashed.detach())
+        inputs = smashed.detach().clone().requires_grad_()
+        (gradients,) = torch.autograd.grad(-self._judge(inputs).sum(), inputs)
+        return gradients
+
+    def read(self, smashed: Tensor) -> Tensor:
+        """Return the images ``[n, channels, height, width]`` in ±1 that the decoder takes smashed data for."""
+        with torch.no_grad():
+            images: Tensor = self._decoder(smashed).sigmoid() * 2 - 1
+        return images
+
+    def _learn_code(self, images: Tensor) -> None:
+        wanted = (images + 1) / 2
+        loss = F.binary_cross_entropy_with_logits(self._decoder(self._encoder(images)), wanted)
+        self._coding.zero_grad()
+        torch.autograd.backward(loss)
+        self._coding.step()
+
+    def _learn_to_judge(self, wanted: Tensor, sent: Tensor) -> None:
+        rows = torch.randint(len(sent), (len(wanted),), generator=self._draws)
+        sent = sent[rows]
+        mixed = torch.rand(len(sent), generator=self._draws).reshape(-1, *(1,) * (sent.dim() - 1))
+        between = torch.lerp(wanted, sent, mixed).requires_grad_()
+        (slopes,) = torch.autograd.grad(self._judge(between).sum(), between, create_graph=True)
+        penalty = (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+        loss = self._judge(sent).mean() - self._judge(wanted).mean() + PENALTY * penalty
+        self._judging.zero_grad()
+        torch.autograd.backward(loss)
+        self._judging.step()
+
+
+@dataclass(frozen=True)
+class _Hijacking(Hijacked):
+    """A method whose server sends gradients of the crew's making."""
+
+    crew: _Crew = field(kw_only=True)
+    averages: bool = field(kw_only=True)
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+        """Let the server learn the task, and answer with what leads clients on."""
+        masked = _Masked(server, self.crew)
+        downlink = self.honest.exchange(cast("Server", masked), uplink, moment)
+        return downlink if self.averages else Downlink(masked.sent)
+
+
+class _Masked:
+    """The server as the honest method sees it: it learns, and gives other gradients."""
+
+    def __init__(self, server: Server, crew: _Crew) -> None:
+        self._server, self._crew = server, crew
+
+    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
+        """Take a joint step; return hijacking gradients ``[C, b, ...]``, each of the client's own mean."""
+        self._server.learn(uplink, rate_factor)
+        found = uplink.unflatten(self._crew.mislead(uplink.flatten(uplink.smashed)))
+        sizes = torch.tensor(uplink.sizes, dtype=found.dtype).reshape(-1, *(1,) * (found.dim() - 1))
+        self.sent = found / sizes
+        return self.sent

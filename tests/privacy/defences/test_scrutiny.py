@@ -1,0 +1,66 @@
+"""Scrutiny: gradients that care about labels are let be, others are not."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+
+from sglr.core.errors import SglrError
+from sglr.privacy.defences.scrutiny import Scrutiny, pairs
+
+LABELS = torch.tensor([0, 0, 1, 1])
+
+
+def honest(generator: torch.Generator) -> torch.Tensor:
+    return torch.eye(2)[LABELS] + 0.1 * torch.randn(4, 2, generator=generator)
+
+
+def hijacking(generator: torch.Generator) -> torch.Tensor:
+    return torch.tensor([1.0, 1.0]) + 0.1 * torch.randn(4, 2, generator=generator)
+
+
+def test_pairs_by_hand() -> None:
+    gradients = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 0.0]])
+    # Cosines: (0, 1) of equal labels 0; (0, 2) of others 1; (1, 2) of others 0; the last points nowhere.
+    assert pairs(gradients, torch.tensor([0, 0, 1, 1])).tolist() == [0, 1, 1, 2]
+
+
+def test_gradients_of_any_size_are_held_against_each_other_by_direction() -> None:
+    gradients = honest(torch.Generator().manual_seed(0))
+    tiny = pairs(gradients.double() * 1e-30, LABELS)
+    assert torch.allclose(tiny, pairs(gradients, LABELS))
+
+
+def test_an_honest_server_is_let_be_for_ever() -> None:
+    memory: dict[str, Any] = {}
+    draws = torch.Generator().manual_seed(1)
+    for _ in range(200):
+        Scrutiny().watch(honest(draws), LABELS, 0, memory)
+
+
+def test_a_server_that_does_not_care_about_labels_is_noticed_after_window_and_patience() -> None:
+    memory: dict[str, Any] = {}
+    draws = torch.Generator().manual_seed(2)
+    defence = Scrutiny(window=10, patience=5)
+    for _ in range(13):
+        defence.watch(hijacking(draws), LABELS, 7, memory)
+    with pytest.raises(SglrError, match=r"client 7: .* threshold 0\.05, 5 steps"):
+        defence.watch(hijacking(draws), LABELS, 7, memory)
+
+
+def test_it_can_warn_once_instead(caplog: pytest.LogCaptureFixture) -> None:
+    memory: dict[str, Any] = {}
+    draws = torch.Generator().manual_seed(3)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(30):
+            Scrutiny(window=5, patience=2, stop=False).watch(hijacking(draws), LABELS, 1, memory)
+    assert len(caplog.records) == 1
+
+
+def test_a_client_of_one_class_has_nothing_to_compare_and_is_let_be() -> None:
+    memory: dict[str, Any] = {}
+    for _ in range(100):
+        Scrutiny(window=5, patience=2).watch(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), 1, memory)
