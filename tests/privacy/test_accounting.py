@@ -30,7 +30,7 @@ def test_no_noise_guarantees_nothing() -> None:
     assert told["guarantee"] is None
 
 
-@pytest.mark.parametrize(("sigma", "releases"), [(8.0, 1), (8.0, 20), (2.0, 5)])
+@pytest.mark.parametrize(("sigma", "releases"), [(8.0, 1), (8.0, 20), (2.0, 5), (0.1, 4)])
 def test_the_accountant_is_an_upper_bound_and_close(sigma: float, releases: int) -> None:
     guarantee = Guarantee(norm=1.0, sigma=sigma, releases=releases)
     # T Gaussian releases are one of sigma / sqrt(T).
