@@ -7,7 +7,7 @@ training changes: weights are copied, and random draws are its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
@@ -95,7 +95,7 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     drawn = measured_samples(target, samples)
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
     smashed, half = target.send(drawn.inputs), len(drawn) // 2
-    found = {
+    found: dict[str, Callable[[], float]] = {
         "distance_correlation": lambda: measure_distance(drawn.inputs, smashed).value,
         "explained": lambda: explained_share(smashed[:half], drawn.inputs[:half], smashed[half:], drawn.inputs[half:]),
         "label_inference_accuracy": lambda: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +10,27 @@ from typing import Any
 
 from torch import Tensor
 
-from sglr.build import build
 from sglr.cells.outcome import Outcome
 from sglr.core.data import Samples
+from sglr.core.errors import UsageError
 from sglr.core.random import generator
+from sglr.leakage.measured import Wanted, measure_client
+from sglr.leakage.opening import Opened, open_run
 from sglr.papers.declared import Artefact
 from sglr.papers.measured import Measured, Outcomes, divergences, grid
 from sglr.privacy.measures.reconstruction import reconstruct
 from sglr.run import write_text
-from sglr.trained import restored, trained_segments
 
 CLIENTS = 1000
 """Claims take each attacked client of a seed for a seed of its own, numbered so far apart."""
+
+FURTHER = {
+    "mse": "Mean squared error of the reconstruction; higher leaks less",
+    "ssim": "SSIM of image and reconstruction; lower leaks less",
+    "distance_correlation": "Distance correlation of inputs and smashed data; lower leaks less",
+    "mutual_information": "Mutual information of inputs and smashed data, nats, a lower bound; lower leaks less",
+}
+"""Measures that the paper does not print, by the name of the figure."""
 
 
 def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
@@ -39,7 +49,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
             for client, value in enumerate(attacked.get(cell.experiment.fingerprint(), {}).get(name, ()))
         }
 
-    figures = {name: collected(name) for name in ("cross_entropy", "mse", "baseline")}
+    figures = {name: collected(name) for name in ("cross_entropy", "mse", "baseline", *FURTHER)}
     note = (
         f"{options['clients']} client(s) of every run are attacked, with a decoder of {options['epochs']} epochs for "
         "each; the spread is over these clients and seeds, and claims pair them one by one. Without any smashed data, "
@@ -48,7 +58,8 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     )
     caption = "Cross-entropy between image and reconstruction; higher leaks less"
     table = grid(artefact, figures["cross_entropy"], caption=caption, unit="", notes=divergences(artefact, outcomes))
-    return Measured(tables=[table], figures=dict(figures), notes=[note])
+    further = [_without_paper(grid(artefact, figures[name], caption=told, unit="")) for name, told in FURTHER.items()]
+    return Measured(tables=[table, *further], figures=dict(figures), notes=[note])
 
 
 def _attack(outcome: Outcome, options: Mapping[str, Any], folder: Path) -> dict[str, list[float]]:
@@ -57,36 +68,40 @@ def _attack(outcome: Outcome, options: Mapping[str, Any], folder: Path) -> dict[
     kept = folder / "leakage" / f"{outcome.experiment.fingerprint()}-{settings}.json"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(_reconstructed(outcome, options)) + "\n")
+        write_text(kept, json.dumps(_measured(outcome, options)) + "\n")
     found: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 
-def _reconstructed(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return what each attacked client's decoder achieves."""
-    experiment = outcome.experiment
-    built = restored(outcome.run, build(experiment))
-    assert built.data.validation is not None, "the declared settings hold validation images apart"
-    auxiliary = _some(built.data.validation, options["samples"])
-    targets = _some(built.data.test, options["samples"])
+def _measured(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return what each attacked client's decoder achieves, and the other measures of its smashed data."""
+    opened, experiment = open_run(outcome.run), outcome.experiment
     rng = generator(experiment.seed, "attacked clients")
     clients = rng.choice(experiment.clients, min(options["clients"], experiment.clients), replace=False)
-    found = [
-        reconstruct(
-            trained_segments(built, int(client)).lower,
-            auxiliary,
-            targets,
-            epochs=options["epochs"],
-            seed=experiment.seed,
-        )
-        for client in clients
-    ]
-    return {
-        "cross_entropy": [one.cross_entropy.value for one in found],
-        "mse": [one.mse.value for one in found],
-        "baseline": [one.baseline_cross_entropy.value for one in found],
+    each = [_of_client(opened, int(client), options) for client in clients]
+    return {name: [one[name] for one in each] for name in each[0] if all(name in one for one in each)}
+
+
+def _of_client(opened: Opened, client: int, options: Mapping[str, Any]) -> dict[str, float]:
+    target = opened.target(client)
+    auxiliary, targets = (_some(samples, options["samples"]) for samples in (target.auxiliary, target.unseen))
+    found = reconstruct(target.send, auxiliary, targets, epochs=options["epochs"], seed=target.seed)
+    figures = {
+        "cross_entropy": found.cross_entropy.value,
+        "mse": found.mse.value,
+        "baseline": found.baseline_cross_entropy.value,
     }
+    with contextlib.suppress(UsageError):  # torchmetrics is an extra
+        figures["ssim"] = found.ssim().value
+    others = measure_client(target, Wanted(("mutual_information", "distance_correlation"))).figures
+    return figures | {name: estimate.value for name, estimate in others.items()}
 
 
 def _some(samples: Samples, count: int) -> Tensor:
     return samples.inputs[:count]
+
+
+def _without_paper(table: dict[str, Any]) -> dict[str, Any]:
+    """Take the paper's figures, which are of another measure, out of a table."""
+    cells = [[{**cell, "paper": None, "difference": None} for cell in row] for row in table["cells"]]
+    return {**table, "cells": cells}
