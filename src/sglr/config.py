@@ -214,7 +214,7 @@ class Experiment(BaseModel):
             "leakage",
             *OPERATION,
         }
-        deciding = {key: value for key, value in self.flat().items() if key not in ignored}
+        deciding = {key: value for key, value in self.flat().items() if key not in ignored and LATER.get(key) != value}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
     def check_names(self) -> None:
@@ -225,6 +225,9 @@ class Experiment(BaseModel):
             if ":" not in name and not name.startswith("<") and name not in registry.names():
                 raise unknown(kind, name, registry.names())
 
+
+LATER = {"defence": "none"}
+"""Settings that runs of before did not have, and what they did: such runs keep their fingerprints."""
 
 OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")
 """Settings that say where clients live and whom to wait for: they may change when a run goes on."""
