@@ -11,7 +11,7 @@ from sglr.privacy.measures.estimate import Estimate
 RECOGNISED, BLURRED = 0.35, 0.75
 """Parts of the mean image's error below which pictures can be recognised, and below which their outlines can.
 
-By eye, on Fashion-MNIST and digits; a rule of thumb, and told as one in the guide.
+A rule of thumb that nobody has calibrated, and told as one in the guide.
 """
 
 
