@@ -62,6 +62,12 @@ def test_every_method(case, on_ray, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sglr", "sflv1"])
+def test_labels_that_stay_with_the_clients(case, on_ray, name: str) -> None:
+    compare(case, on_ray, name, sizes=UNEQUAL, participation=0.6, tail=True, label_prior="correct")
+
+
+@pytest.mark.slow
 def test_equal_batches(case, on_ray) -> None:
     compare(case, on_ray, "sglr", sizes=EQUAL)
 

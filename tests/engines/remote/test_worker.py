@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
+from sglr.core.split import ClientSegments
 from sglr.engines.remote.task import Task
 from sglr.engines.remote.worker import Worker
 
@@ -28,7 +29,8 @@ def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: 
     samples = Samples(inputs, torch.arange(11) % 3)
     held = {"test": Samples(inputs[:5] + 1, torch.zeros(5, dtype=torch.int64))}
     spec = OptimizerSpec.parse(optimizer)
-    return Worker(Task(CLIENT, make_segment(), samples, held, 3, BATCH, spec, seed=SEED, ahead=ahead, **options))
+    segment = options.pop("segment", None) or make_segment()
+    return Worker(Task(CLIENT, segment, samples, held, 3, BATCH, spec, seed=SEED, ahead=ahead, **options))
 
 
 def batch(worker: Worker, step: int, epoch: int = 0) -> Tensor:
@@ -145,3 +147,32 @@ def test_a_round_begins_with_a_fresh_optimizer_even_after_a_snapshot_within_the_
         step(one, 3)
     assert same(worker.weights(), fresh.weights())
     assert same(worker.weights(), again.weights())
+
+
+def test_a_client_with_a_tail_sends_no_label_and_needs_features_before_its_gradient() -> None:
+    """Its labels change nothing in the names of what it sends, and its step is that of the whole model."""
+    segment = ClientSegments(make_segment(), nn.Linear(2, 3), (2,))
+    server = nn.Linear(3, 2)
+    worker = make_worker(segment=segment)
+    own = copy.deepcopy(segment)
+    sent = worker.forward(0, 0)
+    assert set(sent) == {"values"}
+    with pytest.raises(ValueError, match="before the features"):
+        worker.backward(torch.zeros(BATCH, 3), 0.1)
+    sent = worker.forward(0, 0)
+    smashed = sent["values"].clone().requires_grad_()
+    features = server(smashed)
+    gradients, loss, correct = worker.answer(features.detach())
+    labels = worker.task.train.targets[torch.from_numpy(generator(SEED, "order", CLIENT, 0).permutation(11)[:BATCH])]
+    logits = own.tail(server(own.lower(batch(worker, 0))))
+    whole = torch.nn.functional.cross_entropy(logits, labels)
+    assert loss == pytest.approx(whole.item() * BATCH, rel=1e-5)
+    assert correct == int((logits.argmax(1) == labels).sum())
+    (cut,) = torch.autograd.grad(features, smashed, gradients)
+    worker.backward(cut, 0.1)
+    whole.backward()
+    for name, parameter in own.named_parameters():
+        torch.testing.assert_close(
+            worker.weights()[name], (parameter - 0.1 * parameter.grad).detach(), atol=1e-5, rtol=0
+        )
+    assert set(worker.score("test", 0, 5, None, again=False)) == {"values"}
