@@ -113,10 +113,8 @@ def test_layers_without_weights_leave_shapes_as_they_are(case) -> None:
     [
         ("clip:norm=10", 0.05),
         ("quantize:bits=4", 0.05),
-        ("clip:norm=10+noise:sigma=0.3", 0.15),
         ("nopeek:weight=0.1", 0.1),
         ("max-norm", 0.25),
-        ("marvell:power=1", 0.25),
     ],
 )
 def test_what_a_mild_defence_costs_in_accuracy(defence: str, price: float, tmp_path: Path) -> None:
