@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,12 +26,15 @@ from ..conftest import SETTINGS, allow
 
 @pytest.fixture(scope="module")
 def rare(tmp_path_factory: pytest.TempPathFactory) -> Target:
-    """A client of a network that tells nines, one digit of ten, from all others."""
+    return nines_told(tmp_path_factory.mktemp("rare") / "run")
+
+
+def nines_told(out: Path, defence: str = "none") -> Target:
+    """Return a client of a network that tells nines, one digit of ten, from all others."""
     whole = DATASETS.load("digits")().load(None)
     train, test = (Samples(part.inputs, (part.targets == 9).long()) for part in (whole.train, whole.test))
     nines = Dataset("nines", train, test, ("others", "nines"))
-    out = tmp_path_factory.mktemp("rare") / "run"
-    run = sglr.train("psl", dataset=nines, epochs=3, out=out, **SETTINGS)
+    run = sglr.train("psl", dataset=nines, epochs=3, out=out, defence=defence, **SETTINGS)
     return open_run(run, Given(dataset=nines, engine=ENGINES.load("local"))).target(0)
 
 
@@ -63,6 +67,13 @@ def test_the_rare_class_has_the_larger_gradients_and_noise_hides_it(rare: Target
     assert plain.details["accuracy"].value > plain.details["baseline_accuracy"].value
     assert hidden.score.value < 0.75
     assert "Class 1 against all others" in plain.note
+
+
+@pytest.mark.slow
+def test_gradients_of_one_expected_length_hide_the_rare_class(rare: Target, tmp_path: Path) -> None:
+    plain = LabelNorm()(allow(rare, LabelNorm))
+    hidden = LabelNorm()(allow(nines_told(tmp_path / "run", "max-norm"), LabelNorm))
+    assert hidden.score.high < plain.score.low
 
 
 def test_one_class_is_told_from_all_others(digits: Target) -> None:
