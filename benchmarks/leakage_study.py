@@ -33,6 +33,8 @@ MEASURES = {
     "mutual_information": "mutual information, nats",
     "label_inference_accuracy": "labels from gradients, %",
     "probe": "labels by a probe, %",
+    "label-direction": "labels by direction, %",
+    "label-clusters": "labels by clusters, %",
     "membership": "membership, AUC",
     "unsplit": "UnSplit's MSE",
 }
@@ -63,6 +65,8 @@ def name_of(settings: Mapping[str, Any], study: str) -> str:
     """Call a configuration by what varies in the study."""
     if study == "defences":
         return "U-shape" if settings.get("tail") is not None else str(settings["defence"])
+    if study == "labels":
+        return f"{settings['method']}, {settings['defence']}"
     details = [f"φ = {settings['phi']:g}"] if "phi" in settings else []
     details += ["by class"] if settings.get("average") == "class" else []
     return " ".join([str(settings["method"]), *details])
@@ -126,17 +130,18 @@ def frontier(cells: Cells) -> Figure:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, print and, if asked, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=("phi", "defences"))
+    parser.add_argument("study", choices=("phi", "defences", "labels"))
     parser.add_argument("cells", type=Path, help="the sweep's folder cells")
     parser.add_argument("--write", action="store_true", help="write the record and the plot")
     options = parser.parse_args(argv)
     cells = read(options.cells, options.study)
-    base = "slr" if options.study == "phi" else "none"
+    base = {"phi": "slr", "defences": "none", "labels": "psl, none"}[options.study]
     if base not in cells:
         parser.error(f"no measured run of {base!r} in {options.cells}; run sglr leak first")
     print(table(cells, base))
     if options.write:
         write_result("leakage", f"{options.study}-cpu", {"machine": machine(), "cells": cells}, keep=True)
+    if options.write and options.study != "labels":
         text = standalone_svg(frontier(cells), options.study, "accuracy against what a decoder reconstructs")
         (DOCS / f"leakage-{options.study}.svg").write_text(text, encoding="utf-8")
 
