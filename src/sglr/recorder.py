@@ -158,7 +158,7 @@ class Recorder:
         """Return what is measured of leakage after this epoch."""
         if self.watching is None or not self.watching.due(event.epoch + 1, event.epochs):
             return {}
-        return self.watching.look(self.run, self.built)
+        return self.watching.look(self.experiment, self.built)
 
     def _save(self, best: bool) -> None:
         trainer = self.built.trainer

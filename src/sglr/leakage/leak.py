@@ -129,7 +129,7 @@ def refuse_what_does_not_cross(opened: Opened, wanted: Wanted, chosen: Sequence[
     """
     method = opened.built.method
     if method.whole_model and wanted.measures and (wanted.strict or not chosen):
-        name = opened.run.experiment.method
+        name = opened.experiment.method
         problem = "clients hold the whole model and send no smashed data, so that there is nothing to measure"
         remedy = "attack it instead: --measures none --attack gradient-inversion, or --attack membership"
         raise UsageError("method", name, problem, remedy)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.build import Built, Given, build
+from sglr.config import Experiment
 from sglr.core.codecs import Codec
 from sglr.core.data import Samples
 from sglr.core.losses import LOSSES
@@ -30,13 +31,13 @@ class Opened:
 
     Parameters
     ----------
-    run
-        Its folder.
+    experiment
+        Its settings.
     built
         Its parts.
     """
 
-    run: Run
+    experiment: Experiment
     built: Built
 
     def target(self, client: int, attacker: str = "server", seed: int | None = None) -> Target:
@@ -49,7 +50,7 @@ class Opened:
         UsageError
             If there is no such client or attacker, or the client's weights are not here.
         """
-        built, experiment = self.built, self.run.experiment
+        built, experiment = self.built, self.experiment
         method, codec = built.method, built.trainer.engine.codec
         segments = trained_segments(built, client)
         seen = seen_by(
@@ -113,7 +114,7 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
     given = given or Given(engine=ENGINES.load(experiment.engine))
-    return Opened(run, restored(run, build(experiment, given)))
+    return Opened(experiment, restored(run, build(experiment, given)))
 
 
 def _as_they_are(gradients: Tensor, labels: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def replay(
     built = _with_attack(run.experiment, attack, scene)
     built.trainer.hooks = Hooks(observe=observe)
     built.trainer.run()
-    attacked = Opened(run, built).target(client, attacker, seed)
+    attacked = Opened(run.experiment, built).target(client, attacker, seed)
     return attack.judge(Aftermath(scene, built.method, attacked, clean))
 
 

@@ -22,15 +22,17 @@ from sglr.core.registry import METHODS
 from sglr.leakage.clients import drawn_clients
 from sglr.leakage.measured import measured_samples
 from sglr.leakage.opening import Opened
-from sglr.privacy.measures.distance_correlation import measure as measure_distance
+from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.privacy.measures.label_leakage import by_direction
 from sglr.privacy.measures.linear_decoder import explained_share
 from sglr.privacy.measures.mutual_information import LEAST, info_nce
+from sglr.privacy.measures.samples import paired_rows
 from sglr.privacy.target import Target
-from sglr.run import Run
 
-LABELLED = 64
+LABELLED = 32
 """Samples whose gradients are taken, in batches as in training."""
+PAIRED = 128
+"""Samples whose distances are compared."""
 COMPONENTS = 4
 """Principal components that information is looked for in: more are noise in so few samples."""
 
@@ -78,9 +80,9 @@ class Watching:
         """Return whether leakage is looked at after an epoch, counted from 1."""
         return epoch % self.every == 0 or epoch == epochs
 
-    def look(self, run: Run, built: Built) -> dict[str, float]:
+    def look(self, experiment: Experiment, built: Built) -> dict[str, float]:
         """Return the measures of the training as it stands, means over clients, as they go into ``metrics.jsonl``."""
-        opened, seed = Opened(run, built), run.experiment.seed
+        opened, seed = Opened(experiment, built), experiment.seed
         devices = [built.device] if built.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             each = [
@@ -96,7 +98,7 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
     smashed, half = target.send(drawn.inputs), len(drawn) // 2
     found: dict[str, Callable[[], float]] = {
-        "distance_correlation": lambda: measure_distance(drawn.inputs, smashed).value,
+        "distance_correlation": lambda: _distance(drawn.inputs[:PAIRED], smashed[:PAIRED]),
         "explained": lambda: explained_share(smashed[:half], drawn.inputs[:half], smashed[half:], drawn.inputs[half:]),
         "label_inference_accuracy": lambda: (
             by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
@@ -111,6 +113,10 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
         except UsageError:  # samples of one class only, smashed data that are all the same
             continue
     return told
+
+
+def _distance(inputs: Tensor, smashed: Tensor) -> float:
+    return float(distance_correlation(*paired_rows(inputs, smashed, ("inputs", "smashed"), least=4), unbiased=True))
 
 
 def _bound(inputs: Tensor, smashed: Tensor, seed: int) -> float:

@@ -91,6 +91,8 @@ def fit_critic(x: Tensor, y: Tensor, objective: Objective, bound: Objective, see
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(key(seed, "critic"))
         critic = Critic(x[fitted], y[fitted]).to(x.dtype)
+    if not steps:
+        return critic
     optimizer = torch.optim.Adam(critic.parameters(), RATE)
     batches = _batches(fitted, seed)
     best, kept, waited = _judged(critic, x[judged], y[judged], bound), copy.deepcopy(critic.state_dict()), 0
