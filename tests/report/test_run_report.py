@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sglr.core.guard import parse
+from sglr.privacy.accounting import described
 from sglr.report.costs import ledger
 from sglr.report.run_report import tiles, write_run_report
 from sglr.run import Run, write_command
@@ -165,6 +167,33 @@ def test_centralized_training_has_no_traffic_to_draw(write_run: Write) -> None:
     page = read(run)
     assert "0 B" in page.text
     assert "Ledger" not in page.text
+
+
+def test_what_defences_guarantee_is_told(write_run: Write) -> None:
+    run = write_run(defence="clip:norm=1+noise:sigma=8")
+    told = described(parse("clip:norm=1+noise:sigma=8").named, 20)
+    assert told is not None
+    run.write_summary({**summary(0.9, 5), "defences": told})
+    page = read(run)
+    for words in ("Defences", told["statement"], "clip norm = 1", "noise sigma = 8, secret = no"):
+        assert words in page.text, words
+    figures = {name: f"{told['guarantee'][name]:.3f}" for name in ("epsilon_per_release", "epsilon")}
+    assert f"ε of one release {figures['epsilon_per_release']}" in page.text
+    assert f"ε of all 20 releases {figures['epsilon']} δ 1e-05" in page.text
+
+
+def test_defences_that_guarantee_nothing_say_so(write_run: Write) -> None:
+    run = write_run(defence="nopeek")
+    run.write_summary({**summary(0.9, 5), "defences": described(parse("nopeek").named, 20)})
+    page = read(run)
+    assert "No formal guarantee" in page.text
+    assert "ε of" not in page.text
+
+
+def test_without_defences_none_are_told(write_run: Write) -> None:
+    run = write_run()
+    run.write_summary({**summary(0.9, 5), "defences": None})
+    assert 'id="defences"' not in read(run).source
 
 
 def test_the_first_figure_is_the_test_accuracy() -> None:

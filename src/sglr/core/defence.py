@@ -97,10 +97,6 @@ class Defence:
             This defence's own about this client, empty at first: in memory only, and empty again after a resume.
         """
 
-    def statement(self) -> str:
-        """Return what it does and does not give, in one or two plain sentences; empty if there is nothing to say."""
-        return ""
-
 
 def option(
     default: Any, about: str, *, above: float | None = None, least: float | None = None, most: float | None = None

@@ -13,7 +13,7 @@ from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
 from sglr.report.costs import cost_tables, ledger
 from sglr.report.leakage import leakage_section, read_leakage
-from sglr.report.page import environment_rows, render, setting_rows
+from sglr.report.page import environment_rows, render, setting_rows, written
 from sglr.report.svg import inline_svg
 from sglr.run import CONFIG, Run, write_text
 
@@ -50,6 +50,7 @@ def run_page(run: Run) -> str:
         tiles=tiles(summary, history),
         charts=_charts(summary, history),
         leakage=leakage_section(read_leakage(run.path), history),
+        defences=_defences(summary.get("defences")),
         classes=_classes_chart(run.path / CLASSES),
         ledger=ledger(summary.get("communication", {})),
         messages="messages" in summary.get("communication", {}),
@@ -162,6 +163,25 @@ def _classes_chart(path: Path) -> str | None:
     for number in figure.axes[0].texts:
         number.set_in_layout(False)  # inside its cell anyway, and hundreds of them take seconds to lay out
     return inline_svg(figure, "classes", "training samples of each class at each client", growth=1.0)
+
+
+def _defences(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return each defence with its options, what they guarantee together, and that in figures; None without any."""
+    if not told:
+        return None
+    options = [{name: value for name, value in part.items() if name != "name"} for part in told["parts"]]
+    written_options = [", ".join(f"{name} = {written(value)}" for name, value in one.items()) for one in options]
+    figures, guarantee = [], told.get("guarantee")
+    if guarantee:
+        figures = [
+            ("ε of one release", numbers.decimal(guarantee["epsilon_per_release"])),
+            (f"ε of all {_many(guarantee['releases'], 'release')}", numbers.decimal(guarantee["epsilon"])),
+            ("δ", f"{guarantee['delta']:g}"),
+            ("Accountant", guarantee["accountant"]),
+        ]
+    names = [part["name"] for part in told["parts"]]
+    rows = [*zip(names, written_options, strict=True), *figures]
+    return {"rows": rows, "statement": told["statement"]}
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -66,13 +66,6 @@ class Scrutiny(Defence):
             memory["warned"] = True
             log.warning("%s", message)
 
-    def statement(self) -> str:
-        """Return what it does and does not give."""
-        return (
-            "scrutiny notices a server whose gradients do not depend on the labels, after some steps; what was sent "
-            "until then is sent, and a server that also follows the labels is not noticed."
-        )
-
 
 @dataclass
 class _Window:
