@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from sglr.report.comparison import ComparisonRow, write_comparison_report
+from sglr.report.leakage_comparison import leakage_page
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.run_report import write_run_report
 from sglr.report.sweep import write_sweep_report
 
 from .conftest import Write
+from .leaking import attack, leaking, write_leakage
 from .made_up import accuracies, artefact, chart, claim, computation, pictures, sweep_row, wide
 
 BROWSER = next(
@@ -103,7 +105,7 @@ SWEEPS = {
 }
 
 
-@pytest.fixture(params=["run", "comparison", "reproduction", *SWEEPS])
+@pytest.fixture(params=["run", "comparison", "reproduction", "leakage", "leaking-run", *SWEEPS])
 def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Path:
     """Write a report with what is hard to fit: many clients, long names, ten methods, wide tables."""
     long = "a-name-without-any-place-to-break-it-" * 3
@@ -116,6 +118,16 @@ def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Pa
             artefact("figure4", tables=[], charts=[], pictures=[pictures()], claims=[claim("fails", long)]),
         ]
         return write_reproduction_report(tmp_path / "a-reproduction", records, "sglr reproduce " + long)
+    if request.param == "leakage":
+        (tmp_path / "a-leakage").mkdir()
+        runs = [write_leakage(write_run(f"m{n}", alpha=n / 10, top=0.9 - n / 50), leaking(n / 99)) for n in range(1, 9)]
+        runs.append(write_leakage(write_run(long, method="psl"), leaking(attacks=[attack(long, measure=long)])))
+        page = tmp_path / "a-leakage" / "leakage.html"
+        page.write_text(leakage_page(page.parent, runs, "sglr leak " + long), encoding="utf-8")
+        return page
+    if request.param == "leaking-run":
+        attacks = [attack("probe", clients, measure=long) for clients in (0, 1, 2)]
+        return write_run_report(write_leakage(write_run("a-leaking-run"), leaking(attacks=attacks)))
     if request.param in SWEEPS:
         runs = {"runs": [write_run(long).path.name], "seeds": [0], "accuracies": [0.8]}
         rows = [{**one, **runs} for one in SWEEPS[request.param]]
