@@ -134,3 +134,4 @@ def test_seeds_are_one_row(write_run: Write, tmp_path: Path) -> None:
     assert body[1].count("<tr>") == 1
     assert "0.015" in body[1]  # the mean over seeds and clients
     assert "Accuracy against" not in page  # a single point is no frontier
+    assert all(page.count(f", seed {seed}</td>") == 1 for seed in (0, 1))  # attacks are told run by run

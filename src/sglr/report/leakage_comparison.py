@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sglr.report import numbers
 from sglr.report.charts import blank_chart
 from sglr.report.grouping import group_runs
-from sglr.report.leakage import MEASURES, figure, flat, picture_row, read_leakage
+from sglr.report.leakage import MEASURES, attack_row, flat, picture_row, read_leakage
 from sglr.report.page import relative_link, render
 from sglr.report.palette import MUTED, SERIES, colour
 from sglr.report.svg import inline_svg
@@ -160,18 +160,11 @@ def _pictures(rows: Sequence[Leaking]) -> list[dict[str, Any]]:
 
 
 def _attacks(rows: Sequence[Leaking]) -> list[dict[str, Any]]:
-    """Return every attack of every run, those of one name together."""
+    """Return every attack of every run, those of one name together; runs of one row are told apart by their seeds."""
     listed = [
-        {
-            "attack": attack["attack"],
-            "label": row.label,
-            "measure": attack["measure"],
-            "score": figure(attack["score"]),
-            "baseline": figure(attack["baseline"]),
-            "verdict": f"succeeds at {attack['succeeds']} of {len(attack['clients'])}",
-        }
+        {**attack_row(attack), "label": f"{row.label}, seed {run.experiment.seed}" if len(row.runs) > 1 else row.label}
         for row in rows
-        for record in row.records
+        for run, record in zip(row.runs, row.records, strict=True)
         for attack in record.get("attacks", [])
     ]
     return sorted(listed, key=lambda one: str(one["attack"]))
