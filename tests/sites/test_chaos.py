@@ -25,7 +25,7 @@ from sglr.run import Run
 pytestmark = pytest.mark.slow
 
 CLIENTS = 2
-EPOCHS_A_SECOND = {"sglr": 1.2, "sfl": 0.8, "ssl": 0.5, "fl": 1.0}
+EPOCHS_A_SECOND = {"sglr": 1.2, "sfl": 0.8, "ssl": 0.5, "fl": 1.0, "sglr with tails": 0.8}
 """So many that a run lasts about as long as its share of the time, on two cores and with what is done to it."""
 SECONDS = float(os.environ.get("SGLR_CHAOS_SECONDS", 110)) / len(EPOCHS_A_SECOND)
 SEED = int(os.environ.get("SGLR_CHAOS_SEED", 1))
@@ -149,7 +149,8 @@ def test_whatever_dies_stops_or_is_cut_off_the_weights_are_those_of_a_run_in_pea
     print(f"SGLR_CHAOS_SEED={SEED} SGLR_CHAOS_SECONDS={SECONDS * len(EPOCHS_A_SECOND):.0f}, {method}")
     settings = {
         **{name: value for name, value in SETTINGS.items() if name != "stacking"},
-        "method": method,
+        "method": method.split()[0],
+        **({"tail": "relu2"} if "tails" in method else {}),
         "clients": CLIENTS,
         "samples_per_client": 40,
         "epochs": max(3, int(EPOCHS_A_SECOND[method] * SECONDS)),

@@ -23,6 +23,9 @@ from sglr.engines.remote.wire.layouts import Layout, check_labels, check_layout,
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
+MOST_LOSS = torch.finfo(torch.float32).max
+"""The greatest loss of a sample: sums of what clients tell stay finite, else one client could end the training."""
+
 
 class Gate:
     """Reads clients' messages.
@@ -114,7 +117,7 @@ class Gate:
         found = {}
         for client, frame in frames.items():
             told = frame.envelope.tally
-            if frame.kind == "refusal" or not math.isfinite(told.loss) or not _is_sound(told, sizes[client]):
+            if frame.kind == "refusal" or told.bad_step >= 0 or not _is_sound(told, sizes[client]):
                 self._house.quarantine(client, "what it tells of held-out samples can't be", "values")
             else:
                 found[client] = Tally(told.loss, told.correct, told.samples)
@@ -127,7 +130,7 @@ class Gate:
         most = most_norm(torch.Size(shape).numel())
         gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
         told = frame.envelope.feature_gradients
-        if not math.isfinite(told.loss) or told.correct > size:
+        if not _is_loss(told.loss, size) or told.correct > size:
             raise Malformed("what it tells of its loss can't be")
         return gradients, told.loss, told.correct
 
@@ -206,7 +209,12 @@ class Gate:
 
 def _is_sound(told: wire.Tally, samples: int) -> bool:
     counted = told.samples == samples and told.correct <= samples
-    return counted and (told.bad_step >= 0 or math.isfinite(told.loss))
+    return counted and (told.bad_step >= 0 or _is_loss(told.loss, samples))
+
+
+def _is_loss(loss: float, samples: int) -> bool:
+    # NaN is none.
+    return abs(loss) <= MOST_LOSS * samples
 
 
 def check_buffers(tensors: Weights) -> None:

@@ -48,11 +48,13 @@ class Memory:
 
         Passes whose gradients have not come are noted and dropped: they give the same again.
         """
-        passes = worker.passes()
+        passes, answered = worker.passes(), worker.answered
         worker.drop_passes()
         tensors = {f"worker.{name}": tensor for name, tensor in worker.state().items()}
         for seq, answer in self.answers.items():
             tensors[f"answer.{seq}"] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
+        if answered is not None:
+            tensors["features"] = answered
         # Sessions have more digits than a JSON number keeps.
         write_checkpoint(path, tensors, {"session": str(self.session), "done": self.done, "passes": passes})
 
@@ -68,5 +70,7 @@ class Memory:
         worker.restore(below("worker.", tensors))
         for epoch, step in state["passes"]:
             worker.forward(epoch, step)
+        if "features" in tensors:
+            worker.answer(tensors["features"])
         answers = {int(seq): answer.numpy().tobytes() for seq, answer in below("answer.", tensors).items()}
         return cls(int(state["session"]), int(state["done"]), answers)

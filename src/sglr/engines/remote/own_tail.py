@@ -35,6 +35,8 @@ class OwnTail:
         self._client, self._targets, self._loss, self._guard = client, targets, loss, guard
         self._log_prior = log_prior(targets, classes)
         self._step: TailStep | None = None
+        self.features: Tensor | None = None
+        """What was answered and waits for its gradient, ``[b, ...]``: who takes over answers it again."""
 
     def answer(
         self, stack: Stack, forward: Pass, rows: Tensor, where: tuple[int, int], features: Tensor
@@ -50,7 +52,7 @@ class OwnTail:
         labels, who = self._targets[rows][None], (self._client,)
         step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._guard, where)
         found = step.answer(features.to(labels.device)[None], who)
-        self._step = step
+        self._step, self.features = step, features
         return found.gradients[0].cpu(), float(found.loss), int(found.correct)
 
     def added(self, gradients: list[Tensor]) -> list[Tensor]:
@@ -64,12 +66,12 @@ class OwnTail:
         if self._step is None:
             raise ValueError("a gradient came before the features")
         found = self._step.added(0, gradients)
-        self._step = None
+        self.forget()
         return found
 
     def forget(self) -> None:
         """Forget gradients of a pass that is dropped."""
-        self._step = None
+        self._step = self.features = None
 
 
 def tally(logits: Tensor, labels: Tensor) -> Tally:

@@ -184,7 +184,14 @@ class Worker:
         assert self._tail is not None, "this client has a tail"
         pending = self._pending[0]
         where = pending.epoch, pending.step
+        # Other clients of this process may have drawn since the pass.
+        seed_layers(key(self.task.seed, "layers of a tail", self.task.client, *where))
         return self._tail.answer(pending.stack, pending.forward, pending.rows, where, features)
+
+    @property
+    def answered(self) -> Tensor | None:
+        """Features ``[b, ...]`` that were answered and whose gradient has not come."""
+        return None if self._tail is None else self._tail.features
 
     def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> Tally:
         """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
