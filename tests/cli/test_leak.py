@@ -59,3 +59,16 @@ def test_several_runs_share_a_page(call, run_folder: Path, finished: Path, tmp_p
     assert answer.code == 0, answer.err
     page = (tmp_path / "page" / "leakage.html").read_text(encoding="utf-8")
     assert "Accuracy against distance correlation" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["backdoor", "fsha:samples=16"])
+def test_an_attack_that_takes_part_in_training_is_played_through(call, run_folder: Path, spec: str) -> None:
+    answer = call("leak", run_folder, "--measures", "none", "--clients", "2", "--attack", spec)
+    assert answer.code == 0, answer.err
+    (attack,) = json.loads((run_folder / "leakage.json").read_text(encoding="utf-8"))["attacks"]
+    assert attack["attack"] == spec.partition(":")[0]
+    assert len(attack["clients"]) == 1  # each is a training of its own
+    assert f"The attack {attack['attack']} by the {attack['attacker']}" in answer.out
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert attack["attack"] in page[page.index("<h2>Attacks</h2>") :]
