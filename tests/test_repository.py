@@ -30,7 +30,10 @@ DOCUMENTS = [
     ROOT / name
     for name in (
         *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-        *("docs/architecture.md", "docs/attacks.md", "docs/costs.md", "docs/security.md", "docs/sites.md"),
+        *(
+            f"docs/{name}.md"
+            for name in ("architecture", "attacks", "costs", "defences", "privacy", "security", "sites")
+        ),
     )
 ]
 MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")

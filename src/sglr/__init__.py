@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sglr.core.split import Split, cut_points, split
     from sglr.core.types import Downlink, Moment, Uplink
     from sglr.experiment import resume, train
+    from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
     from sglr.methods.fl import FL
     from sglr.methods.psl import PSL
@@ -48,6 +49,7 @@ _HOMES = {
     "sglr.core.split": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "Moment", "Uplink"),
     "sglr.experiment": ("resume", "train"),
+    "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
     "sglr.methods.fl": ("FL",),
     "sglr.methods.psl": ("PSL",),
@@ -96,6 +98,7 @@ __all__ = [
     "__version__",
     "compare",
     "cut_points",
+    "leak",
     "load_model",
     "resume",
     "split",
