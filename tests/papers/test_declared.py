@@ -69,13 +69,15 @@ def test_cells_with_one_client_are_one_experiment() -> None:
 
 
 def test_artefacts_share_the_cells_that_they_have_in_common() -> None:
-    keys = {
-        name: {cell.experiment.fingerprint() for cell in read_artefact(name, "small").cells}
-        for name in ("table1", "table2", "table3", "fig2", "fig3", "fig4", "table5")
-    }
-    grids = keys["table1"] | keys["table2"] | keys["table3"]
-    for name in ("fig2", "fig3", "fig4", "table5"):
-        assert keys[name] <= grids
+    def keys(scale: str, *names: str) -> set[str]:
+        return {cell.experiment.fingerprint() for name in names for cell in read_artefact(name, scale).cells}
+
+    grids = keys("small", "table1", "table2", "table3")
+    assert keys("small", "fig2", "fig3") <= grids
+    assert keys("small", "fig4") == keys("small", "table5")  # of 6 clients, as in the paper
+    # At full scale the tables have 6 clients too, but not φ = 1: one cell of five.
+    alone = keys("full", "fig4", "table5") - keys("full", "table1", "table2", "table3")
+    assert len(alone) == len(keys("full", "fig4", "table5")) / 5
     assert len(grids) == (19 + 19 + 1) * 2  # α and φ at 4 and at 8 clients, one client once; two seeds
 
 
