@@ -351,6 +351,41 @@ def test_a_ledger_that_is_taken_up_at_any_step_ends_the_same(case, name: str) ->
         assert (second.client_messages() == whole.client_messages()).all()
 
 
+def of_six_kinds(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a ledger's state as versions wrote it that knew neither features nor gradients by them."""
+    old = json.loads(json.dumps(state))
+    for name in ("sent", "messages"):
+        old[name] = [line[:6] for line in old[name]]
+    for name in ("steps", "epochs"):
+        over, running, most, together = old[name]
+        old[name] = [over, [line[:6] for line in running], [line[:6] for line in most], together]
+    return old
+
+
+@pytest.mark.parametrize("name", ["sglr, class, phase", "sfl, every second step"])
+def test_the_ledger_of_an_earlier_version_is_taken_up_in_the_midst_of_an_epoch(case, name: str) -> None:
+    events = events_of(case, SETUPS[name])
+    whole, first, second = Ledger(4), Ledger(4), Ledger(4)
+    middle = [place + 1 for place, event in enumerate(events) if isinstance(event, StepDone)][3]
+    for event in events:
+        whole(event)
+    for event in events[:middle]:
+        first(event)
+    old = first.tensors()
+    counts = ("ledger.bytes", "ledger.shares", "ledger.messages")
+    # They wrote all six lines, of kinds that nobody sent too.
+    old |= {count: torch.nn.functional.pad(old[count], (0, 0, 0, 6 - len(old[count]))) for count in counts}
+    # What was there before is forgotten.
+    second(Traffic("features", False, (2,), np.array([99])))
+    second.restore(of_six_kinds(first.state()), old)
+    assert second.state() == first.state()
+    for event in events[middle:]:
+        second(event)
+    assert second.summary(paper={}) == whole.summary(paper={})
+    assert (second.client_bytes() == whole.client_bytes()).all()
+    assert (second.client_messages() == whole.client_messages()).all()
+
+
 def test_a_run_that_is_stopped_and_resumed_has_the_same_ledger(tmp_path) -> None:
     wanted: dict[str, Any] = {"clients": 3, "samples_per_client": 30, "batch_size": 7, "epochs": 3, "model": "mlp"}
     wanted |= {"method": sglr.SGLR(phi=1.0, average="class", phase="first:0.4"), "participation": 0.7, "eval_every": 3}

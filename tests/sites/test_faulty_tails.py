@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.engines.remote.proxy import Proxy
 
+from sglr.engines.remote.client import Client
 from sglr.engines.remote.tails import Tails
 from sglr.engines.remote.worker import Worker
 from sglr.run import Run
@@ -96,6 +97,14 @@ def test_messages_that_are_cut_off_on_their_way(way, number, proxy, monkeypatch,
 def test_a_client_that_goes_before_the_second_message_and_comes_back(settings, remembers, monkeypatch, tmp_path):
     federation = Federation(tmp_path, settings, groups=[(0,), (CLIENT, 2)])
     going: list[threading.Thread] = []
+    clients: dict[int, Client] = {}
+    make = Client.__init__
+
+    def make_and_note(client: Client, post: Any, *others: Any) -> None:
+        make(client, post, *others)
+        clients[post.worker.task.client] = client
+
+    monkeypatch.setattr(Client, "__init__", make_and_note)
 
     def back() -> None:
         federation.end()
@@ -105,7 +114,8 @@ def test_a_client_that_goes_before_the_second_message_and_comes_back(settings, r
     def go() -> None:
         going.append(threading.Thread(target=back if remembers else lambda: federation.crash(1)))
         going[-1].start()
-        until(federation.leaving.is_set)
+        # It has heard that it is to leave before it answers, so no further request is carried out.
+        until(clients[CLIENT].leaving.is_set)
 
     came = before_answers(monkeypatch, go)
     ends_as_in_peace(federation, federation.train())
