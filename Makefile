@@ -46,6 +46,7 @@ bench-remote: $(INSTALLED)
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
 	$(BIN)/python benchmarks/leakage_measures.py --write
+	$(BIN)/python benchmarks/leakage_callback.py --rounds 5 --epochs 1 --write
 	$(BIN)/python benchmarks/cluster.py --write
 
 bench-gpu: $(INSTALLED)

@@ -80,3 +80,12 @@ def test_ways_to_convolve_are_compared_layer_by_layer() -> None:
 def test_every_way_of_computing_on_a_gpu_is_a_cell_that_runs(compiled: str) -> None:
     found = _printed("throughput.py", "--one", "mlp", "3", "bf16", compiled, "--rounds", "1", "--seconds", "0")
     assert found["samples_per_second"].keys() == {"sglr", "unsplit"}
+
+
+@pytest.mark.slow
+def test_a_watched_training_is_timed_against_one_that_is_not() -> None:
+    result = _printed("leakage_callback.py", "--rounds", "1", "--epochs", "1", "--samples", "20")
+    assert len(result["cases"]) == 2
+    for case in result["cases"].values():
+        assert case["seconds"].keys() == {"without", "every=1"}
+        assert case["ratio"] > 0

@@ -50,6 +50,7 @@ def test_gaussians_within_a_tenth_or_the_interval_says_so(measure, dimensions: i
     assert (found.unit, found.samples) == ("nats", SAMPLES)
 
 
+@pytest.mark.slow
 @BOTH
 def test_what_is_beyond_the_ceiling_has_no_upper_end(measure) -> None:
     found = measure(*gaussians(1024, 20, 0.9), seed=0)
@@ -95,6 +96,7 @@ def test_neither_scale_nor_rotation_matters(measure) -> None:
     assert after.value == pytest.approx(before.value, abs=0.05)
 
 
+@pytest.mark.slow
 @BOTH
 def test_maps_of_values_that_grow_with_them_change_nothing(measure) -> None:
     x, y = gaussians(512, 1, 0.9)
@@ -112,6 +114,7 @@ def test_an_invertible_map_that_mixes_values_changes_little(measure) -> None:
     assert after.value == pytest.approx(before.value, rel=0.15)
 
 
+@pytest.mark.slow
 @BOTH
 def test_what_is_not_linear_is_seen(measure) -> None:
     """The sign of y is all that x² + noise leaves open: correlations see nothing of it."""
@@ -119,6 +122,7 @@ def test_what_is_not_linear_is_seen(measure) -> None:
     assert measure(x, x.square() + 0.3 * noise, seed=0).low > 0.5
 
 
+@pytest.mark.slow
 @BOTH
 def test_further_processing_loses_information(measure) -> None:
     x, y = gaussians(1024, 3, 0.9)
