@@ -136,3 +136,10 @@ def test_bad_input_ends_with_code_2_and_one_line(call, words, told):
     assert answer.out == ""
     assert answer.err.count("\n") == 1
     assert told in answer.err
+
+
+def test_a_tail_is_refused_rather_than_left_out_of_the_count(call):
+    answer = call("plan", *OF_MODEL, "--tail", "relu2")
+    assert (answer.code, answer.out) == (2, "")
+    assert "a plan does not count features" in answer.err
+    assert "train an epoch with it" in answer.err

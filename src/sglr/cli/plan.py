@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug
+from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +58,7 @@ ServerFlopsRate = Annotated[
 EnergyProfile = Annotated[
     str | None, _option("--energy-profile", "text", _DEVICES, "Devices whose energy is told, by name or .toml file")
 ]
+Tail = Annotated[str | None, typer.Option("--tail", hidden=True)]
 
 
 def plan(
@@ -76,6 +78,7 @@ def plan(
     flops_rate: FlopsRate = None,
     server_flops_rate: ServerFlopsRate = None,
     energy_profile: EnergyProfile = None,
+    tail: Tail = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -84,6 +87,9 @@ def plan(
     Sizes are given by hand, or measured of a model at every place where it can be cut.
     """
     del debug
+    if tail is not None:
+        remedy = "leave it out, or train an epoch with it: summary.json counts all that was sent"
+        raise UsageError("tail", tail, "a plan does not count features and gradients by them", remedy)
     from sglr.planner.request import Request
     from sglr.planner.words import paragraphs
 
