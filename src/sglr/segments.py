@@ -55,14 +55,16 @@ class Segments:
             raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
         self._common = experiment.init == "common" or method.shares
         self.guard = parse(experiment.defence, experiment.seed)
-        self._check_defences()
+        self._check_defences(method)
 
-    def _check_defences(self) -> None:
-        """Refuse defences where they would do nothing."""
+    def _check_defences(self, method: Method) -> None:
+        """Refuse defences where they would do nothing, or no good."""
         defence = self._experiment.defence
         if self.guard.parts and self._whole:
             problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
             raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
+        for part in self.guard.parts:
+            part.check(method)
 
     def prepare(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""

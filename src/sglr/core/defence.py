@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sglr.core.method import Method
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,16 @@ class Defence:
             if not within(value, limits):
                 about = f"{field.name} is {limits['help']}; {_told(limits)}"
                 raise UsageError("defence", f"{field.name}={value}", "is out of range", about)
+
+    def check(self, method: Method) -> None:
+        """Refuse a method with which it can't work.
+
+        Raises
+        ------
+        UsageError
+            If there is no use in it.
+        """
+        del method
 
     def layer(self) -> nn.Module | None:
         """Return a layer without weights behind the client's lower segment, or None; gradients go through it.

@@ -76,6 +76,11 @@ class Method(ABC):
             Cut-layer gradients ``[C, b, ...]``, and what of them is the same for several clients.
         """
 
+    @property
+    def mixes_labels(self) -> bool:
+        """True if clients get nothing but gradients that follow other clients' labels as much as their own."""
+        return False
+
     def round_of(self, epoch: int) -> int:
         """Return the round that an epoch belongs to; participants are drawn once per round."""
         return epoch

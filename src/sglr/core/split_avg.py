@@ -44,6 +44,11 @@ class SplitAvg:
             raise unknown("average", self.average, RULES)
         _read_phase(self.phase)
 
+    @property
+    def mixes_labels(self) -> bool:
+        """True if clients get nothing but gradients that follow other clients' labels as much as their own."""
+        return self.phi == 1 and self.average == "position" and self.phase == "all"
+
     def applies(self, epoch: int, epochs: int) -> bool:
         """Say whether an epoch (from 0) has averages."""
         return self.phi > 0 and in_phase(self.phase, epoch, epochs)

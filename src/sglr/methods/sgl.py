@@ -31,6 +31,11 @@ class SGL(Method):
         """The averaging step."""
         return SplitAvg(self.phi, self.average, self.phase)
 
+    @property
+    def mixes_labels(self) -> bool:
+        """True if everyone is averaged with everyone by position, at all times."""
+        return self.split_avg.mixes_labels
+
     def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; active clients back-propagate the average, the others their own gradient."""
         cut_gradients = server.learn(uplink)

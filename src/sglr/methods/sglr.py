@@ -39,6 +39,11 @@ class SGLR(Method):
         """The averaging step."""
         return SplitAvg(self.phi, self.average, self.phase)
 
+    @property
+    def mixes_labels(self) -> bool:
+        """True if everyone is averaged with everyone by position, at all times."""
+        return self.split_avg.mixes_labels
+
     def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
         cut_gradients = server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))

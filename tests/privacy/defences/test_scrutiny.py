@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.core.errors import SglrError
+from sglr.build import build
+from sglr.config import Experiment
+from sglr.core.errors import SglrError, UsageError
+from sglr.core.registry import METHODS
 from sglr.privacy.defences.scrutiny import Scrutiny, pairs
 
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -64,3 +67,16 @@ def test_a_client_of_one_class_has_nothing_to_compare_and_is_let_be() -> None:
     memory: dict[str, Any] = {}
     for _ in range(100):
         Scrutiny(window=5, patience=2).watch(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), 1, memory)
+
+
+@pytest.mark.parametrize("name", ["sgl", "sglr"])
+def test_averages_of_everyone_by_position_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="smaller phi, average = class"):
+        Scrutiny().check(METHODS.load(name)(phi=1.0))
+    for sound in ({"phi": 0.75}, {"phi": 1.0, "average": "class"}, {"phi": 1.0, "phase": "last:0.4"}):
+        Scrutiny().check(METHODS.load(name)(**sound))
+
+
+def test_a_training_in_which_it_can_only_be_wrong_does_not_begin() -> None:
+    with pytest.raises(UsageError, match="scrutiny"):
+        build(Experiment.from_flat({"method": "sglr", "phi": 1.0, "defence": "scrutiny"}))

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sglr.core.defence import Defence, option
-from sglr.core.errors import SglrError
+from sglr.core.errors import SglrError, UsageError
+from sglr.core.method import Method
 
 __all__ = ["Scrutiny"]
 
@@ -38,6 +39,12 @@ class Scrutiny(Defence):
     window: int = option(40, "steps that a score is taken over", least=1)
     patience: int = option(20, "suspicious steps in a row until it acts", least=1)
     stop: bool = option(True, "end the training; false: warn once")
+
+    def check(self, method: Method) -> None:
+        """Refuse a method whose honest gradients don't follow a client's own labels."""
+        if method.mixes_labels:
+            problem = "everyone's gradients are averaged by position, so that those of an honest server look hijacked"
+            raise UsageError("defence", "scrutiny", problem, "give a smaller phi, average = class, or leave it out")
 
     def watch(self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]) -> None:
         """Take in a step's gradients.
