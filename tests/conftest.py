@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -224,3 +224,11 @@ def state_of() -> Callable[[Trainer], dict[str, Tensor]]:
 def events() -> list[Event]:
     """Collect events: ``case(..., hooks=Hooks(observe=events.append))``."""
     return []
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Compute in double precision, where two ways of the same sum agree but for what a wrong one would add."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
