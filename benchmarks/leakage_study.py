@@ -49,7 +49,7 @@ def figures_of(folder: Path) -> Figures:
     """Return what is known of one run."""
     leaked = json.loads((folder / "leakage.json").read_text(encoding="utf-8"))
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    measures = leaked["leakage"]
+    measures = leaked.get("leakage", {})
     flat = {**measures, **measures.get("reconstruction", {})}
     found = {name: flat[name]["value"] for name in MEASURES if name in flat}
     found["accuracy"] = 100 * summary["test"]["accuracy"]

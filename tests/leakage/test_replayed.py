@@ -82,7 +82,9 @@ def test_a_backdoor_reaches_others_where_segments_are_shared_and_hardly_where_th
 def test_scrutiny_stops_a_hijacking_and_lets_honest_training_be(tmp_path: Path) -> None:
     run = trained(tmp_path / "watched", epochs=3, defence="scrutiny")
     seen: list[object] = []
-    with pytest.raises(SglrError, match="client 0: gradients of equal labels are no more alike"):
-        replay(run, Fsha(), observe=seen.append)
+    with pytest.raises(SglrError, match="gradients of equal labels are no more alike"):
+        replay(run, Fsha(labels=False), observe=seen.append)
     undefended = trained(tmp_path / "plain", epochs=10)
-    assert replay(undefended, Fsha()).succeeds
+    found = replay(undefended, Fsha())
+    assert found.succeeds
+    assert found.score.value < 0.6 * found.baseline.value

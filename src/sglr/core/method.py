@@ -77,9 +77,9 @@ class Method(ABC):
         """
 
     @property
-    def mixes_labels(self) -> bool:
-        """True if clients get nothing but gradients that follow other clients' labels as much as their own."""
-        return False
+    def mixed_share(self) -> float:
+        """Share of clients, 0 to 1, whose gradients follow other clients' labels as much as their own."""
+        return 0.0
 
     def round_of(self, epoch: int) -> int:
         """Return the round that an epoch belongs to; participants are drawn once per round."""

@@ -45,9 +45,9 @@ class SplitAvg:
         _read_phase(self.phase)
 
     @property
-    def mixes_labels(self) -> bool:
-        """True if clients get nothing but gradients that follow other clients' labels as much as their own."""
-        return self.phi == 1 and self.average == "position" and self.phase == "all"
+    def mixed_share(self) -> float:
+        """Share of clients, 0 to 1, whose gradients follow other clients' labels as much as their own."""
+        return self.phi if self.average == "position" else 0.0
 
     def applies(self, epoch: int, epochs: int) -> bool:
         """Say whether an epoch (from 0) has averages."""

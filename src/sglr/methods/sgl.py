@@ -32,9 +32,9 @@ class SGL(Method):
         return SplitAvg(self.phi, self.average, self.phase)
 
     @property
-    def mixes_labels(self) -> bool:
-        """True if everyone is averaged with everyone by position, at all times."""
-        return self.split_avg.mixes_labels
+    def mixed_share(self) -> float:
+        """φ where averages are by position, else 0."""
+        return self.split_avg.mixed_share
 
     def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; active clients back-propagate the average, the others their own gradient."""

@@ -50,7 +50,7 @@ def test_a_server_that_does_not_care_about_labels_is_noticed_after_window_and_pa
     defence = Scrutiny(window=10, patience=5)
     for _ in range(13):
         defence.watch(hijacking(draws), LABELS, 7, memory)
-    with pytest.raises(SglrError, match=r"client 7: .* threshold 0\.05, 5 steps"):
+    with pytest.raises(SglrError, match=r"client 7: .* threshold 0\.3, 5 steps"):
         defence.watch(hijacking(draws), LABELS, 7, memory)
 
 
@@ -73,8 +73,15 @@ def test_a_client_of_one_class_has_nothing_to_compare_and_is_let_be() -> None:
 def test_averages_of_everyone_by_position_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="smaller phi, average = class"):
         Scrutiny().check(METHODS.load(name)(phi=1.0))
-    for sound in ({"phi": 0.75}, {"phi": 1.0, "average": "class"}, {"phi": 1.0, "phase": "last:0.4"}):
-        Scrutiny().check(METHODS.load(name)(**sound))
+    Scrutiny().check(METHODS.load(name)(phi=1.0, average="class"))
+
+
+def test_a_threshold_that_honest_averages_by_position_may_fall_below_is_refused() -> None:
+    sglr = METHODS.load("sglr")
+    for method, most in ((METHODS.load("psl")(), 0.3), (sglr(phi=0.5), 0.15), (sglr(phi=0.75), 0.075)):
+        Scrutiny(threshold=most).check(method)
+        with pytest.raises(UsageError, match=f"give {most:g} or less"):
+            Scrutiny(threshold=most + 0.01).check(method)
 
 
 def test_a_training_in_which_it_can_only_be_wrong_does_not_begin() -> None:

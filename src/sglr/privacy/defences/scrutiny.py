@@ -20,6 +20,9 @@ __all__ = ["Scrutiny"]
 
 log = logging.getLogger(__name__)
 
+HONEST = 0.3
+"""Threshold that is safe where nobody gets averages: honest trainings scored 0.54 or more (docs/attacks.md)."""
+
 
 class HijackSuspected(SglrError):  # noqa: N818 - says what happened
     """A client's gradients look as if the server did not train the task that the labels are of."""
@@ -35,16 +38,28 @@ class Scrutiny(Defence):
     nothing is sent, and a training that goes on is not changed by a bit.
     """
 
-    threshold: float = option(0.05, "score below which a step is suspicious", above=-2, most=2)
+    threshold: float = option(HONEST, "score below which a step is suspicious", above=-2, most=2)
     window: int = option(40, "steps that a score is taken over", least=1)
     patience: int = option(20, "suspicious steps in a row until it acts", least=1)
     stop: bool = option(True, "end the training; false: warn once")
 
     def check(self, method: Method) -> None:
-        """Refuse a method whose honest gradients don't follow a client's own labels."""
-        if method.mixes_labels:
+        """Refuse a method whose honest gradients don't follow a client's own labels, or follow them too little.
+
+        Raises
+        ------
+        UsageError
+            If the threshold is above 0.3 (1 − φ), where φ of the clients get averages by position.
+        """
+        if method.mixed_share == 1:
             problem = "everyone's gradients are averaged by position, so that those of an honest server look hijacked"
             raise UsageError("defence", "scrutiny", problem, "give a smaller phi, average = class, or leave it out")
+        highest = HONEST * (1 - method.mixed_share)
+        if self.threshold > highest + 1e-9:
+            problem = f"with phi = {method.mixed_share:g} by position an honest server may score below it"
+            raise UsageError(
+                "defence", f"scrutiny:threshold={self.threshold:g}", problem, f"give {highest:.3g} or less"
+            )
 
     def watch(self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]) -> None:
         """Take in a step's gradients.
