@@ -1,6 +1,7 @@
-"""Fold the leakage of many runs, measured by ``sglr leak``, into a table, paired differences and a plot.
+"""Fold the leakage of many runs, measured by ``sglr leak``, into a table and one of paired differences.
 
-The runs are those of a sweep (`leakage.toml`, `leakage_defences.toml`); see there for the commands.
+The runs are those of a sweep; `leakage.toml`, `leakage_defences.toml` and `leakage_labels.toml` say the commands.
+`plot_leakage.py` draws what is written here.
 """
 
 from __future__ import annotations
@@ -13,16 +14,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from matplotlib.figure import Figure
 from scipy.stats import t
 
 from record import machine, write_result
-from sglr.report.charts import blank_chart
-from sglr.report.palette import GRID, SERIES
-from sglr.report.svg import standalone_svg
 from sglr.run import Run
-
-DOCS = Path(__file__).parents[1] / "docs/results"
 
 MEASURES = {
     "accuracy": "test accuracy, %",
@@ -52,12 +47,15 @@ def figures_of(folder: Path) -> Figures:
     measures = leaked.get("leakage", {})
     flat = {**measures, **measures.get("reconstruction", {})}
     found = {name: flat[name]["value"] for name in MEASURES if name in flat}
+    if "baseline_mse" in flat:
+        found["baseline_mse"] = flat["baseline_mse"]["value"]
     found["accuracy"] = 100 * summary["test"]["accuracy"]
     for attack in leaked["attacks"]:
         if attack["attack"] in MEASURES:
             found[attack["attack"]] = attack["score"]["value"]
     return {
-        name: 100 * value if "%" in MEASURES[name] and name != "accuracy" else value for name, value in found.items()
+        name: 100 * value if "%" in MEASURES.get(name, "") and name != "accuracy" else value
+        for name, value in found.items()
     }
 
 
@@ -89,42 +87,39 @@ def difference(cell: Mapping[int, Figures], base: Mapping[int, Figures], name: s
     return fmean(pairs), float(t.ppf(0.975, len(pairs) - 1)) * stdev(pairs) / math.sqrt(len(pairs))
 
 
-def table(cells: Cells, base: str) -> str:
-    """Return mean ± standard deviation over seeds as Markdown; bold where the paired interval leaves out zero."""
-    shown = [name for name in MEASURES if any(name in one for runs in cells.values() for one in runs.values())]
-    lines = [f"| | {' | '.join(MEASURES[name] for name in shown)} |", f"|---|{'---:|' * len(shown)}"]
-    for title, cell in cells.items():
-        row = [_cell(cell, cells[base], name) for name in shown]
-        lines.append(f"| {title} | {' | '.join(row)} |")
-    return "\n".join(lines)
-
-
-def _cell(cell: Mapping[int, Figures], base: Mapping[int, Figures], name: str) -> str:
+def absolute(cell: Mapping[int, Figures], name: str) -> str:
+    """Return mean ± standard deviation over seeds."""
     values = [one[name] for one in cell.values() if name in one]
     if not values:
         return "–"
-    text = f"{fmean(values):.3g}" + (f" ± {stdev(values):.1g}" if len(values) > 1 else "")
+    return f"{fmean(values):.3g}" + (f" ± {_spread(stdev(values))}" if len(values) > 1 else "")
+
+
+def relative(cell: Mapping[int, Figures], base: Mapping[int, Figures], name: str) -> str:
+    """Return the paired difference and half its interval; bold where that leaves out zero."""
     apart = difference(cell, base, name)
-    return f"**{text}**" if apart is not None and abs(apart[0]) > apart[1] > 0 else text
+    if apart is None:
+        return "–"
+    text = f"{apart[0]:+.2g} ± {_spread(apart[1])}"
+    return f"**{text}**" if abs(apart[0]) > apart[1] else text
 
 
-def frontier(cells: Cells) -> Figure:
-    """Draw accuracy against the decoder's error: every run a point, every configuration its mean."""
-    figure, axes = blank_chart(7.2, 4.2)
-    for place, (title, cell) in enumerate(cells.items()):
-        colour = SERIES[place % len(SERIES)].light
-        points = [(one["mse"], one["accuracy"]) for one in cell.values() if "mse" in one]
-        if not points:
-            continue
-        axes.scatter(*zip(*points, strict=True), color=colour, s=12, alpha=0.5)
-        middle = tuple(fmean(one) for one in zip(*points, strict=True))
-        axes.scatter(*middle, color=colour, s=48, marker="osD^vP"[place // len(SERIES) % 6])
-        axes.annotate(title, middle, xytext=(6, 4), textcoords="offset points", fontsize=7.5)
-    axes.set_xscale("log")
-    axes.grid(color=GRID.light)
-    axes.set_xlabel("decoder's mean squared error (further right leaks less)")
-    axes.set_ylabel("test accuracy, %")
-    return figure
+def _spread(value: float) -> str:
+    """Return one digit, or two from ten on; never a power of ten."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1g}"
+
+
+def tables(cells: Cells, base: str) -> str:
+    """Return what was measured, and the differences to the configuration ``base``, as Markdown."""
+    shown = [name for name in MEASURES if any(name in one for runs in cells.values() for one in runs.values())]
+    head = f"| {' | '.join(MEASURES[name] for name in shown)} |\n|---|{'---:|' * len(shown)}"
+    rows = [f"| {title} | {' | '.join(absolute(cell, name) for name in shown)} |" for title, cell in cells.items()]
+    apart = [
+        f"| {title} | {' | '.join(relative(cell, cells[base], name) for name in shown)} |"
+        for title, cell in cells.items()
+        if title != base
+    ]
+    return "\n".join([f"| {head}", *rows, "", f"| less {base} {head}", *apart])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -132,18 +127,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=("phi", "defences", "labels"))
     parser.add_argument("cells", type=Path, help="the sweep's folder cells")
-    parser.add_argument("--write", action="store_true", help="write the record and the plot")
+    parser.add_argument("--write", action="store_true", help="write the record")
     options = parser.parse_args(argv)
     cells = read(options.cells, options.study)
     base = {"phi": "slr", "defences": "none", "labels": "psl, none"}[options.study]
     if base not in cells:
         parser.error(f"no measured run of {base!r} in {options.cells}; run sglr leak first")
-    print(table(cells, base))
+    print(tables(cells, base))
     if options.write:
-        write_result("leakage", f"{options.study}-cpu", {"machine": machine(), "cells": cells}, keep=True)
-    if options.write and options.study != "labels":
-        text = standalone_svg(frontier(cells), options.study, "accuracy against what a decoder reconstructs")
-        (DOCS / f"leakage-{options.study}.svg").write_text(text, encoding="utf-8")
+        result = {
+            "machine": machine(),
+            "command": f"python benchmarks/leakage_study.py {options.study}",
+            "cells": cells,
+        }
+        write_result("leakage", f"{options.study}-cpu", result, keep=True)
 
 
 if __name__ == "__main__":
