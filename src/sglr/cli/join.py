@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PARENT = "SGLR_PARENT"
 """Environment variable with the process that started this one on the same machine, and without which it ends."""
 
-_DATA, _MACHINE = "Your data", "Your machine"
+_DATA, _TERMS, _MACHINE = "Your data", "Your terms", "Your machine"
 
 
 def _option(flag: str, placeholder: str, panel: str | None, about: str) -> Any:
@@ -86,6 +86,23 @@ Model = Annotated[
     str | None,
     _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is none of sglr's"),
 ]
+RequireDefence = Annotated[
+    str,
+    _option(
+        "--require-defence",
+        "text",
+        _TERMS,
+        "Take part only if the run has these defences with these options, such as clip:norm=5+noise:sigma=0.5",
+    ),
+]
+KeepLabels = Annotated[
+    bool,
+    typer.Option(
+        "--keep-labels",
+        help="Take part only if labels stay here: in a run with --tail, or one of federated learning",
+        rich_help_panel=_TERMS,
+    ),
+]
 Device = Annotated[str, _option("--device", "text", _MACHINE, "auto, cpu or cuda; default: auto")]
 Threads = Annotated[int | None, _option("--threads", "int", _MACHINE, "CPU threads; default: torch's own choice")]
 Patience = Annotated[
@@ -110,6 +127,8 @@ def join(
     test_fraction: TestFraction = None,
     split_seed: SplitSeed = None,
     model: Model = None,
+    require_defence: RequireDefence = "none",
+    keep_labels: KeepLabels = False,
     device: Device = "auto",
     threads: Threads = None,
     patience: Patience = 3600.0,
@@ -120,7 +139,7 @@ def join(
     """Train with your own data in a run whose server is elsewhere.
 
     Paste the line that the server's operator sent you, with the path of your data. Your data and your part of the
-    network stay here; activations at the cut and labels go to the server.
+    network stay here; activations at the cut and, unless the run keeps them with you, labels go to the server.
 
     The same line again goes on after a crash. Ctrl-C leaves; the same line comes back.
     """
@@ -128,6 +147,7 @@ def join(
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.watch import leaving
     from sglr.sites.join import join as take_part
+    from sglr.sites.terms import Terms
     from sglr.sites.workers import Own
 
     parameters: dict[str, Any] = {
@@ -140,6 +160,7 @@ def join(
         "split_seed": split_seed,
     }
     source = _source(data, dataset, partition, data_dir, parameters)
+    terms = Terms(require_defence, keep_labels)
     if log_json:
         write_json()
     say = _say(quiet, log_json)
@@ -148,7 +169,7 @@ def join(
         ends = take_part(
             address,
             [*map(read_token, token or [])],
-            Own(source, model, device, threads),
+            Own(source, model, device, threads, terms),
             out,
             patience=patience,
             say=say,

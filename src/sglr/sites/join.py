@@ -25,7 +25,8 @@ from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.wire.words import shown
 from sglr.engines.remote.worker import Worker
-from sglr.sites.workers import Own, make_workers
+from sglr.sites.terms import what_leaves
+from sglr.sites.workers import Own, make_workers, own_experiment
 
 T = TypeVar("T")
 
@@ -137,6 +138,7 @@ def _take_part(
     workers = make_workers(agreement, [identity.client for identity, _ in places], own)
     for worker in workers:
         say(_described(worker, agreement))
+    say(what_leaves(own_experiment(agreement, own.model)))
     return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
 
 

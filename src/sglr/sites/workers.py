@@ -27,6 +27,7 @@ from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
 from sglr.engines.remote.task import Task
 from sglr.engines.remote.worker import Worker
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
+from sglr.sites.terms import Terms
 
 TOLD = (
     *("method", "model", "cut", "tail", "partition", "clients", "samples_per_client", "validation", "test_samples"),
@@ -53,12 +54,15 @@ class Own:
         among registered models.
     device, threads
         What it computes with.
+    terms
+        What it asks of the run.
     """
 
     source: Source = field(default_factory=Source)
     model: str | None = None
     device: str = "auto"
     threads: int | None = None
+    terms: Terms = field(default_factory=Terms)
 
 
 def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list[Worker]:
@@ -67,11 +71,12 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
     Raises
     ------
     UsageError
-        If the run wants code that this site did not choose, or its data do not fit.
+        If the run wants code that this site did not choose, is not what it asks for, or its data do not fit.
     """
     if own.threads is not None:
         torch.set_num_threads(own.threads)
     experiment = own_experiment(agreement, own.model)
+    own.terms.check(experiment)
     wanted = Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings)
     data = load_own(own.source, wanted, clients)
     with _BUILDING:
