@@ -99,6 +99,7 @@ KeepLabels = Annotated[
     bool,
     typer.Option(
         "--keep-labels",
+        metavar="",
         help="Take part only if labels stay here: in a run with --tail, or one of federated learning",
         rich_help_panel=_TERMS,
     ),
