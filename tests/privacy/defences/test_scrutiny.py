@@ -84,6 +84,12 @@ def test_a_threshold_that_honest_averages_by_position_may_fall_below_is_refused(
             Scrutiny(threshold=most + 0.01).check(method)
 
 
+@pytest.mark.parametrize("other", ["max-norm", "marvell"])
+def test_it_does_not_go_with_what_hides_labels_in_gradients(other: str) -> None:
+    with pytest.raises(UsageError, match=f"scrutiny with {other}"):
+        build(Experiment.from_flat({"method": "psl", "defence": f"{other}+scrutiny"}))
+
+
 def test_a_training_in_which_it_can_only_be_wrong_does_not_begin() -> None:
     with pytest.raises(UsageError, match="scrutiny"):
         build(Experiment.from_flat({"method": "sglr", "phi": 1.0, "defence": "scrutiny"}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ class HijackSuspected(SglrError):  # noqa: N818 - says what happened
     """A client's gradients look as if the server did not train the task that the labels are of."""
 
 
+HIDERS = ("max-norm", "marvell")
+"""Defences that hide labels from who sees gradients, and so from this one."""
+
+
 @dataclass(frozen=True)
 class Scrutiny(Defence):
     """Stop when gradients of equal labels are no more alike than others (after Fu et al., NDSS 2023).
@@ -43,14 +47,19 @@ class Scrutiny(Defence):
     patience: int = option(20, "suspicious steps in a row until it acts", least=1)
     stop: bool = option(True, "end the training; false: warn once")
 
-    def check(self, method: Method) -> None:
-        """Refuse a method whose honest gradients don't follow a client's own labels, or follow them too little.
+    def check(self, method: Method, names: Sequence[str] = ()) -> None:
+        """Refuse what makes an honest server's gradients follow a client's own labels too little.
 
         Raises
         ------
         UsageError
-            If the threshold is above 0.3 (1 − φ), where φ of the clients get averages by position.
+            If gradients are disguised on purpose (max-norm, marvell), or the threshold is above 0.3 (1 − φ), where φ
+            of the clients get averages by position.
         """
+        for other in names:
+            if other in HIDERS:
+                problem = f"{other} makes gradients of an honest server look hijacked: that is how it hides labels"
+                raise UsageError("defence", f"scrutiny with {other}", problem, "choose one of the two")
         if method.mixed_share == 1:
             problem = "everyone's gradients are averaged by position, so that those of an honest server look hijacked"
             raise UsageError("defence", "scrutiny", problem, "give a smaller phi, average = class, or leave it out")
