@@ -58,7 +58,7 @@ def replay(
     attacker = attacker or attack.attacker
     opened = open_run(run)
     clean = opened.target(client, attacker, seed)
-    require(type(attack).__name__, attacker, attack.needs, clean.seen)
+    require(attack, attacker, attack.needs, clean.seen)
     scene = Scene(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
     built = _with_attack(run.experiment, attack, scene)
     built.trainer.hooks = Hooks(observe=observe)

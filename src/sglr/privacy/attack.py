@@ -94,7 +94,7 @@ class Attack(ABC):
         UsageError
             If the threat model forbids what the attack needs, or as `carry_out` does.
         """
-        require(type(self).__name__, target.attacker, self.needs, target.seen)
+        require(self, target.attacker, self.needs, target.seen)
         return self.carry_out(target)
 
 

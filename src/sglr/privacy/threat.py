@@ -73,8 +73,8 @@ def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: boo
     return seen
 
 
-def require(attack: str, attacker: str, needs: Collection[Sees], seen: Collection[Sees]) -> None:
-    """Refuse an attack that needs what the attacker does not see.
+def require(attack: object, attacker: str, needs: Collection[Sees], seen: Collection[Sees]) -> None:
+    """Refuse an attack, which is called as its file is, that needs what the attacker does not see.
 
     Raises
     ------
@@ -84,4 +84,5 @@ def require(attack: str, attacker: str, needs: Collection[Sees], seen: Collectio
     missing = sorted(set(needs) - set(seen))
     if missing:
         problem = f"{attacker} would have to know {' and '.join(missing)}, which this training keeps from it"
-        raise UsageError("attack", attack, problem, "choose another attacker or attack, or leave it out")
+        name = type(attack).__module__.rpartition(".")[2].replace("_", "-")
+        raise UsageError("attack", name, problem, "choose another attacker or attack, or leave it out")
