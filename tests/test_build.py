@@ -131,7 +131,7 @@ def test_a_method_object_is_described_by_its_name_and_parameters(tmp_path: Path)
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_path: Path) -> None:
-    settings = {**TINY, "samples_per_client": None, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
+    settings = {**TINY, "samples_per_client": 60, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
     plain = sglr.train(method, out=tmp_path / "plain", batch_size=2, **settings)
     chosen = {"init": "common", "label_prior": "correct"}
     corrected = sglr.train(method, out=tmp_path / "corrected", batch_size=2, **chosen, **settings)

@@ -32,6 +32,10 @@ SHARED = {"method": "sfl", "optimizer": "sgd:momentum=0.9"}
 SHORT = {**WITH_MEMORY, "checkpoint_every": 2}
 """Six steps, with checkpoints after 0, 2, 3, 4 and 6."""
 
+with_and_without_shared_segments = pytest.mark.parametrize(
+    "settings", [WITH_MEMORY, pytest.param(SHARED, marks=pytest.mark.slow)], ids=["sglr", "sfl"]
+)
+
 
 def undisturbed(settings: dict[str, Any]) -> str:
     """Return the weights' SHA-256 of the same training in one process, where nothing can break."""
@@ -91,7 +95,7 @@ def ends_as_undisturbed(federation: Federation, run: Run) -> None:
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
-@pytest.mark.parametrize("settings", [WITH_MEMORY, SHARED], ids=["sglr", "sfl"])
+@with_and_without_shared_segments
 def test_connections_are_cut_at_many_points(settings, way, proxy, tmp_path):
     federation = Federation(tmp_path, settings, ready=through(proxy))
     points = zip([(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)], [1, 300, 900, 2000, 60], strict=True)
@@ -104,6 +108,7 @@ def test_connections_are_cut_at_many_points(settings, way, proxy, tmp_path):
     assert sum(member.connections for member in federation.engine.house.members) >= 3 + 3
 
 
+@pytest.mark.slow
 def test_a_slow_line_changes_nothing(proxy, tmp_path):
     federation = Federation(tmp_path, WITH_MEMORY, ready=through(proxy))
     proxy.delay(0.02, jitter=0.02)
@@ -121,6 +126,7 @@ def test_a_peer_that_is_half_open_heals(proxy, tmp_path):
     ends_as_undisturbed(federation, federation.train(observe=at_steps(((0, 2), stall), ((1, 1), stall))))
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_connections_for_a_while(proxy, tmp_path):
     federation = Federation(tmp_path, WITH_MEMORY, ready=through(proxy))
 
@@ -132,7 +138,7 @@ def test_a_server_that_refuses_connections_for_a_while(proxy, tmp_path):
     ends_as_undisturbed(federation, federation.train(observe=at_steps(((0, 2), refuse))))
 
 
-@pytest.mark.parametrize("settings", [WITH_MEMORY, SHARED], ids=["sglr", "sfl"])
+@with_and_without_shared_segments
 def test_messages_that_come_twice_and_out_of_order_are_done_once(settings, monkeypatch, tmp_path):
     put, serve, earlier = Line.put, Client._serve, dict[Line, list[bytes]]()
 
@@ -158,7 +164,9 @@ def test_messages_that_come_twice_and_out_of_order_are_done_once(settings, monke
 # ---- clients that die
 
 
-@pytest.mark.parametrize("settings", [SHORT, {**SHARED, "checkpoint_every": 2}], ids=["sglr", "sfl"])
+@pytest.mark.parametrize(
+    "settings", [SHORT, pytest.param({**SHARED, "checkpoint_every": 2}, marks=pytest.mark.slow)], ids=["sglr", "sfl"]
+)
 def test_clients_that_lose_their_memory_send_all_back_to_a_checkpoint(settings, tmp_path):
     federation = Federation(tmp_path, settings, groups=[(0,), (1, 2)])
     # After a checkpoint and between two; one group, then the other.
@@ -241,7 +249,7 @@ def test_a_server_that_dies_again_and_again(tmp_path):
     ends_as_undisturbed(federation, federation.go_on())
 
 
-@pytest.mark.parametrize("whose", ["site-1", "server"])
+@pytest.mark.parametrize("whose", ["site-1", pytest.param("server", marks=pytest.mark.slow)])
 def test_a_torn_file_sends_all_back_to_the_step_before(whose, tmp_path):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1,), (2,)])
     with pytest.raises(PowerCutError):
@@ -441,7 +449,7 @@ def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int
     return federation, run
 
 
-@pytest.mark.parametrize("settings", [WITH_MEMORY, SHARED], ids=["sglr", "sfl"])
+@with_and_without_shared_segments
 def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_path):
     _, first = with_a_late_joiner(settings, tmp_path / "first", workers)
     _, second = with_a_late_joiner(settings, tmp_path / "second", workers)
@@ -452,7 +460,13 @@ def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_
 
 
 @pytest.mark.parametrize(
-    "settings", [WITH_MEMORY, SHARED, {"method": "sglr", "pipelining": True}], ids=["sglr", "sfl", "ahead"]
+    "settings",
+    [
+        WITH_MEMORY,
+        pytest.param(SHARED, marks=pytest.mark.slow),
+        pytest.param({"method": "sglr", "pipelining": True}, marks=pytest.mark.slow),
+    ],
+    ids=["sglr", "sfl", "ahead"],
 )
 def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, workers, proxy, tmp_path):
     chosen = {"samples_per_client": 96, "step_deadline": 0.4, "max_misses": 3, "epochs": 1}

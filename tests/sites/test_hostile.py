@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
+import pytest
 import torch
 from torch import Tensor
 
@@ -293,6 +294,7 @@ TURNED_AWAY: dict[str, tuple[Act | Attacker, grpc.StatusCode, str]] = {
 STILL_WRITING = ("flood", "replays", "refuses", "huge", "compressed")
 
 
+@pytest.mark.slow
 def test_whoever_says_what_nobody_asked_for_is_turned_away(tmp_path: Path) -> None:
     # Who was cut off by gRPC itself may come back, and is waited for as long as anyone.
     federation, gang = attacked(tmp_path, [act for act, _, _ in TURNED_AWAY.values()], max_misses=1)

@@ -18,6 +18,9 @@ def final_state(run: Any) -> dict[str, torch.Tensor]:
     return read_checkpoint(run.checkpoints[-1])[0]
 
 
+QUICK = ("sglr", "sfl", "ssl", "fl")
+"""Methods that differ in what crosses the network; the others are slow tests."""
+
 CASES: list[dict[str, Any]] = [
     *({"method": name} for name in METHODS.names()),
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
@@ -34,7 +37,14 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", CASES, ids=lambda case: "-".join(str(value) for value in case.values()))
+def as_test(case: dict[str, Any]) -> Any:
+    """Return a case with its name; with a method's defaults, or a tail, only some are quick."""
+    ordinary = len(case) == 1 or list(case) == ["method", "tail"]
+    marks = [pytest.mark.slow] if ordinary and case["method"] not in QUICK else []
+    return pytest.param(case, id="-".join(str(value) for value in case.values()), marks=marks)
+
+
+@pytest.mark.parametrize("settings", [as_test(case) for case in CASES])
 def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
     federation = Federation(tmp_path, settings)
     remote = federation.train()

@@ -51,6 +51,7 @@ def compare(
     assert len(there.engine.digests()) == len(here.engine.digests())
 
 
+@pytest.mark.slow
 def test_sglr_with_unequal_batches_and_clients_absent(case, on_ray) -> None:
     compare(case, on_ray, "sglr", sizes=UNEQUAL, participation=0.6, norm=True, atol=2e-5)
 

@@ -68,7 +68,7 @@ def test_infonce_never_exceeds_the_logarithm_of_its_batch() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("coarse", [5, 7])
+@pytest.mark.parametrize("coarse", [5, pytest.param(7, marks=pytest.mark.slow)])
 def test_smashed_data_that_determine_the_input_reach_the_ceiling(measure, coarse: int) -> None:
     """As those of a convolution do: I(X; Y) has no end, and no estimate but that of the ceiling makes sense."""
     rng = torch.Generator().manual_seed(7)
@@ -164,6 +164,7 @@ def test_thousands_of_values_are_projected_first(measure) -> None:
     assert found.value == pytest.approx(truth(4, 0.8), rel=0.15)
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_seed_decides_everything_and_torchs_generator_stays(measure) -> None:
     x, y = gaussians(512, 3, 0.7)
