@@ -129,7 +129,13 @@ def test_a_method_object_is_described_by_its_name_and_parameters(tmp_path: Path)
     assert by_object.summary["weights_sha256"] == by_name.summary["weights_sha256"]
 
 
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize(
+    "method",
+    [
+        name if name in ("cl", "fl", "psl", "sglr") else pytest.param(name, marks=pytest.mark.slow)
+        for name in METHODS.names()
+    ],
+)
 def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_path: Path) -> None:
     settings = {**TINY, "samples_per_client": 60, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
     plain = sglr.train(method, out=tmp_path / "plain", batch_size=2, **settings)

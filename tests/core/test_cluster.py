@@ -99,6 +99,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_ray_that_starts_here_listens_on_loopback_wants_a_token_and_leaves_nothing() -> None:
     done = python(STARTED)
     assert done.returncode == 0, done.stderr

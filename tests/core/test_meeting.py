@@ -65,7 +65,7 @@ EQUAL, UNEQUAL = (8, 8, 8, 8), (11, 7, 3, 3)
 
 @pytest.mark.parametrize("name", METHODS.names())
 @pytest.mark.parametrize("norm", [False, True], ids=["plain", "batchnorm"])
-@pytest.mark.parametrize("stacking", ["stacked", "looped"])
+@pytest.mark.parametrize("stacking", ["stacked", pytest.param("looped", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("double")
 def test_a_training_gives_the_same_numbers_beside_others(case, state_of, name: str, norm: bool, stacking: str) -> None:
     """Beside PSL, beside itself with other clients, data, rate and length, and beside clients that come and go."""

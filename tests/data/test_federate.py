@@ -62,6 +62,7 @@ def test_rows_are_drawn_anew_by_seed() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_in_another_process() -> None:
     data = federate(load_dataset("digits", None), Iid(), 3, 5, samples_per_client=4)
     program = (

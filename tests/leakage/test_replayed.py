@@ -34,6 +34,7 @@ def test_a_replay_is_the_same_every_time_and_leaves_the_run_alone(brief: Run) ->
     assert {path: path.stat().st_mtime_ns for path in brief.path.rglob("*")} == files
 
 
+@pytest.mark.slow
 def test_hijacking_is_the_same_every_time(brief: Run) -> None:
     drawn = torch.get_rng_state()
     first = replay(brief, Fsha(samples=16))

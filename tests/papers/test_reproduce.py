@@ -57,6 +57,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         reproduce(["table6"], out=tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_data_is_told_by_the_processes_that_look_for_it(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("SGLR_DATA_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
