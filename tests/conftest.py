@@ -208,6 +208,15 @@ def snapshot(trainer: Trainer) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trainer.state().items()}
 
 
+def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: float, rtol: float = 1e-4) -> None:
+    """Compare two states, tensor by tensor, and name the first that differs."""
+    assert found.keys() == wanted.keys()
+    for key in wanted:
+        torch.testing.assert_close(
+            found[key], wanted[key], atol=atol, rtol=rtol, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
 @pytest.fixture(scope="session")
 def case() -> type[Case]:
     """Describe a training: ``case(PSL(), sizes=(4, 4)).run()``."""

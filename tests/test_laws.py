@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import assert_close
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -341,14 +342,6 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: float, rtol: float = 1e-4) -> None:
-    assert found.keys() == wanted.keys()
-    for key in wanted:
-        torch.testing.assert_close(
-            found[key], wanted[key], atol=atol, rtol=rtol, msg=lambda text, key=key: f"{key}: {text}"
-        )
 
 
 def assert_identical(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

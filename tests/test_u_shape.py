@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from tests.conftest import assert_close
+from torch import nn
 from torch.nn import functional as F
 
 from sglr import load_model, train
@@ -33,12 +34,6 @@ DIGITS = {"model": "mlp", "clients": 3, "samples_per_client": 24, "epochs": 1, "
 def make(name: str) -> Method:
     method: Method = METHODS.load(name)()
     return method
-
-
-def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: float, rtol: float = 1e-4) -> None:
-    assert found.keys() == wanted.keys()
-    for key in wanted:
-        torch.testing.assert_close(found[key], wanted[key], atol=atol, rtol=rtol, msg=lambda t, key=key: f"{key}: {t}")
 
 
 @every_split_method

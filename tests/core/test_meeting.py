@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import assert_close
 from torch import Tensor, nn
 
 from sglr.core import meeting as meeting_module
@@ -50,12 +51,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(meeting_module, "run_forward", counted)
     return seen
-
-
-def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: float, rtol: float = 1e-4) -> None:
-    assert found.keys() == wanted.keys()
-    for key in wanted:
-        torch.testing.assert_close(found[key], wanted[key], atol=atol, rtol=rtol)
 
 
 # Law 2, for trials: with whom a training meets makes no difference, to rounding.
