@@ -64,7 +64,7 @@ class Segments:
             problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
             raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
         for part in self.guard.parts:
-            part.check(method, [name for name, _ in self.guard.named])
+            part.check(method, self.guard.named)
 
     def prepare(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""

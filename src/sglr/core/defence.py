@@ -41,15 +41,15 @@ class Defence:
                 about = f"{field.name} is {limits['help']}; {_told(limits)}"
                 raise UsageError("defence", f"{field.name}={value}", "is out of range", about)
 
-    def check(self, method: Method, names: Sequence[str] = ()) -> None:
-        """Refuse a method, or other defences of the same run, by name, with which it can't work.
+    def check(self, method: Method, named: Sequence[tuple[str, Defence]] = ()) -> None:
+        """Refuse a method, or defences of the same run, each with its name, with which it can't work.
 
         Raises
         ------
         UsageError
             If there is no use in it.
         """
-        del method, names
+        del method, named
 
     def layer(self) -> nn.Module | None:
         """Return a layer without weights behind the client's lower segment, or None; gradients go through it.

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sglr.core.defence import Defence, option
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.guard import has
 from sglr.core.method import Method
 
 __all__ = ["Scrutiny"]
@@ -26,10 +27,6 @@ HONEST = 0.3
 
 class HijackSuspected(SglrError):  # noqa: N818 - says what happened
     """A client's gradients look as if the server did not train the task that the labels are of."""
-
-
-HIDERS = ("max-norm", "marvell")
-"""Defences that hide labels from who sees gradients, and so from this one."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +44,17 @@ class Scrutiny(Defence):
     patience: int = option(20, "suspicious steps in a row until it acts", least=1)
     stop: bool = option(True, "end the training; false: warn once")
 
-    def check(self, method: Method, names: Sequence[str] = ()) -> None:
+    def check(self, method: Method, named: Sequence[tuple[str, Defence]] = ()) -> None:
         """Refuse what makes an honest server's gradients follow a client's own labels too little.
 
         Raises
         ------
         UsageError
-            If gradients are disguised on purpose (max-norm, marvell), or the threshold is above 0.3 (1 − φ), where φ
-            of the clients get averages by position.
+            If another defence perturbs gradients to hide labels, as max-norm and marvell do, or the threshold is above
+            0.3 (1 − φ), where φ of the clients get averages by position.
         """
-        for other in names:
-            if other in HIDERS:
+        for other, part in named:
+            if has(part, "perturb"):
                 problem = f"{other} makes gradients of an honest server look hijacked: that is how it hides labels"
                 raise UsageError("defence", f"scrutiny with {other}", problem, "choose one of the two")
         if method.mixed_share == 1:
