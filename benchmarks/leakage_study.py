@@ -31,7 +31,6 @@ MEASURES = {
     "label-direction": "labels by direction, %",
     "label-clusters": "labels by clusters, %",
     "membership": "membership, AUC",
-    "unsplit": "UnSplit's MSE",
 }
 """Columns, by name in the record; attacks are called as on the command line."""
 

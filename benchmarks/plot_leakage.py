@@ -10,12 +10,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from record import RESULTS
-from sglr.report.charts import blank_chart
+from sglr.report.charts import blank_chart, make_plain
 from sglr.report.palette import GRID, INK, MUTED, SERIES
 from sglr.report.svg import standalone_svg
 
@@ -78,20 +77,20 @@ def means(cell: Figures) -> tuple[float, float]:
 
 def against_phi(cells: Mapping[str, Figures]) -> Figure:
     """Draw each measure against φ; every seed is a faint point."""
-    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
+    figure, groups = Figure(figsize=(7.4, 4.6), layout="constrained"), families(cells)
     for place, (name, title) in enumerate(PANELS.items()):
         axes = figure.add_subplot(2, 3, place + 1)
-        _bare(axes)
+        make_plain(axes)
         axes.set_title(title, fontsize=9, color=INK.light, loc="left")
         for number, rule in enumerate(("by position", "by class")):
             curve = {0.0: cells["slr"]} | {
-                float(value): cell for value, cell in families(cells)[f"SGLR, averages {rule}: φ"].items()
+                float(value): cell for value, cell in groups[f"SGLR, averages {rule}: φ"].items()
             }
             paint = SERIES[number].light
             for phi, cell in curve.items():
                 axes.plot([phi] * len(cell), [one[name] for one in cell.values()], "o", ms=3, alpha=0.35, color=paint)
-            means = [middle(cell, name)[0] for cell in curve.values()]
-            axes.plot(list(curve), means, marker="os"[number], ms=5, color=paint, label=f"averages {rule}")
+            heights = [middle(cell, name)[0] for cell in curve.values()]
+            axes.plot(list(curve), heights, marker="os"[number], ms=5, color=paint, label=f"averages {rule}")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
         if place > 2:
             axes.set_xlabel("φ", color=MUTED.light, fontsize=9)
@@ -126,13 +125,6 @@ def frontier(cells: Mapping[str, Figures]) -> Figure:
     axes.set_ylabel("test accuracy, %", color=MUTED.light, fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
-
-
-def _bare(axes: Axes) -> None:
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(MUTED.light)
-    axes.grid(axis="y", color=GRID.light, linewidth=0.8)
-    axes.tick_params(length=0, labelsize=8.5, colors=MUTED.light)
 
 
 def read(study: str) -> dict[str, Any]:

@@ -75,15 +75,20 @@ def blank_chart(width: float = 4.1, height: float = 2.75) -> tuple[Figure, Axes]
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
+    make_plain(axes)
+    axes.set_xlabel("epoch", color=MUTED.light, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    return figure, axes
+
+
+def make_plain(axes: Axes) -> None:
+    """Leave axes no frame but the line below, and faint lines across."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(MUTED.light)
     axes.grid(axis="y", color=GRID.light, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=MUTED.light, pad=5)
-    axes.set_xlabel("epoch", color=MUTED.light, fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    return figure, axes
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:

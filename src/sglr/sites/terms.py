@@ -50,7 +50,7 @@ class Terms:
                 problem = f"the run's defence is {experiment.defence!r}"
                 remedy = "ask its operator for a run with yours, or require another"
                 raise UsageError("require-defence", self.defence, problem, remedy)
-        if self.keep_labels and _sends_labels(experiment):
+        if self.keep_labels and experiment.tail is None and not build_method(experiment).whole_model:
             remedy = "ask its operator for a run with --tail, or leave this out"
             raise UsageError("keep-labels", "true", "labels would go to the server of this run", remedy)
 
@@ -60,9 +60,5 @@ def what_leaves(experiment: Experiment) -> str:
     if build_method(experiment).whole_model:
         return "weights go to the server; smashed data and labels do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"
-    labels = "and labels go to the server" if _sends_labels(experiment) else "go to the server; labels stay here"
+    labels = "and labels go to the server" if experiment.tail is None else "go to the server; labels stay here"
     return f"smashed data{defended} {labels}"
-
-
-def _sends_labels(experiment: Experiment) -> bool:
-    return experiment.tail is None and not build_method(experiment).whole_model
