@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from tests.engines.remote.proxy import Proxy
 
 from sglr.engines.remote.client import Client
 from sglr.engines.remote.tails import Tails
@@ -18,7 +17,7 @@ from sglr.engines.remote.worker import Worker
 from sglr.run import Run
 
 from .federation import Federation
-from .test_faults import through, until
+from .undisturbed import through, until
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +33,6 @@ STEPS = [(0, 1), (1, 0), (1, 2)]
 @pytest.fixture(params=list(SETTINGS))
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {**SETTINGS[request.param], "tail": "relu2", "checkpoint_every": 2}
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with Proxy(0) as found:
-        yield found
 
 
 @cache

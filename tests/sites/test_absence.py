@@ -1,0 +1,132 @@
+"""Who comes late, misses deadlines or comes back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglr.core.checkpoint import digest
+from sglr.engines.remote import members
+from sglr.engines.remote.worker import Worker
+from sglr.run import Run
+from sglr.sites import join as joining
+
+from .federation import Federation
+from .undisturbed import (
+    SHARED,
+    WITH_MEMORY,
+    PowerCutError,
+    at_steps,
+    dies_at,
+    through,
+    undisturbed,
+    until,
+    with_and_without_shared_segments,
+)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Worker]:
+    """Look at what clients hold: the newest worker of each."""
+    found: dict[int, Worker] = {}
+    make = joining.make_workers
+
+    def make_and_note(*args: Any) -> list[Worker]:
+        made = make(*args)
+        found.update({worker.task.client: worker for worker in made})
+        return made
+
+    monkeypatch.setattr(joining, "make_workers", make_and_note)
+    return found
+
+
+def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int, Worker]) -> tuple[Federation, Run]:
+    federation = Federation(folder, {**settings, "min_clients": 2}, groups=[(1, 2)])
+
+    def come() -> None:
+        federation.start(1, (0,))
+        until(lambda: federation.engine.house.members[0].state == members.HERE)
+
+    loads: list[str] = []
+    load = Worker.load
+
+    def load_and_note(worker: Worker, weights: Any) -> None:
+        if worker.task.client == 0:
+            loads.append(digest(weights))
+        load(worker, weights)
+
+    def compare() -> None:
+        if settings["method"] == "sfl":
+            assert loads == [digest(federation.engine._published)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Worker, "load", load_and_note)
+        run = federation.train(observe=at_steps(((0, 1), come), ((0, 2), compare)))
+    assert federation.problems == []
+    return federation, run
+
+
+@with_and_without_shared_segments
+def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_path):
+    _, first = with_a_late_joiner(settings, tmp_path / "first", workers)
+    _, second = with_a_late_joiner(settings, tmp_path / "second", workers)
+    # The same arrivals, the same weights; others than if all had been there.
+    assert first.summary["weights_sha256"] == second.summary["weights_sha256"] != undisturbed(settings)
+    sent = [record["samples"] for record in first.history]
+    assert sent == [3 * 20 - 8, 2 * 3 * 20 - 8]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        WITH_MEMORY,
+        pytest.param(SHARED, marks=pytest.mark.slow),
+        pytest.param({"method": "sglr", "pipelining": True}, marks=pytest.mark.slow),
+    ],
+    ids=["sglr", "sfl", "ahead"],
+)
+def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, workers, proxy, tmp_path):
+    chosen = {"samples_per_client": 96, "step_deadline": 0.4, "max_misses": 3, "epochs": 1}
+    federation = Federation(tmp_path, {**settings, **chosen}, through(proxy), groups=[(0, 1), (2,)], direct=[0])
+    told: dict[str, Any] = {}
+
+    def member() -> members.Member:
+        return federation.engine.house.members[2]
+
+    def absent() -> None:
+        assert member().misses > 0
+        told["absent"] = workers[2].digest()
+
+    def dropped() -> None:
+        assert member().state == members.OUT
+        assert "missed 3 deadlines in a row" in member().reason
+        told["dropped"] = workers[2].digest()
+        proxy.heal()
+        until(lambda: member().state == members.HERE)
+
+    # The third step's smashed data may be there already: the first without it is the third or the fourth.
+    run = federation.train(observe=at_steps(((0, 2), proxy.half_open), ((0, 4), absent), ((0, 6), dropped)))
+    assert federation.problems == []
+    assert told["absent"] == told["dropped"] != workers[2].digest()
+    assert member().state == members.DONE
+    assert 96 * 3 - run.history[0]["samples"] in (3 * 8, 4 * 8)
+
+
+def test_with_a_deadline_a_run_goes_on_with_those_who_come_back(tmp_path):
+    settings = {**SHARED, "step_deadline": 5.0, "min_clients": 3, "checkpoint_every": 2}
+    federation = Federation(tmp_path, settings, groups=[(0,), (1,), (2,)])
+    with pytest.raises(PowerCutError):
+        federation.train(observe=dies_at(1, 1))
+    [snapshots] = (tmp_path / "site-1").rglob("snapshots")
+    shutil.rmtree(snapshots)
+    config = tmp_path / "server" / "config.toml"
+    config.write_text(config.read_text().replace("min_clients = 3", "min_clients = 2"))
+    federation.groups = [(0,), (1,)]
+    run = federation.go_on()
+    assert federation.problems == []
+    assert [member.state for member in federation.engine.house.members] == [members.DONE, members.DONE, members.NEVER]
+    # The newest checkpoint is that of the first epoch; the second is that of two.
+    assert [record["samples"] for record in run.history] == [60, 60 + 2 * 20]
