@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,14 @@ class Dataset:
         The names of the classes; a target is a position in it.
     validation
         The number of training samples usually held apart for validation, or None where there is no custom.
+    encoding
+        How what was stored became inputs, as JSON can hold it: the run folder keeps it, so that new data can be read
+        alike.
+    group
+        The column of the samples whose values must each stay on one side of a division into training, validation and
+        test; None for no such column.
+    notes
+        What its user should know of how it was read, a sentence each: what was passed over, what looks wrong.
     """
 
     name: str
@@ -60,6 +69,9 @@ class Dataset:
     test: Samples
     classes: tuple[str, ...]
     validation: int | None = None
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -83,6 +95,8 @@ class ClientData:
         The test samples, whole.
     classes
         The names of the classes.
+    encoding, notes
+        As in `Dataset`.
     """
 
     train: Samples
@@ -90,6 +104,8 @@ class ClientData:
     validation: Samples | None
     test: Samples
     classes: tuple[str, ...]
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -81,9 +82,13 @@ def federate(
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
     test = _fewer(dataset.test, test_samples)
     if _overlaps(partitioner):
-        return ClientData(owned, tuple(map(torch.from_numpy, rows)), apart, test, dataset.classes)
+        return ClientData(owned, tuple(map(torch.from_numpy, rows)), apart, test, *_told(dataset))
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
-    return ClientData(train, _consecutive(rows), apart, test, dataset.classes)
+    return ClientData(train, _consecutive(rows), apart, test, *_told(dataset))
+
+
+def _told(dataset: Dataset) -> tuple[tuple[str, ...], Mapping[str, Any], tuple[str, ...]]:
+    return dataset.classes, dataset.encoding, dataset.notes
 
 
 def _overlaps(partitioner: Partitioner) -> bool:
@@ -93,7 +98,7 @@ def _overlaps(partitioner: Partitioner) -> bool:
 def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -> ClientData:
     nobody = torch.arange(0)
     apart = None if validation == 0 else dataset.train.select(nobody)
-    return ClientData(dataset.train, (nobody,) * clients, apart, dataset.test.select(nobody), dataset.classes)
+    return ClientData(dataset.train, (nobody,) * clients, apart, dataset.test.select(nobody), *_told(dataset))
 
 
 def _fewer(samples: Samples, count: int | None) -> Samples:
