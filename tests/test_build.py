@@ -18,6 +18,7 @@ from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import Moment, Uplink
 from sglr.engines.local import Local
+from sglr.engines.remote.agreement import shape_at_cut
 from sglr.experiment import describe
 
 TINY: dict[str, Any] = {"clients": 3, "samples_per_client": 24, "epochs": 1, "model": "mlp"}
@@ -145,9 +146,32 @@ def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_pa
 
 
 @pytest.mark.parametrize(
+    "method",
+    [name if name in ("sglr", "fl") else pytest.param(name, marks=pytest.mark.slow) for name in METHODS.names()],
+)
+def test_clients_with_fewer_samples_than_the_batch_step_with_what_they_have(method: str, tmp_path: Path) -> None:
+    division = {
+        "clients": 20,
+        "partition": "dirichlet",
+        "concentration": 0.1,
+        "batch_size": 32,
+        "samples_per_client": 60,
+    }
+    built = build(Experiment.from_flat({"method": method, "model": "mlp", **division}))
+    owned = sum(built.data.sizes)
+    if method != "cl":
+        assert min(built.data.sizes) < 32 < max(built.data.sizes)
+    run = sglr.train(method, model="mlp", epochs=2, out=tmp_path / "run", **division)
+    assert run.summary is not None
+    assert [row["samples"] for row in run.history] == [owned, 2 * owned]
+    if not METHODS.load(method).whole_model:
+        each = 4 * torch.Size(shape_at_cut(built.lower(0), (1, 8, 8))).numel()
+        assert run.summary["communication"]["by_kind"]["up"]["smashed"] == 2 * owned * each
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 25}, r"batch_size = 25: client 0 has only 24 samples; give --batch-size 24"),
         ({"batch_size": 23, "model": _normalised, "cut": 3}, r"batch_size = 23: .* last batch .* of one sample"),
         ({"device": "tpu"}, r"device = tpu: is not supported; give auto, cpu or cuda"),
         ({"model": _network}, r"cut = none: this model has no cut of its own; give --cut with one of: 0, 1, 2"),

@@ -102,7 +102,6 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
     segments.prepare(data)
-    _check_batches(experiment, data)
     segments.check_single_samples(experiment.batch_size, data)
     if method.pooled:
         data = _pooled(data)
@@ -160,7 +159,6 @@ def client_segments(
     """
     segments = Segments(experiment, model, build_method(experiment))
     segments.prepare(data)
-    _check_batches(experiment, data)
     segments.check_single_samples(experiment.batch_size, data)
     return segments.lower_of
 
@@ -300,16 +298,6 @@ def _check_place(experiment: Experiment, given: Given, data: ClientData) -> None
     if not len(data.train) and given.engine is None:
         problem = "these data are at the sites that join, and there are none here to train on"
         raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
-
-
-def _check_batches(experiment: Experiment, data: ClientData) -> None:
-    if not len(data.train):
-        return
-    smallest = min(range(len(data.sizes)), key=data.sizes.__getitem__)
-    if experiment.batch_size > data.sizes[smallest]:
-        problem = f"client {smallest} has only {data.sizes[smallest]} samples"
-        remedy = f"give --batch-size {data.sizes[smallest]} or less, fewer clients, or a more even partition"
-        raise UsageError("batch_size", experiment.batch_size, problem, remedy)
 
 
 def _check_pipelining(experiment: Experiment, method: Method) -> None:

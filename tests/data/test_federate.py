@@ -122,6 +122,21 @@ def test_errors_name_the_option_and_the_remedy(arguments: dict[str, int | float]
     assert message in str(raised.value)
 
 
+class Greedy:
+    """A rule of one's own that gives everything to the first client."""
+
+    def partition(self, samples: Samples, clients: int, seed: int) -> list[np.ndarray]:
+        del seed
+        return [np.arange(len(samples)), *(np.arange(0) for _ in range(clients - 1))]
+
+
+def test_a_rule_that_leaves_a_client_without_samples_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"partition = greedy: clients 1, 2 would have no samples; give fewer clients"):
+        federate(numbered(100), Greedy(), 3, 0)
+    with pytest.raises(UsageError, match="client 1 would have no samples"):
+        federate(numbered(100), Greedy(), 2, 0)
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_samples_per_client_are_a_random_choice_of_the_clients_own(seed: int) -> None:

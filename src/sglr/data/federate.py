@@ -66,7 +66,7 @@ def federate(
     Raises
     ------
     UsageError
-        If there are too few samples for what is asked.
+        If there are too few samples for what is asked, or the rule leaves a client without any.
     """
     if not len(dataset.train):
         return _elsewhere(dataset, clients, validation)
@@ -78,6 +78,7 @@ def federate(
     apart = dataset.train.select(order[:held].sort().values) if held else None
     owned = dataset.train.select(order[held:].sort().values) if held else dataset.train
     rows = partitioner.partition(owned, clients, seed)
+    _check_owners(rows, partitioner)
     if samples_per_client is not None:
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
     test = _fewer(dataset.test, test_samples)
@@ -130,6 +131,16 @@ def _check_clients(clients: int, samples: int, partitioner: Partitioner, samples
         problem = f"{clients} clients would need {wanted} samples, and there are {samples}"
         remedy = f"give {samples // clients} or fewer"
         raise UsageError("samples_per_client", samples_per_client, problem, remedy)
+
+
+def _check_owners(rows: list[Rows], partitioner: Partitioner) -> None:
+    """Refuse a division that leaves a client without a sample: it could never train."""
+    empty = [str(client) for client, own in enumerate(rows) if not len(own)]
+    if empty:
+        named = f"clients {', '.join(empty[:5])}{', …' if len(empty) > 5 else ''}"
+        problem = f"{named if len(empty) > 1 else f'client {empty[0]}'} would have no samples"
+        name = type(partitioner).__name__.lower()
+        raise UsageError("partition", name, problem, "give fewer clients, or another partition")
 
 
 def _draw(rows: Rows, count: int, seed: int, client: int) -> Rows:

@@ -100,7 +100,7 @@ def load_own(source: Source, wanted: Wanted, clients: Sequence[int]) -> dict[int
     Raises
     ------
     UsageError
-        If data can't be read, have another shape or unknown classes, or are too few.
+        If data can't be read, have another shape or unknown classes, or have no sample to train on.
     """
     division = _division(wanted)
     if source.path is not None:
@@ -113,7 +113,7 @@ def load_own(source: Source, wanted: Wanted, clients: Sequence[int]) -> dict[int
     else:
         raise UsageError("data", "none", "it is not told which data to train on", "give --data PATH or --dataset NAME")
     for part in own.values():
-        _check_number(part.train, source, division.batch_size)
+        _check_number(part.train, source)
     return own
 
 
@@ -238,11 +238,9 @@ def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:
     return "bring data of that kind, or ask the operator which are meant"
 
 
-def _check_number(train: Samples, source: Source, batch_size: int) -> None:
-    if len(train) < batch_size:
-        problem = f"{len(train)} samples are there to train on, and the run's batches have {batch_size}"
-        remedy = f"bring more, or ask the operator for --batch-size {max(1, len(train))} or less"
-        raise UsageError("data", _name(source), problem, remedy)
+def _check_number(train: Samples, source: Source) -> None:
+    if not len(train):
+        raise UsageError("data", _name(source), "there are no samples to train on", "bring one or more")
 
 
 def _name(source: Source) -> str:
