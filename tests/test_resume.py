@@ -177,3 +177,17 @@ def test_another_way_of_computing_resumes_bit_for_bit_too(settings: dict[str, st
         sglr.train(out=tmp_path / "stopped", observe=observe, stop=stop, **settings)
     found = sglr.resume(tmp_path / "stopped").summary["weights_sha256"]
     assert found == whole.summary["weights_sha256"] != plain.summary["weights_sha256"]
+
+
+def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path: Path) -> None:
+    rows = "".join(f"{number % 7},{number % 3 % 2}\n" for number in range(60))
+    table = tmp_path / "table.csv"
+    table.write_text("x,label\n" + rows)
+    settings = {"dataset": f"table:{table}", "model": "mlp", "clients": 2, "epochs": 2}
+    with pytest.raises(Interrupted):
+        execute(Experiment.from_flat(settings), tmp_path / "run", stop=lambda: True)
+    table.write_text("x,label\n" + rows + "1,1\n" * 30)
+    with pytest.raises(UsageError, match="its clients would not have the data that they had when the run began"):
+        sglr.resume(tmp_path / "run")
+    table.write_text("x,label\n" + rows)
+    assert sglr.resume(tmp_path / "run").summary is not None

@@ -13,7 +13,7 @@ from torch import nn
 
 from sglr.build import Built, Given, build, device_here
 from sglr.config import Experiment
-from sglr.core.data import Dataset
+from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
@@ -26,6 +26,9 @@ from sglr.data.plot import classes_per_client
 from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
 from sglr.run import Run, write_text
+
+CLASSES = "classes.json"
+"""How many samples of each class every client has."""
 
 SHOWN = 1000
 """Clients, the first ones, whose classes the report shows."""
@@ -97,8 +100,7 @@ def execute(
         run = Run.create(out, experiment, command)
         run.record_choices(built.choices)
         if len(built.data.train):
-            counts = {"classes": list(built.data.classes), "counts": classes_per_client(built.data, SHOWN).tolist()}
-            write_text(run.path / "classes.json", json.dumps(counts) + "\n")
+            write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
         built.trainer.engine.settle(run.path)
         return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
 
@@ -146,6 +148,7 @@ def resume(
     _require_objects(experiment, given)
     energy = _energy(experiment)
     built = build(run.as_chosen(experiment), given)
+    _check_same_data(run, built.data)
     recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
     with _closing(built):
         ready(built)
@@ -158,6 +161,19 @@ def resume(
         else:
             recorder.go_back_until_it_works()
         return recorder.train()
+
+
+def _classes(data: ClientData) -> dict[str, Any]:
+    return {"classes": list(data.classes), "counts": classes_per_client(data, SHOWN).tolist()}
+
+
+def _check_same_data(run: Run, data: ClientData) -> None:
+    """Refuse to go on with other data: a file was changed, or another version of sglr divided it otherwise."""
+    path = run.path / CLASSES
+    if len(data.train) and path.is_file() and json.loads(path.read_text(encoding="utf-8")) != _classes(data):
+        problem = "its clients would not have the data that they had when the run began"
+        remedy = "restore the data, use the version of sglr that began the run, or start a new one"
+        raise UsageError("run", run.path, problem, remedy)
 
 
 def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:

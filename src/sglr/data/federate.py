@@ -14,6 +14,7 @@ from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import generator
 from sglr.data.partitioners.iid import Iid
+from sglr.data.split import held_apart
 
 Rows = NDArray[np.int64]
 
@@ -50,12 +51,12 @@ def federate(
     seed
         Seed of all draws; the same seed gives the same division in any process.
     validation
-        Number (int) or fraction (float) of training samples drawn at random for validation; 0 for none;
-        None for the number customary for the data set, else a tenth.
+        Number (int) or fraction (float) of training samples drawn for validation, each class in proportion and groups
+        whole; 0 for none; None for the number customary for the data set, else a tenth.
     samples_per_client
         Keep at most so many samples of each client, drawn at random; exactly so many if the division is IID.
     test_samples
-        Keep at most so many test samples: the same ones for every seed.
+        Keep at most so many test samples, each class in proportion: the same ones for every seed.
 
     Returns
     -------
@@ -73,10 +74,8 @@ def federate(
     held = _held_apart(dataset, validation)
     if samples_per_client is not None and samples_per_client < 1:
         raise UsageError("samples_per_client", samples_per_client, "a client needs samples", "give 1 or more")
-    _check_clients(clients, len(dataset.train) - held, partitioner, samples_per_client)
-    order = torch.from_numpy(generator(seed, "validation").permutation(len(dataset.train)))
-    apart = dataset.train.select(order[:held].sort().values) if held else None
-    owned = dataset.train.select(order[held:].sort().values) if held else dataset.train
+    apart, owned = _divided(dataset, held, seed) if held else (None, dataset.train)
+    _check_clients(clients, len(owned), partitioner, samples_per_client)
     rows = partitioner.partition(owned, clients, seed)
     _check_owners(rows, partitioner)
     if samples_per_client is not None:
@@ -86,6 +85,13 @@ def federate(
         return ClientData(owned, tuple(map(torch.from_numpy, rows)), apart, test, *_told(dataset))
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
     return ClientData(train, _consecutive(rows), apart, test, *_told(dataset))
+
+
+def _divided(dataset: Dataset, held: int, seed: int) -> tuple[Samples, Samples]:
+    """Return the samples for validation and those that clients own, each in their order."""
+    targets, groups = dataset.train.targets.numpy(), dataset.train.columns.get(dataset.group or "")
+    apart = torch.from_numpy(held_apart(targets, held, generator(seed, "validation"), groups))
+    return dataset.train.select(apart.nonzero()[:, 0]), dataset.train.select((~apart).nonzero()[:, 0])
 
 
 def _told(dataset: Dataset) -> tuple[tuple[str, ...], Mapping[str, Any], tuple[str, ...]]:
@@ -105,8 +111,8 @@ def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -
 def _fewer(samples: Samples, count: int | None) -> Samples:
     if count is None or count >= len(samples):
         return samples
-    chosen = generator(0, "test samples").choice(len(samples), count, replace=False)
-    return samples.select(torch.from_numpy(np.sort(chosen)))
+    chosen = held_apart(samples.targets.numpy(), count, generator(0, "test samples"))
+    return samples.select(torch.from_numpy(np.flatnonzero(chosen)))
 
 
 def _held_apart(dataset: Dataset, validation: int | float | None) -> int:

@@ -1,4 +1,4 @@
-"""Hold a part of the samples apart, every class in proportion."""
+"""Hold a part of the samples apart: every class in proportion, a group of samples never on both sides."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from sglr.core.errors import UsageError
 from sglr.core.random import generator
 
 Rows = NDArray[np.int64]
+Counts = NDArray[np.float64]  # rows of each class
+
+MOST_TRIES, GROUPS_DRAWN = 16, 20_000  # draws of groups, of which the best is kept; fewer where there are many groups
 
 
-def stratified_split(targets: NDArray[Any], fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split rows into a training and a test part, the classes in proportion to within one sample.
+def stratified_split(
+    targets: NDArray[Any], fraction: float, seed: int, groups: NDArray[Any] | None = None
+) -> tuple[Rows, Rows]:
+    """Split rows into a training and a test part, each class in proportion.
 
     Parameters
     ----------
@@ -25,6 +30,8 @@ def stratified_split(targets: NDArray[Any], fraction: float, seed: int) -> tuple
         Part of the samples that goes to the test part, between 0 and 1; rounded up.
     seed
         Seed of the draw.
+    groups
+        Group of every sample ``[N]``, such as a patient, none of which is on both sides; None for no groups.
 
     Returns
     -------
@@ -33,17 +40,110 @@ def stratified_split(targets: NDArray[Any], fraction: float, seed: int) -> tuple
     Raises
     ------
     UsageError
-        If the fraction leaves either part empty.
+        If the fraction leaves either part empty, or no group can be held apart without losing a class.
     """
     total = len(targets)
     held = ceil(total * fraction) if 0 < fraction < 1 else 0
     if not 0 < held < total:
         problem = f"cannot divide {total} samples into a training and a test part"
         raise UsageError("test_fraction", fraction, problem, "give a fraction between 0 and 1, such as 0.2")
-    shuffled = generator(seed, "test split").permutation(total)
-    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
-    # Evenly spaced positions in an order sorted by class take from every class its share.
-    positions = ((np.arange(held) + 0.5) * total / held).astype(np.int64)
-    test = np.zeros(total, dtype=bool)
-    test[by_class[positions]] = True
+    test = held_apart(targets, held, generator(seed, "test split"), groups)
     return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def held_apart(
+    targets: NDArray[Any], held: int, rng: np.random.Generator, groups: NDArray[Any] | None = None
+) -> NDArray[np.bool_]:
+    """Draw rows to hold apart, each class in proportion.
+
+    Without groups exactly ``held`` rows are drawn, of each class its share to within one row; more or less only so that
+    each class is left, and each of two rows or more is in both parts, if ``held`` allows it.
+    With groups whole groups are drawn, and sizes and shares are met as nearly as these allow; each class is left.
+
+    Parameters
+    ----------
+    targets
+        Class of every row ``[N]``.
+    held
+        The number of rows to draw, 0 to N - 1.
+    rng
+        Source of the draw.
+    groups
+        Group of every row ``[N]``, or None.
+
+    Returns
+    -------
+    Whether a row is held apart, ``[N]``.
+
+    Raises
+    ------
+    UsageError
+        If no group can be held apart without losing a class.
+    """
+    classes = np.unique(targets, return_inverse=True)[1]
+    if groups is not None and held:
+        return _whole_groups(classes, held, rng, np.unique(groups.astype(str), return_inverse=True)[1])
+    apart = np.zeros(len(targets), dtype=bool)
+    shuffled = rng.permutation(len(targets))
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    # Evenly spaced positions in an order sorted by class take from every class its share.
+    apart[by_class[((np.arange(held) + 0.5) * len(targets) / max(held, 1)).astype(np.int64)]] = True
+    _keep_classes(apart, classes, by_class)
+    return apart
+
+
+def _keep_classes(apart: NDArray[np.bool_], classes: Rows, by_class: Rows) -> None:
+    """Exchange rows so that each class is on both sides, where its rows and those of other classes allow it."""
+    totals = np.bincount(classes)
+    for side, least in ((False, 1), (True, 2)):  # a class of one row is to be learnt
+        for lost in np.flatnonzero(
+            (np.bincount(classes[apart == side], minlength=len(totals)) == 0) & (totals >= least)
+        ):
+            counts = np.bincount(classes[apart == side], minlength=len(totals))
+            surplus = np.where(counts > 1, counts - totals * (counts.sum() / len(classes)), -np.inf)
+            if counts.max() > 1:
+                _exchange(
+                    apart, side, by_class[classes[by_class] == lost], by_class[classes[by_class] == surplus.argmax()]
+                )
+
+
+def _exchange(apart: NDArray[np.bool_], side: bool, lost: Rows, giver: Rows) -> None:
+    """Bring a row of one class to a side, for which one of another class leaves it."""
+    leaving = giver[apart[giver] == side][0]
+    apart[lost[0]], apart[leaving] = side, not side
+
+
+def _whole_groups(classes: Rows, held: int, rng: np.random.Generator, groups: Rows) -> NDArray[np.bool_]:
+    """Draw whole groups whose classes are nearest to their shares; the best of some draws."""
+    table = np.zeros((groups.max() + 1, classes.max() + 1))
+    np.add.at(table, (groups, classes), 1)
+    aim = table.sum(axis=0) * held / len(classes)
+    tries = max(1, min(MOST_TRIES, GROUPS_DRAWN // len(table)))
+    drawn = [_draw_groups(table, aim, rng) for _ in range(tries)]
+    best = min(drawn, key=lambda chosen: _distance(table[chosen].sum(axis=0), aim))
+    return np.isin(groups, best)
+
+
+def _draw_groups(table: Counts, aim: Counts, rng: np.random.Generator) -> list[int]:
+    """Go over groups in a random order, and take each that brings the counts of classes nearer to the aim."""
+    chosen: list[int] = []
+    counts, left = np.zeros_like(aim), table.sum(axis=0)
+    order = [group for group in rng.permutation(len(table)).tolist() if not _last_of_a_class(table[group], left)]
+    if not order:
+        problem = "no group can be held apart, since each has all rows of some class"
+        raise UsageError("group", f"{len(table)} group(s)", problem, "name a column with more values")
+    for group in order:
+        nearer = _distance(counts + table[group], aim) < _distance(counts, aim)
+        if nearer and not _last_of_a_class(table[group], left):
+            chosen.append(group)
+            counts, left = counts + table[group], left - table[group]
+    return chosen or [min(order, key=lambda group: float(table[group].sum()))]  # all are larger than the aim
+
+
+def _last_of_a_class(group: Counts, left: Counts) -> bool:
+    return bool(((group > 0) & (group == left)).any())
+
+
+def _distance(counts: Counts, aim: Counts) -> float:
+    """Pearson's chi-squared of class counts against those that are aimed at: rare classes weigh as much."""
+    return float(((counts - aim) ** 2 / aim).sum())

@@ -29,7 +29,7 @@ from sglr.engines.remote.wire.frames import MOST_RANK
 from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the protocol; those who speak another are refused."""
 
 WORDS = 256 * 1024 + 4096
