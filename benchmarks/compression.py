@@ -40,6 +40,7 @@ SETTINGS = {
     "validation": 1000,
     "eval_clients": 5,
     "test_samples": 2000,
+    "init": "independent",
     "threads": 1,
 }
 

@@ -53,8 +53,8 @@ def _lower_weights(experiment: Experiment, given: Given | None = None) -> dict[s
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_clients_start_from_weights_of_their_own_or_the_same(model: str) -> None:
     settings = {**TINY, "method": "psl", "model": model}
-    own = _lower_weights(Experiment.from_flat(settings))
-    same = _lower_weights(Experiment.from_flat({**settings, "init": "common"}))
+    own = _lower_weights(Experiment.from_flat({**settings, "init": "independent"}))
+    same = _lower_weights(Experiment.from_flat(settings))
     for name in own:
         assert not torch.equal(own[name][0], own[name][1])
         assert torch.equal(same[name][0], same[name][1])
@@ -91,10 +91,10 @@ def test_a_module_of_ones_own_keeps_its_weights_for_client_0_and_for_all_if_comm
 def test_a_module_whose_weights_cannot_be_drawn_anew_needs_a_common_start() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), _Scaled(), nn.Linear(8, 10))
     settings = {**TINY, "model": module, "cut": 3}
-    experiment, given = describe("psl", **settings)
+    experiment, given = describe("psl", **settings, init="independent")
     with pytest.raises(UsageError, match=r"init = independent: layer '2' .*init = common"):
         build(experiment, given)
-    experiment, given = describe("psl", **settings, init="common")
+    experiment, given = describe("psl", **settings)
     assert _lower_weights(experiment, given)["2.scale"].tolist() == [[3.0]] * 3
 
 
@@ -140,8 +140,7 @@ def test_a_method_object_is_described_by_its_name_and_parameters(tmp_path: Path)
 def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_path: Path) -> None:
     settings = {**TINY, "samples_per_client": 60, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
     plain = sglr.train(method, out=tmp_path / "plain", batch_size=2, **settings)
-    chosen = {"init": "common", "label_prior": "correct"}
-    corrected = sglr.train(method, out=tmp_path / "corrected", batch_size=2, **chosen, **settings)
+    corrected = sglr.train(method, out=tmp_path / "corrected", batch_size=2, label_prior="correct", **settings)
     assert corrected.summary["weights_sha256"] != plain.summary["weights_sha256"]
 
 

@@ -28,6 +28,7 @@ SETTINGS = {
     "validation": 100,
     "threads": 1,
     "stacking": "stacked",  # left open, it is measured where all clients have rows
+    "init": "independent",
 }
 
 

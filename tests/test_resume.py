@@ -25,6 +25,7 @@ SETTINGS = {
     "epochs": 4,
     "checkpoint_every": 3,
     "threads": 1,
+    "init": "independent",
 }
 
 

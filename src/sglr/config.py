@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sglr.core.errors import UsageError, unknown
 from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.presets import PRESET, expanded
 
 PARTS: Mapping[str, Registry] = {"method": METHODS, "dataset": DATASETS, "partition": PARTITIONERS}
 """Settings that name a part with parameters of its own, and where these parts are found."""
@@ -67,7 +68,8 @@ class Experiment(BaseModel):
     )
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm, of each client and of the server")
     init: Literal["independent", "common"] = Field(
-        "independent", description="do client segments start from weights of their own (the paper's) or the same"
+        "common",
+        description="do client segments start from the same weights or from weights of their own (the paper's)",
     )
     client_optimizer: Literal["keep", "reset"] = Field(
         "keep", description="clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)"
@@ -158,14 +160,14 @@ class Experiment(BaseModel):
 
     @classmethod
     def from_flat(cls, settings: Mapping[str, Any]) -> Self:
-        """Build an experiment from flat settings; what is not given has its default.
+        """Build an experiment from flat settings; what is not given is that of the ``preset`` named, or its default.
 
         Raises
         ------
         UsageError
             If a setting is unknown (the nearest is suggested), of the wrong kind, or out of range.
         """
-        given = {key.replace("-", "_"): value for key, value in settings.items()}
+        given = expanded(settings)
         own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
         chosen = {kind: own.get(kind, cls.model_fields[kind].default) for kind in PARTS}
         parts = {kind: part_fields(kind, str(name)) for kind, name in chosen.items()}
@@ -185,8 +187,8 @@ class Experiment(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
-        """Read an experiment from a TOML file of flat keys; ``overrides`` win."""
-        return cls.from_flat({**read_toml(path), **(overrides or {})})
+        """Read an experiment from a TOML file of flat keys; ``overrides`` win, as does a preset that they name."""
+        return cls.from_flat({**expanded(read_toml(path)), **expanded(overrides or {})})
 
     def flat(self) -> dict[str, Any]:
         """Return the settings as `from_flat` takes them, those that are unset left out."""
@@ -280,7 +282,7 @@ def _typed(key: str, value: Any, part: type[Any], field: dataclasses.Field[Any])
 def _unknown_setting(
     key: str, value: Any, chosen: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
 ) -> UsageError:
-    known = SETTINGS.union(*parts.values())
+    known = SETTINGS.union([PRESET], *parts.values())
     near = get_close_matches(key, known, n=1)
     owners = [name for name in METHODS.names() if key in part_fields("method", name)]
     if owners:

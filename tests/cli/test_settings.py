@@ -36,7 +36,7 @@ def test_every_setting_of_an_experiment_and_of_all_parts_is_a_flag():
         for name in registry.names()
         for field in dataclasses.fields(registry.load(name))
     }
-    assert settings().keys() == SETTINGS | parts
+    assert settings().keys() == SETTINGS | parts | {"preset"}
 
 
 def test_a_setting_shows_its_description_and_default():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import import_module
 
 import pytest
@@ -60,6 +61,16 @@ def test_full_is_the_papers_setting() -> None:
         assert (experiment.epochs, experiment.samples_per_client, experiment.batch_size) == (200, 1000, 8)
         assert (experiment.lr, experiment.optimizer, experiment.model) == (1e-3, "adam", "resnet16")
         assert experiment.clients == int(cell.row)
+
+
+def test_cells_that_users_have_trained_stay_theirs() -> None:
+    """A cell's fingerprint is its folder's name: were it another, what was trained would be trained again."""
+    digests = {"full": "844e7ded11364f63", "small": "0e999565c3cceef6", "smoke": "661539985953dfca"}
+    for scale, wanted in digests.items():
+        cells = [cell for name in artefacts() for cell in read_artefact(name, scale).cells]
+        keys = "".join(sorted({cell.experiment.fingerprint() for cell in cells}))
+        assert hashlib.sha256(keys.encode()).hexdigest()[:16] == wanted, f"{scale}: see sglr.config.LATER"
+        assert {cell.experiment.init for cell in cells} == {"independent"}
 
 
 def test_cells_with_one_client_are_one_experiment() -> None:

@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "model": "mlp",
     "device": "cpu",
     "stacking": "looped",
+    "init": "independent",
 }
 """A run of seconds: three clients, three steps an epoch, the last batch smaller."""
 

@@ -79,10 +79,11 @@ def compare(
 def read_settings(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a file, if one is given, with flags over them; the methods are told apart from them."""
     from sglr.config import read_toml
+    from sglr.presets import expanded
 
-    settings = {} if config is None else read_toml(config)
+    settings = {} if config is None else expanded(read_toml(config))
     settings.pop("method", None)
-    return settings | flags
+    return settings | expanded(flags)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from sglr import presets
 from sglr.cli.options import AsJson, Debug
-from sglr.cli.settings import Setting, parameters
+from sglr.cli.settings import Setting, experiment_settings, parameters
 from sglr.core.registry import ATTACKS, DATASETS, DEFENCES, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
 
 
@@ -23,6 +24,7 @@ class Kind(StrEnum):
     engines = "engines"
     attacks = "attacks"
     defences = "defences"
+    presets = "presets"
 
 
 REGISTRIES = {
@@ -46,10 +48,12 @@ def list_parts(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, models, data sets, partitioners, engines, attacks or defences, with one line about each."""
+    """List methods, models, data sets, partitioners, engines, attacks, defences or presets, a line about each."""
     del debug
-    registry = REGISTRIES[kind]
-    parts = [_describe(kind, registry, name, verbose) for name in registry.names()]
+    if kind is Kind.presets:
+        parts = [_describe_preset(name, verbose) for name in presets.names()]
+    else:
+        parts = [_describe(kind, REGISTRIES[kind], name, verbose) for name in REGISTRIES[kind].names()]
     if as_json:
         print(json.dumps(parts, indent=2))
     else:
@@ -65,6 +69,17 @@ def _describe(kind: Kind, registry: Registry, name: str, verbose: bool) -> dict[
             part |= {"attacker": loaded.attacker, "needs": needs, "source": loaded.source}
         part["parameters"] = [_entry(setting, kind) for setting in parameters(loaded)]
     return part
+
+
+def _describe_preset(name: str, verbose: bool) -> dict[str, Any]:
+    preset: dict[str, Any] = {"name": name, "summary": presets.summary(name)}
+    if verbose:
+        known = experiment_settings()
+        preset["settings"] = [
+            {"name": key, "flag": known[key].flag, "value": value, "help": known[key].about}
+            for key, value in presets.settings(name).items()
+        ]
+    return preset
 
 
 def _entry(setting: Setting, kind: Kind) -> dict[str, Any]:
@@ -87,4 +102,6 @@ def _print(parts: list[dict[str, Any]]) -> None:
         for entry in part.get("parameters", ()):
             default = "" if entry["default"] in (None, "", ()) else f"; default: {entry['default']}"
             table.add_row("", Text.assemble((entry["flag"], "cyan"), f"  {entry['help']}{default}"))
+        for entry in part.get("settings", ()):
+            table.add_row("", Text.assemble((f"{entry['flag']} {entry['value']}", "cyan"), f"  {entry['help']}"))
     Console(highlight=False).print(table)

@@ -157,11 +157,14 @@ def settings() -> dict[str, Setting]:
 def experiment_settings() -> dict[str, Setting]:
     """Return the settings that belong to no part, by name, in the order of the help."""
     from sglr.config import SETTINGS, Experiment
+    from sglr.presets import PRESET
 
+    about = "named settings that apply where you give none (sglr list presets)"
+    preset = Setting(PRESET, str | None, None, about, next(iter(PANELS)))
     placed = [(name, panel) for panel, names in PANELS.items() for name in names]
     further = [(name, "More") for name in Experiment.model_fields if name not in dict(placed)]
     fields = Experiment.model_fields
-    return {
+    return {PRESET: preset} | {
         name: Setting(name, fields[name].annotation, fields[name].default, fields[name].description or "", panel)
         for name, panel in placed + further
         if name in SETTINGS

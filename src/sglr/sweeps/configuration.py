@@ -8,6 +8,7 @@ from typing import Any
 
 from sglr.config import Experiment
 from sglr.core.errors import UsageError
+from sglr.presets import PRESET
 from sglr.variants import Variant
 
 METHOD, NAME, SEED = "method", "name", "seed"
@@ -63,7 +64,10 @@ def told_apart(made: Sequence[tuple[Mapping[str, Any], tuple[Experiment, ...]]])
     UsageError
         If two configurations come down to the same experiment, or have the same name.
     """
-    flats = [{**experiments[0].flat(), METHOD: _method(own, experiments)} for own, experiments in made]
+    flats = [
+        {PRESET: own.get(PRESET), **experiments[0].flat(), METHOD: _method(own, experiments)}
+        for own, experiments in made
+    ]
     set_somewhere = dict.fromkeys(key for own, _ in made for key in own if key not in (SEED, NAME))
     keys = sorted(set_somewhere, key=lambda key: key != METHOD)
     differing = [key for key in keys if any(flat.get(key) != flats[0].get(key) for flat in flats)] or [METHOD]

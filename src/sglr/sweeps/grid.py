@@ -13,6 +13,7 @@ import tomli_w
 
 from sglr.config import SETTINGS, Experiment, read_toml
 from sglr.core.errors import UsageError
+from sglr.presets import expanded
 from sglr.sweeps.configuration import METHOD, SEED, Configuration, described, told_apart
 from sglr.variants import Variant, parse_methods
 
@@ -63,7 +64,7 @@ class Grid:
             _refuse(source, f"[{GRID}] {name}", axes[name], "is set above the table, too", "leave out one of the two")
         given = _plain(overrides)
         unset = {key for key, value in given.items() if value is None and key in SETTINGS}
-        together = {key: value for key, value in {**shared, **given}.items() if key not in unset}
+        together = {key: value for key, value in {**shared, **expanded(given)}.items() if key not in unset}
         found = cls(source, together, _axes(source, axes), cases)
         found._check_overrides(given)
         return found
