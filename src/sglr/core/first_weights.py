@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from sglr.core.eager import EagerMode
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
 
@@ -123,7 +123,7 @@ def _places(whole: nn.Module, segment: Callable[[nn.Module], nn.Module]) -> dict
             tensor.copy_(before[name])
 
 
-class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recording(EagerMode):
     """Notes what is done to tensors in place."""
 
     def __init__(self) -> None:

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from sglr.core.eager import eager_optimizer
 from sglr.core.errors import UsageError, unknown
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
@@ -67,12 +69,17 @@ class OptimizerSpec:
         choices = {"fused", "foreach", "differentiable"} & options.keys()
         if "fused" in inspect.signature(known).parameters and not choices:
             options["fused"] = True
-        make: Callable[..., torch.optim.Optimizer] = known
+        make: Callable[..., torch.optim.Optimizer] = known if "differentiable" in choices else _eager(self.name)
         return make(parameters, lr=rate, **options)
 
     def __str__(self) -> str:
         tail = ",".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.name}:{tail}" if tail else self.name
+
+
+@cache
+def _eager(name: str) -> type[torch.optim.Optimizer]:
+    return eager_optimizer(_known_optimizers()[name])
 
 
 def _known_optimizers() -> dict[str, type[torch.optim.Optimizer]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from sglr.core.eager import backward
 from sglr.core.types import Weights
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ class Graph:
         if not self.leaves:
             return Gradients([], None)
         parts = (arrived,) if self.stacked else arrived.unbind()
-        found = torch.autograd.grad(
-            self.outputs, self.leaves, parts, retain_graph=self.waiting > 0, allow_unused=True, materialize_grads=True
-        )
+        found = backward(self.outputs, self.leaves, parts, retain_graph=self.waiting > 0)
         if not self.stacked:
             width = self.parameters + self.by_inputs
             rows = [_join(found[start::width]) for start in range(width)]

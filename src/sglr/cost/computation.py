@@ -12,18 +12,22 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop, sdpa_flop
+from torch.utils.flop_counter import conv_flop_count, flop_registry, sdpa_backward_flop, sdpa_flop, shape_wrapper
+
+from sglr.core.eager import EagerMode, backward
 
 BATCH = 2
 """Samples that a count runs on: BatchNorm needs two."""
+
+SMALL = 1 << 24
+"""Weights up to which running a segment takes less time than torch's import of what runs it by shapes alone."""
 
 _KEPT = 64
 _counted: dict[tuple[Any, ...], SegmentFlops] = {}
@@ -92,60 +96,58 @@ def segment_flops(segment: nn.Module, input_shape: tuple[int, ...], *, input_gra
 
 
 def _count(segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
-    """Count without computing, by shapes alone; with real numbers where the segment looks at them."""
-    try:
-        return _count_on("meta", segment, input_shape, input_gradient)
-    except Exception:  # a module may raise anything when its tensors have no values
-        return _count_on("cpu", segment, input_shape, input_gradient)
+    """Run a small segment with real numbers; a large one by shapes alone, unless it looks at its numbers."""
+    if sum(weight.numel() for weight in segment.parameters()) > SMALL:
+        with suppress(Exception):  # a module may raise anything when its tensors have no values
+            return _count_on("meta", segment, input_shape, input_gradient)
+    return _count_on("cpu", segment, input_shape, input_gradient)
 
 
 def _count_on(device: str, segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
     trial = copy.deepcopy(segment).to(device).train()
     inputs = torch.ones(BATCH, *input_shape, device=device, requires_grad=input_gradient)
-    forward, backward, seen = _Counter(), _Counter(), Counter[str]()
+    there, back = _Counter(), _Counter()
     with torch.random.fork_rng([]), torch.enable_grad():
-        with forward.into(seen):
+        with there:
             outputs: Tensor = trial(inputs)
         leaves = [tensor for tensor in chain([inputs], trial.parameters()) if tensor.requires_grad]
         if leaves and outputs.requires_grad:
             arrived = torch.ones_like(outputs)
-            with backward.into(seen):
-                torch.autograd.grad(outputs, leaves, arrived, allow_unused=True)
+            with back:
+                backward([outputs], leaves, [arrived])
+    unknown = there.unknown + back.unknown
     shape = tuple(outputs.shape[1:])
-    return SegmentFlops(forward.flops / BATCH, backward.flops / BATCH, dict(sorted(seen.items())), shape)
+    return SegmentFlops(there.flops / BATCH, back.flops / BATCH, dict(sorted(unknown.items())), shape)
 
 
-class _Counter:
-    """Counts what runs inside ``with counter.into(seen)``."""
+class _Counter(EagerMode):
+    """Counts the operations that run inside it, by torch's formulas.
+
+    Attributes
+    ----------
+    flops
+        Floating-point operations of the whole batch.
+    unknown
+        Operations that compute something and have no formula, with the number of calls.
+    """
 
     def __init__(self) -> None:
-        self._mode = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-
-    @property
-    def flops(self) -> int:
-        """Operations of the whole batch."""
-        return int(self._mode.get_total_flops())
-
-    def into(self, seen: Counter[str]) -> AbstractContextManager[Any]:
-        """Count, and note in ``seen`` what has no formula."""
-        modes = ExitStack()
-        modes.enter_context(_Witness(seen, self._mode.flop_registry))
-        modes.enter_context(self._mode)
-        return modes
-
-
-class _Witness(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped
-    """Notes the operations that compute something and have no formula."""
-
-    def __init__(self, seen: Counter[str], formulas: Mapping[Any, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._seen, self._formulas = seen, formulas
+        self.flops, self.unknown = 0, Counter[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        with self:
+            decomposed = func.decompose(*args, **given)
+        if decomposed is not NotImplemented:
+            return decomposed
+        outputs = func(*args, **given)
         packet = func._overloadpacket
-        if packet not in self._formulas and not func.is_view and packet not in _MEMORY_ONLY:
-            self._seen[packet.__name__] += 1
-        return func(*args, **(kwargs or {}))
+        if packet in _FORMULAS:
+            self.flops += _FORMULAS[packet](*args, **given, out_val=outputs)
+        elif not func.is_view and packet not in _MEMORY_ONLY:
+            self.unknown[packet.__name__] += 1
+        return outputs
 
 
 def _convolution_backward(
@@ -162,7 +164,8 @@ def _convolution_backward(
 
 
 _FORMULAS = {
-    aten.convolution_backward: _convolution_backward,
+    **flop_registry,
+    aten.convolution_backward: shape_wrapper(_convolution_backward),  # type: ignore[no-untyped-call]
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
