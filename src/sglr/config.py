@@ -228,7 +228,7 @@ class Experiment(BaseModel):
                 raise unknown(kind, name, registry.names())
 
 
-LATER = {"defence": "none"}
+LATER = {"defence": "none", "on_bad": "error"}
 """Settings that runs of before did not have, and what they did: such runs keep their fingerprints."""
 
 OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")

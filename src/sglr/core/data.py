@@ -53,7 +53,8 @@ class Dataset:
     classes
         The names of the classes; a target is a position in it.
     validation
-        The number of training samples usually held apart for validation, or None where there is no custom.
+        The samples for validation; or the number of training samples usually held apart for it, or None where there is
+        no custom.
     encoding
         How what was stored became inputs, as JSON can hold it: the run folder keeps it, so that new data can be read
         alike.
@@ -68,7 +69,7 @@ class Dataset:
     train: Samples
     test: Samples
     classes: tuple[str, ...]
-    validation: int | None = None
+    validation: Samples | int | None = None
     encoding: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
     notes: tuple[str, ...] = ()

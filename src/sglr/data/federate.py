@@ -52,7 +52,8 @@ def federate(
         Seed of all draws; the same seed gives the same division in any process.
     validation
         Number (int) or fraction (float) of training samples drawn for validation, each class in proportion and groups
-        whole; 0 for none; None for the number customary for the data set, else a tenth.
+        whole; 0 for none; None for the data set's own validation samples, else the number customary for it, else a
+        tenth.
     samples_per_client
         Keep at most so many samples of each client, drawn at random; exactly so many if the division is IID.
     test_samples
@@ -74,7 +75,8 @@ def federate(
     held = _held_apart(dataset, validation)
     if samples_per_client is not None and samples_per_client < 1:
         raise UsageError("samples_per_client", samples_per_client, "a client needs samples", "give 1 or more")
-    apart, owned = _divided(dataset, held, seed) if held else (None, dataset.train)
+    own = _own_validation(dataset, validation)
+    apart, owned = _divided(dataset, held, seed) if held else (own, dataset.train)
     _check_clients(clients, len(owned), partitioner, samples_per_client)
     rows = partitioner.partition(owned, clients, seed)
     _check_owners(rows, partitioner)
@@ -115,10 +117,21 @@ def _fewer(samples: Samples, count: int | None) -> Samples:
     return samples.select(torch.from_numpy(np.flatnonzero(chosen)))
 
 
+def customary_validation(dataset: Dataset) -> int:
+    """Return how many training samples are held apart for validation where nothing else is asked for."""
+    if isinstance(dataset.validation, Samples):
+        return 0
+    return dataset.validation or len(dataset.train) // 10
+
+
+def _own_validation(dataset: Dataset, validation: int | float | None) -> Samples | None:
+    return dataset.validation if validation is None and isinstance(dataset.validation, Samples) else None
+
+
 def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
     total = len(dataset.train)
     if validation is None:
-        return dataset.validation or total // 10
+        return customary_validation(dataset)
     fraction = isinstance(validation, float)
     if not 0 <= validation < (1 if fraction else total):
         problem = f"there are {total} training samples"

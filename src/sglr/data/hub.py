@@ -11,10 +11,11 @@ from typing import Any
 from urllib.error import HTTPError
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError
 from sglr.data.images import Pixels
-from sglr.data.pictures import stack_pictures
+from sglr.data.pictures import Picture, PictureReader
 
 PATIENCE_S = 5.0  # wait so long for the hub before taking it for unreachable
 
@@ -52,7 +53,18 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
 def hub_pixels(split: Any, image_column: str, label_column: str, source: str) -> Pixels:
     """Decode the images of one split of a hub data set whose labels are class numbers."""
     labels = np.asarray(split[label_column][:], dtype=np.int64)
-    return Pixels(stack_pictures(split[image_column], source), labels, source)
+    classes = [str(number) for number in range(labels.max(initial=0) + 1)]
+    return PictureReader().read(hub_pictures(split, image_column, labels), source, classes)
+
+
+def hub_pictures(split: Any, image_column: str, labels: NDArray[np.int64]) -> Iterator[Picture]:
+    """Yield the pictures of one split, not decoded yet."""
+    from datasets import Image
+
+    stored = split.cast_column(image_column, Image(decode=False))[image_column]
+    for row, (entry, label) in enumerate(zip(stored, labels.tolist(), strict=True)):
+        content = entry["bytes"] if entry["bytes"] is not None else Path(entry["path"])
+        yield Picture(f"row {row}" if entry["path"] is None else entry["path"], content, label)
 
 
 @contextmanager

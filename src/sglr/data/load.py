@@ -64,9 +64,11 @@ def _build(part: type[Any], name: str, given: Mapping[str, object]) -> Any:
 
 def _read(value: object, entry: Field[Any]) -> object:
     """Read words typed on a command line: ``none``, and lists with commas."""
-    if isinstance(value, str) and isinstance(entry.default, tuple):
+    if value == "none":
+        return None
+    if isinstance(value, str) and "tuple" in str(entry.type):
         return tuple(filter(None, value.split(",")))
-    return None if value == "none" else value
+    return value
 
 
 def _unknown_parameter(dataset: str, parameter: str, known: list[str]) -> UsageError:

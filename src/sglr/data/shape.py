@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sglr.core.data import Dataset
+from sglr.data.federate import customary_validation
 from sglr.data.load import pick_dataset
 
 
@@ -52,7 +53,7 @@ def dataset_shape(spec: str, data_dir: Path | None = None, parameters: Mapping[s
     stored: Shape | None = getattr(part, "stored", None)
     if stored is None:
         dataset: Dataset = part.load(data_dir)
-        held = dataset.validation or len(dataset.train) // 10
+        held = customary_validation(dataset)
         return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held)
     channels, *sides = stored.input_shape
     size, wanted = getattr(part, "image_size", None), getattr(part, "image_channels", None)

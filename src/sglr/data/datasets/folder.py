@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.classes import refuse_unknown
 from sglr.data.files import resolve
-from sglr.data.images import Pixels, image_dataset
-from sglr.data.pictures import read_picture, stack_pictures
+from sglr.data.images import Pixels, check_form
+from sglr.data.picture_dataset import picture_dataset
+from sglr.data.picture_folder import PictureFiles, find_parts, subfolders
+from sglr.data.pictures import OnBad, PictureReader, listed
+from sglr.data.pixel_range import stated_range
 from sglr.data.split import stratified_split
 
 __all__ = ["Folder"]
 
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures, or one with the subfolders ``train`` and ``test`` that are such folders."""
+    """A folder of pictures, or one with such folders called ``train``, ``test`` and ``val`` or the like."""
 
     path: str = field(default="", metadata={"help": "the folder"})
     image_size: int | None = field(
@@ -32,6 +30,11 @@ class Folder:
     image_channels: int | None = field(
         default=None, metadata={"help": "1 for grey, 3 for colour; default colour unless all are grey"}
     )
+    pixel_range: tuple[float, ...] | None = field(
+        default=None,
+        metadata={"help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured"},
+    )
+    on_bad: OnBad = field(default="error", metadata={"help": "what is done about pictures that can't be read"})
     classes: tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
     )
@@ -49,56 +52,69 @@ class Folder:
             If a folder is missing or empty, a picture is unreadable, or its class none of those that are given.
         """
         root = resolve("folder", self.path, data_dir)
-        name = f"folder:{self.path}"
-        if not (root / "train").is_dir() or not (root / "test").is_dir():
-            classes = self._classes(root)
-            pixels = self._read(root, classes)
-            own, held = stratified_split(pixels.labels, self.test_fraction, self.split_seed)
-            train, test = (Pixels(pixels.values[r], pixels.labels[r], pixels.source) for r in (own, held))
-        else:
-            classes = self._classes(root / "train")
-            _check_same(classes, self._classes(root / "test"), root)
-            train, test = (self._read(root / part, classes) for part in ("train", "test"))
-        channels = self.image_channels or max(train.values.shape[3], test.values.shape[3])
-        return image_dataset(name, train, test, classes, image_channels=channels)
+        check_form(self.image_size, self.image_channels)
+        stated = stated_range(self.pixel_range)
+        parts = find_parts(root)
+        classes = self._classes(parts.train)
+        files, reader = PictureFiles(), PictureReader(self.image_size, self.on_bad)
+        _check_parts(parts.train, parts.validation, parts.test, classes, given=bool(self.classes))
+
+        def read(part: Path | None) -> Pixels | None:
+            return None if part is None else reader.read(files.of_part(part, classes), str(part), classes)
+
+        train, validation, test = read(parts.train), read(parts.validation), read(parts.test)
+        assert train is not None, "there is always a training part"
+        if test is None:
+            train, test = map(train.select, stratified_split(train.labels, self.test_fraction, self.split_seed))
+        passed = [f"{root} has parts; other folders are passed over: {listed(parts.others)}"] if parts.others else []
+        return picture_dataset(
+            f"folder:{self.path}",
+            (train, validation, test),
+            classes,
+            reader,
+            stated,
+            self.image_channels,
+            [*passed, *files.notes, *_alike(classes)],
+        )
 
     def _classes(self, root: Path) -> list[str]:
         if not self.classes:
-            return _subfolders(root, least=2)
-        refuse_unknown(_subfolders(root, least=1), self.classes, str(root))
+            return _found(root, least=2)
+        refuse_unknown(_found(root, least=1), self.classes, str(root))
         return list(self.classes)
 
-    def _read(self, root: Path, classes: list[str]) -> Pixels:
-        there = [(label, root / name) for label, name in enumerate(classes) if (root / name).is_dir()]
-        files = [(path, label) for label, folder in there for path in _pictures(folder)]
-        values = stack_pictures((read_picture(path) for path, _ in files), str(root), self.image_size)
-        return Pixels(values, np.array([label for _, label in files], dtype=np.int64), str(root))
 
-
-def _subfolders(root: Path, least: int) -> list[str]:
-    if not root.is_dir():
-        raise UsageError("folder", root, "not a folder", "give a folder with one subfolder for each class")
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _found(root: Path, least: int) -> list[str]:
+    names = subfolders(root)
     if len(names) < least:
         needs = "learning needs two classes" if least > 1 else "each class is one"
         problem = f"has {len(names)} subfolder(s), and {needs}"
         raise UsageError("folder", root, problem, "put the pictures of each class into a subfolder of its own")
-    if set(names) <= PARTS:
-        problem = f"its subfolders {', '.join(names)} are parts of a data set, not classes"
-        raise UsageError("folder", root, problem, "name the folder of test pictures 'test' and the other 'train'")
     return names
 
 
-def _check_same(train: list[str], test: list[str], root: Path) -> None:
-    differing = sorted({*train} ^ {*test})
-    if differing:
-        problem = f"train and test differ in their classes: {', '.join(differing)}"
-        raise UsageError("folder", root, problem, "make a subfolder for every class in both")
+def _check_parts(train: Path, validation: Path | None, test: Path | None, classes: list[str], *, given: bool) -> None:
+    """Refuse parts whose classes differ; a class may be missing from validation, and from any if classes are given."""
+    for part in (validation, test):
+        if part is None:
+            continue
+        differing = {*classes} ^ {*subfolders(part)}
+        if given or part == validation:
+            differing -= {*classes}
+        if differing:
+            raise _differing(sorted(differing), train, part, classes)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    if not found:
-        problem = "holds no pictures"
-        raise UsageError("folder", folder, problem, f"put some there, with one of {' '.join(sorted(ENDINGS))}")
-    return found
+def _differing(names: list[str], train: Path, part: Path, classes: list[str]) -> UsageError:
+    problem = f"{train.name} and {part.name} differ in their classes: {', '.join(names)}"
+    pairs = [(one, name) for one in classes for name in names if one != name and one.lower() == name.lower()]
+    if pairs:
+        problem += f" ({pairs[0][0]} and {pairs[0][1]} differ in case only)"
+        return UsageError("folder", part, problem, "give each class one name in all parts")
+    return UsageError("folder", part, problem, "make a subfolder for every class in both")
+
+
+def _alike(classes: list[str]) -> list[str]:
+    lower = [name.lower() for name in classes]
+    twice = sorted({name for name in classes if lower.count(name.lower()) > 1})
+    return [f"classes differ in case only: {', '.join(twice)}"] if twice else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError, unknown
-from sglr.data.hub import fetch
-from sglr.data.images import Pixels, image_dataset
-from sglr.data.pictures import stack_pictures
+from sglr.data.hub import fetch, hub_pictures
+from sglr.data.images import check_form
+from sglr.data.picture_dataset import picture_dataset
+from sglr.data.pictures import OnBad, PictureReader
+from sglr.data.pixel_range import stated_range
 from sglr.data.split import stratified_split
 from sglr.data.tables import check_table, table_dataset
 
 __all__ = ["Hf"]
 
-TESTS = ("test", "validation", "valid")
+VALIDATIONS = ("validation", "valid", "val")
+TESTS = ("test", *VALIDATIONS)
 LABELS = ("label", "labels", "target", "class", "fine_label")
 
 
@@ -35,6 +39,11 @@ class Hf:
     )
     image_size: int | None = field(default=None, metadata={"help": "resize pictures to so many pixels"})
     image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour"})
+    pixel_range: tuple[float, ...] | None = field(
+        default=None,
+        metadata={"help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured"},
+    )
+    on_bad: OnBad = field(default="error", metadata={"help": "what is done about pictures that can't be read"})
     test_fraction: float = field(default=0.2, metadata={"help": "part held apart where it has no test split"})
     split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test samples"})
 
@@ -52,7 +61,11 @@ class Hf:
         label = self._label(splits)
         train, test = self._parts(splits, label)
         image = self._image(train.features)
-        return self._images(train, test, image, label) if image else self._table(train, test, label)
+        if not image:
+            return self._table(train, test, label)
+        # A data set without a test split is tested on its validation split.
+        apart = next((splits[part] for part in VALIDATIONS if part in splits), None) if "test" in splits else None
+        return self._images(train, apart, test, image, label)
 
     def _label(self, splits: Any) -> str:
         columns = list(_training(splits, self.name).features)
@@ -83,14 +96,17 @@ class Hf:
             raise UsageError("image_column", "(none)", problem, f"name one of {', '.join(found)}")
         return self.image_column or (found[0] if found else "")
 
-    def _images(self, train: Any, test: Any, image: str, label: str) -> Dataset:
-        classes, *labels = _number(train, test, label)
-        own, held = (
-            Pixels(stack_pictures(part[image], self.name, self.image_size), numbers, self.name)
-            for part, numbers in zip((train, test), labels, strict=True)
+    def _images(self, train: Any, validation: Any, test: Any, image: str, label: str) -> Dataset:
+        check_form(self.image_size, self.image_channels)
+        stated = stated_range(self.pixel_range)
+        classes, *labels = _number([train, validation, test], label)
+        reader = PictureReader(self.image_size, self.on_bad)
+        own, apart, held = (
+            None if part is None else reader.read(hub_pictures(part, image, numbers), self.name, classes)
+            for part, numbers in zip((train, validation, test), labels, strict=True)
         )
-        channels = self.image_channels or max(own.values.shape[3], held.values.shape[3])
-        return image_dataset(f"hf:{self.name}", own, held, classes, image_channels=channels)
+        assert own is not None and held is not None, "only validation may be missing"
+        return picture_dataset(f"hf:{self.name}", (own, apart, held), classes, reader, stated, self.image_channels)
 
     def _table(self, train: Any, test: Any, label: str) -> Dataset:
         frames = train.to_pandas(), test.to_pandas()
@@ -105,11 +121,11 @@ def _training(splits: Any, name: str) -> Any:
     return splits["train"]
 
 
-def _number(train: Any, test: Any, label: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the names of the classes and the labels of both parts as positions in them."""
-    own, held = (np.asarray(part[label][:]) for part in (train, test))
-    names = getattr(train.features[label], "names", None)
+def _number(parts: Sequence[Any], label: str) -> tuple[list[str], *tuple[NDArray[np.int64], ...]]:
+    """Return the names of the classes and the labels of all parts as positions in them; none of a part that is None."""
+    found = [np.array([]) if part is None else np.asarray(part[label][:]) for part in parts]
+    names = getattr(parts[0].features[label], "names", None)
     if names is not None:
-        return names, own.astype(np.int64), held.astype(np.int64)
-    values, numbers = np.unique(np.concatenate([own, held]), return_inverse=True)
-    return [str(value) for value in values], numbers[: len(own)], numbers[len(own) :]
+        return names, *(labels.astype(np.int64) for labels in found)
+    values = np.unique(np.concatenate([labels for labels in found if len(labels)]))
+    return [str(value) for value in values], *(np.searchsorted(values, labels) for labels in found)

@@ -46,7 +46,7 @@ class Idx:
         train = _read(own)
         if held is None:
             rows = stratified_split(train.labels, self.test_fraction, self.split_seed)
-            train, test = (Pixels(train.values[part], train.labels[part], train.source) for part in rows)
+            train, test = (train.select(part) for part in rows)
         else:
             test = _read(held)
         largest = int(max(train.labels.max(initial=1), test.labels.max(initial=1)))
