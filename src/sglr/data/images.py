@@ -118,7 +118,8 @@ def _scaled(images: Tensor, pixel_range: PixelRange) -> Tensor:
     if pixel_range == EIGHT_BITS:
         return images / 127.5 - 1
     low, high = pixel_range.low, pixel_range.high
-    return ((images - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+    # In float32 a narrow range far from 0 would be rounded away.
+    return ((images.double() - low) / (high - low) * 2 - 1).clamp_(-1, 1).float()
 
 
 def with_channels(images: Tensor, channels: int | None) -> Tensor:
