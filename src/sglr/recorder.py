@@ -16,9 +16,10 @@ from sglr.build import Built
 from sglr.config import Experiment
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.disk import write_patiently
-from sglr.core.engine import LostClients, MissingSnapshot, Scores
+from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.memory import keep_freed_memory
+from sglr.core.scores import Scores
 from sglr.core.train import Hooks, Progress
 from sglr.core.types import EpochDone, Event
 from sglr.cost.communication import Ledger

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sglr.build import Built
 from sglr.config import Experiment
 from sglr.core.checkpoint import digest
-from sglr.core.engine import Scores
 from sglr.core.machine import describe_machine
+from sglr.core.scores import ClassCounts, Scores
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
@@ -78,6 +80,7 @@ def summarise(
             "accuracy_std_over_clients": scores.accuracy_std,
             "loss": scores.mean_loss,
             "epoch": tested_epoch,
+            **class_figures(scores.counts, built.data.classes, alike=len(built.data.test) > 0),
         },
         "validation": _best_validation(history),
         "defences": described(built.guard.named, _releases(experiment, built)),
@@ -96,6 +99,34 @@ def summarise(
         "versions": versions(),
         "machine": describe_machine(),
     }
+
+
+def class_figures(counts: ClassCounts | None, classes: Sequence[str], *, alike: bool) -> dict[str, Any]:
+    """Return what the test says of single classes; all None where clients elsewhere keep their labels.
+
+    Recall, precision and F1 are means over the clients that know the class. The confusion matrix (rows are true
+    classes) is the sum over clients. Support is the number of test samples: of one client where all clients are scored
+    on the same samples (``alike``), else of all clients.
+    """
+    if counts is None:
+        return dict.fromkeys(("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion"))
+    support = (counts.support[0] if alike else counts.support.sum(0)).tolist()
+    shares = [_known_means(each) for each in (counts.recall, counts.precision, counts.f1)]
+    return {
+        "majority_share": counts.majority_share,
+        "balanced_accuracy": counts.balanced_accuracy,
+        "macro_f1": counts.macro_f1,
+        "per_class": [
+            {"name": name, "support": number, "recall": recall, "precision": precision, "f1": f1}
+            for name, number, recall, precision, f1 in zip(classes, support, *shares, strict=True)
+        ],
+        "confusion": None if counts.confusion is None else counts.confusion.tolist(),
+    }
+
+
+def _known_means(shares: Tensor) -> list[float | None]:
+    """Return the means over clients of ``[n, K]``, None for a class that no client knows."""
+    return [None if math.isnan(mean) else mean for mean in shares.nanmean(0).tolist()]
 
 
 def _releases(experiment: Experiment, built: Built) -> int:

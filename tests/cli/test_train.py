@@ -6,6 +6,7 @@ import json
 import signal
 import tomllib
 
+import numpy as np
 import pytest
 
 from sglr.run import Run
@@ -171,6 +172,36 @@ def test_show_describes_a_run(call, run_folder):
     (run_folder / "summary.json").unlink()
     unfinished = call("show", run_folder)
     assert f"next    sglr resume {run_folder}" in unfinished.out
+
+
+def test_show_opens_with_results_and_with_settings_that_differ(call, run_folder):
+    answer = call("show", run_folder).out
+    order = [
+        answer.index(word) for word in ("results: sglr", "test accuracy", "training: 3 of 3", "settings that differ")
+    ]
+    assert order == sorted(order)
+    assert "majority class 10." in answer
+    settings = answer[order[-1] :]
+    assert all(f" {name} " in settings for name in ("model", "clients", "epochs", "samples_per_client"))
+    assert not any(f" {name} " in settings for name in ("batch_size", "optimizer", "alpha", "seed"))
+    everything = call("show", run_folder, "--all").out
+    assert all(f" {name} " in everything for name in ("batch_size", "optimizer", "alpha", "seed"))
+
+
+def test_an_accuracy_that_is_the_majoritys_share_is_warned_of(call, tmp_path):
+    noise = np.random.default_rng(0).normal(size=(200, 2))
+    rows = [f"{one:.4f},{other:.4f},{'yes' if row < 10 else 'no'}" for row, (one, other) in enumerate(noise)]
+    (tmp_path / "rare.csv").write_text("\n".join(["a,b,label", *rows]))
+    words = ("--dataset", f"table:{tmp_path / 'rare.csv'}", "--model", "mlp", "--clients", "2", "--epochs", "3")
+    answer = call("train", *words, "--lr", "0.01", "--quiet", "--out", tmp_path / "run")
+    assert answer.code == 0
+    assert "test accuracy  95.0 %" in answer.out
+    assert "(majority class 95.0 %)" in answer.out
+    assert "warning test accuracy 95.0 % does not exceed" in answer.out
+    test = json.loads((tmp_path / "run" / "summary.json").read_text())["test"]
+    assert test["balanced_accuracy"] == 0.5
+    assert [(one["name"], one["support"], one["recall"]) for one in test["per_class"]] == [("no", 38, 1), ("yes", 2, 0)]
+    assert test["confusion"] == [[76, 0], [4, 0]]
 
 
 @pytest.mark.parametrize(("file", "text"), [("summary.json", "[]"), ("summary.json", "{"), ("config.toml", "=")])

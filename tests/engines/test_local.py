@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import Setting
 from sglr.core.optim import OptimizerSpec
+from sglr.core.scores import Scores
 from sglr.core.types import Downlink
 from sglr.engines.local import Local
 from sglr.methods.fl import FL

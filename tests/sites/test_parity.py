@@ -37,6 +37,9 @@ CASES: list[dict[str, Any]] = [
     | {"participation": 0.7, "label_prior": "correct", "compression": "int8"},
 ]
 
+BY_CLASS = ("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion")
+"""Figures of the test that would tell the server how many samples of each class a client has."""
+
 
 def as_test(case: dict[str, Any]) -> Any:
     """Return a case with its name; with a method's defaults, or a tail, only some are quick."""
@@ -66,6 +69,9 @@ def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
         )
     for key in ("accuracy", "loss"):
         assert remote.summary["test"][key] == pytest.approx(local.summary["test"][key], abs=1e-4)
+    for key in BY_CLASS:
+        ours, theirs = remote.summary["test"][key], local.summary["test"][key]
+        assert ours is None if "tail" in settings else ours == theirs, key
     sent, meant = remote.summary["communication"], local.summary["communication"]
     if whole:  # a pass that clients take alone is one step to the ledger
         assert (sent["up_bytes"], sent["down_bytes"]) == (meant["up_bytes"], meant["down_bytes"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sglr.report.numbers import count, duration, percent, points, size
@@ -26,6 +27,7 @@ def print_result(run: Run, as_json: bool) -> None:
 
     console = Console(highlight=False)
     console.print(facts(method_title(summary["method"]), result_facts(summary)))
+    warn_of_majority(console, summary)
     print_privacy(console, summary)
     console.print(f"run     {run.path}", soft_wrap=True, markup=False)
     console.print(f"report  {run.path / 'report.html'}", soft_wrap=True, markup=False)
@@ -48,7 +50,10 @@ def method_title(method: dict[str, Any]) -> str:
 def result_facts(summary: dict[str, Any]) -> dict[str, str]:
     """Return the figures of a summary as people read them."""
     test, validation, traffic = summary["test"], summary["validation"], summary["communication"]
-    facts = {"test accuracy": f"{percent(test['accuracy'])} {_spread(test['accuracy_std_over_clients'], summary)}"}
+    spread = _spread(test["accuracy_std_over_clients"], summary)
+    facts = {"test accuracy": " ".join(filter(None, (percent(test["accuracy"]), spread, _majority(test))))}
+    if test.get("balanced_accuracy") is not None:
+        facts["balanced"] = f"{percent(test['balanced_accuracy'])} (mean recall of classes)"
     if validation is not None:
         best = f"(best, epoch {validation['best_epoch']} of {summary['epochs']})"
         facts["validation"] = f"{percent(validation['accuracy'])} {best}"
@@ -56,6 +61,20 @@ def result_facts(summary: dict[str, Any]) -> dict[str, str]:
         "sent up, down": f"{size(traffic['up_bytes'])}, {size(traffic['down_bytes'])}",
         "time": f"{duration(summary['seconds'])}, {count(summary['samples_per_second'])} samples/s in training",
     }
+
+
+def warn_of_majority(console: Console, summary: Mapping[str, Any]) -> None:
+    """Say so if the model is no better than always naming the most frequent class."""
+    test = summary["test"]
+    share, balanced = test.get("majority_share"), test.get("balanced_accuracy")
+    if share is not None and test["accuracy"] <= share + 1e-9:  # means over clients are rounded
+        told = f"test accuracy {percent(test['accuracy'])} does not exceed the majority class's share of the samples"
+        console.print(f"warning {told}: look at balanced accuracy ({percent(balanced)})", markup=False)
+
+
+def _majority(test: Mapping[str, Any]) -> str:
+    share = test.get("majority_share")
+    return "" if share is None else f"(majority class {percent(share)})"
 
 
 def _spread(spread: float | None, summary: dict[str, Any]) -> str:

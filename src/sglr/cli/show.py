@@ -15,13 +15,19 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from sglr.run import Run
 
+FEW = "settings that differ from the default (--all shows all)"
+
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, of a comparison, or of a sweep.")
 ]
 
+Everything = Annotated[
+    bool, typer.Option("--all", metavar="", help="Show all settings, not only those that differ from the default.")
+]
 
-def show(run: Folder, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Show the settings, the progress and the results of a run, or the table of a comparison or a sweep."""
+
+def show(run: Folder, everything: Everything = False, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show the results, the progress and the settings of a run, or the table of a comparison or a sweep."""
     del debug
     from sglr.comparison import COMPARISON, read_comparison
 
@@ -40,7 +46,7 @@ def show(run: Folder, as_json: AsJson = False, debug: Debug = False) -> None:
     from sglr.run import Run
 
     described = describe(Run.open(run))
-    return _print_json(described) if as_json else _print_run(described)
+    return _print_json(described) if as_json else _print_run(described, everything)
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -75,23 +81,39 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def _print_run(described: Mapping[str, Any]) -> None:
+def _print_run(described: Mapping[str, Any], everything: bool) -> None:
     from rich.console import Console
 
-    from sglr.cli.result import print_privacy, result_facts
+    from sglr.cli.result import method_title, print_privacy, result_facts, warn_of_majority
     from sglr.cli.screens import facts
 
     console = Console(highlight=False)
     settings, summary, path = described["settings"], described["summary"], Path(described["path"])
-    console.print(facts("settings", {name: str(value) for name, value in settings.items()}, columns=2))
+    if summary is not None:
+        console.print(facts(f"results: {method_title(summary['method'])}", result_facts(summary)))
+        warn_of_majority(console, summary)
+        print_privacy(console, summary)
     progress = f"{described['epochs_done']} of {settings.get('epochs', '?')} epochs"
     console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch is over yet": ""}))
-    if summary is not None:
-        console.print(facts("results", result_facts(summary)))
-        print_privacy(console, summary)
+    title, shown = ("settings", settings) if everything else (FEW, changed(settings))
+    rows = {name: str(value) for name, value in shown.items()}
+    console.print(facts(title, rows or {"none": ""}, columns=2 if len(rows) > 1 else 1))
     console.print(f"run     {path}", markup=False, soft_wrap=True)
     ahead = f"next    sglr resume {path}" if summary is None else f"report  {path / 'report.html'}"
     console.print(ahead, markup=False, soft_wrap=True)
+
+
+def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from what they would be if only the parts' names were given."""
+    from sglr.config import PARTS, Experiment
+
+    usual = Experiment.from_flat({}).flat()
+    for kind in PARTS:
+        try:
+            usual |= {**Experiment.from_flat({kind: settings[kind]}).flat(), **{one: usual[one] for one in PARTS}}
+        except (UsageError, KeyError):  # it was a Python object, or its package is not installed here
+            continue
+    return {name: value for name, value in settings.items() if name not in usual or usual[name] != value}
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:

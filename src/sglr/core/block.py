@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from sglr.core.batches import batches_at, order_of, steps_of
 from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import Setting
 from sglr.core.guarded_step import GuardedStep
 from sglr.core.own_loss import log_prior
 from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
+from sglr.core.scores import Scores
 from sglr.core.scoring import score
 from sglr.core.stack import Stack, state_of
 from sglr.core.tails import TailStep

@@ -19,6 +19,7 @@ from sglr.core.errors import SglrError
 from sglr.core.guard import Guard
 from sglr.core.optim import OptimizerSpec
 from sglr.core.own_loss import OwnLoss
+from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights
 
@@ -88,37 +89,6 @@ class MissingSnapshot(DamagedCheckpoint):
 
 class LostClients(SglrError):  # noqa: N818 - says what happened
     """Clients lost what they did since their last snapshot: all go back to a checkpoint that everyone holds."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How well client segments do with the server segment on one set of samples.
-
-    Parameters
-    ----------
-    accuracy
-        Share of samples classified right with each client's segment, ``[n]`` in [0, 1].
-    loss
-        Mean cross-entropy with each client's segment, ``[n]``.
-    """
-
-    accuracy: Tensor
-    loss: Tensor
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Accuracy averaged over clients, as the paper reports it."""
-        return float(self.accuracy.mean())
-
-    @property
-    def accuracy_std(self) -> float:
-        """Standard deviation of the accuracy over clients (0 for one)."""
-        return float(self.accuracy.std(correction=0))
-
-    @property
-    def mean_loss(self) -> float:
-        """Loss averaged over clients."""
-        return float(self.loss.mean())
 
 
 class Engine(Protocol):

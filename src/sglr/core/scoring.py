@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from sglr.core.codecs import Codec
 from sglr.core.data import Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import Setting
+from sglr.core.scores import ClassCounts, Scores
 from sglr.core.stack import Stack
 
 EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
@@ -48,13 +49,13 @@ def score(
     clients = len(ids)
     stack, rows = seats(slice(0, 1))
     device = stack.device
-    correct = torch.zeros(clients, dtype=torch.int64, device=device)
     losses = torch.zeros(clients, dtype=torch.float64, device=device)
     # Where clients hold the whole model, the cut says nothing about the size of activations; inputs say a little.
     at_cut = stack.predict(rows, samples.inputs[:1].to(device)).numel()
     budget = max(1, EVALUATION_VALUES[device.type] // max(at_cut, samples.inputs[0].numel()))
     group = min(clients, max(1, budget // 64))
     per_batch = min(len(samples), max(1, budget // group))
+    counts: ClassCounts | None = None
     with torch.no_grad():
         for start in range(0, clients, group):
             chosen = slice(start, min(start + group, clients))
@@ -65,10 +66,13 @@ def score(
                 smashed = setting.guard.scored(_smashed(stack, rows, inputs), ids[chosen], first)
                 logits = _logits(stack, rows, server, smashed, setting.codec)
                 wanted = labels.expand(len(logits), -1)
-                correct[chosen] += (logits.argmax(2) == wanted).sum(1)
+                counts = ClassCounts.none(clients, logits.shape[2], device) if counts is None else counts
+                counts.add(chosen, logits.argmax(2), labels)
                 each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
                 losses[chosen] += torch.unflatten(each, 0, wanted.shape).sum(1)
-    return Scores(correct.cpu().double() / len(samples), losses.cpu() / len(samples))
+    assert counts is not None, "there are clients and samples"
+    counts = ClassCounts(**counts.tensors())
+    return Scores(counts.right.sum(1).double() / len(samples), losses.cpu() / len(samples), counts)
 
 
 def _smashed(stack: Stack, rows: tuple[int, ...], inputs: Tensor) -> Tensor:

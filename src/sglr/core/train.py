@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from sglr.core.data import Samples
-from sglr.core.engine import Engine, Scores
+from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, Interrupted
 from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
 from sglr.core.plan import Plan
 from sglr.core.random import generator, key, seed_layers
+from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.traffic import exchange_traffic, weights_traffic
 from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights
@@ -264,6 +265,8 @@ class Trainer:
         record["validation_accuracy"] = scores.mean_accuracy
         record["validation_accuracy_std_over_clients"] = scores.accuracy_std
         record["validation_loss"] = scores.mean_loss
+        if scores.counts is not None:
+            record["validation_balanced_accuracy"] = scores.counts.balanced_accuracy
         best = self.progress.best_accuracy
         if best is not None and scores.mean_accuracy <= best:
             return False

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from sglr.core.block import Block
 from sglr.core.data import Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import Setting
 from sglr.core.links import Links
+from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 

@@ -48,6 +48,7 @@ def compare(
         scores = [each.engine.evaluate(each.server.segment, here.validation, (1, 4), shared) for each in (here, there)]
         torch.testing.assert_close(scores[0].accuracy, scores[1].accuracy)
         torch.testing.assert_close(scores[0].loss, scores[1].loss)
+        assert_alike(scores[0].counts.tensors(), scores[1].counts.tensors())
     assert len(there.engine.digests()) == len(here.engine.digests())
 
 

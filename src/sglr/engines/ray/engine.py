@@ -17,9 +17,10 @@ from sglr.core.batches import steps_of
 from sglr.core.block import Block
 from sglr.core.cluster import connect, started_here
 from sglr.core.data import Samples
-from sglr.core.engine import Scores, Setting
+from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
+from sglr.core.scores import ClassCounts, Scores
 from sglr.core.server import Server
 from sglr.core.stack import state_of
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
@@ -229,10 +230,12 @@ class Ray:
         where = self._put_samples(samples)
         calls: Mapping[int, Call] = {block: ("evaluate", (segment, *where, own, sent)) for block, own in parts.items()}
         found: dict[int, Scored] = self.crew.ask(calls)
-        order = [client for own in parts.values() for client in own]
-        rows = [{"accuracy": torch.tensor(one.accuracy), "loss": torch.tensor(one.loss)} for one in found.values()]
-        scores = _ordered(rows, order, clients if shared is None else clients[:1], torch.device("cpu"))
-        return Scores(scores["accuracy"], scores["loss"])
+        places = {client: place for place, client in enumerate(client for own in parts.values() for client in own)}
+        scores = [
+            Scores(torch.tensor(one.accuracy), torch.tensor(one.loss), ClassCounts(**receive_all(one.counts)))
+            for one in found.values()
+        ]
+        return Scores.joined(scores, [places[client] for client in (clients if shared is None else clients[:1])])
 
     def _put_samples(self, samples: Samples) -> tuple[Any, Any]:
         """Put samples into the store, once in a run."""

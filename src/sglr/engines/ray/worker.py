@@ -63,10 +63,11 @@ class Answered(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Accuracy and loss of every client that was asked for, ``[n]``."""
+    """Accuracy and loss of every client that was asked for, ``[n]``, and their `ClassCounts` by name."""
 
     accuracy: NDArray[np.float64]
     loss: NDArray[np.float64]
+    counts: Mapping[str, Sent]
 
 
 class Worker:
@@ -158,7 +159,8 @@ class Worker:
             clients,
             None if shared is None else receive_all(shared),
         )
-        return Scored(found.accuracy.numpy(), found.loss.numpy())
+        assert found.counts is not None, "this process has the labels"
+        return Scored(found.accuracy.numpy(), found.loss.numpy(), send_all(found.counts.tensors()))
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights and buffers."""

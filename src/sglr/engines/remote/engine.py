@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from sglr.core.batches import batches_at, steps_of
 from sglr.core.data import Samples
-from sglr.core.engine import MissingSnapshot, Scores, Setting
+from sglr.core.engine import MissingSnapshot, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
+from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.stack import state_of
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below

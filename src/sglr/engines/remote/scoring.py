@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sglr.core.engine import Scores
+from sglr.core.scores import ClassCounts, Scores
 
 HeldOut = Callable[[list[int], int], Mapping[int, tuple[Tensor, Tensor]]]
 """Gives, of clients, the smashed data ``[m, ...]`` and labels ``[m]`` of their samples from a first one on; of those
@@ -41,15 +41,17 @@ def score(
     Returns
     -------
     Scores
-        Of the clients that stayed to the end, in their order.
+        Of the clients that stayed to the end, in their order. With ``tails`` nothing is known of single classes: a
+        count by class would tell how many samples of each class a client has, which labels that stay there must not.
     """
     server.eval()
     sums = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
+    counts: dict[int, ClassCounts] = {}
     for first in range(0, max(totals.values()), chunk):
         asked = [client for client in sums if totals[client] > first]
         sent = held_out(asked, first)
         if tails is None:
-            found: Mapping[int, Tensor] = {client: _sums(server, *own) for client, own in sent.items()}
+            found: Mapping[int, Tensor] = {client: _sums(server, *own, client, counts) for client, own in sent.items()}
         else:
             found = tails({client: _features(server, smashed) for client, (smashed, _) in sent.items()}, first)
         for client in asked:
@@ -59,7 +61,8 @@ def score(
                 del sums[client]
     results = [own / totals[client] for client, own in sums.items()] or [torch.full((2,), float("nan"))]
     accuracy, loss = torch.stack(results).unbind(1)
-    return Scores(accuracy, loss)
+    known = [counts[client] for client in sums if client in counts]
+    return Scores(accuracy, loss, ClassCounts.joined(known, torch.arange(len(known))) if known else None)
 
 
 def _features(server: nn.Module, smashed: Tensor) -> Tensor:
@@ -68,9 +71,13 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
         return features.cpu()
 
 
-def _sums(server: nn.Module, smashed: Tensor, labels: Tensor) -> Tensor:
-    """Return how many samples are classified right, and the sum of their losses."""
+def _sums(server: nn.Module, smashed: Tensor, labels: Tensor, client: int, counts: dict[int, ClassCounts]) -> Tensor:
+    """Return how many samples are classified right, and the sum of their losses; count classes for the client."""
     with torch.no_grad():
         logits: Tensor = server(smashed)
-        right = (logits.argmax(1) == labels).sum()
+        predicted = logits.argmax(1)
+        counts.setdefault(client, ClassCounts.none(1, logits.shape[1], logits.device)).add(
+            slice(1), predicted[None], labels
+        )
+        right = (predicted == labels).sum()
         return torch.tensor([float(right), float(F.cross_entropy(logits, labels, reduction="sum"))]).double()
