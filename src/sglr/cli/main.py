@@ -21,6 +21,7 @@ from sglr.cli.plan import plan
 from sglr.cli.report import report
 from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
+from sglr.cli.schema import SchemaCommand, schema
 from sglr.cli.serve import serve
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
@@ -136,6 +137,14 @@ app.command(
 )(status)
 app.command("token", epilog=epilog("sglr token runs/sites --client 3"))(token)
 app.command("revoke", epilog=epilog("sglr revoke runs/sites --client 3"))(revoke)
+app.command(
+    "schema",
+    cls=SchemaCommand,
+    epilog=epilog(
+        "sglr schema patients.csv --label-column outcome > schema.toml",
+        "sglr schema patients.csv --label-column outcome --na NA --missing mean --leave-out patient_id",
+    ),
+)(schema)
 app.command("list", epilog=epilog("sglr list methods", "sglr list partitioners --verbose"))(list_parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -226,10 +226,16 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 @cache
 def _setting_options() -> list[Any]:
+    return click_options(settings().values())
+
+
+def click_options(settings: Iterable[Setting]) -> list[Any]:
+    """Return settings as the options that a command holds."""
+
     def gather(**given: str | None) -> None:
         del given
 
-    options = [setting.option() for setting in settings().values()]
+    options = [setting.option() for setting in settings]
     gather.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     gather.__annotations__ = {option.name: option.annotation for option in options}
     gatherer = typer.Typer(add_completion=False)

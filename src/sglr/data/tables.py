@@ -1,8 +1,9 @@
-"""Turn tables into samples: numbers standardised, categories one-hot, by what the training rows show."""
+"""Turn tables into samples by a schema, which is given or made from the training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -12,134 +13,242 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
-from sglr.data.classes import refuse_unknown
+from sglr.data.schema import Missing, Schema
+from sglr.data.split import stratified_split
+from sglr.data.table_columns import Held, Notation, is_missing, texts_of
+from sglr.data.table_encoding import Values, encode, find_values, make_column, read_values
+from sglr.data.table_labels import Targets, find_label, read_label
+from sglr.data.table_notes import missing_words, notes_on
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Block = NDArray[np.float64]  # [N, features]
-MAX_CATEGORIES = 100  # a column of more distinct words is rather a name than a category
+Rows = NDArray[np.bool_]  # [N]
 
 
-def check_table(frame: DataFrame, label: str, groups: Sequence[str], source: str, classes: Sequence[str] = ()) -> None:
-    """Check that a table can be learnt from.
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read.
 
     Parameters
     ----------
+    label
+        The column that holds the classes; of a schema its own.
+    classes
+        The classes that there may be, of which some may be missing; none for all that occur.
+    label_edges
+        Numbers that divide the label's into classes; none where it holds the classes.
+    columns
+        The features; none for all columns that are nothing else.
+    leave_out
+        Columns that are not read.
+    category_columns
+        Columns whose values are categories although they look like numbers or names.
+    groups
+        Columns that are no features and are kept beside the samples.
+    group
+        A column that is no feature, and whose values are each on one side of a division; empty for none.
+    missing
+        What becomes of missing values; see `sglr.data.schema.Missing`.
+    notation
+        How numbers are written in texts.
+    schema
+        Says all of that, but for groups, notation, and further columns to leave out.
+    test_fraction, split_seed
+        The share of the rows drawn for the test, and the seed of the draw.
+    """
+
+    label: str = "label"
+    classes: Sequence[str] = ()
+    label_edges: Sequence[float] = ()
+    columns: Sequence[str] = ()
+    leave_out: Sequence[str] = ()
+    category_columns: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    group: str = ""
+    missing: Missing = "error"
+    notation: Notation = field(default_factory=Notation)
+    schema: Schema | None = None
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+    @property
+    def aside(self) -> list[str]:
+        """Columns that are kept beside the samples."""
+        return list(dict.fromkeys([*self.groups, *filter(None, [self.group])]))
+
+    @property
+    def target(self) -> str:
+        """The column of the classes."""
+        return self.label if self.schema is None else self.schema.label.name
+
+    @property
+    def unlabelled(self) -> Missing:
+        """What becomes of a row without a label: a class can't be made up."""
+        if self.schema is not None:
+            return self.schema.label.missing
+        return "error" if self.missing == "error" else "drop"
+
+
+def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, test: Rows | None = None) -> Dataset:
+    """Make a data set of a table.
+
+    Without a schema, one is made: its figures are those of the training rows, its categories and classes those of all
+    rows. Inputs are float32 vectors ``[N, features]``; see `sglr.data.schema` for how they are made.
+
+    Parameters
+    ----------
+    name
+        See `Dataset`.
     frame
         All its rows.
-    label
-        The column that holds the classes.
-    groups
-        Columns kept aside for partitioning.
+    reading
+        How it is read.
     source
         The file or place that it comes from, for messages.
-    classes
-        The classes that there may be, of which some may be missing; none for any, two or more.
+    test
+        The rows for the test; None to draw them, each class in proportion and no group on both sides.
+
+    Returns
+    -------
+    The data set; its ``encoding`` is the schema.
 
     Raises
     ------
     UsageError
-        If a column is missing or has missing or infinite values, or the classes are wrong.
+        If a column is missing, unknown, or can be no feature or label, or has values that the schema does not know.
     """
-    names = [str(name) for name in frame.columns]
-    for field, column in [("label_column", label), *(("group_columns", group) for group in groups)]:
-        if column not in names:
-            nearest = get_close_matches(column, names, n=1, cutoff=0.4)
-            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-            raise UsageError(field, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}")
-    for column in names:
-        _check_values(frame[column], column, source)
-    if classes:
-        refuse_unknown(_texts(frame[label]), classes, f"the column {label!r} of {source}")
-    elif frame[label].nunique() < 2:
-        problem = f"{source} has {frame[label].nunique()} class in this column, and learning needs two"
-        raise UsageError("label_column", label, problem, "name the column that holds the classes")
+    frame = frame.set_axis([str(column).strip() for column in frame.columns], axis=1)
+    features = _features(frame, reading, source)
+    values, aside = (
+        _values(frame, features, reading, source),
+        {each: texts_of(frame[each], source) for each in reading.aside},
+    )
+    kept = _kept(frame, values, aside, reading, source)
+    values, aside = ({each: column[kept] for each, column in part.items()} for part in (values, aside))
+    targets = _targets(frame[reading.target][kept], reading, source)
+    test = _drawn(targets, aside, reading) if test is None else test[kept]
+    schema = reading.schema or _schema(values, targets, ~test, reading, source)
+    inputs = torch.from_numpy(encode(values, schema.columns))
+    own, held = (
+        Samples(
+            inputs[rows], torch.from_numpy(targets.numbers[rows]), {each: part[rows] for each, part in aside.items()}
+        )
+        for rows in (~test, test)
+    )
+    notes = (*_left_out(kept), *_notes(values, schema, reading))
+    return Dataset(
+        name, own, held, schema.label.classes, encoding=schema.to_json(), group=reading.group or None, notes=notes
+    )
 
 
-def table_dataset(
-    name: str,
-    train: DataFrame,
-    test: DataFrame,
-    label: str,
-    groups: Sequence[str],
-    classes: Sequence[str] = (),
-) -> Dataset:
-    """Make a data set of checked tables; see `check_table` for the parameters.
-
-    Inputs are float32 vectors ``[N, features]``. A category that only test rows have is all zeros.
-
-    Raises
-    ------
-    UsageError
-        If a column can be no feature, or none is left.
-    """
-    import pandas as pd
-
-    numeric = pd.api.types.is_numeric_dtype(train[label]) and not classes
-    labels = [part[label] if numeric else _texts(part[label]) for part in (train, test)]
-    names = list(classes) or sorted(pd.concat(labels).unique().tolist())
-    numbers = {value: number for number, value in enumerate(names)}
-    features = [column for column in train.columns if column not in (label, *groups)]
-    blocks = [_encode(train[column], test[column]) for column in features]
-    if not blocks:
-        raise UsageError("group_columns", ", ".join(groups), "no column is left as a feature", "keep some out of it")
-    parts = []
-    for position, frame in enumerate((train, test)):
-        inputs = np.concatenate([block[position] for block in blocks], axis=1).astype(np.float32)
-        targets = labels[position].map(numbers).to_numpy(np.int64, copy=True)
-        columns = {group: frame[group].to_numpy(dtype=object) for group in groups}
-        parts.append(Samples(torch.from_numpy(inputs), torch.from_numpy(targets), columns))
-    return Dataset(name, parts[0], parts[1], tuple(str(value) for value in names))
+def _features(frame: DataFrame, reading: Reading, source: str) -> list[str]:
+    names = list(frame.columns)
+    _check_distinct(names, source)
+    for setting in ("group_columns", "group"):
+        for column in reading.groups if setting == "group_columns" else filter(None, [reading.group]):
+            _check_there(setting, column, names, source)
+    if reading.schema is not None:
+        reading.schema.check_names(names, source, [*reading.leave_out, *reading.aside])
+        return [column.name for column in reading.schema.columns]
+    _check_there("label_column", reading.label, names, source)
+    for setting in ("columns", "leave_out", "category_columns"):
+        for column in getattr(reading, setting):
+            _check_there(setting, column, names, source)
+    taken = {reading.label, *reading.leave_out, *reading.aside}
+    found = [each for each in names if each not in taken and (not reading.columns or each in reading.columns)]
+    if not found:
+        problem = f"{source} has no column left as a feature"
+        raise UsageError(
+            "columns", ",".join(reading.columns) or "all", problem, f"leave fewer out; columns: {', '.join(names)}"
+        )
+    return found
 
 
-def _texts(column: Any) -> Any:
-    """Return labels as texts; whole numbers without a point, however they are stored."""
-    import pandas as pd
-
-    if pd.api.types.is_float_dtype(column) and bool((column % 1 == 0).all()):
-        column = column.astype("int64")
-    return column.astype(str)
+def _check_there(setting: str, column: str, names: Sequence[str], source: str) -> None:
+    if column not in names:
+        nearest = get_close_matches(column, names, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise UsageError(setting, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}")
 
 
-def _check_values(column: Any, name: str, source: str) -> None:
-    import pandas as pd
-
-    missing = int(column.isna().sum())
-    if missing:
-        problem = f"{source} has {missing} row(s) without a value in this column"
-        raise UsageError("column", name, problem, "fill them in, or remove the rows or the column")
-    if pd.api.types.is_numeric_dtype(column):
-        infinite = int(np.isinf(column.to_numpy(dtype=np.float64)).sum())
-        if infinite:
-            problem = f"{source} has {infinite} row(s) with an infinite value in this column"
-            raise UsageError("column", name, problem, "correct them, or remove the rows or the column")
+def _check_distinct(names: Sequence[str], source: str) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        problem = f"{source} has {names.count(twice[0])} columns of this name"
+        raise UsageError("column", twice[0], problem, "rename or remove the others")
 
 
-def _encode(train: Any, test: Any) -> tuple[Block, Block]:
-    import pandas as pd
-
-    kind = pd.api.types
-    if kind.is_numeric_dtype(train):
-        return _standardise(train.to_numpy(dtype=np.float64), test.to_numpy(dtype=np.float64))
-    words = kind.is_string_dtype(train) or kind.is_object_dtype(train)
-    if not (words or isinstance(train.dtype, pd.CategoricalDtype)):
-        remedy = "turn it into numbers, or keep it out with group_columns"
-        raise UsageError("column", train.name, f"values of type {train.dtype} can be no feature", remedy)
-    return _one_hot(train, test)
+def _values(frame: DataFrame, features: Sequence[str], reading: Reading, source: str) -> Values:
+    if reading.schema is not None:
+        return {
+            told.name: read_values(frame[told.name], told, reading.notation, source) for told in reading.schema.columns
+        }
+    categories = reading.category_columns
+    return {each: find_values(frame[each], each in categories, reading.notation, source) for each in features}
 
 
-def _standardise(train: Block, test: Block) -> tuple[Block, Block]:
-    mean, deviation = train.mean(), train.std()
-    # A constant column carries nothing, and must not divide by zero.
-    scale = deviation if deviation > 0 else 1.0
-    return (train[:, None] - mean) / scale, (test[:, None] - mean) / scale
+def _targets(column: Any, reading: Reading, source: str) -> Targets:
+    if reading.schema is not None:
+        return read_label(column, reading.schema.label, reading.notation, source)
+    found = find_label(column, reading.classes, reading.label_edges, reading.notation, source)
+    return Targets(found.label.model_copy(update={"missing": reading.unlabelled}), found.numbers)
 
 
-def _one_hot(train: Any, test: Any) -> tuple[Block, Block]:
-    categories = np.unique(train.astype(str).to_numpy(dtype=object))
-    if len(categories) > MAX_CATEGORIES:
-        problem = f"{len(categories)} distinct words are rather names than categories"
-        raise UsageError("column", train.name, problem, "remove it, or keep it out with group_columns")
-    own, held = (part.astype(str).to_numpy(dtype=object)[:, None] == categories for part in (train, test))
-    return own.astype(np.float64), held.astype(np.float64)
+def _kept(frame: DataFrame, values: Values, aside: Values, reading: Reading, source: str) -> Rows:
+    """Return the rows that are not left out for want of a value; refuse missing values where they are not expected."""
+    told = {} if reading.schema is None else {column.name: column.missing for column in reading.schema.columns}
+    treated = {name: told.get(name, reading.missing) for name in values}
+    treated |= dict.fromkeys([*aside, reading.target], reading.unlabelled)
+    kept = np.ones(len(frame), dtype=bool)
+    for name, column in {**values, **aside, reading.target: texts_of(frame[reading.target], source)}.items():
+        gaps = is_missing(column)
+        if treated[name] == "error" and gaps.any():
+            raise _gap(name, gaps, reading, source)
+        if treated[name] == "drop":
+            kept &= ~gaps
+    if not kept.any():
+        problem = f"each row of {source} lacks a value"
+        raise UsageError(
+            "missing", "drop", problem, "leave columns out that lack many, with --leave-out, or fill them in"
+        )
+    return kept
+
+
+def _gap(name: str, gaps: Rows, reading: Reading, source: str) -> UsageError:
+    problem = (
+        f"{source} has {int(gaps.sum())} row(s) without a value in this column, the first is row {gaps.argmax() + 1}"
+    )
+    if reading.schema is not None:
+        return UsageError("column", name, problem, 'fill them in, or let the schema say missing = "drop" of it')
+    remedy = "fill them in, or give --missing drop, mean or indicator"
+    return UsageError(
+        "column", name, problem, remedy if name == reading.label else f"{remedy}, or --leave-out {name!r}"
+    )
+
+
+def _drawn(targets: Targets, aside: Values, reading: Reading) -> Rows:
+    groups: Held | None = aside.get(reading.group)
+    _, rows = stratified_split(targets.numbers, reading.test_fraction, reading.split_seed, groups)
+    test = np.zeros(len(targets.numbers), dtype=bool)
+    test[rows] = True
+    return test
+
+
+def _schema(values: Values, targets: Targets, train: Rows, reading: Reading, source: str) -> Schema:
+    columns = [make_column(name, column, train, reading.missing, source) for name, column in values.items()]
+    left = tuple(dict.fromkeys([*reading.leave_out, *reading.aside]))
+    return Schema(label=targets.label, columns=tuple(columns), leave_out=left)
+
+
+def _left_out(kept: Rows) -> list[str]:
+    gone = int((~kept).sum())
+    return [f"{gone} of {len(kept)} rows are left out, since they lack a value"] if gone else []
+
+
+def _notes(values: Values, schema: Schema, reading: Reading) -> list[str]:
+    if reading.schema is not None:
+        return []
+    words = {schema.label.name: schema.label.classes} | {column.name: column.categories for column in schema.columns}
+    doubtful = [note for name, known in words.items() for note in missing_words(name, known)]
+    return [*notes_on(values), *doubtful]

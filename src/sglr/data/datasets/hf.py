@@ -18,7 +18,7 @@ from sglr.data.picture_dataset import picture_dataset
 from sglr.data.pictures import OnBad, PictureReader
 from sglr.data.pixel_range import stated_range
 from sglr.data.split import stratified_split
-from sglr.data.tables import check_table, table_dataset
+from sglr.data.tables import Reading, table_dataset
 
 __all__ = ["Hf"]
 
@@ -109,10 +109,12 @@ class Hf:
         return picture_dataset(f"hf:{self.name}", (own, apart, held), classes, reader, stated, self.image_channels)
 
     def _table(self, train: Any, test: Any, label: str) -> Dataset:
+        import pandas as pd
+
         frames = train.to_pandas(), test.to_pandas()
-        for frame, part in zip(frames, ("training", "test"), strict=True):
-            check_table(frame, label, self.group_columns, f"the {part} split of {self.name}")
-        return table_dataset(f"hf:{self.name}", *frames, label, self.group_columns)
+        held = np.arange(sum(map(len, frames))) >= len(frames[0])
+        reading = Reading(label, groups=self.group_columns)
+        return table_dataset(f"hf:{self.name}", pd.concat(frames, ignore_index=True), reading, self.name, held)
 
 
 def _training(splits: Any, name: str) -> Any:

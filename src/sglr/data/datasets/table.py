@@ -1,37 +1,64 @@
-"""A table of your own: table:PATH names a CSV or Parquet file with a column of classes."""
+"""A table of your own: table:PATH names a CSV, TSV or Parquet file with a column of classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.files import resolve
-from sglr.data.split import stratified_split
-from sglr.data.tables import check_table, table_dataset
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from sglr.data.schema import Schema
+from sglr.data.table_columns import Notation
+from sglr.data.table_files import Format, read_table
+from sglr.data.tables import Reading, table_dataset
 
 __all__ = ["Table"]
-
-READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".pq": "read_parquet"}
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows of a file as samples: numbers standardised, words one-hot encoded."""
 
-    path: str = field(default="", metadata={"help": "the .csv or .parquet file"})
-    label_column: str = field(default="label", metadata={"help": "the column that holds the classes"})
-    group_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "columns that are no features, kept for partition natural"}
+    path: str = field(default="", metadata={"help": "the file: .csv, .tsv, .txt, .data, also with .gz, or .parquet"})
+    schema: str | dict[str, Any] = field(
+        default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
     )
+    label_column: str = field(default="", metadata={"help": "the column that holds the classes; default: label"})
     classes: tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
     )
+    label_edges: tuple[float, ...] = field(
+        default=(), metadata={"help": "numbers that divide those of the label into classes"}
+    )
+    columns: tuple[str, ...] = field(default=(), metadata={"help": "the features; default: all other columns"})
+    leave_out: tuple[str, ...] = field(default=(), metadata={"help": "columns that are not read"})
+    category_columns: tuple[str, ...] = field(
+        default=(), metadata={"help": "columns of categories that look like numbers or names"}
+    )
+    group: str = field(
+        default="", metadata={"help": "a column, no feature, whose values are each on one side of any split"}
+    )
+    group_columns: tuple[str, ...] = field(
+        default=(), metadata={"help": "columns that are no features, kept for partition natural"}
+    )
+    missing: Literal["error", "drop", "mean", "indicator"] = field(
+        default="error",
+        metadata={
+            "help": "missing values: refused; their rows left out; the column's mean; or that and a further input"
+            " that says so"
+        },
+    )
+    na: tuple[str, ...] = field(default=(), metadata={"help": "words that mean a missing value, beside nothing at all"})
+    separator: str = field(
+        default="", metadata={"help": "what is between values, such as ; or tab; default: found out"}
+    )
+    decimal: str = field(default=".", metadata={"help": "sign before a fraction"})
+    thousands: str = field(default="", metadata={"help": "sign between groups of three digits"})
+    encoding: str = field(default="utf-8", metadata={"help": "of the file's text, such as latin-1"})
+    header: bool = field(default=True, metadata={"help": "the first line names the columns; else they are column_1 …"})
+    skip_rows: int = field(default=0, metadata={"help": "lines before the table"})
     test_fraction: float = field(default=0.2, metadata={"help": "part of the rows held apart for the test"})
     split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test rows"})
 
@@ -41,29 +68,31 @@ class Table:
         Raises
         ------
         UsageError
-            If the file cannot be read or learnt from, or has a class that is none of those that are given.
+            If the file or the schema cannot be read or learnt from, or they do not fit each other.
         """
+        schema = self._schema()
+        notation = Notation(self.decimal, self.thousands)
         path = resolve("table", self.path, data_dir)
-        frame = _read(path)
-        check_table(frame, self.label_column, self.group_columns, str(path), self.classes)
-        labels = frame[self.label_column].astype(str).to_numpy(dtype=object).astype(str)
-        train, test = stratified_split(labels, self.test_fraction, self.split_seed)
-        name = f"table:{self.path}"
-        parts = frame.iloc[train], frame.iloc[test]
-        return table_dataset(name, *parts, self.label_column, self.group_columns, self.classes)
+        form = Format(self.separator, self.encoding, self.header, self.skip_rows, self.na)
+        frame, notes = read_table(path, form)
+        names = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
+        told = {name: getattr(self, name) for name in (*names, "test_fraction", "split_seed")}
+        label = self.label_column or "label"
+        reading = Reading(label, groups=self.group_columns, notation=notation, schema=schema, **told)
+        dataset = table_dataset(f"table:{self.path}", frame, reading, str(path))
+        return replace(dataset, notes=(*notes, *dataset.notes))
 
-
-def _read(path: Path) -> DataFrame:
-    import pandas as pd
-
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError("table", path, "neither a .csv nor a .parquet file", "give one of these")
-    try:
-        frame: DataFrame = getattr(pd, reader)(path)
-    except (ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError("table", path, f"cannot be read as {path.suffix} ({reason})", "check the file") from error
-    if frame.empty:
-        raise UsageError("table", path, "has no rows", "give a file with some")
-    return frame
+    def _schema(self) -> Schema | None:
+        """Return the schema, if one is given; refuse what says otherwise."""
+        if not self.schema:
+            return None
+        schema = Schema.from_toml(Path(self.schema)) if isinstance(self.schema, str) else Schema.from_json(self.schema)
+        label = schema.label
+        same = {"label_column": label.name, "classes": label.classes, "label_edges": label.edges}
+        unset = {"columns": (), "category_columns": (), "missing": "error"}
+        for name, said in (same | unset).items():
+            value = getattr(self, name)
+            if value and value not in (said, unset.get(name)):
+                shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                raise UsageError(name, shown, "the schema decides this", "leave it out, or edit the schema")
+        return schema

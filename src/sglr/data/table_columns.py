@@ -1,0 +1,253 @@
+"""What a column of a table holds: numbers or categories; anything else is refused, with what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sglr.core.errors import UsageError
+
+Numbers = NDArray[np.float64]  # [N], NaN where a value is missing
+Texts = NDArray[np.object_]  # [N], None where a value is missing
+Held = NDArray[Any]  # Numbers or Texts
+
+MOST_CATEGORIES = 100  # a column of more distinct words is rather a name than a category
+FEW = 20  # so few distinct words are categories, even where rows are few
+ODD_WORDS = 3  # so many distinct words among numbers may mean that a value is missing
+DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
+WITH_UNIT = re.compile(r"([^\w\s.,+-]?)\s*[+-]?\d[\d.,' ]*\s*([^\W\d]*|%|°\w?)")
+KINDS = {"decimal", "integer", "floating", "mixed-integer-float", "boolean", "empty"}
+"""What pandas calls columns of Python objects that are numbers."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written in texts.
+
+    Parameters
+    ----------
+    decimal
+        The sign before the fraction.
+    thousands
+        The sign between groups of three digits; empty for none.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+
+    def __post_init__(self) -> None:
+        for name, sign in (("decimal", self.decimal), ("thousands", self.thousands)):
+            if len(sign) > 1 or sign.isalnum() or (sign and sign in "+-") or (name == "decimal" and not sign):
+                raise UsageError(name, sign, "is no sign that numbers are written with", "give one such as . or ,")
+        if self.decimal == self.thousands:
+            problem = "is the decimal sign too"
+            raise UsageError(
+                "thousands", self.thousands, problem, "give two different signs, as --decimal , --thousands ."
+            )
+
+    def read(self, texts: Sequence[str | None] | Texts) -> Numbers:
+        """Return the numbers that texts mean, NaN for a text that is none."""
+        import pandas as pd
+
+        column = pd.Series(texts, dtype="str")
+        if self != PLAIN:
+            point, group = re.escape(self.decimal), re.escape(self.thousands)
+            whole = rf"(?:\d+|\d{{1,3}}(?:{group}\d{{3}})+)" if group else r"\d+"
+            column = column.where(column.str.fullmatch(rf"[+-]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?"))
+            column = column.str.replace(self.thousands, "", regex=False) if group else column
+            column = column.str.replace(self.decimal, ".", regex=False)
+        numbers: Numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return numbers
+
+    def fits(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Say which texts are numbers; ``nan``, as programs write it, is one that is missing."""
+        fits: NDArray[np.bool_] = ~np.isnan(self.read(texts)) | np.array(
+            [text.lower() == "nan" for text in texts], bool
+        )
+        return fits
+
+    def flags(self) -> str:
+        """Return the notation as flags of the command line."""
+        return " ".join(f"--{name} {sign!r}" for name, sign in vars(self).items() if sign not in ("", "."))
+
+
+PLAIN = Notation()
+OTHERS = (
+    Notation(".", ","),
+    Notation(",", "."),
+    Notation(","),
+    Notation(",", " "),
+    Notation(".", " "),
+    Notation(".", "'"),
+)
+
+
+def holds_numbers(values: Held) -> bool:
+    """Say whether these are numbers rather than texts."""
+    return values.dtype == np.float64
+
+
+def is_missing(values: Held) -> NDArray[np.bool_]:
+    """Say which values are missing."""
+    return np.isnan(values) if holds_numbers(values) else np.array([value is None for value in values], dtype=bool)
+
+
+def values_of(column: Any, notation: Notation, source: str) -> Held:
+    """Return what a column holds: numbers if all its values are numbers, else texts.
+
+    Parameters
+    ----------
+    column
+        A pandas series.
+    notation
+        How numbers are written in texts.
+    source
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    UsageError
+        If it holds dates or objects that are neither numbers nor texts.
+    """
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype if not column.isna().any() else object)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind in KINDS:
+        numbers: Numbers = column.astype(object).where(column.notna(), np.nan).to_numpy(np.float64)
+        return numbers
+    if kind != "string":
+        raise _no_feature(column, kind, source)
+    texts = _stripped(column)
+    read = _read_numbers(texts, notation)
+    return texts if read is None else read
+
+
+def texts_of(column: Any, source: str) -> Texts:
+    """Return the values of a column as texts, whole numbers without a point, however they are stored."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(column.dtype):
+        column = column.astype(str)
+    if pd.api.types.infer_dtype(column, skipna=True) != "string":
+        return _written(values_of(column, PLAIN, source))
+    texts = _stripped(column)
+    numbers = _read_numbers(texts, PLAIN) if any("." in text for text in texts if text is not None) else None
+    return texts if numbers is None else _written(numbers)
+
+
+def _stripped(column: Any) -> Texts:
+    return np.array(
+        [None if text is None else text.strip() or None for text in column.astype(object).where(column.notna(), None)],
+        dtype=object,
+    )
+
+
+def _written(values: Held) -> Texts:
+    if not holds_numbers(values):
+        return values
+    texts = [None if np.isnan(each) else str(int(each)) if each % 1 == 0 else str(each) for each in values.tolist()]
+    return np.array(texts, dtype=object)
+
+
+def _read_numbers(texts: Texts, notation: Notation) -> Numbers | None:
+    """Return texts as numbers, if all that are not missing are numbers, or all ``true`` and ``false``."""
+    distinct = {text for text in texts if text is not None}
+    truths = {text: float(text.lower() == "true") for text in distinct if text.lower() in ("true", "false")}
+    if len(truths) == len(distinct) > 0:
+        return np.array([np.nan if text is None else truths[text] for text in texts], dtype=np.float64)
+    return notation.read(texts) if bool(notation.fits(sorted(distinct)).all()) else None
+
+
+def check_numbers(values: Numbers, name: str, source: str) -> None:
+    """Raise UsageError if a number is infinite."""
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        problem = f"{source} has {infinite} row(s) with an infinite value in this column"
+        raise UsageError("column", name, problem, f"correct them, remove the rows, or give --leave-out {name!r}")
+
+
+def check_categories(values: Texts, name: str, notation: Notation, source: str) -> None:
+    """Refuse texts that are rather numbers, dates or names.
+
+    Raises
+    ------
+    UsageError
+        If they are, with what to do.
+    """
+    present = [text for text in values if text is not None]
+    refuse_numbers_as_texts(present, name, notation, source)
+    if sum(DATE.fullmatch(text) is not None for text in present) * 2 > len(present):
+        problem = f"{source} has dates in this column, such as {present[0]!r}, and a date is no feature"
+        remedy = f"give --leave-out {name!r}, or make numbers of them (such as days)"
+        raise UsageError("column", name, problem, remedy)
+    distinct = len(set(present))
+    if distinct > MOST_CATEGORIES or (distinct > FEW and distinct * 2 > len(present)):
+        problem = f"{distinct} distinct words in {len(present)} rows are rather names than categories"
+        remedy = f"give --leave-out {name!r}, or --category-columns {name!r} if they are categories"
+        raise UsageError("column", name, problem, remedy)
+
+
+def refuse_numbers_as_texts(
+    present: Sequence[str], name: str, notation: Notation, source: str, force: bool = False
+) -> None:
+    """Refuse texts most of which look like numbers.
+
+    Parameters
+    ----------
+    present
+        The texts.
+    name, source
+        The column and where it comes from, for messages.
+    notation
+        How numbers are said to be written.
+    force
+        Refuse texts that don't, too: numbers are needed.
+
+    Raises
+    ------
+    UsageError
+        If they do, with the option by which they can be read.
+    """
+    category = f"or --category-columns {name!r} if they are categories"
+    odd = [text for text, fits in zip(present, notation.fits(present), strict=True) if not fits]
+    if force or len(odd) * 2 < len(present):
+        words = sorted(set(odd))
+        problem = f"{source} has numbers in this column, and {len(odd)} value(s) that are none, such as {words[0]!r}"
+        remedy = f"give --na {','.join(words)} if that means missing, {category}"
+        if len(words) > ODD_WORDS or any("," in word for word in words):
+            remedy = f"{_other(odd, notation)}correct them, {category}"
+        raise UsageError("column", name, problem, remedy)
+    problem = f"{source} has texts in this column that look like numbers, such as {present[0]!r}"
+    other = _other(present, notation)
+    if other:
+        raise UsageError("column", name, problem, f"{other}{category}")
+    units = {found.groups() for text in present if (found := WITH_UNIT.fullmatch(text))}
+    if len(units) == 1 and all(WITH_UNIT.fullmatch(text) for text in present):
+        raise UsageError("column", name, problem, f"write plain numbers without a unit, {category}")
+
+
+def _other(texts: Sequence[str], notation: Notation) -> str:
+    """Return the flags with which texts would be numbers, and a comma; nothing if there are none."""
+    for other in OTHERS:
+        if other != notation and other.fits(texts).mean() > 0.5:
+            return f"give {other.flags()} if that is how numbers are written, "
+    return ""
+
+
+def _no_feature(column: Any, kind: str, source: str) -> UsageError:
+    import pandas as pd
+
+    name = str(column.name)
+    if kind.startswith(("date", "time", "period")) or pd.api.types.is_datetime64_any_dtype(column):
+        problem = f"{source} has values of type {column.dtype} in this column, and a date is no feature"
+        return UsageError("column", name, problem, f"give --leave-out {name!r}, or make numbers of them (such as days)")
+    held = sorted({type(value).__name__ for value in column.dropna()})
+    problem = f"{source} has values in this column that are neither numbers nor texts ({', '.join(held)})"
+    return UsageError("column", name, problem, f"give --leave-out {name!r}, or make numbers or texts of them")
