@@ -20,10 +20,11 @@ from sglr.engines.remote import probe
 from sglr.engines.remote.agreement import PROTOCOL, Agreement
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
-from sglr.engines.remote.trust.connection import CHANNEL_OPTIONS, parse_address, presented
+from sglr.engines.remote.trust.connection import parse_address, presented
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
@@ -37,7 +38,7 @@ SOON = timedelta(days=14)
 CHECKS = ("name", "port", "server", "credentials", "clock", "versions", "model", "round trip", "bandwidth")
 """What is looked at, in this order."""
 
-_NEEDS_IDENTITY = "give your folder as a client with --folder: the server tells only those who have joined"
+_NEEDS_CREDENTIALS = "give a join token with --token, or your folder as a client with --folder"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Patient:
     clock: Callable[[], float] = time.time
     identity: Identity | None = field(init=False, default=None)
     agreement: Agreement | None = field(init=False, default=None)
+    _caller: Identity | TokenHolder | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         parse_address(self.address)
@@ -196,46 +198,37 @@ class Patient:
 
     def _certificate(self, identity: Identity) -> Check:
         until = identity.certificate.not_valid_after_utc
-        try:
-            with identity.sync_channel(self.address) as channel:
-                before = self.clock()
-                answer = channel.unary_unary("/sglr.Split/Agreement")(b"", timeout=self.timeout)
-                self._skew = (before + self.clock()) / 2
-        except grpc.RpcError as error:
-            told = shown(error.details() or "") if error.code() != grpc.StatusCode.UNAVAILABLE else ""
-            reason = told or str(identity.diagnose(self.address, self.timeout))
-            remedy = "ask the operator for a new line (sglr token)"
-            raise _Blocked(Check("credentials", PROBLEM, reason, remedy)) from None
-        with suppress(SglrError):
-            self.agreement = Agreement.decode(answer)
-            self._skew -= self.agreement.time
+        self._ask(identity)
         found = f"client {identity.client}, let in; its certificate counts until {written(until)}"
         if until - now_utc() < SOON:
             return Check("credentials", PROBLEM, found, "ask the operator for a new line soon (sglr token)")
         return Check("credentials", OK, found)
 
     def _join_token(self, token: Token) -> Check:
-        """Knock with the token at a door that it does not open: the server says whether it would count."""
-        own = made.new_key()
-        credentials = grpc.ssl_channel_credentials(
-            made.pem(self._chain[-1]), made.key_pem(own), made.pem(made.applicant_certificate(token, own.public_key()))
-        )
-        with grpc.secure_channel(self.address, credentials, CHANNEL_OPTIONS) as channel:
-            try:
-                channel.unary_unary("/sglr.Split/Agreement")(b"", timeout=self.timeout)
-                reason = "the server does not know what a join token is"
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-                    return Check("credentials", OK, f"the join token counts until {written(token.expires)}")
-                reason = shown(error.details() or error.code().name)
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    reason = "the server closes the connection: the token expired, was revoked, or is another run's"
-        return Check("credentials", PROBLEM, reason, "ask the operator for a new line (sglr token)")
+        self._ask(TokenHolder.at(self._chain[-1], token))
+        return Check("credentials", OK, f"the join token counts until {written(token.expires)}")
+
+    def _ask(self, caller: Identity | TokenHolder) -> None:
+        """Ask what the run is; from then on there is someone whom the server lets in."""
+        try:
+            with caller.sync_channel(self.address) as channel:
+                before = self.clock()
+                answer = channel.unary_unary("/sglr.Split/Agreement")(b"", timeout=self.timeout)
+                self._skew = (before + self.clock()) / 2
+        except grpc.RpcError as error:
+            told = shown(error.details() or "") if error.code() != grpc.StatusCode.UNAVAILABLE else ""
+            reason = told or str(caller.diagnose(self.address, self.timeout))
+            remedy = "ask the operator for a new line (sglr token)"
+            raise _Blocked(Check("credentials", PROBLEM, reason, remedy)) from None
+        self._caller = caller
+        with suppress(SglrError):
+            self.agreement = Agreement.decode(answer)
+            self._skew -= self.agreement.time
 
     def _clock(self) -> Check:
         if self.agreement is None:
             found = f"this machine says {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-            return Check("clock", UNKNOWN, found, _NEEDS_IDENTITY)
+            return Check("clock", UNKNOWN, found, _NEEDS_CREDENTIALS)
         ahead = "ahead of" if self._skew > 0 else "behind"
         found = f"{abs(self._skew):.1f} s {ahead} the server's"
         if abs(self._skew) <= SKEW_SECONDS:
@@ -248,10 +241,10 @@ class Patient:
 
         own = f"sglr {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
         if self.agreement is None:
-            if self.identity is not None:
+            if self._caller is not None:
                 found = f"the server does not speak version {PROTOCOL} of the protocol, this sglr {__version__} does"
                 return Check("versions", PROBLEM, found, "install the server's version of sglr")
-            return Check("versions", UNKNOWN, f"here: {own}", _NEEDS_IDENTITY)
+            return Check("versions", UNKNOWN, f"here: {own}", _NEEDS_CREDENTIALS)
         if self.agreement.sglr != __version__:
             found = f"sglr {__version__} here, {self.agreement.sglr} at the server"
             return Check("versions", PROBLEM, found, f"install sglr {self.agreement.sglr} here")
@@ -262,7 +255,7 @@ class Patient:
 
     def _model(self) -> Check:
         if self.agreement is None:
-            return Check("model", UNKNOWN, "the server's model is not known", _NEEDS_IDENTITY)
+            return Check("model", UNKNOWN, "the server's model is not known", _NEEDS_CREDENTIALS)
         from sglr.sites.workers import own_experiment, own_segments
 
         try:
@@ -274,15 +267,15 @@ class Patient:
         return Check("model", OK, f"{experiment.model}, the same segment here; a sample is {shape} at the cut")
 
     def _round_trip(self) -> Check:
-        if self.identity is None:
-            return Check("round trip", UNKNOWN, "", _NEEDS_IDENTITY)
+        if self._caller is None:
+            return Check("round trip", UNKNOWN, "", _NEEDS_CREDENTIALS)
         times = sorted(self._send(64, 64, ECHOES))
         found = f"{1e3 * median(times):.1f} ms (median of {ECHOES}, longest {1e3 * times[-1]:.1f} ms)"
         return Check("round trip", OK, found)
 
     def _bandwidth(self) -> Check:
-        if self.identity is None:
-            return Check("bandwidth", UNKNOWN, "", _NEEDS_IDENTITY)
+        if self._caller is None:
+            return Check("bandwidth", UNKNOWN, "", _NEEDS_CREDENTIALS)
         trip = median(self._send(64, 64, 5))
         up, down = (PAYLOAD / max(1e-6, min(self._send(*sizes, 2)) - trip) for sizes in ((PAYLOAD, 64), (64, PAYLOAD)))
         found = f"{_rate(up)} up, {_rate(down)} down"
@@ -300,9 +293,9 @@ class Patient:
 
     def _send(self, up: int, down: int, times: int) -> list[float]:
         """Return the seconds of several messages, after a first one that opens the connection."""
-        assert self.identity is not None
+        assert self._caller is not None
         longest = [("grpc.max_receive_message_length", 2 * probe.MOST_BYTES)]
-        with self.identity.sync_channel(self.address, longest) as channel:
+        with self._caller.sync_channel(self.address, longest) as channel:
             call = channel.unary_unary(probe.PROBE)
             call(probe.request(64, 64), timeout=self.timeout)
             seconds = []

@@ -1,5 +1,7 @@
 """What clients may ask beside their stream: what the run is, how it goes, and how wide the way to the server is.
 
+Who holds a join token may ask too what the run is and how wide the way is: it could enrol and then ask.
+
 Who calls is checked before anything is read of what was sent: so these are handlers of streams, which on the wire are
 the same as calls with one message each way.
 """
@@ -17,12 +19,14 @@ from sglr.engines.remote import probe
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.service import SERVICE, Attempts, peer_of
+from sglr.engines.remote.trust.peers import Applicant, Client
+from sglr.engines.remote.trust.service import SERVICE, Attempts, caller_of, peer_of
 
 MOST_CALLS = 300
 """Calls of one client a minute; one that watches the status calls every second."""
 
 Answer = Callable[[grpc.aio.ServicerContext], Awaitable[bytes]]
+Who = Callable[[grpc.aio.ServicerContext, Authority], Awaitable[Client | Applicant]]
 
 
 def calls(
@@ -55,10 +59,10 @@ def calls(
         request = await context.read()
         return probe.answer(b"" if request is grpc.aio.EOF else request)
 
-    def for_clients(answer: Answer) -> grpc.RpcMethodHandler:
+    def limited(answer: Answer, who: Who) -> grpc.RpcMethodHandler:
         async def call(messages: object, context: grpc.aio.ServicerContext) -> None:
             del messages
-            peer = await peer_of(context, authority)
+            peer = await who(context, authority)
             if not attempts.allow(str(peer.number)):
                 metrics.rejected(peer.number, "rate")
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls; wait a minute")
@@ -66,5 +70,9 @@ def calls(
 
         return grpc.stream_stream_rpc_method_handler(call)
 
-    handlers = {"Agreement": describe, "Probe": echo, "Status": tell_status}
-    return grpc.method_handlers_generic_handler(SERVICE, {name: for_clients(one) for name, one in handlers.items()})
+    handlers = {
+        "Agreement": limited(describe, caller_of),
+        "Probe": limited(echo, caller_of),
+        "Status": limited(tell_status, peer_of),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)

@@ -68,7 +68,7 @@ def test_an_applicant_may_only_enrol_whatever_it_calls_itself(
     channel = as_applicant(authority, server.address, authority.issue_token(1, HOUR), name)
     assert refusal(lambda: who(channel)) == (
         grpc.StatusCode.PERMISSION_DENIED,
-        "a join token only serves to enrol",
+        "a join token only serves to ask what the run is, and to enrol",
     )
     assert server.calls == []
 

@@ -14,10 +14,11 @@ import ssl
 import tempfile
 import time
 from _ssl import ENCODING_DER
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -26,6 +27,8 @@ from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import written
 from sglr.engines.remote.trust.files import write_private
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
+
+Options = Sequence[tuple[str, Any]]
 
 CHANNEL_OPTIONS = (("grpc.ssl_target_name_override", made.SERVER_NAME),)
 

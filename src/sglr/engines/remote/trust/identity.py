@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -17,14 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc
-from sglr.engines.remote.trust.connection import CHANNEL_OPTIONS, diagnose, pin
+from sglr.engines.remote.trust.connection import CHANNEL_OPTIONS, Options, diagnose
 from sglr.engines.remote.trust.files import private_folder, read_private, write_once, write_private
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.words import shown
 
 ENROL = "/sglr.Split/Enrol"
-Options = Sequence[tuple[str, Any]]
 _FILE = "identity.pem"
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
@@ -109,13 +108,11 @@ class Identity:
             return earlier
         if earlier is not None and made.fingerprint(earlier.authority) != token.fingerprint:
             raise UsageError("folder", folder, "holds an identity for another run", "choose a folder for each run")
-        token.check_date(now())
-        authority = pin(address, token.fingerprint, timeout, now)
+        holder = TokenHolder.of(address, token, timeout, now)
         private_folder(folder)
         key = _pending_key(pending)
-        answer = _ask(address, token, authority, key, timeout, now)
-        identity = _received(answer, authority, key)
-        write_private(folder / _FILE, identity.bundle() + made.pem(authority))
+        identity = _received(_ask(address, holder, key, timeout, now), holder.authority, key)
+        write_private(folder / _FILE, identity.bundle() + made.pem(holder.authority))
         pending.unlink()
         return identity
 
@@ -161,22 +158,17 @@ def _pending_key(path: Path) -> made.Key:
         raise UsageError("file", path, f"damaged ({error})", "delete it and ask for a new token") from None
 
 
-def _ask(
-    address: str, token: Token, authority: x509.Certificate, key: made.Key, timeout: float, now: Callable[[], datetime]
-) -> bytes:
-    own = made.new_key()
-    vouched = made.pem(made.applicant_certificate(token, own.public_key()))
-    credentials = grpc.ssl_channel_credentials(made.pem(authority), made.key_pem(own), vouched)
+def _ask(address: str, holder: TokenHolder, key: made.Key, timeout: float, now: Callable[[], datetime]) -> bytes:
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     try:
-        with grpc.secure_channel(address, credentials, CHANNEL_OPTIONS) as channel:
+        with holder.sync_channel(address) as channel:
             answer: bytes = channel.unary_unary(ENROL)(request.public_bytes(Encoding.PEM), timeout=timeout)
             return answer
     except grpc.RpcError as error:
         if error.code() in _REFUSALS:
             raise Untrusted(f"{address} refused: {shown(error.details() or '')}") from None
         if error.code() is grpc.StatusCode.UNAVAILABLE:
-            raise diagnose(address, authority, made.key_pem(own) + vouched, timeout, now) from None
+            raise holder.diagnose(address, timeout, now) from None
         raise Unreachable(f"{address} did not enrol us: {error.code().name}, {shown(error.details() or '')}") from None
 
 

@@ -46,9 +46,11 @@ async def peer_of(context: grpc.aio.ServicerContext, authority: Authority) -> Cl
 
     An unknown, expired or revoked certificate ends it with UNAUTHENTICATED, an applicant's with PERMISSION_DENIED.
     """
-    peer = await _caller(context, authority)
+    peer = await caller_of(context, authority)
     if isinstance(peer, Applicant):
-        await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, "a join token only serves to enrol")
+        await _refuse(
+            context, grpc.StatusCode.PERMISSION_DENIED, "a join token only serves to ask what the run is, and to enrol"
+        )
     return peer
 
 
@@ -59,7 +61,7 @@ def enrolment(authority: Authority) -> grpc.GenericRpcHandler:
     # As a stream, so that nothing is read before it is known who calls; on the wire it is the same.
     async def enrol(messages: object, context: grpc.aio.ServicerContext) -> None:
         del messages
-        peer = await _caller(context, authority)
+        peer = await caller_of(context, authority)
         if isinstance(peer, Client):
             await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, f"this is client {peer.number} already")
         if not attempts.allow(peer.token):
@@ -102,7 +104,8 @@ class Attempts:
         return self._counts[name] <= self._most
 
 
-async def _caller(context: grpc.aio.ServicerContext, authority: Authority) -> Client | Applicant:
+async def caller_of(context: grpc.aio.ServicerContext, authority: Authority) -> Client | Applicant:
+    """Return who is calling, a client or the holder of a join token; end the call with UNAUTHENTICATED if neither."""
     presented = context.auth_context().get("x509_pem_cert")
     if not presented:
         await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, "no certificate")
