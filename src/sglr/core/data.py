@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,24 +11,45 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.data_checks import as_inputs, as_targets, check_part
+from sglr.core.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Samples:
     """Inputs with their labels.
 
+    What is given as NumPy arrays, as lists, on another device or as numbers of another size becomes such tensors;
+    what would lose something is refused.
+
     Parameters
     ----------
     inputs
-        Float32 tensor ``[N, ...]``; images are ``[N, channels, height, width]``.
+        Float32 tensor ``[N, ...]``, or int64 for tokens; images are ``[N, channels, height, width]``.
     targets
         Int64 tensor ``[N]`` of class numbers.
     columns
         Further columns of length N by name, for partitioning by a natural key (hospital, writer, device).
+
+    Raises
+    ------
+    UsageError
+        If inputs or targets are of another kind or shape, or their numbers differ. Their values are checked by
+        `Dataset`, once.
     """
 
     inputs: Tensor
     targets: Tensor
     columns: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", as_inputs(self.inputs))
+        object.__setattr__(self, "targets", as_targets(self.targets))
+        lengths = {"targets": len(self.targets), **{name: len(values) for name, values in self.columns.items()}}
+        for name, length in lengths.items():
+            if length != len(self.inputs):
+                problem = f"there are {len(self.inputs)} inputs"
+                raise UsageError(name, f"{length} values", problem, "give one for each input")
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,6 +84,11 @@ class Dataset:
         test; None for no such column.
     notes
         What its user should know of how it was read, a sentence each: what was passed over, what looks wrong.
+
+    Raises
+    ------
+    UsageError
+        If parts don't fit one another or the classes, or a value is not finite; the message names the row.
     """
 
     name: str
@@ -74,10 +100,42 @@ class Dataset:
     group: str | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", _names(self.classes))
+        for part, samples in (("train", self.train), ("test", self.test)):
+            if not isinstance(samples, Samples):
+                problem = "is no sglr.Samples"
+                raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
+            check_part(part, samples, len(self.classes))
+        self._check_parts_fit()
+
+    def _check_parts_fit(self) -> None:
+        own, held = self.train.inputs, self.test.inputs
+        if own.shape[1:] != held.shape[1:] or own.dtype != held.dtype:
+            theirs = f"those of train are {_kind(own)}"
+            raise UsageError("test.inputs", _kind(held), theirs, "give both parts the same shape and type")
+        if bool(len(own)) != bool(len(held)):
+            empty = "test" if len(own) else "train"
+            raise UsageError(empty, "0 samples", "there is nothing to learn from or to test with", "give some")
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the sample dimension."""
         return tuple(self.train.inputs.shape[1:])
+
+
+def _names(classes: object) -> tuple[str, ...]:
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise UsageError("classes", classes, "is no list of names", 'give one for each class, such as ("no", "yes")')
+    names = tuple(map(str, classes))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError("classes", twice, "names two classes", "give each class a name of its own")
+    return names
+
+
+def _kind(inputs: Tensor) -> str:
+    return f"{str(inputs.dtype).removeprefix('torch.')} {list(inputs.shape[1:])}"
 
 
 @dataclass(frozen=True)
