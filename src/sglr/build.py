@@ -30,6 +30,7 @@ from sglr.core.server import Server
 from sglr.core.split import Thirds
 from sglr.core.stack import state_of
 from sglr.core.train import Trainer
+from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.privacy.accounting import check_accounted
@@ -98,7 +99,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_tail(experiment)
     segments = Segments(experiment, given.model, method)
     check_accounted(segments.guard.named)
-    data = _divide(experiment, given.dataset or load(experiment))
+    data = _divide(experiment, _dataset(experiment, given.dataset))
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
     segments.prepare(data)
@@ -169,8 +170,18 @@ def build_method(experiment: Experiment) -> Method:
     return method
 
 
+def _dataset(experiment: Experiment, given: Dataset | None) -> Dataset:
+    if given is None:
+        return load(experiment)
+    refuse_other_data(experiment.dataset, given)
+    return given
+
+
 def load(experiment: Experiment) -> Dataset:
     """Load the data set that the settings name."""
+    if experiment.dataset.startswith("<"):
+        problem = "was given as a Python object, which settings don't hold"
+        raise UsageError("dataset", experiment.dataset, problem, "give it again, in Python: dataset=...")
     return load_dataset(experiment.dataset, experiment.data_dir, experiment.dataset_parameters)
 
 

@@ -22,6 +22,9 @@ from sglr.core.types import Event
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
+from sglr.data.digest import entry_of
+from sglr.data.object_options import Options
+from sglr.data.objects import DataLike, read_objects, settle_dataset
 from sglr.data.plot import classes_per_client
 from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
@@ -110,12 +113,13 @@ def resume(
     *,
     method: Method | None = None,
     model: nn.Module | Callable[..., nn.Module] | None = None,
-    dataset: Dataset | None = None,
+    dataset: DataLike | None = None,
     engine: Callable[[Setting], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Built], None] = _unchanged,
     say: Callable[[str], None] = _silent,
+    **options: Any,
 ) -> Run:
     """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
 
@@ -131,14 +135,17 @@ def resume(
         As for `execute`.
     say
         Told what the user should know, such as a damaged checkpoint that was passed over.
+    **options
+        Options that the data set was given with, such as ``label``.
 
     Raises
     ------
     UsageError
-        If the folder is no run, or no checkpoint in it is whole.
+        If the folder is no run, or no checkpoint in it is whole, or an object that was given is missing or another.
     """
     run = Run.open(Path(path))
-    given = Given(method, model, dataset, engine)
+    data = None if dataset is None else read_objects(dataset, Options.of(options))
+    given = Given(method, model, data, engine)
     experiment = run.experiment
     if run.summary is not None:
         say(f"{path} is finished; nothing to do")
@@ -214,7 +221,7 @@ def train(
     method: str | Method = "sglr",
     *,
     model: str | nn.Module | Callable[..., nn.Module] = "cnn",
-    dataset: str | Dataset = "digits",
+    dataset: str | DataLike = "digits",
     out: str | Path | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
@@ -229,7 +236,9 @@ def train(
     model
         A model's name, a module (give ``cut=``), or a function of (input_shape, classes) that returns one.
     dataset
-        A data set's name, or a `Dataset`.
+        A data set's name; a `Dataset`; ``(X, y)`` of arrays or tensors; a torch data set of (input, label); a DataFrame
+        (with ``label=``); a Hugging Face data set; ``{"train": …, "test": …}`` of these; or a list with one of them per
+        client. See `sglr.data.objects.read_objects`; `sglr.data.object_options.Options` has further options.
     out
         Folder of the run; default ``runs/<time>-<name>``.
     observe
@@ -258,21 +267,22 @@ def describe(
     method: str | Method,
     *,
     model: str | nn.Module | Callable[..., nn.Module] = "cnn",
-    dataset: str | Dataset = "digits",
+    dataset: str | DataLike = "digits",
     **settings: Any,
 ) -> tuple[Experiment, Given]:
     """Return the settings of an experiment whose parts are names or objects, and the objects."""
-    flat = dict(settings)
+    flat = settle_dataset({**settings, "dataset": dataset})
+    data = flat["dataset"]
     given = Given(
         method=method if isinstance(method, Method) else None,
         model=model if not isinstance(model, str) else None,
-        dataset=dataset if isinstance(dataset, Dataset) else None,
+        dataset=data if isinstance(data, Dataset) else None,
     )
     flat["method"] = method if isinstance(method, str) else _method_name(method)
     if given.method is not None and not flat["method"].startswith("<"):
         flat |= dataclasses.asdict(given.method)
     flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
-    flat["dataset"] = dataset if isinstance(dataset, str) else f"<{dataset.name}>"
+    flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
     return Experiment.from_flat(flat), given
 
 

@@ -75,6 +75,7 @@ def execute_together(
     *,
     observe: Callable[[int, Event], None] = _ignore,
     stop: Callable[[], bool] = lambda: False,
+    dataset: Dataset | None = None,
 ) -> list[Run | DivergedError]:
     """Bring several experiments to their ends at once, each in a run folder of its own, from wherever it stands.
 
@@ -92,6 +93,8 @@ def execute_together(
         Called with the number of an experiment and every event of it.
     stop
         Asked by every experiment after every step; True ends it with a checkpoint.
+    dataset
+        The data set, if it was given as an object.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def execute_together(
     meeting: Meeting[Run] = Meeting()
     datasets: dict[str, Dataset] = {}
     for index, (experiment, path) in enumerate(zip(experiments, paths, strict=True)):
-        trial = _Trial(index, experiment, path, observe, stop, datasets)
+        trial = _Trial(index, experiment, path, observe, stop, datasets, dataset)
         trial.member = meeting.join(trial.run)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         results = meeting.run()
@@ -158,6 +161,7 @@ class _Trial:
     observe_trial: Callable[[int, Event], None]
     stop: Callable[[], bool]
     datasets: dict[str, Dataset]
+    given: Dataset | None
     member: Member[Run] = field(init=False)
 
     def run(self) -> Run:
@@ -184,6 +188,8 @@ class _Trial:
 
     def _dataset(self) -> Dataset:
         """Load the data set, once for all trials that share it."""
+        if self.given is not None:
+            return self.given
         experiment = self.experiment
         key = json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
         if key not in self.datasets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +13,13 @@ from torch import nn
 from sglr.build import Built, Given, build
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.compression import Received
-from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.registry import ENGINES
 from sglr.core.split import Thirds, parts_of
 from sglr.core.train import Progress
 from sglr.core.types import Weights
+from sglr.data.object_options import Options
+from sglr.data.objects import DataLike, read_objects
 from sglr.engines.local import Local
 from sglr.run import Run
 
@@ -28,7 +30,8 @@ def load_model(
     *,
     segment: str | Path | None = None,
     model: nn.Module | None = None,
-    dataset: Dataset | None = None,
+    dataset: DataLike | None = None,
+    **options: Any,
 ) -> nn.Sequential:
     """Return a trained network: one client's segment, then the server's.
 
@@ -43,6 +46,8 @@ def load_model(
         folder of a client, which no one else has.
     model, dataset
         Parts that were given as objects when the run began.
+    **options
+        Options that the data set was given with, such as ``label``.
 
     Returns
     -------
@@ -59,7 +64,8 @@ def load_model(
     """
     run = Run.open(Path(path))
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    given = Given(model=model, dataset=dataset, engine=ENGINES.load(experiment.engine))
+    data = None if dataset is None else read_objects(dataset, Options.of(options))
+    given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine))
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)

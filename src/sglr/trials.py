@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sglr.comparison import Comparison, make_row, write_comparison
 from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
+from sglr.data.objects import settle_dataset
 from sglr.report.comparison import write_comparison_report
 from sglr.run import CONFIG, Run, make_folder, refuse_single_run, write_command
 from sglr.variants import Variant, parse_methods
@@ -117,6 +118,7 @@ def compare(
     >>> result = sglr.compare(["psl", sglr.SGLR(phi=1.0)], seeds=[0, 1, 2], epochs=5)  # doctest: +SKIP
     >>> [(row["label"], row["test"]["accuracy"]) for row in result.rows]  # doctest: +SKIP
     """
+    settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings)
     make_folder(folder)

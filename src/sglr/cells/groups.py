@@ -6,12 +6,16 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sglr.cells.outcome import share_out, write_divergence
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted
 from sglr.run import CONFIG, Run
 from sglr.together import execute_together, may_stack, rows_wanted
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
 
 Group = tuple[Experiment, ...]
 """Experiments that train at once."""
@@ -44,8 +48,10 @@ def spread(groups: Sequence[Group], jobs: int) -> list[Group]:
     return found
 
 
-def train_group(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
+def train_group(group: Group, folder: Path, stop: Callable[[], bool], dataset: Dataset | None = None) -> None:
     """Bring the experiments of a group to their ends, from wherever they stand.
+
+    A data set that was given as an object is ``dataset``.
 
     Raises
     ------
@@ -60,7 +66,7 @@ def train_group(group: Group, folder: Path, stop: Callable[[], bool]) -> None:
             shutil.rmtree(path)  # killed before its settings were whole
     started = time.perf_counter()
     try:
-        results = execute_together(group, paths, stop=stop)
+        results = execute_together(group, paths, stop=stop, dataset=dataset)
     finally:
         share_out(time.perf_counter() - started, paths)
     for path, result in zip(paths, results, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sglr.cells.cluster import train_on_cluster
 from sglr.cells.groups import grouped, spread
@@ -15,6 +16,9 @@ from sglr.cells.outcome import Outcome, read_outcome
 from sglr.cells.processes import default_jobs, train_here
 from sglr.cells.progress import SweepProgress
 from sglr.config import Experiment
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
 
 
 def train_all(
@@ -25,6 +29,7 @@ def train_all(
     ray_address: str | None = None,
     observe: Callable[[SweepProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    dataset: Dataset | None = None,
 ) -> dict[str, Outcome]:
     """Train experiments in folders of their own inside ``folder``, each once.
 
@@ -43,6 +48,8 @@ def train_all(
         Told whenever an experiment is over.
     stop
         Asked again and again; True ends the sweep with checkpoints.
+    dataset
+        The data set, if it was given as an object; not on a cluster.
 
     Returns
     -------
@@ -68,7 +75,7 @@ def train_all(
         groups = train_on_cluster(pending, folder, ray_address, jobs, stop)
     else:
         workers = default_jobs(pending[0].device) if jobs is None else jobs
-        groups = train_here(spread(grouped(pending), workers), folder, workers, stop)
+        groups = train_here(spread(grouped(pending), workers), folder, workers, stop, dataset)
     for group in groups:
         for experiment in group:
             outcome = read_outcome(experiment, folder / experiment.fingerprint())

@@ -102,19 +102,25 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", _names(self.classes))
-        for part, samples in (("train", self.train), ("test", self.test)):
+        for part, samples in self._parts:
             if not isinstance(samples, Samples):
                 problem = "is no sglr.Samples"
                 raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
             check_part(part, samples, len(self.classes))
         self._check_parts_fit()
 
+    @property
+    def _parts(self) -> list[tuple[str, Samples]]:
+        held = [] if self.validation is None or isinstance(self.validation, int) else [("validation", self.validation)]
+        return [("train", self.train), ("test", self.test), *held]
+
     def _check_parts_fit(self) -> None:
-        own, held = self.train.inputs, self.test.inputs
-        if own.shape[1:] != held.shape[1:] or own.dtype != held.dtype:
-            theirs = f"those of train are {_kind(own)}"
-            raise UsageError("test.inputs", _kind(held), theirs, "give both parts the same shape and type")
-        if bool(len(own)) != bool(len(held)):
+        own = self.train.inputs
+        for part, samples in self._parts:
+            if own.shape[1:] != samples.inputs.shape[1:] or own.dtype != samples.inputs.dtype:
+                theirs = f"those of train are {_kind(own)}"
+                raise UsageError(f"{part}.inputs", _kind(samples.inputs), theirs, "give all the same shape and type")
+        if bool(len(own)) != bool(len(self.test)):
             empty = "test" if len(own) else "train"
             raise UsageError(empty, "0 samples", "there is nothing to learn from or to test with", "give some")
 

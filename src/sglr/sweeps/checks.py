@@ -25,7 +25,9 @@ TRAINING_ONLY = frozenset(
 """Settings that say how long and how fast to train: none of their values, once valid, can make a build fail."""
 
 
-def check_builds(configurations: Sequence[Configuration], *, elsewhere: bool = False) -> None:
+def check_builds(
+    configurations: Sequence[Configuration], *, elsewhere: bool = False, dataset: Dataset | None = None
+) -> None:
     """Build every configuration whose parts differ from those built before, with its first seed, and drop it.
 
     Parameters
@@ -34,6 +36,8 @@ def check_builds(configurations: Sequence[Configuration], *, elsewhere: bool = F
         What is to be trained.
     elsewhere
         Whether other machines train it, so that this one need not have the device.
+    dataset
+        The data set, if it was given as an object.
 
     Raises
     ------
@@ -54,7 +58,7 @@ def check_builds(configurations: Sequence[Configuration], *, elsewhere: bool = F
             _check_energy(experiment)
             name = _data(experiment)
             if name not in datasets:
-                datasets[name] = load(experiment)
+                datasets[name] = dataset or load(experiment)
             build(experiment, Given(dataset=datasets[name])).trainer.engine.close(done=False)
         except UsageError as error:
             problem = f"{error.problem} (in the configuration {one.label})"

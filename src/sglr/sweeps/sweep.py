@@ -13,7 +13,10 @@ from sglr.cells.processes import default_jobs
 from sglr.cells.progress import SweepProgress
 from sglr.cells.train_all import train_all
 from sglr.config import Experiment
+from sglr.core.data import Dataset
 from sglr.core.errors import Interrupted, UsageError
+from sglr.data.digest import entry_of
+from sglr.data.objects import settle_dataset
 from sglr.report.sweep import write_sweep_report
 from sglr.run import CONFIG, make_folder, refuse_single_run, write_command, write_text
 from sglr.sweeps.checks import check_builds
@@ -36,11 +39,14 @@ class Plan:
         What was asked for, and what it comes down to.
     folder
         Where it will be.
+    dataset
+        The data set, if it was given as an object.
     """
 
     grid: Grid
     configurations: Sequence[Configuration]
     folder: Path
+    dataset: Dataset | None = None
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -116,7 +122,10 @@ def sweep(
         raise UsageError("jobs", jobs, "is not positive", "give 1 or more")
     planned = plan(grid, out=out, limit=limit, **settings)
     folder, experiments = planned.folder, planned.experiments
-    check_builds(planned.configurations, elsewhere=ray_address is not None)
+    if ray_address is not None and planned.dataset is not None:
+        problem = "was given as a Python object, and machines of a cluster load what they train on"
+        raise UsageError("dataset", experiments[0].dataset, problem, "name the data set, or leave out ray_address")
+    check_builds(planned.configurations, elsewhere=ray_address is not None, dataset=planned.dataset)
     if ray_address is None and jobs is None:
         jobs = default_jobs(experiments[0].device)
     make_folder(folder)
@@ -130,6 +139,7 @@ def sweep(
             ray_address=ray_address,
             observe=observe,
             stop=stop,
+            dataset=planned.dataset,
         )
     except Interrupted:
         raise Interrupted(f"stopped; the same sweep again with out = {folder} goes on from there") from None
@@ -148,11 +158,15 @@ def plan(
     UsageError
         If anything about the grid is wrong, or the folder holds something else.
     """
+    settings = settle_dataset(settings)
+    dataset = settings["dataset"] if isinstance(settings.get("dataset"), Dataset) else None
+    if dataset is not None:
+        settings["dataset"] = entry_of(dataset)
     read = Grid.read(grid, settings)
     name = "grid" if isinstance(grid, Mapping) else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(grid).stem)
     folder = Path(out) if out is not None else Path("runs") / f"sweep-{name}"
     _check_folder(folder)
-    planned = Plan(read, read.configurations(limit), folder)
+    planned = Plan(read, read.configurations(limit), folder, dataset)
     for experiment in planned.experiments:
         planned.state(experiment)
     return planned

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError
+from sglr.data.columns import find_label_column, find_picture_column
 from sglr.data.hub import fetch, hub_pictures
 from sglr.data.images import check_form
 from sglr.data.picture_dataset import picture_dataset
@@ -24,7 +25,6 @@ __all__ = ["Hf"]
 
 VALIDATIONS = ("validation", "valid", "val")
 TESTS = ("test", *VALIDATIONS)
-LABELS = ("label", "labels", "target", "class", "fine_label")
 
 
 @dataclass(frozen=True)
@@ -58,26 +58,14 @@ class Hf:
         if not self.name:
             raise UsageError("hf", self.name, "no name", "give it after a colon, as in hf:ylecun/mnist")
         splits = fetch(self.name, "check the name and the connection")
-        label = self._label(splits)
+        label = find_label_column(list(_training(splits, self.name).features), self.label_column, self.name)
         train, test = self._parts(splits, label)
-        image = self._image(train.features)
+        image = find_picture_column(train.features, self.image_column, self.name)
         if not image:
             return self._table(train, test, label)
         # A data set without a test split is tested on its validation split.
         apart = next((splits[part] for part in VALIDATIONS if part in splits), None) if "test" in splits else None
         return self._images(train, apart, test, image, label)
-
-    def _label(self, splits: Any) -> str:
-        columns = list(_training(splits, self.name).features)
-        if self.label_column:
-            if self.label_column not in columns:
-                raise unknown("label_column", self.label_column, columns)
-            return self.label_column
-        found = [column for column in LABELS if column in columns]
-        if not found:
-            problem = f"{self.name} has none of the columns {', '.join(LABELS)}"
-            raise UsageError("label_column", "(none)", problem, f"name one of {', '.join(columns)}")
-        return found[0]
 
     def _parts(self, splits: Any, label: str) -> tuple[Any, Any]:
         train = _training(splits, self.name)
@@ -86,15 +74,6 @@ class Hf:
             return train, test
         own, held = stratified_split(np.asarray(train[label][:]), self.test_fraction, self.split_seed)
         return train.select(own), train.select(held)
-
-    def _image(self, features: Any) -> str:
-        found = [column for column, kind in features.items() if type(kind).__name__ == "Image"]
-        if self.image_column and self.image_column not in found:
-            raise unknown("image_column", self.image_column, found)
-        if len(found) > 1 and not self.image_column:
-            problem = f"{self.name} has several columns of pictures"
-            raise UsageError("image_column", "(none)", problem, f"name one of {', '.join(found)}")
-        return self.image_column or (found[0] if found else "")
 
     def _images(self, train: Any, validation: Any, test: Any, image: str, label: str) -> Dataset:
         check_form(self.image_size, self.image_channels)
