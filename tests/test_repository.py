@@ -32,7 +32,7 @@ DOCUMENTS = [
         *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
         *(
             f"docs/{name}.md"
-            for name in ("architecture", "attacks", "costs", "defences", "privacy", "security", "sites")
+            for name in ("architecture", "attacks", "costs", "data", "defences", "privacy", "security", "sites")
         ),
     )
 ]

@@ -200,7 +200,38 @@ def test_pictures_of_a_hub_data_set_have_the_names_of_their_classes() -> None:
     assert (len(found.train), len(found.test), found.classes) == (20, 4, ("cat", "dog"))
 
 
+def test_a_validation_part_is_used_as_such(tmp_path: Path) -> None:
+    found = read({"train": (X[:30], Y[:30]), "val": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])})
+    assert isinstance(found.validation, sglr.Samples)
+    assert torch.equal(found.validation.inputs, torch.from_numpy(X[30:45]))
+    tables = read({"train": FRAME[:30], "validation": FRAME[30:45], "test": FRAME[45:]}, label="kind")
+    assert isinstance(tables.validation, sglr.Samples)
+    assert [len(part) for part in (tables.train, tables.validation, tables.test)] == [30, 15, 15]
+    assert tables.validation.targets.tolist() == Y[30:45].tolist()
+    assert tables.train.inputs.mean(0).abs().max() < 1e-5
+    assert not tables.train.columns
+    hub = datasets.Dataset.from_pandas(FRAME.rename(columns={"kind": "label"}), preserve_index=False)
+    splits = datasets.DatasetDict(train=hub.select(range(30)), validation=hub.select(range(30, 60)))
+    assert len(read(splits).test) == 30  # without a test split the validation split is tested on
+    with pytest.raises(UsageError, match=r"dataset\['val'\].inputs = nan: row 1"):
+        read({"train": (X, Y), "val": (with_nan(1), Y)})
+
+
+def test_options_of_tables_are_those_of_files() -> None:
+    gaps = FRAME.assign(patient=np.arange(60) // 4, note="x").astype({"a": object})
+    gaps.loc[3, "a"] = np.nan
+    with pytest.raises(UsageError, match=r"column = a: the table has 1 row\(s\) without a value"):
+        read(gaps, label="kind", leave_out="note", group="patient")
+    found = read(gaps, label="kind", leave_out=["note"], group="patient", missing="drop")
+    assert len(found.train) + len(found.test) == 59
+    assert not {*found.train.columns["patient"]} & {*found.test.columns["patient"]}
+    assert found.input_shape == (3,)
+    with pytest.raises(UsageError, match=r"group = patient: the data set is no table"):
+        read((X, Y), group="patient")
+
+
 def test_what_looks_wrong_is_noted() -> None:
+    assert "no training sample has class 2" in read({"train": (X, Y % 2), "test": (X, Y)}).notes
     wine = load_wine()
     assert read((X, Y)).notes == ()
     assert "inputs reach 1" in read((wine.data, wine.target)).notes[0]

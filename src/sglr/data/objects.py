@@ -217,6 +217,9 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, Part]], several: bool) -
     train, test = pooled("train"), pooled("test")
     validation = pooled("validation") if any("validation" in parts for parts in owners) else None
     notes = dict.fromkeys(note for piece in pieces for note in piece.notes)
+    unseen = [name for number, name in enumerate(classes) if not (train.targets == number).any()]
+    if unseen:
+        notes[f"no training sample has class {', '.join(unseen)}"] = None
     return Dataset(name, train, test, classes, validation, notes=(*notes, *notes_on(train.inputs)))
 
 
