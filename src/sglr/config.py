@@ -17,13 +17,17 @@ from typing import Any, Literal, Self, get_type_hints
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.core.registry import ENGINES, METHODS, MODELS, PARTS
 from sglr.presets import PRESET, expanded
 
-PARTS: Mapping[str, Registry] = {"method": METHODS, "dataset": DATASETS, "partition": PARTITIONERS}
-"""Settings that name a part with parameters of its own, and where these parts are found."""
+
+def _setting(panel: str, default: Any, about: str, *, basic: bool = False, **limits: Any) -> Any:
+    """Describe a setting: its heading in the help, and whether it is among those that the short help shows."""
+    facts: JsonDict = {"panel": panel, "basic": basic}
+    return Field(default, description=about, json_schema_extra=facts, **limits)
 
 
 class Experiment(BaseModel):
@@ -34,125 +38,150 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    method: str = Field("sglr", description="training method (sglr list methods)")
-    model: str = Field("cnn", description="network (sglr list models), or your own package.module:function")
-    cut: str | int | None = Field(
-        None, description="last layer of the client: a name, or a Sequential index; default: the model's own cut"
-    )
-    tail: str | int | None = Field(
+    method: str = _setting("Method", "sglr", "training method (sglr list methods)", basic=True)
+    model: str = _setting("Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True)
+    cut: str | int | None = _setting(
+        "Model",
         None,
-        description="last layer of the server, named like --cut: what follows stays with the clients, as do all labels"
+        "last layer of the client: a name, or a Sequential index; default: the model's own cut",
+        basic=True,
+    )
+    tail: str | int | None = _setting(
+        "Model",
+        None,
+        "last layer of the server, named like --cut: what follows stays with the clients, as do all labels"
         " (U-shape); default: the server has all layers behind the cut, and the labels",
     )
-    dataset: str = Field("digits", description="data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME")
-    data_dir: Path | None = Field(None, description="folder with data files; default: $SGLR_DATA_DIR")
-    partition: str = Field("iid", description="how data is divided among clients (sglr list partitioners)")
-    clients: int = Field(10, ge=1, description="number of clients, |C|")
-    samples_per_client: int | None = Field(None, ge=1, description="most samples a client owns; default: all there are")
-    validation: int | float | None = Field(
-        None, ge=0, description="samples (or share below 1) held apart for validation; default: the data set's own"
+    dataset: str = _setting(
+        "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
     )
-    participation: float = Field(1.0, gt=0, le=1, description="share of the clients that take part in a round")
-    epochs: int = Field(5, ge=1, description="passes over the data")
-    batch_size: int = Field(8, ge=1, description="samples of one client in one step, b")
-    lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="learning rate of clients, and the server's base")
-    server_lr: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="the server's base rate, if it is not --lr"
+    data_dir: Path | None = _setting("Data", None, "folder with data files; default: $SGLR_DATA_DIR")
+    partition: str = _setting("Data", "iid", "how data is divided among clients (sglr list partitioners)", basic=True)
+    clients: int = _setting("Data", 10, "number of clients, |C|", ge=1, basic=True)
+    samples_per_client: int | None = _setting("Data", None, "most samples a client owns; default: all there are", ge=1)
+    validation: int | float | None = _setting(
+        "Data", None, "samples (or share below 1) held apart for validation; default: the data set's own", ge=0
     )
-    optimizer: str = Field("adam", description="any of torch.optim with its options, such as sgd:momentum=0.9")
-    loss: Literal["cross_entropy", "binary_cross_entropy"] = Field(
-        "cross_entropy", description="training loss; binary_cross_entropy, on the softmax, is that of the authors' code"
+    participation: float = _setting("Method", 1.0, "share of the clients that take part in a round", gt=0, le=1)
+    epochs: int = _setting("Training", 5, "passes over the data", ge=1, basic=True)
+    batch_size: int = _setting("Training", 8, "samples of one client in one step, b", ge=1, basic=True)
+    lr: float = _setting(
+        "Training", 1e-3, "learning rate of clients, and the server's base", gt=0, allow_inf_nan=False, basic=True
     )
-    schedule: Literal["step", "constant", "cosine"] = Field(
-        "step", description="learning rate over epochs; step is the paper's, times 0.1 at 80 %"
+    server_lr: float | None = _setting(
+        "Training", None, "the server's base rate, if it is not --lr", gt=0, allow_inf_nan=False
     )
-    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm, of each client and of the server")
-    init: Literal["independent", "common"] = Field(
+    optimizer: str = _setting("Training", "adam", "any of torch.optim with its options, such as sgd:momentum=0.9")
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = _setting(
+        "Training", "cross_entropy", "training loss; binary_cross_entropy, on the softmax, is that of the authors' code"
+    )
+    schedule: Literal["step", "constant", "cosine"] = _setting(
+        "Training", "step", "learning rate over epochs; step is the paper's, times 0.1 at 80 %"
+    )
+    clip_norm: float | None = _setting(
+        "Training", None, "largest gradient norm, of each client and of the server", gt=0
+    )
+    init: Literal["independent", "common"] = _setting(
+        "Method",
         "common",
-        description="do client segments start from the same weights or from weights of their own (the paper's)",
+        "do client segments start from the same weights or from weights of their own (the paper's)",
+        basic=True,
     )
-    client_optimizer: Literal["keep", "reset"] = Field(
-        "keep", description="clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)"
+    client_optimizer: Literal["keep", "reset"] = _setting(
+        "Training", "keep", "clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)"
     )
-    label_prior: Literal["ignore", "correct"] = Field(
-        "ignore", description="correct: take each client's label frequencies out of the loss (for non-IID data)"
+    label_prior: Literal["ignore", "correct"] = _setting(
+        "Method", "ignore", "correct: take each client's label frequencies out of the loss (for non-IID data)"
     )
-    short_clients: Literal["wait", "cycle"] = Field(
-        "wait", description="a client whose data is over before others' waits for the next epoch, or begins again"
+    short_clients: Literal["wait", "cycle"] = _setting(
+        "Training", "wait", "a client whose data is over before others' waits for the next epoch, or begins again"
     )
-    engine: str = Field("local", description="where clients live (sglr list engines)")
-    stacking: Literal["auto", "stacked", "matmul", "looped"] = Field(
+    engine: str = _setting("Machine", "local", "where clients live (sglr list engines)")
+    stacking: Literal["auto", "stacked", "matmul", "looped"] = _setting(
+        "Machine",
         "auto",
-        description="run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
+        "run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
         " another; auto measures what is fastest",
     )
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32", description="what passes are computed in: tf32 is for CUDA devices, bf16 is mixed precision"
+    precision: Literal["fp32", "tf32", "bf16"] = _setting(
+        "Machine", "fp32", "what passes are computed in: tf32 is for CUDA devices, bf16 is mixed precision"
     )
-    compile: bool = Field(False, description="compile passes in training with torch.compile")
-    client_store: Literal["auto", "memory", "disk"] = Field(
+    compile: bool = _setting("Machine", False, "compile passes in training with torch.compile")
+    client_store: Literal["auto", "memory", "disk"] = _setting(
+        "Machine",
         "auto",
-        description="where clients are that don't take part: memory is beside those who do, on the device; disk is the"
+        "where clients are that don't take part: memory is beside those who do, on the device; disk is the"
         " run's folder; auto chooses by their number and size",
     )
-    device: str = Field("auto", description="auto, cpu or cuda")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's own choice")
-    seed: int = Field(0, ge=0, description="seed of all random draws")
-    eval_every: int = Field(1, ge=1, description="epochs between validations")
-    eval_clients: int = Field(20, ge=0, description="most client segments a validation looks at; 0 is all")
-    test_clients: int = Field(1000, ge=0, description="most client segments the final test looks at; 0 is all")
-    test_samples: int | None = Field(None, ge=1, description="most test samples that are used; default: all there are")
-    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints inside an epoch; 0 is none")
-    keep_checkpoints: int = Field(3, ge=2, description="how many of the newest checkpoints stay")
-    compression: str = Field(
+    device: str = _setting("Machine", "auto", "auto, cpu or cuda", basic=True)
+    threads: int | None = _setting("Machine", None, "CPU threads; default: torch's own choice", ge=1)
+    seed: int = _setting("Training", 0, "seed of all random draws", ge=0, basic=True)
+    eval_every: int = _setting("Evaluation", 1, "epochs between validations", ge=1)
+    eval_clients: int = _setting("Evaluation", 20, "most client segments a validation looks at; 0 is all", ge=0)
+    test_clients: int = _setting("Evaluation", 1000, "most client segments the final test looks at; 0 is all", ge=0)
+    test_samples: int | None = _setting(
+        "Evaluation", None, "most test samples that are used; default: all there are", ge=1
+    )
+    checkpoint_every: int = _setting("Output", 0, "steps between checkpoints inside an epoch; 0 is none", ge=0)
+    keep_checkpoints: int = _setting("Output", 3, "how many of the newest checkpoints stay", ge=2)
+    compression: str = _setting(
+        "Between sites",
         "none",
-        description="how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
+        "how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
         " two also with feedback=true; methods that send none ignore it",
     )
-    leakage: str = Field(
-        "",
-        description="measure what leaks while training: every=1 is after every epoch; also clients=1, samples=256",
+    leakage: str = _setting(
+        "Privacy", "", "measure what leaks while training: every=1 is after every epoch; also clients=1, samples=256"
     )
-    defence: str = Field(
+    defence: str = _setting(
+        "Privacy",
         "none",
-        description="what is done against leakage (sglr list defences), with options, several joined by +:"
+        "what is done against leakage (sglr list defences), with options, several joined by +:"
         " nopeek:weight=0.5, or clip:norm=10+noise:sigma=0.5",
     )
-    min_clients: int | None = Field(
+    min_clients: int | None = _setting(
+        "Between sites",
         None,
+        "fewest clients to train with (engine remote); default: all who joined and did not leave",
         ge=1,
-        description="fewest clients to train with (engine remote); default: all who joined and did not leave",
     )
-    step_deadline: float | None = Field(
+    step_deadline: float | None = _setting(
+        "Between sites",
         None,
+        "seconds until a step goes on without who is late; default: it waits",
         gt=0,
         allow_inf_nan=False,
-        description="seconds until a step goes on without who is late; default: it waits",
     )
-    max_misses: int = Field(10, ge=1, description="deadlines missed in a row until a client is no longer waited for")
-    pipelining: bool = Field(
+    max_misses: int = _setting(
+        "Between sites", 10, "deadlines missed in a row until a client is no longer waited for", ge=1
+    )
+    pipelining: bool = _setting(
+        "Between sites",
         False,
-        description="clients compute a step ahead of their gradients, which then are one step old (engine remote)",
+        "clients compute a step ahead of their gradients, which then are one step old (engine remote)",
     )
-    ray_address: str | None = Field(
+    ray_address: str | None = _setting(
+        "Cluster",
         None,
-        description="the Ray cluster to use: auto, or HOST:PORT (engine ray); default: one that starts on this machine",
+        "the Ray cluster to use: auto, or HOST:PORT (engine ray); default: one that starts on this machine",
     )
-    block_clients: int | None = Field(
+    block_clients: int | None = _setting(
+        "Cluster",
         None,
+        "most clients that one process holds (engine ray); default: a process for every GPU or processor",
         ge=1,
-        description="most clients that one process holds (engine ray); default: a process for every GPU or processor",
     )
-    ray_server: Literal["driver", "cluster"] = Field(
+    ray_server: Literal["driver", "cluster"] = _setting(
+        "Cluster",
         "driver",
-        description="where the server's segment computes: in the process that you start, or in one of the cluster, on a"
+        "where the server's segment computes: in the process that you start, or in one of the cluster, on a"
         " GPU if it has any (engine ray)",
     )
-    energy: bool = Field(False, description="measure the energy that this machine uses; needs sglr[energy]")
-    energy_profile: str = Field(
-        "edge-wifi", description="devices that modelled energy is for, or a TOML file with your own figures"
+    energy: bool = _setting("Costs", False, "measure the energy that this machine uses; needs sglr[energy]")
+    energy_profile: str = _setting(
+        "Costs", "edge-wifi", "devices that modelled energy is for, or a TOML file with your own figures"
     )
-    name: str = Field("", description="name of the run, in its folder's name and in tables")
+    name: str = _setting("Output", "", "name of the run, in its folder's name and in tables")
 
     method_parameters: dict[str, Any] = Field(default_factory=dict)
     dataset_parameters: dict[str, Any] = Field(default_factory=dict)

@@ -63,11 +63,11 @@ def list_parts(
 def _describe(kind: Kind, registry: Registry, name: str, verbose: bool) -> dict[str, Any]:
     part: dict[str, Any] = {"name": name, "summary": registry.summary(name)}
     if verbose:
-        loaded = registry.load(name)
         if kind is Kind.attacks:
-            needs = sorted(str(each) for each in loaded.needs)
-            part |= {"attacker": loaded.attacker, "needs": needs, "source": loaded.source}
-        part["parameters"] = [_entry(setting, kind) for setting in parameters(loaded)]
+            attack = registry.load(name)
+            needs = sorted(str(each) for each in attack.needs)
+            part |= {"attacker": attack.attacker, "needs": needs, "source": attack.source}
+        part["parameters"] = [_entry(setting, kind) for setting in parameters(registry.outline(name))]
     return part
 
 

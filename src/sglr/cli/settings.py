@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -14,38 +15,16 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-PANELS: Mapping[str, Sequence[str]] = {
-    "Method": ("method", "init", "label_prior", "participation"),
-    "Model": ("model", "cut"),
-    "Data": ("dataset", "data_dir", "partition", "clients", "samples_per_client", "validation"),
-    "Training": (
-        "epochs",
-        "batch_size",
-        "lr",
-        "server_lr",
-        "optimizer",
-        "loss",
-        "schedule",
-        "clip_norm",
-        "client_optimizer",
-        "short_clients",
-        "seed",
-    ),
-    "Evaluation": ("eval_every", "eval_clients", "test_clients", "test_samples"),
-    "Machine": ("device", "engine", "stacking", "precision", "compile", "client_store", "threads"),
-    "Cluster": ("ray_address", "block_clients", "ray_server"),
-    "Between sites": ("compression", "min_clients", "step_deadline", "max_misses", "pipelining"),
-    "Privacy": ("defence", "leakage"),
-    "Costs": ("energy", "energy_profile"),
-    "Output": ("name", "checkpoint_every", "keep_checkpoints"),
-}
-"""Under which heading the help shows a setting; one that is not named here is shown under ``More``."""
+from sglr.core.registry import PARTS
 
 PART_PANELS = {
     "method": "Parameters of methods",
     "dataset": "Parameters of data sets",
     "partition": "Parameters of partitions",
 }
+
+_ALL = "sglr.help_all"
+"""The key under which a command's context says that its help is to show all settings."""
 
 _PLACEHOLDERS = {int: "int", float: "number", str: "text", bool: "true|false", Path: "path", tuple: "text,…"}
 
@@ -66,6 +45,8 @@ class Setting:
         What it is, in one line.
     panel
         The heading in the help.
+    basic
+        Whether it is in the help that ``--help`` shows, or only in that of ``--help-all``.
     """
 
     name: str
@@ -73,6 +54,7 @@ class Setting:
     default: Any
     about: str
     panel: str
+    basic: bool = False
 
     @property
     def flag(self) -> str:
@@ -122,7 +104,7 @@ class Setting:
 class SettingsCommand(TyperCommand):
     """A command that takes every setting as a flag; it finds those that were given in ``ctx.obj``.
 
-    Flags are gathered when they are first needed, since they are read off parts that import torch.
+    Flags are gathered when they are first needed. ``--help`` shows those that most people use, ``--help-all`` all.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -131,8 +113,11 @@ class SettingsCommand(TyperCommand):
         first = [param for param in own if param.rich_help_panel not in ("Output", None)]
         last = [param for param in own if param not in first]
         taken = {flag for param in own for flag in param.opts}
-        offered = [param for param in _setting_options() if taken.isdisjoint(param.opts)]
-        return [*first, *offered, *last]
+        offered = [copy(param) for param in _setting_options() if taken.isdisjoint(param.opts)]
+        known = settings()
+        for param in offered:
+            param.hidden = not (ctx.meta.get(_ALL) or known[param.name].basic)
+        return [*first, *offered, *last, _help_all()]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, with the settings that were given set apart from its own options."""
@@ -142,7 +127,7 @@ class SettingsCommand(TyperCommand):
             for name in known.keys() & ctx.params.keys()
             if ctx.params[name] is not None
         }
-        ctx.params = {name: value for name, value in ctx.params.items() if name not in known}
+        ctx.params = {name: value for name, value in ctx.params.items() if name not in known and name != "help_all"}
         return super().invoke(ctx)
 
 
@@ -160,26 +145,22 @@ def experiment_settings() -> dict[str, Setting]:
     from sglr.presets import PRESET
 
     about = "named settings that apply where you give none (sglr list presets)"
-    preset = Setting(PRESET, str | None, None, about, next(iter(PANELS)))
-    placed = [(name, panel) for panel, names in PANELS.items() for name in names]
-    further = [(name, "More") for name in Experiment.model_fields if name not in dict(placed)]
-    fields = Experiment.model_fields
-    return {PRESET: preset} | {
-        name: Setting(name, fields[name].annotation, fields[name].default, fields[name].description or "", panel)
-        for name, panel in placed + further
-        if name in SETTINGS
-    }
+    found = [Setting(PRESET, str | None, None, about, "Method", basic=True)]
+    for name, field in Experiment.model_fields.items():
+        if name in SETTINGS:
+            facts: Any = field.json_schema_extra
+            found.append(Setting(name, field.annotation, field.default, field.description or "", **facts))
+    panels = list(dict.fromkeys(setting.panel for setting in found))
+    return {setting.name: setting for setting in sorted(found, key=lambda setting: panels.index(setting.panel))}
 
 
 def part_settings() -> list[Setting]:
     """Return the parameters of all methods, data sets and partitions, each naming the parts that have it."""
-    from sglr.config import PARTS
-
     found = []
     for kind, registry in PARTS.items():
         owners: dict[str, dict[str, Setting]] = {}
         for part in registry.names():
-            for setting in parameters(registry.load(part), PART_PANELS[kind]):
+            for setting in parameters(registry.outline(part), PART_PANELS[kind]):
                 owners.setdefault(setting.name, {})[part] = setting
         found += [_shared(by_part) for by_part in owners.values()]
     return found
@@ -191,7 +172,14 @@ def parameters(part: type[Any], panel: str = "") -> list[Setting]:
         return []
     kinds = get_type_hints(part)
     return [
-        Setting(field.name, kinds[field.name], _default(field), str(field.metadata.get("help", "")), panel)
+        Setting(
+            field.name,
+            kinds[field.name],
+            _default(field),
+            str(field.metadata.get("help", "")),
+            panel,
+            bool(field.metadata.get("basic", False)),
+        )
         for field in dataclasses.fields(part)
         if field.init
     ]
@@ -210,7 +198,8 @@ def _shared(by_part: Mapping[str, Setting]) -> Setting:
         about = about.partition(";")[0]
     if any(other.default != default for other in others):
         default = None
-    return dataclasses.replace(first, about=f"{about} ({', '.join(by_part)})", default=default)
+    basic = any(setting.basic for setting in by_part.values())
+    return dataclasses.replace(first, about=f"{about} ({', '.join(by_part)})", default=default, basic=basic)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -231,13 +220,32 @@ def _setting_options() -> list[Any]:
 
 def click_options(settings: Iterable[Setting]) -> list[Any]:
     """Return settings as the options that a command holds."""
+    return _options(*(setting.option() for setting in settings))
 
-    def gather(**given: str | None) -> None:
+
+@cache
+def _help_all() -> Any:
+    """Return the option that shows the help with all settings."""
+
+    def show(ctx: typer.Context, wanted: bool) -> None:
+        if wanted:
+            ctx.meta[_ALL] = True
+            print(ctx.get_help())
+            raise typer.Exit
+
+    flag = typer.Option("--help-all", metavar="", is_eager=True, callback=show, help="Show all settings.")
+    kind = Annotated[bool, flag]
+    return _options(inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind))[0]
+
+
+def _options(*parameters: inspect.Parameter) -> list[Any]:
+    """Return parameters as typer makes options of them."""
+
+    def gather(**given: Any) -> None:
         del given
 
-    options = [setting.option() for setting in settings]
-    gather.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    gather.__annotations__ = {option.name: option.annotation for option in options}
+    gather.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    gather.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     gatherer = typer.Typer(add_completion=False)
     gatherer.command()(gather)
     return list(typer.main.get_command(gatherer).params)

@@ -105,7 +105,8 @@ def _print_run(described: Mapping[str, Any], everything: bool) -> None:
 
 def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that differ from what they would be if only the parts' names were given."""
-    from sglr.config import PARTS, Experiment
+    from sglr.config import Experiment
+    from sglr.core.registry import PARTS
 
     usual = Experiment.from_flat({}).flat()
     for kind in PARTS:

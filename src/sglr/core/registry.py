@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import pkgutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, util
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.core.errors import unknown
+from sglr.core.outline import outline, part_name
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,23 @@ class Registry:
         if name in _plugins(self.package):
             return _plugins(self.package)[name].load()
         raise unknown(self.kind, name, self.names())
+
+    def outline(self, name: str) -> type[Any]:
+        """Return a class with the parameters of the part called ``name`` as dataclass fields.
+
+        A built-in part is read from its source, as far as that is plain; others are imported.
+
+        Raises
+        ------
+        UsageError
+            If there is none; the nearest name is suggested.
+        """
+        if name in _modules(self.package):
+            module = _modules(self.package)[name]
+            with suppress(NameError, TypeError, ValueError, AttributeError):
+                return outline(module, part_name(module))
+        part: type[Any] = self.load(name)
+        return part
 
     def summary(self, name: str) -> str:
         """Return one line about the part, read from its source without importing it.
@@ -89,3 +109,6 @@ PARTITIONERS = Registry("partition", "sglr.data.partitioners")
 ENGINES = Registry("engine", "sglr.engines")
 ATTACKS = Registry("attack", "sglr.privacy.attacks")
 DEFENCES = Registry("defence", "sglr.privacy.defences")
+
+PARTS: Mapping[str, Registry] = {"method": METHODS, "dataset": DATASETS, "partition": PARTITIONERS}
+"""Settings that name a part with parameters of its own, and where these parts are found."""

@@ -22,8 +22,12 @@ class SGLR(Method):
     gradients (SplitAvg, which couples the client segments), the others their own.
     """
 
-    alpha: float = field(default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off"})
-    phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})
+    alpha: float = field(
+        default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off", "basic": True}
+    )
+    phi: float = field(
+        default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off", "basic": True}
+    )
     average: str = field(default="position", metadata={"help": "what SplitAvg averages over: position or class"})
     phase: str = field(
         default="all",
