@@ -34,3 +34,17 @@ def test_drawing_is_transparent_names_fit_and_cells_are_numbered_where_there_is_
     figure.savefig(file, format="svg")
     assert "#808080" in file.getvalue()
     assert figure.patch.get_alpha() == 0
+
+
+def test_numbers_are_legible_on_their_cells() -> None:
+    figure = plot_classes_per_client(np.arange(1, 25).reshape(2, 12), [str(number) for number in range(12)])
+    (image,) = figure.axes[0].images
+    values = image.get_array()
+    for text in figure.axes[0].texts:
+        column, row = map(int, text.get_position())
+        red, green, blue, alpha = image.cmap(image.norm(values[row, column]))
+        assert alpha == 1
+        shares = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in (red, green, blue)]
+        cell = 0.2126 * shares[0] + 0.7152 * shares[1] + 0.0722 * shares[2]
+        own = {"#000000": 0.0, "#ffffff": 1.0}[str(text.get_color())]
+        assert (max(cell, own) + 0.05) / (min(cell, own) + 0.05) >= 4.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -90,7 +90,13 @@ def summary(top: float, epochs: int, *, validated: bool = True) -> dict[str, Any
         "cut": "pool1",
         "engine": "local",
         "device": "cpu",
-        "test": {"accuracy": top - 0.011, "accuracy_std_over_clients": 0.0123, "loss": 0.4567, "epoch": epochs},
+        "test": {
+            "accuracy": top - 0.011,
+            "accuracy_std_over_clients": 0.0123,
+            "loss": 0.4567,
+            "epoch": epochs,
+            **by_class(["cat", "dog", "owl"]),
+        },
         "validation": {"accuracy": top, "best_epoch": epochs} if validated else None,
         "communication": {
             "up_bytes": 12_345_678,
@@ -124,6 +130,18 @@ def summary(top: float, epochs: int, *, validated: bool = True) -> dict[str, Any
         "versions": {"sglr": "0.1.0", "torch": "2.13.0"},
         "machine": {"system": "made up", "processor": "Imaginary 9000", "cores": "2"},
     }
+
+
+def by_class(names: Sequence[str]) -> dict[str, Any]:
+    """Return figures by class as a run with these classes has them."""
+    known = range(len(names))
+    square = [[900 if row == column else (row * 7 + column * 3) % 40 for column in known] for row in known]
+    rows = [
+        {"name": name, "support": sum(row) // 10, "recall": row[place] / sum(row), "precision": 0.8, "f1": 0.7}
+        for place, (name, row) in enumerate(zip(names, square, strict=True))
+    ]
+    shares = {"majority_share": 0.4321, "balanced_accuracy": 0.8123, "macro_f1": 0.7123}
+    return {**shares, "per_class": rows, "confusion": square}
 
 
 def view(up: float, down: float, epochs: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from sglr.report.reproduction import write_reproduction_report
 from sglr.report.run_report import write_run_report
 from sglr.report.sweep import write_sweep_report
 
-from .conftest import Write
+from .conftest import Write, by_class
 from .leaking import attack, leaking, write_leakage
 from .made_up import accuracies, artefact, chart, claim, computation, pictures, sweep_row, wide
 
@@ -149,6 +149,8 @@ def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Pa
             "Ankle boot",
         ]
         run = write_run("a-run", epochs=30, name=long, clients=100, classes={"classes": names, "counts": counts})
+        test = run.summary["test"] | by_class(names)
+        run.write_summary({**run.summary, "test": test})
         return write_run_report(run)
     rows = [
         ComparisonRow(f"sglr (alpha={number / 10}, phi=0.75)", "sglr", (write_run(f"m{number}", epochs=20).path,))

@@ -10,11 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglr.report.charts import Curve
 from sglr.report.comparison import ComparisonRow, write_comparison_report
-from sglr.report.comparison_chart import mean_curve, settled, spaced
+from sglr.report.comparison_chart import comparison_chart, mean_curve, spaced
 from sglr.report.comparison_table import Compared
-from sglr.report.cost_charts import ledger_bars
-from sglr.report.palette import SERIES, colour, dashes
+from sglr.report.cost_charts import bytes_chart, ledger_bars
+from sglr.report.costs import MEANINGS
+from sglr.report.palette import (
+    DEEPEST_DARK,
+    DEEPEST_LIGHT,
+    INK,
+    KINDS,
+    LEAKING,
+    OVER,
+    SERIES,
+    TRAINING,
+    UNDER,
+    VALIDATION,
+    colour,
+    dashes,
+)
+from sglr.report.run_report import write_run_report
 
 from .conftest import Page, Write, summary
 
@@ -188,15 +204,54 @@ def test_labels_with_room_stay_where_they_are() -> None:
     assert spaced([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
 
 
-def test_the_climb_may_lie_below_the_chart() -> None:
+def test_all_epochs_are_within_the_chart() -> None:
     values = [{"epoch": epoch, "x": 0.1 if epoch < 4 else 0.8} for epoch in range(1, 21)]
-    assert 0.7 < settled([mean_curve("m", [values], "x")], 0.0, 0.85) < 0.8
-    assert settled([mean_curve("m", [values[:10]], "x")], 0.0, 0.85) == 0.0
-    assert settled([], 0.0, 1.0) == 0.0
+    axes = comparison_chart([mean_curve("m", [values], "x")], named=True).axes[0]
+    assert axes.get_ylim()[0] < 0.1 < 0.8 < axes.get_ylim()[1]
+    assert axes.get_xlim()[0] < 1 < 20 < axes.get_xlim()[1]
+
+
+@pytest.mark.parametrize("places", [(2.60e6, 2.65e6, 2.67e6), (1e6, 2e6, 7e6), (1e3, 2e6, 4e8)])
+def test_points_of_accuracy_against_bytes_use_the_width(places: tuple[float, ...]) -> None:
+    axes = bytes_chart([Curve(f"m{n}", (place,), (0.8 + n / 50,)) for n, place in enumerate(places)], wide=True).axes[0]
+    drawn = [axes.transAxes.inverted().transform(axes.transData.transform((place, 0.8)))[0] for place in places]
+    assert drawn[0] < 0.2
+    assert drawn[-1] > 0.8
+    labels = [axes.xaxis.get_major_formatter()(tick, 0) for tick in axes.get_xticks()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_a_colour_has_one_meaning() -> None:
+    known = [*KINDS.values(), *SERIES, TRAINING]
+    assert len({one.light for one in known}) == len({one.dark for one in known}) == len(known)
+    assert VALIDATION not in LEAKING
+    assert TRAINING not in LEAKING
+    assert KINDS.keys() == MEANINGS.keys()
+
+
+def test_kinds_have_the_same_colour_in_every_ledger(write_run: Write, two_rows: list[ComparisonRow]) -> None:
+    page = Page(write_run_report(write_run("alone")).read_text(encoding="utf-8"))
+    write_comparison_report(two_rows[0].runs[0].parent, two_rows)
+    both = read(two_rows[0].runs[0].parent)
+    for shown in (page, both):
+        marks = {attributes["class"] for _, attributes in shown.tags if "dot kind" in (attributes.get("class") or "")}
+        assert marks == {"dot kind smashed", "dot kind labels", "dot kind average"}
+
+
+@pytest.mark.parametrize("shade", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_text_on_shaded_cells_is_legible(shade: float) -> None:
+    for over in (OVER, UNDER):
+        assert contrast(INK.light, mixed(over.light, "#fefefe", shade * DEEPEST_LIGHT)) >= 4.5
+        assert contrast(INK.dark, mixed(over.dark, "#182029", shade * DEEPEST_DARK)) >= 4.5
+
+
+def mixed(over: str, under: str, opacity: float) -> str:
+    pairs = [(int(over[at : at + 2], 16), int(under[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs)
 
 
 def test_every_series_is_legible_on_its_background() -> None:
-    for one in SERIES:
+    for one in (*SERIES, *KINDS.values(), TRAINING):
         assert contrast(one.light, "#fefefe") >= 3
         assert contrast(one.dark, "#182029") >= 3
 

@@ -34,7 +34,7 @@ def read(run: Run) -> Page:
 
 def test_all_headline_figures_appear(write_run: Write) -> None:
     page = read(write_run(classes=CLASSES, clients=2))
-    for figure in ("86.4 %", "± 1.2", "87.5 %", "at epoch 5", "12.3 MB", "7.00 MB", "12 min 34 s", "3,214/s"):
+    for figure in ("86.4 %", "± 1.2", "87.5 %", "at epoch 5", "12.3 MB", "7.00 MB", "12 min 34 s", "3,214 samples/s"):
         assert figure in page.text, figure
 
 
@@ -93,7 +93,7 @@ def test_without_a_summary_it_says_how_far_the_run_got(write_run: Write) -> None
     assert "This run is not finished: 3 of 4 epochs are over." in page.text
     assert "Best validation so far" in page.text
     assert "3.00 MB" in page.text  # sent so far
-    assert "400/s" in page.text
+    assert "400 samples/s" in page.text
     assert "Test accuracy" not in page.text
 
 

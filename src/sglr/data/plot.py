@@ -33,22 +33,34 @@ def plot_classes_per_client(counts: NDArray[np.int64], classes: Sequence[str]) -
     Cells without samples stay empty; where there is room each cell shows its number. The background is
     transparent and the text of a grey that reads on light and dark.
     """
+    rows = [str(client) for client in range(len(counts))]
+    return plot_cells(counts, rows, classes, ("client", "class"), "samples")
+
+
+def plot_cells(
+    values: NDArray[np.int64] | NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    titles: tuple[str, str],
+    unit: str,
+) -> Figure:
+    """Draw ``values`` ``[rows, columns]``, none below 0, as a heat map; ``titles`` are of rows and columns."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    clients, columns = counts.shape
-    width = min(max(0.42 * columns, 3.2), 12.0) + 1.6
-    height = min(max(0.26 * clients, 1.4), 9.0) + 1.4
+    down, across = values.shape
+    width = min(max(0.42 * across, 3.2), 12.0) + 1.6
+    height = min(max(0.26 * down, 1.4), 9.0) + 1.4
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
-    shown = np.ma.masked_equal(counts, 0)
-    image = axes.imshow(shown, aspect="auto", cmap=_one_hue(), vmin=0, vmax=max(int(counts.max()), 1))
-    _label(axes, clients, classes)
-    if clients <= NUMBERED and columns <= NUMBERED:
-        _number(axes, counts)
-    bar = figure.colorbar(image, ax=axes, label="samples", fraction=0.04, pad=0.02)
+    shown = np.ma.masked_equal(values, 0)
+    image = axes.imshow(shown, aspect="auto", cmap=_one_hue(), vmin=0, vmax=max(float(values.max()), 1))
+    _label(axes, rows, columns, titles)
+    if down <= NUMBERED and across <= NUMBERED:
+        _number(axes, values)
+    bar = figure.colorbar(image, ax=axes, label=unit, fraction=0.04, pad=0.02)
     bar.locator = MaxNLocator(nbins=6, integer=True)
     bar.outline.set_visible(False)  # type: ignore[operator, unused-ignore]
     bar.ax.tick_params(colors=INK)
@@ -56,37 +68,47 @@ def plot_classes_per_client(counts: NDArray[np.int64], classes: Sequence[str]) -
     return figure
 
 
-def _label(axes: Axes, clients: int, classes: Sequence[str]) -> None:
-    axes.set_xlabel("class", color=INK)
-    axes.set_ylabel("client", color=INK)
+def _label(axes: Axes, down: Sequence[str], across: Sequence[str], titles: tuple[str, str]) -> None:
+    axes.set_xlabel(titles[1], color=INK)
+    axes.set_ylabel(titles[0], color=INK)
     axes.tick_params(colors=INK, length=0)
     axes.spines[:].set_color(INK)
-    rows = _spaced(clients)
-    axes.set_yticks(rows, [str(row) for row in rows])
-    names = _spaced(len(classes))
-    long = max(len(classes[name]) for name in names) > 3
+    rows = _spaced(len(down))
+    axes.set_yticks(rows, [_short(down[row]) for row in rows])
+    names = _spaced(len(across))
+    long = max(len(across[name]) for name in names) > 3
     axes.set_xticks(
         names,
-        [_short(classes[name]) for name in names],
+        [_short(across[name]) for name in names],
         rotation=45 if long else 0,
         ha="right" if long else "center",
         rotation_mode="anchor" if long else "default",
     )
 
 
-def _number(axes: Axes, counts: NDArray[np.int64]) -> None:
-    dark = counts > counts.max() / 2
-    for (client, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if dark[client, column] else INK
-            axes.text(column, client, str(count), ha="center", va="center", color=colour, fontsize=7)
+def _number(axes: Axes, values: NDArray[np.int64] | NDArray[np.float64]) -> None:
+    from matplotlib.colors import to_hex
+
+    hue, most = _one_hue(), max(float(values.max()), 1)
+    for (row, column), value in np.ndenumerate(values):
+        if value:
+            colour = text_on(to_hex(hue([value / most])[0]))
+            axes.text(column, row, f"{value:g}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def text_on(background: str) -> str:
+    """Return black or white, whichever has the higher contrast (WCAG 2) to a colour: at least 4.58."""
+    shares = [int(background[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    luminance = sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff"
 
 
 def _one_hue() -> Colormap:
-    """Return a blue that fades into the page, light or dark, as counts fall."""
+    """Return opaque blues, from light to deep: what is written on them reads the same on a light and a dark page."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("samples", [(0.0, 0.4, 0.7, 0.08), (0.0, 0.4, 0.7, 1.0)])
+    return LinearSegmentedColormap.from_list("cells", ["#d6e6f5", "#00569b"])
 
 
 def _spaced(count: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sglr.report.numbers import percent
-from sglr.report.palette import GRID, INK, MUTED, SURFACE, colour, dashes
+from sglr.report.palette import GRID, INK, MUTED, SURFACE, TRAINING, VALIDATION, Colour, colour, dashes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def accuracy_chart(history: Records, best_epoch: int | None) -> Figure:
     spread = "validation_accuracy_std_over_clients"
     validation = curve("validation", history, "validation_accuracy", spread)
     figure, axes = blank_chart()
-    draw_curves(axes, [curve("training", history, "train_accuracy"), validation])
+    draw_curves(axes, [validation, curve("training", history, "train_accuracy")], (VALIDATION, TRAINING))
     show_percent(axes)
     if best_epoch in validation.epochs:
         _mark_best(axes, best_epoch, validation.values[validation.epochs.index(best_epoch)])
@@ -62,7 +62,8 @@ def accuracy_chart(history: Records, best_epoch: int | None) -> Figure:
 def loss_chart(history: Records) -> Figure:
     """Draw training and validation loss over epochs."""
     figure, axes = blank_chart()
-    draw_curves(axes, [curve("training", history, "loss"), curve("validation", history, "validation_loss")])
+    curves = [curve("validation", history, "validation_loss"), curve("training", history, "loss")]
+    draw_curves(axes, curves, (VALIDATION, TRAINING))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     add_legend(axes)
     return figure
@@ -91,12 +92,12 @@ def make_plain(axes: Axes) -> None:
     axes.tick_params(length=0, labelsize=9, colors=MUTED.light, pad=5)
 
 
-def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw each curve in a colour and line style of its own, its band behind it."""
+def draw_curves(axes: Axes, curves: Sequence[Curve], paints: Sequence[Colour] = ()) -> None:
+    """Draw each curve, its band behind it, in a line style of its own and its meaning's colour, else in its own."""
     for number, one in enumerate(curves):
         if not one.values:
             continue
-        paint = colour(number).light
+        paint = (paints[number] if paints else colour(number)).light
         if one.spread:
             low = [value - half for value, half in zip(one.values, one.spread, strict=True)]
             high = [value + half for value, half in zip(one.values, one.spread, strict=True)]
@@ -143,7 +144,7 @@ def _frame_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _mark_best(axes: Axes, epoch: float, accuracy: float) -> None:
-    paint = colour(1).light
+    paint = VALIDATION.light
     axes.plot([epoch], [accuracy], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
     axes.axvline(epoch, color=paint, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     left, right = axes.get_xlim()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.report import numbers
-from sglr.report.charts import MARKED, Curve
+from sglr.report.charts import Curve
 from sglr.report.comparison_chart import comparison_chart, mean_curve
 from sglr.report.comparison_table import COSTS, RESULTS, Compared, ComparisonRow, comparison_table
 from sglr.report.cost_charts import bytes_and_accuracy, bytes_chart, ledger_bars, worth_drawing
@@ -63,7 +63,6 @@ def comparison_page(
         sentence=_sentence(methods, shared),
         chart=inline_svg(comparison_chart(curves, named=True), "wide", TITLE) if _drawable(curves) else None,
         small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", TITLE),
-        cropped=len({epoch for one in curves for epoch in one.epochs}) > MARKED,
         plot=plot,
         seeds=max((len(one.runs) for one in methods), default=0),
         results=comparison_table(RESULTS, methods),

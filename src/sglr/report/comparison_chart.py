@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from sglr.report.charts import MARKED, Curve, blank_chart, draw_curves, show_percent
+from sglr.report.charts import Curve, blank_chart, draw_curves, show_percent
 from sglr.report.palette import INK, colour
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 LONGEST = 36  # characters of a label at a line's end
 FONT = 9.0
-CLIMB = 0.2  # share of the epochs whose values may lie below the chart
 
 
 def mean_curve(label: str, histories: Sequence[Sequence[Mapping[str, Any]]], key: str) -> Curve:
@@ -44,24 +43,9 @@ def comparison_chart(curves: Sequence[Curve], *, named: bool) -> Figure:
     figure, axes = blank_chart(8.2, 4.2) if named else blank_chart(4.1, 3.4)
     draw_curves(axes, curves)
     show_percent(axes)
-    axes.set_ylim(bottom=settled(curves, *axes.get_ylim()))
     if named:
         name_ends(axes, curves)
     return figure
-
-
-def settled(curves: Sequence[Curve], low: float, high: float) -> float:
-    """Return where the chart should begin: below what any method reaches after the first fifth of the epochs.
-
-    The climb from chance is the same for all and would press together the lines that are to be told apart. Where there
-    are few epochs all are shown.
-    """
-    epochs = [epoch for one in curves for epoch in one.epochs]
-    if len(set(epochs)) <= MARKED:
-        return low
-    begin = min(epochs) + (max(epochs) - min(epochs)) * CLIMB
-    later = [value for one in curves for epoch, value in zip(one.epochs, one.values, strict=True) if epoch >= begin]
-    return max(low, min(later) - (high - min(later)) * 0.08)
 
 
 def spaced(places: Sequence[float], gap: float) -> list[float]:

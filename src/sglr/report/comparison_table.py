@@ -128,6 +128,7 @@ class Column:
 
 RESULTS = (
     Column("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
+    Column("Balanced accuracy", ("test", "balanced_accuracy"), numbers.percent, numbers.points, max),
     Column("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points),
     Column("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
     Column("At epoch", ("validation", "best_epoch"), numbers.count),

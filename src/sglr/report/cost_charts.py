@@ -11,12 +11,12 @@ from sglr.report.charts import Curve, blank_chart, show_percent
 from sglr.report.comparison_chart import name_ends
 from sglr.report.comparison_table import Compared
 from sglr.report.costs import MEANINGS, kinds_of, within
-from sglr.report.palette import MUTED, SERIES, colour
+from sglr.report.palette import MUTED, colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FAR_APART = 20  # bytes whose extremes differ by more than this factor are drawn on a logarithmic scale
+FAR_APART = 5  # bytes whose extremes differ by more than this factor are drawn on a logarithmic scale
 NARROW_LABEL = 18  # characters
 
 
@@ -26,8 +26,8 @@ def ledger_bars(methods: Sequence[Compared]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``rows`` with a label, parts (kind, direction, bytes, share in percent, colour) and a total; ``kinds`` with what
-        each colour is. None where nothing was sent.
+        ``rows`` with a label, parts (kind, direction, bytes, share in percent) and a total; ``kinds`` with what each
+        is. None where nothing was sent.
     """
     ledgers = [_mean_ledger(one) for one in methods]
     totals = [sum(sum(kinds.values()) for kinds in ledger.values()) for ledger in ledgers]
@@ -44,7 +44,6 @@ def ledger_bars(methods: Sequence[Compared]) -> dict[str, Any] | None:
                     "up": direction == "up",
                     "size": numbers.size(ledger[direction][kind]),
                     "share": ledger[direction][kind] / busiest * 100,
-                    "colour": kinds.index(kind) % len(SERIES),
                 }
                 for direction in ("up", "down")
                 for kind in kinds
@@ -53,7 +52,7 @@ def ledger_bars(methods: Sequence[Compared]) -> dict[str, Any] | None:
         }
         for one, ledger, total in zip(methods, ledgers, totals, strict=True)
     ]
-    named = [{"kind": kind, "meaning": MEANINGS.get(kind, ""), "colour": kinds.index(kind)} for kind in kinds]
+    named = [{"kind": kind, "meaning": MEANINGS.get(kind, "")} for kind in kinds]
     return {"rows": rows, "kinds": named}
 
 
@@ -112,10 +111,12 @@ def bytes_chart(points: Sequence[Curve], *, wide: bool) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(min(places) / 1.5, max(places) * 1.5)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.size(value)))
     else:
-        axes.set_xlim(0, max(places) * 1.06)
+        margin = (max(places) - min(places)) * 0.08  # from zero on, all points would stand in one column
+        axes.set_xlim(min(places) - margin, max(places) + margin)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6 if wide else 4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.size(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.exact_size(value)))
     axes.set_xlabel("sent and received, all clients", color=MUTED.light)
     axes.margins(y=0.15)
     show_percent(axes)

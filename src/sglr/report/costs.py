@@ -29,7 +29,6 @@ class Part:
     meaning: str
     number: int
     share: float
-    colour: int
     messages: int | None = None
 
 
@@ -47,7 +46,6 @@ def ledger(communication: Mapping[str, Any]) -> dict[str, list[Part]]:
     """Split each direction's bytes by kind, largest first, as shares of the busier direction."""
     by_kind: Mapping[str, Mapping[str, int]] = communication.get("by_kind", {})
     messages = communication.get("messages", {})
-    kinds = kinds_of([by_kind])
     busiest = max((sum(one.values()) for one in by_kind.values()), default=0)
     return {
         direction: [
@@ -56,7 +54,6 @@ def ledger(communication: Mapping[str, Any]) -> dict[str, list[Part]]:
                 MEANINGS.get(kind, ""),
                 number,
                 number / busiest * 100,
-                kinds.index(kind),
                 messages.get(direction, {}).get(kind),
             )
             for kind, number in sorted(one.items(), key=lambda item: -item[1])
@@ -67,7 +64,7 @@ def ledger(communication: Mapping[str, Any]) -> dict[str, list[Part]]:
 
 
 def kinds_of(ledgers: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Return the kinds of messages in ledgers by direction and kind, most bytes first: the order of their colours."""
+    """Return the kinds of messages in ledgers by direction and kind, most bytes first."""
     sizes: dict[str, float] = {}
     for kinds in (kinds for by_kind in ledgers for kinds in by_kind.values()):
         for kind, number in kinds.items():

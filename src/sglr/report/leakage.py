@@ -9,6 +9,7 @@ from typing import Any
 
 from sglr.report import numbers
 from sglr.report.charts import Records, add_legend, blank_chart, curve, draw_curves
+from sglr.report.palette import LEAKING
 from sglr.report.raster import png_address, value_range
 from sglr.report.svg import inline_svg
 
@@ -189,11 +190,10 @@ def attack_row(attack: Mapping[str, Any]) -> dict[str, Any]:
 
 def _epochs_chart(history: Records) -> str | None:
     curves = [curve(label, history, key) for key, label in EPOCH_CURVES.items()]
-    curves = [one for one in curves if one.values]
-    if not curves:
+    if not any(one.values for one in curves):
         return None
     drawn, axes = blank_chart()
-    draw_curves(axes, curves)
+    draw_curves(axes, curves, LEAKING)
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
     add_legend(axes, columns=2)
     return inline_svg(drawn, "leakage", "leakage over epochs")

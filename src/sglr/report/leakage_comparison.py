@@ -73,7 +73,10 @@ def leakage_page(folder: Path, runs: Sequence[Run], command: str = "") -> str:
     return render(
         "leakage_comparison.html.j2",
         title=f"What {len(rows)} ways of training leak" if len(rows) > 1 else "What leaks",
-        names=[{"label": row.label, "colour": number % len(SERIES)} for number, row in enumerate(rows)],
+        names=[
+            {"label": row.label, "colour": number % len(SERIES), "shape": _mark(number)[1]}
+            for number, row in enumerate(rows)
+        ],
         columns=[title for name, (title, _) in MEASURES.items() if any(row.point(name) for row in rows)],
         rows=[_table_row(row, rows) for row in rows],
         frontiers=_frontiers(rows),
@@ -130,7 +133,7 @@ def frontier_chart(points: Sequence[tuple[Point | None, Point | None]], title: s
     for number, (leak, accuracy) in enumerate(points):
         if leak is None or accuracy is None:
             continue
-        paint, shape = colour(number).light, "osD^v"[number // len(SERIES) % 5]
+        paint, (shape, _) = colour(number).light, _mark(number)
         x_bar, y_bar = leak.half or None, accuracy.half or None
         axes.errorbar(
             leak.value, accuracy.value, xerr=x_bar, yerr=y_bar, fmt=shape, color=paint, markersize=7, elinewidth=1.2
@@ -142,6 +145,11 @@ def frontier_chart(points: Sequence[tuple[Point | None, Point | None]], title: s
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.short(value)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
     return drawn
+
+
+def _mark(number: int) -> tuple[str, str]:
+    """Return the shape of a row's point, for the chart and for its key: colours alone are too few."""
+    return (("o", "round"), ("s", "square"), ("D", "diamond"), ("^", "up"), ("v", "down"))[number // len(SERIES) % 5]
 
 
 def _pictures(rows: Sequence[Leaking]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 NONE, MINUS = "–", "−"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+_SMALL = ("m", "µ", "n", "p")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -30,6 +31,12 @@ def size(number: float | None) -> str:
     while number >= 999.5 and power < len(_UNITS) - 1:
         number, power = number / 1000, power + 1
     return f"{_three_digits(number) if power else round(number)} {_UNITS[power]}"
+
+
+def exact_size(number: float) -> str:
+    """Write bytes to five digits, for an axis whose marks are close together."""
+    power = min(int(math.log10(max(1.0, abs(number))) // 3), len(_UNITS) - 1)
+    return f"{plain(number / 1000**power, 5)} {_UNITS[power]}"
 
 
 def operations(number: float | None) -> str:
@@ -102,9 +109,10 @@ def _with_prefix(number: float | None, unit: str) -> str:
     power = 0
     while abs(number) >= 999.5 and power < len(_PREFIXES) - 1:
         number, power = number / 1000, power + 1
-    if number and abs(number) < 1 and not power:
-        return f"{plain(number, 3)} {unit}"
-    return f"{_three_digits(number) if number else 0} {_PREFIXES[power]}{unit}"
+    while 0 < abs(number) < 0.9995 and power > -len(_SMALL):
+        number, power = number * 1000, power - 1
+    prefix = _PREFIXES[power] if power >= 0 else _SMALL[-power - 1]
+    return f"{_three_digits(number) if number else 0} {prefix}{unit}"
 
 
 def _three_digits(number: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sglr.report import numbers
-from sglr.report.palette import DEEPEST_DARK, DEEPEST_LIGHT, OVER, SERIES, UNDER, dark_rules, triple
+from sglr.report.palette import DEEPEST_DARK, DEEPEST_LIGHT, KINDS, OVER, SERIES, UNDER, dark_rules, triple
 
 
 def render(template: str, **content: Any) -> str:
@@ -29,7 +29,8 @@ def render(template: str, **content: Any) -> str:
     for name in ("percent", "points", "size", "duration", "count", "decimal"):
         environment.filters[name] = getattr(numbers, name)
     environment.filters["triple"] = triple
-    environment.globals |= {"dark_chart_rules": dark_rules(), "series": SERIES, "over": OVER, "under": UNDER}
+    environment.globals |= {"dark_chart_rules": dark_rules(), "series": SERIES, "kinds": KINDS}
+    environment.globals |= {"over": OVER, "under": UNDER}
     environment.globals |= {"deep": {"light": DEEPEST_LIGHT, "dark": DEEPEST_DARK}}
     return environment.get_template(template).render(content)
 

@@ -1,4 +1,4 @@
-"""Colours and line styles of the charts, on light and on dark.
+"""Colours and line styles by meaning, on light and on dark: a colour means the same on all pages.
 
 Charts are drawn in the light colours. A style sheet then turns each colour into its dark twin where the reader's system
 is dark; a viewer that knows no style sheets shows the light chart.
@@ -38,6 +38,23 @@ SERIES = (
     Colour("#66594d", "#c7bcb0"),
     Colour("#2a86c4", "#96d6ff"),
 )
+
+# A family for what is sent: activations violet, gradients teal, weights red, labels grey; members differ in lightness.
+KINDS = {
+    "smashed": Colour("#6a4fc4", "#a794f2"),
+    "features": Colour("#8a76d2", "#cfc5ff"),
+    "gradients": Colour("#006d77", "#2fa3ad"),
+    "average": Colour("#2f9ca6", "#7ddbe2"),
+    "feature_gradients": Colour("#00474e", "#b4f1f4"),
+    "weights": Colour("#b02a37", "#f28b94"),
+    "labels": Colour("#76828f", "#8b98a6"),
+}
+"""Colours of messages, by their kind; none of them is a colour of `SERIES`."""
+
+TRAINING, VALIDATION = Colour("#5d6b7c", "#9aa7b7"), SERIES[0]
+"""Of a run's own curves; measures of leakage beside them have the colours of `LEAKING`."""
+LEAKING = SERIES[1:4]
+
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.6), (8, 2, 2, 2), (12, 3))
 """Drawn and blank lengths in points; five styles and seven colours meet in 35 different lines."""
 
@@ -60,7 +77,7 @@ def dashes(number: int) -> tuple[float, ...]:
 def dark_rules() -> str:
     """Return the style rules that recolour a chart for a dark background."""
     # No ancestor is named: what <use> repeats has none that a rule could see.
-    known = (INK, MUTED, GRID, SURFACE, PLAIN_GREY, *SERIES)
+    known = (INK, MUTED, GRID, SURFACE, PLAIN_GREY, TRAINING, *SERIES, *KINDS.values())
     rules = [
         f'[style*="{paint}: {one.light}"]{{{paint}:{one.dark} !important}}'
         for one in known

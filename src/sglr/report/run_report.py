@@ -11,6 +11,7 @@ from typing import Any
 
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
+from sglr.report.classes import classes_section
 from sglr.report.costs import cost_tables, ledger
 from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows, written
@@ -49,6 +50,8 @@ def run_page(run: Run) -> str:
         unfinished=None if summary else progress(settings, history),
         tiles=tiles(summary, history),
         charts=_charts(summary, history),
+        by_class=classes_section(summary.get("test", {})),
+        warning=_majority_warning(summary.get("test", {})),
         leakage=leakage_section(read_leakage(run.path), history),
         defences=_defences(summary.get("defences")),
         classes=_classes_chart(run.path / CLASSES),
@@ -96,14 +99,12 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
         shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), "all clients together"))
         shown.append(Tile("Clients received", numbers.size(traffic["down_bytes"]), "all clients together"))
     seconds = summary.get("training_seconds", summary.get("seconds", last.get("seconds")))
-    if seconds is not None:
-        epochs = _many(len(history), "epoch")
-        shown.append(Tile("Training time", numbers.duration(seconds), epochs if history else ""))
     speed = summary.get("samples_per_second")
     if speed is None and last.get("seconds"):
         speed = last["samples"] / last["seconds"]
-    if speed is not None:
-        shown.append(Tile("Speed", f"{numbers.count(speed)}/s", "training samples"))
+    if seconds is not None:
+        told = [_many(len(history), "epoch") if history else "", f"{numbers.count(speed)} samples/s" if speed else ""]
+        shown.append(Tile("Training time", numbers.duration(seconds), ", ".join(filter(None, told))))
     return shown
 
 
@@ -112,8 +113,13 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     test, validation = summary.get("test"), _validation(summary, history)
     if test:
         spread = numbers.points(test.get("accuracy_std_over_clients"))
-        remark = f"{spread} over clients" if spread else ""
+        share = test.get("majority_share")
+        majority = "" if share is None else f"majority class\u00a0{numbers.percent(share)}".replace(" %", "\u00a0%")
+        remark = ", ".join(filter(None, (f"{spread} over clients" if spread else "", majority)))
         shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), remark))
+        if test.get("balanced_accuracy") is not None:
+            remark = f"macro F1 {numbers.percent(test['macro_f1'])}"
+            shown.append(Tile("Balanced accuracy", numbers.percent(test["balanced_accuracy"]), remark))
     if validation:
         name = "Best validation" if summary else "Best validation so far"
         remark = f"at epoch {validation['best_epoch']}"
@@ -122,6 +128,17 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
         remark = f"at epoch {history[-1]['epoch']}"
         shown.append(Tile("Training accuracy", numbers.percent(history[-1].get("train_accuracy")), remark))
     return shown
+
+
+def _majority_warning(test: Mapping[str, Any]) -> str:
+    """Say so if the model is no better than always predicting the most frequent class."""
+    share = test.get("majority_share")
+    if share is None or test["accuracy"] > share + 1e-9:
+        return ""
+    return (
+        f"The test accuracy, {numbers.percent(test['accuracy'])}, does not exceed that of always predicting the most "
+        f"frequent class, {numbers.percent(share)}. Look at balanced accuracy and at the recall of each class."
+    )
 
 
 def _validation(summary: Mapping[str, Any], history: Records) -> Mapping[str, Any] | None:
