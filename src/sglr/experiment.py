@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from sglr.build import Built, Given, build, device_here
+from sglr.cautions import cautions
 from sglr.config import Experiment
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
@@ -35,6 +37,8 @@ CLASSES = "classes.json"
 
 SHOWN = 1000
 """Clients, the first ones, whose classes the report shows."""
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Event], None]
 
@@ -63,6 +67,7 @@ def execute(
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Built], None] = _unchanged,
+    warn: Callable[[str], None] = log.warning,
     command: str = "",
 ) -> Run:
     """Train an experiment in a new run folder.
@@ -81,6 +86,8 @@ def execute(
         Asked after every step; True ends the training with a checkpoint.
     ready
         Called with the built training before it begins.
+    warn
+        Told of settings that are known to fail, before the training begins.
     command
         The command that was typed, for the report.
 
@@ -99,6 +106,8 @@ def execute(
     built = build(experiment, given)
     with _closing(built):
         ready(built)
+        for caution in cautions(experiment, built.method, built.data):
+            warn(caution)
         built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
         run.record_choices(built.choices)

@@ -169,7 +169,13 @@ class _Trial:
         if not (self.path / CONFIG).is_file():
             given = Given(dataset=self._dataset())
             return execute(
-                self.experiment, self.path, given=given, observe=self._observe, stop=self.stop, ready=self._take_seats
+                self.experiment,
+                self.path,
+                given=given,
+                observe=self._observe,
+                stop=self.stop,
+                ready=self._take_seats,
+                warn=log.info,  # a study tries what may fail
             )
         run = Run.open(self.path)
         if run.summary is not None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "plan"]
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One method with one seed.
@@ -123,7 +126,11 @@ def compare(
     trials = plan(methods, seeds, folder, settings)
     make_folder(folder)
     write_command(folder, command)
-    done = [_conclude(trial, observe, stop, command) for trial in trials]
+    first = {trial.label: trial.seed for trial in reversed(trials)}
+    done = [
+        _conclude(trial, observe, stop, command, log.warning if trial.seed == first[trial.label] else log.info)
+        for trial in trials
+    ]
     rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
     comparison = write_comparison(folder, rows)
     write_comparison_report(folder, comparison.with_paths(), command)
@@ -162,7 +169,9 @@ def plan(
     return trials
 
 
-def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool], command: str) -> tuple[Trial, Run, str | None]:
+def _conclude(
+    trial: Trial, observe: Observer, stop: Callable[[], bool], command: str, warn: Callable[[str], None]
+) -> tuple[Trial, Run, str | None]:
     """Bring a trial to its end, from wherever it stands."""
     from sglr.experiment import execute, resume
 
@@ -170,7 +179,15 @@ def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool], command
     problem = None
     try:
         if not (trial.path / CONFIG).is_file():
-            execute(trial.experiment, trial.path, given=trial.given, observe=observe, stop=stop, command=command)
+            execute(
+                trial.experiment,
+                trial.path,
+                given=trial.given,
+                observe=observe,
+                stop=stop,
+                warn=warn,
+                command=command,
+            )
         elif Run.open(trial.path).summary is None:
             resume(
                 trial.path,
@@ -179,7 +196,7 @@ def _conclude(trial: Trial, observe: Observer, stop: Callable[[], bool], command
                 dataset=trial.given.dataset,
                 observe=observe,
                 stop=stop,
-                say=logging.getLogger("sglr").warning,
+                say=log.warning,
             )
     except DivergedError as error:
         problem = str(error)
