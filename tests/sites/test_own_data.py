@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +131,65 @@ def test_no_more_samples_than_the_run_wants(tmp_path):
     assert len(own_of(Source(path=root), wanted(samples_per_client=500)).train) == 72
 
 
+SCHEMA = {
+    "kind": "table",
+    "label": {"name": "ill", "classes": ["cat", "dog"]},
+    "columns": [
+        {"name": "a", "type": "number", "mean": 9.5, "std": 5.0},
+        {"name": "b", "type": "category", "categories": ["f", "m"]},
+    ],
+}
+
+
+def by_schema() -> Wanted:
+    return replace(wanted(shape=(3,)), encoding=SCHEMA)
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_a_table(tmp_path, ending):
-    frame = pd.DataFrame({"a": np.arange(20.0), "b": 1, "ill": ["dog", "cat"] * 10})
-    path = tmp_path / f"t{ending}"
-    frame.to_csv(path, index=False) if ending == ".csv" else frame.to_parquet(path)
-    own = own_of(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(2,)))
-    assert total(own) == 20
-    told = refused(Source(path=path, parameters={"label_column": "ill"}), wanted(shape=(3,)))
-    assert "its inputs have shape 2, those of the run 3; every site's table needs the same columns" in told
+def test_a_table_is_read_by_the_runs_schema_whatever_the_order_of_its_columns(tmp_path, ending):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": ["m", "f"] * 10, "ill": ["dog", "cat"] * 10})
+    owned = []
+    for order in (["a", "b", "ill"], ["ill", "b", "a"]):
+        path = tmp_path / f"{order[0]}{ending}"
+        frame[order].to_csv(path, index=False) if ending == ".csv" else frame[order].to_parquet(path)
+        owned.append(own_of(Source(path=path), by_schema()))
+    assert torch.equal(owned[0].train.inputs, owned[1].train.inputs)
+    assert torch.equal(owned[0].train.targets, owned[1].train.targets)
+    assert total(owned[0]) == 20
+    # A site's own figures would depend on its rows; those of the schema do not.
+    assert (
+        (owned[0].train.inputs[:, 0] * 5.0 + 9.5)
+        .round()
+        .int()
+        .float()
+        .allclose(owned[0].train.inputs[:, 0] * 5.0 + 9.5, atol=1e-5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"a": "age"}, "column = a: "),
+        ({"ill": "Ill"}, "column = ill: "),
+    ],
+)
+def test_a_column_that_the_schema_does_not_have_is_named(tmp_path, change, told):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": ["m", "f"] * 10, "ill": ["dog", "cat"] * 10})
+    frame.rename(columns=change).to_csv(tmp_path / "t.csv", index=False)
+    message = refused(Source(path=tmp_path / "t.csv"), by_schema())
+    assert message.startswith(told)
+    assert next(iter(change.values())) in message
+
+
+def test_a_category_that_the_schema_does_not_know_is_named(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": ["male", "f"] * 10, "ill": ["dog", "cat"] * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert "'male'" in refused(Source(path=tmp_path / "t.csv"), by_schema())
+
+
+def test_a_table_in_a_run_without_a_schema_is_refused(tmp_path):
+    pd.DataFrame({"a": np.arange(20.0), "label": ["dog", "cat"] * 10}).to_csv(tmp_path / "t.csv", index=False)
+    assert "sglr serve --schema" in refused(Source(path=tmp_path / "t.csv"), wanted(shape=(1,)))
 
 
 def test_classes_are_matched_by_name_and_strangers_are_named(tmp_path):
@@ -169,8 +220,8 @@ def test_sources_that_say_nothing_or_too_much(tmp_path):
     assert "give --data PATH or --dataset NAME" in refused(Source(), wanted())
     assert "either files of your own" in refused(Source(path=tmp_path, dataset="digits"), wanted())
     assert "there is no such file" in refused(Source(path=tmp_path / "nowhere"), wanted())
-    (tmp_path / "notes.txt").write_text("")
-    assert "none of the kinds of data" in refused(Source(path=tmp_path / "notes.txt"), wanted())
+    (tmp_path / "notes.pdf").write_text("")
+    assert "none of the kinds of data" in refused(Source(path=tmp_path / "notes.pdf"), wanted())
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ Data = Annotated[
         "--data",
         "path",
         _DATA,
-        "A folder with a subfolder of pictures per class, a .csv or .parquet file, or IDX files (their folder)",
+        "A folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files (their folder)",
     ),
 ]
 DatasetName = Annotated[
@@ -66,22 +66,15 @@ Partition = Annotated[
     str | None, _option("--partition", "I/N", _DATA, "Your part of that data set, such as 0/5: must be the token's")
 ]
 DataDir = Annotated[Path | None, _option("--data-dir", "path", _DATA, "Folder with files of named data sets")]
-ImageSize = Annotated[int | None, _option("--image-size", "int", _DATA, "Resize pictures to so many pixels squared")]
-ImageChannels = Annotated[int | None, _option("--image-channels", "int", _DATA, "1 for grey, 3 for colour")]
-ImageColumn = Annotated[
-    str | None, _option("--image-column", "text", _DATA, "Column of pictures of a Hugging Face data set")
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        metavar="",
+        help="Tell what would be read of your data and what would leave you, and end; nothing is joined",
+        rich_help_panel=_DATA,
+    ),
 ]
-LabelColumn = Annotated[
-    str | None, _option("--label-column", "text", _DATA, "Column of a table that holds the classes; default: label")
-]
-GroupColumns = Annotated[
-    str | None, _option("--group-columns", "text,…", _DATA, "Columns of a table that are no features")
-]
-TestFraction = Annotated[
-    float | None,
-    _option("--test-fraction", "number", _DATA, "Part held apart for the test if there is none; default: 0.2"),
-]
-SplitSeed = Annotated[int | None, _option("--split-seed", "int", _DATA, "Seed of the draw of that part; default: 0")]
 Model = Annotated[
     str | None,
     _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is none of sglr's"),
@@ -113,6 +106,7 @@ Patience = Annotated[
 
 
 def join(
+    ctx: typer.Context,
     address: Address,
     token: Tokens = None,
     out: Out = None,
@@ -120,13 +114,7 @@ def join(
     dataset: DatasetName = None,
     partition: Partition = None,
     data_dir: DataDir = None,
-    image_size: ImageSize = None,
-    image_channels: ImageChannels = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    group_columns: GroupColumns = None,
-    test_fraction: TestFraction = None,
-    split_seed: SplitSeed = None,
+    check: Check = False,
     model: Model = None,
     require_defence: RequireDefence = "none",
     keep_labels: KeepLabels = False,
@@ -142,35 +130,34 @@ def join(
     Paste the line that the server's operator sent you, with the path of your data. Your data and your part of the
     network stay here; activations at the cut and, unless the run keeps them with you, labels go to the server.
 
+    Add --check first: it tells what would be read and what would leave you, and joins nothing.
+
     The same line again goes on after a crash. Ctrl-C leaves; the same line comes back.
     """
     del debug
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.watch import leaving
+    from sglr.sites.check import what_is_read
     from sglr.sites.join import join as take_part
     from sglr.sites.terms import Terms
     from sglr.sites.workers import Own
 
-    parameters: dict[str, Any] = {
-        "image_size": image_size,
-        "image_channels": image_channels,
-        "image_column": image_column,
-        "label_column": label_column,
-        "group_columns": group_columns,
-        "test_fraction": test_fraction,
-        "split_seed": split_seed,
-    }
-    source = _source(data, dataset, partition, data_dir, parameters)
+    source = _source(data, dataset, partition, data_dir, ctx.obj)
     terms = Terms(require_defence, keep_labels)
     if log_json:
         write_json()
     say = _say(quiet, log_json)
+    own = Own(source, model, device, threads, terms)
+    if check:
+        for line in what_is_read(address, [*map(read_token, token or [])], own, out):
+            print(line)
+        return
     with leaving(log_json) as stop:
         _end_with_parent()
         ends = take_part(
             address,
             [*map(read_token, token or [])],
-            Own(source, model, device, threads, terms),
+            own,
             out,
             patience=patience,
             say=say,
@@ -184,8 +171,7 @@ def _source(
 ) -> Source:
     from sglr.sites.own_data import Source
 
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return Source(data, dataset, None if partition is None else read_share(partition), given, data_dir)
+    return Source(data, dataset, None if partition is None else read_share(partition), parameters, data_dir)
 
 
 def read_share(text: str) -> tuple[int, int]:

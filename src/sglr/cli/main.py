@@ -18,10 +18,11 @@ from sglr.cli.join import join
 from sglr.cli.leak import leak
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
+from sglr.cli.reading import JoinCommand, SchemaCommand
 from sglr.cli.report import report
 from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
-from sglr.cli.schema import SchemaCommand, schema
+from sglr.cli.schema import schema
 from sglr.cli.serve import serve
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
@@ -112,14 +113,16 @@ app.command(
     epilog=epilog(
         "sglr serve run.toml --listen 0.0.0.0:7443 --out runs/sites",
         "sglr serve --dataset sites --input-shape 1,28,28 --classes 10 --clients 3 --out runs/sites",
+        "sglr serve --schema schema.toml --model mlp --clients 3 --out runs/tables",
         "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --metrics 127.0.0.1:9743",
     ),
 )(serve)
 app.command(
     "join",
+    cls=JoinCommand,
     epilog=epilog(
         "sglr join server.example.org:7443 --token sglr1-… --data pictures",
-        "sglr join server.example.org:7443 --token sglr1-… --data patients.csv --label-column outcome",
+        "sglr join server.example.org:7443 --token sglr1-… --data patients.csv --separator ';' --check",
         "sglr join server.example.org:7443 --token sglr1-… --dataset fashion-mnist --partition 3/5 --out sites/third",
     ),
 )(join)

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from sglr.cli.options import AsJson, Debug
-from sglr.cli.settings import Setting, click_options, parameters
-from sglr.core.registry import DATASETS
-
-
-class SchemaCommand(TyperCommand):
-    """A command that takes every way of reading a table as a flag; it finds those that were given in ``ctx.obj``."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the command's own options, and those of the data set ``table``."""
-        return [*super().get_params(ctx), *click_options(_options().values())]
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command, with the ways of reading that were given set apart from its own options."""
-        known = _options()
-        given = {name: ctx.params.pop(name) for name in known}
-        ctx.obj = {name: known[name].read(value) for name, value in given.items() if value is not None}
-        return super().invoke(ctx)
 
 
 def schema(
@@ -54,9 +35,3 @@ def schema(
     )
     if as_json:
         print()
-
-
-@cache
-def _options() -> dict[str, Setting]:
-    table = parameters(DATASETS.load("table"), "Reading")
-    return {setting.name: setting for setting in table if setting.name not in ("path", "schema")}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,7 +94,8 @@ def serve(
     It prints one line for each client that has not joined yet: send it to the site, which pastes it. Training begins
     once all have joined, or as many as --min-clients says. What the server keeps is in the folder --out.
 
-    Data that are at the sites only are described: --dataset sites --input-shape 1,28,28 --classes 10.
+    Data that are at the sites only are described: --dataset sites --input-shape 1,28,28 --classes 10. Tables are
+    described by --schema FILE: sglr schema makes one.
     """
     del debug
     from sglr.cli.logs import log_json as write_json
@@ -106,7 +107,7 @@ def serve(
 
     if log_json:
         write_json()
-    experiment = served(read_experiment(settings, ctx.obj))
+    experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))
     inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
     # While a bar is live, rich has streams of its own in their places, which break long lines.
     file = sys.stderr if as_json else sys.stdout
@@ -126,6 +127,14 @@ def serve(
     from sglr.cli.result import print_result
 
     print_result(run, as_json)
+
+
+def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Take data for those of sites where a schema is given and no data set: a server mostly has none of its own."""
+    from sglr.config import read_toml
+
+    told = flags.keys() | (read_toml(settings).keys() if settings else set())
+    return {"dataset": "sites", **flags} if "schema" in told and "dataset" not in told else flags
 
 
 class _Informer:

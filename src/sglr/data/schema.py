@@ -199,6 +199,17 @@ class Schema(_Part):
         return self
 
 
+def read_schema(given: str | Mapping[str, Any]) -> Schema:
+    """Return the schema that a setting gives: the path of a TOML file, or what such a file holds.
+
+    Raises
+    ------
+    UsageError
+        If the file can't be read, or a key is missing, unknown or wrong.
+    """
+    return Schema.from_toml(Path(given)) if isinstance(given, str) else Schema.from_json(given)
+
+
 def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str, column: str, source: str) -> None:
     """Raise UsageError if a column has a value that the schema does not know, with the nearest that it does.
 

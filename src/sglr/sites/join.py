@@ -23,6 +23,7 @@ from sglr.engines.remote.snapshots import Snapshots
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.words import shown
 from sglr.engines.remote.worker import Worker
 from sglr.sites.terms import what_leaves
@@ -174,7 +175,7 @@ def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], 
     return None
 
 
-def ask_agreement(address: str, identity: Identity, timeout: float = 30.0) -> Agreement:
+def ask_agreement(address: str, identity: Identity | TokenHolder, timeout: float = 30.0) -> Agreement:
     """Ask the server what the run is.
 
     Raises

@@ -21,8 +21,7 @@ from sglr.data.classes import refuse_unknown
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
-
-TABLES = (".csv", ".parquet", ".pq")
+from sglr.data.table_files import is_table
 
 FORM = ("image_size", "image_channels")
 """Parameters of named data sets that are taken from the run where a site says nothing: they choose no data."""
@@ -67,12 +66,15 @@ class Wanted:
         The names of the classes, in their order.
     settings
         Settings of the experiment by name, as the server told them: plain values.
+    encoding
+        How what a site has becomes inputs: of tables their schema. Empty if the server does not know.
     """
 
     clients: int
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
+    encoding: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,13 @@ class OwnData:
         The samples that it trains on.
     held
         Samples that it is scored on, ``"validation"`` and ``"test"``; a part without samples is missing.
+    notes
+        As in `sglr.core.data.Dataset`.
     """
 
     train: Samples
     held: dict[str, Samples]
+    notes: tuple[str, ...] = ()
 
 
 def load_own(source: Source, wanted: Wanted, clients: Sequence[int]) -> dict[int, OwnData]:
@@ -139,7 +144,9 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
     kind = _kind(source.path)
     parameters = dict(source.parameters)
     known = {entry.name for entry in fields(DATASETS.load(kind))}
-    if "classes" in known:
+    if kind == "table":
+        parameters |= _by_schema(source, wanted)
+    elif "classes" in known:
         parameters["classes"] = wanted.classes
     if kind == "folder" and len(wanted.input_shape) == 3:
         # Pictures of any size can be what the run wants; stored arrays are left as they are.
@@ -157,6 +164,14 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
     return _part(data, data.indices[0] if most is None else data.indices[0][:most])
 
 
+def _by_schema(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """Return how a table of this site is read: by the run's schema, or columns would not be those of other sites."""
+    if wanted.encoding.get("kind") != "table":
+        problem = "this run has no schema, by which columns of tables are matched between sites"
+        raise UsageError("data", _name(source), problem, "ask the operator for sglr serve --schema (see sglr schema)")
+    return {"schema": dict(wanted.encoding)}
+
+
 def _kind(path: Path) -> str:
     """Return which data set reads this file or folder."""
     if not path.exists():
@@ -164,12 +179,12 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         images = any("images" in file.name and "idx3" in file.name for file in path.iterdir() if file.is_file())
         return "idx" if images else "folder"
-    if path.suffix.lower() in TABLES:
+    if is_table(path):
         return "table"
     if "idx3" in path.name:
         return "idx"
     problem = "it is none of the kinds of data that can be read"
-    remedy = "give a folder with a subfolder of pictures per class, a .csv or .parquet file, or IDX files"
+    remedy = "give a folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files"
     raise UsageError("data", path, problem, remedy)
 
 
@@ -180,6 +195,8 @@ def _of_shares(
         _check_share(source, wanted, client)
     known = {entry.name for entry in fields(DATASETS.load(name.partition(":")[0]))}
     told = {key: wanted.settings[key] for key in FORM if key in known and wanted.settings.get(key) is not None}
+    if name.partition(":")[0] == "table":
+        told |= _by_schema(source, wanted)
     dataset = _fitting(load_dataset(name, source.data_dir, told | dict(source.parameters)), source, wanted)
     data = federate(
         dataset,
@@ -205,10 +222,9 @@ def _check_share(source: Source, wanted: Wanted, client: int) -> None:
 
 
 def _part(data: ClientData, rows: torch.Tensor) -> OwnData:
-    held = {"validation": data.validation, "test": data.test}
-    return OwnData(
-        data.train.select(rows), {name: part for name, part in held.items() if part is not None and len(part)}
-    )
+    parts = {"validation": data.validation, "test": data.test}
+    held = {name: part for name, part in parts.items() if part is not None and len(part)}
+    return OwnData(data.train.select(rows), held, data.notes)
 
 
 def _fitting(dataset: Dataset, source: Source, wanted: Wanted) -> Dataset:
@@ -233,8 +249,6 @@ def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:
             remedies.append(f"--image-channels {wanted[0]}")
         if remedies:
             return f"give {' '.join(remedies)}"
-    if len(found) == len(wanted) == 1:
-        return "every site's table needs the same columns; words become a column each, so encode them alike beforehand"
     return "bring data of that kind, or ask the operator which are meant"
 
 

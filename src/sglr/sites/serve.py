@@ -14,6 +14,7 @@ from sglr.config import Experiment
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import Interrupted
 from sglr.core.types import EpochDone, Event, StepDone
+from sglr.data.schema import read_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
@@ -98,8 +99,19 @@ def serve(
 
 
 def served(experiment: Experiment) -> Experiment:
-    """Return the settings with the engine for clients on machines of their own."""
-    return experiment.model_copy(update={"engine": "remote"})
+    """Return the settings with the engine for clients on machines of their own.
+
+    A schema's file is read into them, so that the run goes on by the same schema whatever becomes of that file.
+
+    Raises
+    ------
+    UsageError
+        If it can't be read.
+    """
+    parameters = dict(experiment.dataset_parameters)
+    if parameters.get("schema"):
+        parameters["schema"] = read_schema(parameters["schema"]).to_json()
+    return experiment.model_copy(update={"engine": "remote", "dataset_parameters": parameters})
 
 
 def _engine(server: Server, progress: Progress) -> Callable[[Setting], Engine]:

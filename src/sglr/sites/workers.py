@@ -77,10 +77,14 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
         torch.set_num_threads(own.threads)
     experiment = own_experiment(agreement, own.model)
     own.terms.check(experiment)
-    wanted = Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings)
-    data = load_own(own.source, wanted, clients)
+    data = load_own(own.source, wanted_of(agreement), clients)
     with _BUILDING:
         return _build(agreement, experiment, {client: data[client] for client in clients}, own)
+
+
+def wanted_of(agreement: Agreement) -> Wanted:
+    """Return what a run wants of a site's data."""
+    return Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings, agreement.encoding)
 
 
 def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnData], own: Own) -> list[Worker]:

@@ -1,25 +1,34 @@
-"""Data that stay at the sites that join: nothing of them is here but the shape of an input and the classes."""
+"""Data that stay at the sites that join: nothing of them is here but what their inputs and classes are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.data.schema import Schema, read_schema
 
 __all__ = ["Sites"]
 
 
 @dataclass(frozen=True)
 class Sites:
-    """What the operator of a server tells of data that each site has for itself."""
+    """What the operator of a server tells of data that each site has for itself.
+
+    Tables need a schema, by which each site's columns are matched by name and standardised alike; other data need the
+    shape of an input and the classes.
+    """
 
     input_shape: tuple[int, ...] = field(default=(), metadata={"help": "shape of one input, such as 1,28,28"})
     classes: int | tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in their order; or their number, if they are called 0, 1, 2 …"}
+    )
+    schema: str | dict[str, Any] = field(
+        default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
     )
 
     def load(self, data_dir: Path | None) -> Dataset:
@@ -31,11 +40,23 @@ class Sites:
             If the shape or the classes are not told, or make no sense.
         """
         del data_dir
+        if self.schema:
+            return self._of_tables(read_schema(self.schema))
         if not self.input_shape or min(self.input_shape) < 1:
             shown = ",".join(map(str, self.input_shape)) or "none"
-            raise UsageError("input_shape", shown, "what the sites' inputs look like must be told", "give e.g. 1,28,28")
-        none = Samples(torch.zeros(0, *self.input_shape), torch.zeros(0, dtype=torch.int64))
-        return Dataset("sites", none, none, self._names())
+            problem = "what the sites' inputs look like must be told"
+            raise UsageError("input_shape", shown, problem, "give e.g. 1,28,28, or of tables their --schema")
+        return _without_samples(self.input_shape, self._names())
+
+    def _of_tables(self, schema: Schema) -> Dataset:
+        shape = (len(schema.inputs),)
+        if self.input_shape not in ((), shape):
+            shown = ",".join(map(str, self.input_shape))
+            raise UsageError("input_shape", shown, f"the schema has {shape[0]} inputs", "leave it out")
+        if self.classes and self._names() != schema.label.classes:
+            problem = f"the schema's classes are {', '.join(schema.label.classes)}"
+            raise UsageError("classes", ",".join(self._names()), problem, "leave them out, or edit the schema")
+        return _without_samples(shape, schema.label.classes, schema.to_json())
 
     def _names(self) -> tuple[str, ...]:
         classes = self.classes
@@ -47,3 +68,10 @@ class Sites:
             shown = str(classes) if isinstance(classes, int) else ",".join(classes) or "none"
             raise UsageError("classes", shown, problem, "give e.g. healthy,ill or a number")
         return names
+
+
+def _without_samples(
+    shape: tuple[int, ...], classes: tuple[str, ...], encoding: dict[str, Any] | None = None
+) -> Dataset:
+    none = Samples(torch.zeros(0, *shape), torch.zeros(0, dtype=torch.int64))
+    return Dataset("sites", none, none, classes, encoding=encoding or {})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.files import resolve
-from sglr.data.schema import Schema
+from sglr.data.schema import Schema, read_schema
 from sglr.data.table_columns import Notation
 from sglr.data.table_files import Format, read_table
 from sglr.data.tables import Reading, table_dataset
@@ -86,7 +86,7 @@ class Table:
         """Return the schema, if one is given; refuse what says otherwise."""
         if not self.schema:
             return None
-        schema = Schema.from_toml(Path(self.schema)) if isinstance(self.schema, str) else Schema.from_json(self.schema)
+        schema = read_schema(self.schema)
         label = schema.label
         same = {"label_column": label.name, "classes": label.classes, "label_edges": label.edges}
         unset = {"columns": (), "category_columns": (), "missing": "error"}

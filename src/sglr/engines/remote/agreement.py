@@ -12,16 +12,17 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
+from itertools import chain
 from typing import Any, Self
 
 import torch
 from torch import nn
 
 from sglr.core.engine import Setting
-from sglr.core.errors import SglrError
+from sglr.core.errors import SglrError, UsageError
 from sglr.core.split import ClientSegments
 from sglr.core.stack import state_of
 from sglr.core.types import Weights
@@ -41,6 +42,8 @@ MOST_RMS = 1e4
 MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
 """Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
 
+MOST_ENCODING = 1 << 20
+"""Characters of a run's encoding, as JSON."""
 
 CONNECTION: tuple[tuple[str, Any], ...] = (
     # Both sides notice that the other is gone, though its connection looks open.
@@ -53,7 +56,7 @@ CONNECTION: tuple[tuple[str, Any], ...] = (
 )
 """gRPC options of both sides."""
 
-PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking"))
+PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking", "schema"))
 """Settings that say something of the server's machine and nothing to clients."""
 
 
@@ -71,6 +74,8 @@ class Agreement:
         |C|.
     input_shape, classes
         Of the data.
+    encoding
+        How what sites have becomes inputs, as in `sglr.core.data.Dataset`; empty if it is not known.
     cut_shape
         Shape of one sample's smashed data.
     segment
@@ -88,6 +93,7 @@ class Agreement:
     classes: tuple[str, ...]
     cut_shape: tuple[int, ...]
     segment: str
+    encoding: dict[str, Any] = field(default_factory=dict)
     sglr: str = __version__
     torch: str = torch.__version__
     protocol: int = PROTOCOL
@@ -106,6 +112,7 @@ class Agreement:
             classes=setting.data.classes,
             cut_shape=cut,
             segment=segment_hash(segment, inputs, cut),
+            encoding=_printable_encoding(setting.data.encoding),
         )
 
     def encode(self) -> bytes:
@@ -140,12 +147,50 @@ def _check_types(found: Mapping[str, Any]) -> None:
     words = [found[name] for name in ("run", "segment", "sglr", "torch")]
     if not all(isinstance(word, str) and len(word) <= MOST_WORD and word.isprintable() for word in words):
         raise ValueError("a word is none")
+    _check_encoding(found["encoding"])
     if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
         raise TypeError("settings or classes are none")
     if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
         raise ValueError("the number of clients is none")
     if not math.isfinite(found["time"]):
         raise ValueError("the time is none")
+
+
+def _check_encoding(found: Any) -> None:
+    """Raise ValueError or TypeError if an encoding is none that a client may read or show."""
+    if not isinstance(found, dict):
+        raise TypeError("malformed field: encoding")
+    if len(json.dumps(found)) > MOST_ENCODING:
+        raise ValueError("encoding: too long")
+    if not all(text.isprintable() for text in _texts(found)):
+        raise ValueError("encoding: a name with characters that can't be printed")
+
+
+def _texts(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, Mapping):
+        yield from found
+        yield from chain.from_iterable(map(_texts, found.values()))
+    elif isinstance(found, list | tuple):
+        yield from chain.from_iterable(map(_texts, found))
+
+
+def _printable_encoding(encoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the encoding as clients will be told it.
+
+    Raises
+    ------
+    UsageError
+        If they would refuse it.
+    """
+    try:
+        _check_encoding(dict(encoding))
+    except ValueError as error:
+        raise UsageError(
+            "encoding", encoding.get("kind", ""), str(error), "rename it in the data or the schema"
+        ) from None
+    return dict(encoding)
 
 
 def _shape(found: Any) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sglr.config import DECIDED_BY_RUN, part_fields
 from sglr.core.errors import SglrError
 from sglr.engines.remote.trust.authority import Authority
 
@@ -53,10 +54,11 @@ class Fleet:
 
     def _further(self) -> list[str]:
         """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
-        own = {name: self._settings.get(name.replace("-", "_")) for name in _OWN}
+        of_data = part_fields("dataset", str(self._settings["dataset"])).keys() - DECIDED_BY_RUN
+        own = {name: self._settings.get(name) for name in (*_OWN, *sorted(of_data))}
         if ":" not in str(self._settings["model"]):
             own["model"] = None
-        return [f"--{name}={_word(value)}" for name, value in own.items() if value not in (None, "", [], "none")]
+        return [_flag(name, value) for name, value in own.items() if value not in (None, "", [], "none")]
 
     def check(self) -> None:
         """Raise SglrError if a process ended by itself."""
@@ -81,11 +83,11 @@ class Fleet:
                 process.wait()
 
 
-_OWN = (
-    *("data-dir", "model", "device", "threads"),
-    *("image-column", "label-column", "group-columns", "test-fraction", "split-seed"),
-)
+_OWN = ("data_dir", "model", "device", "threads")
 
 
-def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _flag(name: str, value: Any) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"

@@ -1,0 +1,63 @@
+"""Commands that read data of a kind: each way of reading it is a flag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, ClassVar
+
+from typer.core import TyperCommand
+
+from sglr.cli.settings import PART_PANELS, Setting, click_options, parameters, part_settings
+from sglr.core.registry import DATASETS
+
+
+class ReadingCommand(TyperCommand):
+    """A command that takes ways of reading data as flags; it finds those that were given in ``ctx.obj``.
+
+    Attributes
+    ----------
+    offered
+        Gives the settings that are flags, by name.
+    """
+
+    offered: ClassVar[Callable[[], dict[str, Setting]]]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the command's own options, and those for reading data."""
+        return [*super().get_params(ctx), *click_options(type(self).offered().values())]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, with the ways of reading that were given set apart from its own options."""
+        known = type(self).offered()
+        given = {name: ctx.params.pop(name) for name in known}
+        ctx.obj = {name: known[name].read(value) for name, value in given.items() if value is not None}
+        return super().invoke(ctx)
+
+
+@cache
+def of_tables() -> dict[str, Setting]:
+    """Return how a table can be read, but by which schema."""
+    table = parameters(DATASETS.load("table"), "Reading")
+    return {setting.name: setting for setting in table if setting.name not in ("path", "schema")}
+
+
+@cache
+def at_a_site() -> dict[str, Setting]:
+    """Return how a site's data can be read, but for what the run decides."""
+    from sglr.config import DECIDED_BY_RUN
+
+    ways = [setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]]
+    return {setting.name: setting for setting in ways if setting.name not in DECIDED_BY_RUN}
+
+
+class SchemaCommand(ReadingCommand):
+    """``sglr schema``."""
+
+    offered = staticmethod(of_tables)
+
+
+class JoinCommand(ReadingCommand):
+    """``sglr join``."""
+
+    offered = staticmethod(at_a_site)

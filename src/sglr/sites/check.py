@@ -1,0 +1,112 @@
+"""What a run would read of a site's data and take from it, told before the site joins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sglr.config import Experiment
+from sglr.core.errors import UsageError
+from sglr.data.schema import Column, Schema
+from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.trust.identity import Identity
+from sglr.engines.remote.trust.token import Token
+from sglr.engines.remote.trust.token_holder import TokenHolder
+from sglr.sites.join import ask_agreement
+from sglr.sites.own_data import OwnData, load_own
+from sglr.sites.terms import what_leaves
+from sglr.sites.workers import Own, own_experiment, own_segments, wanted_of
+
+SHOWN = 12
+"""Names in a line."""
+
+
+def what_is_read(address: str, tokens: Sequence[str], own: Own, out: Path | None = None) -> list[str]:
+    """Check that a site's data, model and requirements fit a run, and tell what would be read and sent.
+
+    Nothing is joined, written, or used up.
+
+    Parameters
+    ----------
+    address
+        ``HOST:PORT`` of the server.
+    tokens
+        Join tokens, of which the first is used to ask what the run is.
+    own
+        What the site decides for itself.
+    out
+        The folder of a client that has joined, to ask with instead of a token.
+
+    Returns
+    -------
+    list of str
+        Lines for people.
+
+    Raises
+    ------
+    UsageError
+        If there is neither a token nor a folder, or something does not fit.
+    SglrError
+        If the server can't be reached or turns this site away.
+    """
+    agreement = ask_agreement(address, _caller(address, tokens, out))
+    experiment = own_experiment(agreement, own.model)
+    own.terms.check(experiment)
+    client = own.source.share[0] if own.source.share else 0
+    data = load_own(own.source, wanted_of(agreement), [client])[client]
+    own_segments(agreement, experiment)
+    return [*_of_run(agreement, experiment), *_of_data(own, data, agreement), what_leaves(experiment), DONE]
+
+
+DONE = "nothing was joined, and a token is not used up; leave out --check to take part"
+
+
+def _caller(address: str, tokens: Sequence[str], out: Path | None) -> Identity | TokenHolder:
+    if out is not None and (out / "identity.pem").exists():
+        return Identity.open(out)
+    if tokens:
+        return TokenHolder.of(address, Token.parse(tokens[0]))
+    raise UsageError("token", "none", "no token given", "paste the whole line of the server, or give --out")
+
+
+def _of_run(agreement: Agreement, experiment: Experiment) -> Iterator[str]:
+    yield f"the run is of {agreement.clients} clients: method {experiment.method}, model {experiment.model}"
+
+
+def _of_data(own: Own, data: OwnData, agreement: Agreement) -> Iterator[str]:
+    held = [f"{len(data.held[name])} for {name}" for name in ("validation", "test") if name in data.held]
+    read = ", ".join([f"{len(data.train)} samples to train on", *held])
+    yield f"{own.source.path or own.source.dataset}: {read}; an input is {','.join(map(str, agreement.input_shape))}"
+    yield f"classes: {_counts(data, agreement.classes)}"
+    if agreement.encoding.get("kind") == "table":
+        yield from _of_columns(agreement.encoding)
+    yield from (f"note: {note}" for note in data.notes)
+
+
+def _counts(data: OwnData, classes: Sequence[str]) -> str:
+    targets = np.concatenate([part.targets.numpy() for part in (data.train, *data.held.values())])
+    counts = np.bincount(targets, minlength=len(classes)).tolist()
+    return _listed([f"{name} {count}" for name, count in zip(classes, counts, strict=True)])
+
+
+def _of_columns(encoding: Mapping[str, Any]) -> Iterator[str]:
+    schema = Schema.from_json(encoding)
+    yield f"columns, by name and in the order of the inputs (label: {schema.label.name}):"
+    width = max(len(column.name) for column in schema.columns)
+    yield from (f"  {column.name:{width}}  {_told(column)}" for column in schema.columns)
+    if schema.leave_out:
+        yield f"not read: {_listed(schema.leave_out)}"
+
+
+def _told(column: Column) -> str:
+    read = f"(x - {column.mean:g}) / {column.std:g}" if column.type == "number" else _listed(column.categories)
+    missing = "" if column.missing == "error" else f"; missing: {column.missing}"
+    return f"{column.type}: {read}{missing}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
