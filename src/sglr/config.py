@@ -263,11 +263,6 @@ LATER = {"defence": "none", "on_bad": "error"}
 OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")
 """Settings that say where clients live and whom to wait for: they may change when a run goes on."""
 
-DECIDED_BY_RUN = frozenset(
-    ("path", "schema", "input_shape", "classes", "columns", "category_columns", "label_edges", "missing")
-)
-"""Parameters of data sets that are the run's, and not each site's: they decide what inputs and classes mean."""
-
 SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))
 """The keys of an experiment that belong to no part."""
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from typer.core import TyperCommand
 
 from sglr.cli.settings import PART_PANELS, Setting, click_options, parameters, part_settings
-from sglr.core.registry import DATASETS
+from sglr.core.registry import DATASETS, DECIDED_BY_RUN
 
 
 class ReadingCommand(TyperCommand):
@@ -45,8 +45,6 @@ def of_tables() -> dict[str, Setting]:
 @cache
 def at_a_site() -> dict[str, Setting]:
     """Return how a site's data can be read, but for what the run decides."""
-    from sglr.config import DECIDED_BY_RUN
-
     ways = [setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]]
     return {setting.name: setting for setting in ways if setting.name not in DECIDED_BY_RUN}
 

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sglr.config import DECIDED_BY_RUN, part_fields
 from sglr.core.errors import SglrError
+from sglr.core.registry import DATASETS, DECIDED_BY_RUN
 from sglr.engines.remote.trust.authority import Authority
 
 MOST_PROCESSES = 16
@@ -54,7 +55,8 @@ class Fleet:
 
     def _further(self) -> list[str]:
         """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
-        of_data = part_fields("dataset", str(self._settings["dataset"])).keys() - DECIDED_BY_RUN
+        kind = DATASETS.load(str(self._settings["dataset"]).partition(":")[0])
+        of_data = {field.name for field in fields(kind)} - DECIDED_BY_RUN
         own = {name: self._settings.get(name) for name in (*_OWN, *sorted(of_data))}
         if ":" not in str(self._settings["model"]):
             own["model"] = None
