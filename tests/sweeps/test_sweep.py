@@ -98,8 +98,8 @@ def test_what_diverges_is_told_and_the_others_count(tmp_path: Path, tiny) -> Non
 
 
 def test_what_can_not_be_built_is_told_before_anything_trains(tmp_path: Path, tiny) -> None:
-    grid = {**tiny, "grid": {"batch_size": [8, 999]}}
-    with pytest.raises(UsageError, match=r"batch_size = 999: .*in the configuration batch_size=999"):
+    grid = {**tiny, "grid": {"cut": ["relu1", "nowhere"]}}
+    with pytest.raises(UsageError, match=r"cut = nowhere: .*in the configuration cut=nowhere"):
         sweep(grid, out=tmp_path / "s", jobs=1)
     with pytest.raises(UsageError, match="energy_profile"):
         sweep({**tiny, "energy_profile": "nonsense", "grid": {"lr": [0.1]}}, out=tmp_path / "s")
