@@ -44,7 +44,7 @@ def test_the_defaults_are_told_nothing() -> None:
     assert told() == []
 
 
-@pytest.mark.parametrize("method", ["psl", "slr", "sgl", "sglr", sglr.SGLR(phi=1.0, average="class")])
+@pytest.mark.parametrize("method", ["psl", "slr", "sgl", "sglr", "sflv1", "fl", sglr.SGLR(phi=1.0, average="class")])
 def test_clients_with_different_labels_and_no_remedy(method: Any) -> None:
     (line,) = told(APART, method)
     assert "--method sfl" in line
@@ -53,7 +53,7 @@ def test_clients_with_different_labels_and_no_remedy(method: Any) -> None:
     assert told(APART, method, label_prior="correct") == []
 
 
-@pytest.mark.parametrize("method", ["sfl", "sflv1", "sflv2", "ssl", "fl", "cl", sglr.SGLR(phi=1.0)])
+@pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl", "cl", sglr.SGLR(phi=1.0)])
 def test_methods_that_bring_client_segments_together_need_none(method: Any) -> None:
     assert told(APART, method) == []
 

@@ -70,11 +70,17 @@ def _keeps_segments(method: Method) -> bool:
     return not (method.shares or method.whole_model or method.pooled)
 
 
+def _drifts_apart(method: Method) -> bool:
+    """Say whether parts of the model learn from one client's labels alone, for an epoch or for ever.
+
+    Where all clients back-propagate the same average (φ = 1, by position), their segments move alike.
+    """
+    alone = method.whole_model or method.server_copies
+    return not method.pooled and (alone or (_keeps_segments(method) and method.mixed_share < 1))
+
+
 def _skewed(experiment: Experiment, method: Method, data: ClientData) -> str:
-    averages_all = (
-        method.mixed_share == 1
-    )  # what clients back-propagate is the same for all, and so is what they become
-    if not _keeps_segments(method) or averages_all or experiment.label_prior == "correct":
+    if not _drifts_apart(method) or experiment.label_prior == "correct":
         return ""
     skew = label_skew(classes_per_client(data, LOOKED_AT))
     if skew < SKEWED:
