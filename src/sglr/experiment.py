@@ -32,6 +32,8 @@ from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
 from sglr.run import Run, write_text
 
+log = logging.getLogger(__name__)
+
 CLASSES = "classes.json"
 """How many samples of each class every client has."""
 
@@ -59,6 +61,12 @@ def _unchanged(built: Built) -> None:
     del built
 
 
+def tell_notes(built: Built) -> None:
+    """Warn of what the user should know of the data."""
+    for note in built.data.notes:
+        log.warning("%s", note)
+
+
 def execute(
     experiment: Experiment,
     out: Path | None = None,
@@ -66,7 +74,7 @@ def execute(
     given: Given | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
-    ready: Callable[[Built], None] = _unchanged,
+    ready: Callable[[Built], None] = tell_notes,
     warn: Callable[[str], None] = log.warning,
     command: str = "",
 ) -> Run:
@@ -85,7 +93,7 @@ def execute(
     stop
         Asked after every step; True ends the training with a checkpoint.
     ready
-        Called with the built training before it begins.
+        Called with the built training before it begins; the default warns of what looks wrong with the data.
     warn
         Told of settings that are known to fail, before the training begins.
     command

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from sglr.run import CONFIG, Run, make_folder, refuse_single_run, write_command
 from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
-    from sglr.build import Given
+    from sglr.build import Built, Given
     from sglr.core.method import Method
     from sglr.core.types import Event
 
@@ -82,6 +83,7 @@ def compare(
     out: str | Path | None = None,
     observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    loaded: Callable[[Experiment, Built], None] | None = None,
     command: str = "",
     **settings: Any,
 ) -> Comparison:
@@ -103,6 +105,8 @@ def compare(
         Called with every event, and with `TrialStarted` and `TrialDone`.
     stop
         Asked after every step; True ends the comparison with a checkpoint.
+    loaded
+        Called with the first training that is built; the default warns of what looks wrong with the data.
     command
         The command that was typed, for the reports.
     **settings
@@ -121,14 +125,17 @@ def compare(
     >>> result = sglr.compare(["psl", sglr.SGLR(phi=1.0)], seeds=[0, 1, 2], epochs=5)  # doctest: +SKIP
     >>> [(row["label"], row["test"]["accuracy"]) for row in result.rows]  # doctest: +SKIP
     """
+    from sglr.experiment import tell_notes
+
     settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings)
     make_folder(folder)
     write_command(folder, command)
+    ready = _first_only(loaded or (lambda _, built: tell_notes(built)))
     first = {trial.label: trial.seed for trial in reversed(trials)}
     done = [
-        _conclude(trial, observe, stop, command, log.warning if trial.seed == first[trial.label] else log.info)
+        _conclude(trial, observe, stop, ready, command, log.warning if trial.seed == first[trial.label] else log.info)
         for trial in trials
     ]
     rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
@@ -169,8 +176,24 @@ def plan(
     return trials
 
 
+def _first_only(loaded: Callable[[Experiment, Built], None]) -> Callable[[Experiment, Built], None]:
+    """Return what does the same the first time, and nothing later: all trials have the same data."""
+    calls = iter([loaded])
+
+    def tell(experiment: Experiment, built: Built) -> None:
+        for call in calls:
+            call(experiment, built)
+
+    return tell
+
+
 def _conclude(
-    trial: Trial, observe: Observer, stop: Callable[[], bool], command: str, warn: Callable[[str], None]
+    trial: Trial,
+    observe: Observer,
+    stop: Callable[[], bool],
+    ready: Callable[[Experiment, Built], None],
+    command: str,
+    warn: Callable[[str], None],
 ) -> tuple[Trial, Run, str | None]:
     """Bring a trial to its end, from wherever it stands."""
     from sglr.experiment import execute, resume
@@ -185,6 +208,7 @@ def _conclude(
                 given=trial.given,
                 observe=observe,
                 stop=stop,
+                ready=partial(ready, trial.experiment),
                 warn=warn,
                 command=command,
             )

@@ -8,6 +8,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sglr.run import Run
 
@@ -215,3 +216,43 @@ def test_show_tells_a_broken_folder(call, run_folder, file, text):
 def test_show_refuses_a_folder_that_is_no_run(call, tmp_path):
     answer = call("show", tmp_path / "nowhere")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
+
+
+def test_what_was_loaded_is_told_before_the_first_epoch(call, tmp_path, tiny):
+    answer = call("train", *tiny, "--cut", "relu1", "--out", tmp_path / "run")
+    lines = answer.err.splitlines()
+    assert lines[:4] == [
+        "data    digits: 64 samples for training, 143 for validation, 360 for test",
+        lines[1],
+        "model   mlp, inputs 1 x 8 x 8, cut behind relu1",
+        "clients 4 with 16 samples each",
+    ]
+    assert lines[1].startswith("classes ")
+    assert lines[4].startswith("epoch 1/1")
+    assert max(map(len, lines)) < 80
+    quiet = call("train", *tiny, "--quiet", "--out", tmp_path / "quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+
+
+def test_what_looks_wrong_with_the_data_is_warned_of_once(call, tmp_path, tiny):
+    pictures = tmp_path / "pictures"
+    for name, grey in (("dark", 0), ("light", 255)):
+        (pictures / name).mkdir(parents=True)
+        for number in range(60):
+            picture = Image.new("L", (8, 8), 100)
+            picture.putpixel((0, 0), grey)
+            picture.save(pictures / name / f"{number}.png")
+    (pictures / "dark" / "0.png").write_bytes(b"")
+    words = ("--dataset", f"folder:{pictures}", "--on-bad", "skip", *tiny)
+    told = "warning: 1 of 120 pictures can't be read and were skipped: dark/0.png (it is empty)"
+    assert call("train", *words, "--out", tmp_path / "run").err.count(told) == 1
+    compared = call("compare", "--methods", "psl,sfl", *words, "--out", tmp_path / "compared")
+    assert (compared.code, compared.err.count(told)) == (0, 1)
+    assert compared.err.index("data    folder:") < compared.err.index(told) < compared.err.index("[1/2]")
+    grid = tmp_path / "grid.toml"
+    grid.write_text('[grid]\nmethod = ["psl", "sfl"]\n')
+    swept = call("sweep", grid, *words, "--jobs", 1, "--out", tmp_path / "swept")
+    assert (swept.code, swept.err.count(told)) == (0, 1)
+    refused = call("train", "--dataset", f"folder:{pictures}", *tiny, "--out", tmp_path / "refused")
+    assert (refused.code, (tmp_path / "refused").exists()) == (2, False)
+    assert "replace or remove it, or give --on-bad skip" in refused.err

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from sglr.core.errors import UsageError
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.data.partitioners.iid import Iid
 from sglr.data.partitioners.natural import Natural
 
 
@@ -280,3 +282,34 @@ def test_idx_files_that_are_not_there_or_too_many(tmp_path: Path) -> None:
     assert "holds several files of images" in error(f"idx:{folder}")
     (tmp_path / "empty").mkdir()
     assert "holds no file of images" in error(f"idx:{tmp_path / 'empty'}")
+
+
+def test_labels_that_count_from_one_leave_no_class_empty(tmp_path: Path) -> None:
+    folder = idx_pair(tmp_path / "letters", [1, 2, 3] * 4)
+    data = load_dataset(f"idx:{folder}", None)
+    assert data.classes == ("1", "2", "3")
+    assert set(data.train.targets.tolist()) == {0, 1, 2}
+    assert "3 classes are given" in error(f"idx:{folder}", classes="a,b,c")
+    assert "give --first-label 1" in error(f"idx:{folder}", classes="a,b,c")
+    named = load_dataset(f"idx:{folder}", None, {"classes": "a,b,c", "first_label": 1})
+    assert torch.equal(named.train.targets, data.train.targets)
+    assert "have the label 1; give 1 or less" in error(f"idx:{folder}", first_label=2)
+    kept = load_dataset(f"idx:{folder}", None, {"first_label": 0})
+    assert kept.classes == ("0", "1", "2", "3")
+    assert "there is no training sample of class 0" in federate(kept, Iid(), 1, 0).notes
+
+
+def test_emnists_own_file_names_tell_the_test_images(tmp_path: Path) -> None:
+    folder = idx_pair(tmp_path / "idx", [1, 2, 1, 2], "emnist-letters-train")
+    idx_pair(folder, [2, 1], "emnist-letters-test")
+    data = load_dataset(f"idx:{folder}", None)
+    assert (data.train.targets.tolist(), data.test.targets.tolist()) == ([0, 1, 0, 1], [1, 0])
+
+
+def test_classes_without_samples_are_told(tmp_path: Path) -> None:
+    root = picture_folder(tmp_path / "pictures", {"cat": 4, "owl": 3})
+    data = load_dataset(f"folder:{root}", None, {"classes": "a,b,cat,c,d,owl"})
+    assert federate(data, Iid(), 1, 0).notes[-2:] == (
+        "there is no training sample of class a, b, c and 1 more",
+        "there is no test sample of class a, b, c and 1 more",
+    )

@@ -55,6 +55,7 @@ def compare(
     Every setting of sglr train applies to all methods; parameters of methods apply to those that have them.
     """
     del debug
+    from sglr.cli.loaded import tell_loaded
     from sglr.cli.watch import watching
     from sglr.trials import compare as run_all
 
@@ -67,6 +68,7 @@ def compare(
             out=out,
             observe=watch.observe,
             stop=watch.stop,
+            loaded=tell_loaded(watch.write, as_json),
             command=typed(ctx),
             **settings,
         )

@@ -23,6 +23,9 @@ WIDE = 100
 class Silent(AbstractContextManager["Silent"]):
     """Shows nothing."""
 
+    def __init__(self) -> None:
+        self.write: Callable[[str], None] = lambda _: None
+
     def observe(self, event: object) -> None:
         """Take note of an event."""
 
@@ -37,8 +40,9 @@ class Plain(Silent):
     """Prints one line per epoch; in a comparison, one line per run."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.trial: Trial | None = None
-        self.write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+        self.write = lambda line: print(line, file=sys.stderr, flush=True)
 
     def observe(self, event: object) -> None:
         """Print the line of what is over."""

@@ -26,12 +26,21 @@ def train(
     Every setting below is also a key of the file that --config names, with underscores for hyphens.
     """
     del debug
+    from sglr.cli.loaded import tell_loaded
     from sglr.cli.watch import watching
     from sglr.experiment import execute
 
     experiment = read_experiment(config, ctx.obj)
     with watching(quiet) as watch:
-        run = execute(experiment, out, observe=watch.observe, stop=watch.stop, command=typed(ctx))
+        tell = tell_loaded(watch.write, as_json)
+        run = execute(
+            experiment,
+            out,
+            observe=watch.observe,
+            stop=watch.stop,
+            ready=lambda built: tell(experiment, built),
+            command=typed(ctx),
+        )
     from sglr.cli.result import print_result
 
     print_result(run, as_json)

@@ -29,12 +29,15 @@ class Watch:
         Told what is waited for.
     above
         Prints lines above a live bar, unbroken however long they are; None where there is no such bar.
+    write
+        Prints a line where the lines of epochs are.
     """
 
     observe: Callable[[Any], None]
     stop: Callable[[], bool]
     wait: Callable[[str], None]
     above: Callable[[str], None] | None = None
+    write: Callable[[str], None] = lambda _: None
 
 
 @contextmanager
@@ -44,7 +47,8 @@ def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
         view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
         stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
         stack.enter_context(view)
-        yield Watch(view.observe, stop, view.wait, view.print_above if isinstance(view, Live) else None)
+        above = view.print_above if isinstance(view, Live) else None
+        yield Watch(view.observe, stop, view.wait, above, view.write)
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import generator
+from sglr.data.loaded import division_notes
 from sglr.data.partitioners.iid import Iid
 from sglr.data.split import held_apart
 
@@ -83,10 +83,12 @@ def federate(
     if samples_per_client is not None:
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
     test = _fewer(dataset.test, test_samples)
+    notes = (*dataset.notes, *division_notes(dataset, validation))
     if _overlaps(partitioner):
-        return ClientData(owned, tuple(map(torch.from_numpy, rows)), apart, test, *_told(dataset))
+        indices = tuple(map(torch.from_numpy, rows))
+        return ClientData(owned, indices, apart, test, dataset.classes, dataset.encoding, notes)
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
-    return ClientData(train, _consecutive(rows), apart, test, *_told(dataset))
+    return ClientData(train, _consecutive(rows), apart, test, dataset.classes, dataset.encoding, notes)
 
 
 def _divided(dataset: Dataset, held: int, seed: int) -> tuple[Samples, Samples]:
@@ -96,10 +98,6 @@ def _divided(dataset: Dataset, held: int, seed: int) -> tuple[Samples, Samples]:
     return dataset.train.select(apart.nonzero()[:, 0]), dataset.train.select((~apart).nonzero()[:, 0])
 
 
-def _told(dataset: Dataset) -> tuple[tuple[str, ...], Mapping[str, Any], tuple[str, ...]]:
-    return dataset.classes, dataset.encoding, dataset.notes
-
-
 def _overlaps(partitioner: Partitioner) -> bool:
     return bool(getattr(partitioner, "overlapping", False))
 
@@ -107,7 +105,9 @@ def _overlaps(partitioner: Partitioner) -> bool:
 def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -> ClientData:
     nobody = torch.arange(0)
     apart = None if validation == 0 else dataset.train.select(nobody)
-    return ClientData(dataset.train, (nobody,) * clients, apart, dataset.test.select(nobody), *_told(dataset))
+    test = dataset.test.select(nobody)
+    told = dataset.classes, dataset.encoding, dataset.notes
+    return ClientData(dataset.train, (nobody,) * clients, apart, test, *told)
 
 
 def _fewer(samples: Samples, count: int | None) -> Samples:

@@ -115,14 +115,12 @@ class PictureFiles:
         notes = []
         if self._loose:
             names = [_printable(name) for name in self._loose]
-            notes.append(
-                f"pictures beside the folders of the classes belong to none and are passed over: {listed(names)}"
-            )
+            notes.append(f"passed over, as they lie in no class's folder: {listed(names)}")
         if self._others:
             endings = ", ".join(_printable(ending) or "no ending" for ending, _ in self._others.most_common(5))
-            notes.append(
-                f"{self._others.total()} files are passed over, as their names are not those of pictures ({endings})"
-            )
+            count = self._others.total()
+            files = f"{count} file{'s' if count > 1 else ''} ({endings})"
+            notes.append(f"passed over, as their names are not those of pictures: {files}")
         return notes
 
     def _of_class(self, folder: Path) -> list[Path]:

@@ -122,8 +122,8 @@ def range_notes(found: PixelRange, train: NDArray[Any], names: Sequence[str]) ->
     notes = []
     if found.measured:
         notes.append(
-            f"pixel values from {found}, as measured over the training pictures, become -1 to 1; "
-            "state the range with --pixel-range LOW,HIGH"
+            f"pixel values {found}, measured over the training pictures, become -1 to 1; "
+            "if their range is another, give --pixel-range LOW,HIGH"
         )
     notes += _spread_notes(found, train)
     values = train.reshape(len(train), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from sglr.sweeps.configuration import Configuration
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
+
+log = logging.getLogger(__name__)
 
 TRAINING_ONLY = frozenset(
     {
@@ -29,6 +32,8 @@ def check_builds(
     configurations: Sequence[Configuration], *, elsewhere: bool = False, dataset: Dataset | None = None
 ) -> None:
     """Build every configuration whose parts differ from those built before, with its first seed, and drop it.
+
+    What looks wrong with their data is warned of once.
 
     Parameters
     ----------
@@ -46,6 +51,7 @@ def check_builds(
     """
     seen: set[str] = set()
     datasets: dict[str, Dataset] = {}
+    notes: dict[str, None] = {}
     for one in configurations:
         experiment = one.experiments[0]
         if elsewhere:
@@ -59,10 +65,14 @@ def check_builds(
             name = _data(experiment)
             if name not in datasets:
                 datasets[name] = dataset or load(experiment)
-            build(experiment, Given(dataset=datasets[name])).trainer.engine.close(done=False)
+            built = build(experiment, Given(dataset=datasets[name]))
+            built.trainer.engine.close(done=False)
+            notes.update(dict.fromkeys(built.data.notes))
         except UsageError as error:
             problem = f"{error.problem} (in the configuration {one.label})"
             raise UsageError(error.field, error.value, problem, error.remedy) from error
+    for note in notes:
+        log.warning("%s", note)
 
 
 def _check_energy(experiment: Experiment) -> None:

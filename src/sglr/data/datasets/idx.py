@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
@@ -16,7 +17,7 @@ from sglr.data.split import stratified_split
 
 __all__ = ["Idx"]
 
-TEST = ("t10k", "test")  # how names of files with test images begin
+TEST = {"t10k", "test"}  # words in names of files with test images
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Idx:
     image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
     classes: tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in their order; default 0, 1, 2 … as they are labelled"}
+    )
+    first_label: int | None = field(
+        default=None, metadata={"help": "label of the first class, as of EMNIST's letters 1; default 0"}
     )
     test_fraction: float = field(
         default=0.2, metadata={"help": "part of the images held apart where there is no file of test images"}
@@ -49,9 +53,25 @@ class Idx:
             train, test = (train.select(part) for part in rows)
         else:
             test = _read(held)
-        largest = int(max(train.labels.max(initial=1), test.labels.max(initial=1)))
-        classes = self.classes or tuple(map(str, range(largest + 1)))
+        first, classes = self._classes(np.concatenate([train.labels, test.labels]), train.source)
+        train, test = (part._replace(labels=part.labels - first) for part in (train, test))
         return image_dataset(f"idx:{self.path}", train, test, classes, self.image_size, self.image_channels)
+
+    def _classes(self, labels: NDArray[np.int64], source: str) -> tuple[int, tuple[str, ...]]:
+        """Return the label of the first class, and the names of the classes."""
+        low, high = int(labels.min(initial=0xFF)), int(labels.max(initial=0))
+        first = self.first_label
+        if first is not None and first > low:
+            problem = f"{source} or its test labels have the label {low}"
+            raise UsageError("first_label", first, problem, f"give {low} or less")
+        if not self.classes:
+            # Labels that count from 1 would leave a class without samples.
+            first = (1 if low == 1 else 0) if first is None else first
+            return first, tuple(map(str, range(first, max(high, first + 1) + 1)))
+        if first is None and low > 0 and high == len(self.classes):
+            problem = f"{high} classes are given, and the labels in {source} count from 1 to {high}"
+            raise UsageError("classes", ",".join(self.classes), problem, "give --first-label 1")
+        return first or 0, self.classes
 
 
 def _image_files(place: Path) -> tuple[Path, Path | None]:
@@ -59,7 +79,7 @@ def _image_files(place: Path) -> tuple[Path, Path | None]:
     if place.is_file():
         return place, None
     found = sorted(path for path in place.iterdir() if "images" in path.name and "idx3" in path.name)
-    held = [path for path in found if path.name.startswith(TEST)]
+    held = [path for path in found if TEST & set(path.name.split("-"))]
     own = [path for path in found if path not in held]
     if not own:
         problem = "holds no file of images, such as train-images-idx3-ubyte.gz"

@@ -1,0 +1,45 @@
+"""What was loaded and built, told before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sglr.build import Built
+    from sglr.config import Experiment
+
+
+def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Built], None]:
+    """Return what tells of a training that was built: data, classes, model and cut, then what looks wrong.
+
+    Where the result is JSON, only what looks wrong is told.
+    """
+
+    def tell(experiment: Experiment, built: Built) -> None:
+        from sglr.experiment import tell_notes
+
+        if not as_json:
+            for name, text in loaded_lines(experiment, built).items():
+                write(f"{name:<7} {text}")
+        tell_notes(built)
+
+    return tell
+
+
+def loaded_lines(experiment: Experiment, built: Built) -> dict[str, str]:
+    """Return what was loaded and built, in a few short lines by name."""
+    from sglr.data.loaded import data_lines, shape_text
+
+    ends = f"cut behind {built.cut}" if built.tail is None else f"cut behind {built.cut} and {built.tail}"
+    inputs = f"inputs {shape_text(built.data.train.inputs.shape[1:])}"
+    return data_lines(experiment.dataset, built.data) | {
+        "model": f"{experiment.model}, {inputs}, {ends}",
+        "clients": _clients(built.data.sizes),
+    }
+
+
+def _clients(sizes: tuple[int, ...]) -> str:
+    least, most = min(sizes), max(sizes)
+    each = f"{least:,} samples each" if least == most else f"{least:,} to {most:,} samples"
+    return f"{len(sizes):,} with {each}" if len(sizes) > 1 else f"1 with {least:,} samples"

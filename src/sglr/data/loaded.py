@@ -1,0 +1,65 @@
+"""What was loaded, as people read it before training: samples, classes with their counts, and what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sglr.core.data import ClientData, Dataset, Samples
+
+ROOM = 68
+"""Characters that the counts of all classes may take; where they take more, the least and the greatest are told."""
+
+SHOWN = 3  # names in a note
+
+
+def samples_line(name: str, train: int, validation: int, test: int) -> str:
+    """Return how many samples there are for what."""
+    parts = [f"{train:,} samples for training"]
+    parts += [f"{number:,} for {use}" for use, number in (("validation", validation), ("test", test)) if number]
+    return f"{name}: {', '.join(parts)}"
+
+
+def classes_line(train: Samples, classes: Sequence[str]) -> str:
+    """Return how many training samples each class has; of many classes, the smallest and the largest."""
+    counts = np.bincount(train.targets.numpy(), minlength=len(classes)).tolist()
+    every = ", ".join(f"{name} ({count:,})" for name, count in zip(classes, counts, strict=True))
+    if len(every) <= ROOM:
+        return every
+    least, most = int(np.argmin(counts)), int(np.argmax(counts))
+    if counts[least] == counts[most]:
+        return f"{len(classes):,}, each with {counts[0]:,} training samples"
+    span = f"{counts[least]:,} ({_short(classes[least])}) to {counts[most]:,} ({_short(classes[most])})"
+    return f"{len(classes):,}, with {span} training samples"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the shape of an input, such as ``1 x 28 x 28``."""
+    return " x ".join(map(str, shape))
+
+
+def data_lines(name: str, data: ClientData) -> dict[str, str]:
+    """Return what there is of divided data: samples for what, and classes."""
+    held = 0 if data.validation is None else len(data.validation)
+    return {
+        "data": samples_line(name, len(data.train), held, len(data.test)),
+        "classes": classes_line(data.train, data.classes),
+    }
+
+
+def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator[str]:
+    """Yield what the user should know of a data set that is about to be divided, a sentence each."""
+    for part, samples in (("training", dataset.train), ("test", dataset.test)):
+        counts = np.bincount(samples.targets.numpy(), minlength=len(dataset.classes))
+        missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
+        if missing and len(samples):
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            yield f"there is no {part} sample of class {', '.join(map(_short, missing[:SHOWN]))}{more}"
+    own = dataset.validation
+    if isinstance(own, Samples) and validation is not None:
+        yield f"the data set's own {len(own):,} validation samples are not used, as validation = {validation}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
