@@ -222,7 +222,7 @@ def test_what_was_loaded_is_told_before_the_first_epoch(call, tmp_path, tiny):
     answer = call("train", *tiny, "--cut", "relu1", "--out", tmp_path / "run")
     lines = answer.err.splitlines()
     assert lines[:4] == [
-        "data    digits: 64 samples for training, 143 for validation, 360 for test",
+        "data    digits: 64 samples to train on, 143 for validation, 360 for test",
         lines[1],
         "model   mlp, inputs 1 x 8 x 8, cut behind relu1",
         "clients 4 with 16 samples each",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -241,3 +242,43 @@ def test_files_of_ones_own_are_one_clients(tmp_path):
 def test_a_named_data_set_has_the_size_that_the_run_gives_it():
     own = own_of(Source(dataset="digits"), wanted(shape=(3, 12, 12), classes=DIGITS, image_size=12, image_channels=3))
     assert own.train.inputs.shape[1:] == (3, 12, 12)
+
+
+def deep(root: Path, low: int, high: int) -> Path:
+    for name, value in (("cat", low), ("dog", high)):
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            values = np.full((8, 8), low, dtype=np.int32)
+            values[4:] = value
+            Image.fromarray(values).save(root / name / f"{number}.tif")
+    return root
+
+
+def test_pictures_of_more_than_eight_bits_need_a_range_that_all_sites_share(tmp_path):
+    small, large = deep(tmp_path / "small", 0, 1000), deep(tmp_path / "large", 0, 4000)
+    told = refused(Source(path=small), wanted())
+    assert "its pictures have more than 8 bits (values 0 to 1000), and the run has no range" in told
+    assert "ask the operator for --pixel-range LOW,HIGH" in told
+    experiment = Experiment.from_flat(
+        {"dataset": "sites", "input_shape": "1,8,8", "classes": ("cat", "dog"), "pixel_range": ("0", "4000")}
+    )
+    run = wanted(**json.loads(json.dumps(experiment.flat())) | {"clients": 4, "batch_size": 2})
+    brightest = [float(own_of(Source(path=root), run).train.inputs.max()) for root in (small, large)]
+    assert brightest == [-0.5, 1.0]
+    # A site can't choose a range of its own.
+    own = own_of(Source(path=small, parameters={"pixel_range": (0, 1000)}), run)
+    assert float(own.train.inputs.max()) == -0.5
+
+
+def test_pictures_of_eight_bits_are_no_deep_ones(tmp_path):
+    root = pictures(tmp_path / "mine", {"cat": 10, "dog": 10})
+    run = wanted(pixel_range=[0, 4095])
+    assert "have 8 bits, and so values from 0 to 255" in refused(Source(path=root), run)
+
+
+def test_the_folder_val_is_the_validation_part_by_the_runs_classes(tmp_path):
+    for part, counts in (("train", {"cat": 6, "dog": 6}), ("val", {"dog": 3}), ("test", {"dog": 2})):
+        pictures(tmp_path / "mine" / part, counts)
+    own = own_of(Source(path=tmp_path / "mine"), wanted(classes=("owl", "dog", "cat")))
+    assert own.held["validation"].targets.tolist() == [1, 1, 1]
+    assert "there is no training sample of class owl" in own.notes

@@ -12,11 +12,12 @@ ROOM = 68
 """Characters that the counts of all classes may take; where they take more, the least and the greatest are told."""
 
 SHOWN = 3  # names in a note
+LONGEST = 24  # characters of a name
 
 
 def samples_line(name: str, train: int, validation: int, test: int) -> str:
     """Return how many samples there are for what."""
-    parts = [f"{train:,} samples for training"]
+    parts = [f"{train:,} samples to train on"]
     parts += [f"{number:,} for {use}" for use, number in (("validation", validation), ("test", test)) if number]
     return f"{name}: {', '.join(parts)}"
 
@@ -24,7 +25,7 @@ def samples_line(name: str, train: int, validation: int, test: int) -> str:
 def classes_line(train: Samples, classes: Sequence[str]) -> str:
     """Return how many training samples each class has; of many classes, the smallest and the largest."""
     counts = np.bincount(train.targets.numpy(), minlength=len(classes)).tolist()
-    every = ", ".join(f"{name} ({count:,})" for name, count in zip(classes, counts, strict=True))
+    every = ", ".join(f"{_short(name)} ({count:,})" for name, count in zip(classes, counts, strict=True))
     if len(every) <= ROOM:
         return every
     least, most = int(np.argmin(counts)), int(np.argmax(counts))
@@ -62,4 +63,6 @@ def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    """Return a name that is not long, without characters that would move a terminal's cursor."""
+    kept = "".join(character if character.isprintable() else "?" for character in name[:LONGEST])
+    return kept if len(name) <= LONGEST else f"{kept[:-1]}…"

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
+from sglr.data.loaded import classes_line, samples_line, shape_text
 from sglr.engines.remote.agreement import Agreement, run_id, segment_hash
 from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
 from sglr.engines.remote.duties import SEGMENT
@@ -138,7 +139,8 @@ def _take_part(
         return []
     workers = make_workers(agreement, [identity.client for identity, _ in places], own)
     for worker in workers:
-        say(_described(worker, agreement))
+        for line in _described(worker, agreement):
+            say(line)
     say(what_leaves(own_experiment(agreement, own.model)))
     return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
 
@@ -232,11 +234,17 @@ async def _leave_when(stop: Callable[[], bool], clients: Sequence[Client]) -> No
         client.leaving.set()
 
 
-def _described(worker: Worker, agreement: Agreement) -> str:
-    held = worker.task.held
-    parts = [f"{len(held[name])} for {name}" for name in ("validation", "test") if name in held]
-    data = ", ".join([f"{worker.samples} samples to train on", *parts])
-    return f"client {worker.task.client} of {agreement.clients}: {data}"
+def _described(worker: Worker, agreement: Agreement) -> list[str]:
+    """Return what this client has: samples for what, classes, and its part of the model."""
+    task = worker.task
+    held = [len(task.held.get(name, ())) for name in ("validation", "test")]
+    settings = agreement.settings
+    shapes = f"inputs {shape_text(agreement.input_shape)}, {shape_text(agreement.cut_shape)} at the cut"
+    return [
+        samples_line(f"client {task.client} of {agreement.clients}", worker.samples, *held),
+        f"classes {classes_line(task.train, agreement.classes)}",
+        f"model   {shown(str(settings.get('model')))}, {shapes}",
+    ]
 
 
 @contextmanager

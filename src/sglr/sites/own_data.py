@@ -21,9 +21,10 @@ from sglr.data.classes import refuse_unknown
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
+from sglr.data.pixel_range import number
 from sglr.data.table_files import is_table
 
-FORM = ("image_size", "image_channels")
+FORM = ("image_size", "image_channels", "pixel_range")
 """Parameters of named data sets that are taken from the run where a site says nothing: they choose no data."""
 
 
@@ -155,7 +156,10 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
             parameters.setdefault("image_size", height)
         if channels in (1, 3):
             parameters.setdefault("image_channels", channels)
-    dataset = _fitting(load_dataset(f"{kind}:{source.path.absolute()}", None, parameters), source, wanted)
+        parameters["pixel_range"] = wanted.settings.get("pixel_range", "none")
+    dataset = load_dataset(f"{kind}:{source.path.absolute()}", None, parameters)
+    _check_range(dataset, source)
+    dataset = _fitting(dataset, source, wanted)
     validation = division.validation
     if isinstance(validation, int):
         validation = min(validation // wanted.clients, len(dataset.train) - 1)
@@ -170,6 +174,17 @@ def _by_schema(source: Source, wanted: Wanted) -> dict[str, Any]:
         problem = "this run has no schema, by which columns of tables are matched between sites"
         raise UsageError("data", _name(source), problem, "ask the operator for sglr serve --schema (see sglr schema)")
     return {"schema": dict(wanted.encoding)}
+
+
+def _check_range(dataset: Dataset, source: Source) -> None:
+    """Refuse pictures whose range was measured: every site would measure another, and feed other numbers."""
+    if dataset.encoding.get("measured"):
+        low, high = dataset.encoding["range"]
+        problem = (
+            f"its pictures have more than 8 bits (values {number(low)} to {number(high)}), and the run has no range"
+        )
+        remedy = "ask the operator for --pixel-range LOW,HIGH, which must be the same at all sites"
+        raise UsageError("data", _name(source), problem, remedy)
 
 
 def _kind(path: Path) -> str:
@@ -236,8 +251,13 @@ def _fitting(dataset: Dataset, source: Source, wanted: Wanted) -> Dataset:
         return dataset
     refuse_unknown(dataset.classes, wanted.classes, _name(source))
     numbers = torch.tensor([wanted.classes.index(name) for name in dataset.classes])
-    train, test = (replace(part, targets=numbers[part.targets]) for part in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test, classes=wanted.classes)
+
+    def renumbered(part: Samples) -> Samples:
+        return replace(part, targets=numbers[part.targets])
+
+    train, test, own = renumbered(dataset.train), renumbered(dataset.test), dataset.validation
+    validation = renumbered(own) if isinstance(own, Samples) else own
+    return replace(dataset, train=train, test=test, validation=validation, classes=wanted.classes)
 
 
 def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ this site names itself. Names of methods and partitions are looked up among thos
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from sglr.engines.remote.task import Task
 from sglr.engines.remote.worker import Worker
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 from sglr.sites.terms import Terms
+
+log = logging.getLogger(__name__)
 
 TOLD = (
     *("method", "model", "cut", "tail", "partition", "clients", "samples_per_client", "validation", "test_samples"),
@@ -78,6 +81,8 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
     experiment = own_experiment(agreement, own.model)
     own.terms.check(experiment)
     data = load_own(own.source, wanted_of(agreement), clients)
+    for note in dict.fromkeys(note for part in data.values() for note in part.notes):
+        log.warning("%s", note)
     with _BUILDING:
         return _build(agreement, experiment, {client: data[client] for client in clients}, own)
 

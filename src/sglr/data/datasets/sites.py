@@ -10,6 +10,7 @@ import torch
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.data.pixel_range import stated_range
 from sglr.data.schema import Schema, read_schema
 
 __all__ = ["Sites"]
@@ -26,6 +27,10 @@ class Sites:
     input_shape: tuple[int, ...] = field(default=(), metadata={"help": "shape of one input, such as 1,28,28"})
     classes: int | tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in their order; or their number, if they are called 0, 1, 2 …"}
+    )
+    pixel_range: tuple[float, ...] | None = field(
+        default=None,
+        metadata={"help": "lowest and highest value of the sites' pictures, if they have more than 8 bits"},
     )
     schema: str | dict[str, Any] = field(
         default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
@@ -46,6 +51,7 @@ class Sites:
             shown = ",".join(map(str, self.input_shape)) or "none"
             problem = "what the sites' inputs look like must be told"
             raise UsageError("input_shape", shown, problem, "give e.g. 1,28,28, or of tables their --schema")
+        stated_range(self.pixel_range)
         return _without_samples(self.input_shape, self._names())
 
     def _of_tables(self, schema: Schema) -> Dataset:
