@@ -260,7 +260,7 @@ def test_pictures_of_more_than_eight_bits_need_a_range_that_all_sites_share(tmp_
     assert "its pictures have more than 8 bits (values 0 to 1000), and the run has no range" in told
     assert "ask the operator for --pixel-range LOW,HIGH" in told
     experiment = Experiment.from_flat(
-        {"dataset": "sites", "input_shape": "1,8,8", "classes": ("cat", "dog"), "pixel_range": ("0", "4000")}
+        {"dataset": "sites", "input_shape": (1, 8, 8), "classes": ("cat", "dog"), "pixel_range": ("0", "4000")}
     )
     run = wanted(**json.loads(json.dumps(experiment.flat())) | {"clients": 4, "batch_size": 2})
     brightest = [float(own_of(Source(path=root), run).train.inputs.max()) for root in (small, large)]
