@@ -14,7 +14,8 @@ def test_compare_prints_a_line_per_run_and_one_table(call, tiny, tmp_path):
     answer = call("compare", *words)
     assert answer.code == 0
     lines = answer.err.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [
+    assert [line.split()[0] for line in lines[:4]] == ["data", "classes", "model", "clients"]
+    assert [line.partition(": ")[0] for line in lines[4:]] == [
         "[1/4] psl, seed 0",
         "[2/4] psl, seed 1",
         "[3/4] sglr (phi=1), seed 0",
