@@ -40,8 +40,6 @@ CLASSES = "classes.json"
 SHOWN = 1000
 """Clients, the first ones, whose classes the report shows."""
 
-log = logging.getLogger(__name__)
-
 Observer = Callable[[Event], None]
 
 
