@@ -1,5 +1,5 @@
-# make demo    train on the embedded data and show the result
-# make test    the fast tests; make test-all adds the slow ones
+# make demo    install what training needs, train on the embedded data and show the result
+# make test    the fast tests; make test-all adds the slow ones; these and what follows install the tools for it
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
 #              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
@@ -9,29 +9,30 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
 .PHONY: demo test test-all check bench bench-remote bench-gpu clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
-	$(BIN)/sglr train --method sglr --dataset digits --clients 10 --epochs 20 --threads 1
+	$(BIN)/sglr train --method sglr --dataset digits --clients 10 --threads 1
 
 # Tests run side by side: more threads in each would only wait for one another.
 test test-all: export OMP_NUM_THREADS = 1
 
-test: $(INSTALLED)
+test: $(TOOLS)
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: $(INSTALLED)
+test-all: $(TOOLS)
 	$(BIN)/python -m pytest -n auto
 
-check: $(INSTALLED)
+check: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)
+bench: $(TOOLS)
 	$(BIN)/python benchmarks/throughput.py --write
 	$(BIN)/python benchmarks/plot_scaling.py
 	$(BIN)/python benchmarks/convolutions.py --write
@@ -41,7 +42,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/trials.py --rounds 3 --write
 	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
 
-bench-remote: $(INSTALLED)
+bench-remote: $(TOOLS)
 	$(BIN)/python benchmarks/remote.py --write
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
@@ -49,7 +50,7 @@ bench-remote: $(INSTALLED)
 	$(BIN)/python benchmarks/leakage_callback.py --rounds 5 --epochs 1 --write
 	$(BIN)/python benchmarks/cluster.py --write
 
-bench-gpu: $(INSTALLED)
+bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/throughput.py --device cuda --seconds 4 --limit 20 --write
 	$(BIN)/python benchmarks/convolutions.py --device cuda --write
 	$(BIN)/python benchmarks/trials.py --device cuda --rounds 3 --models resnet16 --clients 4 20 --trials 4 12 --write
@@ -59,6 +60,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -40,7 +41,13 @@ MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")
 
 
 def own_files() -> Iterator[Path]:
-    """Every text file of the repository; run folders, environments and caches are none."""
+    """Every text file of the repository: those that git tracks, for a user may have any others beside them."""
+    git = shutil.which("git")
+    listed = git and subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
+    if listed:
+        yield from (ROOT / name for name in listed.split("\0") if (ROOT / name).is_file())
+        return
+    # In a copy without git.
     yield from (path for path in ROOT.iterdir() if path.is_file())
     for folder in MINE:
         for path in (ROOT / folder).rglob("*"):

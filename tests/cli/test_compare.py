@@ -22,6 +22,7 @@ def test_compare_prints_a_line_per_run_and_one_table(call, tiny, tmp_path):
         "[4/4] sglr (phi=1), seed 1",
     ]
     assert all(label in answer.out for label in ("psl", "sglr (phi=1)", "accuracy"))
+    assert f"next    sglr show {tmp_path / 'c'}\n" in answer.out
     assert call("show", tmp_path / "c").out == answer.out
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from sglr.cells.progress import SweepProgress
 from sglr.cli.progress import Live, Pace, Plain, epoch_line
 from sglr.cli.screens import sparkline
 from sglr.cli.watch import watching
@@ -46,6 +47,16 @@ def test_the_live_view_leaves_the_lines_of_epochs_and_no_bar(monkeypatch, capsys
     captured = capsys.readouterr()
     assert captured.out == ""
     assert epoch_line(EpochDone(0, 1, RECORD)) in captured.err
+
+
+@pytest.mark.parametrize(("kind", "left"), [(Plain, "4 of 4 runs"), (Live, "")])
+def test_a_sweep_leaves_one_line_if_any(monkeypatch, capsys, kind, left):
+    monkeypatch.setenv("COLUMNS", "80")
+    view = kind()
+    with view:
+        for done in range(5):
+            view.observe(SweepProgress(done, 4, 0))
+    assert capsys.readouterr().err.strip() == left
 
 
 def test_a_quiet_run_shows_nothing_and_a_piped_one_lines(capsys):

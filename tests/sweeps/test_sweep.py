@@ -18,7 +18,7 @@ import sglr
 from sglr.cells.progress import SweepProgress
 from sglr.core.errors import Interrupted, UsageError
 from sglr.run import CONFIG, Run
-from sglr.sweeps.results import read_sweep
+from sglr.sweeps.results import Sweep, read_sweep
 from sglr.sweeps.sweep import CELLS, GRID_FILE, plan, sweep
 
 
@@ -45,6 +45,21 @@ def test_the_rows_are_means_and_spreads_of_ordinary_runs(trained: Path) -> None:
         assert row["test"]["accuracy_sd"] == pytest.approx(stdev(accuracies))
     assert found.best == max(found.rows, key=lambda row: row["test"]["accuracy"])
     assert len(found.headings()) == len(found.table()[0])
+
+
+def test_training_on_pooled_data_is_the_ceiling_and_never_best() -> None:
+    def row(label: str, accuracy: float, pooled: bool, diverged: tuple[str, ...] = ()) -> dict[str, object]:
+        return {"label": label, "test": {"accuracy": accuracy}, "pooled": pooled, "diverged": diverged, "values": {}}
+
+    rows = [row("cl", 0.99, True), row("psl", 0.8, False), row("sglr", 0.9, False), row("fl", 0.95, False, ("seed 0",))]
+    found = Sweep(Path(), rows)
+    assert (found.record()["best"], found.record()["ceiling"]) == ("sglr", "cl")
+    assert Sweep(Path(), rows[:1]).best is None
+    assert Sweep(Path(), rows[1:]).ceiling is None
+
+
+def test_rows_say_which_method_trains_on_pooled_data(trained: Path) -> None:
+    assert [row["pooled"] for row in read_sweep(trained).rows] == [False] * 4
 
 
 def test_the_same_sweep_again_repeats_nothing_and_a_longer_one_trains_what_is_new(own: Path, grid) -> None:

@@ -101,7 +101,7 @@ def print_comparison(comparison: Comparison) -> None:
     for note in comparison.notes():
         console.print(f"diverged: {note}", markup=False, soft_wrap=True)
     console.print(f"report  {comparison.path / 'report.html'}", markup=False, soft_wrap=True)
-    console.print(f"next    sglr show {comparison.path / comparison.rows[0]['runs'][0]}", markup=False, soft_wrap=True)
+    console.print(f"next    sglr show {comparison.path}", markup=False, soft_wrap=True)
 
 
 def _seeds(text: str) -> list[int]:

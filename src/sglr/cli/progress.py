@@ -51,9 +51,13 @@ class Plain(Silent):
         elif isinstance(event, TrialDone):
             self.write(trial_line(event))
         elif isinstance(event, SweepProgress):
-            self.write(sweep_line(event))
+            self._sweep(event)
         elif isinstance(event, EpochDone) and self.trial is None:
             self.write(epoch_line(event))
+
+    def _sweep(self, event: SweepProgress) -> None:
+        if event.done == event.total:
+            self.write(sweep_line(event))
 
 
 class Live(Plain):
@@ -84,8 +88,6 @@ class Live(Plain):
             self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
         elif isinstance(event, StepDone):
             self._step(event)
-        elif isinstance(event, SweepProgress):
-            self._sweep(event)
 
     def print_above(self, text: str) -> None:
         """Print lines above the bar, each unbroken however long it is: rich would break them."""

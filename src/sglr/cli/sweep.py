@@ -127,12 +127,13 @@ def print_sweep(sweep: Sweep) -> None:
     console.print()
     for note in sweep.notes():
         console.print(f"diverged: {note}", markup=False, soft_wrap=True)
-    best = sweep.best
-    if best is not None:
-        accuracy = f"{percent(best['test']['accuracy'])} {points(best['test']['accuracy_sd'])}".strip()
-        console.print(f"best    {best['label']}: {accuracy}", markup=False, soft_wrap=True)
+    for word, row in (("best   ", sweep.best), ("ceiling", sweep.ceiling)):
+        if row is not None:
+            accuracy = f"{percent(row['test']['accuracy'])} {points(row['test']['accuracy_sd'])}".strip()
+            pooled = ", on all clients' data pooled" if row is sweep.ceiling else ""
+            console.print(f"{word} {row['label']}: {accuracy}{pooled}", markup=False, soft_wrap=True)
     console.print(f"report  {sweep.path / 'report.html'}", markup=False, soft_wrap=True)
-    console.print(f"next    sglr show {sweep.path / (best or sweep.rows[0])['runs'][0]}", markup=False, soft_wrap=True)
+    console.print(f"next    sglr show {sweep.path}", markup=False, soft_wrap=True)
 
 
 def print_plan(plan: Plan, as_json: bool) -> None:

@@ -103,13 +103,13 @@ class Member(Generic[T]):
         """End a training that waits or runs, at its next ask at the latest."""
         if self.has_turn:
             self.wait()
-        while self.is_running and not self.over:
+        while self.is_running:
             self.turn(_Over())
 
     @property
     def is_running(self) -> bool:
-        """True while the training has begun and isn't over."""
-        return self._thread.is_alive()
+        """True while the training has begun and isn't over; its thread may live on for a moment after that."""
+        return self._thread.ident is not None and not self.over
 
     def _run(self) -> None:
         try:

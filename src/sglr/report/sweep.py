@@ -111,6 +111,9 @@ def _tiles(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if diverged:
         tiles.append(("Diverged", numbers.count(diverged), f"of {runs} runs"))
+    ceiling = next((row for row in rows if row["label"] == record.get("ceiling")), None)
+    if ceiling is not None:
+        tiles.insert(0, ("With pooled data", numbers.percent(ceiling["test"]["accuracy"]), ceiling["label"]))
     if best is not None:
         tiles.insert(0, ("Best test accuracy", numbers.percent(best["test"]["accuracy"]), best["label"]))
     return tiles

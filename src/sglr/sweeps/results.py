@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from sglr.cells.outcome import Outcome
 from sglr.comparison import mean_figures
 from sglr.core.errors import UsageError
+from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE, duration, percent, points, size
 from sglr.report.page import written
 from sglr.run import write_text
@@ -31,9 +32,10 @@ class Sweep:
     path
         Its folder; every run is in a folder of its own inside ``cells``.
     rows
-        One mapping per configuration, in the order of the grid, cases last: ``label``, ``values`` (of the settings in
-        which configurations differ), ``seeds``, ``runs`` (folders inside ``path``) and ``accuracies`` (None where a run
-        diverged) for each seed, ``diverged`` (what is to be said of runs that diverged), and over the other runs the
+        One mapping per configuration, in the order of the grid, cases last: ``label``, ``method``, ``pooled`` (whether
+        that trains on pooled data), ``values`` (of the settings in which configurations differ), ``seeds``, ``runs``
+        (folders inside ``path``) and ``accuracies`` (None where a run diverged) for each seed, ``diverged`` (what is to
+        be said of runs that diverged), and over the other runs the
         means of ``test.accuracy`` (with its standard deviation over seeds, ``test.accuracy_sd``),
         ``test.accuracy_std_over_clients``, ``best_epoch``, ``communication``, ``samples_per_second`` and ``seconds``;
         of runs that trained at once each has its equal part of the seconds.
@@ -49,14 +51,22 @@ class Sweep:
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The row with the highest mean test accuracy among those without a run that diverged; None if all have one."""
-        sound = [row for row in self.rows if not row["diverged"]]
-        return max(sound, key=lambda row: float(row["test"]["accuracy"]), default=None)
+        """The row with the highest mean test accuracy, or None.
+
+        Rows with a run that diverged do not count, nor does training on pooled data, which is `ceiling`.
+        """
+        return _highest(row for row in self.rows if not row.get("pooled"))
+
+    @property
+    def ceiling(self) -> Mapping[str, Any] | None:
+        """The best row that trains on the data of all clients pooled: what no method without them is to reach."""
+        return _highest(row for row in self.rows if row.get("pooled"))
 
     def record(self) -> dict[str, Any]:
         """Return what ``sweep.json`` holds."""
-        best = self.best
-        return {"keys": self.keys, "best": None if best is None else best["label"], "rows": list(self.rows)}
+        picked = {"best": self.best, "ceiling": self.ceiling}
+        labels = {name: None if row is None else row["label"] for name, row in picked.items()}
+        return {"keys": self.keys, **labels, "rows": list(self.rows)}
 
     def headings(self) -> tuple[str, ...]:
         """Return the headings of the table's columns."""
@@ -87,16 +97,23 @@ class Sweep:
         )
 
 
+def _highest(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    sound = [row for row in rows if not row["diverged"]]
+    return max(sound, key=lambda row: float(row["test"]["accuracy"]), default=None)
+
+
 def make_row(configuration: Configuration, outcomes: Mapping[str, Outcome], folder: Path) -> dict[str, Any]:
     """Fold a configuration's runs into one row; ``outcomes`` are by the fingerprint of the settings."""
     found = [outcomes[experiment.fingerprint()] for experiment in configuration.experiments]
     summaries = [outcome.run.summary for outcome in found if outcome.problem is None]
     pairs = list(zip(configuration.seeds, found, strict=True))
+    method = configuration.experiments[0].method
     figures = mean_figures([summary for summary in summaries if summary is not None])
     return {
         "label": configuration.label,
         "name": configuration.experiments[0].name,
-        "method": configuration.experiments[0].method,
+        "method": method,
+        "pooled": method in METHODS.names() and bool(METHODS.load(method).pooled),
         "values": dict(configuration.values),
         "seeds": configuration.seeds,
         "runs": [outcome.run.path.relative_to(folder).as_posix() for outcome in found],
