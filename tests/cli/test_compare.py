@@ -47,7 +47,7 @@ def test_settings_of_a_file_apply_and_its_method_does_not(call, tiny, tmp_path):
         (["--methods", "psl", "--seeds", "one"], "seeds = one"),
         (["--methods", "psl", "--seeds", "-1"], "seed = -1"),
         (["--methods", "psl", "--alpha", "1"], "method psl has no such parameter"),
-        (["--methods", "psl", "--batch-size", "999"], "batch_size = 999"),
+        (["--methods", "psl", "--batch-size", "0"], "batch_size = 0"),
     ],
 )
 def test_bad_input_ends_with_code_2_and_one_line(call, tiny, tmp_path, words, told):

@@ -70,7 +70,7 @@ def test_a_dry_run_lists_what_there_is_to_do_and_writes_nothing(call, tiny, grid
     [
         (["--alpha", "1"], "method psl has no such parameter"),
         (["--seed", "3"], "varies it"),
-        (["--batch-size", "999"], "batch_size = 999"),
+        (["--batch-size", "0"], "batch_size = 0"),
         (["--limit", "3"], "makes 4 runs"),
         (["--jobs", "0"], "jobs = 0"),
         (["--lr", "fast"], "lr = fast"),
