@@ -26,10 +26,12 @@ from sglr.core.own_loss import OwnLoss
 from sglr.core.plan import Plan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
+from sglr.core.segment_weights import state_of
 from sglr.core.server import Server
 from sglr.core.split import Thirds
-from sglr.core.stack import state_of
+from sglr.core.stack import unstackable, why_not_stacked
 from sglr.core.train import Trainer
+from sglr.core.types import Weights
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -52,6 +54,8 @@ class Given:
     engine: Callable[[Setting], Engine] | None = None
     poison: Callable[[ClientData], ClientData] | None = None
     """What an attacking client makes of its data once they are divided."""
+    frozen: Weights | None = None
+    """Frozen weights of the whole model that a run began with; None where it begins now."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Built:
     """The server's last layer, where what follows stays with the clients and the labels."""
     guard: Guard = field(default_factory=Guard)
     """The defences."""
+    frozen: Weights = field(default_factory=dict)
+    """Frozen weights of the whole model, by name."""
 
 
 def build(experiment: Experiment, given: Given | None = None) -> Built:
@@ -97,13 +103,15 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_pipelining(experiment, method)
     _check_cluster(experiment)
     _check_tail(experiment)
-    segments = Segments(experiment, given.model, method)
+    segments = Segments(experiment, given.model, method, given.frozen)
     check_accounted(segments.guard.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
     segments.prepare(data)
     segments.check_single_samples(experiment.batch_size, data)
+    if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
+        _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     if method.pooled:
         data = _pooled(data)
     make_engine = given.engine or ENGINES.load(experiment.engine)
@@ -123,7 +131,11 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         clip_norm=experiment.clip_norm,
         loss=experiment.loss,
         copies=method.server_copies,
-        stacked=choices.get("stacking", experiment.stacking) != "looped",
+        stacked=method.server_copies
+        and choices.get("stacking", experiment.stacking) != "looped"
+        and _stacks(
+            experiment.stacking, segments.upper, torch.zeros(2, 2, *segments.cut_shape), "the server's segment"
+        ),
         computing=computing,
         guard=segments.guard,
     )
@@ -145,7 +157,24 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         choices,
         segments.tail,
         segments.guard,
+        segments.frozen,
     )
+
+
+def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) -> bool:
+    """Say whether copies of a segment can run as one call, trying two on inputs ``[2, b, ...]``.
+
+    Raises
+    ------
+    UsageError
+        If they can't, and the setting asks for it.
+    """
+    reason = why_not_stacked(segment, inputs)
+    if reason is not None and wanted != "auto":
+        raise unstackable(wanted, what, reason)
+    if reason is not None:
+        log.warning("copies run one after another, because %s can't be stacked: %s", what, reason)
+    return reason is None
 
 
 def client_segments(

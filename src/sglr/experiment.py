@@ -117,6 +117,7 @@ def execute(
         built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
         run.record_choices(built.choices)
+        run.keep_frozen(built.frozen)
         if len(built.data.train):
             write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
         built.trainer.engine.settle(run.path)
@@ -160,7 +161,7 @@ def resume(
     """
     run = Run.open(Path(path))
     data = None if dataset is None else read_objects(dataset, Options.of(options))
-    given = Given(method, model, data, engine)
+    given = Given(method, model, data, engine, frozen=run.frozen())
     experiment = run.experiment
     if run.summary is not None:
         say(f"{path} is finished; nothing to do")
@@ -180,6 +181,7 @@ def resume(
         if not run.checkpoints:
             say(f"{path} has no checkpoint yet; training starts from the beginning")
             run.keep_records(0)
+            run.keep_frozen(built.frozen)
         else:
             recorder.go_back_until_it_works()
         return recorder.train()
@@ -298,7 +300,11 @@ def describe(
         flat |= dataclasses.asdict(given.method)
     flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
     flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
-    return Experiment.from_flat(flat), given
+    experiment = Experiment.from_flat(flat)
+    if isinstance(model, nn.Module) and experiment.init == "independent" and "init" in experiment.model_fields_set:
+        problem = "a model that is given as a module has one set of weights, which all clients begin with"
+        raise UsageError("init", "independent", problem, "leave it out, or give a function that builds the model")
+    return experiment, given
 
 
 def _method_name(method: Method) -> str:

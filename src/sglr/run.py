@@ -17,7 +17,7 @@ from sglr.core.errors import NotWritten, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
+CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST, FROZEN = (
     "config.toml",
     "choices.json",
     "command.txt",
@@ -25,6 +25,7 @@ CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST = (
     "summary.json",
     "checkpoints",
     "best.safetensors",
+    "frozen.safetensors",
 )
 
 
@@ -235,6 +236,42 @@ class Run:
         if complaints:
             raise UsageError("run", self.path, f"all checkpoints are damaged ({complaints[0]})", "train again")
         return None
+
+    def keep_frozen(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the frozen weights of the whole model, which no checkpoint holds; without any, nothing.
+
+        Raises
+        ------
+        NotWritten
+            If they can't be written.
+        """
+        from sglr.core.checkpoint import write_checkpoint
+
+        if not weights:
+            return
+        path = self.path / FROZEN
+        try:
+            write_checkpoint(path, weights, {})
+        except OSError as error:
+            raise NotWritten(f"{path}: could not be written ({error.strerror or error})") from error
+
+    def frozen(self) -> dict[str, Tensor] | None:
+        """Return the frozen weights of the whole model that the run began with, by name; None if it did not get so far.
+
+        Raises
+        ------
+        UsageError
+            If the file is damaged.
+        """
+        from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
+
+        path = self.path / FROZEN
+        if not path.is_file():
+            return {} if self.checkpoints else None
+        try:
+            return read_checkpoint(path)[0]
+        except DamagedCheckpoint as error:
+            raise UsageError("run", path, f"is damaged ({error})", "restore that file from a copy") from error
 
     def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Read the checkpoint of the best validation epoch.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,8 +16,10 @@ from sglr.core.errors import UsageError
 from sglr.core.first_weights import FirstWeights
 from sglr.core.guard import parse
 from sglr.core.method import Method
-from sglr.core.model import build_model
+from sglr.core.model import build_model, built_by, copied
+from sglr.core.model_checks import check_weights, made_ready
 from sglr.core.random import key
+from sglr.core.segment_weights import frozen_of, load_state, state_of, trained_of
 from sglr.core.split import (
     ClientSegments,
     Split,
@@ -28,8 +31,9 @@ from sglr.core.split import (
     split,
     split_in_three,
 )
-from sglr.core.stack import state_of
 from sglr.core.types import Weights
+
+log = logging.getLogger(__name__)
 
 FEW_CLIENTS = 8
 """So many models are built sooner than it is learnt how to draw their weights alone."""
@@ -39,21 +43,43 @@ class Segments:
     """The lower segment of every client and the server's upper one, with their first weights.
 
     A model that is named, or given as a function, is built anew for every client under the client's own key, so that
-    ``init = independent`` gives every client other weights; a model that is given as a module keeps its weights for
-    client 0, and everyone's if ``init = common``.
+    ``init = independent`` gives every client other weights; those of a model that is given as a module are everyone's.
+    Frozen weights are everyone's in any case: those of the first client, or those that a run began with.
+
+    Parameters
+    ----------
+    experiment, model, method
+        What is trained, and the model if it is not built by name.
+    frozen
+        Frozen weights of the whole model that a run began with; None for a run that begins now.
+
+    Attributes
+    ----------
+    frozen
+        Frozen weights of the whole model, by name.
+    example
+        Two inputs ``[2, ...]``.
+    cut_shape
+        Shape of one sample's smashed data.
     """
 
     def __init__(
-        self, experiment: Experiment, model: nn.Module | Callable[..., nn.Module] | None, method: Method
+        self,
+        experiment: Experiment,
+        model: nn.Module | Callable[..., nn.Module] | None,
+        method: Method,
+        frozen: Weights | None = None,
     ) -> None:
         self._experiment = experiment
         self._model = model
+        self._began_with = frozen
+        self.frozen: Weights = {}
         self._whole = method.whole_model
         self.tail = _place(experiment.tail)
         if self.tail is not None and self._whole:
             problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
             raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
-        self._common = experiment.init == "common" or method.shares
+        self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
         self.guard = parse(experiment.defence, experiment.seed)
         self._check_defences(method)
 
@@ -68,15 +94,22 @@ class Segments:
 
     def prepare(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""
-        self._input_shape = tuple(data.train.inputs.shape[1:])
+        inputs = data.train.inputs
+        self._input_shape = tuple(inputs.shape[1:])
         self._classes = len(data.classes)
+        self.example = inputs[torch.arange(2) % len(inputs)] if len(inputs) else inputs.new_zeros(2, *self._input_shape)
         whole = self._build(0)
+        check_weights(whole)
+        self.frozen = self._frozen_of(whole)
+        load_state(whole, self.frozen)
         self.cut: str | int = "output" if self._whole else self._default_cut(whole)
-        example = data.train.inputs[:2] if len(data.train) else torch.zeros(2, *self._input_shape)
-        self._example = example
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
-        check_segments(Split(self._first, nn.Sequential(self.upper, tail)), example, self._classes)
+        self.cut_shape, _ = check_segments(
+            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._classes
+        )
+        if not trained_of(self._first):
+            log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
 
     def check_single_samples(self, batch_size: int, data: ClientData) -> None:
@@ -103,10 +136,10 @@ class Segments:
     def _divided(self, whole: nn.Module) -> Split:
         """Return all that a client holds of a model, and the server's segment."""
         if self.tail is None:
-            lower, upper = split(whole, self.cut, self._example)
+            lower, upper = split(whole, self.cut, self.example)
             return Split(self.guard.covered(lower), upper)
-        thirds = split_in_three(whole, self.cut, self.tail, self._example)
-        features = features_of(thirds, self._example)
+        thirds = split_in_three(whole, self.cut, self.tail, self.example)
+        features = features_of(thirds, self.example)
         client = ClientSegments(thirds.lower, thirds.tail, features)
         return Split(self.guard.covered(client), thirds.upper)
 
@@ -116,30 +149,37 @@ class Segments:
         lower, tail = parts_of(client)
         return Thirds(lower, upper, tail)
 
+    def _frozen_of(self, whole: nn.Module) -> Weights:
+        """Return the frozen weights to train with.
+
+        Raises
+        ------
+        UsageError
+            If the run began with those of another model.
+        """
+        own, before = frozen_of(whole), self._began_with
+        if before is None:
+            return own
+        for name in sorted({*own, *before}):
+            if name not in own or name not in before or own[name].shape != before[name].shape:
+                problem = f"its frozen weights are not those that the run began with ({name} differs)"
+                raise UsageError("model", type(whole).__name__, problem, "give the model of the run, frozen as it was")
+        return before
+
     def _build(self, client: int, draws: int | None = None) -> nn.Module:
         """Build the model with a client's first weights, or with those of other ``draws``."""
         with torch.random.fork_rng([]):
             torch.manual_seed(self._key(client) if draws is None else draws)
-            if isinstance(self._model, nn.Module):
-                return self._redrawn(self._model, client)
-            if self._model is not None:
-                return self._model(self._input_shape, self._classes)
-            return build_model(self._experiment.model, self._input_shape, self._classes)
-
-    def _redrawn(self, model: nn.Module, client: int) -> nn.Module:
-        """Copy a given module; for other clients than 0, draw its weights anew."""
-        model = copy.deepcopy(model)
-        if client == 0:
-            return model
-        for name, module in model.named_modules():
-            own = dict(module.named_parameters(recurse=False))
-            reset: Any = getattr(module, "reset_parameters", None)
-            if own and reset is None:
-                problem = f"layer {name!r} has weights but no reset_parameters to draw them anew for each client"
-                raise UsageError("init", "independent", problem, "use init = common, or give a function as model")
-            if reset is not None:
-                reset()
+            model = made_ready(self._new_model(), self.example)
+        load_state(model, self.frozen)
         return model
+
+    def _new_model(self) -> nn.Module:
+        if isinstance(self._model, nn.Module):
+            return copied(self._model)
+        if self._model is not None:
+            return built_by(self._experiment.model, partial(self._model, self._input_shape, self._classes))
+        return build_model(self._experiment.model, self._input_shape, self._classes)
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its first weights."""
@@ -148,9 +188,7 @@ class Segments:
         if self._drawn is None:
             return self._divided(self._build(client)).lower
         segment = copy.deepcopy(self._first)
-        drawn = self.weights_of(client)
-        for name, tensor in state_of(segment).items():
-            tensor.copy_(drawn[name])
+        load_state(segment, self.weights_of(client))
         return segment
 
     def weights_of(self, client: int) -> Weights:

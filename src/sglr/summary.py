@@ -18,6 +18,7 @@ from sglr.config import Experiment
 from sglr.core.checkpoint import digest
 from sglr.core.machine import describe_machine
 from sglr.core.scores import ClassCounts, Scores
+from sglr.core.segment_weights import frozen_of, state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
@@ -95,6 +96,7 @@ def summarise(
         "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
         "parameters": _count_parameters(built),
         "weights_sha256": weights_sha256,
+        "frozen_sha256": digest(built.frozen) if built.frozen else None,
         "settings": experiment.flat(),
         "versions": versions(),
         "machine": describe_machine(),
@@ -145,7 +147,7 @@ def weights_digest(built: Built) -> str:
     trainer = built.trainer
     moved = trainer.took_part()
     clients = [told if client in moved else "" for client, told in enumerate(trainer.engine.digests())]
-    parts = [*clients, digest(trainer.server.segment.state_dict())]
+    parts = [*clients, digest(state_of(trainer.server.segment))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -163,7 +165,8 @@ def versions() -> dict[str, str]:
 def _count(built: Built) -> Computation | str:
     """Count what the training computed; or say why that can't be done, which is no reason to lose a run."""
     try:
-        return count_training(built.trainer, built.lower(0), tuple(built.data.train.inputs.shape[1:]))
+        inputs = built.data.train.inputs
+        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype)
     except Exception as error:  # a user's model may raise anything
         return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
 
@@ -190,10 +193,14 @@ def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | 
 
 
 def _count_parameters(built: Built) -> dict[str, int]:
-    """Count the trained values of one client's segment and of the server's."""
-    trainer = built.trainer
-    client = sum(tensor.numel() for tensor in trainer.engine.segment.values())
-    return {"client": client, "server": sum(value.numel() for value in trainer.server.segment.parameters())}
+    """Count the trained and the frozen values of one client's segment, with its tail, and of the server's."""
+    segments = {"client": built.lower(0), "server": built.trainer.server.segment}
+    trained = {name: _values(trained_of(segment)) for name, segment in segments.items()}
+    return trained | {f"{name}_frozen": _values(frozen_of(segment)) for name, segment in segments.items()}
+
+
+def _values(tensors: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
 
 
 def _device_name(device: torch.device) -> str:

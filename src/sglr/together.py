@@ -220,6 +220,8 @@ def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str |
     if shape is None or not isinstance(engine, Local):
         return "of engine = local, stacked, with parts that are named, trials can be stacked, and of nothing else"
     lower, inputs = engine.block.stack, engine.block.some_inputs()
+    if lower.frozen or server.stack.frozen:
+        return "its model has frozen weights, which are drawn from a trial's own seed"
     smashed = torch.unflatten(lower.predict((0,), inputs.flatten(0, 1))[0], 0, inputs.shape[:2])
     sides = ((lower, inputs), (server.stack, smashed))
     if any(stack.draws_random_numbers(values[0]) for stack, values in sides):

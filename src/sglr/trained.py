@@ -7,7 +7,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from sglr.build import Built, Given, build
@@ -15,6 +14,7 @@ from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.compression import Received
 from sglr.core.errors import UsageError
 from sglr.core.registry import ENGINES
+from sglr.core.segment_weights import load_state, state_of
 from sglr.core.split import Thirds, parts_of
 from sglr.core.train import Progress
 from sglr.core.types import Weights
@@ -65,7 +65,7 @@ def load_model(
     run = Run.open(Path(path))
     experiment = run.experiment.model_copy(update={"device": "cpu"})
     data = None if dataset is None else read_objects(dataset, Options.of(options))
-    given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine))
+    given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine), frozen=run.frozen())
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
@@ -120,7 +120,7 @@ def trained_segments(built: Built, client: int, segment: Path | None = None) -> 
         raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
     own = built.lower(client)
     weights = _weights(built, client) if segment is None else _read_segment(segment, own)
-    own.load_state_dict({name: tensor.to(torch.device("cpu")) for name, tensor in weights.items()})
+    load_state(own, weights)
     lower, tail = parts_of(own.cpu().eval())
     return Thirds(lower, copy.deepcopy(trainer.server.segment).cpu().eval(), tail.eval())
 
@@ -135,6 +135,6 @@ def _read_segment(path: Path, lower: nn.Module) -> Weights:
         weights, _ = read_checkpoint(path)
     except DamagedCheckpoint as error:
         raise UsageError("segment", path, str(error), "give the segment.safetensors of a client's folder") from error
-    if weights.keys() != lower.state_dict().keys():
+    if weights.keys() != state_of(lower).keys():
         raise UsageError("segment", path, "its weights are of another model or cut", "give a file of the same run")
     return weights

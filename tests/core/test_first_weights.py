@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sglr.core.first_weights import FirstWeights
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS
+from sglr.core.segment_weights import state_of
 from sglr.core.split import split
-from sglr.core.stack import state_of
 
 
 def built(make: Callable[[], nn.Module], client: int) -> nn.Module:

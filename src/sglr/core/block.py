@@ -23,7 +23,8 @@ from sglr.core.passes import Gradients, Pass
 from sglr.core.population import Population, clients_of, is_population
 from sglr.core.scores import Scores
 from sglr.core.scoring import score
-from sglr.core.stack import Stack, state_of
+from sglr.core.segment_weights import state_of
+from sglr.core.stack import Stack, unstackable
 from sglr.core.tails import TailStep
 from sglr.core.transfer import to_device
 from sglr.core.tuning import ROWS, best_form
@@ -71,7 +72,9 @@ class Block:
         self._setting, self.data = setting, setting.data
         self.device = setting.device
         self.absent = Population()
-        self._comes_and_goes = setting.clients_leave and len(self.ids) > FEWEST_SEATS
+        # Clients without anything of their own need no seats.
+        own = bool(state_of(setting.segment(self.ids[0])))
+        self._comes_and_goes = setting.clients_leave and len(self.ids) > FEWEST_SEATS and own
         self.stack = self._new_stack(FEWEST_SEATS if self._comes_and_goes else len(self.ids))
         self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
         self._rows = {client: row for row, client in enumerate(self._seated)}
@@ -82,7 +85,7 @@ class Block:
         self._tails: TailStep | None = None
         if setting.stacking == "matmul":
             self.stack.run_as("matmul")
-        elif self.stack.stacked and setting.stacking == "auto":
+        if self.stack.stacked:
             self._loop_if_unstackable()
 
     def _new_stack(self, rows: int) -> Stack:
@@ -103,11 +106,20 @@ class Block:
         )
 
     def _loop_if_unstackable(self) -> None:
-        """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked."""
+        """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked.
+
+        Raises
+        ------
+        UsageError
+            If it can't, and the setting asks for it.
+        """
         reason = self.stack.why_not_stacked(self.some_inputs())
-        if reason is not None:
-            log.warning("clients run one after another, because this model can't be stacked: %s", reason)
-            self.stack.stacked = False
+        if reason is None:
+            return
+        if self._setting.stacking != "auto":
+            raise unstackable(self._setting.stacking, "the clients' segment", reason)
+        log.warning("clients run one after another, because this model can't be stacked: %s", reason)
+        self.stack.stacked = False
 
     def some_inputs(self) -> Tensor:
         """Return inputs to try something on: two samples for each of two rows, ``[2, 2, ...]``."""
@@ -299,12 +311,12 @@ class Block:
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights and buffers; empty for those who never took part, if absent."""
         if not self._comes_and_goes:
-            return _digests(self.stack.weights(tuple(range(len(self.ids)))))
+            return _digests(self.stack.weights(tuple(range(len(self.ids)))), len(self.ids))
         self._empty_seats()
         found: dict[int, str] = {}
         for first in range(0, len(known := self.absent.clients), DIGESTED):
             for clients, tensors in self.absent.get(known[first : first + DIGESTED]):
-                found |= zip(clients, _digests(below("weights.", tensors)), strict=True)
+                found |= zip(clients, _digests(below("weights.", tensors), len(clients)), strict=True)
         return [found.get(client, "") for client in self.ids]
 
     def state(self) -> dict[str, Tensor]:
@@ -339,7 +351,6 @@ class Block:
         return self.absent.restore({})
 
 
-def _digests(rows: Weights) -> list[str]:
-    """Return the SHA-256 of every row's tensors ``[n, ...]``."""
-    count = len(next(iter(rows.values()), ()))
+def _digests(rows: Weights, count: int) -> list[str]:
+    """Return the SHA-256 of each of ``count`` rows of tensors ``[n, ...]``."""
     return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(count)]

@@ -10,7 +10,7 @@ from torch import nn
 
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
-from sglr.core.stack import state_of
+from sglr.core.segment_weights import state_of, trained_of
 
 LARGEST_SHARE = 0.25
 """Share of the memory up to which all clients stay in it: activations, data and the server need some, too."""
@@ -86,9 +86,9 @@ def gigabytes(count: int) -> str:
 
 
 def bytes_of(segment: nn.Module, optimizer: OptimizerSpec) -> int:
-    """Return the bytes of a segment's weights and buffers, and of its optimizer's state after a step."""
+    """Return the bytes of what every copy of a segment holds: its state, and its optimizer's after a step."""
     module = copy.deepcopy(segment).cpu()
-    parameters = list(module.parameters())
+    parameters = list(trained_of(module).values())
     held = list(state_of(module).values())
     if parameters:
         for parameter in parameters:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.eager import EagerMode
-from sglr.core.stack import state_of
+from sglr.core.segment_weights import state_of
 from sglr.core.types import Weights
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -41,8 +43,19 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Mod
         return model
     function = _find(spec)
     accepted = _accepted(function, {"input_shape": input_shape, "classes": classes})
+    return built_by(spec, partial(function, **accepted))
+
+
+def built_by(spec: str, function: Callable[[], Any]) -> nn.Module:
+    """Return what the function that is called ``spec`` builds.
+
+    Raises
+    ------
+    UsageError
+        If it raises an exception, or returns something that is no ``nn.Module``.
+    """
     try:
-        built = function(**accepted)
+        built = function()
     except UsageError:
         raise
     except Exception as error:
@@ -51,6 +64,21 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Mod
         problem = f"the function returned a {type(built).__name__}, not a torch.nn.Module"
         raise UsageError("model", spec, problem, "return the model itself")
     return built
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of a model.
+
+    Raises
+    ------
+    UsageError
+        If it can't be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever a model holds may refuse to be copied
+        problem = f"it cannot be copied ({_shown(error)})"
+        raise UsageError("model", type(model).__name__, problem, "give a function that builds it") from error
 
 
 def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:

@@ -72,7 +72,10 @@ class Graph:
         if not self.leaves:
             return Gradients([], None)
         parts = (arrived,) if self.stacked else arrived.unbind()
-        found = backward(self.outputs, self.leaves, parts, retain_graph=self.waiting > 0)
+        if self.outputs[0].requires_grad:
+            found = backward(self.outputs, self.leaves, parts, retain_graph=self.waiting > 0)
+        else:  # whatever is trained lies behind these outputs
+            found = [torch.zeros_like(leaf) for leaf in self.leaves]
         if not self.stacked:
             width = self.parameters + self.by_inputs
             rows = [_join(found[start::width]) for start in range(width)]

@@ -19,6 +19,7 @@ from sglr.core.guard import Guard
 from sglr.core.losses import LOSSES
 from sglr.core.optim import OptimizerSpec
 from sglr.core.passes import Pass
+from sglr.core.segment_weights import load_state
 from sglr.core.stack import Stack
 from sglr.core.transfer import to_device
 from sglr.core.types import Answer, Tally, Uplink, Weights, below
@@ -200,10 +201,7 @@ class Server:
         assert self.copies is not None, "built without copies"
         mean = weighted_mean(self.copies.weights(tuple(clients)), shares)
         self.copies.load(tuple(range(self.copies.rows)), mean)
-        state = self.segment.state_dict()
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(mean[name])
+        load_state(self.segment, mean)
 
     def _losses(self, logits: Tensor, uplink: Uplink) -> Tensor:
         """The loss of every real sample ``[N]``, prior-corrected if asked; tallies it."""

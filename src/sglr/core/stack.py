@@ -1,7 +1,7 @@
 """Copies of one segment side by side: the lower segments of clients, the server's, or its copy for each client.
 
 Every weight is one tensor with a leading axis R (rows, one per copy); passes run through `sglr.core.passes`, steps
-through `sglr.core.row_optimizer`. A stack of one row is an ordinary module.
+through `sglr.core.row_optimizer`. A stack of one row is an ordinary module. Frozen weights are there once for all rows.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.computing import SINGLE_PRECISION, Computing
+from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.core.part import Part
 from sglr.core.passes import Alone, Gradients, Job, Pass, Passes, run_forward
 from sglr.core.random import draws
 from sglr.core.row_optimizer import RowOptimizer
 from sglr.core.runner import Runner
+from sglr.core.segment_weights import frozen_of, keep_frozen, state_of, trained_of
 from sglr.core.split import ClientSegments
 from sglr.core.types import Weights, below
 
@@ -52,6 +53,8 @@ class Stack:
 
     Attributes
     ----------
+    frozen
+        Weights that are not trained, ``[...]``, the same for every row.
     runner
         What a pass runs the segment by.
     passes
@@ -85,12 +88,12 @@ class Stack:
             own = first(row) if first and row else state_of(segment(row) if row else self.template)
             for name, tensor in own.items():
                 tensors[name][row] = tensor
-        self.template.to("meta")
-        names = [name for name, _ in self.template.named_parameters()]
+        keep_frozen(self.template, device)
+        names = list(trained_of(self.template))
         self.parameters = {name: tensors.pop(name).to(device).requires_grad_() for name in names}
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
-        self.stackable = bool(self.parameters or self.buffers)  # vmap needs a weight or a buffer to map over
-        self.stacked = stacked and self.stackable
+        self.frozen = frozen_of(self.template)
+        self.stacked = stacked
         self.runner = Runner(self.template, computing, device)
         self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
@@ -109,8 +112,8 @@ class Stack:
 
     def _as_module(self) -> nn.Module:
         """Copy the template with the one row's tensors in their places, wherever these are used."""
-        own = {**dict(zip(self.parameters, self.row_parameters[0], strict=True))}
-        places: dict[int, object] = {id(tensor): own[name] for name, tensor in self.template.named_parameters()}
+        own: dict[str, object] = dict(zip(self.parameters, self.row_parameters[0], strict=True))
+        places = {id(tensor): own.get(name, tensor) for name, tensor in self.template.named_parameters()}
         places |= {id(tensor): self.buffers[name][0] for name, tensor in self.template.named_buffers()}
         return copy.deepcopy(self.template, places)
 
@@ -169,7 +172,7 @@ class Stack:
 
         ``"matmul"`` is stacked with convolutions as products of matrices.
         """
-        self.stacked = form != "looped" and self.stackable
+        self.stacked = form != "looped"
         self.runner.by_matmul = form == "matmul"
 
     def stacks(self, rows: Sequence[int]) -> bool:
@@ -195,6 +198,10 @@ class Stack:
     def predict(self, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
         """Run the chosen rows in evaluation mode on the same inputs ``[m, ...]``; returns ``[n, m, ...]``."""
         with torch.no_grad():
+            if not (self.parameters or self.buffers):
+                # Without anything of their own all give the same.
+                outputs = self.call(0, inputs, training=False)
+                return outputs.expand(len(rows), *outputs.shape)
             if not self.stacks(rows):
                 return torch.stack([self.call(row, inputs, training=False) for row in rows])
             weights, buffers = self.take(self.parameters, rows), self.take(self.buffers, rows)
@@ -202,8 +209,6 @@ class Stack:
 
     def why_not_stacked(self, inputs: Tensor) -> str | None:
         """Try two rows stacked on inputs ``[2, b, ...]``, leaving no trace; return what is against it, if anything."""
-        if not self.stackable:
-            return "it has no weights"
         try:
             with self._leaving_no_trace():
                 run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
@@ -306,9 +311,17 @@ class Stack:
         self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in of_optimizer.items()})
 
 
-def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's weights and all its buffers by name."""
-    return {name: tensor.detach() for name, tensor in chain(module.named_parameters(), module.named_buffers())}
+def why_not_stacked(segment: nn.Module, inputs: Tensor) -> str | None:
+    """Try two copies of a segment stacked on inputs ``[2, b, ...]``; return what is against it, if anything."""
+    own = copy.deepcopy(segment)
+    trial = Stack(lambda _: own, 1, OptimizerSpec(), clip_norm=None, stacked=True, device=torch.device("cpu"))
+    return trial.why_not_stacked(inputs)
+
+
+def unstackable(wanted: str, what: str, reason: str) -> UsageError:
+    """Return what to say if copies shall run as one call, ``wanted``, and can't."""
+    problem = f"{what} can't be stacked ({reason})"
+    return UsageError("stacking", wanted, problem, "give --stacking auto, which runs copies one after another")
 
 
 def _index(rows: tuple[int, ...]) -> slice | list[int]:

@@ -1,8 +1,9 @@
 """The floating-point operations of a training, counted at the client and at the server.
 
 A segment is counted once, on a copy and with a batch of two, by ``torch.utils.flop_counter``; a sample costs the same
-in every step, so training itself is never slowed. An add-multiply is two operations. What the counter has no formula
-for (activations, poolings, normalisation) is named with its number of calls, not passed over in silence.
+in every step, so training itself is never slowed. An add-multiply is two operations. Gradients of frozen weights are
+not counted, since nobody computes them. What the counter has no formula for (activations, poolings, normalisation) is
+named with its number of calls, not passed over in silence.
 
 The paper (Table 4) counts by a shorter rule: backward = 2 x forward, in every segment.
 """
@@ -66,7 +67,13 @@ class SegmentFlops:
         return 3 * self.forward
 
 
-def segment_flops(segment: nn.Module, input_shape: tuple[int, ...], *, input_gradient: bool = False) -> SegmentFlops:
+def segment_flops(
+    segment: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    input_gradient: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> SegmentFlops:
     """Count one sample's operations in a segment, forward and backward.
 
     The segment, its buffers, its mode and all random generators stay as they are. Segments of the same structure are
@@ -81,31 +88,34 @@ def segment_flops(segment: nn.Module, input_shape: tuple[int, ...], *, input_gra
     input_gradient
         Whether the backward pass goes on to the input, as at the server, which owes its clients the cut gradient. A
         client's first layer needs no gradient of its input, and none is counted there.
+    dtype
+        Of the inputs: numbers of tokens are integers.
 
     Raises
     ------
     Exception
         Whatever the segment raises on such inputs.
     """
-    signature = (_structure(segment), tuple(input_shape), input_gradient)
+    signature = (_structure(segment), tuple(input_shape), input_gradient, dtype)
     if signature not in _counted:
         if len(_counted) >= _KEPT:
             _counted.clear()
-        _counted[signature] = _count(segment, tuple(input_shape), input_gradient)
+        example = torch.zeros(BATCH, *input_shape, dtype=dtype)
+        _counted[signature] = _count(segment, example, input_gradient)
     return _counted[signature]
 
 
-def _count(segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
+def _count(segment: nn.Module, example: Tensor, input_gradient: bool) -> SegmentFlops:
     """Run a small segment with real numbers; a large one by shapes alone, unless it looks at its numbers."""
     if sum(weight.numel() for weight in segment.parameters()) > SMALL:
         with suppress(Exception):  # a module may raise anything when its tensors have no values
-            return _count_on("meta", segment, input_shape, input_gradient)
-    return _count_on("cpu", segment, input_shape, input_gradient)
+            return _count_on("meta", segment, example, input_gradient)
+    return _count_on("cpu", segment, example, input_gradient)
 
 
-def _count_on(device: str, segment: nn.Module, input_shape: tuple[int, ...], input_gradient: bool) -> SegmentFlops:
+def _count_on(device: str, segment: nn.Module, example: Tensor, input_gradient: bool) -> SegmentFlops:
     trial = copy.deepcopy(segment).to(device).train()
-    inputs = torch.ones(BATCH, *input_shape, device=device, requires_grad=input_gradient)
+    inputs = example.to(device, copy=True).requires_grad_(input_gradient)
     there, back = _Counter(), _Counter()
     with torch.random.fork_rng([]), torch.enable_grad():
         with there:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sglr.core.method import Method
+from sglr.core.segment_weights import state_of
 from sglr.core.split_avg import SplitAvg
 from sglr.core.train import Trainer
 from sglr.core.types import Weights
@@ -25,7 +26,8 @@ LIKE_SFL = ("ssl", "sflv1", "sflv2")
 def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]:
     """Evaluate Table 6 for a run, from its sizes alone.
 
-    |C| and |D| are the clients and samples that take part in an epoch, S(w) and S(w_c) bytes of weights and buffers. In
+    |C| and |D| are the clients and samples that take part in an epoch, S(w) and S(w_c) bytes of trained
+    weights and of buffers. In
     epochs without SplitAvg (φ = 0, or outside its phase) SGL and SGLR are PSL, and have its row. The paper counts
     both directions together, and no labels.
 
@@ -77,7 +79,7 @@ def _no_row(name: str, method: Method) -> str | None:
 def _total(row: str, trainer: Trainer, sample_bytes: int) -> float:
     """Add up the row's form over all epochs, each with its own participants."""
     client = _bytes(trainer.engine.segment)
-    model = client + _bytes(trainer.server.segment.state_dict())
+    model = client + _bytes(state_of(trainer.server.segment))
     split_avg: SplitAvg | None = getattr(trainer.method, "split_avg", None)
     total = 0.0
     for epoch in range(trainer.plan.epochs):

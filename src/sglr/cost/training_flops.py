@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -71,7 +72,9 @@ class Computation:
         }
 
 
-def count_training(trainer: Trainer, lower: nn.Module, input_shape: tuple[int, ...]) -> Computation:
+def count_training(
+    trainer: Trainer, lower: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Computation:
     """Count the operations of a training that is over.
 
     Parameters
@@ -80,8 +83,8 @@ def count_training(trainer: Trainer, lower: nn.Module, input_shape: tuple[int, .
         The training.
     lower
         A client's segment; all clients' have the same shape.
-    input_shape
-        Shape of one sample's inputs.
+    input_shape, dtype
+        Shape and type of one sample's inputs.
 
     Raises
     ------
@@ -93,11 +96,12 @@ def count_training(trainer: Trainer, lower: nn.Module, input_shape: tuple[int, .
     Every method runs each sample once through its client's segments and once through the server's, or a copy of it
     (SplitFed v1); with the whole model at the client, the server's part is nothing.
     """
-    client = segment_flops(lower, input_shape)
+    client = segment_flops(lower, input_shape, dtype=dtype)
     server = segment_flops(trainer.server.segment, client.output_shape, input_gradient=True)
     if isinstance(lower, ClientSegments):
         client = _both(
-            segment_flops(lower.lower, input_shape), segment_flops(lower.tail, lower.features, input_gradient=True)
+            segment_flops(lower.lower, input_shape, dtype=dtype),
+            segment_flops(lower.tail, lower.features, input_gradient=True),
         )
     return Computation(client, server, trained_samples(trainer))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from sglr.core.data import Samples
 from sglr.core.losses import LOSSES
 from sglr.core.random import key
 from sglr.core.registry import ENGINES
+from sglr.core.segment_weights import trained_of
 from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
 from sglr.run import Run
@@ -113,7 +114,7 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
         If the run has no checkpoint, or clients were on machines of their own, so that their data are not here.
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    given = given or Given(engine=ENGINES.load(experiment.engine))
+    given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=run.frozen())
     return Opened(experiment, restored(run, build(experiment, given)))
 
 
@@ -158,12 +159,12 @@ def _passed(upper: nn.Module, smashed: Tensor, batch_size: int) -> Tensor:
 def weight_gradients(
     lower: nn.Module, upper: nn.Module, batch: Samples, loss: str, tail: nn.Module | None = None
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of a batch's mean loss by the weights of both segments, which are in evaluation mode.
+    """Return the gradients of a batch's mean loss by the trained weights of both segments, in evaluation mode.
 
     They are what one step of plain SGD without a rate makes of the weights: whoever sees weights before and after a
     step divides them out. Where the client has a ``tail``, the loss is behind it.
     """
-    weights = [*lower.parameters(), *upper.parameters()]
+    weights = [*trained_of(lower).values(), *trained_of(upper).values()]
     outputs = upper(lower(batch.inputs))
     losses = LOSSES[loss](outputs if tail is None else tail(outputs), batch.targets)
     return torch.autograd.grad(losses.mean(), weights)

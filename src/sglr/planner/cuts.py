@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
+from sglr.core.model_checks import made_ready
+from sglr.core.segment_weights import state_of
 from sglr.core.split import Split, check_segments, cut_points, split
 from sglr.core.split.sequence import child_before
 from sglr.cost.computation import segment_flops
@@ -28,7 +31,7 @@ class Cut:
     cut_mb
         S(L), its size in MB (10⁶ bytes).
     client_mb, model_mb
-        S(w_c) and S(w), weights and buffers of the client segment and of the model, in MB.
+        S(w_c) and S(w), trained weights and buffers of the client segment and of the model, in MB.
     work
         Operations of one sample in one training step.
     """
@@ -69,11 +72,27 @@ def measure_cuts(
     """
     with torch.random.fork_rng([]):
         model = build_model(spec, input_shape, classes)
+        example = _example(model, input_shape)
+        model = made_ready(model, example)
     layer = _chosen(model, cut)
     segments = split(model, layer)
-    check_segments(segments, torch.zeros(2, *input_shape), classes)
-    measured = {other: _measure(model, other, parts, input_shape) for other, parts in _useful(model).items()}
-    return measured.get(layer) or _measure(model, layer, segments, input_shape), list(measured.values())
+    check_segments(segments, example, classes)
+    measured = {other: _measure(model, other, parts, example) for other, parts in _useful(model).items()}
+    return measured.get(layer) or _measure(model, layer, segments, example), list(measured.values())
+
+
+def _example(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return two inputs ``[2, ...]``: numbers of tokens, which are integers, if the model takes nothing else."""
+    numbers, tokens = (torch.zeros(2, *input_shape, dtype=kind) for kind in (torch.float32, torch.int64))
+    return tokens if not _takes(model, numbers) and _takes(model, tokens) else numbers
+
+
+def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    try:
+        copy.deepcopy(model).eval()(inputs)
+    except Exception:  # a model may raise anything
+        return False
+    return True
 
 
 def _chosen(model: nn.Module, cut: str | None) -> str:
@@ -91,7 +110,11 @@ def _chosen(model: nn.Module, cut: str | None) -> str:
 def _useful(model: nn.Module) -> dict[str, Split]:
     """Return the cuts that leave weights on both sides: without, a client would send its inputs, or everything."""
     cuts = {layer: split(model, layer) for layer in cut_points(model)}
-    return {layer: parts for layer, parts in cuts.items() if _bytes(parts.lower) and _bytes(parts.upper)}
+    return {layer: parts for layer, parts in cuts.items() if _weighs(parts.lower) and _weighs(parts.upper)}
+
+
+def _weighs(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
 
 
 def _typed(model: nn.Module, layer: str) -> str:
@@ -99,9 +122,10 @@ def _typed(model: nn.Module, layer: str) -> str:
     return str(list(model._modules).index(layer) + 1) if layer.isdigit() else layer
 
 
-def _measure(model: nn.Module, layer: str, segments: Split, input_shape: tuple[int, ...]) -> Cut:
-    client = segment_flops(segments.lower, input_shape)
-    whole = segment_flops(model, input_shape).total
+def _measure(model: nn.Module, layer: str, segments: Split, example: Tensor) -> Cut:
+    inputs, dtype = tuple(example.shape[1:]), example.dtype
+    client = segment_flops(segments.lower, inputs, dtype=dtype)
+    whole = segment_flops(model, inputs, dtype=dtype).total
     values = torch.Size(client.output_shape).numel()
     return Cut(
         _typed(model, layer),
@@ -115,5 +139,4 @@ def _measure(model: nn.Module, layer: str, segments: Split, input_shape: tuple[i
 
 
 def _bytes(module: nn.Module) -> int:
-    tensors = [*module.parameters(), *module.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in state_of(module).values())

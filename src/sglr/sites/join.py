@@ -17,7 +17,7 @@ from typing import TypeVar
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
 from sglr.data.loaded import classes_line, samples_line, shape_text
-from sglr.engines.remote.agreement import Agreement, run_id, segment_hash
+from sglr.engines.remote.agreement import Agreement, frozen_hash, network_hash, run_id, segment_hash
 from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
 from sglr.engines.remote.duties import SEGMENT
 from sglr.engines.remote.snapshots import Snapshots
@@ -216,8 +216,10 @@ async def _train(
             newest = snapshots.newest()
             if newest is not None:
                 worker.restore(newest)
-            segment = segment_hash(worker.task.segment, agreement.input_shape, agreement.cut_shape)
-            post = Post(identity, address, agreement, segment, worker, snapshots, say)
+            own = worker.task.segment
+            hashed = segment_hash(own, agreement.input_shape, agreement.cut_shape)
+            network = network_hash(hashed, frozen_hash(own))
+            post = Post(identity, address, agreement, network, worker, snapshots, say)
             clients.append(Client(post, computing, patience))
         leaving = asyncio.create_task(_leave_when(stop, clients))
         try:

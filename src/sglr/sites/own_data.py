@@ -69,6 +69,8 @@ class Wanted:
         Settings of the experiment by name, as the server told them: plain values.
     encoding
         How what a site has becomes inputs: of tables their schema. Empty if the server does not know.
+    input_type
+        Type of the inputs: torch's name of it.
     """
 
     clients: int
@@ -76,6 +78,7 @@ class Wanted:
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
     encoding: Mapping[str, Any] = field(default_factory=dict)
+    input_type: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,10 @@ def _fitting(dataset: Dataset, source: Source, wanted: Wanted) -> Dataset:
     if dataset.input_shape != wanted.input_shape:
         problem = f"its inputs have shape {_shape(dataset.input_shape)}, those of the run {_shape(wanted.input_shape)}"
         raise UsageError("data", _name(source), problem, _reshape(dataset.input_shape, wanted.input_shape))
+    found = str(dataset.train.inputs.dtype).removeprefix("torch.")
+    if found != wanted.input_type:
+        problem = f"its inputs are {found}, those of the run {wanted.input_type}"
+        raise UsageError("data", _name(source), problem, "bring data of that type, or ask the operator which are meant")
     if dataset.classes == wanted.classes:
         return dataset
     refuse_unknown(dataset.classes, wanted.classes, _name(source))

@@ -24,7 +24,7 @@ from sglr.core.errors import UsageError
 from sglr.core.guard import parse as parse_defences
 from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
-from sglr.engines.remote.agreement import Agreement, segment_hash, shape_at_cut
+from sglr.engines.remote.agreement import Agreement, frozen_hash, segment_hash, shape_at_cut
 from sglr.engines.remote.task import Task
 from sglr.engines.remote.worker import Worker
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
@@ -89,7 +89,14 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
 
 def wanted_of(agreement: Agreement) -> Wanted:
     """Return what a run wants of a site's data."""
-    return Wanted(agreement.clients, agreement.input_shape, agreement.classes, agreement.settings, agreement.encoding)
+    return Wanted(
+        agreement.clients,
+        agreement.input_shape,
+        agreement.classes,
+        agreement.settings,
+        agreement.encoding,
+        agreement.input_type,
+    )
 
 
 def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnData], own: Own) -> list[Worker]:
@@ -135,12 +142,17 @@ def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int]
     UsageError
         If it is another than the server's.
     """
-    none = Samples(torch.zeros(0, *agreement.input_shape), torch.zeros(0, dtype=torch.int64))
+    none = agreement.no_samples()
     segments = client_segments(experiment, ClientData(none, (), None, none, agreement.classes))
     first = segments(0)
-    cut = shape_at_cut(first, agreement.input_shape)
+    cut = shape_at_cut(first, agreement.input_shape, none.inputs.dtype)
     if segment_hash(first, agreement.input_shape, cut) != agreement.segment:
         raise UsageError("model", experiment.model, "is not the server's", _differs(agreement, cut))
+    if frozen_hash(first) != agreement.frozen:
+        problem = "its frozen weights are not the server's"
+        raise UsageError(
+            "model", experiment.model, problem, "use the same pretrained weights, and freeze the same ones"
+        )
     return segments
 
 

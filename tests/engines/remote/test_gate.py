@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from sglr.core.stack import state_of
+from sglr.core.segment_weights import state_of
 from sglr.engines.remote.gate import check_buffers
 from sglr.engines.remote.wire.frames import Malformed
 

@@ -39,8 +39,8 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     Raises
     ------
     UsageError
-        If there is no such place, more than one value crosses the cut, a weight is used on both its
-        sides, the model cannot be traced, or the example does not fit.
+        If there is no such place, more than one value crosses the cut, a weight that is trained is used on
+        both its sides, the model cannot be traced, or the example does not fit.
     """
     lower, upper = _cut(deepcopy(module), at)
     _reject_shared_weights(at, lower, upper)
@@ -148,7 +148,8 @@ def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) ->
     shared = sorted(f"{below[key]} (behind the cut as {above[key]})" for key in below.keys() & above.keys())
     if shared:
         problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
-        raise UsageError("cut", at, problem, "cut where their uses stay together, or give each side its own")
+        remedy = "cut where their uses stay together, give each side its own, or freeze them (requires_grad=False)"
+        raise UsageError("cut", at, problem, remedy)
 
 
 def _has(root: nn.Module, name: str) -> bool:

@@ -180,18 +180,25 @@ def _drop_unused_shapes(graph: Graph) -> None:
 
 
 def weights(root: nn.Module, nodes: Iterable[Node]) -> dict[int, str]:
-    """Return identity and name of every parameter and buffer that the nodes use."""
+    """Return identity and name of every trained weight and buffer that the nodes use."""
     found: dict[int, str] = {}
     for node in nodes:
         if node.op == "call_module":
             module = root.get_submodule(str(node.target))
             found |= named_weights(module, f"{node.target}.")
         elif node.op == "get_attr" and node.target != "training":
-            found[id(operator.attrgetter(str(node.target))(root))] = str(node.target)
+            tensor = operator.attrgetter(str(node.target))(root)
+            if not _is_frozen(tensor):
+                found[id(tensor)] = str(node.target)
     return found
 
 
 def named_weights(module: nn.Module, prefix: str = "") -> dict[int, str]:
-    """Return identity and name of every parameter and buffer of the module."""
+    """Return identity and name of every trained weight and buffer of the module."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    return {id(tensor): f"{prefix}{name}" for name, tensor in tensors}
+    return {id(tensor): f"{prefix}{name}" for name, tensor in tensors if not _is_frozen(tensor)}
+
+
+def _is_frozen(tensor: Tensor) -> bool:
+    """Say whether it is a frozen weight, of which both sides of a cut may have a copy."""
+    return isinstance(tensor, nn.Parameter) and not tensor.requires_grad

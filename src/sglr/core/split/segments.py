@@ -57,9 +57,11 @@ def check_segments(
     with torch.random.fork_rng(devices), torch.enable_grad():
         smashed = _ran(deepcopy(segments.lower), inputs, "cut", "the client's segment", "one input")
         _require_batch(smashed, len(inputs), "cut", "the client's segment")
+        _require_real(smashed, "cut", "what crosses the cut", "cut behind a layer that gives real numbers")
         arrived = smashed.detach().requires_grad_()
         output = _ran(deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data")
         _require_batch(output, len(inputs), "model", "the server's segment")
+        _require_real(output, "model", "the model's output", "end the model with a linear layer")
     _require_classes(output, classes)
     return tuple(smashed.shape[1:]), tuple(output.shape[1:])
 
@@ -84,6 +86,12 @@ def _require_batch(output: object, batch: int, field: str, name: str) -> None:
     if output.dim() == 0 or len(output) != batch:
         problem = f"it makes a tensor of shape {list(output.shape)} of {batch} inputs"
         raise UsageError(field, name, problem, f"keep the samples along the first dimension, here {batch}")
+
+
+def _require_real(tensor: Tensor, field: str, what: str, remedy: str) -> None:
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UsageError(field, kind, f"{what} is {kind}: no gradient can pass it, or none that is sent", remedy)
 
 
 def _require_classes(output: Tensor, classes: int | None) -> None:

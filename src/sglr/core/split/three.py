@@ -78,7 +78,8 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
     Raises
     ------
     UsageError
-        If there is no such place, it is not behind the cut, or no layer with weights follows it.
+        If there is no such place, it is not behind the cut, or no layer with weights that are trained follows it: the
+        server knows frozen ones.
     """
     name = _named(module, tail)
     lower, rest = split(module, cut, example)
@@ -91,7 +92,7 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         before = name in dict(module.named_modules()) and name not in dict(rest.named_modules())
         problem = f"it is not behind the cut ({cut})" if before else error.problem
         raise UsageError("tail", tail, problem, f"give one of: {', '.join(places) or 'none'}") from error
-    if not any(True for _ in last.parameters()):
+    if not any(weight.requires_grad for weight in last.parameters()):
         raise _nothing_left(tail, rest)
     check_segments(Split(lower, nn.Sequential(upper, last)), example)
     return Thirds(lower, upper, last)
@@ -119,6 +120,6 @@ def _named(module: nn.Module, tail: int | str) -> str:
 
 
 def _nothing_left(tail: int | str, rest: nn.Module) -> UsageError:
-    problem = "no layer with weights follows it: the gradient by logits tells the server every label"
+    problem = "no layer with weights that are trained follows it: the server would work out every label"
     places = ", ".join(cut_points(rest)[:-1])
     return UsageError("tail", tail, problem, f"name an earlier layer, one of: {places}")

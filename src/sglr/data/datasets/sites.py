@@ -15,6 +15,8 @@ from sglr.data.schema import Schema, read_schema
 
 __all__ = ["Sites"]
 
+INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
+
 
 @dataclass(frozen=True)
 class Sites:
@@ -35,6 +37,9 @@ class Sites:
     schema: str | dict[str, Any] = field(
         default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
     )
+    input_type: str = field(
+        default="float32", metadata={"help": "type of the inputs: float32, or int64 for numbers of tokens"}
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Return a data set without samples; ``data_dir`` is not needed.
@@ -42,7 +47,7 @@ class Sites:
         Raises
         ------
         UsageError
-            If the shape or the classes are not told, or make no sense.
+            If the shape or the classes are not told, or make no sense, or the type is unknown.
         """
         del data_dir
         if self.schema:
@@ -52,7 +57,10 @@ class Sites:
             problem = "what the sites' inputs look like must be told"
             raise UsageError("input_shape", shown, problem, "give e.g. 1,28,28, or of tables their --schema")
         stated_range(self.pixel_range)
-        return _without_samples(self.input_shape, self._names())
+        if self.input_type not in INPUT_TYPES:
+            problem = "is no type of inputs that can be trained on"
+            raise UsageError("input_type", self.input_type, problem, f"give {' or '.join(INPUT_TYPES)}")
+        return _without_samples(self.input_shape, self._names(), kind=INPUT_TYPES[self.input_type])
 
     def _of_tables(self, schema: Schema) -> Dataset:
         shape = (len(schema.inputs),)
@@ -77,7 +85,10 @@ class Sites:
 
 
 def _without_samples(
-    shape: tuple[int, ...], classes: tuple[str, ...], encoding: dict[str, Any] | None = None
+    shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    encoding: dict[str, Any] | None = None,
+    kind: torch.dtype = torch.float32,
 ) -> Dataset:
-    none = Samples(torch.zeros(0, *shape), torch.zeros(0, dtype=torch.int64))
+    none = Samples(torch.zeros(0, *shape, dtype=kind), torch.zeros(0, dtype=torch.int64))
     return Dataset("sites", none, none, classes, encoding=encoding or {})

@@ -21,8 +21,8 @@ from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.scores import ClassCounts, Scores
+from sglr.core.segment_weights import state_of
 from sglr.core.server import Server
-from sglr.core.stack import state_of
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 from sglr.engines.ray.arrays import receive, receive_all, send, send_all
 from sglr.engines.ray.crew import Call, Crew

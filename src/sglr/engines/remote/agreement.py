@@ -21,10 +21,12 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from sglr.core.checkpoint import digest
+from sglr.core.data import Samples
 from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.segment_weights import frozen_of, state_of
 from sglr.core.split import ClientSegments
-from sglr.core.stack import state_of
 from sglr.core.types import Weights
 from sglr.engines.remote.wire.frames import MOST_RANK
 from sglr.engines.remote.wire.words import shown
@@ -38,6 +40,12 @@ WORDS = 256 * 1024 + 4096
 
 MOST_RMS = 1e4
 """Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
+
+INPUT_TYPES = {
+    str(kind).removeprefix("torch."): kind
+    for kind in (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int32, torch.int64, torch.bool)
+}
+"""Types that inputs may have, by torch's name."""
 
 MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
 """Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
@@ -72,14 +80,16 @@ class Agreement:
         Plain settings of the experiment that clients need, by name.
     clients
         |C|.
-    input_shape, classes
-        Of the data.
+    input_shape, input_type, classes
+        Of the data; the type is torch's name of it.
     encoding
         How what sites have becomes inputs, as in `sglr.core.data.Dataset`; empty if it is not known.
     cut_shape
         Shape of one sample's smashed data.
     segment
         Hash of the client segment's code and shapes.
+    frozen
+        SHA-256 of the client segment's frozen weights; empty if it has none.
     sglr, torch, protocol
         Versions.
     time
@@ -94,6 +104,8 @@ class Agreement:
     cut_shape: tuple[int, ...]
     segment: str
     encoding: dict[str, Any] = field(default_factory=dict)
+    input_type: str = "float32"
+    frozen: str = ""
     sglr: str = __version__
     torch: str = torch.__version__
     protocol: int = PROTOCOL
@@ -102,8 +114,9 @@ class Agreement:
     @classmethod
     def of(cls, setting: Setting, segment: nn.Module) -> Self:
         """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
-        inputs = tuple(setting.data.train.inputs.shape[1:])
-        cut = shape_at_cut(segment, inputs)
+        given = setting.data.train.inputs
+        inputs = tuple(given.shape[1:])
+        cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
             settings={name: value for name, value in setting.settings.items() if name not in PRIVATE},
@@ -113,6 +126,19 @@ class Agreement:
             cut_shape=cut,
             segment=segment_hash(segment, inputs, cut),
             encoding=_printable_encoding(setting.data.encoding),
+            input_type=str(given.dtype).removeprefix("torch."),
+            frozen=frozen_hash(segment),
+        )
+
+    @property
+    def network(self) -> str:
+        """What clients must tell of their network."""
+        return network_hash(self.segment, self.frozen)
+
+    def no_samples(self) -> Samples:
+        """Return samples of the run's shape and type, none of them."""
+        return Samples(
+            torch.zeros(0, *self.input_shape, dtype=INPUT_TYPES[self.input_type]), torch.zeros(0, dtype=torch.int64)
         )
 
     def encode(self) -> bytes:
@@ -144,10 +170,12 @@ class Agreement:
 
 def _check_types(found: Mapping[str, Any]) -> None:
     """Raise ValueError or TypeError if a field is of another type than any server writes, or without bound."""
-    words = [found[name] for name in ("run", "segment", "sglr", "torch")]
+    words = [found[name] for name in ("run", "segment", "frozen", "sglr", "torch")]
     if not all(isinstance(word, str) and len(word) <= MOST_WORD and word.isprintable() for word in words):
         raise ValueError("a word is none")
     _check_encoding(found["encoding"])
+    if found["input_type"] not in INPUT_TYPES:
+        raise ValueError("unknown type of inputs")
     if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
         raise TypeError("settings or classes are none")
     if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
@@ -224,6 +252,17 @@ def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tu
     return total.hexdigest()
 
 
+def frozen_hash(segment: nn.Module) -> str:
+    """Return the SHA-256 of a client segment's frozen weights, with their names; empty if it has none."""
+    weights = frozen_of(segment)
+    return digest(weights) if weights else ""
+
+
+def network_hash(segment: str, frozen: str) -> str:
+    """Return what a client tells of its network, by the hashes of its segment and of its frozen weights."""
+    return f"{segment} {frozen}".rstrip()
+
+
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -238,10 +277,11 @@ def _source(kind: type) -> str:
         return ""
 
 
-def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one sample's smashed data; the segment stays as it is."""
+def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, ...]:
+    """Return the shape of one sample's smashed data, tried on zeros of ``dtype``; the segment stays as it is."""
+    inputs = torch.zeros(2, *input_shape, dtype=dtype)
     with torch.no_grad(), torch.random.fork_rng([]):
-        return tuple(copy.deepcopy(segment).cpu().eval()(torch.zeros(2, *input_shape)).shape[1:])
+        return tuple(copy.deepcopy(segment).cpu().eval()(inputs).shape[1:])
 
 
 def features_of(segment: nn.Module) -> tuple[int, ...] | None:

@@ -22,8 +22,8 @@ from sglr.core.engine import MissingSnapshot, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.scores import Scores
+from sglr.core.segment_weights import state_of
 from sglr.core.server import Server
-from sglr.core.stack import state_of
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import Agreement, chunk, features_of, most_bytes
 from sglr.engines.remote.barrier import Patience

@@ -69,10 +69,10 @@ class Opening:
         told = hello.envelope.hello
         if told.run != self.agreement.run:
             return "this is another run than the client's: give the client a new folder and a new token"
-        if told.segment != self.agreement.segment:
+        if told.segment != self.agreement.network:
             return (
                 "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
-                "or another cut"
+                "another cut, or other frozen weights"
             )
         return self._samples_problem(told, self.sizes[client]) or self._held_problem(told)
 

@@ -24,6 +24,7 @@ from sglr.core.compression import Link
 from sglr.core.own_loss import OwnLoss
 from sglr.core.passes import Pass
 from sglr.core.random import key, seed_layers
+from sglr.core.segment_weights import load_state, state_of
 from sglr.core.server import Server
 from sglr.core.split import parts_of
 from sglr.core.stack import Stack
@@ -85,7 +86,7 @@ class Worker:
     @cached_property
     def cut(self) -> tuple[int, ...]:
         """Shape of one sample's smashed data."""
-        return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]))
+        return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
 
     def has_batch(self, step: int) -> bool:
         """Say whether there are samples left in a step of an epoch."""
@@ -277,10 +278,7 @@ class Worker:
         inputs = _images(samples.inputs[first : first + count].to(self.task.device))
         if shared is not None:
             self._shared = copy.deepcopy(self.task.segment).to(self.task.device).eval()
-            own = {**dict(self._shared.named_parameters()), **dict(self._shared.named_buffers())}
-            with torch.no_grad():
-                for name, tensor in own.items():
-                    tensor.copy_(shared[name])
+            load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
         if again or shared is not None:
             if self._shared is None:
                 raise ValueError("the shared weights did not come first")

@@ -51,11 +51,14 @@ class GradientInversion(Attack):
         Raises
         ------
         UsageError
-            If it has fewer than 8 images, or these are none, or the last layers stay with the client.
+            If it has fewer than 8 images, or these are none, or the last layers stay with the client, or are frozen.
         """
         if target.feature_gradients is not None:
             problem = "the last layers stay with the client, and labels are read off their update"
             raise UsageError("attack", "gradient-inversion", problem, "attack a run whose clients share all layers")
+        if not [*target.lower.parameters(), *target.upper.parameters()][-1].requires_grad:
+            problem = "the last layer is frozen, and labels are read off its update"
+            raise UsageError("attack", "gradient-inversion", problem, "attack a run that trains its last layer")
         size = self.batch or target.batch_size
         rows = attacked_rows(target, self.samples)
         lower, upper = self._segments(target)
@@ -82,7 +85,7 @@ class GradientInversion(Attack):
     def _invert(
         self, model: nn.Module, revealed: Gradients, shape: tuple[int, ...], target: Target, number: int
     ) -> Tensor:
-        weights = list(model.parameters())
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
         labels = inferred_labels(revealed, shape[0], target.classes)
         generator = torch.Generator().manual_seed(key(target.seed, "gradient inversion", number))
         images = torch.randn(shape, generator=generator).mul_(0.1).requires_grad_()

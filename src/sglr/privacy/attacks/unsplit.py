@@ -71,7 +71,7 @@ class Unsplit(Attack):
         size = smashed.square().mean().clamp(min=1e-12)
         images = torch.zeros(shape).requires_grad_()
         of_images = torch.optim.Adam([images], self.rate, amsgrad=True)
-        weights = list(clone.parameters())
+        weights = [weight for weight in clone.parameters() if weight.requires_grad]
         of_clone = torch.optim.Adam(weights, self.clone_rate, amsgrad=True) if weights else None
         for _ in range(self.rounds):
             for _ in range(self.steps):

@@ -1,0 +1,59 @@
+"""The tensors of a segment: its state, which every copy has of its own, and frozen weights, which all copies share.
+
+A weight is frozen if it does not require a gradient. It belongs to the architecture rather than to a client: it has one
+value for all, any type of numbers, no optimizer, and it is in no message, snapshot or average.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.types import Weights
+
+
+def trained_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights of a module that are trained, by name."""
+    return {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return what training may change of a module, by name: trained weights, and all buffers."""
+    return {name: tensor.detach() for name, tensor in chain(trained_of(module).items(), module.named_buffers())}
+
+
+def frozen_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's frozen weights by name."""
+    return {name: tensor.detach() for name, tensor in module.named_parameters() if not tensor.requires_grad}
+
+
+def load_state(module: nn.Module, tensors: Weights) -> None:
+    """Copy tensors into the state or the frozen weights of a module that have their names.
+
+    Unlike ``load_state_dict``, this knows buffers that are not persistent, too.
+    """
+    own = {**state_of(module), **frozen_of(module)}
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+
+
+def keep_frozen(module: nn.Module, device: torch.device) -> None:
+    """Free a module's state, whose values come from elsewhere; its frozen weights go to ``device``.
+
+    Weights that are used in several places stay one weight.
+    """
+    moved: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
+    for layer in module.modules():
+        for name, weight in [*layer._parameters.items()]:
+            if weight is None:
+                continue
+            if id(weight) not in moved:
+                where = torch.device("meta") if weight.requires_grad else device
+                new = nn.Parameter(weight.detach().to(where), requires_grad=weight.requires_grad)
+                moved[id(weight)] = (weight, new)
+            # Recurrent layers keep a list of their weights, which assigning brings up to date.
+            setattr(layer, name, moved[id(weight)][1])
+        for name, buffer in layer._buffers.items():
+            layer._buffers[name] = None if buffer is None else buffer.to("meta")
