@@ -33,7 +33,7 @@ def take_seats(meeting: Meeting[None], trainer: Trainer) -> None:
     member = meeting.join(trainer.run)
     whole = trainer.method.whole_model
     trainer.engine.block.stack.passes = member.seat(("lower", whole), 0)
-    if trainer.server.stack.stackable:
+    if trainer.server.stack.parameters:
         trainer.server.stack.passes = member.seat("upper", 1)
     if trainer.server.copies is not None:
         trainer.server.copies.passes = member.seat("upper", 1)

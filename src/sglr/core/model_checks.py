@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -18,9 +16,14 @@ def made_ready(model: nn.Module, example: Tensor) -> nn.Module:
     Raises
     ------
     UsageError
-        If it has lazy layers and does not take the example, or never calls one of them.
+        If it has lazy layers and does not take the example, or never calls one of them, or weights have no values.
     """
-    if not any(map(is_lazy, chain(model.parameters(), model.buffers()))):
+    tensors = [*model.parameters(), *model.buffers()]
+    empty = [tensor for tensor in tensors if tensor.is_meta]
+    if empty:
+        problem = f"{len(empty)} of its weights have no values (they are on the meta device)"
+        raise UsageError("model", type(model).__name__, problem, "load its weights first")
+    if not any(map(is_lazy, tensors)):
         return model.cpu()
     training = model.training
     try:
@@ -50,8 +53,9 @@ def check_weights(model: nn.Module) -> None:
     """
     trained = trained_of(model)
     if not trained:
-        why = "all its weights are frozen (requires_grad=False)" if any(model.parameters()) else "it has no weights"
-        remedy = "leave requires_grad of some weights True" if any(model.parameters()) else "give another model"
+        frozen = any(True for _ in model.parameters())
+        why = "all its weights are frozen (requires_grad=False)" if frozen else "it has no weights"
+        remedy = "leave requires_grad of some weights True" if frozen else "give another model"
         raise UsageError("model", type(model).__name__, f"there is nothing to train: {why}", remedy)
     for name, weight in model.named_parameters():
         _check_weight(name, weight, trained=name in trained)

@@ -75,7 +75,7 @@ class Graph:
         if self.outputs[0].requires_grad:
             found = backward(self.outputs, self.leaves, parts, retain_graph=self.waiting > 0)
         else:  # whatever is trained lies behind these outputs
-            found = [torch.zeros_like(leaf) for leaf in self.leaves]
+            found = tuple(torch.zeros_like(leaf) for leaf in self.leaves)
         if not self.stacked:
             width = self.parameters + self.by_inputs
             rows = [_join(found[start::width]) for start in range(width)]

@@ -100,7 +100,7 @@ def segment_flops(
     if signature not in _counted:
         if len(_counted) >= _KEPT:
             _counted.clear()
-        example = torch.zeros(BATCH, *input_shape, dtype=dtype)
+        example = torch.ones(BATCH, *input_shape, dtype=dtype)
         _counted[signature] = _count(segment, example, input_gradient)
     return _counted[signature]
 
