@@ -79,23 +79,21 @@ def test_every_method_has_the_same_first_weights() -> None:
     assert all(torch.equal(value, values["psl"]) for value in values.values())
 
 
-def test_a_module_of_ones_own_keeps_its_weights_for_client_0_and_for_all_if_common() -> None:
-    module = _network((1, 8, 8), 10)
-    for init, alike in (("independent", False), ("common", True)):
-        experiment, given = describe("psl", **{**TINY, "model": module, "cut": 3, "init": init})
-        weights = _lower_weights(experiment, given)["1.weight"]
-        assert torch.equal(weights[0], module[1].weight)
-        assert torch.equal(weights[1], module[1].weight) == alike
-
-
-def test_a_module_whose_weights_cannot_be_drawn_anew_needs_a_common_start() -> None:
+def test_the_weights_of_a_given_module_are_everyones() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), _Scaled(), nn.Linear(8, 10))
-    settings = {**TINY, "model": module, "cut": 3}
-    experiment, given = describe("psl", **settings, init="independent")
-    with pytest.raises(UsageError, match=r"init = independent: layer '2' .*init = common"):
-        build(experiment, given)
-    experiment, given = describe("psl", **settings)
-    assert _lower_weights(experiment, given)["2.scale"].tolist() == [[3.0]] * 3
+    experiment, given = describe("psl", **{**TINY, "model": module, "cut": 3})
+    weights = _lower_weights(experiment, given)
+    assert torch.equal(weights["1.weight"], module[1].weight.expand(3, -1, -1))
+    assert weights["2.scale"].tolist() == [[3.0]] * 3
+
+
+@pytest.mark.parametrize("method", ["psl", "sfl"])
+def test_a_given_module_cannot_start_independently(method: str) -> None:
+    module = _network((1, 8, 8), 10)
+    with pytest.raises(
+        UsageError, match=r"init = independent: .* one set of weights.*or give a function"
+    ):
+        describe(method, **{**TINY, "model": module, "cut": 3, "init": "independent"})
 
 
 def test_own_function_own_data_own_method(tmp_path: Path) -> None:
