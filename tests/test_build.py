@@ -90,9 +90,7 @@ def test_the_weights_of_a_given_module_are_everyones() -> None:
 @pytest.mark.parametrize("method", ["psl", "sfl"])
 def test_a_given_module_cannot_start_independently(method: str) -> None:
     module = _network((1, 8, 8), 10)
-    with pytest.raises(
-        UsageError, match=r"init = independent: .* one set of weights.*or give a function"
-    ):
+    with pytest.raises(UsageError, match=r"init = independent: .* one set of weights.*or give a function"):
         describe(method, **{**TINY, "model": module, "cut": 3, "init": "independent"})
 
 

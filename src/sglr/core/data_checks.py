@@ -32,7 +32,8 @@ def as_inputs(given: object) -> Tensor:
     if 0 in inputs.shape[1:]:
         raise UsageError("inputs", _shape(inputs), "a sample has no values", "give at least one per sample")
     floats = inputs.dtype.is_floating_point or inputs.dtype == torch.bool
-    return inputs.to(torch.float32 if floats else torch.int64)
+    # Single precision, unless torch computes in another (the laws are tested in double precision).
+    return inputs.to(torch.get_default_dtype() if floats else torch.int64)
 
 
 def as_targets(given: object) -> Tensor:
