@@ -71,9 +71,15 @@ class Notation:
         )
         return fits
 
+    @property
+    def unusual(self) -> dict[str, str]:
+        """The signs that are not the usual ones, by name."""
+        usual = {"decimal": ".", "thousands": ""}
+        return {name: sign for name, sign in vars(self).items() if sign != usual[name]}
+
     def flags(self) -> str:
         """Return the notation as flags of the command line."""
-        return " ".join(f"--{name} {sign!r}" for name, sign in vars(self).items() if sign not in ("", "."))
+        return " ".join(f"--{name} {sign!r}" for name, sign in self.unusual.items())
 
 
 PLAIN = Notation()
@@ -182,11 +188,11 @@ def check_categories(values: Texts, name: str, notation: Notation, source: str) 
         If they are, with what to do.
     """
     present = [text for text in values if text is not None]
-    refuse_numbers_as_texts(present, name, notation, source)
     if sum(DATE.fullmatch(text) is not None for text in present) * 2 > len(present):
         problem = f"{source} has dates in this column, such as {present[0]!r}, and a date is no feature"
         remedy = f"give --leave-out {name!r}, or make numbers of them (such as days)"
         raise UsageError("column", name, problem, remedy)
+    refuse_numbers_as_texts(present, name, notation, source)
     distinct = len(set(present))
     if distinct > MOST_CATEGORIES or (distinct > FEW and distinct * 2 > len(present)):
         problem = f"{distinct} distinct words in {len(present)} rows are rather names than categories"
@@ -234,11 +240,17 @@ def refuse_numbers_as_texts(
 
 
 def _other(texts: Sequence[str], notation: Notation) -> str:
-    """Return the flags with which texts would be numbers, and a comma; nothing if there are none."""
-    for other in OTHERS:
-        if other != notation and other.fits(texts).mean() > 0.5:
-            return f"give {other.flags()} if that is how numbers are written, "
-    return ""
+    """Return the flags with which most texts would be numbers, and a comma; nothing if there are none."""
+    if notation != PLAIN and PLAIN.fits(texts).mean() > 0.5:
+        return f"write the numbers of all columns alike ({notation.flags()}), "
+    written = "".join(texts)
+    others = [
+        other for other in OTHERS if other != notation and all(sign in written for sign in other.unusual.values())
+    ]
+    shares = [float(other.fits(texts).mean()) for other in others]
+    best = max([0.5, *shares])
+    flags = [other.flags() for other, share in zip(others, shares, strict=True) if share == best > 0.5]
+    return f"give {' or '.join(flags)} if that is how numbers are written, " if flags else ""
 
 
 def _no_feature(column: Any, kind: str, source: str) -> UsageError:

@@ -46,9 +46,6 @@ def find_values(column: Any, category: bool, notation: Notation, source: str) ->
     """
     name = str(column.name)
     values: Held = texts_of(column, source) if category else values_of(column, notation, source)
-    if is_missing(values).all():
-        problem = f"{source} has no value in this column"
-        raise UsageError("column", name, problem, f"fill it in, or give --leave-out {name!r}")
     if holds_numbers(values):
         check_numbers(values, name, source)
     elif not category:

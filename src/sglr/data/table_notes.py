@@ -10,7 +10,7 @@ import numpy as np
 from sglr.data.table_columns import Held, holds_numbers, is_missing
 
 ROWS = 20  # fewer rows say nothing of whether a column numbers them
-ID_NAME = re.compile(r"(.*[\W_])?(id|ids|uuid|guid|mrn)([\W_]?\d*)?|.*[a-z](Id|ID)|(id|ID)[A-Z_].*", re.DOTALL)
+ID_NAME = re.compile(r"((?i:.*[\W_])?(?i:id|ids|uuid|guid|mrn)([\W_]?\d*)?)|.*[a-z](Id|ID)|(?i:id)_.*", re.DOTALL)
 MISSING_WORDS = {"na", "n/a", "n.a.", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", ".", "#n/a"}
 
 
@@ -37,14 +37,12 @@ def missing_words(name: str, words: Sequence[str]) -> list[str]:
 def _id_like(name: str, values: Held) -> list[str]:
     known = values[~is_missing(values)]
     distinct = len(set(known.tolist()))
-    numbered = holds_numbers(known) and distinct == len(known) >= ROWS and bool((known % 1 == 0).all())
-    if numbered:
-        found = "has another whole number in each row, as an id has"
-    elif ID_NAME.fullmatch(name) and distinct > 2:
-        found = "is called like an id"
-    else:
-        return []
-    return [f"the column {name!r} {found}, and is a feature; --leave-out it, or keep its rows together with --group"]
+    if holds_numbers(known) and distinct == len(known) >= ROWS and bool((known % 1 == 0).all()):
+        return [f"the column {name!r} has another whole number in each row; give --leave-out {name!r} if it is an id"]
+    if ID_NAME.fullmatch(name) and distinct > 2:
+        remedy = f"give --leave-out {name!r}, or --group {name!r} to keep its rows on one side of a split"
+        return [f"the column {name!r} is called like an id, and is a feature; {remedy}"]
+    return []
 
 
 def _constant(name: str, values: Held) -> list[str]:

@@ -119,7 +119,7 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
         If a column is missing, unknown, or can be no feature or label, or has values that the schema does not know.
     """
     frame = frame.set_axis([str(column).strip() for column in frame.columns], axis=1)
-    features = _features(frame, reading, source)
+    features, empty = _features(frame, reading, source)
     values, aside = (
         _values(frame, features, reading, source),
         {each: texts_of(frame[each], source) for each in reading.aside},
@@ -128,7 +128,7 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     values, aside = ({each: column[kept] for each, column in part.items()} for part in (values, aside))
     targets = _targets(frame[reading.target][kept], reading, source)
     test = _drawn(targets, aside, reading) if test is None else test[kept]
-    schema = reading.schema or _schema(values, targets, ~test, reading, source)
+    schema = reading.schema or _schema(values, targets, ~test, reading, empty, source)
     inputs = torch.from_numpy(encode(values, schema.columns))
     own, held = (
         Samples(
@@ -136,13 +136,14 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
         )
         for rows in (~test, test)
     )
-    notes = (*_left_out(kept), *_notes(values, schema, reading))
+    notes = (*_left_out(empty, kept), *_notes(values, schema, reading))
     return Dataset(
         name, own, held, schema.label.classes, encoding=schema.to_json(), group=reading.group or None, notes=notes
     )
 
 
-def _features(frame: DataFrame, reading: Reading, source: str) -> list[str]:
+def _features(frame: DataFrame, reading: Reading, source: str) -> tuple[list[str], list[str]]:
+    """Return the columns that are features, and those that could be if they had a value."""
     names = list(frame.columns)
     _check_distinct(names, source)
     for setting in ("group_columns", "group"):
@@ -150,42 +151,67 @@ def _features(frame: DataFrame, reading: Reading, source: str) -> list[str]:
             _check_there(setting, column, names, source)
     if reading.schema is not None:
         reading.schema.check_names(names, source, [*reading.leave_out, *reading.aside])
-        return [column.name for column in reading.schema.columns]
+        return [column.name for column in reading.schema.columns], []
     _check_there("label_column", reading.label, names, source)
     for setting in ("columns", "leave_out", "category_columns"):
         for column in getattr(reading, setting):
             _check_there(setting, column, names, source)
     taken = {reading.label, *reading.leave_out, *reading.aside}
-    found = [each for each in names if each not in taken and (not reading.columns or each in reading.columns)]
+    wanted = [each for each in names if each not in taken and (not reading.columns or each in reading.columns)]
+    empty = [each for each in wanted if frame[each].isna().all()]
+    found = [each for each in wanted if each not in empty]
     if not found:
         problem = f"{source} has no column left as a feature"
         raise UsageError(
             "columns", ",".join(reading.columns) or "all", problem, f"leave fewer out; columns: {', '.join(names)}"
         )
-    return found
+    return found, empty
 
 
 def _check_there(setting: str, column: str, names: Sequence[str], source: str) -> None:
     if column not in names:
         nearest = get_close_matches(column, names, n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise UsageError(setting, column, f"no such column in {source}", f"{hint}columns: {', '.join(names)}")
+        raise UsageError(setting, column, f"no such column in {source}", f"{hint}{_columns(names)}")
+
+
+def _columns(names: Sequence[str]) -> str:
+    """Return the names of columns; where they look like values, what to do if they are."""
+    numbers = sum(name.replace(".", "", 1).isdigit() for name in names)
+    also = "; if the first line names no columns, give --no-header, and --skip-rows 1 to pass over it"
+    return f"columns: {', '.join(names)}{also if numbers > 1 else ''}"
 
 
 def _check_distinct(names: Sequence[str], source: str) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         problem = f"{source} has {names.count(twice[0])} columns of this name"
-        raise UsageError("column", twice[0], problem, "rename or remove the others")
+        raise UsageError("column", twice[0], problem, f"rename or remove the others; {_columns(names)}")
 
 
 def _values(frame: DataFrame, features: Sequence[str], reading: Reading, source: str) -> Values:
-    if reading.schema is not None:
-        return {
-            told.name: read_values(frame[told.name], told, reading.notation, source) for told in reading.schema.columns
-        }
-    categories = reading.category_columns
-    return {each: find_values(frame[each], each in categories, reading.notation, source) for each in features}
+    told = {} if reading.schema is None else {column.name: column for column in reading.schema.columns}
+    values, errors = {}, []
+    for name in features:
+        try:
+            if name in told:
+                values[name] = read_values(frame[name], told[name], reading.notation, source)
+            else:
+                values[name] = find_values(frame[name], name in reading.category_columns, reading.notation, source)
+        except UsageError as error:
+            errors.append(error)
+    if errors:
+        raise _together(errors)
+    return values
+
+
+def _together(errors: Sequence[UsageError]) -> UsageError:
+    """Return the first error, which names the columns of the others, so that all can be mended at once."""
+    first, *others = errors
+    if not others:
+        return first
+    more = ", ".join(repr(error.value) for error in others)
+    return UsageError(first.field, first.value, first.problem, f"{first.remedy}; something is wrong with {more} too")
 
 
 def _targets(column: Any, reading: Reading, source: str) -> Targets:
@@ -221,10 +247,10 @@ def _gap(name: str, gaps: Rows, reading: Reading, source: str) -> UsageError:
     )
     if reading.schema is not None:
         return UsageError("column", name, problem, 'fill them in, or let the schema say missing = "drop" of it')
-    remedy = "fill them in, or give --missing drop, mean or indicator"
-    return UsageError(
-        "column", name, problem, remedy if name == reading.label else f"{remedy}, or --leave-out {name!r}"
-    )
+    if name in (reading.label, *reading.aside):
+        return UsageError("column", name, problem, "fill them in, or give --missing drop to leave these rows out")
+    remedy = f"fill them in, or give --missing drop, mean or indicator, or --leave-out {name!r}"
+    return UsageError("column", name, problem, remedy)
 
 
 def _drawn(targets: Targets, aside: Values, reading: Reading) -> Rows:
@@ -235,15 +261,18 @@ def _drawn(targets: Targets, aside: Values, reading: Reading) -> Rows:
     return test
 
 
-def _schema(values: Values, targets: Targets, train: Rows, reading: Reading, source: str) -> Schema:
+def _schema(
+    values: Values, targets: Targets, train: Rows, reading: Reading, empty: Sequence[str], source: str
+) -> Schema:
     columns = [make_column(name, column, train, reading.missing, source) for name, column in values.items()]
-    left = tuple(dict.fromkeys([*reading.leave_out, *reading.aside]))
+    left = tuple(dict.fromkeys([*reading.leave_out, *reading.aside, *empty]))
     return Schema(label=targets.label, columns=tuple(columns), leave_out=left)
 
 
-def _left_out(kept: Rows) -> list[str]:
+def _left_out(empty: Sequence[str], kept: Rows) -> list[str]:
     gone = int((~kept).sum())
-    return [f"{gone} of {len(kept)} rows are left out, since they lack a value"] if gone else []
+    rows = [f"{gone} of {len(kept)} rows are left out, since they lack a value"] if gone else []
+    return [*(f"the column {name!r} has no value, and is left out" for name in empty), *rows]
 
 
 def _notes(values: Values, schema: Schema, reading: Reading) -> list[str]:

@@ -79,7 +79,7 @@ class Table:
         told = {name: getattr(self, name) for name in (*names, "test_fraction", "split_seed")}
         label = self.label_column or "label"
         reading = Reading(label, groups=self.group_columns, notation=notation, schema=schema, **told)
-        dataset = table_dataset(f"table:{self.path}", frame, reading, str(path))
+        dataset = table_dataset(f"table:{self.path}", frame, reading, self.path)
         return replace(dataset, notes=(*notes, *dataset.notes))
 
     def _schema(self) -> Schema | None:
