@@ -50,11 +50,11 @@ class Notation:
                 "thousands", self.thousands, problem, "give two different signs, as --decimal , --thousands ."
             )
 
-    def read(self, texts: Sequence[str | None] | Texts) -> Numbers:
-        """Return the numbers that texts mean, NaN for a text that is none."""
+    def read(self, texts: Any) -> Numbers:
+        """Return the numbers that a series or list of texts means, NaN for a text that is none."""
         import pandas as pd
 
-        column = pd.Series(texts, dtype="str")
+        column = texts if isinstance(texts, pd.Series) else pd.Series(texts, dtype="str")
         if self != PLAIN:
             point, group = re.escape(self.decimal), re.escape(self.thousands)
             whole = rf"(?:\d+|\d{{1,3}}(?:{group}\d{{3}})+)" if group else r"\d+"
@@ -124,15 +124,23 @@ def values_of(column: Any, notation: Notation, source: str) -> Held:
 
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype if not column.isna().any() else object)
-    kind = pd.api.types.infer_dtype(column, skipna=True)
+    kind = _kind(column)
     if kind in KINDS:
-        numbers: Numbers = column.astype(object).where(column.notna(), np.nan).to_numpy(np.float64)
+        plain = pd.api.types.is_numeric_dtype(column.dtype)
+        column = column if plain else column.astype(object).where(column.notna(), np.nan)
+        numbers: Numbers = column.to_numpy(np.float64, na_value=np.nan)
         return numbers
     if kind != "string":
         raise _no_feature(column, kind, source)
-    texts = _stripped(column)
-    read = _read_numbers(texts, notation)
-    return texts if read is None else read
+    read = _read_numbers(column.astype("str").str.strip(), notation)
+    return _stripped(column) if read is None else read
+
+
+def _kind(column: Any) -> str:
+    """Return what pandas calls values like these."""
+    import pandas as pd
+
+    return "string" if isinstance(column.dtype, pd.StringDtype) else str(pd.api.types.infer_dtype(column, skipna=True))
 
 
 def texts_of(column: Any, source: str) -> Texts:
@@ -141,10 +149,11 @@ def texts_of(column: Any, source: str) -> Texts:
 
     if pd.api.types.is_bool_dtype(column.dtype):
         column = column.astype(str)
-    if pd.api.types.infer_dtype(column, skipna=True) != "string":
+    if _kind(column) != "string":
         return _written(values_of(column, PLAIN, source))
     texts = _stripped(column)
-    numbers = _read_numbers(texts, PLAIN) if any("." in text for text in texts if text is not None) else None
+    pointed = any("." in text for text in texts if text is not None)
+    numbers = _read_numbers(column.astype("str").str.strip(), PLAIN) if pointed else None
     return texts if numbers is None else _written(numbers)
 
 
@@ -162,13 +171,16 @@ def _written(values: Held) -> Texts:
     return np.array(texts, dtype=object)
 
 
-def _read_numbers(texts: Texts, notation: Notation) -> Numbers | None:
-    """Return texts as numbers, if all that are not missing are numbers, or all ``true`` and ``false``."""
-    distinct = {text for text in texts if text is not None}
-    truths = {text: float(text.lower() == "true") for text in distinct if text.lower() in ("true", "false")}
-    if len(truths) == len(distinct) > 0:
-        return np.array([np.nan if text is None else truths[text] for text in texts], dtype=np.float64)
-    return notation.read(texts) if bool(notation.fits(sorted(distinct)).all()) else None
+def _read_numbers(texts: Any, notation: Notation) -> Numbers | None:
+    """Return a series of texts as numbers, if all that are not missing are numbers, or all ``true`` and ``false``."""
+    numbers = notation.read(texts)
+    odd = texts[np.isnan(numbers)].str.lower()  # few at most, where a column holds numbers
+    words = set(odd.dropna().unique()) - {"", "nan"}
+    if not words:
+        return numbers
+    if words <= {"true", "false"} and np.isnan(numbers).all():
+        return odd.map({"true": 1.0, "false": 0.0}).to_numpy(np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+    return None
 
 
 def check_numbers(values: Numbers, name: str, source: str) -> None:

@@ -36,10 +36,10 @@ def missing_words(name: str, words: Sequence[str]) -> list[str]:
 
 def _id_like(name: str, values: Held) -> list[str]:
     known = values[~is_missing(values)]
-    distinct = len(set(known.tolist()))
-    if holds_numbers(known) and distinct == len(known) >= ROWS and bool((known % 1 == 0).all()):
+    whole = holds_numbers(known) and bool((known % 1 == 0).all())
+    if whole and len(np.unique(known)) == len(known) >= ROWS:
         return [f"the column {name!r} has another whole number in each row; give --leave-out {name!r} if it is an id"]
-    if ID_NAME.fullmatch(name) and distinct > 2:
+    if ID_NAME.fullmatch(name) and len(set(known.tolist())) > 2:
         remedy = f"give --leave-out {name!r}, or --group {name!r} to keep its rows on one side of a split"
         return [f"the column {name!r} is called like an id, and is a feature; {remedy}"]
     return []
