@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.comparison import COMPARISON, TABLE, read_comparison
+from sglr.comparison import COMPARISON, TABLE, Comparison, read_comparison
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import StepDone
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.run import Run
+from sglr.sweeps.results import Sweep
 from sglr.trials import TrialDone, TrialStarted, compare, plan
 from sglr.variants import parse_methods
 
@@ -49,6 +50,22 @@ def test_a_comparison_leaves_its_table_its_plot_and_its_page(tmp_path):
     assert "average_every = 0" in table
     assert "</svg>" in (tmp_path / "c" / "accuracy.svg").read_text(encoding="utf-8")
     assert (tmp_path / "c" / "report.html").is_file()
+
+
+def test_a_table_tells_balanced_accuracy_where_classes_are_unequal(tmp_path):
+    row = dict(compare(["psl"], out=tmp_path / "c", **TINY).rows[0])
+    assert "balanced_accuracy" in row["test"]
+    test = {**row["test"], "accuracy": 0.967, "accuracy_std_over_clients": 0.012}
+    for balanced, heading, cell in ((0.5, "balanced accuracy", "50.0 %"), (0.96, "± over clients", "± 1.2")):
+        found = Comparison(tmp_path, [{**row, "test": {**test, "balanced_accuracy": balanced}}])
+        assert dict(zip(found.headings(), found.table()[0], strict=True))[heading] == cell
+        assert heading in found.markdown()
+        swept = {**row, "name": "", "values": {"lr": 0.1}, "test": {**test, "balanced_accuracy": balanced}}
+        sweep = Sweep(tmp_path, [swept])
+        told = dict(zip(sweep.headings(), sweep.table()[0], strict=True))
+        assert told.get("balanced accuracy") == ("50.0 %" if balanced == 0.5 else None)
+    before = {name: value for name, value in test.items() if name != "balanced_accuracy"}
+    assert "± over clients" in Comparison(tmp_path, [{**row, "test": before}]).headings()
 
 
 def test_finished_runs_are_not_repeated_and_new_ones_join(tmp_path):

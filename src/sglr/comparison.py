@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 COMPARISON, TABLE = "comparison.json", "comparison.md"
 
-HEADINGS = ("method", "test accuracy", "± over clients", "best epoch", "sent up", "sent down", "time", "samples /s")
+UNEQUAL = 0.02
+"""Difference from the accuracy at which tables show the balanced accuracy: classes are not equally frequent."""
+
+SPREAD, BALANCED = "± over clients", "balanced accuracy"
+HEADINGS = ("method", "test accuracy", SPREAD, "best epoch", "sent up", "sent down", "time", "samples /s")
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,13 @@ class Comparison:
         return [{**row, "runs": [self.path / run for run in row["runs"]]} for row in self.rows]
 
     def table(self) -> list[tuple[str, ...]]:
-        """Return the rows as people read them, in the columns of `HEADINGS`."""
-        return [_cells(row) for row in self.rows]
+        """Return the rows as people read them, in the columns of `headings`."""
+        return [_cells(row, balanced=is_unequal(self.rows)) for row in self.rows]
+
+    def headings(self) -> tuple[str, ...]:
+        """Return the columns; balanced accuracy, where it tells more, takes the place of the spread over clients."""
+        unequal = is_unequal(self.rows)
+        return tuple(BALANCED if unequal and name == SPREAD else name for name in HEADINGS)
 
     def notes(self) -> list[str]:
         """Return a line for every run that diverged."""
@@ -58,9 +67,10 @@ class Comparison:
 
     def markdown(self) -> str:
         """Return the table as Markdown, with what is needed to read it."""
-        lines = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *self.table()]
+        lines = [self.headings(), ("---", *["---:"] * (len(HEADINGS) - 1)), *self.table()]
         text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        how = "Test accuracy is ± the standard deviation over seeds, and it spreads over clients by ± their own.\n"
+        how = "Test accuracy is ± the standard deviation over seeds"
+        how += ".\n" if is_unequal(self.rows) else ", and it spreads over clients by ± their own.\n"
         parameters = "".join(_parameter_line(row) for row in self.rows if row["parameters"])
         diverged = "".join(f"- diverged: {note}\n" for note in self.notes())
         return "\n".join(filter(None, ["# Comparison\n", text, how, parameters, diverged]))
@@ -90,6 +100,7 @@ def mean_figures(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "accuracy": _mean(accuracies),
             "accuracy_sd": stdev(accuracies) if len(accuracies) > 1 else None,
             "accuracy_std_over_clients": _mean_of(finished, "test", "accuracy_std_over_clients"),
+            "balanced_accuracy": _mean_of(finished, "test", "balanced_accuracy"),
         },
         "best_epoch": _mean_of(finished, "validation", "best_epoch"),
         "communication": {name: _mean_of(finished, "communication", name) for name in ("up_bytes", "down_bytes")},
@@ -121,13 +132,19 @@ def read_comparison(folder: Path) -> Comparison:
         raise UsageError("comparison", folder, problem, "run the same comparison again") from error
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def is_unequal(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether the balanced accuracy of any row is far from its accuracy."""
+    pairs = [(row["test"]["accuracy"], row["test"].get("balanced_accuracy")) for row in rows]
+    return any(one is not None and other is not None and abs(one - other) >= UNEQUAL for one, other in pairs)
+
+
+def _cells(row: Mapping[str, Any], *, balanced: bool) -> tuple[str, ...]:
     test, traffic = row["test"], row["communication"]
     accuracy = f"{percent(test['accuracy'])} {points(test['accuracy_sd'])}".strip()
     return (
         row["label"],
         accuracy if test["accuracy"] is not None else "diverged",
-        points(test["accuracy_std_over_clients"]) or NONE,
+        percent(test.get("balanced_accuracy")) if balanced else points(test["accuracy_std_over_clients"]) or NONE,
         NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}",
         size(traffic["up_bytes"]),
         size(traffic["down_bytes"]),
@@ -152,7 +169,7 @@ def _mean_of(summaries: Sequence[Mapping[str, Any]], *keys: str) -> float | None
     for summary in summaries:
         value: Any = summary
         for key in keys:
-            value = None if value is None else value[key]
+            value = None if value is None else value.get(key)  # older runs lack some
         if value is not None:
             found.append(float(value))
     return _mean(found)

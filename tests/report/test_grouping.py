@@ -23,6 +23,13 @@ def test_what_all_have_is_told_of_all(write_run: Write) -> None:
     assert [row.label for row in group_runs(runs)] == ["psl (clients=4)", "sglr (clients=8)"]
 
 
+def test_of_many_differences_only_those_that_are_needed_are_told(write_run: Write) -> None:
+    runs = [write_run("a", method="psl", clients=4, lr=0.1, batch_size=4), write_run("b", clients=8, lr=0.2)]
+    assert [row.label for row in group_runs(runs)] == ["psl", "sglr"]
+    runs += [write_run("c", clients=9, lr=0.2, batch_size=3)]
+    assert [row.label for row in group_runs(runs)] == ["psl (clients=4)", "sglr (clients=8)", "sglr (clients=9)"]
+
+
 def test_a_name_that_was_given_is_the_label(write_run: Write) -> None:
     runs = [write_run("a", name="mine"), write_run("b", name="mine", seed=1), write_run("c", method="psl")]
     assert [row.label for row in group_runs(runs)] == ["mine", "psl"]

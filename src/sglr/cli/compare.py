@@ -93,10 +93,9 @@ def print_comparison(comparison: Comparison) -> None:
     from rich.console import Console
 
     from sglr.cli.screens import table
-    from sglr.comparison import HEADINGS
 
     console = Console(highlight=False)
-    console.print(table(HEADINGS, comparison.table()))
+    console.print(table(comparison.headings(), comparison.table()))
     console.print()
     for note in comparison.notes():
         console.print(f"diverged: {note}", markup=False, soft_wrap=True)

@@ -121,9 +121,10 @@ def print_sweep(sweep: Sweep) -> None:
 
     from sglr.cli.screens import table
     from sglr.report.numbers import percent, points
+    from sglr.sweeps.results import FIGURES
 
     console = Console(highlight=False)
-    console.print(table(sweep.headings(), sweep.table(), named=len(sweep.headings()) - 4))
+    console.print(table(sweep.headings(), sweep.table(), named=sweep.headings().index(FIGURES[0])))
     console.print()
     for note in sweep.notes():
         console.print(f"diverged: {note}", markup=False, soft_wrap=True)

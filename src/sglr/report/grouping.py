@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from sglr.report.comparison_table import ComparisonRow
@@ -12,6 +13,9 @@ from sglr.run import Run
 
 IRRELEVANT = ("seed", "name", "threads", "keep_checkpoints", "data_dir")
 """Settings in which the runs of one row may differ."""
+
+MOST_TOLD = 2
+"""Settings that a label tells in any case; of more, only as many as are needed to tell all rows apart."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ def group_runs(runs: Sequence[Run]) -> list[ComparisonRow]:
     A second run of the same settings and seed begins a row of its own, which its folder tells apart.
     """
     groups = _grouped(list({run.path.resolve(): run for run in runs}.values()))
-    labels = [group.name or _label(group, groups) for group in groups]
+    labels = _labels(groups)
     return [
         ComparisonRow(
             label if labels.count(label) == 1 else f"{label} [{group.runs[0].path.name or group.runs[0].path}]",
@@ -65,19 +69,43 @@ def _grouped(runs: Sequence[Run]) -> list[_Group]:
     return list(groups.values())
 
 
-def _label(group: _Group, groups: Sequence[_Group]) -> str:
-    """Name the method and what tells it apart.
+def _labels(groups: Sequence[_Group]) -> list[str]:
+    """Name each group's method, with what tells it apart; of many settings, as few as are enough."""
+    told = [_telling(group, groups) for group in groups]
+    if max(map(len, told), default=0) > MOST_TOLD:
+        keys = list(dict.fromkeys(key for own in told for key in own))
+        choices = (few for size in range(MOST_TOLD + 1) for few in combinations(keys, size))
+        enough = next((few for few in choices if _tell(told, groups, few)), keys)
+        told = [{key: value for key, value in own.items() if key in enough} for own in told]
+    return [group.name or _label(group, own) for group, own in zip(groups, told, strict=True)]
+
+
+def _tell(told: Sequence[Mapping[str, Any]], groups: Sequence[_Group], keys: Sequence[str]) -> bool:
+    """Tell whether no two groups have the same method and the same values under these keys."""
+    seen = {
+        (str(group.deciding.get("method")), *(repr(own.get(key)) for key in keys))
+        for own, group in zip(told, groups, strict=True)
+    }
+    return len(seen) == len(groups)
+
+
+def _label(group: _Group, told: Mapping[str, Any]) -> str:
+    method, shown = group.deciding.get("method", "?"), ", ".join(f"{key}={value}" for key, value in told.items())
+    return f"{method} ({shown})" if shown else str(method)
+
+
+def _telling(group: _Group, groups: Sequence[_Group]) -> dict[str, Any]:
+    """Return the settings that tell a group apart.
 
     A setting that every row has does so if it differs between any two; one that is a method's own, or unset elsewhere,
     only if it differs between rows of this method.
     """
     own, alike = group.deciding, [one.deciding for one in groups]
-    method = own.pop("method", "?")
+    method = own.pop("method", None)
     same_method = [settings for settings in alike if settings.get("method") == method]
 
     def tells(key: str) -> bool:
         against = alike if all(key in settings for settings in alike) else same_method
         return any(settings.get(key) != own[key] for settings in against)
 
-    shown = ", ".join(f"{key}={value}" for key, value in own.items() if tells(key))
-    return f"{method} ({shown})" if shown else str(method)
+    return {key: value for key, value in own.items() if tells(key)}

@@ -12,7 +12,7 @@ from sglr.report import numbers
 from sglr.report.charts import blank_chart
 from sglr.report.grouping import group_runs
 from sglr.report.leakage import MEASURES, attack_row, flat, picture_row, read_leakage
-from sglr.report.page import relative_link, render
+from sglr.report.page import relative_link, render, written
 from sglr.report.palette import MUTED, SERIES, colour
 from sglr.report.svg import inline_svg
 from sglr.run import Run
@@ -87,8 +87,16 @@ def leakage_page(folder: Path, runs: Sequence[Run], command: str = "") -> str:
             for row in rows
             for run in row.runs
         ],
+        varied=_varied([run for row in rows for run in row.runs]),
         command=command,
     )
+
+
+def _varied(runs: Sequence[Run]) -> list[str]:
+    """Return the settings in which runs differ, with their values: labels need not tell them all."""
+    every = [run.settings for run in runs]
+    found = {name: list(dict.fromkeys(written(one.get(name)) for one in every)) for one in every for name in one}
+    return [f"{name} ({', '.join(values)})" for name, values in found.items() if len(values) > 1]
 
 
 def _leaking(label: str, paths: Sequence[Path]) -> Leaking:

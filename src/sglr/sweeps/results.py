@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.cells.outcome import Outcome
-from sglr.comparison import mean_figures
+from sglr.comparison import BALANCED, is_unequal, mean_figures
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE, duration, percent, points, size
@@ -70,7 +70,9 @@ class Sweep:
 
     def headings(self) -> tuple[str, ...]:
         """Return the headings of the table's columns."""
-        return (*(["name"] if self._named else []), *self.keys, *FIGURES)
+        accuracy, *others = FIGURES
+        balanced = [BALANCED] if is_unequal(self.rows) else []
+        return (*(["name"] if self._named else []), *self.keys, accuracy, *balanced, *others)
 
     def table(self) -> list[tuple[str, ...]]:
         """Return the rows as people read them, in the columns of `headings`."""
@@ -91,6 +93,7 @@ class Sweep:
             *([row["name"] or NONE] if self._named else []),
             *(written(row["values"][key]) for key in self.keys),
             accuracy if test["accuracy"] is not None else "diverged",
+            *([percent(test.get("balanced_accuracy"))] if is_unequal(self.rows) else []),
             size(traffic["up_bytes"]),
             size(traffic["down_bytes"]),
             duration(row["seconds"]),
