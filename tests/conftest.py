@@ -110,6 +110,7 @@ class Case:
     compression: str = "none"
     defence: str = "none"
     short_clients: str = "wait"
+    least_batch: int = 1
     clients_leave: bool = False
     participation: float = 1.0
     label_prior: str = "ignore"
@@ -167,6 +168,7 @@ class Case:
                 codec=self._codec(),
                 clients_leave=self.clients_leave,
                 short_clients=self.short_clients,
+                least_batch=self.least_batch,
             )
         )
         make_server = partial(
@@ -190,6 +192,7 @@ class Case:
             seed=self.seed,
             check_every=self.check_every,
             checkpoint_every=self.checkpoint_every,
+            least_batch=self.least_batch,
         )
         validation, server = data.validation if self.validate else None, engine.host(make_server)
         if self.tail:

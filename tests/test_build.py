@@ -167,7 +167,15 @@ def test_clients_with_fewer_samples_than_the_batch_step_with_what_they_have(meth
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 23, "model": _normalised, "cut": 3}, r"batch_size = 23: .* last batch .* of one sample"),
+        (
+            {"batch_size": 1, "model": _normalised, "cut": 3},
+            r"batch_size = 1: the client's segment can't .*; give 2 or",
+        ),
+        (
+            {"batch_size": 1, "model": _normalised, "cut": 2},
+            r"batch_size = 1: the server's segment can't .*; give 2 or",
+        ),
+        ({"samples_per_client": 1, "model": _normalised, "cut": 2}, r"clients = 3: each has a single sample"),
         ({"device": "tpu"}, r"device = tpu: is not supported; give auto, cpu or cuda"),
         ({"model": _network}, r"cut = none: this model has no cut of its own; give --cut with one of: 0, 1, 2"),
         ({"model": _network, "cut": "9"}, r"cut = 9"),

@@ -100,6 +100,27 @@ def test_stacked_equals_looped(case, state_of, name, norm, sizes, participation)
 
 
 @every_method
+@pytest.mark.parametrize("tail", [False, True], ids=["", "tail"])
+@pytest.mark.usefixtures("double")
+def test_stacked_equals_looped_where_single_samples_join_the_batch_before(case, state_of, name, tail) -> None:
+    if tail and make(name).whole_model:
+        pytest.skip("has no tail")
+    sizes = (9, 5, 1, 8)  # in batches of four, with batch statistics: 4 + 5, 5, none, 4 + 4
+    options = {
+        "sizes": sizes,
+        "batch": 4,
+        "norm": True,
+        "tail": tail,
+        "optimizer": "sgd:momentum=0.9",
+        "least_batch": 2,
+    }
+    stacked, looped = (case(make(name), stacking=form, **options).run() for form in ("stacked", "looped"))
+    assert_close(state_of(stacked), state_of(looped), atol=1e-10, rtol=1e-10)
+    assert stacked.progress.samples == 2 * (sum(sizes) - (not make(name).pooled))
+    assert stacked.took_part() == ({0} if make(name).pooled else {0, 1, 3})
+
+
+@every_method
 @settings(max_examples=5)
 @given(sizes=SIZES, seed=st.integers(0, 2**31))
 def test_stacked_equals_looped_with_adam(case, state_of, name: str, sizes: list[int], seed: int) -> None:

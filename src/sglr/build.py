@@ -109,15 +109,15 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
     segments.prepare(data)
-    segments.check_single_samples(experiment.batch_size, data)
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     if method.pooled:
         data = _pooled(data)
+    least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    plan = _plan(experiment, device)
+    plan = _plan(experiment, device, least)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    setting = _setting(experiment, segments, data, optimizer, device, computing, store)
+    setting = _setting(experiment, segments, data, optimizer, device, computing, store, least)
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
@@ -185,11 +185,10 @@ def client_segments(
     Raises
     ------
     UsageError
-        If the model, the cut or the batch size does not fit ``data``.
+        If the model or the cut does not fit ``data``.
     """
     segments = Segments(experiment, model, build_method(experiment))
     segments.prepare(data)
-    segments.check_single_samples(experiment.batch_size, data)
     return segments.lower_of
 
 
@@ -250,7 +249,7 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(experiment: Experiment, device: torch.device) -> Plan:
+def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> Plan:
     return Plan(
         epochs=experiment.epochs,
         rate=experiment.lr,
@@ -262,6 +261,7 @@ def _plan(experiment: Experiment, device: torch.device) -> Plan:
         checkpoint_every=experiment.checkpoint_every,
         check_every=LOOKS_PER_STEP[device.type],
         fresh_optimizers=experiment.client_optimizer == "reset",
+        least_batch=least_batch,
         seed=experiment.seed,
     )
 
@@ -300,6 +300,7 @@ def _setting(
     device: torch.device,
     computing: Computing,
     store: str,
+    least_batch: int,
 ) -> Setting:
     return Setting(
         segment=segments.lower_of,
@@ -312,6 +313,7 @@ def _setting(
         stacking=experiment.stacking,
         computing=computing,
         short_clients=experiment.short_clients,
+        least_batch=least_batch,
         settings=experiment.flat(),
         first_weights=segments.weights_of,
         clients_leave=store != "memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from sglr.config import Experiment
 from sglr.core.data import ClientData
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, name_clients
 from sglr.core.first_weights import FirstWeights
 from sglr.core.guard import parse
 from sglr.core.method import Method
@@ -27,6 +27,7 @@ from sglr.core.split import (
     check_segments,
     cut_points,
     features_of,
+    needing_two,
     parts_of,
     split,
     split_in_three,
@@ -112,16 +113,38 @@ class Segments:
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
 
-    def check_single_samples(self, batch_size: int, data: ClientData) -> None:
-        """Refuse a division that leaves a client one sample to normalise a batch by."""
-        clients = [client for client, size in enumerate(data.sizes) if size % batch_size == 1 or batch_size == 1]
-        if not clients or not len(data.train):
-            return
-        try:
-            copy.deepcopy(self._first).train()(data.train.inputs[:1])
-        except ValueError as error:
-            problem = f"the last batch of client {clients[0]} is of one sample ({str(error).partition(',')[0].lower()})"
-            raise UsageError("batch_size", batch_size, problem, "give another batch size") from error
+    def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
+        """Return the fewest samples that a batch may have, 1 or 2, and tell what becomes of single samples.
+
+        Parameters
+        ----------
+        batch_size
+            b.
+        sizes
+            |D_i| of every client; 0 where it is not known.
+
+        Raises
+        ------
+        UsageError
+            If batches, or all clients' data, are single samples, and a segment can't train on one.
+        """
+        lower, tail = parts_of(self._first)
+        needy = needing_two(Thirds(lower, self.upper, tail), self.example)
+        if not needy:
+            return 1
+        why = f"{' and '.join(needy)} can't train on a single sample (batch statistics)"
+        if batch_size == 1:
+            raise UsageError("batch_size", 1, why, "give 2 or more, or a model that normalises otherwise")
+        alone = [client for client, size in enumerate(sizes) if size == 1]
+        if alone and len(alone) == len(sizes):
+            raise UsageError("clients", len(sizes), f"each has a single sample, and {why}", "give fewer clients")
+        joined = [client for client, size in enumerate(sizes) if size > 1 and size % batch_size == 1]
+        if joined:
+            told = f"has {batch_size + 1} samples, not {batch_size} and then 1"
+            log.warning("the last batch of %s %s: %s", name_clients(joined), told, why)
+        if alone:
+            log.warning("not trained, with a single sample each: %s; %s", name_clients(alone), why)
+        return 2
 
     def _default_cut(self, model: nn.Module) -> str | int:
         cut = _place(self._experiment.cut)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sglr.build import Built
 from sglr.config import Experiment
+from sglr.core.batches import Batching
 from sglr.core.checkpoint import digest
 from sglr.core.machine import describe_machine
 from sglr.core.scores import ClassCounts, Scores
@@ -133,9 +134,11 @@ def _known_means(shares: Tensor) -> list[float | None]:
 
 def _releases(experiment: Experiment, built: Built) -> int:
     """Return how often a training sample was sent at most: once in an epoch, or more if short clients begin again."""
-    steps = [-(-size // experiment.batch_size) for size in built.data.sizes if size]
+    batching = Batching(experiment.batch_size, experiment.short_clients, built.trainer.plan.least_batch)
+    steps = batching.own_steps(np.array(built.data.sizes))
+    steps = steps[steps > 0]
     cycles = experiment.short_clients == "cycle" and len(steps) > 0
-    return experiment.epochs * (-(-max(steps) // min(steps)) if cycles else 1)
+    return experiment.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
 
 
 def weights_digest(built: Built) -> str:

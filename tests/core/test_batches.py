@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.core.batches import batches_at, order_of, steps_of
+from sglr.core.batches import Batching, order_of
 from sglr.methods.psl import PSL
 
 
-def taken(sizes: list[int], batch: int, rule: str) -> list[list[tuple[int, int]]]:
+def taken(sizes: list[int], batch: int, rule: str = "wait", least: int = 1) -> list[list[tuple[int, int]]]:
     """Every client's (first, count) in every step."""
-    array = np.array(sizes)
-    steps = [batches_at(step, array, batch, rule) for step in range(steps_of(array, batch))]
+    array, batching = np.array(sizes), Batching(batch, rule, least)
+    steps = [batching.at(step, array) for step in range(batching.steps(array))]
     return [[(int(first[i]), int(count[i])) for first, count in steps] for i in range(len(sizes))]
 
 
@@ -24,6 +24,36 @@ def test_by_hand() -> None:
         [(0, 2), (0, 2), (0, 2)],
         [(0, 2), (2, 1), (0, 2)],
     ]
+
+
+def test_a_single_sample_joins_the_batch_before_by_hand() -> None:
+    assert taken([5, 2, 1], 2, least=2) == [[(0, 2), (2, 3)], [(0, 2), (2, 0)], [(0, 0), (2, 0)]]
+    assert taken([5, 3, 1], 2, "cycle", least=2) == [[(0, 2), (2, 3)], [(0, 3), (0, 3)], [(0, 0), (0, 0)]]
+
+
+SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=5)
+
+
+@given(sizes=SIZES, batch=st.integers(2, 9), rule=st.sampled_from(["wait", "cycle"]))
+def test_no_batch_is_of_one_sample_where_two_are_needed(sizes: list[int], batch: int, rule: str) -> None:
+    for size, own in zip(sizes, taken(sizes, batch, rule, least=2), strict=True):
+        assert all(count == 0 or 2 <= count <= min(batch + 1, size) for _, count in own)
+        rows = {row for first, count in own for row in range(first, first + count)}
+        assert rows == (set(range(size)) if size > 1 else set())
+        if rule == "wait":
+            assert sum(count for _, count in own) == len(rows)
+        # Only what is in the last two batches is cut otherwise.
+        whole = [part for part in taken([size], batch)[0] if part[1] == batch]
+        assert own[: max(0, len(whole) - 1)] == whole[:-1]
+
+
+@given(sizes=SIZES, batch=st.integers(1, 9), rule=st.sampled_from(["wait", "cycle"]))
+def test_a_client_cuts_its_data_alike_alone_and_among_others(sizes: list[int], batch: int, rule: str) -> None:
+    least = min(2, batch)
+    together = taken(sizes, batch, rule, least)
+    for size, own in zip(sizes, together, strict=True):
+        alone = taken([size], batch, rule, least)[0]
+        assert own[: len(alone)] == alone
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5), batch=st.integers(1, 9))

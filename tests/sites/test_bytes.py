@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from sglr.core.batches import Batching
 from sglr.core.compression import parse
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
@@ -129,7 +130,7 @@ class Run:
                 identity = await asyncio.to_thread(Identity.enrol, address, token, place)
                 samples = Samples(torch.randn(STEPS * BATCH, VALUES), torch.zeros(STEPS * BATCH, dtype=torch.int64))
                 codec = parse(self.compression)
-                worker = Worker(Task(number, Scale(), samples, {}, 2, BATCH, SGD, codec=codec))
+                worker = Worker(Task(number, Scale(), samples, {}, 2, Batching(BATCH), SGD, codec=codec))
                 post = Post(identity, address, agreement, segment, worker, Snapshots(place / "snapshots", run, 3))
                 clients.append(Client(post, computing, 30))
             await asyncio.gather(*(client.run() for client in clients))

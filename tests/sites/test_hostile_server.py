@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sglr.core.batches import Batching
 from sglr.core.data import Samples
 from sglr.core.errors import SglrError
 from sglr.core.optim import OptimizerSpec
@@ -162,7 +163,9 @@ def test_gradients_within_all_limits_make_no_weight_nan() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(4, 4) for _ in range(4)]
     samples = Samples(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    worker = Worker(Task(0, nn.Sequential(*layers), samples, {}, 2, 8, OptimizerSpec.parse("sgd:momentum=0.9")))
+    worker = Worker(
+        Task(0, nn.Sequential(*layers), samples, {}, 2, Batching(8), OptimizerSpec.parse("sgd:momentum=0.9"))
+    )
     refused = 0
     for number in range(60):
         try:

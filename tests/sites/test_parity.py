@@ -27,6 +27,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "sglr", "average": "class", "label_prior": "correct", "partition": "shards"},
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
     {"method": "sglr", "partition": "dirichlet", "concentration": 0.3, "batch_size": 32, "samples_per_client": 40},
+    *({"method": name, "model": "resnet16", "samples_per_client": 17} for name in ("sglr", "sflv2", "fl")),
     {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
     {"method": "sfl", "compression": "topk:0.3,feedback=true"},
     {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from PIL import Image
 
 from sglr.build import build
 from sglr.config import Experiment
@@ -91,18 +92,23 @@ def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatc
         own_segments(told, experiment)
 
 
-def test_a_last_batch_of_one_sample_is_refused_where_the_model_normalises_batches(monkeypatch):
-    class Normed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.BatchNorm1d(64)
+def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
+    for least, counts in ((1, [4, 4, 4, 4, 1]), (2, [4, 4, 4, 5])):
+        told = Agreement(**{**vars(agreement()), "least_batch": least})
+        (worker,) = make_workers(told, [0], OWN)
+        steps = worker.task.batching.steps(np.array([17]))
+        assert [int(worker.task.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
 
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return self.norm(inputs.flatten(1))
 
-    monkeypatch.setattr("sglr.sites.workers.own_segments", lambda told, experiment: lambda client: Normed())
-    with pytest.raises(UsageError, match="the last batch is of one sample"):
-        make_workers(agreement(), [0], OWN)
+def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
+    (tmp_path / "0").mkdir()
+    for number in range(2):  # one of them for the test
+        Image.new("L", (8, 8), 200 + number).save(tmp_path / "0" / f"{number}.png")
+    own = Own(Source(path=tmp_path), device="cpu")
+    honest = agreement(dataset="sites", validation=0)
+    assert len(make_workers(honest, [0], own)) == 1
+    with pytest.raises(UsageError, match=r"data = 1 sample: the run's model can't train .*; bring one more"):
+        make_workers(Agreement(**{**vars(honest), "least_batch": 2}), [0], own)
 
 
 # Folders

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,31 +17,60 @@ def order_of(rows: Rows, seed: int, client: int, epoch: int) -> Rows:
     return generator(seed, "order", client, epoch).permutation(rows)
 
 
-def steps_of(sizes: Rows, batch_size: int) -> int:
-    """Return the number of steps of an epoch: those of the client with most samples (0 if nobody has any)."""
-    return -(-int(sizes.max(initial=0)) // batch_size)
+@dataclass(frozen=True)
+class Batching:
+    """How clients cut their data into batches.
 
-
-def batches_at(step: int, sizes: Rows, batch_size: int, short_clients: str) -> tuple[Rows, Rows]:
-    """Return where every client's batch of a step begins in its order, and how many samples it has.
+    It depends on nothing but a client's number of samples, so that a client elsewhere cuts as the server expects.
 
     Parameters
     ----------
-    step
-        The step of the epoch, from 0.
-    sizes
-        |D_i| ``[n]``.
-    batch_size
-        b.
+    size
+        b, the samples of one client in one step.
     short_clients
         ``"wait"`` or ``"cycle"``: a client whose data is over has 0 samples, or its first batches again.
-
-    Returns
-    -------
-    tuple of NDArray
-        First positions and counts, int64 ``[n]``.
+    least
+        Fewest samples of a batch: 1, or 2 where a segment normalises by batch and can't train on one sample. A shorter
+        last batch is joined to the one before it, which then has up to b + least − 1 samples; a client that owns fewer
+        than ``least`` has no batch.
     """
-    own_steps = np.maximum(1, -(-sizes // batch_size))
-    first = np.full(len(sizes), step, dtype=np.int64) if short_clients == "wait" else step % own_steps
-    first = first * batch_size
-    return first, np.clip(sizes - first, 0, batch_size)
+
+    size: int
+    short_clients: str = "wait"
+    least: int = 1
+
+    @property
+    def longest(self) -> int:
+        """The most samples that a batch can have."""
+        return self.size + self.least - 1
+
+    def own_steps(self, sizes: Rows) -> Rows:
+        """Return the number of batches that every client's data are cut into ``[n]``, by |D_i| ``[n]``."""
+        steps = -(-sizes // self.size)
+        last = sizes - (steps - 1) * self.size
+        return steps - ((sizes > 0) & (last < self.least))
+
+    def steps(self, sizes: Rows) -> int:
+        """Return the number of steps of an epoch: those of the client with most batches (0 if nobody has any)."""
+        return int(self.own_steps(sizes).max(initial=0))
+
+    def at(self, step: int, sizes: Rows) -> tuple[Rows, Rows]:
+        """Return where every client's batch of a step begins in its order, and how many samples it has.
+
+        Parameters
+        ----------
+        step
+            The step of the epoch, from 0.
+        sizes
+            |D_i| ``[n]``.
+
+        Returns
+        -------
+        tuple of NDArray
+            First positions and counts, int64 ``[n]``.
+        """
+        own = self.own_steps(sizes)
+        number = np.full_like(sizes, step) if self.short_clients == "wait" else step % np.maximum(own, 1)
+        first = number * self.size
+        counts = np.where(number + 1 < own, self.size, sizes - first)
+        return first, np.where(number < own, counts, 0)

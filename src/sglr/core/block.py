@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import batches_at, order_of, steps_of
+from sglr.core.batches import order_of
 from sglr.core.checkpoint import digest
 from sglr.core.data import Samples
 from sglr.core.engine import Setting
@@ -204,12 +204,12 @@ class Block:
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
         self._turn = Turn(cohort, table, sizes, epoch)
-        return steps_of(sizes, self._setting.batch_size)
+        return self._setting.batching.steps(sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
         setting, turn = self._setting, self._turn
-        first, counts = batches_at(step, turn.sizes, setting.batch_size, setting.short_clients)
+        first, counts = setting.batching.at(step, turn.sizes)
         present = np.flatnonzero(counts)
         self._passes = []
         if not len(present):

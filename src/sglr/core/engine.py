@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sglr.core.batches import Batching
 from sglr.core.checkpoint import DamagedCheckpoint
 from sglr.core.codecs import Codec, Plain
 from sglr.core.computing import SINGLE_PRECISION, Computing
@@ -49,6 +50,8 @@ class Setting:
     short_clients
         What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
         beginning its data again.
+    least_batch
+        Fewest samples of a batch, as in `sglr.core.batches.Batching`.
     settings
         All settings of the experiment by name, for engines whose clients build their own parts.
     codec
@@ -74,6 +77,7 @@ class Setting:
     device: torch.device
     stacking: str = "auto"
     short_clients: str = "wait"
+    least_batch: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
@@ -81,6 +85,11 @@ class Setting:
     computing: Computing = SINGLE_PRECISION
     guard: Guard = field(default_factory=Guard)
     own_loss: OwnLoss | None = None
+
+    @property
+    def batching(self) -> Batching:
+        """How clients cut their data into batches."""
+        return Batching(self.batch_size, self.short_clients, self.least_batch)
 
 
 class MissingSnapshot(DamagedCheckpoint):

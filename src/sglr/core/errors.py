@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -62,3 +62,9 @@ def unknown(field: str, value: str, known: Iterable[str]) -> UsageError:
     nearest = get_close_matches(value.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UsageError(field, value, f"no such {field}", f"{hint}known: {', '.join(names)}")
+
+
+def name_clients(clients: Sequence[int]) -> str:
+    """Return clients as a message names them: ``"client 3"``, or ``"clients 0, 1, 2, 3, 4, …"``."""
+    shown = ", ".join(map(str, clients[:5]))
+    return f"client{'s' if len(clients) > 1 else ''} {shown}{', …' if len(clients) > 5 else ''}"

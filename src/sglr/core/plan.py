@@ -31,6 +31,8 @@ class Plan:
         Steps between looks at the loss for a value that is not a number.
     fresh_optimizers
         True if clients begin every round that they take part in with an optimizer that remembers nothing.
+    least_batch
+        Fewest samples of a batch: clients that own fewer take no part.
     seed
         Seed of all random draws.
     """
@@ -45,6 +47,7 @@ class Plan:
     checkpoint_every: int = 0
     check_every: int = 1
     fresh_optimizers: bool = False
+    least_batch: int = 1
     seed: int = 0
 
     def at_work(self, clients: int) -> int:

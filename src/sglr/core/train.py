@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.core.data import Samples
@@ -110,10 +111,15 @@ class Trainer:
 
     def participants(self, epoch: int) -> tuple[int, ...]:
         """Return the clients that take part in the epoch's round, ascending."""
-        clients = len(self.sizes)
-        chosen = self.plan.at_work(clients)
+        able = self._able()
+        chosen = min(self.plan.at_work(len(self.sizes)), len(able))
         rng = generator(self.plan.seed, "participants", self.method.round_of(epoch))
-        return tuple(sorted(rng.choice(clients, size=chosen, replace=False).tolist()))
+        return tuple(np.sort(able[rng.choice(len(able), size=chosen, replace=False)]).tolist())
+
+    def _able(self) -> NDArray[np.int64]:
+        """Return the clients that have enough samples for a batch, or whose number of samples is not known yet."""
+        sizes = np.asarray(self.sizes)
+        return np.flatnonzero((sizes == 0) | (sizes >= self.plan.least_batch))
 
     def took_part(self) -> set[int]:
         """Return the clients that took part in any epoch so far."""
@@ -276,17 +282,18 @@ class Trainer:
     def evaluate(self, samples: Samples, most_clients: int = 0) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
 
-        Where segments are shared, the shared one alone is scored: everyone has it.
+        Clients that never take part, for want of samples, are left out. Where segments are shared, the shared one alone
+        is scored: everyone has it.
         """
-        everyone = len(self.sizes)
         if self.method.shares:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
             return self.engine.evaluate(self.server.segment, samples, (last,), self.shared)
-        if not 0 < most_clients < everyone:
-            return self.engine.evaluate(self.server.segment, samples, tuple(range(everyone)))
+        able = self._able()
+        if not 0 < most_clients < len(able):
+            return self.engine.evaluate(self.server.segment, samples, tuple(able.tolist()))
         rng = generator(self.plan.seed, "evaluated clients")
-        chosen = np.sort(rng.choice(everyone, size=most_clients, replace=False))
+        chosen = np.sort(able[rng.choice(len(able), size=most_clients, replace=False)])
         return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()))
 
     def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.core.data import ClientData, Dataset, Samples
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, name_clients
 from sglr.core.random import generator
 from sglr.data.loaded import division_notes
 from sglr.data.partitioners.iid import Iid
@@ -154,11 +154,9 @@ def _check_clients(clients: int, samples: int, partitioner: Partitioner, samples
 
 def _check_owners(rows: list[Rows], partitioner: Partitioner) -> None:
     """Refuse a division that leaves a client without a sample: it could never train."""
-    empty = [str(client) for client, own in enumerate(rows) if not len(own)]
+    empty = [client for client, own in enumerate(rows) if not len(own)]
     if empty:
-        named = f"clients {', '.join(empty[:5])}{', …' if len(empty) > 5 else ''}"
-        problem = f"{named if len(empty) > 1 else f'client {empty[0]}'} would have no samples"
-        name = type(partitioner).__name__.lower()
+        name, problem = type(partitioner).__name__.lower(), f"{name_clients(empty)} would have no samples"
         raise UsageError("partition", name, problem, "give fewer clients, or another partition")
 
 

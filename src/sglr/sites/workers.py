@@ -6,7 +6,6 @@ this site names itself. Names of methods and partitions are looked up among thos
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch import nn
 
 from sglr.build import build_method, client_segments, pick_device
 from sglr.config import Experiment, part_fields
+from sglr.core.batches import Batching
 from sglr.core.codecs import Plain
 from sglr.core.compression import parse
 from sglr.core.data import ClientData, Samples
@@ -104,7 +104,7 @@ def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnD
     workers = []
     for client, its in data.items():
         segment = segments(client)
-        _check_last_batch(segment, its.train, experiment.batch_size)
+        _check_batches(its.train, agreement)
         workers.append(Worker(_task(client, segment, its, experiment, agreement, own)))
     return workers
 
@@ -162,14 +162,11 @@ def _differs(agreement: Agreement, cut: tuple[int, ...]) -> str:
     return f"use the same code, sglr {agreement.sglr} and torch {agreement.torch}"
 
 
-def _check_last_batch(segment: nn.Module, train: Samples, batch_size: int) -> None:
-    if len(train) % batch_size != 1 and batch_size != 1:
-        return
-    try:
-        copy.deepcopy(segment).train()(train.inputs[:1])
-    except ValueError as error:
-        problem = f"the last batch is of one sample ({str(error).partition(',')[0].lower()})"
-        raise UsageError("data", f"{len(train)} samples", problem, "bring one more or one less") from error
+def _check_batches(train: Samples, agreement: Agreement) -> None:
+    """Refuse a site whose only sample makes no batch; in a simulation, such a client is there and does not train."""
+    if agreement.settings.get("dataset") == "sites" and len(train) < agreement.least_batch:
+        problem = "the run's model can't train on a single sample (batch statistics)"
+        raise UsageError("data", "1 sample", problem, "bring one more")
 
 
 def _task(
@@ -182,10 +179,9 @@ def _task(
         data.train,
         data.held,
         len(agreement.classes),
-        experiment.batch_size,
+        Batching(experiment.batch_size, experiment.short_clients, agreement.least_batch),
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
-        experiment.short_clients,
         experiment.seed,
         experiment.loss,
         experiment.label_prior,

@@ -70,6 +70,12 @@ def test_labels_that_stay_with_the_clients(case, on_ray, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sglr", "sfl", "fl"])
+def test_single_samples_and_batch_statistics(case, on_ray, name: str) -> None:
+    compare(case, on_ray, name, sizes=(9, 5, 1, 8, 13), norm=True, least_batch=2, atol=2e-5)
+
+
+@pytest.mark.slow
 def test_equal_batches(case, on_ray) -> None:
     compare(case, on_ray, "sglr", sizes=EQUAL)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sglr.core.batches import Batching
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
@@ -30,7 +31,7 @@ def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: 
     held = {"test": Samples(inputs[:5] + 1, torch.zeros(5, dtype=torch.int64))}
     spec = OptimizerSpec.parse(optimizer)
     segment = options.pop("segment", None) or make_segment()
-    return Worker(Task(CLIENT, segment, samples, held, 3, BATCH, spec, seed=SEED, ahead=ahead, **options))
+    return Worker(Task(CLIENT, segment, samples, held, 3, Batching(BATCH), spec, seed=SEED, ahead=ahead, **options))
 
 
 def batch(worker: Worker, step: int, epoch: int = 0) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sglr.core.split.cut import cut_points, split
 from sglr.core.split.segments import Split, check_segments
+from sglr.core.split.single_samples import needing_two
 from sglr.core.split.three import ClientSegments, Thirds, features_of, parts_of, split_in_three
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "check_segments",
     "cut_points",
     "features_of",
+    "needing_two",
     "parts_of",
     "split",
     "split_in_three",

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import steps_of
 from sglr.core.block import Block
 from sglr.core.cluster import connect, started_here
 from sglr.core.data import Samples
@@ -148,7 +147,7 @@ class Ray:
         for block, clients in self._parts.items():
             self.crew.tell(block, "begin", clients, epoch, cohort[0], fresh)
         sizes = np.array([self.sizes[client] for client in cohort], dtype=np.int64)
-        return steps_of(sizes, self._setting.batch_size)
+        return self._setting.batching.steps(sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""

@@ -90,6 +90,8 @@ class Agreement:
         Hash of the client segment's code and shapes.
     frozen
         SHA-256 of the client segment's frozen weights; empty if it has none.
+    least_batch
+        Fewest samples of a batch, as in `sglr.core.batches.Batching`.
     sglr, torch, protocol
         Versions.
     time
@@ -106,6 +108,7 @@ class Agreement:
     encoding: dict[str, Any] = field(default_factory=dict)
     input_type: str = "float32"
     frozen: str = ""
+    least_batch: int = 1
     sglr: str = __version__
     torch: str = torch.__version__
     protocol: int = PROTOCOL
@@ -128,6 +131,7 @@ class Agreement:
             encoding=_printable_encoding(setting.data.encoding),
             input_type=str(given.dtype).removeprefix("torch."),
             frozen=frozen_hash(segment),
+            least_batch=setting.least_batch,
         )
 
     @property
@@ -180,6 +184,8 @@ def _check_types(found: Mapping[str, Any]) -> None:
         raise TypeError("settings or classes are none")
     if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
         raise ValueError("the number of clients is none")
+    if found["least_batch"] not in (1, 2):
+        raise ValueError("malformed field: least_batch")
     if not math.isfinite(found["time"]):
         raise ValueError("the time is none")
 

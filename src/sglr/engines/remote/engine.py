@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import batches_at, steps_of
 from sglr.core.data import Samples
 from sglr.core.engine import MissingSnapshot, Setting
 from sglr.core.errors import SglrError, UsageError
@@ -81,7 +80,7 @@ class Remote:
 
     def settle(self, folder: Path) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
-        longest = most_bytes(self._setting.batch_size, self._cut, self._features, self.segment)
+        longest = most_bytes(self._setting.batching.longest, self._cut, self._features, self.segment)
         terms = (self._agreement, longest, self._patience)
         self._premises = Premises(folder, self._listen, *terms, self.sizes, self._held)
         self._premises.open(self._setting.settings, lambda: self.stopping())
@@ -158,14 +157,14 @@ class Remote:
         self._desk.begin(epoch)
         known = self.sizes
         sizes = np.array([known[client] for client in cohort if self._member(client).counts], dtype=np.int64)
-        self._steps = steps_of(sizes, self._setting.batch_size)
+        self._steps = self._setting.batching.steps(sizes)
         return self._steps
 
     def _counts(self, step: int) -> dict[int, int]:
         """Return how many samples each client of the cohort has in a step, of those that have some and are here."""
         known, clients = self.sizes, [client for client in self._cohort if self._member(client).counts]
         sizes = np.array([known[client] for client in clients], dtype=np.int64)
-        _, counts = batches_at(step, sizes, self._setting.batch_size, self._setting.short_clients)
+        _, counts = self._setting.batching.at(step, sizes)
         return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
 
     def forward(self, step: int) -> Uplink | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from sglr.core.batches import Batching
 from sglr.core.codecs import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.guard import Guard
@@ -30,7 +31,7 @@ class Task:
         Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
     classes
         K.
-    batch_size, optimizer, clip_norm, short_clients, seed, loss, label_prior
+    batching, optimizer, clip_norm, seed, loss, label_prior
         As in `sglr.core.engine.Setting` and `sglr.core.server.Server`.
     codec
         How smashed data go over the wire.
@@ -49,10 +50,9 @@ class Task:
     train: Samples
     held: dict[str, Samples]
     classes: int
-    batch_size: int
+    batching: Batching
     optimizer: OptimizerSpec
     clip_norm: float | None = None
-    short_clients: str = "wait"
     seed: int = 0
     loss: str = "cross_entropy"
     label_prior: str = "ignore"

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import batches_at, order_of, steps_of
+from sglr.core.batches import order_of
 from sglr.core.checkpoint import digest
 from sglr.core.compression import Link
 from sglr.core.own_loss import OwnLoss
@@ -90,15 +90,14 @@ class Worker:
 
     def has_batch(self, step: int) -> bool:
         """Say whether there are samples left in a step of an epoch."""
-        _, count = batches_at(step, np.array([self.samples]), self.task.batch_size, self.task.short_clients)
+        _, count = self.task.batching.at(step, np.array([self.samples]))
         return bool(count[0])
 
     def _batch(self, epoch: int, step: int) -> Tensor:
         """Return the rows of a step's batch."""
         if self._order[0] != epoch:
             self._order = (epoch, order_of(np.arange(self.samples), self.task.seed, self.task.client, epoch))
-        sizes = np.array([self.samples])
-        first, count = batches_at(step, sizes, self.task.batch_size, self.task.short_clients)
+        first, count = self.task.batching.at(step, np.array([self.samples]))
         return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.task.device)
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
@@ -223,7 +222,7 @@ class Worker:
         """Pass over the own data once, with the loss at the own output: for clients that hold the whole model."""
         head = self.head
         head.restart_tally()
-        for step in range(steps_of(np.array([self.samples]), self.task.batch_size)):
+        for step in range(self.task.batching.steps(np.array([self.samples]))):
             head.step_number = step
             self._run(epoch, step)
             outputs = self._pending[0].forward.outputs
