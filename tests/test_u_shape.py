@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ from sglr.core.errors import Interrupted, UsageError
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
+from sglr.core.server import Server
 from sglr.core.train import Hooks
-from sglr.core.types import NO_LABEL, Event, Traffic, Uplink
+from sglr.core.types import Downlink, Event, Moment, Traffic, Uplink
 
 SPLIT = [name for name in METHODS.names() if not METHODS.load(name).whole_model]
 every_split_method = pytest.mark.parametrize("name", SPLIT)
@@ -125,7 +127,7 @@ def test_the_server_is_never_told_a_label(case, name: str, monkeypatch: pytest.M
     monkeypatch.setattr(trainer.engine, "forward", watched)
     trainer.run()
     assert sent
-    assert all(bool((uplink.labels == NO_LABEL).all()) for uplink in sent)
+    assert all(uplink.told is None for uplink in sent)
     assert not bool(trainer.server.label_counts.any())
     traffic = [event for event in events if isinstance(event, Traffic)]
     assert {event.kind for event in traffic} >= {"smashed", "features", "feature_gradients"}
@@ -177,6 +179,31 @@ def test_it_learns_and_the_trained_network_is_the_one_that_was_tested(tmp_path: 
     assert accuracy == pytest.approx(run.summary["test"]["accuracy"], abs=1e-9)
 
 
+@dataclass(frozen=True)
+class Balancing(Method):
+    """A method of one's own that weighs the gradients of rare classes more."""
+
+    says_so: bool = True
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.says_so
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+        del moment
+        rare = 1 + (uplink.labels > 4)
+        return Downlink(server.learn(uplink) * rare[..., None])
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_method_of_ones_own_that_reads_labels_is_refused(says_so: bool, tmp_path: Path) -> None:
+    """Before training if it says so, and else in the first step: it never sees labels that are none."""
+    assert train(Balancing(says_so), out=tmp_path / "told", **{**DIGITS, "tail": None}).summary
+    with pytest.raises(UsageError, match=r"tail = .*: the method reads labels.*stay with the clients; leave"):
+        train(Balancing(says_so), out=tmp_path / "run", **DIGITS)
+    assert not says_so or not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "field", "told"),
     [
@@ -188,7 +215,8 @@ def test_it_learns_and_the_trained_network_is_the_one_that_was_tested(tmp_path: 
         ({"tail": 17}, "tail", "the model has 6 children"),
         ({"method": "cl"}, "tail", "keeps the whole model"),
         ({"method": "fl"}, "tail", "keeps the whole model"),
-        ({"method": "sglr", "average": "class"}, "average", "no labels to average by"),
+        ({"method": "sglr", "average": "class"}, "tail", "reads labels with these parameters .*average='class'"),
+        ({"method": "sgl", "average": "class"}, "tail", "reads labels with these parameters .*average='class'"),
         ({"engine": "remote", "pipelining": True}, "pipelining", "second exchange"),
         ({"engine": "ray", "ray_server": "cluster"}, "ray_server", "in the midst of a step"),
     ],

@@ -102,7 +102,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     codec = parse_codec(experiment.compression)
     _check_pipelining(experiment, method)
     _check_cluster(experiment)
-    _check_tail(experiment)
+    _check_tail(experiment, method)
     segments = Segments(experiment, given.model, method, given.frozen)
     check_accounted(segments.guard.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
@@ -348,7 +348,7 @@ def _check_pipelining(experiment: Experiment, method: Method) -> None:
     if experiment.engine != "remote":
         problem = f"engine {experiment.engine} has no gradients under way"
         raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
-    if method.whole_model or getattr(method, "average_every", False):
+    if method.whole_model or method.merges_inside_epoch:
         problem = f"method {experiment.method} has nothing to compute ahead with these settings"
         raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
 
@@ -361,13 +361,13 @@ def _check_cluster(experiment: Experiment) -> None:
             raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
 
 
-def _check_tail(experiment: Experiment) -> None:
+def _check_tail(experiment: Experiment, method: Method) -> None:
     """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
     if experiment.tail is None:
         return
-    if experiment.method_parameters.get("average") == "class":
-        problem = "the server has no labels to average by, since they stay with the clients (tail)"
-        raise UsageError("average", "class", problem, "give --average position, or leave out --tail")
+    if method.needs_labels:
+        problem = f"the method reads labels with these parameters ({method}), and they stay with the clients"
+        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
     if experiment.pipelining:
         problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
         raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")

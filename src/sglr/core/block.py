@@ -29,7 +29,7 @@ from sglr.core.tails import TailStep
 from sglr.core.transfer import to_device
 from sglr.core.tuning import ROWS, best_form
 from sglr.core.turns import Turn
-from sglr.core.types import NO_LABEL, Answer, Uplink, Weights, below
+from sglr.core.types import Answer, Uplink, Weights, below
 
 log = logging.getLogger(__name__)
 
@@ -232,9 +232,8 @@ class Block:
         if setting.own_loss is not None:
             own, now = (ids, labels, self._passes), (turn.epoch, step)
             self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, *own, setting.guard, now)
-            labels = torch.full_like(labels, NO_LABEL)
         sent = setting.guard.send(self._join(len(present)), ids, counted, turn.epoch, step)
-        return Uplink(sent, labels, ids, counted)
+        return Uplink(sent, labels if setting.own_loss is None else None, ids, counted)
 
     def _log_prior(self, client: int) -> Tensor:
         """Return the log label prior of all that a client owns, ``[K]``."""

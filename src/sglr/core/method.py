@@ -77,6 +77,16 @@ class Method(ABC):
         """
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether `exchange` reads labels itself, which it can't where they stay with the clients."""
+        return False
+
+    @property
+    def merges_inside_epoch(self) -> bool:
+        """Whether client segments are merged between the steps of an epoch, so that no client can run ahead."""
+        return False
+
+    @property
     def mixed_share(self) -> float:
         """Share of clients, 0 to 1, whose gradients follow other clients' labels as much as their own."""
         return 0.0

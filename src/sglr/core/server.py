@@ -189,7 +189,7 @@ class Server:
             places = [place for place, own in enumerate(uplink.sizes) if own == size]
             part = Uplink(
                 uplink.smashed[places, :size],
-                uplink.labels[places, :size],
+                None if uplink.told is None else uplink.told[places, :size],
                 tuple(uplink.clients[place] for place in places),
                 (size,) * len(places),
             )

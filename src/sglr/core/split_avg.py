@@ -45,6 +45,11 @@ class SplitAvg:
         _read_phase(self.phase)
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the rule of averaging reads labels."""
+        return self.average == "class"
+
+    @property
     def mixed_share(self) -> float:
         """Share of clients, 0 to 1, whose gradients follow other clients' labels as much as their own."""
         return self.phi if self.average == "position" else 0.0
@@ -117,14 +122,15 @@ def split_avg(gradients: Tensor, uplink: Uplink, active: list[int], rule: str) -
     longest = max(uplink.sizes[row] for row in active)
     rows = to_device(active, gradients.device)
     mask = uplink.mask[rows, :longest]
-    averages, distinct = RULES[rule](gradients[rows, :longest], uplink.labels[rows, :longest], mask)
+    labels = None if uplink.told is None else uplink.told[rows, :longest]
+    averages, distinct = RULES[rule](gradients[rows, :longest], labels, mask)
     averages = torch.where(_like(mask, averages), averages, averages.new_zeros(()))
     received = gradients.clone()
     received[:, :longest].index_copy_(0, rows, averages)
     return Downlink(received, Average(tuple(active), distinct, by_position=rule == "position"))
 
 
-def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def average_by_position(gradients: Tensor, labels: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Average sample j of every active client with sample j of the others (the paper's rule, eq. 15).
 
     Where batches are unequal, the mean is over the clients that have a sample j.
@@ -141,7 +147,7 @@ def average_by_position(gradients: Tensor, labels: Tensor, mask: Tensor) -> tupl
     return mean.expand_as(gradients), mean
 
 
-def average_by_class(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def average_by_class(gradients: Tensor, labels: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Give every active sample the mean gradient of the active samples of its own class (ours).
 
     Averaging by position mixes gradients of different classes, which cancel; within a class they agree.
@@ -152,6 +158,7 @@ def average_by_class(gradients: Tensor, labels: Tensor, mask: Tensor) -> tuple[T
         The averages ``[C_a, b, ...]``, equal where labels are; and one of each class that occurs ``[n, ...]``, in the
         order of the classes, which are broadcast once.
     """
+    assert labels is not None, "a method that averages by class says that it needs labels"
     flat, classes = gradients[mask], labels[mask]
     names, index = torch.unique(classes, return_inverse=True)
     count = torch.bincount(index, minlength=len(names)).to(flat.dtype)
@@ -166,9 +173,9 @@ def _like(values: Tensor, target: Tensor) -> Tensor:
     return values.reshape(*values.shape, *(1,) * (target.dim() - values.dim()))
 
 
-RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+RULES: Mapping[str, Callable[[Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]] = {
     "position": average_by_position,
     "class": average_by_class,
 }
-"""Rules of averaging by name: (gradients ``[C_a, b, ...]``, labels ``[C_a, b]``, mask ``[C_a, b]``) to averages and
-the different ones among them; b is the largest batch of an active client."""
+"""Rules of averaging by name: (gradients ``[C_a, b, ...]``, labels ``[C_a, b]`` or None, mask ``[C_a, b]``) to averages
+and the different ones among them; b is the largest batch of an active client."""

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.errors import UsageError
 from sglr.core.transfer import to_device
 
 Weights = Mapping[str, Tensor]
@@ -27,10 +28,6 @@ def below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-NO_LABEL = -1
-"""Stands for a label that the server is not told."""
-
-
 @dataclass(frozen=True)
 class Uplink:
     """What the server sees of one step.
@@ -40,8 +37,8 @@ class Uplink:
     smashed
         Cut-layer activations ``[C, b, ...]``, one row per client, sorted by client id; zero where there is
         no sample.
-    labels
-        Class numbers, int64 ``[C, b]``; `NO_LABEL` everywhere where labels stay with the clients.
+    told
+        Class numbers, int64 ``[C, b]``; None where labels stay with the clients.
     clients
         The C client ids.
     sizes
@@ -49,9 +46,23 @@ class Uplink:
     """
 
     smashed: Tensor
-    labels: Tensor
+    told: Tensor | None
     clients: tuple[int, ...]
     sizes: tuple[int, ...]
+
+    @property
+    def labels(self) -> Tensor:
+        """Class numbers, int64 ``[C, b]``.
+
+        Raises
+        ------
+        UsageError
+            If labels stay with the clients: a method that reads them says so in `Method.needs_labels`.
+        """
+        if self.told is None:
+            problem = "the method reads labels, and they stay with the clients"
+            raise UsageError("tail", "given", problem, "leave out --tail, or choose a method that reads no labels")
+        return self.told
 
     @property
     def full(self) -> bool:
@@ -61,8 +72,8 @@ class Uplink:
     @cached_property
     def mask(self) -> Tensor:
         """Bool ``[C, b]``: True where a sample is real (unequal batches)."""
-        positions = torch.arange(self.labels.shape[1], device=self.labels.device)
-        return positions < to_device(self.sizes, self.labels.device)[:, None]
+        positions = torch.arange(self.smashed.shape[1], device=self.smashed.device)
+        return positions < to_device(self.sizes, self.smashed.device)[:, None]
 
     def flatten(self, values: Tensor) -> Tensor:
         """Concatenate the real samples of ``values`` ``[C, b, ...]`` along the batch: ``[N, ...]``."""
@@ -76,8 +87,8 @@ class Uplink:
     def unflatten(self, values: Tensor) -> Tensor:
         """Undo `flatten`: ``[N, ...]`` to ``[C, b, ...]``, zero where there is no sample."""
         if self.full:
-            return torch.unflatten(values, 0, self.labels.shape)
-        padded = values.new_zeros(*self.labels.shape, *values.shape[1:])
+            return torch.unflatten(values, 0, self.smashed.shape[:2])
+        padded = values.new_zeros(*self.smashed.shape[:2], *values.shape[1:])
         padded[self.mask] = values
         return padded
 
@@ -85,7 +96,8 @@ class Uplink:
         """Return what the client in row ``position`` sent, alone."""
         size = self.sizes[position]
         rows = slice(position, position + 1)
-        return Uplink(self.smashed[rows, :size], self.labels[rows, :size], (self.clients[position],), (size,))
+        told = None if self.told is None else self.told[rows, :size]
+        return Uplink(self.smashed[rows, :size], told, (self.clients[position],), (size,))
 
 
 class Answer(NamedTuple):

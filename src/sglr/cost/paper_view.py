@@ -71,7 +71,7 @@ def _no_row(name: str, method: Method) -> str | None:
         return f"Table 6 has no row for {name}; it moves the same data as sfl"
     if name not in (*METHODS, *SAME_AS):
         return f"Table 6 has no row for {name}"
-    if getattr(method, "local_epochs", 1) != 1 or getattr(method, "average_every", 0) != 0:
+    if method.merges_inside_epoch or not method.begins_round(1):
         return "Table 6 is for weights that are averaged once an epoch"
     return None
 

@@ -27,6 +27,11 @@ class SFL(Method):
         if self.average_every < 0:
             raise UsageError("average_every", self.average_every, "is negative", "give steps, or 0 for once an epoch")
 
+    @property
+    def merges_inside_epoch(self) -> bool:
+        """Whether averages come more often than once an epoch."""
+        return self.average_every > 0
+
     def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
         del moment

@@ -44,6 +44,11 @@ class SGLR(Method):
         return SplitAvg(self.phi, self.average, self.phase)
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether averages are by class."""
+        return self.split_avg.needs_labels
+
+    @property
     def mixed_share(self) -> float:
         """φ where averages are by position, else 0."""
         return self.split_avg.mixed_share

@@ -88,6 +88,7 @@ class ServerWorker:
         server = self._server
         server.rate, server.epoch, server.step_number = order.rate, order.epoch, order.step_number
         seed_layers(order.seed)
+        assert sent.labels is not None, "a server in the cluster has the labels"
         smashed, labels = receive(sent.smashed).to(self._device), receive(sent.labels).to(self._device)
         uplink = Uplink(smashed, labels, sent.clients, sent.sizes)
         gradients: Tensor = getattr(server, order.call)(uplink, *order.arguments)

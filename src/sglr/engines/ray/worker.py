@@ -33,7 +33,7 @@ class Smashed(NamedTuple):
     """What the clients of a block send in one step; as in `sglr.core.types.Uplink`."""
 
     smashed: Sent
-    labels: Sent
+    labels: Sent | None
     clients: tuple[int, ...]
     sizes: tuple[int, ...]
 
@@ -111,7 +111,8 @@ class Worker:
         uplink = self._uplink = self._block.forward(step)
         if uplink is None:
             return None
-        return Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
+        labels = None if uplink.told is None else send(uplink.told)
+        return Smashed(send(uplink.smashed), labels, uplink.clients, uplink.sizes)
 
     def answer(self, features: Sent, clients: tuple[int, ...]) -> Answered:
         """Let clients of the last `forward` find their loss at the server's features."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.codecs import Codec
-from sglr.core.types import NO_LABEL, Tally, Uplink, Weights
+from sglr.core.types import Tally, Uplink, Weights
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.server import House
 from sglr.engines.remote.wire import messages_pb2 as wire
@@ -89,9 +89,8 @@ class Gate:
             return None
         counts = tuple(sizes[client] for client in believed)
         rows, width = len(believed), max(counts)
-        return Uplink(
-            smashed[:rows, :width].to(self._device), labels[:rows, :width].to(self._device), tuple(believed), counts
-        )
+        told = labels[:rows, :width].to(self._device) if self._features is None else None
+        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(believed), counts)
 
     def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, Tensor]]:
         """Return held-out samples: smashed data ``[m, ...]`` and labels ``[m]`` by client."""
@@ -200,11 +199,9 @@ class Gate:
             parts.pop("labels", None)
             smashed.copy_(self._codec.decode(parts, shape))
             check_norm("smashed data", smashed, most)
-        if self._features is not None:
-            labels.fill_(NO_LABEL)
-            return
-        read_into(frame, "labels", labels)
-        check_labels(labels, self._classes)
+        if self._features is None:
+            read_into(frame, "labels", labels)
+            check_labels(labels, self._classes)
 
 
 def _is_sound(told: wire.Tally, samples: int) -> bool:

@@ -13,7 +13,7 @@ from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.random import key
 from sglr.core.server import Server
-from sglr.core.types import NO_LABEL, Downlink, Moment, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 from sglr.privacy.active import ActiveAttack, Aftermath, Hijacked, Scene
 from sglr.privacy.attack import Found
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
@@ -27,6 +27,8 @@ LEAST = 64
 BATCH = 64
 REHEARSALS = 300
 """Steps in which the server trains its encoder and decoder, before any client is there."""
+NO_LABEL = -1
+"""Stands for a label that the server does not see."""
 JUDGEMENTS = 3
 """Steps of the discriminator for each of the clients'."""
 PENALTY = 100.0
@@ -123,10 +125,10 @@ class _Crew:
         self._judging = torch.optim.Adam(self._judge.parameters(), rate, betas=(0.5, 0.9))
         self._rehearse(rate)
 
-    def mislead(self, smashed: Tensor, labels: Tensor) -> Tensor:
+    def mislead(self, smashed: Tensor, labels: Tensor | None) -> Tensor:
         """Learn from clients' smashed data ``[N, ...]``; return the gradients that lead them on, ``[N, ...]``."""
-        if not self._by_label:
-            labels = torch.full_like(labels, NO_LABEL)
+        if labels is None or not self._by_label:
+            labels = torch.full((len(smashed),), NO_LABEL)
         for _ in range(JUDGEMENTS):
             rows = torch.randint(len(smashed), (BATCH,), generator=self._draws)
             self._learn_to_judge(smashed.detach()[rows], labels[rows])
@@ -195,7 +197,8 @@ class _Masked:
     def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
         """Take a joint step; return hijacking gradients ``[C, b, ...]``, each of the client's own mean."""
         self._server.learn(uplink, rate_factor)
-        found = uplink.unflatten(self._crew.mislead(uplink.flatten(uplink.smashed), uplink.flatten(uplink.labels)))
+        labels = None if uplink.told is None else uplink.flatten(uplink.told)
+        found = uplink.unflatten(self._crew.mislead(uplink.flatten(uplink.smashed), labels))
         sizes = torch.tensor(uplink.sizes, dtype=found.dtype).reshape(-1, *(1,) * (found.dim() - 1))
         self.sent = found / sizes
         return self.sent
