@@ -28,7 +28,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
     {"method": "sglr", "partition": "dirichlet", "concentration": 0.3, "batch_size": 32, "samples_per_client": 40},
     {"method": "sglr", "model": "resnet16", "samples_per_client": 17},
-    {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd"},
+    {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd", "epochs": 1},
     {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
     {"method": "sfl", "compression": "topk:0.3,feedback=true"},
     {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},
