@@ -103,7 +103,8 @@ def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
 def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
     (tmp_path / "0").mkdir()
     for number in range(2):  # one of them for the test
-        Image.new("L", (8, 8), 200 + number).save(tmp_path / "0" / f"{number}.png")
+        pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) + number
+        Image.fromarray(pixels).save(tmp_path / "0" / f"{number}.png")
     own = Own(Source(path=tmp_path), device="cpu")
     honest = agreement(dataset="sites", validation=0)
     assert len(make_workers(honest, [0], own)) == 1
