@@ -31,6 +31,7 @@ from sglr.data.plot import classes_per_client
 from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
 from sglr.run import Run, write_text
+from sglr.without_data import located, record_of
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def execute(
         built.trainer.engine.open(None)
         run = Run.create(out, experiment, command)
         run.record_choices(built.choices)
+        run.record_data(record_of(experiment, built))
         run.keep_frozen(built.frozen)
         if len(built.data.train):
             write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
@@ -170,7 +172,7 @@ def resume(
         return run
     _require_objects(experiment, given)
     energy = _energy(experiment)
-    built = build(run.as_chosen(experiment), given)
+    built = build(located(run.as_chosen(experiment), run.data), given)
     _check_same_data(run, built.data)
     recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
     with _closing(built):
@@ -202,7 +204,7 @@ def _check_same_data(run: Run, data: ClientData) -> None:
 
 def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
     """Let an engine that has clients elsewhere tell those who have not heard that the training is over."""
-    built = build(run.experiment, given)
+    built = build(located(run.experiment, run.data), given)
     with _closing(built):
         built.trainer.engine.stopping = stop
         built.trainer.engine.open(run.path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
 from sglr.core.errors import NotWritten, UsageError
+from sglr.data_record import DATA, DataRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,21 @@ class Run:
     def command(self) -> str:
         """The command that was typed to make the run; empty where it was made in Python."""
         return read_command(self.path)
+
+    def record_data(self, record: DataRecord) -> None:
+        """Write what the run's parts are built from, beside its settings."""
+        write_text(self.path / DATA, record.text())
+
+    @property
+    def data(self) -> DataRecord | None:
+        """What the run was trained on: shape, classes, encoding; None of runs of before.
+
+        Raises
+        ------
+        UsageError
+            If that can't be read.
+        """
+        return DataRecord.read(self.path / DATA)
 
     def record_choices(self, choices: Mapping[str, str]) -> None:
         """Write what was chosen by measurement where the settings leave it open, so that the run goes on with it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sglr.data.object_options import Options
 from sglr.data.objects import DataLike, read_objects
 from sglr.engines.local import Local
 from sglr.run import Run
+from sglr.without_data import stand_ins
 
 
 def load_model(
@@ -29,7 +32,7 @@ def load_model(
     client: int = 0,
     *,
     segment: str | Path | None = None,
-    model: nn.Module | None = None,
+    model: nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
     **options: Any,
 ) -> nn.Sequential:
@@ -44,10 +47,10 @@ def load_model(
     segment
         The file with the client's weights, where clients were on machines of their own: ``segment.safetensors`` in the
         folder of a client, which no one else has.
-    model, dataset
-        Parts that were given as objects when the run began.
-    **options
-        Options that the data set was given with, such as ``label``.
+    model
+        The model, if it was given as an object when the run began.
+    dataset, **options
+        The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data.
 
     Returns
     -------
@@ -63,9 +66,14 @@ def load_model(
         If the folder is no run, has no checkpoint, or there is no such client.
     """
     run = Run.open(Path(path))
-    experiment = run.experiment.model_copy(update={"device": "cpu"})
-    data = None if dataset is None else read_objects(dataset, Options.of(options))
-    given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine), frozen=run.frozen())
+    record = run.data
+    if record is None:
+        experiment = run.experiment.model_copy(update={"device": "cpu"})
+        data = None if dataset is None else read_objects(dataset, Options.of(options))
+        given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine))
+    else:
+        experiment, given = stand_ins(run.experiment, record, model)
+    given = replace(given, frozen=run.frozen())
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)

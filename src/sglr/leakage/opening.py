@@ -21,6 +21,7 @@ from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
 from sglr.run import Run
 from sglr.trained import restored, trained_segments
+from sglr.without_data import located
 
 CHUNK = 500
 """Samples that pass a segment at a time."""
@@ -115,7 +116,7 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
     given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=run.frozen())
-    return Opened(experiment, restored(run, build(experiment, given)))
+    return Opened(experiment, restored(run, build(located(experiment, run.data), given)))
 
 
 def _as_they_are(gradients: Tensor, labels: Tensor) -> Tensor:

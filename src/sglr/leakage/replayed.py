@@ -19,6 +19,7 @@ from sglr.privacy.active import ActiveAttack, Aftermath, Scene
 from sglr.privacy.attack import Found
 from sglr.privacy.threat import require
 from sglr.run import Run
+from sglr.without_data import located
 
 
 def replay(
@@ -60,7 +61,7 @@ def replay(
     clean = opened.target(client, attacker, seed)
     require(attack, attacker, attack.needs, clean.seen)
     scene = Scene(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
-    built = _with_attack(run.experiment, attack, scene)
+    built = _with_attack(located(run.experiment, run.data), attack, scene)
     built.trainer.hooks = Hooks(observe=observe)
     built.trainer.run()
     attacked = Opened(run.experiment, built).target(client, attacker, seed)
