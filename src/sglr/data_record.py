@@ -55,7 +55,9 @@ class DataRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     input_shape: tuple[int, ...] = Field(max_length=8)
-    dtype: Literal["float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"]
+    dtype: Literal[
+        "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64"
+    ]
     classes: tuple[str, ...] = Field(min_length=1, max_length=MOST_CLASSES)
     clients: int = Field(ge=1)
     cut: str | int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def record_of(experiment: Experiment, built: Built) -> DataRecord:
         clients=experiment.clients,
         cut=built.cut,
         tail=built.tail,
-        encoding=dict(data.encoding),
+        encoding=json.loads(json.dumps(dict(data.encoding), default=str)),  # tuples are lists in JSON
         method=MethodFacts(**facts),
         dataset=_anywhere(experiment.dataset, experiment.data_dir),
         data_dir=None if experiment.data_dir is None else str(Path(experiment.data_dir).absolute()),
