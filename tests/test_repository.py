@@ -33,7 +33,17 @@ DOCUMENTS = [
         *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
         *(
             f"docs/{name}.md"
-            for name in ("architecture", "attacks", "costs", "data", "defences", "privacy", "security", "sites")
+            for name in (
+                "architecture",
+                "attacks",
+                "costs",
+                "data",
+                "defences",
+                "models",
+                "privacy",
+                "security",
+                "sites",
+            )
         ),
     )
 ]

@@ -17,7 +17,7 @@ from sglr.core.first_weights import FirstWeights
 from sglr.core.guard import parse
 from sglr.core.method import Method
 from sglr.core.model import build_model, built_by, copied
-from sglr.core.model_checks import check_weights, made_ready
+from sglr.core.model_checks import check_weights, given_shapes
 from sglr.core.random import key
 from sglr.core.segment_weights import frozen_of, load_state, state_of, trained_of
 from sglr.core.split import (
@@ -193,13 +193,14 @@ class Segments:
         """Build the model with a client's first weights, or with those of other ``draws``."""
         with torch.random.fork_rng([]):
             torch.manual_seed(self._key(client) if draws is None else draws)
-            model = made_ready(self._new_model(), self.example)
+            model = given_shapes(self._new_model(), self.example).cpu()
         load_state(model, self.frozen)
         return model
 
     def _new_model(self) -> nn.Module:
         if isinstance(self._model, nn.Module):
-            return copied(self._model)
+            # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
+            return copied(given_shapes(self._model, self.example))
         if self._model is not None:
             return built_by(self._experiment.model, partial(self._model, self._input_shape, self._classes))
         return build_model(self._experiment.model, self._input_shape, self._classes)

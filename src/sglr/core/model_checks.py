@@ -10,8 +10,8 @@ from sglr.core.errors import UsageError
 from sglr.core.segment_weights import trained_of
 
 
-def made_ready(model: nn.Module, example: Tensor) -> nn.Module:
-    """Bring a model to the CPU, and give lazy layers their weights by passing ``example`` ``[b, ...]`` through.
+def given_shapes(model: nn.Module, example: Tensor) -> nn.Module:
+    """Give lazy layers of a model their weights, by passing ``example`` ``[b, ...]`` through; return the model.
 
     Raises
     ------
@@ -19,12 +19,16 @@ def made_ready(model: nn.Module, example: Tensor) -> nn.Module:
         If it has lazy layers and does not take the example, or never calls one of them, or weights have no values.
     """
     tensors = [*model.parameters(), *model.buffers()]
-    empty = [tensor for tensor in tensors if tensor.is_meta]
+    empty = [tensor for tensor in tensors if not is_lazy(tensor) and tensor.is_meta]
     if empty:
         problem = f"{len(empty)} of its weights have no values (they are on the meta device)"
         raise UsageError("model", type(model).__name__, problem, "load its weights first")
-    if not any(map(is_lazy, tensors)):
-        return model.cpu()
+    if any(map(is_lazy, tensors)):
+        _try_on(model, example)
+    return model
+
+
+def _try_on(model: nn.Module, example: Tensor) -> None:
     training = model.training
     try:
         with torch.no_grad():
@@ -34,7 +38,7 @@ def made_ready(model: nn.Module, example: Tensor) -> nn.Module:
     missing = [name for name, weight in model.named_parameters() if is_lazy(weight)]
     if missing:
         raise _not_made(model, f"left {missing[0]} without a shape")
-    return model.train(training).cpu()
+    model.train(training)
 
 
 def _not_made(model: nn.Module, what: str) -> UsageError:

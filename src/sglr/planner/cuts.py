@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
-from sglr.core.model_checks import made_ready
+from sglr.core.model_checks import given_shapes
 from sglr.core.segment_weights import state_of
 from sglr.core.split import Split, check_segments, cut_points, split
 from sglr.core.split.sequence import child_before
@@ -73,7 +72,7 @@ def measure_cuts(
     with torch.random.fork_rng([]):
         model = build_model(spec, input_shape, classes)
         example = _example(model, input_shape)
-        model = made_ready(model, example)
+        model = given_shapes(model, example)
     layer = _chosen(model, cut)
     segments = split(model, layer)
     check_segments(segments, example, classes)
@@ -89,7 +88,8 @@ def _example(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
 
 def _takes(model: nn.Module, inputs: Tensor) -> bool:
     try:
-        copy.deepcopy(model).eval()(inputs)
+        with torch.no_grad():
+            model.eval()(inputs)
     except Exception:  # a model may raise anything
         return False
     return True
