@@ -114,7 +114,7 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     if test:
         spread = numbers.points(test.get("accuracy_std_over_clients"))
         share = test.get("majority_share")
-        majority = "" if share is None else f"majority class\u00a0{numbers.percent(share)}".replace(" %", "\u00a0%")
+        majority = "" if share is None else f"majority {numbers.percent(share)}".replace(" ", "\u00a0")
         remark = ", ".join(filter(None, (f"{spread} over clients" if spread else "", majority)))
         shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), remark))
         if test.get("balanced_accuracy") is not None:
