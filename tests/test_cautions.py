@@ -58,6 +58,13 @@ def test_methods_that_bring_client_segments_together_need_none(method: Any) -> N
     assert told(APART, method) == []
 
 
+@pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl", sglr.SGLR(phi=1.0)])
+def test_correcting_what_needs_no_correction(method: Any) -> None:
+    (line,) = told(APART, method, label_prior="correct")
+    assert "--label-prior ignore" in line
+    assert told(ALIKE, method, label_prior="correct") == told(APART, "cl", label_prior="correct") == []
+
+
 def test_skew_is_that_of_the_labels_whatever_the_division_is_called() -> None:
     assert told(APART, "psl", partition="iid") != []
     assert told(ALIKE, "psl", partition="dirichlet", concentration=0.01) == []
