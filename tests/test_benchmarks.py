@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
+
+import sglr
+from sglr.core.registry import METHODS
+from sglr.sweeps.grid import Grid
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,3 +94,32 @@ def test_a_watched_training_is_timed_against_one_that_is_not() -> None:
     for case in result["cases"].values():
         assert case["seconds"].keys() == {"without", "every=1"}
         assert case["ratio"] > 0
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
+def test_the_study_of_different_data_has_every_method_as_it_is_and_corrected(data: str) -> None:
+    grid = ROOT / "benchmarks/non_iid" / f"{data}.toml"
+    configurations = Grid.read(grid, {"partition": "shards"}).configurations(1000)
+    trained = {(one.experiments[0].method, one.experiments[0].label_prior) for one in configurations}
+    assert trained == {(name, "ignore") for name in METHODS.names()} | {
+        (name, "correct") for name in METHODS.names() if not METHODS.load(name).pooled
+    }
+    assert {one.init for each in configurations for one in each.experiments} == {"common"}
+    assert all(one.seeds == [0, 1, 2] for one in configurations)
+
+
+@pytest.mark.slow
+def test_the_study_of_different_data_is_folded_into_a_table(tmp_path: Path) -> None:
+    shared = {"clients": 3, "samples_per_client": 24, "epochs": 1, "model": "mlp", "partition": "shards"}
+    axes = {"method": ["psl", "sfl"], "label_prior": ["ignore", "correct"], "seed": [0, 1]}
+    rows = sglr.sweep({**shared, "grid": axes}, jobs=1, out=tmp_path / "tiny").rows
+    found = {(row["values"]["method"], row["values"]["label_prior"]): row["accuracies"] for row in rows}
+    command = [sys.executable, str(ROOT / "benchmarks/non_iid_study.py"), str(tmp_path)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told.startswith("tiny\n")
+    (line,) = [line for line in told.splitlines() if line.startswith("| `sfl` |")]
+    plain, corrected, change, _ = (cell.strip().strip("*") for cell in line.split("|")[2:6])
+    assert float(plain.split(" ")[0]) == pytest.approx(100 * fmean(found["sfl", "ignore"]), rel=0.01)
+    assert float(corrected.split(" ")[0]) == pytest.approx(100 * fmean(found["sfl", "correct"]), rel=0.01)
+    pairs = [100 * (b - a) for a, b in zip(found["sfl", "ignore"], found["sfl", "correct"], strict=True)]
+    assert float(change.split(" ")[0]) == pytest.approx(fmean(pairs), rel=0.05, abs=0.05)

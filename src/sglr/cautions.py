@@ -91,7 +91,7 @@ def _skewed(experiment: Experiment, method: Method, data: ClientData) -> str:
             "give --method sfl, or --label-prior correct (docs/results/non-iid.md)"
         )
     return (
-        f"label_prior = correct cost methods such as {name} 5 to 12 points on digits with labels as different as here; "
+        f"label_prior = correct cost methods such as {name} 3 to 12 points on digits with labels as different as here; "
         "compare it with --label-prior ignore (docs/results/non-iid.md)"
     )
 
