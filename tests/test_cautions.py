@@ -58,7 +58,7 @@ def test_methods_that_bring_client_segments_together_need_none(method: Any) -> N
     assert told(APART, method) == []
 
 
-@pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl", sglr.SGLR(phi=1.0)])
+@pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl"])
 def test_correcting_what_needs_no_correction(method: Any) -> None:
     (line,) = told(APART, method, label_prior="correct")
     assert "--label-prior ignore" in line
