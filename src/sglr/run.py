@@ -351,6 +351,7 @@ def _default_path(experiment: Experiment) -> Path:
 def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     if path.is_file():
         raise UsageError("out", path, "is a file", "choose a folder")
+    _refuse_unwritable(path)
     if not path.is_dir() or not any(file.name not in (TRUST, STATUS) for file in path.iterdir()):
         return
     if not (path / CONFIG).is_file():
@@ -362,6 +363,14 @@ def _refuse_occupied(path: Path, experiment: Experiment) -> None:
         problem = f"holds a run of another configuration ({key} is {there.get(key)} there, {here.get(key)} here)"
         raise UsageError("out", path, problem, "choose another folder")
     raise UsageError("out", path, "holds this run already", f"continue it with: sglr resume {path}")
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Refuse a folder that can't be made or written, as far as that can be seen without writing."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    reason = "Not a directory" if not there.is_dir() else "" if os.access(there, os.W_OK) else "Permission denied"
+    if reason:
+        raise UsageError("out", path, f"cannot be written ({reason})", "choose another folder")
 
 
 def _whole_lines(text: str) -> list[dict[str, Any]]:

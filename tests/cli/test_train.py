@@ -59,7 +59,7 @@ BAD = {
     "alpha": (["--alpha", "-1"], "alpha = -1"),
     "clients": (["--clients", "0"], "greater than or equal to 1"),
     "clients ": (["--clients", "5000"], "clients = 5000"),
-    "batch_size": (["--batch-size", "20"], "give --batch-size 16 or less"),
+    "batch_size": (["--batch-size", "0"], "greater than or equal to 1"),
     "lr": (["--lr", "fast"], "valid number"),
     "schedule": (["--schedule", "linear"], "'step', 'constant' or 'cosine'"),
     "device": (["--device", "tpu"], "give auto, cpu or cuda"),
