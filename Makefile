@@ -56,15 +56,16 @@ bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/trials.py --device cuda --rounds 3 --models resnet16 --clients 4 20 --trials 4 12 --write
 	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
 
+# Compiling all of torch's modules takes longer than all else; those that are used are compiled when they are imported.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(TOOLS): $(INSTALLED)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 clean:
