@@ -103,14 +103,10 @@ ALONE = (7, 10)
 
 
 @pytest.mark.parametrize(
-    ("seed", "engine"),
-    [
-        *(pytest.param(seed, "local", marks=[] if seed in ALONE else pytest.mark.slow) for seed in range(12)),
-        pytest.param(ALONE[0], "ray", marks=pytest.mark.slow),
-    ],
+    "seed", [pytest.param(seed, marks=[] if seed in ALONE else pytest.mark.slow) for seed in range(12)]
 )
-def test_digits_divided_unevenly_with_any_seed(seed, engine, tmp_path, caplog) -> None:
-    settings = {"clients": 8, "partition": "dirichlet", "concentration": 0.5, "engine": engine, "seed": seed}
+def test_digits_divided_unevenly_with_any_seed(seed, tmp_path, caplog) -> None:
+    settings = {"clients": 8, "partition": "dirichlet", "concentration": 0.5, "seed": seed}
     settings |= {"model": vectors, "cut": 2, "epochs": 1, "test_samples": 40}
     sizes = build(*describe("psl", **settings)).data.sizes
     joined = [client for client, size in enumerate(sizes) if size % 8 == 1]

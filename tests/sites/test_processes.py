@@ -35,6 +35,7 @@ SETTINGS = {
     "model": "mlp",
     "checkpoint_every": 3,
     "epochs": 40,
+    "init": "common",
 }
 
 
