@@ -69,12 +69,17 @@ def test_a_backdoor_that_makes_no_sense_is_refused(options: dict[str, Any]) -> N
 
 
 @pytest.mark.slow
-def test_a_backdoor_reaches_others_where_segments_are_shared_and_hardly_where_they_are_not(tmp_path: Path) -> None:
+def test_a_backdoor_reaches_others_where_segments_are_shared_and_hardly_where_they_start_and_stay_apart(
+    tmp_path: Path,
+) -> None:
     shared = replay(trained(tmp_path / "sfl", "sfl", epochs=10), Backdoor())
-    apart = replay(trained(tmp_path / "psl", "psl", epochs=10), Backdoor())
+    apart = replay(trained(tmp_path / "psl", "psl", epochs=10, init="independent"), Backdoor())
+    alike = replay(trained(tmp_path / "alike", "psl", epochs=10), Backdoor())
     assert shared.succeeds
     assert shared.score.value > 0.8
     assert apart.score.value < 0.3
+    # Segments that start alike stay alike enough.
+    assert apart.score.value < alike.score.value < shared.score.value
     clean, poisoned = shared.details["accuracy_without_attack"].value, shared.details["accuracy"].value
     assert poisoned > clean - 0.05
 
