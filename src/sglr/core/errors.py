@@ -64,6 +64,12 @@ def unknown(field: str, value: str, known: Iterable[str]) -> UsageError:
     return UsageError(field, value, f"no such {field}", f"{hint}known: {', '.join(names)}")
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def name_clients(clients: Sequence[int]) -> str:
     """Return clients as a message names them: ``"client 3"``, or ``"clients 0, 1, 2, 3, 4, …"``."""
     shown = ", ".join(map(str, clients[:5]))

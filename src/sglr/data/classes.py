@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, listed
 
 SHOWN = 20  # names in a message
 
@@ -23,6 +23,7 @@ def refuse_unknown(found: Iterable[str], known: Sequence[str], source: str) -> N
     """
     strangers = sorted(set(found) - set(known))
     if strangers:
-        told = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
         problem = f"{source} has what is none of the classes"
-        raise UsageError("classes", ", ".join(strangers[:SHOWN]), problem, f"rename or remove it; known: {told}")
+        raise UsageError(
+            "classes", ", ".join(strangers[:SHOWN]), problem, f"rename or remove it; known: {listed(known, SHOWN)}"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sglr.core.data import ClientData, Dataset, Samples
+from sglr.core.errors import listed
 
 ROOM = 68
 """Characters that the counts of all classes may take; where they take more, the least and the greatest are told."""
@@ -55,8 +56,7 @@ def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator
         counts = np.bincount(samples.targets.numpy(), minlength=len(dataset.classes))
         missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
         if missing and len(samples):
-            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-            yield f"there is no {part} sample of class {', '.join(map(_short, missing[:SHOWN]))}{more}"
+            yield f"there is no {part} sample of class {listed([_short(name) for name in missing], SHOWN)}"
     own = dataset.validation
     if isinstance(own, Samples) and validation is not None:
         yield f"the data set's own {len(own):,} validation samples are not used, as validation = {validation}"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sglr.core.errors import UsageError
-from sglr.data.pictures import Picture, listed
+from sglr.core.errors import UsageError, listed
+from sglr.data.pictures import SHOWN, Picture
 
 PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Parts of a data set, and the folder names that mean them, in any case."""
@@ -115,7 +115,7 @@ class PictureFiles:
         notes = []
         if self._loose:
             names = [_printable(name) for name in self._loose]
-            notes.append(f"passed over, as they lie in no class's folder: {listed(names)}")
+            notes.append(f"passed over, as they lie in no class's folder: {listed(names, SHOWN)}")
         if self._others:
             endings = ", ".join(_printable(ending) or "no ending" for ending, _ in self._others.most_common(5))
             count = self._others.total()

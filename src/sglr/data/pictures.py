@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, listed
 from sglr.data.images import Pixels
 
 SHOWN = 3  # names in a note
@@ -94,11 +94,13 @@ class PictureReader:
         notes = []
         if self._skipped:
             count = f"{len(self._skipped)} of {self._seen} pictures can't be read and were skipped"
-            notes.append(f"{count}: {listed(self._skipped)}")
+            notes.append(f"{count}: {listed(self._skipped, SHOWN)}")
         if self._paged:
-            notes.append(f"of pictures with several pages or frames only the first is read: {listed(self._paged)}")
+            notes.append(
+                f"of pictures with several pages or frames only the first is read: {listed(self._paged, SHOWN)}"
+            )
         if self._transparent:
-            notes.append(f"transparency is ignored, of {listed(self._transparent)}")
+            notes.append(f"transparency is ignored, of {listed(self._transparent, SHOWN)}")
         return notes
 
     def _decoded(self, picture: Picture, source: str) -> NDArray[Any] | None:
@@ -146,12 +148,6 @@ class PictureReader:
             smallest, largest = (f"{size[0]} x {size[1]} ({name})" for size, name in (found[0], found[-1]))
             problem = f"pictures in {source} differ in size, from {smallest} to {largest}"
             raise UsageError("image_size", self.size, problem, "give the size to resize them to, such as 32")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few of many names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _reason(error: Exception) -> str:

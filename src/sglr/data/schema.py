@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, listed
 
 SHOWN = 20  # names in a message
 
@@ -185,7 +185,7 @@ class Schema(_Part):
             if name not in names:
                 problem = f"{source} has no such column, and the schema needs it"
                 near = _nearest(name, further)
-                remedy = f"rename {near!r} if that is it" if near else f"add it; columns: {_listed(names)}"
+                remedy = f"rename {near!r} if that is it" if near else f"add it; columns: {listed(names, SHOWN)}"
                 raise UsageError("column", name, problem, remedy)
         if further:
             near = _nearest(further[0], own)
@@ -232,7 +232,9 @@ def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str,
         hint = f"did you mean {near!r}? " if near else ""
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
         problem = f"{source} has the {what} {strangers[0]!r}{more}, which the schema does not know"
-        raise UsageError("column", column, problem, f"{hint}rename it or remove its rows; known: {_listed(known)}")
+        raise UsageError(
+            "column", column, problem, f"{hint}rename it or remove its rows; known: {listed(known, SHOWN)}"
+        )
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
@@ -240,11 +242,6 @@ def _nearest(name: str, names: Sequence[str]) -> str | None:
     plain, short = {each.strip().lower(): each for each in names}, name.strip().lower()
     near = get_close_matches(short, plain, n=1, cutoff=0.4) or [each for each in plain if each.startswith(short)]
     return plain[near[0]] if near else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _distinct(names: Sequence[str], what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sglr.config import Experiment
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, listed
 from sglr.data.schema import Column, Schema
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.trust.identity import Identity
@@ -89,7 +89,7 @@ def _of_data(own: Own, data: OwnData, agreement: Agreement) -> Iterator[str]:
 def _counts(data: OwnData, classes: Sequence[str]) -> str:
     targets = np.concatenate([part.targets.numpy() for part in (data.train, *data.held.values())])
     counts = np.bincount(targets, minlength=len(classes)).tolist()
-    return _listed([f"{name} {count}" for name, count in zip(classes, counts, strict=True)])
+    return listed([f"{name} {count}" for name, count in zip(classes, counts, strict=True)], SHOWN)
 
 
 def _of_columns(encoding: Mapping[str, Any]) -> Iterator[str]:
@@ -98,15 +98,10 @@ def _of_columns(encoding: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(column.name) for column in schema.columns)
     yield from (f"  {column.name:{width}}  {_told(column)}" for column in schema.columns)
     if schema.leave_out:
-        yield f"not read: {_listed(schema.leave_out)}"
+        yield f"not read: {listed(schema.leave_out, SHOWN)}"
 
 
 def _told(column: Column) -> str:
-    read = f"(x - {column.mean:g}) / {column.std:g}" if column.type == "number" else _listed(column.categories)
+    read = f"(x - {column.mean:g}) / {column.std:g}" if column.type == "number" else listed(column.categories, SHOWN)
     missing = "" if column.missing == "error" else f"; missing: {column.missing}"
     return f"{column.type}: {read}{missing}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sglr.core.data import Dataset
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, listed
 from sglr.data.classes import refuse_unknown
 from sglr.data.files import resolve
 from sglr.data.images import Pixels, check_form
 from sglr.data.picture_dataset import picture_dataset
 from sglr.data.picture_folder import PictureFiles, find_parts, subfolders
-from sglr.data.pictures import OnBad, PictureReader, listed
+from sglr.data.pictures import SHOWN, OnBad, PictureReader
 from sglr.data.pixel_range import stated_range
 from sglr.data.split import stratified_split
 
@@ -66,7 +66,9 @@ class Folder:
         assert train is not None, "there is always a training part"
         if test is None:
             train, test = map(train.select, stratified_split(train.labels, self.test_fraction, self.split_seed))
-        passed = [f"{root} has parts; other folders are passed over: {listed(parts.others)}"] if parts.others else []
+        passed = (
+            [f"{root} has parts; other folders are passed over: {listed(parts.others, SHOWN)}"] if parts.others else []
+        )
         return picture_dataset(
             f"folder:{self.path}",
             (train, validation, test),
