@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from sglr.experiment import execute, resume
 from sglr.run import Run
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
+from sglr.sites.terms import Terms
 from sglr.sites.workers import Own
 
 SETTINGS: dict[str, Any] = {
@@ -52,6 +53,8 @@ class Federation:
         Which clients share a process' thread; default: all of them.
     direct
         Groups that connect to the server's own port, whatever ``ready`` returned.
+    terms
+        Terms of groups that have some.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Federation:
     ready: Callable[[int], int] = lambda port: port
     groups: Sequence[Sequence[int]] | None = None
     direct: Sequence[int] = ()
+    terms: Mapping[int, Terms] = field(default_factory=dict)
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
@@ -111,13 +115,15 @@ class Federation:
         """Start clients as before, with the tokens that they had."""
         tokens, folder = self.tokens[number], self.folder / f"site-{number}"
         address = f"127.0.0.1:{self.ports[number not in self.direct]}"
-        thread = threading.Thread(target=partial(self._join, address, tokens, folder), name=f"site-{number}")
+        thread = threading.Thread(
+            target=partial(self._join, address, tokens, folder, self.terms.get(number, Terms())), name=f"site-{number}"
+        )
         thread.start()
         self.threads.append(thread)
         return thread
 
-    def _join(self, address: str, tokens: list[str], folder: Path) -> None:
-        own = Own(source=Source(dataset=str(self.experiment.dataset)), device="cpu")
+    def _join(self, address: str, tokens: list[str], folder: Path, terms: Terms) -> None:
+        own = Own(source=Source(dataset=str(self.experiment.dataset)), device="cpu", terms=terms)
         try:
             ends = join(address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
             self.ends.extend(ends)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -26,6 +27,7 @@ from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.layouts import read
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
+from sglr.sites.terms import Terms
 from sglr.sites.workers import Own
 
 from .attacker import NO_LIMITS, NOTHING, envelope
@@ -34,7 +36,7 @@ from .federation import SETTINGS
 KINDS = frozenset(("hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
 
 
-def honest() -> Agreement:
+def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> Agreement:
     """Describe a run as a real server does."""
     made: list[Remote] = []
 
@@ -42,7 +44,7 @@ def honest() -> Agreement:
         made.append(Remote(setting))
         return made[0]
 
-    build(Experiment.from_flat({**SETTINGS, "engine": "remote"}), Given(engine=engine))
+    build(Experiment.from_flat({**SETTINGS, **settings, "engine": "remote"}), Given(engine=engine))
     return made[0]._agreement
 
 
@@ -96,9 +98,15 @@ class Server:
     ----------
     folder
         Of its keys, and of the client.
+    settings
+        Of the run, beside the usual.
+    terms
+        Of the client.
     """
 
     folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
     agreement: bytes = b""
     script: Script | None = None
     problems: list[BaseException] = field(default_factory=list)
@@ -106,7 +114,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.authority = Authority.open(self.folder / "trust")
-        self.told = replace(honest(), run=self.authority.fingerprint[:32])
+        self.told = replace(honest(self.settings), run=self.authority.fingerprint[:32])
         self.agreement = self.told.encode()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -153,7 +161,7 @@ class Server:
     def join(self) -> list[bool]:
         """Take part as an honest client."""
         token = self.authority.issue_token(0, timedelta(hours=1))
-        own = Own(source=Source(dataset="digits"), device="cpu")
+        own = Own(source=Source(dataset="digits"), device="cpu", terms=self.terms)
         return join(f"127.0.0.1:{self.port}", [token], own, self.folder / "site", patience=5, say=self.said.append)
 
     def serve(self, script: Script) -> None:

@@ -93,7 +93,8 @@ KeepLabels = Annotated[
     typer.Option(
         "--keep-labels",
         metavar="",
-        help="Take part only if labels stay here: in a run with --tail, or one of federated learning",
+        help="Take part only if labels stay here: in a run with --tail, or one of federated learning, whose "
+        "held-out samples are then scored here",
         rich_help_panel=_TERMS,
     ),
 ]

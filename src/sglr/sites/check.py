@@ -58,7 +58,7 @@ def what_is_read(address: str, tokens: Sequence[str], own: Own, out: Path | None
     client = own.source.share[0] if own.source.share else 0
     data = load_own(own.source, wanted_of(agreement), [client])[client]
     own_segments(agreement, experiment)
-    return [*_of_run(agreement, experiment), *_of_data(own, data, agreement), what_leaves(experiment), DONE]
+    return [*_of_run(agreement, experiment), *_of_data(own, data, agreement), what_leaves(experiment, own.terms), DONE]
 
 
 DONE = "nothing was joined, and a token is not used up; leave out --check to take part"

@@ -141,7 +141,7 @@ def _take_part(
     for worker in workers:
         for line in _described(worker, agreement):
             say(line)
-    say(what_leaves(own_experiment(agreement, own.model)))
+    say(what_leaves(own_experiment(agreement, own.model), own.terms))
     return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
 
 

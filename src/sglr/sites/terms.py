@@ -21,7 +21,7 @@ class Terms:
         ``noise``, ``quantize``, ``nopeek``, ``scrutiny``) is then done by this site's own code; what is done where the
         labels are (``max-norm``, ``marvell``) is the server's word unless they are here.
     keep_labels
-        True if labels must not leave this site.
+        True if labels must not leave this site. In federated learning it then scores its held-out samples itself.
 
     Raises
     ------
@@ -55,10 +55,12 @@ class Terms:
             raise UsageError("keep-labels", "true", "labels would go to the server of this run", remedy)
 
 
-def what_leaves(experiment: Experiment) -> str:
+def what_leaves(experiment: Experiment, terms: Terms) -> str:
     """Say what goes from a client to the server, for whoever decides whether it may."""
     if build_method(experiment).whole_model:
-        return "weights go to the server; smashed data and labels do not"
+        if terms.keep_labels:
+            return "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"
+        return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"
     labels = "and labels go to the server" if experiment.tail is None else "go to the server; labels stay here"
     return f"smashed data{defended} {labels}"

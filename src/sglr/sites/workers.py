@@ -190,4 +190,6 @@ def _task(
         int(experiment.pipelining),
         method.round_of if experiment.client_optimizer == "reset" else None,
         parse_defences(experiment.defence, experiment.seed),
+        whole_model=method.whole_model,
+        keep_labels=own.terms.keep_labels,
     )

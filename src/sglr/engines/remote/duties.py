@@ -95,6 +95,8 @@ class Duties:
         return self._smashed(where.epoch, where.step)
 
     def _smashed(self, epoch: int, step: int) -> Answer:
+        if self._worker.task.whole_model:
+            raise Malformed("this client holds the whole model and sends no smashed data")
         if not self._worker.has_batch(step):
             raise Malformed(f"this client has no samples in step {step}")
         envelope = Envelope()
@@ -140,8 +142,16 @@ class Duties:
         return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
 
     def _check_held(self, part: str, first: int, count: int) -> None:
-        if first >= len(self._worker.task.held.get(part, ())) or not 0 < count <= chunk(self._worker.cut):
+        most, there = chunk(self._worker.cut), len(self._worker.task.held.get(part, ()))
+        if first >= there or not 0 < count <= most:
             raise Malformed("these held-out samples are not there, or too many at once")
+        # The sums of a single sample would tell its label.
+        if self._keeps_labels and (first % most or count < min(most, there - first)):
+            raise Malformed(f"labels stay here: held-out samples are scored {most} at a time, from the first one on")
+
+    @property
+    def _keeps_labels(self) -> bool:
+        return self._worker.task.keep_labels or self._worker.features is not None
 
     def _collect(self, frame: Frame) -> Answer:
         del frame
@@ -181,15 +191,18 @@ class Duties:
         self._check_held(told.part, told.first, told.count)
         shared = self._weights_of(frame) if frame.payloads else None
         again = told.shared and shared is None
+        which = told.part, told.first, told.count, shared
+        if self._worker.task.whole_model and self._worker.task.keep_labels:
+            return _tallied(self._worker.score_alone(*which, again=again))
         envelope = Envelope()
-        found = self._worker.score(told.part, told.first, told.count, shared, again=again)
+        found = self._worker.score(*which, again=again)
         envelope.scores.samples = min(told.count, len(self._worker.task.held[told.part]) - told.first)
         return envelope, found
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
         _check_rate(told.rate)
-        if self._worker.cut != (self._worker.task.classes,):
+        if not self._worker.task.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
         return _tallied(self._worker.pass_alone(where.epoch, told.rate))
 

@@ -31,7 +31,7 @@ from sglr.engines.remote.gate import Gate
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.members import Member
 from sglr.engines.remote.premises import Premises
-from sglr.engines.remote.scoring import score
+from sglr.engines.remote.scoring import Sent, score
 from sglr.engines.remote.server import House
 from sglr.engines.remote.tails import Tails
 
@@ -287,7 +287,7 @@ class Remote:
             raise SglrError(f"no client that is here has {part} samples")
         most = chunk(self._cut)
 
-        def held_out(asked: list[int], first: int) -> Mapping[int, tuple[Tensor, Tensor]]:
+        def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
             envelope = self._desk.at()
             told = envelope.evaluate
             told.part, told.first, told.count, told.shared = part, first, most, shared is not None

@@ -16,6 +16,7 @@ from torch import Tensor
 from sglr.core.codecs import Codec
 from sglr.core.types import Tally, Uplink, Weights
 from sglr.engines.remote.agreement import most_norm
+from sglr.engines.remote.scoring import Sent
 from sglr.engines.remote.server import House
 from sglr.engines.remote.wire import messages_pb2 as wire
 from sglr.engines.remote.wire.frames import Frame, Malformed
@@ -92,10 +93,13 @@ class Gate:
         told = labels[:rows, :width].to(self._device) if self._features is None else None
         return Uplink(smashed[:rows, :width].to(self._device), told, tuple(believed), counts)
 
-    def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, Tensor]]:
-        """Return held-out samples: smashed data ``[m, ...]`` and labels ``[m]`` by client."""
-        found = {}
-        for client, frame in frames.items():
+    def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Sent]:
+        """Return what clients tell of held-out samples; sums alone only where they hold the whole model."""
+        whole = self._cut == (self._classes,)
+        alone = {client: frame for client, frame in frames.items() if whole and frame.kind == "tally"}
+        found: dict[int, Sent] = {**self.scores(alone, sizes)}
+        for client in frames.keys() - alone.keys():
+            frame = frames[client]
             smashed, labels = torch.zeros(sizes[client], *self._cut), torch.zeros(sizes[client], dtype=torch.int64)
             if self._read(client, frame, smashed, labels):
                 found[client] = (smashed.to(self._device), labels.to(self._device))
@@ -112,7 +116,7 @@ class Gate:
         return found
 
     def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Tally]:
-        """Return what clients tell of ``sizes`` held-out samples that they scored themselves (U-shape)."""
+        """Return what clients tell of ``sizes`` held-out samples that they scored themselves."""
         found = {}
         for client, frame in frames.items():
             told = frame.envelope.tally

@@ -38,6 +38,10 @@ class Request:
     since: float
     expired: bool = False
 
+    def answered_by(self, kind: str) -> bool:
+        """Say whether a message of this kind answers it. Who keeps its labels tells sums instead of scores."""
+        return kind in (self.answer, "refusal") or (self.answer, kind) == ("scores", "tally")
+
 
 @dataclass
 class Member:

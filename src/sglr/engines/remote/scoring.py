@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sglr.core.scores import ClassCounts, Scores
+from sglr.core.types import Tally
 
-HeldOut = Callable[[list[int], int], Mapping[int, tuple[Tensor, Tensor]]]
-"""Gives, of clients, the smashed data ``[m, ...]`` and labels ``[m]`` of their samples from a first one on; of those
-who are present."""
+Sent = tuple[Tensor, Tensor] | Tally
+"""What a client tells of held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or how it scored them."""
 
+HeldOut = Callable[[list[int], int], Mapping[int, Sent]]
+"""Gives what clients tell of their samples from a first one on; of those who are present."""
 
 Tails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
 """Gives, of clients that keep their labels, how many of the samples from a first one on they classify right by features
@@ -43,6 +45,7 @@ def score(
     Scores
         Of the clients that stayed to the end, in their order. With ``tails`` nothing is known of single classes: a
         count by class would tell how many samples of each class a client has, which labels that stay there must not.
+        Nor where a client scored its samples itself.
     """
     server.eval()
     sums = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
@@ -51,9 +54,11 @@ def score(
         asked = [client for client in sums if totals[client] > first]
         sent = held_out(asked, first)
         if tails is None:
-            found: Mapping[int, Tensor] = {client: _sums(server, *own, client, counts) for client, own in sent.items()}
+            found: Mapping[int, Tensor] = {client: _sums(server, own, client, counts) for client, own in sent.items()}
         else:
-            found = tails({client: _features(server, smashed) for client, (smashed, _) in sent.items()}, first)
+            found = tails(
+                {client: _features(server, own[0]) for client, own in sent.items() if isinstance(own, tuple)}, first
+            )
         for client in asked:
             if client in found:
                 sums[client] += found[client]
@@ -62,7 +67,8 @@ def score(
     results = [own / totals[client] for client, own in sums.items()] or [torch.full((2,), float("nan"))]
     accuracy, loss = torch.stack(results).unbind(1)
     known = [counts[client] for client in sums if client in counts]
-    return Scores(accuracy, loss, ClassCounts.joined(known, torch.arange(len(known))) if known else None)
+    whole = ClassCounts.joined(known, torch.arange(len(known))) if known and len(known) == len(sums) else None
+    return Scores(accuracy, loss, whole)
 
 
 def _features(server: nn.Module, smashed: Tensor) -> Tensor:
@@ -71,8 +77,11 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
         return features.cpu()
 
 
-def _sums(server: nn.Module, smashed: Tensor, labels: Tensor, client: int, counts: dict[int, ClassCounts]) -> Tensor:
+def _sums(server: nn.Module, own: Sent, client: int, counts: dict[int, ClassCounts]) -> Tensor:
     """Return how many samples are classified right, and the sum of their losses; count classes for the client."""
+    if isinstance(own, Tally):
+        return torch.tensor([own.correct, own.loss]).double()
+    smashed, labels = own
     with torch.no_grad():
         logits: Tensor = server(smashed)
         predicted = logits.argmax(1)

@@ -311,7 +311,7 @@ class House:
         seq = frame.envelope.seq
         with self.changed:
             request = member.unanswered.get(seq)
-            if request is not None and frame.kind in (request.answer, "refusal"):
+            if request is not None and request.answered_by(frame.kind):
                 member.answered(seq, frame)
                 self.metrics.round_trip(member.client, member.network_seconds[-1])
                 if self._expected.get(member.client) == seq:

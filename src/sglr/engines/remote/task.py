@@ -43,6 +43,10 @@ class Task:
         Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
     guard
         Its defences, whose layers are in ``segment`` already.
+    whole_model
+        True if ``segment`` is the whole model: it trains alone, and sends no smashed data.
+    keep_labels
+        True if labels must not leave this client: it scores its held-out samples itself.
     """
 
     client: int
@@ -61,3 +65,5 @@ class Task:
     ahead: int = 0
     round_of: Callable[[int], int] | None = None
     guard: Guard = field(default_factory=Guard)
+    whole_model: bool = False
+    keep_labels: bool = False

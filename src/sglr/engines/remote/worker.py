@@ -106,8 +106,9 @@ class Worker:
         Raises
         ------
         ValueError
-            If they are not finite: the pass is undone.
+            If they are not finite: the pass is undone. If labels must stay here.
         """
+        self._refuse_labels()
         smashed, labels = self._run(epoch, step)
         if not _norm([smashed]) < math.inf:
             self.drop_passes()
@@ -115,6 +116,11 @@ class Worker:
         sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}
+
+    def _refuse_labels(self) -> None:
+        """Raise ValueError if labels would go with smashed data and must not."""
+        if self.task.keep_labels and self.features is None:
+            raise ValueError("labels stay with this client")
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
@@ -272,9 +278,26 @@ class Worker:
             Weights to use instead of the own, or None.
         again
             Use the shared weights of the call before.
+
+        Raises
+        ------
+        ValueError
+            If labels must stay here, or there are no shared weights.
         """
-        samples = self.task.held[part]
-        inputs = _images(samples.inputs[first : first + count].to(self.task.device))
+        self._refuse_labels()
+        smashed = self._outputs(part, first, count, shared, again=again)
+        sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
+        parts = self.task.codec.encode(sent)
+        labels = self.task.held[part].targets[first : first + count]
+        return parts if self.features is not None else {**parts, "labels": labels}
+
+    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tally:
+        """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
+        outputs = self._outputs(part, first, count, shared, again=again)
+        return tally(outputs.cpu(), self.task.held[part].targets[first : first + count])
+
+    def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
+        inputs = _images(self.task.held[part].inputs[first : first + count].to(self.task.device))
         if shared is not None:
             self._shared = copy.deepcopy(self.task.segment).to(self.task.device).eval()
             load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
@@ -282,12 +305,9 @@ class Worker:
             if self._shared is None:
                 raise ValueError("the shared weights did not come first")
             with torch.no_grad():
-                smashed: Tensor = self._shared(inputs)
-        else:
-            smashed = self.stack.predict((0,), inputs)[0]
-        sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
-        parts = self.task.codec.encode(sent)
-        return parts if self.features is not None else {**parts, "labels": samples.targets[first : first + count]}
+                outputs: Tensor = self._shared(inputs)
+                return outputs
+        return self.stack.predict((0,), inputs)[0]
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a snapshot needs."""
