@@ -103,8 +103,8 @@ def test_what_no_machine_can_do_is_refused(cluster: str, tmp_path: Path, setting
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_task_is_told_like_here(cluster: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="batch_size = 999"):
-        train_all([experiment(batch_size=999)], tmp_path, ray_address=cluster)
+    with pytest.raises(UsageError, match="samples_per_client = 99999"):
+        train_all([experiment(samples_per_client=99999)], tmp_path, ray_address=cluster)
 
 
 def kill_first(killed: Event) -> None:
