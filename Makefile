@@ -3,6 +3,7 @@
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
 #              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
+# make chaos   1,000 faults done to trainings between sites, beside the same in peace: what is lost? (an hour)
 # make clean   remove the environment and caches; runs stay
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: demo test test-all check bench bench-remote bench-gpu clean
+.PHONY: demo test test-all check bench bench-remote bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -55,6 +56,9 @@ bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/convolutions.py --device cuda --write
 	$(BIN)/python benchmarks/trials.py --device cuda --rounds 3 --models resnet16 --clients 4 20 --trials 4 12 --write
 	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
+
+chaos: $(TOOLS)
+	$(BIN)/python -m benchmarks.chaos --faults 1000 --jobs 2 --out benchmarks/results/chaos-cpu.json
 
 # Compiling all of torch's modules takes longer than all else; those that are used are compiled when they are imported.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.engines.remote.proxy import Proxy
+from benchmarks.chaos.proxy import Proxy
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.chaos.proxy import BOTH, Proxy
 from torch import nn
 
 from sglr.core.batches import Batching
@@ -35,8 +36,6 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.worker import Worker
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
-
-from ..engines.remote.proxy import BOTH, Proxy
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
 FIRST, LAST = 2, 10

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from tests.engines.remote.proxy import Proxy
+from benchmarks.chaos.proxy import Proxy
 
 from sglr.core.types import Event, StepDone
 from sglr.run import Run

@@ -12,8 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
-from .proxy import HOST, Proxy
+from benchmarks.chaos.proxy import HOST, Proxy
 
 MEGABYTE = os.urandom(1 << 20)
 

@@ -1,0 +1,1 @@
+"""Benchmarks are scripts; the studies of several files are run as modules."""
