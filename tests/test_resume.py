@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import sglr
+from sglr.cli.main import main
 from sglr.config import Experiment
-from sglr.core.errors import Interrupted, UsageError
+from sglr.core.errors import Interrupted, NotRead, UsageError
 from sglr.core.types import StepDone
 from sglr.experiment import execute
 
@@ -130,6 +133,43 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, tmp_path: Pa
     assert newest.name in said[0]
     assert "checkpoint before it" in said[0]
     assert again.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def _contents(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    """Put a symlink to itself in a file's place: neither root can read it."""
+    aside = path.rename(path.with_name(f"{path.name}.aside"))
+    path.symlink_to(path)
+    yield
+    path.unlink()
+    aside.rename(path)
+
+
+def test_what_cannot_be_read_for_a_moment_ends_with_its_cause_and_nothing_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = sglr.train(clients=4, samples_per_client=60, epochs=2, model="mlp", checkpoint_every=2, out=tmp_path / "w")
+    run = _stopped_run(tmp_path / "r")
+    before = _contents(run.path)
+    files = (run.path / name for name in ("checkpoints", "metrics.jsonl", "config.toml", "data.json", "choices.json"))
+    for path in (run.checkpoints[-1], *files):
+        with _unreadable(path):
+            assert main(["resume", str(run.path)]) == 1, path
+        assert f"{path.name}: cannot be read (Too many levels of symbolic links)" in capsys.readouterr().err
+        assert _contents(run.path) == before
+    assert sglr.resume(run.path).summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_a_finished_run_whose_summary_cannot_be_read_is_not_trained_again(tmp_path: Path) -> None:
+    run = sglr.train(clients=2, samples_per_client=20, epochs=1, model="mlp", out=tmp_path / "r")
+    before = _contents(run.path)
+    with _unreadable(run.path / "summary.json"), pytest.raises(NotRead, match=r"summary\.json"):
+        sglr.resume(run.path)
+    assert _contents(run.path) == before
 
 
 def test_all_checkpoints_damaged_is_an_error_and_loses_nothing(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 from sglr.report.numbers import NONE, count, duration, percent, points, size
-from sglr.run import Run, write_text
+from sglr.run import Run
 
 if TYPE_CHECKING:
     from sglr.trials import Trial

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from sglr.core.errors import UsageError
+from sglr.core.files import not_read
 
 DATA = "data.json"
 """The file's name in a run's folder."""
@@ -92,7 +93,9 @@ class DataRecord(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise not_read(path, error) from error
+        except (ValidationError, ValueError, RecursionError) as error:
             reason = _first(error) if isinstance(error, ValidationError) else error
             raise UsageError("run", path, f"is damaged ({reason})", "restore that file, or train again") from error
 

@@ -18,6 +18,7 @@ from sglr.config import Experiment
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
+from sglr.core.files import read_if_there, write_text
 from sglr.core.method import Method
 from sglr.core.registry import METHODS
 from sglr.core.types import Event
@@ -30,7 +31,7 @@ from sglr.data.objects import DataLike, read_objects, settle_dataset
 from sglr.data.plot import classes_per_client
 from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
-from sglr.run import Run, write_text
+from sglr.run import Run
 from sglr.without_data import located, record_of
 
 log = logging.getLogger(__name__)
@@ -196,7 +197,8 @@ def _classes(data: ClientData) -> dict[str, Any]:
 def _check_same_data(run: Run, data: ClientData) -> None:
     """Refuse to go on with other data: a file was changed, or another version of sglr divided it otherwise."""
     path = run.path / CLASSES
-    if len(data.train) and path.is_file() and json.loads(path.read_text(encoding="utf-8")) != _classes(data):
+    content = read_if_there(path)
+    if len(data.train) and content is not None and json.loads(content) != _classes(data):
         problem = "its clients would not have the data that they had when the run began"
         remedy = "restore the data, use the version of sglr that began the run, or start a new one"
         raise UsageError("run", run.path, problem, remedy)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
-from sglr.core.errors import NotWritten, UsageError
+from sglr.core.errors import NotRead, NotWritten, UsageError
+from sglr.core.files import create, files_in, is_file, read_if_there, write_text, written_whole
 from sglr.data_record import DATA, DataRecord
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ class Run:
         UsageError
             If it is none.
         """
-        if not (path / CONFIG).is_file():
+        if not is_file(path / CONFIG):
             raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
         return cls(path)
 
@@ -137,12 +140,12 @@ class Run:
             If that can't be read.
         """
         path = self.path / CHOICES
-        if not path.is_file():
+        content = read_if_there(path)
+        if content is None:
             return experiment
         try:
-            choices = json.loads(path.read_text(encoding="utf-8"))
-            return Experiment.model_validate({**experiment.model_dump(), **choices})
-        except (OSError, ValueError, TypeError) as error:
+            return Experiment.model_validate({**experiment.model_dump(), **json.loads(content)})
+        except (ValueError, TypeError) as error:
             remedy = "delete that file; the run goes on, to rounding, with what is measured then"
             reason = " ".join(str(error).splitlines()[:3])
             raise UsageError("run", path, f"is damaged ({reason})", remedy) from error
@@ -151,19 +154,19 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """What ``summary.json`` holds, or None while the run is unfinished."""
         path = self.path / SUMMARY
-        if not path.is_file():
+        content = read_if_there(path)
+        if content is None:
             return None
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            summary: dict[str, Any] = json.loads(content)
+        except ValueError as error:
             raise UsageError("run", path, f"is damaged ({error})", "delete that file, then resume the run") from error
-        return content
+        return summary
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch; a torn last line is left out."""
-        path = self.path / METRICS
-        return _whole_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return _whole_lines((read_if_there(self.path / METRICS) or b"").decode())
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add an epoch's record to ``metrics.jsonl``.
@@ -208,22 +211,22 @@ class Run:
                 self._link_best(path)
         except OSError as error:
             raise NotWritten(f"{path}: the checkpoint could not be written ({error.strerror or error})") from error
-        for old in self.checkpoints[:-keep]:
-            old.unlink(missing_ok=True)
+        with suppress(NotRead):  # another time
+            for old in self.checkpoints[:-keep]:
+                old.unlink(missing_ok=True)
 
     def _link_best(self, path: Path) -> None:
-        partial = self.path / CHECKPOINTS / f".{BEST}.partial"
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(path, partial)
-        except OSError:  # a file system without hard links
-            partial.write_bytes(path.read_bytes())
-        partial.replace(self.path / CHECKPOINTS / BEST)
+        with written_whole(self.path / CHECKPOINTS / BEST) as partial:
+            try:
+                os.link(path, partial)
+            except OSError:  # a file system without hard links
+                with create(partial) as copy, path.open("rb") as file:
+                    shutil.copyfileobj(file, copy)
 
     @property
     def checkpoints(self) -> list[Path]:
-        """All checkpoints, oldest first."""
-        return sorted((self.path / CHECKPOINTS).glob("step-*.safetensors"))
+        """All checkpoints, oldest first; NotRead if their folder can't be read."""
+        return files_in(self.path / CHECKPOINTS, "step-*.safetensors")
 
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
         """Read the newest checkpoint that is whole.
@@ -238,6 +241,8 @@ class Run:
         ------
         UsageError
             If there are checkpoints, all damaged.
+        NotRead
+            If one can't be read.
         """
         from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 
@@ -282,7 +287,7 @@ class Run:
         from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 
         path = self.path / FROZEN
-        if not path.is_file():
+        if not is_file(path):
             return {} if self.checkpoints else None
         try:
             return read_checkpoint(path)[0]
@@ -328,16 +333,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _default_path(experiment: Experiment) -> Path:

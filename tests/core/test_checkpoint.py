@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sglr.core import checkpoint
 from sglr.core.checkpoint import DamagedCheckpoint, digest, read_checkpoint, write_checkpoint
-from sglr.core.errors import SglrError
+from sglr.core.errors import NotRead
 
 TENSORS = {
     "w": torch.tensor([[1.0, float("nan")], [-0.0, float("inf")]]),
@@ -69,8 +73,45 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DamagedCheckpoint, match=r"cannot be read as a checkpoint"):
         read_checkpoint(path)
-    with pytest.raises(SglrError):
+    with pytest.raises(DamagedCheckpoint, match="there is no such file"):
         read_checkpoint(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_file_that_cannot_be_read_just_now_is_not_called_damaged(
+    code: int, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        with pytest.raises(NotRead, match="nothing was deleted") as found:
+            read_checkpoint(written)
+    assert os.strerror(code) in str(found.value)
+    assert read_checkpoint(written)[1] == STATE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it becomes another user for a moment, for which it must be root")
+def test_a_file_of_another_user_is_not_called_damaged(written: Path) -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(NotRead, match=r"cannot be read \(Permission denied\); nothing was deleted"):
+            read_checkpoint(written)
+    finally:
+        os.seteuid(0)
+
+
+def test_want_of_memory_and_of_descriptors_is_no_damage(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (RuntimeError("can't allocate memory"), FileNotFoundError("No such file or directory: c")):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "safe_open", partial(_raise, error))
+            with pytest.raises(NotRead, match="nothing was deleted"):
+                read_checkpoint(written)
+
+
+def _raise(error: Exception, *_: object, **__: object) -> None:
+    raise error
 
 
 def test_a_digest_depends_on_names_shapes_types_and_values() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sglr.core import row_files
 from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
-from sglr.core.errors import NotWritten
+from sglr.core.errors import NotRead, NotWritten
 from sglr.core.population import Population
 
 CLIENTS = 8
@@ -185,6 +185,41 @@ def test_a_damaged_file_is_named_and_checkpoints_that_need_it_are_refused(store:
     with pytest.raises(DamagedCheckpoint, match=newest.name):  # it is known by now
         store.population.restore(store.kept[-1][1])
     store.go_back(1)
+    store.check()
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_held_against_a_checkpoint(store: Store) -> None:
+    store.put([0, 1], 1.0)
+    store.save()
+    store.put([1], 2.0)
+    store.save()
+    newest = store.files()[-1]
+    aside = newest.rename(newest.with_suffix(".aside"))
+    newest.symlink_to(newest)
+    store.open()
+    with pytest.raises(NotRead, match=f"{newest.name}: cannot be read"):
+        store.go_back(0)
+    newest.unlink()
+    aside.rename(newest)
+    store.go_back(0)
+    store.check()
+
+
+def test_nothing_goes_while_a_checkpoint_cannot_be_read(store: Store) -> None:
+    for value in range(KEPT + 3):
+        store.put([0, 1], float(value))
+        store.save()
+    *_, path = sorted(store.checkpoints.glob("*.safetensors"))
+    before = store.files()
+    content = path.read_bytes()
+    path.unlink()
+    path.symlink_to(path)
+    store.put([0, 1], 9.0)
+    store.population.state()
+    assert {*before} <= {*store.files()}
+    path.unlink()
+    path.write_bytes(content)
+    store.go_back(0)
     store.check()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sglr.cells.outcome import share_out, write_divergence
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted
+from sglr.core.files import is_file
 from sglr.run import CONFIG, Run
 from sglr.together import execute_together, may_stack, rows_wanted
 
@@ -62,7 +63,7 @@ def train_group(group: Group, folder: Path, stop: Callable[[], bool], dataset: D
         raise Interrupted("stopped between two experiments")
     paths = [folder / experiment.fingerprint() for experiment in group]
     for path in paths:
-        if path.is_dir() and not (path / CONFIG).is_file():
+        if path.is_dir() and not is_file(path / CONFIG):
             shutil.rmtree(path)  # killed before its settings were whole
     started = time.perf_counter()
     try:

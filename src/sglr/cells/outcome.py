@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sglr.config import Experiment
 from sglr.core.errors import UsageError
-from sglr.run import CONFIG, SUMMARY, Run, write_text
+from sglr.core.files import write_text
+from sglr.run import CONFIG, SUMMARY, Run
 from sglr.version import __version__
 
 DIVERGED, SHARE = "diverged.json", "share.json"

@@ -150,7 +150,7 @@ def _place(out: Path | None, default: Path) -> Path:
 
 
 def _write(page: Path, text: str) -> Path:
-    from sglr.run import write_text
+    from sglr.core.files import write_text
 
     write_text(page, text)
     return page

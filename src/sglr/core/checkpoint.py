@@ -7,8 +7,8 @@ file is noticed. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sglr.core.errors import SglrError
+from sglr.core.errors import NotRead, SglrError
+from sglr.core.files import not_read, read_through, written_whole
 
 
 class DamagedCheckpoint(SglrError):  # noqa: N818 - says what it is
-    """The file can't be read or isn't what was written."""
+    """The file is missing or isn't what was written: nobody can go on from it."""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -55,15 +56,47 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"state": json.dumps(state), "sha256": digest(ready)}
-    partial = path.with_name(f".{path.name}.partial")
+    with written_whole(path) as partial:
+        save_tensors(partial, ready, metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    OSError
+        If it can't be written, mostly because the disk is full or the folder is gone.
+    """
     try:
-        save_file(ready, partial, metadata)
-    except SafetensorError as error:  # a full disk, a folder that is gone
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as error:
         raise OSError(str(error)) from error
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; errors while it is read tell a damaged file from one that can't be read.
+
+    Raises
+    ------
+    DamagedCheckpoint
+        If there is no such file, or it is torn, or none.
+    NotRead
+        If the operating system does not let it be read.
+    """
+    try:
+        # safetensors calls whatever it can't open missing.
+        with path.open("rb"), safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint ({error})") from error
+    except FileNotFoundError as error:
+        if error.errno is None:  # from safetensors, of a file that is there
+            raise NotRead(f"{path}: cannot be opened; nothing was deleted, try again") from error
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (there is no such file)") from error
+    except (OSError, RuntimeError) as error:  # torch tells of files and of memory by the latter
+        raise not_read(path, error) from error
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,26 +105,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises
     ------
     DamagedCheckpoint
-        If the file is torn, was changed, or is none.
+        If the file is torn, was changed, is none, or is not there.
+    NotRead
+        If the operating system does not let it be read: that says nothing of what is in it.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    with open_tensors(path) as file:
+        read_through(path)
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state = json.loads(metadata["state"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint ({error})") from error
     if digest(tensors) != metadata.get("sha256"):
         raise DamagedCheckpoint(f"{path}: its tensors are not what was written")
     return tensors, state
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last through a power failure, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -38,6 +38,10 @@ class NotWritten(SglrError):  # noqa: N818 - says what happened
     """A file could not be written, mostly because the disk is full; what was there before stays."""
 
 
+class NotRead(SglrError):  # noqa: N818 - says what happened
+    """A file is there and could not be read, for a reason that says nothing of its content."""
+
+
 class DivergedError(SglrError):
     """The loss is no longer a number: the message names the step, the rates and the last good checkpoint."""
 

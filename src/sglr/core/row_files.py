@@ -6,7 +6,6 @@ written anew is the rows that changed, and those of files that are mostly out of
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from sglr.core.checkpoint import DamagedCheckpoint, sync_folder
-from sglr.core.errors import NotWritten
+from sglr.core.checkpoint import DamagedCheckpoint, open_tensors, save_tensors
+from sglr.core.errors import NotRead, NotWritten
+from sglr.core.files import files_in, not_read, sweep_partials, written_whole
 from sglr.core.packing import Layout, read_layout, write_layout
 
 PLACES, FILES, DIGESTS = "places", "files", "digests"
@@ -93,17 +91,12 @@ class RowFiles:
         """
         number = max((*self._files, *self._numbers()), default=0) + 1
         path = self._path(number)
-        partial = path.with_name(f".{path.name}.partial")
         try:
             self.folder.mkdir(exist_ok=True)
-            _save(partial, rows, layout)
-            with partial.open("rb") as file:
-                digest, length = file_digest(file, "sha256").digest(), os.fstat(file.fileno()).st_size
-                os.fsync(file.fileno())
-            partial.replace(path)
-            sync_folder(self.folder)
+            with written_whole(path) as partial:
+                _save(partial, rows, layout)
+                digest, length = _digest(partial), partial.stat().st_size
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise NotWritten(f"{path}: clients' weights could not be written ({error.strerror or error})") from error
         self._files[number] = _File(len(rows), length, digest, checked=True)
         self._make_room(max(clients, default=-1) + 1)
@@ -116,6 +109,8 @@ class RowFiles:
         ------
         DamagedCheckpoint
             If a file is not what was written.
+        NotRead
+            If the operating system does not let it be read.
         """
         by_file: dict[int, list[int]] = defaultdict(list)
         for client in clients:
@@ -124,14 +119,13 @@ class RowFiles:
             yield own, *self._read_file(number, self._row_of[own].tolist())
 
     def _read_file(self, number: int, rows: Sequence[int]) -> tuple[Tensor, Layout]:
-        path = self._path(number)
         try:
-            self._check(number)
-            with safe_open(path, framework="pt") as file:
+            with open_tensors(self._path(number)) as file:
+                self._check(number)
                 stored = file.get_slice(_ROWS)
                 layout = read_layout((file.metadata() or {})["layout"])
                 return torch.cat([stored[row : row + 1] for row in rows]), layout
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        except DamagedCheckpoint as error:
             raise self._damage(number, str(error)) from error
 
     def _check(self, number: int) -> None:
@@ -139,15 +133,14 @@ class RowFiles:
         known = self._files[number]
         if known.checked:
             return
-        with self._path(number).open("rb") as file:
-            if file_digest(file, "sha256").digest() != known.digest:
-                raise ValueError("it is not what was written")
+        if _digest(self._path(number)) != known.digest:
+            raise ValueError("it is not what was written")
         known.checked = True
 
     def _damage(self, number: int, problem: str) -> DamagedCheckpoint:
         # Checkpoints that need this file are passed over from now on.
         self._damaged.add(self._files[number].digest)
-        return DamagedCheckpoint(f"{self._path(number)}: clients' weights cannot be read ({problem})")
+        return DamagedCheckpoint(f"clients' weights are damaged: {problem}")
 
     def out_of_date(self, clients: Sequence[int], most: int) -> list[int]:
         """Return clients whose rows are to be written again, though they did not change, so that their files can go.
@@ -188,28 +181,24 @@ class RowFiles:
         """Delete the files that neither the index nor a checkpoint names."""
         live = self._live(())
         self._files = {number: file for number, file in self._files.items() if live[number]}
-        kept = self._kept()
-        if kept is None:
+        try:
+            unused = {*self._numbers()} - self._files.keys() - self._kept()
+        except NotRead:  # another time
             return
-        for number in {*self._numbers()} - self._files.keys() - kept:
+        for number in unused:
             self._path(number).unlink(missing_ok=True)
-        for partial in self.folder.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
+        sweep_partials(self.folder)
 
-    def _kept(self) -> set[int] | None:
-        """Return the files that checkpoints name; None if that can't be told just now."""
+    def _kept(self) -> set[int]:
+        """Return the files that checkpoints name; NotRead if that can't be told just now."""
         found: set[int] = set()
-        for path in self.checkpoints.glob("*.safetensors"):
+        name = f"{self.index_name}{FILES}"
+        for path in files_in(self.checkpoints, "*.safetensors"):
             try:
-                with safe_open(path, framework="pt") as file:
-                    name = f"{self.index_name}{FILES}"
+                with open_tensors(path) as file:
                     if name in file.keys():  # noqa: SIM118 - not a mapping
                         found.update(file.get_tensor(name)[:, 0].tolist())
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return None
-            except SafetensorError:  # damaged: nobody can go back to it
+            except DamagedCheckpoint:  # nobody can go back to it
                 continue
         return found
 
@@ -232,6 +221,8 @@ class RowFiles:
         ------
         DamagedCheckpoint
             If one of its files is missing, torn, or known to be damaged: everything is as it was.
+        NotRead
+            If one of them can't be looked at.
         """
         if not tensors:
             self._files, self._file_of, self._row_of = {}, np.empty(0, np.int32), np.empty(0, np.int32)
@@ -253,8 +244,10 @@ class RowFiles:
             raise DamagedCheckpoint(f"{path}: clients' weights are damaged")
         try:
             length = path.stat().st_size
+        except FileNotFoundError as error:
+            raise DamagedCheckpoint(f"{path}: clients' weights are missing") from error
         except OSError as error:
-            raise DamagedCheckpoint(f"{path}: clients' weights are missing ({error.strerror})") from error
+            raise not_read(path, error) from error
         if length != file.length:
             raise DamagedCheckpoint(f"{path}: clients' weights are torn: {length} bytes of {file.length}")
 
@@ -265,9 +258,7 @@ class RowFiles:
             self._row_of = np.append(self._row_of, np.zeros(more, np.int32))
 
     def _numbers(self) -> list[int]:
-        if not self.folder.is_dir():
-            return []
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        found = (_NAME.fullmatch(path.name) for path in files_in(self.folder, "rows-*"))
         return [int(match[1]) for match in found if match]
 
     def _path(self, number: int) -> Path:
@@ -275,7 +266,9 @@ class RowFiles:
 
 
 def _save(path: Path, rows: Tensor, layout: Layout) -> None:
-    try:
-        save_file({_ROWS: rows.contiguous()}, path, {"layout": write_layout(layout)})
-    except SafetensorError as error:  # a full disk, a folder that is gone
-        raise OSError(str(error)) from error
+    save_tensors(path, {_ROWS: rows.contiguous()}, {"layout": write_layout(layout)})
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").digest()

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 from sglr.leakage.activations import activation_maps
 from sglr.leakage.attacked import Chosen, attack_clients, attack_record, choose_attack
 from sglr.leakage.clients import drawn_clients
@@ -22,7 +23,7 @@ from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
 from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
-from sglr.run import Run, write_text
+from sglr.run import Run
 
 CLIENTS = 3
 """Clients that are looked at, drawn by the seed."""

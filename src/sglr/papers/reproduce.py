@@ -15,12 +15,13 @@ from sglr.cells.processes import default_jobs
 from sglr.cells.progress import SweepProgress
 from sglr.cells.train_all import train_all
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 from sglr.papers.claims import Verdict, judge
 from sglr.papers.declared import Artefact, artefacts, read_artefact
 from sglr.papers.measured import Kind, Measured, Outcomes, outcome_of
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
-from sglr.run import make_folder, refuse_single_run, write_text
+from sglr.run import make_folder, refuse_single_run
 from sglr.summary import versions
 
 RECORD, RESULTS = "reproduction.json", "results.md"

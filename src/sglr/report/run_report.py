@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sglr.core.files import write_text
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
 from sglr.report.classes import classes_section
@@ -16,7 +17,7 @@ from sglr.report.costs import cost_tables, ledger
 from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows, written
 from sglr.report.svg import inline_svg
-from sglr.run import CONFIG, Run, write_text
+from sglr.run import CONFIG, Run
 
 REPORT, CLASSES = "report.html", "classes.json"
 

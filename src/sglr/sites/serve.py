@@ -13,6 +13,7 @@ from sglr.build import Given
 from sglr.config import Experiment
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import Interrupted
+from sglr.core.files import write_text
 from sglr.core.types import EpochDone, Event, StepDone
 from sglr.data.schema import read_schema
 from sglr.engines.remote.engine import Remote
@@ -20,7 +21,7 @@ from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
 from sglr.experiment import execute, resume
-from sglr.run import CONFIG, Run, write_text
+from sglr.run import CONFIG, Run
 
 PACE_SECONDS = 10.0
 """Over how long the speed is measured."""

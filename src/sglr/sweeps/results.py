@@ -11,10 +11,10 @@ from typing import Any
 from sglr.cells.outcome import Outcome
 from sglr.comparison import BALANCED, is_unequal, mean_figures
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE, duration, percent, points, size
 from sglr.report.page import written
-from sglr.run import write_text
 from sglr.sweeps.configuration import Configuration
 
 SWEEP = "sweep.json"

@@ -15,10 +15,11 @@ from sglr.cells.train_all import train_all
 from sglr.config import Experiment
 from sglr.core.data import Dataset
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.files import write_text
 from sglr.data.digest import entry_of
 from sglr.data.objects import settle_dataset
 from sglr.report.sweep import write_sweep_report
-from sglr.run import CONFIG, make_folder, refuse_single_run, write_command, write_text
+from sglr.run import CONFIG, make_folder, refuse_single_run, write_command
 from sglr.sweeps.checks import check_builds
 from sglr.sweeps.configuration import Configuration
 from sglr.sweeps.grid import Grid

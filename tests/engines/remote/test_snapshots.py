@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sglr.core.checkpoint import DamagedCheckpoint
+from sglr.core.errors import NotRead
 from sglr.engines.remote.snapshots import Snapshots
 
 
@@ -46,3 +47,29 @@ def test_a_torn_one_is_passed_over_and_another_than_wanted_refused(snapshots):
         snapshots.read(1, digests[1])
     with pytest.raises(DamagedCheckpoint, match="of another run"):
         Snapshots(snapshots.folder, "another", 3).read(1)
+
+
+def test_one_that_cannot_be_read_is_no_reason_to_pass_it_over(snapshots):
+    for step in (1, 2):
+        snapshots.write(step, tensors(step), best=False)
+    newest = snapshots.folder / "step-000000002.safetensors"
+    aside = newest.rename(snapshots.folder / "aside")
+    newest.symlink_to(newest)
+    with pytest.raises(NotRead, match=r"cannot be read \(Too many levels"):
+        snapshots.newest()
+    newest.unlink()
+    aside.rename(newest)
+    assert snapshots.newest() == tensors(2)
+
+
+def test_the_best_is_not_dropped_while_it_cannot_be_read_which_it_is(snapshots):
+    snapshots.write(0, tensors(0), best=True)
+    best = snapshots.folder / "best"
+    aside = best.rename(snapshots.folder / "aside")
+    best.symlink_to(best)
+    for step in range(1, 6):
+        snapshots.write(step, tensors(step), best=False)
+    best.unlink()
+    aside.rename(best)
+    snapshots.write(6, tensors(6), best=False)
+    assert snapshots.steps() == [0, 4, 5, 6]

@@ -13,13 +13,13 @@ from torch import Tensor
 from sglr.cells.outcome import Outcome
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 from sglr.core.random import generator
 from sglr.leakage.measured import Wanted, measure_client
 from sglr.leakage.opening import Opened, open_run
 from sglr.papers.declared import Artefact
 from sglr.papers.measured import Measured, Outcomes, divergences, grid
 from sglr.privacy.measures.reconstruction import reconstruct
-from sglr.run import write_text
 
 CLIENTS = 1000
 """Claims take each attacked client of a seed for a seed of its own, numbered so far apart."""

@@ -1,0 +1,184 @@
+"""Files: read as they are or with the operating system's cause, written whole or not at all.
+
+Whether a file can't be read or isn't there decides what may be deleted, so the two are never confused. What is written
+gets a new name first that nobody can foresee, so neither a planted symlink nor another process is in the way. Then it
+is synced, renamed, and its folder synced, so that it outlasts a power failure.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from stat import S_ISREG
+from typing import IO
+
+from sglr.core.errors import NotRead
+
+_BLOCK = 1 << 22
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
+# The second is what safetensors leaves when it is killed.
+_PARTIAL = re.compile(r"\..+\.partial|\.tmp\w{6}")
+
+
+def not_read(path: Path, error: OSError | RuntimeError) -> NotRead:
+    """Return the error for a file that can't be read, with the cause that the operating system gave."""
+    cause = (error.strerror if isinstance(error, OSError) else None) or error
+    return NotRead(f"{path}: cannot be read ({cause}); nothing was deleted, try again when it can be read")
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a regular file.
+
+    Raises
+    ------
+    NotRead
+        If that can't be told.
+    """
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise not_read(path, error) from error
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths in a folder whose names match ``pattern``, sorted; none if there is no such folder.
+
+    Raises
+    ------
+    NotRead
+        If the folder can't be read.
+    """
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - Path.glob takes a folder that can't be read for an empty one
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise not_read(folder, error) from error
+    return sorted(folder / name for name in names if fnmatchcase(name, pattern))
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """Return the content of a file; None if there is none.
+
+    Raises
+    ------
+    NotRead
+        If there is one that can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise not_read(path, error) from error
+
+
+def read_through(path: Path) -> None:
+    """Read a file to its end, before it is mapped: where a map can't be read, the process ends without a word.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    NotRead
+        If it can't be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            block = bytearray(_BLOCK)
+            while file.readinto(block):
+                pass
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise not_read(path, error) from error
+
+
+def create(path: Path, mode: int = 0o666) -> IO[bytes]:
+    """Open a new file for writing; one that is there, or a symlink, is an error.
+
+    Raises
+    ------
+    OSError
+        If it can't be made.
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode), "wb")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a new name to write to; what is there afterwards becomes ``path``, durably. After an error nothing is left.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; a file that was there before stays.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        yield partial
+        sync_file(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole or not at all, durably.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; a file that was there before stays.
+    """
+    with written_whole(path) as partial, create(partial, mode) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, durably.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; a file that was there before stays.
+    """
+    write_bytes(path, text.encode())
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` last through a power failure, where the file system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sweep_partials(folder: Path) -> None:
+    """Delete what processes left that were killed while they wrote; nobody else may be writing in the folder."""
+    for path in files_in(folder, ".*"):
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
