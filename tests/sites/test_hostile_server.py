@@ -201,6 +201,20 @@ def test_what_is_no_message_ends_the_client_with_a_reason(data: bytes, reason: s
         server.join()
 
 
+def test_a_stated_batch_size_beyond_the_own_samples_allows_no_longer_messages(server: Server) -> None:
+    told = json.loads(server.told.encode())
+    told["settings"]["batch_size"] = 10**6
+    server.agreement = json.dumps(told).encode()
+
+    async def script(line: Line) -> None:
+        await line.context.write(bytes(100 << 20))
+        await line.read()
+
+    server.script = script
+    with pytest.raises(SglrError, match="longer than any that was agreed"):
+        server.join()
+
+
 def test_no_word_of_a_server_reaches_the_terminal_unread(server: Server) -> None:
     async def script(line: Line) -> None:
         await line.context.abort(grpc.StatusCode.PERMISSION_DENIED, "go\x1b[2J\naway" * 300)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import sys
 from pathlib import Path
 
 import torch
 
+from sglr.core.errors import UsageError
+
 CPU_INFO = Path("/proc/cpuinfo")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+ADDRESS_SPACE = Path("/proc/self/statm")
 
 
 def describe_machine() -> dict[str, str]:
@@ -27,7 +31,38 @@ def memory_of(device: torch.device) -> int:
     """Return the bytes of memory that this process may use at most, the device's or the host's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_limit())
+    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_limit(), _process_limit())
+
+
+def refuse_beyond_memory(needed: int, field: str, value: object, what: str, remedy: str) -> None:
+    """Raise UsageError if something needs more of the host's memory than this process may use.
+
+    Parameters
+    ----------
+    needed
+        Bytes.
+    field, value, remedy
+        As in `UsageError`.
+    what
+        What needs them, as the subject of a sentence.
+    """
+    most = memory_of(torch.device("cpu"))
+    if needed > most:
+        problem = f"{what} would take {_gigabytes(needed)} of memory, and this process may use {_gigabytes(most)}"
+        raise UsageError(field, value, problem, remedy)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{min(size, 10**30) / 1e9:,.1f} GB"
+
+
+def _process_limit() -> int:
+    """Return what a limit of address space (``ulimit -v``) leaves the process, or a number beyond all memory."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    taken = int(ADDRESS_SPACE.read_text(encoding="utf-8").split()[0]) if ADDRESS_SPACE.is_file() else 0
+    return max(0, limit - taken * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _container_limit() -> int:

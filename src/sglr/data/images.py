@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -13,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.core.machine import refuse_beyond_memory
 from sglr.data.pixel_range import EIGHT_BITS, PixelRange
 
 CHUNK = 4096  # images resized at a time, to bound the memory in use
@@ -103,6 +105,10 @@ def image_tensor(
     """Return stored values ``[N, height, width, channels]`` as float32 ``[N, channels, height, width]`` in ±1."""
     count, height, width, stored = values.shape
     shape = (height, width) if size is None else (size, size)
+    refuse_beyond_memory(
+        count * (channels or stored) * math.prod(shape) * 4,
+        *("image_size", size, f"{count} images of {shape[0]} x {shape[1]} pixels", "give a smaller size"),
+    )
     inputs = torch.empty(count, channels or stored, *shape)
     for start in range(0, count, CHUNK):
         rows = slice(start, start + CHUNK)

@@ -102,7 +102,9 @@ class PictureFiles:
             If a class has a folder, but no pictures in it, or a folder can't be read.
         """
         self._loose += [str(path) for path in sorted(root.iterdir()) if path.is_file() and _is_picture(path.name)]
-        folders = {label: root / name for label, name in enumerate(classes) if (root / name).is_dir()}
+        there = {*subfolders(root)}
+        # Names of classes may be a server's: none leads out of this folder.
+        folders = {label: root / name for label, name in enumerate(classes) if name in there}
         return [
             Picture(_printable(str(path.relative_to(root))), path, label)
             for label, folder in folders.items()

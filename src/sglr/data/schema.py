@@ -8,6 +8,7 @@ whoever has them.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sglr.core.errors import UsageError, listed
 
 SHOWN = 20  # names in a message
+MOST_COMPARED = 1000  # names among which the nearest is looked for: each takes a while
 
 Missing = Literal["error", "drop", "mean", "indicator"]
 """What becomes of a missing value: it is refused; its row is left out; the column's mean stands for it (of a category,
@@ -180,7 +182,8 @@ class Schema(_Part):
             If a column is missing, or the schema does not name it.
         """
         own = [self.label.name, *(column.name for column in self.columns)]
-        further = [name for name in names if name not in {*own, *self.leave_out, *aside}]
+        known = {*own, *self.leave_out, *aside}
+        further = [name for name in names if name not in known]
         for name in own:
             if name not in names:
                 problem = f"{source} has no such column, and the schema needs it"
@@ -240,12 +243,14 @@ def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str,
 def _nearest(name: str, names: Sequence[str]) -> str | None:
     # Case, blanks and abbreviations are what mostly differs.
     plain, short = {each.strip().lower(): each for each in names}, name.strip().lower()
-    near = get_close_matches(short, plain, n=1, cutoff=0.4) or [each for each in plain if each.startswith(short)]
+    near = get_close_matches(short, list(plain)[:MOST_COMPARED], n=1, cutoff=0.4) or [
+        each for each in plain if each.startswith(short)
+    ]
     return plain[near[0]] if near else None
 
 
 def _distinct(names: Sequence[str], what: str) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"the {what} {twice[0]!r} is named twice")
 

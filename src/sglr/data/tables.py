@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.core.machine import refuse_beyond_memory
 from sglr.data.schema import Missing, Schema
 from sglr.data.split import stratified_split
 from sglr.data.table_columns import Held, Notation, is_missing, texts_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Rows = NDArray[np.bool_]  # [N]
+
+BYTES_OF_INPUT = 20
+"""As it is made, beside those of the other columns, and as a float."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     targets = _targets(frame[reading.target][kept], reading, source)
     test = _drawn(targets, aside, reading) if test is None else test[kept]
     schema = reading.schema or _schema(values, targets, ~test, reading, empty, source)
+    _check_room(int(kept.sum()), schema, source)
     inputs = torch.from_numpy(encode(values, schema.columns))
     own, held = (
         Samples(
@@ -140,6 +145,15 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     return Dataset(
         name, own, held, schema.label.classes, encoding=schema.to_json(), group=reading.group or None, notes=notes
     )
+
+
+def _check_room(rows: int, schema: Schema, source: str) -> None:
+    """Refuse a table that becomes too many inputs for the memory, before it does."""
+    inputs = len(schema.inputs)
+    most = max(schema.columns, key=lambda column: len(column.inputs))
+    what = f"{rows} rows of {source} with {inputs} inputs each"
+    remedy = f"leave out columns with many categories (this one has {len(most.categories)})"
+    refuse_beyond_memory(rows * inputs * BYTES_OF_INPUT, "column", most.name, what, remedy)
 
 
 def _features(frame: DataFrame, reading: Reading, source: str) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import socket
 import time
@@ -18,6 +19,7 @@ import grpc
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote import probe
 from sglr.engines.remote.agreement import PROTOCOL, Agreement
+from sglr.engines.remote.opening import MOST_SAMPLES
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
 from sglr.engines.remote.trust.connection import parse_address, presented
@@ -279,17 +281,12 @@ class Patient:
         trip = median(self._send(64, 64, 5))
         up, down = (PAYLOAD / max(1e-6, min(self._send(*sizes, 2)) - trip) for sizes in ((PAYLOAD, 64), (64, PAYLOAD)))
         found = f"{_rate(up)} up, {_rate(down)} down"
-        if self.agreement is None:
+        values = None if self.agreement is None else values_per_step(self.agreement)
+        if values is None:
             return Check("bandwidth", OK, found)
-        size = 4 * self._values_per_step(self.agreement)
+        size = 4 * values
         seconds = trip + size / up + size / down
         return Check("bandwidth", OK, f"{found}: a step's {size / 1e3:,.0f} kB each way take {1e3 * seconds:,.0f} ms")
-
-    def _values_per_step(self, agreement: Agreement) -> int:
-        values = int(agreement.settings.get("batch_size", 1))
-        for side in agreement.cut_shape:
-            values *= side
-        return values
 
     def _send(self, up: int, down: int, times: int) -> list[float]:
         """Return the seconds of several messages, after a first one that opens the connection."""
@@ -304,6 +301,12 @@ class Patient:
                 call(probe.request(up, down), timeout=60 + self.timeout)
                 seconds.append(time.perf_counter() - began)
         return seconds
+
+
+def values_per_step(agreement: Agreement) -> int | None:
+    """Return how many values a client sends in a step; None if the run states no batch size that can be."""
+    batch = agreement.settings.get("batch_size")
+    return batch * math.prod(agreement.cut_shape) if type(batch) is int and 0 < batch <= MOST_SAMPLES else None
 
 
 def _rate(bytes_per_second: float) -> str:

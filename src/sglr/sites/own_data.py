@@ -23,6 +23,7 @@ from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
 from sglr.data.pixel_range import number
 from sglr.data.table_files import is_table
+from sglr.sites.bounds import refuse_enlargement
 
 FORM = ("image_size", "image_channels", "pixel_range")
 """Parameters of named data sets that are taken from the run where a site says nothing: they choose no data."""
@@ -155,8 +156,9 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
     if kind == "folder" and len(wanted.input_shape) == 3:
         # Pictures of any size can be what the run wants; stored arrays are left as they are.
         channels, height, width = wanted.input_shape
-        if height == width:
-            parameters.setdefault("image_size", height)
+        if height == width and "image_size" not in parameters:
+            refuse_enlargement(source.path, height)
+            parameters["image_size"] = height
         if channels in (1, 3):
             parameters.setdefault("image_channels", channels)
         parameters["pixel_range"] = wanted.settings.get("pixel_range", "none")

@@ -27,6 +27,7 @@ from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.engines.remote.agreement import Agreement, frozen_hash, segment_hash, shape_at_cut
 from sglr.engines.remote.task import Task
 from sglr.engines.remote.worker import Worker
+from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 from sglr.sites.terms import Terms
 
@@ -142,6 +143,7 @@ def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int]
     UsageError
         If it is another than the server's.
     """
+    refuse_model_beyond_memory(experiment, agreement)
     none = agreement.no_samples()
     segments = client_segments(experiment, ClientData(none, (), None, none, agreement.classes))
     first = segments(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError, listed
+from sglr.core.machine import refuse_beyond_memory
 from sglr.data.classes import refuse_unknown
 from sglr.data.files import resolve
 from sglr.data.images import Pixels, check_form
@@ -17,6 +19,9 @@ from sglr.data.pixel_range import stated_range
 from sglr.data.split import stratified_split
 
 __all__ = ["Folder"]
+
+BYTES_OF_PIXEL = 5
+"""As it is decoded, and as a float."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,11 @@ class Folder:
         files, reader = PictureFiles(), PictureReader(self.image_size, self.on_bad)
         _check_parts(parts.train, parts.validation, parts.test, classes, given=bool(self.classes))
 
+        listed_of = {part: files.of_part(part, classes) for part in parts[:3] if part is not None}
+        self._check_room(sum(map(len, listed_of.values())))
+
         def read(part: Path | None) -> Pixels | None:
-            return None if part is None else reader.read(files.of_part(part, classes), str(part), classes)
+            return None if part is None else reader.read(listed_of[part], str(part), classes)
 
         train, validation, test = read(parts.train), read(parts.validation), read(parts.test)
         assert train is not None, "there is always a training part"
@@ -78,6 +86,13 @@ class Folder:
             self.image_channels,
             [*passed, *files.notes, *_alike(classes)],
         )
+
+    def _check_room(self, count: int) -> None:
+        """Refuse a size at which the pictures don't fit the memory, before one is read."""
+        size = self.image_size or 0
+        needed = count * (self.image_channels or 1) * size**2 * BYTES_OF_PIXEL
+        what = f"{count} pictures of {size} x {size} pixels"
+        refuse_beyond_memory(needed, "image_size", size, what, "give a smaller size")
 
     def _classes(self, root: Path) -> list[str]:
         if not self.classes:
@@ -117,6 +132,6 @@ def _differing(names: list[str], train: Path, part: Path, classes: list[str]) ->
 
 
 def _alike(classes: list[str]) -> list[str]:
-    lower = [name.lower() for name in classes]
-    twice = sorted({name for name in classes if lower.count(name.lower()) > 1})
+    lower = Counter(name.lower() for name in classes)
+    twice = sorted(name for name in classes if lower[name.lower()] > 1)
     return [f"classes differ in case only: {', '.join(twice)}"] if twice else []

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
+from sglr.core.machine import refuse_beyond_memory
 from sglr.core.random import generator
 
 __all__ = ["Resample"]
@@ -31,5 +32,7 @@ class Resample:
         if not 1 <= self.draws <= len(samples):
             problem = f"there are {len(samples)} samples to draw from"
             raise UsageError("draws", self.draws, problem, f"give 1 to {len(samples)}")
+        what = f"{clients} clients that draw {self.draws} samples each"
+        refuse_beyond_memory(8 * clients * self.draws, "draws", self.draws, what, "give fewer")
         rng = generator(seed, "partition")
         return [rng.choice(len(samples), self.draws, replace=False) for _ in range(clients)]

@@ -123,7 +123,8 @@ class Client:
         self._left = post.snapshots.folder / "left.safetensors"
         self._memory = Memory.take_over(self._left, post.worker) or Memory()
         shapes = post.agreement.cut_shape, post.worker.features
-        self._most_bytes = most_bytes(post.worker.task.batching.longest, *shapes, post.worker.weights())
+        batch = min(post.worker.task.batching.longest, post.worker.samples)
+        self._most_bytes = most_bytes(batch, *shapes, post.worker.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
         self.finished = False
