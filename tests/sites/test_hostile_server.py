@@ -62,6 +62,8 @@ RUBBISH: dict[str, Callable[[dict[str, Any]], bytes | dict[str, Any]]] = {
     "a partition that is none": lambda d: d | {"settings": d["settings"] | {"partition": "../../etc"}},
     "an optimizer that is none": lambda d: d | {"settings": d["settings"] | {"optimizer": "__import__"}},
     "options that are code": lambda d: d | {"settings": d["settings"] | {"optimizer": "sgd:momentum=exit()"}},
+    "a setting of control characters": lambda d: d | {"settings": d["settings"] | {"defence": "\x1b[2Jclip"}},
+    "a setting without end": lambda d: d | {"settings": d["settings"] | {"optimizer": "sgd:" + "-" * 10**6}},
     "a batch that is none": lambda d: d | {"settings": d["settings"] | {"batch_size": -8}},
     "another cut": lambda d: d | {"settings": d["settings"] | {"cut": 2}},
 }

@@ -50,6 +50,9 @@ INPUT_TYPES = {
 MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
 """Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
 
+MOST_SETTING = 1000
+"""Characters of a text among a run's settings."""
+
 MOST_ENCODING = 1 << 20
 """Characters of a run's encoding, as JSON."""
 
@@ -122,7 +125,7 @@ class Agreement:
         cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
-            settings={name: value for name, value in setting.settings.items() if name not in PRIVATE},
+            settings=_printable_settings(setting.settings),
             clients=len(setting.data.indices),
             input_shape=inputs,
             classes=setting.data.classes,
@@ -182,12 +185,36 @@ def _check_types(found: Mapping[str, Any]) -> None:
         raise ValueError("unknown type of inputs")
     if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
         raise TypeError("settings or classes are none")
+    _check_settings(found["settings"])
     if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
         raise ValueError("the number of clients is none")
     if found["least_batch"] not in (1, 2):
         raise ValueError("malformed field: least_batch")
     if not math.isfinite(found["time"]):
         raise ValueError("the time is none")
+
+
+def _check_settings(found: Mapping[str, Any]) -> None:
+    """Raise ValueError if a text among settings is longer, or other, than a client may show."""
+    if not all(len(text) <= MOST_SETTING and text.isprintable() for text in _texts(found)):
+        raise ValueError(f"a text of more than {MOST_SETTING} characters, or with some that can't be printed")
+
+
+def _printable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings as clients will be told them.
+
+    Raises
+    ------
+    UsageError
+        If they would refuse one.
+    """
+    told = {name: value for name, value in settings.items() if name not in PRIVATE}
+    for name, value in told.items():
+        try:
+            _check_settings({name: value})
+        except ValueError as error:
+            raise UsageError(name, str(value)[:60], str(error), "write it otherwise") from None
+    return told
 
 
 def _check_encoding(found: Any) -> None:
