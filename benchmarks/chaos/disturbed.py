@@ -23,16 +23,16 @@ from benchmarks.chaos.machine import Disk, by_the_rules, compiled_clock
 from benchmarks.chaos.processes import LostError, Processes
 from benchmarks.chaos.proxy import Proxy
 
-REST_SECONDS = (3.0, 9.0)
-"""How long a process that starts is let alone mostly: it takes seconds, and is to be killed anywhere after."""
-
 SOON = 0.25
-"""How often a process is disturbed while it still starts."""
+"""How often a process is disturbed while it still starts; mostly the next fault waits until training goes on."""
+
+REST_SECONDS = 45.0
+"""How long it waits for that at most."""
 
 TOGETHER = 0.4
 """How often a fault of the network comes beside another."""
 
-CALM_SECONDS = 600.0
+CALM_SECONDS = 900.0
 LATENCY = 0.005
 """Of the line in peace, each way: processes are to wait, so that the processors are free for those that start."""
 
@@ -175,8 +175,17 @@ def _do(scene: Scene, kinds: list[Kind], outcome: Outcome) -> None:
             stack.enter_context(kind.do(scene))
         time.sleep(max(rng.uniform(*kind.seconds) for kind in kinds))
     _calm(scene)
-    rests = any(kind.restarts for kind in kinds) and rng.random() > SOON
-    time.sleep(rng.uniform(*REST_SECONDS) if rests else rng.uniform(0, 1))
+    if any(kind.restarts for kind in kinds) and rng.random() > SOON:
+        _until_it_goes_on(scene.processes)
+    time.sleep(rng.uniform(0, 1))
+
+
+def _until_it_goes_on(processes: Processes) -> None:
+    before, end = processes.steps(), time.monotonic() + REST_SECONDS
+    while processes.steps() == before and time.monotonic() < end:
+        if any(processes.over(name) for name in processes.running):
+            return
+        time.sleep(0.2)
 
 
 def _note(scene: Scene, name: str) -> None:

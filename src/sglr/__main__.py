@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> int:
-    """Run what was typed; Ctrl-C while the command line is being imported ends silently, with exit code 1."""
-    try:
-        from sglr.cli.main import main as run
-    except KeyboardInterrupt:
-        return 1
+    """Run what was typed.
+
+    Until a command answers to Ctrl-C itself, it ends the process at once and silently, as a shell expects: with exit
+    code 130. Python's own answer would be a traceback, even from within the imports, which take a second.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from sglr.cli.main import main as run
+
     return run()
 
 

@@ -105,8 +105,8 @@ _worker = _Worker()
 
 
 def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
-    """Leave Ctrl-C to the parent, and stop with a checkpoint when it says so or is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Leave Ctrl-C and hangups to the parent, and stop with a checkpoint when it says so or is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _worker.stopping, _worker.dataset = stopping, dataset
     threading.Thread(target=_worker.outlive_nobody, daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,8 @@ def _watch(read: Any) -> Mapping[str, Any]:
 
     from sglr.sites.status import OVER
 
+    # Until here Ctrl-C ended the process at once; a live screen must put the terminal right first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(highlight=False)
     shown: Mapping[str, Any] = read()
     with Live(screen(shown), console=console, auto_refresh=False) as live:

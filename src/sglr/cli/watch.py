@@ -1,18 +1,22 @@
-"""What the user sees of a training under way, and how Ctrl-C ends it cleanly."""
+"""What the user sees of a training under way, and how Ctrl-C and other signals end it cleanly."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from sglr.cli.logs import Logged
 from sglr.cli.progress import Live, Plain, Silent
+
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The signal of a terminal that was closed; None on systems that have none."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Watch:
 
 @contextmanager
 def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
-    """Show progress on standard error, live if it is a terminal; turn the first Ctrl-C into a wish to stop."""
+    """Show progress on standard error, live if it is a terminal; the first Ctrl-C or a hangup is a wish to stop."""
     with ExitStack() as stack:
         view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
         stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
@@ -53,30 +57,56 @@ def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
 
 @contextmanager
 def leaving(log_json: bool) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a wish to leave a run that goes on elsewhere."""
+    """Turn the first Ctrl-C, or a hangup, into a wish to leave a run that goes on elsewhere."""
     with _stoppable("leaving; once more ends at once", log_json) as asked:
         yield asked
 
 
 @contextmanager
 def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
-    """Answer True once the process was told to end; told again, it ends at once."""
-    asked = False
+    """Answer True once the process was told to end; told again by a person, it ends at once."""
+    asked = by_hand = False
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        del number, frame
-        if asked:
+        nonlocal asked, by_hand
+        del frame
+        if number == HANGUP:
+            _let_go(terminals)
+        elif by_hand:
             raise KeyboardInterrupt
-        asked = True
-        if log_json:
-            logging.getLogger("sglr").info(told, extra={"event": "stopping"})
         else:
-            print(told, file=sys.stderr)
+            by_hand = True
+        if not asked:
+            _tell(told, log_json)
+        asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in _signals()}
     try:
         yield lambda: asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _signals() -> list[int]:
+    """Return the signals that ask a process to end; a hangup that is ignored, as by nohup, stays so."""
+    hangup = [] if HANGUP is None or signal.getsignal(HANGUP) is signal.SIG_IGN else [HANGUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
+def _let_go(terminals: list[int]) -> None:
+    """Write no more to a terminal that was closed, where each line would raise an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _tell(told: str, log_json: bool) -> None:
+    if log_json:
+        logging.getLogger("sglr").info(told, extra={"event": "stopping"})
+    else:
+        # Raised from a signal's handler, an error would end the step that is to be finished.
+        with suppress(OSError):
+            print(told, file=sys.stderr)
