@@ -76,10 +76,7 @@ def ends(number: Signals, *names: str, times: int = 1) -> Do:
     @contextmanager
     def do(scene: Scene) -> Iterator[None]:
         who = names or (scene.rng.choice(SITES),)
-        if number is SIGKILL:
-            for name in who:
-                scene.processes.running[name].kill()
-        ended = [name for name in who if scene.processes.end(name, number, times, scene.rng.uniform(0, 0.5))]
+        ended = scene.processes.end(who, number, times, scene.rng.uniform(0, 0.5))
         yield
         for name in ended:
             scene.processes.start(name)
@@ -187,7 +184,7 @@ def unreadable(scene: Scene) -> Iterator[None]:
 def _killed(scene: Scene) -> tuple[str, list[Path]]:
     """Kill one of all, and return its checkpoints, oldest first."""
     name = scene.rng.choice((SERVER, *SITES))
-    scene.processes.end(name, SIGKILL)
+    scene.processes.end([name], SIGKILL)
     place = scene.processes.run / "checkpoints" if name == SERVER else scene.processes.site(name) / "snapshots"
     return name, sorted(place.rglob("step-*.safetensors"))
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.chaos.cases import CLIENTS
@@ -102,28 +102,28 @@ class Processes:
         self.start(name)
         return False
 
-    def end(self, name: str, number: signal.Signals, times: int = 1, pause: float = 0.1) -> bool:
-        """Send a signal, once or twice, and wait for the end; say whether it had not ended well before.
+    def end(self, names: Iterable[str], number: signal.Signals, times: int = 1, pause: float = 0.1) -> list[str]:
+        """Send a signal to all of them, once or twice, and wait for their ends; return who had not ended well before.
 
         Raises
         ------
         LostError
-            If it goes on, ends by something else, or prints a traceback.
+            If one goes on, or ends by something else.
         """
-        process = self.running[name]
-        if process.poll() is not None and self.over(name):
-            return False
+        ended = [name for name in names if not self.over(name)]
         for time_ in range(times):
             if time_:
                 time.sleep(pause)
-            process.send_signal(number)
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise LostError(f"{name} does not end after {number.name}: {self.said(name)}") from None
-        if code not in (0, 1, 130, -number):
-            raise LostError(f"{name} ended with {code} after {number.name}: {self.said(name)}")
-        return True
+            for name in ended:
+                self.running[name].send_signal(number)
+        for name in ended:
+            try:
+                code = self.running[name].wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise LostError(f"{name} does not end after {number.name}: {self.said(name)}") from None
+            if code not in (0, 1, 130, -number):
+                raise LostError(f"{name} ended with {code} after {number.name}: {self.said(name)}")
+        return ended
 
     def until(self, true: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait for something while everybody is well.
