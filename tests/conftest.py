@@ -20,6 +20,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Engine, Setting
 from sglr.core.guard import Guard
 from sglr.core.guard import parse as parse_defence
+from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.own_loss import OwnLoss
@@ -131,6 +132,7 @@ class Case:
     clip_norm: float | None = None
     schedule: str = "constant"
     seed: int = 0
+    rule: MergeRule = field(default_factory=MergeRule)
     lower: Callable[[int], nn.Module] | None = None
     upper: nn.Module | None = None
     data: ClientData | None = None
@@ -211,7 +213,8 @@ class Case:
         validation, server = data.validation if self.validate else None, engine.host(make_server)
         if self.tail:
             server.ask = engine.answer
-        return Trainer(self.method, engine, server, plan, validation, self.hooks)
+        buffers = {name for name, _ in lower(0).named_buffers()}
+        return Trainer(self.method, engine, server, plan, validation, self.hooks, rule=self.rule, buffers=buffers)
 
     def run(self) -> Trainer:
         """Build it and train to the end."""

@@ -35,6 +35,7 @@ from sglr.core.types import Weights
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.merging import merge_rule_of
 from sglr.privacy.accounting import check_accounted
 from sglr.segments import Segments
 
@@ -103,6 +104,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_pipelining(experiment, method)
     _check_cluster(experiment)
     _check_tail(experiment, method)
+    rule = merge_rule_of(experiment, method)
     segments = Segments(experiment, given.model, method, given.frozen)
     check_accounted(segments.guard.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
@@ -144,7 +146,9 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         server.ask = engine.answer
     trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
-        trainer.shared = {name: tensor.to(device) for name, tensor in state_of(segments.lower_of(0)).items()}
+        first = segments.lower_of(0)
+        trainer.shared = {name: tensor.to(device) for name, tensor in state_of(first).items()}
+        trainer.rule, trainer.buffers = rule, {name for name, _ in first.named_buffers()}
     return Built(
         trainer,
         data,

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.registry import ENGINES, METHODS, MODELS, PARTS
+from sglr.core.registry import ENGINES, MODELS, PARTS
 from sglr.presets import PRESET, expanded
 
 
@@ -62,6 +62,7 @@ class Experiment(BaseModel):
     validation: int | float | None = _setting(
         "Data", None, "samples (or share below 1) held apart for validation; default: the data set's own", ge=0
     )
+    merge_rule: str = _setting("Method", "mean", "how weights that clients share are merged (sglr list merge-rules)")
     participation: float = _setting("Method", 1.0, "share of the clients that take part in a round", gt=0, le=1)
     epochs: int = _setting("Training", 5, "passes over the data", ge=1, basic=True)
     batch_size: int = _setting("Training", 8, "samples of one client in one step, b", ge=1, basic=True)
@@ -186,6 +187,7 @@ class Experiment(BaseModel):
     method_parameters: dict[str, Any] = Field(default_factory=dict)
     dataset_parameters: dict[str, Any] = Field(default_factory=dict)
     partition_parameters: dict[str, Any] = Field(default_factory=dict)
+    merge_rule_parameters: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def from_flat(cls, settings: Mapping[str, Any]) -> Self:
@@ -257,7 +259,7 @@ class Experiment(BaseModel):
                 raise unknown(kind, name, registry.names())
 
 
-LATER = {"defence": "none", "on_bad": "error"}
+LATER = {"defence": "none", "on_bad": "error", "merge_rule": "mean"}
 """Settings that runs of before did not have, and what they did: such runs keep their fingerprints."""
 
 OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")
@@ -313,10 +315,11 @@ def _unknown_setting(
 ) -> UsageError:
     known = SETTINGS.union([PRESET], *parts.values())
     near = get_close_matches(key, known, n=1)
-    owners = [name for name in METHODS.names() if key in part_fields("method", name)]
-    if owners:
-        problem = f"method {chosen['method']} has no such parameter"
-        return UsageError(key, value, problem, f"leave it out, or choose method {' or '.join(owners)}")
+    for kind in ("method", "merge_rule"):
+        owners = [name for name in PARTS[kind].names() if key in part_fields(kind, name)]
+        if owners:
+            problem = f"{kind} {chosen[kind]} has no such parameter"
+            return UsageError(key, value, problem, f"leave it out, or choose {kind} {' or '.join(owners)}")
     remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
     return UsageError(key, value, "there is no such setting", remedy)
 

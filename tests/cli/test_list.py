@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from sglr.core.registry import ATTACKS, DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
+from sglr.core.registry import ATTACKS, DATASETS, ENGINES, MERGE_RULES, METHODS, MODELS, PARTITIONERS
 
 KINDS = {
     "methods": METHODS,
     "models": MODELS,
     "datasets": DATASETS,
     "partitioners": PARTITIONERS,
+    "merge-rules": MERGE_RULES,
     "engines": ENGINES,
     "attacks": ATTACKS,
 }

@@ -10,7 +10,7 @@ import pytest
 
 from sglr.cli.settings import settings
 from sglr.config import SETTINGS, Experiment
-from sglr.core.registry import ATTACKS, DATASETS, METHODS, PARTITIONERS, PARTS, Registry
+from sglr.core.registry import ATTACKS, DATASETS, MERGE_RULES, METHODS, PARTITIONERS, PARTS, Registry
 
 OPTIONS_OF_TRAIN = Path(__file__).with_name("train_options.txt").read_text(encoding="utf-8").split()
 """Users' scripts hold these: one that vanishes breaks them."""
@@ -51,7 +51,9 @@ def test_other_commands_with_settings_show_the_same(call, command):
     assert "--server-lr" in full - short
 
 
-@pytest.mark.parametrize("registry", [METHODS, DATASETS, PARTITIONERS, ATTACKS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "registry", [METHODS, DATASETS, PARTITIONERS, MERGE_RULES, ATTACKS], ids=lambda registry: registry.kind
+)
 def test_an_outline_has_the_fields_of_the_part(registry):
     for name in registry.names():
         found, part = registry.outline(name), registry.load(name)

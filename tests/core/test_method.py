@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglr.core.merging import weighted_mean
 from sglr.core.method import Method, data_shares
-from sglr.core.server import Server, weighted_mean
+from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.core.registry import DATASETS, ENGINES, MERGE_RULES, METHODS, MODELS, PARTITIONERS, Registry
 
 _numbers = count()
 
@@ -80,7 +80,9 @@ def test_every_hyper_parameter_of_a_method_says_what_it_is(name: str) -> None:
         assert field.metadata["help"]
 
 
-@pytest.mark.parametrize("registry", [METHODS, MODELS, DATASETS, PARTITIONERS, ENGINES], ids=lambda r: r.kind)
+@pytest.mark.parametrize(
+    "registry", [METHODS, MODELS, DATASETS, PARTITIONERS, MERGE_RULES, ENGINES], ids=lambda r: r.kind
+)
 def test_every_part_has_a_summary(registry: Registry) -> None:
     assert registry.names()
     for name in registry.names():

@@ -33,6 +33,8 @@ CASES: list[dict[str, Any]] = [
     {"method": "sfl", "compression": "topk:0.3,feedback=true"},
     {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},
     {"method": "sfl", "average_every": 2},
+    {"method": "sfl", "merge_rule": "trimmed-mean", "trimmed_share": 0.34, "partition": "dirichlet"},
+    {"method": "fl", "merge_rule": "norm-bound"},
     {"method": "sglr", "defence": "nopeek:weight=0.5+clip:norm=5+noise:sigma=0.2+max-norm"},
     *({"method": name, "tail": "relu2"} for name in METHODS.names() if not METHODS.load(name).whole_model),
     {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}

@@ -11,7 +11,17 @@ import typer
 from sglr import presets
 from sglr.cli.options import AsJson, Debug
 from sglr.cli.settings import Setting, experiment_settings, parameters
-from sglr.core.registry import ATTACKS, DATASETS, DEFENCES, ENGINES, METHODS, MODELS, PARTITIONERS, Registry
+from sglr.core.registry import (
+    ATTACKS,
+    DATASETS,
+    DEFENCES,
+    ENGINES,
+    MERGE_RULES,
+    METHODS,
+    MODELS,
+    PARTITIONERS,
+    Registry,
+)
 
 
 class Kind(StrEnum):
@@ -21,6 +31,7 @@ class Kind(StrEnum):
     models = "models"
     datasets = "datasets"
     partitioners = "partitioners"
+    merge_rules = "merge-rules"
     engines = "engines"
     attacks = "attacks"
     defences = "defences"
@@ -32,6 +43,7 @@ REGISTRIES = {
     Kind.models: MODELS,
     Kind.datasets: DATASETS,
     Kind.partitioners: PARTITIONERS,
+    Kind.merge_rules: MERGE_RULES,
     Kind.engines: ENGINES,
     Kind.attacks: ATTACKS,
     Kind.defences: DEFENCES,
@@ -48,7 +60,7 @@ def list_parts(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, models, data sets, partitioners, engines, attacks, defences or presets, a line about each."""
+    """List methods, models, data sets and all other parts that have names, a line about each."""
     del debug
     if kind is Kind.presets:
         parts = [_describe_preset(name, verbose) for name in presets.names()]

@@ -21,6 +21,7 @@ PART_PANELS = {
     "method": "Parameters of methods",
     "dataset": "Parameters of data sets",
     "partition": "Parameters of partitions",
+    "merge_rule": "Parameters of merge rules",
 }
 
 _ALL = "sglr.help_all"

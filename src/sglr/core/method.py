@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.core.server import Server, weighted_mean
+from sglr.core.merging import Merging
+from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
 
 
@@ -103,17 +104,17 @@ class Method(ABC):
         """Say whether client segments are merged after this step."""
         return self.shares and moment.ends_epoch
 
-    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
-        """Say what becomes of client weights when they are merged: by default their mean (eq. 8 and 10).
+    def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
+        """Say what becomes of client weights when they are merged: by default what the run's rule makes of them.
+
+        That is their mean (eq. 8 and 10), unless ``--merge-rule`` names another.
 
         Parameters
         ----------
         client_weights
             Weights and buffers ``[n, ...]`` of the cohort's clients.
-        shares
-            δ_i = |D_i| / |D| over the clients that are present, ``[n]``, summing to one.
-        clients
-            Their ids.
+        merging
+            The rule, who is merged, with which shares of the data, and what was shared last.
         server
             The server, for methods that merge on its side too.
 
@@ -122,8 +123,8 @@ class Method(ABC):
         Weights
             The weights ``[...]`` that the clients go on from.
         """
-        del clients, server
-        return weighted_mean(client_weights, shares)
+        del server
+        return merging.merge(client_weights)
 
 
 def data_shares(sizes: list[int]) -> Tensor:

@@ -109,8 +109,14 @@ PARTITIONERS = Registry("partition", "sglr.data.partitioners")
 ENGINES = Registry("engine", "sglr.engines")
 ATTACKS = Registry("attack", "sglr.privacy.attacks")
 DEFENCES = Registry("defence", "sglr.privacy.defences")
+MERGE_RULES = Registry("merge_rule", "sglr.merge_rules")
 
-PARTS: Mapping[str, Registry] = {"method": METHODS, "dataset": DATASETS, "partition": PARTITIONERS}
+PARTS: Mapping[str, Registry] = {
+    "method": METHODS,
+    "dataset": DATASETS,
+    "partition": PARTITIONERS,
+    "merge_rule": MERGE_RULES,
+}
 """Settings that name a part with parameters of its own, and where these parts are found."""
 
 DECIDED_BY_RUN = frozenset(

@@ -9,7 +9,8 @@ by 1/|C| as clients join, which Adam hides and SGD does not (the authors' code l
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from sglr.core.computing import SINGLE_PRECISION, Computing
 from sglr.core.guard import Guard
 from sglr.core.losses import LOSSES
+from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.passes import Pass
-from sglr.core.segment_weights import load_state
+from sglr.core.segment_weights import load_state, state_of
 from sglr.core.stack import Stack
 from sglr.core.transfer import to_device
 from sglr.core.types import Answer, Tally, Uplink, Weights, below
@@ -196,12 +198,14 @@ class Server:
             result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part)
         return self._told(result, uplink)
 
-    def average_copies(self, clients: Sequence[int], shares: Tensor) -> None:
-        """Average the copies of ``clients`` with weights ``shares`` ``[n]`` and give all copies the result."""
+    def merge_copies(self, merging: Merging) -> None:
+        """Merge the copies of those who are merged, and give all copies the result."""
         assert self.copies is not None, "built without copies"
-        mean = weighted_mean(self.copies.weights(tuple(clients)), shares)
-        self.copies.load(tuple(range(self.copies.rows)), mean)
-        load_state(self.segment, mean)
+        buffers = {name for name, _ in self.segment.named_buffers()}
+        of_copies = dataclasses.replace(merging, last=state_of(self.segment), buffers=buffers)
+        merged = of_copies.merge(self.copies.weights(merging.clients))
+        self.copies.load(tuple(range(self.copies.rows)), merged)
+        load_state(self.segment, merged)
 
     def _losses(self, logits: Tensor, uplink: Uplink) -> Tensor:
         """The loss of every real sample ``[N]``, prior-corrected if asked; tallies it."""
@@ -288,16 +292,3 @@ def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:
         return gradients.mul_(total / uplink.sizes[0])
     factors = to_device([total / size for size in uplink.sizes], gradients.device)
     return gradients * factors.reshape(-1, *(1,) * (gradients.dim() - 1))
-
-
-def weighted_mean(weights: Weights, shares: Tensor) -> dict[str, Tensor]:
-    """Average ``[n, ...]`` weights over n with shares ``[n]`` that sum to one (FedAvg, eq. 8; buffers too).
-
-    Integer buffers, as BatchNorm's count of batches, take the rounded mean.
-    """
-    means = {}
-    for name, tensor in weights.items():
-        wide = tensor.to(torch.float64) if not tensor.is_floating_point() else tensor
-        mean = torch.tensordot(shares.to(wide), wide, dims=1)
-        means[name] = mean if tensor.is_floating_point() else mean.round().to(tensor.dtype)
-    return means

@@ -5,8 +5,10 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, Interrupted
+from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
 from sglr.core.plan import Plan
@@ -25,6 +28,8 @@ from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.traffic import exchange_traffic, weights_traffic
 from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,6 +83,10 @@ class Trainer:
         Samples that choose the best epoch, or None.
     hooks
         What happens beside training.
+    rule
+        How weights that clients share are merged.
+    buffers
+        Names of what is not trained of a client's segment, such as batch statistics.
     """
 
     method: Method
@@ -88,6 +97,8 @@ class Trainer:
     hooks: Hooks = field(default_factory=Hooks)
     progress: Progress = field(default_factory=Progress)
     shared: Weights = field(default_factory=dict)
+    rule: MergeRule = field(default_factory=MergeRule)
+    buffers: AbstractSet[str] = frozenset()
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -200,7 +211,11 @@ class Trainer:
         if not present:
             return
         shares = data_shares([self.sizes[client] for client in present])
-        self.shared = self.method.merge(weights, shares, present, self.server)
+        merging = Merging(self.rule, present, shares, self.shared, self.buffers)
+        if merging.too_few:
+            what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
+            log.warning(what, self.progress.epoch + 1, merging.too_few)
+        self.shared = self.method.merge(weights, merging, self.server)
         self._report_weights(present, up=True)
         if moment.ends_epoch:
             # They receive it when their next pass begins: it is counted then.

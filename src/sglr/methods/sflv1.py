@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
@@ -30,7 +29,7 @@ class SFLV1(Method):
         del moment
         return Downlink(server.learn_copies(uplink))
 
-    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
-        """Average the server copies with δ_i as well as the client segments."""
-        server.average_copies(clients, shares)
-        return super().merge(client_weights, shares, clients, server)
+    def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
+        """Average the server copies with δ_i as well as the client segments, both by the run's merge rule."""
+        server.merge_copies(merging)
+        return super().merge(client_weights, merging, server)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from sglr.core.data import ClientData, Samples
+from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
@@ -158,6 +159,6 @@ class Hijacked(Method):
         """Say whether segments are merged, as the honest method does."""
         return self.honest.merges(moment)
 
-    def merge(self, client_weights: Weights, shares: Tensor, clients: tuple[int, ...], server: Server) -> Weights:
+    def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
         """Merge as the honest method does."""
-        return self.honest.merge(client_weights, shares, clients, server)
+        return self.honest.merge(client_weights, merging, server)

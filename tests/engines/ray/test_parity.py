@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.method import Method
-from sglr.core.registry import METHODS
+from sglr.core.registry import MERGE_RULES, METHODS
 from sglr.core.train import Trainer
 
 EQUAL, UNEQUAL = (8, 8, 8, 8, 8), (11, 7, 3, 3, 6)
@@ -73,6 +73,11 @@ def test_labels_that_stay_with_the_clients(case, on_ray, name: str) -> None:
 @pytest.mark.parametrize("name", ["sglr", "sfl", "fl"])
 def test_single_samples_and_batch_statistics(case, on_ray, name: str) -> None:
     compare(case, on_ray, name, sizes=(9, 5, 1, 8, 13), norm=True, least_batch=2, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_merge_rule_on_both_sides(case, on_ray) -> None:
+    compare(case, on_ray, "sflv1", sizes=UNEQUAL, rule=MERGE_RULES.load("norm-bound")(), ray_server="cluster")
 
 
 @pytest.mark.slow

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sglr.core.merging import Merging
 from sglr.core.server import Server
 from sglr.core.types import Tally, Uplink, Weights
 from sglr.engines.ray.arrays import receive, receive_all, send, send_all
@@ -68,9 +70,10 @@ class HostedServer(Server):
         # A copy: methods may write into gradients, and what is in the store is shared.
         return receive(learnt.gradients).clone().to(uplink.smashed.device)
 
-    def average_copies(self, clients: Sequence[int], shares: Tensor) -> None:
-        """Average the copies of ``clients`` with weights ``shares`` and give all copies the result."""
-        self._do(super().average_copies, "average_copies", clients, shares)
+    def merge_copies(self, merging: Merging) -> None:
+        """Merge the copies of those who are merged, and give all copies the result."""
+        # Its own last weights are there already.
+        self._do(super().merge_copies, "merge_copies", dataclasses.replace(merging, last={}))
 
     def add_tally(self, tally: Tally) -> None:
         """Add what clients measured that trained by themselves."""

@@ -1,0 +1,124 @@
+"""How the weights of several clients become one: the protocol of merge rules, and the sums that they are made of.
+
+A rule is a frozen dataclass; its fields are its parameters, as a method's are. Adding one is one file in
+``sglr/merge_rules``. All rules are deterministic, and see the weights of everyone who is merged at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sglr.core.types import Weights
+
+WORKSPACE = 1 << 21
+"""Numbers that are sorted at once: whatever the size of the weights, sorting takes some 50 MB beside them."""
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """A rule that makes the weights of several clients one: unless a rule says otherwise, their weighted mean."""
+
+    @property
+    def fewest(self) -> int:
+        """How many clients a merge needs at least for the rule to do what it is for."""
+        return 1
+
+    def merge(self, weights: Weights, merging: Merging) -> Weights:
+        """Return the weights that everyone goes on from.
+
+        Parameters
+        ----------
+        weights
+            Weights and buffers of those who are merged, each ``[n, ...]``.
+        merging
+            Who they are, and what they began with.
+
+        Returns
+        -------
+        Weights
+            Each ``[...]``, of the same type.
+        """
+        return weighted_mean(weights, merging.shares)
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What a merge is made with, beside the weights.
+
+    Parameters
+    ----------
+    rule
+        The rule.
+    clients
+        Who is merged, n ids.
+    shares
+        δ_i = |D_i| / |D| over them, ``[n]``, summing to one.
+    last
+        The weights ``[...]`` that were shared last, from which they began.
+    buffers
+        Names of tensors that are not trained, such as batch statistics.
+    """
+
+    rule: MergeRule
+    clients: tuple[int, ...]
+    shares: Tensor
+    last: Weights
+    buffers: AbstractSet[str] = frozenset()
+
+    @property
+    def too_few(self) -> str:
+        """Why nothing is merged: fewer clients are present than the rule needs; empty if they are enough."""
+        present, fewest = len(self.clients), self.rule.fewest
+        return "" if present >= fewest else f"{self.rule} needs {fewest} clients, and {present} are present"
+
+    def merge(self, weights: Weights) -> Weights:
+        """Return what becomes of ``weights``, each ``[n, ...]``: of too few clients, the weights that were shared last.
+
+        Else whoever makes others late would do away with the rule.
+        """
+        return self.last if self.too_few else self.rule.merge(weights, self)
+
+
+def weighted_mean(weights: Weights, shares: Tensor) -> dict[str, Tensor]:
+    """Average ``[n, ...]`` weights over n with shares ``[n]`` that sum to one (FedAvg, eq. 8; buffers too).
+
+    Integer buffers, as BatchNorm's count of batches, take the rounded mean.
+    """
+    means = {}
+    for name, tensor in weights.items():
+        wide = tensor.to(torch.float64) if not tensor.is_floating_point() else tensor
+        mean = torch.tensordot(shares.to(wide), wide, dims=1)
+        means[name] = mean if tensor.is_floating_point() else mean.round().to(tensor.dtype)
+    return means
+
+
+def middle_mean(tensor: Tensor, trimmed: int) -> Tensor:
+    """Average each coordinate of ``[n, ...]`` over n without its ``trimmed`` smallest and largest values.
+
+    Every one counts alike. Sums are in double precision, so that single-precision values which agree are their own mean
+    to the last bit, in any order. Integers take the rounded mean. NaN counts as the largest value.
+
+    Parameters
+    ----------
+    tensor
+        Values ``[n, ...]``, n > 2 · ``trimmed``.
+    trimmed
+        Values that are left out at either end.
+    """
+    rows = tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]
+    merged = torch.empty(rows.shape[1], dtype=tensor.dtype, device=tensor.device)
+    width = max(1, WORKSPACE // len(rows))
+    for first in range(0, rows.shape[1], width):
+        ordered = rows[:, first : first + width].T.contiguous().sort(dim=1).values
+        mean = ordered[:, trimmed : len(rows) - trimmed].to(torch.float64).mean(dim=1)
+        merged[first : first + width] = mean if tensor.is_floating_point() else mean.round()
+    return merged.reshape(tensor.shape[1:])
+
+
+def median(tensor: Tensor) -> Tensor:
+    """Return each coordinate's median over n, of ``[n, ...]``; of an even number, the mean of the two in the middle."""
+    return middle_mean(tensor, (len(tensor) - 1) // 2)

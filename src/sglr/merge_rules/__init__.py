@@ -1,0 +1,1 @@
+"""Rules by which weights that clients share are merged, one file each."""

@@ -1,0 +1,29 @@
+"""The median of every weight over the clients: fewer than half of them can't move it out of the others' range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sglr.core.merging import MergeRule, Merging, median
+from sglr.core.types import Weights
+
+__all__ = ["Median"]
+
+
+@dataclass(frozen=True)
+class Median(MergeRule):
+    """w_j ← med_i w_ij for every coordinate j (Yin et al., 2018, arXiv 1803.01498, definition 1).
+
+    Of an even number of clients it is the mean of the two values in the middle. All clients count alike: the paper has
+    no weights, and numbers of samples are what clients say themselves. Buffers are treated like weights.
+    """
+
+    @property
+    def fewest(self) -> int:
+        """Three: of two, the median is the mean."""
+        return 3
+
+    def merge(self, weights: Weights, merging: Merging) -> Weights:
+        """Return the median of each coordinate of ``[n, ...]``."""
+        del merging
+        return {name: median(tensor) for name, tensor in weights.items()}
