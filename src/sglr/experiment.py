@@ -19,6 +19,7 @@ from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import UsageError
 from sglr.core.files import read_if_there, write_text
+from sglr.core.lock import locked
 from sglr.core.method import Method
 from sglr.core.registry import METHODS
 from sglr.core.types import Event
@@ -102,7 +103,7 @@ def execute(
     Raises
     ------
     UsageError
-        If anything about the settings is wrong; nothing has been written then.
+        If anything about the settings is wrong, or another process works in the folder; nothing has been written then.
     DivergedError
         If the loss stops being a number.
     Interrupted
@@ -117,14 +118,22 @@ def execute(
         for caution in cautions(experiment, built.method, built.data):
             warn(caution)
         built.trainer.engine.open(None)
-        run = Run.create(out, experiment, command)
-        run.record_choices(built.choices)
-        run.record_data(record_of(experiment, built))
-        run.keep_frozen(built.frozen)
-        if len(built.data.train):
-            write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
-        built.trainer.engine.settle(run.path)
-        return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
+        path = Run.place(out, experiment)
+        with locked(path):
+            run = _begun(path, experiment, built, command)
+            built.trainer.engine.settle(run.path)
+            return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
+
+
+def _begun(path: Path, experiment: Experiment, built: Built, command: str) -> Run:
+    """Write into a new run's folder what is known before it trains."""
+    run = Run.create(path, experiment, command)
+    run.record_choices(built.choices)
+    run.record_data(record_of(experiment, built))
+    run.keep_frozen(built.frozen)
+    if len(built.data.train):
+        write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
+    return run
 
 
 def resume(
@@ -160,15 +169,33 @@ def resume(
     Raises
     ------
     UsageError
-        If the folder is no run, or no checkpoint in it is whole, or an object that was given is missing or another.
+        If the folder is no run, another process works in it, no checkpoint in it is whole, or an object that was given
+        is missing or another.
     """
     run = Run.open(Path(path))
+    if run.summary is not None and engine is None:
+        say(f"{path} is finished; nothing to do")
+        return run
     data = None if dataset is None else read_objects(dataset, Options.of(options))
-    given = Given(method, model, data, engine, frozen=run.frozen())
+    with locked(run.path, "run"):
+        return go_on(run, Given(method, model, data, engine), observe=observe, stop=stop, ready=ready, say=say)
+
+
+def go_on(
+    run: Run,
+    given: Given,
+    *,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = _unchanged,
+    say: Callable[[str], None] = _silent,
+) -> Run:
+    """Continue a run as `resume` does, in a folder that the caller has locked."""
+    given = dataclasses.replace(given, frozen=run.frozen())
     experiment = run.experiment
     if run.summary is not None:
-        say(f"{path} is finished; nothing to do")
-        if engine is not None:
+        say(f"{run.path} is finished; nothing to do")
+        if given.engine is not None:
             _tell_clients(run, given, stop)
         return run
     _require_objects(experiment, given)
@@ -181,8 +208,9 @@ def resume(
         built.trainer.engine.stopping = stop
         built.trainer.engine.open(run.path)
         built.trainer.engine.settle(run.path)
+        run.tidy()
         if not run.checkpoints:
-            say(f"{path} has no checkpoint yet; training starts from the beginning")
+            say(f"{run.path} has no checkpoint yet; training starts from the beginning")
             run.keep_records(0)
             run.keep_frozen(built.frozen)
         else:

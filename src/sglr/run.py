@@ -7,15 +7,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
 from sglr.core.errors import NotRead, NotWritten, UsageError
-from sglr.core.files import create, files_in, is_file, read_if_there, write_text, written_whole
+from sglr.core.files import create, files_in, is_file, read_if_there, sweep_partials, write_text, written_whole
+from sglr.core.lock import LOCK, locked
 from sglr.data_record import DATA, DataRecord
 
 if TYPE_CHECKING:
@@ -68,15 +69,27 @@ class Run:
             If the folder can't be written, or holds a run or other files already.
         """
         cls.refuse_occupied(path, experiment)
-        path = path if path is not None else _default_path(experiment)
+        path = cls.place(path, experiment)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             write_text(path / CONFIG, experiment.to_toml())
             write_command(path, command)
             (path / CHECKPOINTS).mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
         return cls(path)
+
+    @staticmethod
+    def place(path: Path | None, experiment: Experiment) -> Path:
+        """Make the folder ``path`` for a new run, or ``runs/<time>-<name>``, and return it.
+
+        Raises
+        ------
+        UsageError
+            If it can't be made.
+        """
+        folder = path if path is not None else _default_path(experiment)
+        make_folder(folder)
+        return folder
 
     @staticmethod
     def refuse_occupied(path: Path | None, experiment: Experiment) -> None:
@@ -228,6 +241,11 @@ class Run:
         """All checkpoints, oldest first; NotRead if their folder can't be read."""
         return files_in(self.path / CHECKPOINTS, "step-*.safetensors")
 
+    def tidy(self) -> None:
+        """Delete what a process left that was killed while it wrote; nobody else may work in the folder."""
+        for folder in (self.path, self.path / CHECKPOINTS):
+            sweep_partials(folder)
+
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
         """Read the newest checkpoint that is whole.
 
@@ -335,6 +353,20 @@ def make_folder(folder: Path) -> None:
         raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
 
 
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for several runs, and keep other processes from it for as long as this takes.
+
+    Raises
+    ------
+    UsageError
+        If it can't be made, or another process works in it.
+    """
+    make_folder(folder)
+    with locked(folder):
+        yield
+
+
 def _default_path(experiment: Experiment) -> Path:
     name = experiment.name or f"{experiment.method}-{experiment.dataset}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
@@ -347,7 +379,7 @@ def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     if path.is_file():
         raise UsageError("out", path, "is a file", "choose a folder")
     _refuse_unwritable(path)
-    if not path.is_dir() or not any(file.name not in (TRUST, STATUS) for file in path.iterdir()):
+    if not path.is_dir() or all(file.name in (TRUST, STATUS, LOCK) for file in path.iterdir()):
         return
     if not (path / CONFIG).is_file():
         raise UsageError("out", path, "is a folder with other files in it", "choose a new or empty folder")

@@ -16,7 +16,7 @@ from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.data.objects import settle_dataset
 from sglr.report.comparison import write_comparison_report
-from sglr.run import CONFIG, Run, make_folder, refuse_single_run, write_command
+from sglr.run import CONFIG, Run, own_folder, refuse_single_run, write_command
 from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
@@ -130,18 +130,20 @@ def compare(
     settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings)
-    make_folder(folder)
-    write_command(folder, command)
-    ready = _first_only(loaded or (lambda _, built: tell_notes(built)))
-    first = {trial.label: trial.seed for trial in reversed(trials)}
-    done = [
-        _conclude(trial, observe, stop, ready, command, log.warning if trial.seed == first[trial.label] else log.info)
-        for trial in trials
-    ]
-    rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
-    comparison = write_comparison(folder, rows)
-    write_comparison_report(folder, comparison.with_paths(), command)
-    return comparison
+    with own_folder(folder):
+        write_command(folder, command)
+        ready = _first_only(loaded or (lambda _, built: tell_notes(built)))
+        first = {trial.label: trial.seed for trial in reversed(trials)}
+        done = [
+            _conclude(
+                trial, observe, stop, ready, command, log.warning if trial.seed == first[trial.label] else log.info
+            )
+            for trial in trials
+        ]
+        rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
+        comparison = write_comparison(folder, rows)
+        write_comparison_report(folder, comparison.with_paths(), command)
+        return comparison
 
 
 def plan(

@@ -12,11 +12,15 @@ from sglr.cells.outcome import share_out, write_divergence
 from sglr.config import Experiment
 from sglr.core.errors import Interrupted
 from sglr.core.files import is_file
+from sglr.core.lock import wait_until_free
 from sglr.run import CONFIG, Run
 from sglr.together import execute_together, may_stack, rows_wanted
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
+
+ORPHAN_SECONDS = 60.0
+"""How long to wait for a process of a sweep that was killed, which may still be writing its checkpoint."""
 
 Group = tuple[Experiment, ...]
 """Experiments that train at once."""
@@ -63,6 +67,7 @@ def train_group(group: Group, folder: Path, stop: Callable[[], bool], dataset: D
         raise Interrupted("stopped between two experiments")
     paths = [folder / experiment.fingerprint() for experiment in group]
     for path in paths:
+        wait_until_free(path, ORPHAN_SECONDS, stop)
         if path.is_dir() and not is_file(path / CONFIG):
             shutil.rmtree(path)  # killed before its settings were whole
     started = time.perf_counter()

@@ -20,6 +20,9 @@ from typing import IO
 
 from sglr.core.errors import NotRead
 
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""The flag with which a symlink is not opened, where there is one."""
+
 _BLOCK = 1 << 22
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 # The second is what safetensors leaves when it is killed.
@@ -110,7 +113,7 @@ def create(path: Path, mode: int = 0o666) -> IO[bytes]:
     OSError
         If it can't be made.
     """
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | NOFOLLOW, mode), "wb")
 
 
 @contextmanager
@@ -157,7 +160,7 @@ def write_text(path: Path, text: str) -> None:
 
 def sync_file(path: Path) -> None:
     """Bring a file's content to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NOFOLLOW)
     try:
         os.fsync(handle)
     finally:
@@ -165,7 +168,9 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last through a power failure, where the file system can."""
+    """Make a rename in ``folder`` last through a power failure, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.lock import locked
 from sglr.data.loaded import classes_line, samples_line, shape_text
 from sglr.engines.remote.agreement import Agreement, frozen_hash, network_hash, run_id, segment_hash
 from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
@@ -110,7 +109,7 @@ def join(
         If the server stays away.
     """
     found = list(zip(tokens or [""], folders(tokens, out), strict=True))
-    with _held([folder for _, folder in found]):
+    with _locked([folder for _, folder in found]):
         places: list[Place] = []
         for token, folder in found:
             identity = _reached(partial(_identity, address, token, folder), patience, say, stop)
@@ -250,27 +249,14 @@ def _described(worker: Worker, agreement: Agreement) -> list[str]:
 
 
 @contextmanager
-def _held(places: Sequence[Path]) -> Iterator[None]:
+def _locked(places: Sequence[Path]) -> Iterator[None]:
     """Keep other processes from these folders: two of one client would take each other's place again and again."""
-    files = []
-    try:
+    with ExitStack() as stack:
         for folder in places:
-            file = _opened(folder)
-            files.append(file)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                problem = "another sglr join is at work with this folder"
-                raise UsageError("out", folder, problem, "end that one first, or give another --out") from error
+                problem = f"cannot be written ({error.strerror})"
+                raise UsageError("out", folder, problem, "give another --out") from error
+            stack.enter_context(locked(folder))
         yield
-    finally:
-        for file in files:
-            os.close(file)
-
-
-def _opened(folder: Path) -> int:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "give another --out") from error

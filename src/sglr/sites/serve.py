@@ -13,14 +13,15 @@ from sglr.build import Given
 from sglr.config import Experiment
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import Interrupted
-from sglr.core.files import write_text
+from sglr.core.files import is_file, write_text
+from sglr.core.lock import locked
 from sglr.core.types import EpochDone, Event, StepDone
 from sglr.data.schema import read_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
-from sglr.experiment import execute, resume
+from sglr.experiment import execute, go_on
 from sglr.run import CONFIG, Run
 
 PACE_SECONDS = 10.0
@@ -82,18 +83,18 @@ def serve(
     Raises
     ------
     UsageError
-        If a setting is wrong, the address is taken, or the folder holds something else.
+        If a setting is wrong, the address is taken, another process works in the folder, or it holds something else.
     Interrupted
         If ``stop`` answered True.
     """
     progress = Progress(observe)
-    engine = _engine(server, progress)
+    given = Given(engine=_engine(server, progress))
     try:
-        if not (out / CONFIG).is_file():
-            given = Given(engine=engine)
+        if not is_file(out / CONFIG):
             return execute(experiment, out, given=given, observe=progress.observe, stop=stop, command=command)
-        _take_over(experiment, out)
-        return resume(out, engine=engine, observe=progress.observe, stop=stop, say=say)
+        with locked(out):
+            _take_over(experiment, out)
+            return go_on(Run.open(out), given, observe=progress.observe, stop=stop, say=say)
     except Interrupted as error:
         reason = str(error).partition("; continue with")[0]
         raise Interrupted(f"{reason}; the same command goes on with it, and clients wait for it") from None

@@ -19,7 +19,7 @@ from sglr.core.files import write_text
 from sglr.data.digest import entry_of
 from sglr.data.objects import settle_dataset
 from sglr.report.sweep import write_sweep_report
-from sglr.run import CONFIG, make_folder, refuse_single_run, write_command
+from sglr.run import CONFIG, own_folder, refuse_single_run, write_command
 from sglr.sweeps.checks import check_builds
 from sglr.sweeps.configuration import Configuration
 from sglr.sweeps.grid import Grid
@@ -129,24 +129,24 @@ def sweep(
     check_builds(planned.configurations, elsewhere=ray_address is not None, dataset=planned.dataset)
     if ray_address is None and jobs is None:
         jobs = default_jobs(experiments[0].device)
-    make_folder(folder)
-    write_text(folder / GRID_FILE, planned.grid.to_toml())
-    write_command(folder, command)
-    try:
-        outcomes = train_all(
-            experiments if jobs == 1 and ray_address is None else [_with_one_thread(one) for one in experiments],
-            folder / CELLS,
-            jobs=jobs,
-            ray_address=ray_address,
-            observe=observe,
-            stop=stop,
-            dataset=planned.dataset,
-        )
-    except Interrupted:
-        raise Interrupted(f"stopped; the same sweep again with out = {folder} goes on from there") from None
-    result = write_sweep(folder, [make_row(one, outcomes, folder) for one in planned.configurations])
-    write_sweep_report(folder, result.record(), command)
-    return result
+    with own_folder(folder):
+        write_text(folder / GRID_FILE, planned.grid.to_toml())
+        write_command(folder, command)
+        try:
+            outcomes = train_all(
+                experiments if jobs == 1 and ray_address is None else [_with_one_thread(one) for one in experiments],
+                folder / CELLS,
+                jobs=jobs,
+                ray_address=ray_address,
+                observe=observe,
+                stop=stop,
+                dataset=planned.dataset,
+            )
+        except Interrupted:
+            raise Interrupted(f"stopped; the same sweep again with out = {folder} goes on from there") from None
+        result = write_sweep(folder, [make_row(one, outcomes, folder) for one in planned.configurations])
+        write_sweep_report(folder, result.record(), command)
+        return result
 
 
 def plan(
