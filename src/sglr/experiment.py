@@ -17,7 +17,7 @@ from sglr.cautions import cautions
 from sglr.config import Experiment
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
-from sglr.core.errors import UsageError
+from sglr.core.errors import DivergedError, UsageError
 from sglr.core.files import read_if_there, write_text
 from sglr.core.lock import locked
 from sglr.core.method import Method
@@ -244,12 +244,15 @@ def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
 @contextmanager
 def _closing(built: Built) -> Iterator[None]:
     """Let the clients go when all is over, or went wrong."""
-    done = False
+    done, diverged = False, ""
     try:
         yield
         done = True
+    except DivergedError as error:
+        diverged = error.what
+        raise
     finally:
-        built.trainer.engine.close(done=done)
+        built.trainer.engine.close(done=done, diverged=diverged)
 
 
 def _require_objects(experiment: Experiment, given: Given) -> None:

@@ -151,10 +151,11 @@ def _cells(client: Mapping[str, Any], slow: bool) -> list[str | Text]:
 
 
 def _remarks(client: Mapping[str, Any], slow: bool) -> list[str]:
-    misses, rejected = client.get("misses"), client.get("rejected")
+    misses, rejected, extreme = client.get("misses"), client.get("rejected"), client.get("extreme")
     found = ["slow: others wait for it"] if slow else []
     found += [str(client["reason"])] if client.get("reason") else []
     found += [f"missed {misses} deadlines in a row"] if misses else []
+    found += [f"absent, {extreme} times in a row: {client.get('remark')}"] if extreme else []
     return found + ([f"{rejected} rejected"] if rejected else [])
 
 

@@ -103,7 +103,8 @@ class LostClients(SglrError):  # noqa: N818 - says what happened
 class Engine(Protocol):
     """Where clients live, and how their tensors reach the server.
 
-    Any call may raise `LostClients` where clients can be lost.
+    Any call may raise `LostClients` where clients can be lost, and `ExtremeValues` where they send numbers from which
+    the training can't go on.
 
     Attributes
     ----------
@@ -224,6 +225,6 @@ class Engine(Protocol):
         """
         ...
 
-    def close(self, *, done: bool) -> None:
-        """Let the clients go; ``done`` if the training is over."""
+    def close(self, *, done: bool, diverged: str = "") -> None:
+        """Let the clients go; ``done`` if the training is over, ``diverged`` says how if it can't go on."""
         ...

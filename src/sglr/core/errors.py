@@ -43,7 +43,23 @@ class NotRead(SglrError):  # noqa: N818 - says what happened
 
 
 class DivergedError(SglrError):
-    """The loss is no longer a number: the message names the step, the rates and the last good checkpoint."""
+    """The loss is no longer a number: the message names the step, the rates and the last good checkpoint.
+
+    Parameters
+    ----------
+    what
+        What happened, where, at which rates, and what to do: what clients elsewhere are told.
+    checkpoint
+        The last good checkpoint, a path on this machine; empty if the message is not to name it.
+    """
+
+    def __init__(self, what: str, checkpoint: str = "") -> None:
+        self.what = what
+        super().__init__(f"{what}; last good checkpoint: {checkpoint}" if checkpoint else what)
+
+
+class ExtremeValues(SglrError):  # noqa: N818 - says what was found
+    """Numbers that are NaN, infinite or too large to train on. Nobody did wrong: a training that diverges has them."""
 
 
 class Interrupted(SglrError):  # noqa: N818 - the name says what happened: the user asked to stop

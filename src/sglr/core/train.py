@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
-from sglr.core.errors import DivergedError, Interrupted
+from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method, data_shares
 from sglr.core.optim import scheduled_rate
@@ -118,7 +118,11 @@ class Trainer:
         if self.method.shares and not self.shared:
             self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
         while self.progress.epoch < self.plan.epochs:
-            self._epoch()
+            try:
+                self._epoch()
+            except ExtremeValues as error:
+                where = f"epoch {self.progress.epoch + 1}, step {self.progress.epoch_steps + 1}"
+                raise self._diverged(f"the loss stopped being a number in {where}: {error}") from error
 
     def participants(self, epoch: int) -> tuple[int, ...]:
         """Return the clients that take part in the epoch's round, ascending."""
@@ -252,7 +256,8 @@ class Trainer:
         rate = scheduled_rate(plan.schedule, plan.rate, min(self.progress.epoch, plan.epochs - 1), plan.epochs)
         return DivergedError(
             f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
-            f"lower the rate or alpha, or clip gradients; last good checkpoint: {self.hooks.last_checkpoint()}"
+            "lower the rate or alpha, or clip gradients",
+            self.hooks.last_checkpoint(),
         )
 
     def _end_epoch(self) -> None:
@@ -299,7 +304,20 @@ class Trainer:
 
         Clients that never take part, for want of samples, are left out. Where segments are shared, the shared one alone
         is scored: everyone has it.
+
+        Raises
+        ------
+        DivergedError
+            If what clients send to be scored is not finite or too large.
         """
+        try:
+            return self._evaluated(samples, most_clients)
+        except ExtremeValues as error:
+            raise self._diverged(
+                f"the loss stopped being a number after {self.progress.steps} steps: {error}"
+            ) from error
+
+    def _evaluated(self, samples: Samples, most_clients: int) -> Scores:
         if self.method.shares:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]

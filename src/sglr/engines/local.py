@@ -118,6 +118,6 @@ class Local:
         self.block.restore({name: tensor for name, tensor in tensors.items() if not name.startswith(LINKS)})
         self._links.restore(below(LINKS, tensors))
 
-    def close(self, *, done: bool) -> None:
+    def close(self, *, done: bool, diverged: str = "") -> None:
         """Do nothing: clients go with this process."""
-        del done
+        del done, diverged

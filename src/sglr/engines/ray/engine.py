@@ -123,9 +123,9 @@ class Ray:
         self._home = {client: number for number, block in enumerate(self.design.blocks) for client in block}
         self._crew = Crew(self._ray, self._common, self._setting.data, self.design, lambda: self.stopping(), self._post)
 
-    def close(self, *, done: bool) -> None:
+    def close(self, *, done: bool, diverged: str = "") -> None:
         """End the blocks' processes; a Ray that was started here serves this process's next run, too."""
-        del done
+        del done, diverged
         if self._crew is not None:
             self._crew.dismiss()
         self._crew, self._samples = None, {}

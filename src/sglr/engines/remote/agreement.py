@@ -18,6 +18,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, Self
 
+import grpc
 import torch
 from torch import nn
 
@@ -66,6 +67,9 @@ CONNECTION: tuple[tuple[str, Any], ...] = (
     ("grpc.compression_enabled_algorithms_bitset", 1),
 )
 """gRPC options of both sides."""
+
+DIVERGED = grpc.StatusCode.OUT_OF_RANGE
+"""How streams end when the training can't go on, because its numbers are not finite or too large."""
 
 PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking", "schema"))
 """Settings that say something of the server's machine and nothing to clients."""

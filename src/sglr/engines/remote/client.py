@@ -19,8 +19,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from sglr.core.errors import SglrError
-from sglr.engines.remote.agreement import CONNECTION, Agreement, most_bytes
+from sglr.core.errors import DivergedError, SglrError
+from sglr.engines.remote.agreement import CONNECTION, DIVERGED, Agreement, most_bytes
 from sglr.engines.remote.duties import Duties, LeftUndone
 from sglr.engines.remote.memory import Memory
 from sglr.engines.remote.snapshots import Snapshots
@@ -66,6 +66,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 
 FAREWELL_SECONDS = 2.0
 """How long a client that leaves, or has heard that all is over, waits for the server to notice."""
+
+MOST_REASON = 1000
+"""Characters that are shown of why a training diverged."""
 
 FATAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the server does not accept this client",
@@ -139,6 +142,8 @@ class Client:
             If the server turns this client away.
         Unreachable
             If the server stays away too long.
+        DivergedError
+            If the server says that the training can't go on.
         SglrError
             If it sends what can't be believed.
         """
@@ -220,6 +225,8 @@ class Client:
         call.cancel()
 
     async def _check_ending(self, code: grpc.StatusCode, details: str) -> None:
+        if code == DIVERGED and not self.finished:
+            raise DivergedError(shown(details, MOST_REASON))
         details = shown(details)
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # gRPC's own words, here
             raise SglrError(f"the server sent a message longer than any that was agreed, {self._most_bytes} bytes")

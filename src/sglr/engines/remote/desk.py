@@ -78,10 +78,13 @@ class Desk:
 
         frames = self.barrier.answers(asked, again, "smashed")
         for client in asked.keys() - frames.keys():
-            # It gets no gradient for this step, so what it ran ahead after it no longer counts.
-            if self._ahead.pop(client, None):
-                self.house.expire(client)
+            self.forget_ahead(client)
         return frames
+
+    def forget_ahead(self, client: int) -> None:
+        """No longer want what a client ran ahead after a step from which it is absent: no gradient comes for that."""
+        if self._ahead.pop(client, None):
+            self.house.expire(client)
 
     def send_gradient(
         self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
@@ -126,8 +129,7 @@ class Desk:
         """Ask clients the same, after which passes that ran ahead no longer count; return the request's number."""
         envelope.seq = self.house.next_seq()
         for client in clients:
-            if self._ahead.pop(client, None):
-                self.house.expire(client)
+            self.forget_ahead(client)
         kind = str(envelope.WhichOneof("body"))
         self._send((envelope.seq, encode(envelope, tensors)), clients, kind, answer, moves=moves)
         return dict.fromkeys(clients, envelope.seq)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint, write_checkpoint
 from sglr.core.disk import write_patiently
+from sglr.core.errors import ExtremeValues
 from sglr.core.types import Tally
 from sglr.engines.remote.agreement import chunk, most_norm
 from sglr.engines.remote.gate import check_buffers, check_norm
@@ -66,9 +67,10 @@ class Duties:
         started = time.perf_counter()
         try:
             answer = self._answer(frame)
-        except (Malformed, DamagedCheckpoint, ValueError) as error:
+        except (ExtremeValues, Malformed, DamagedCheckpoint, ValueError) as error:
             self._say(f"the server asked for what can't be done ({frame.kind}): {error}")
             refusal = Envelope()
+            refusal.refusal.extreme = isinstance(error, ExtremeValues)
             # What is wrong with a file names the file, which is no affair of the server's.
             torn = isinstance(error, DamagedCheckpoint)
             refusal.refusal.reason = "there is no such snapshot, or it is damaged" if torn else str(error)[:500]

@@ -21,18 +21,20 @@ from sglr.core.engine import MissingSnapshot, Setting
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.links import Links
 from sglr.core.scores import Scores
-from sglr.core.segment_weights import state_of
+from sglr.core.segment_weights import state_of, trained_of
 from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
 from sglr.engines.remote.agreement import Agreement, chunk, features_of, most_bytes
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.desk import Desk
+from sglr.engines.remote.extremes import Extremes
 from sglr.engines.remote.gate import Gate
+from sglr.engines.remote.held_out import HeldOut
 from sglr.engines.remote.listen import Listen
 from sglr.engines.remote.members import Member
 from sglr.engines.remote.premises import Premises
-from sglr.engines.remote.scoring import Sent, score
 from sglr.engines.remote.server import House
+from sglr.engines.remote.shared_weights import SharedWeights
 from sglr.engines.remote.tails import Tails
 
 PASS_SECONDS = 600.0
@@ -63,7 +65,7 @@ class Remote:
         self._patience = Patience.of(setting.settings)
         self._ahead = int(bool(setting.settings.get("pipelining")))
         self._links = Links(setting.codec)
-        self._published: dict[str, Tensor] = {}
+        self._shared = SharedWeights(trained_of(first))
         self._started = False
         self._premises: Premises | None = None
         self._steps_taken = 0
@@ -87,18 +89,21 @@ class Remote:
         self._desk = Desk(self._premises.house, self._premises.barrier)
         self._desk.steps = self._steps_taken
         data, device = self._setting.data, self._setting.device
-        reads = partial(Gate, self._premises.house, self.codec, cut=self._cut, features=self._features)
+        self._extremes = Extremes(self._premises.house, self._patience)
+        reads = partial(Gate, self._premises.house, self._extremes, self.codec, cut=self._cut, features=self._features)
         self._gate = reads(classes=len(data.classes), segment=self.segment, device=device)
-        self._tails = Tails(self._desk, self._gate)
+        self._tails = Tails(self._desk, self._gate, self._extremes)
+        tails = self._tails if self._features else None
+        self._held_out = HeldOut(self._desk, self._gate, tails, chunk(self._cut))
 
-    def close(self, *, done: bool) -> None:
-        """Tell clients that the training is over, if it is, and stop listening."""
+    def close(self, *, done: bool, diverged: str = "") -> None:
+        """Tell clients that the training is over, if it is, or how it diverged, and stop listening."""
         if self._premises is None:
             return
         if done:
             # One that opens only to say so waits for all who have not heard.
             self._premises.say_farewell(self._finish, everyone=not self._started)
-        self._premises.close("done" if done else "stopped")
+        self._premises.close("done" if done else "stopped", diverged)
 
     def _finish(self, client: int) -> int:
         (envelope := self._desk.at()).finish.summary = json.dumps({"steps": self._steps_taken})
@@ -168,14 +173,17 @@ class Remote:
         return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
 
     def forward(self, step: int) -> Uplink | None:
-        """Ask the clients that have a batch in this step for their smashed data; those who are late are absent."""
+        """Ask the clients that have a batch in this step for smashed data; who is late or sends extremes is absent."""
         started = time.perf_counter()
         counts = self._counts(step)
         self._catch_up(counts)
         for further in range(min(self._ahead + 1, self._steps - step)):
             self._desk.ask_forward(list(self._counts(step + further)), step + further)
         frames = self._desk.smashed(list(counts), step)
+        self._tails.begin_step()
         self._step, self._uplink = step, self._gate.uplink(frames, counts)
+        for client in frames.keys() - set(self._uplink.clients if self._uplink else ()):
+            self._desk.forget_ahead(client)
         self._count_step()
         self._open.waited(time.perf_counter() - started)
         return self._uplink
@@ -186,7 +194,7 @@ class Remote:
 
     def _catch_up(self, clients: Mapping[int, int]) -> None:
         """Give the shared weights to those who were not there when they were sent."""
-        missing = [client for client in clients if self._published and self._member(client).needs_shared]
+        missing = [client for client in clients if self._shared.published and self._member(client).needs_shared]
         if missing:
             self._send_published(missing)
 
@@ -196,6 +204,10 @@ class Remote:
         uplink, averaged = self._uplink, downlink.averaged
         assert uplink is not None, "forward comes first"
         gradients = downlink.gradients.detach().cpu()
+        rows = zip(uplink.clients, gradients, uplink.sizes, strict=True)
+        own = {client: gradient[:size] for client, gradient, size in rows}
+        absent = self._extremes.check_sent("gradients", own) | self._tails.absent
+        self._shared.step(rate)
         following = self._step + 1 + self._ahead
         going_on = self._counts(following).keys() if following < self._steps else set()
         send = partial(self._desk.send_gradients, step=self._step, rate=rate, following=following, going_on=going_on)
@@ -204,11 +216,11 @@ class Remote:
         if averaged is not None and active:
             average = self._links.average(averaged.gradients.detach().cpu())
             for size in sorted({uplink.sizes[row] for row in active}):
-                same = [uplink.clients[row] for row in active if uplink.sizes[row] == size]
-                send({name: part[:size] for name, part in average.items()}, same)
-        for row, (client, size) in enumerate(zip(uplink.clients, uplink.sizes, strict=True)):
-            if row not in active:
-                send(self._links.down(client, gradients[row, :size]), [client])
+                same = {uplink.clients[row] for row in active if uplink.sizes[row] == size}
+                send({name: part[:size] for name, part in average.items()}, sorted(same - absent))
+        for row, (client, gradient) in enumerate(own.items()):
+            if row not in active and client not in absent:
+                send(self._links.down(client, gradient), [client])
         self._open.sent(time.perf_counter() - started)
 
     def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
@@ -225,15 +237,17 @@ class Remote:
         envelope.alone.rate = rate
         frames = self._desk.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
+        self._shared.step(rate, self._steps)
         known = self.sizes
         return self._gate.tally(frames, {client: known[client] for client in frames})
 
     def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
-        """Return the weights of those of the cohort that are present."""
+        """Return the weights of those of the cohort that are present, and whose last numbers were sound."""
         envelope = self._desk.at()
         envelope.collect.SetInParent()
-        clients = [client for client in cohort if self._member(client).counts]
-        found = self._gate.weights(self._desk.answers(clients, envelope, "weights"))
+        clients = [client for client in cohort if self._member(client).counts and not self._member(client).extreme]
+        self._shared.begin_gathering()
+        found = self._gate.weights(self._desk.answers(clients, envelope, "weights"), self._shared.check)
         if not found:
             return (), {}
         return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self.segment}
@@ -254,7 +268,7 @@ class Remote:
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Send the clients the same weights; to those who are away, before their next step."""
-        self._published = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        self._shared.publish(weights)
         for client in clients:
             self._member(client).needs_shared = True
         return tuple(self._send_published([client for client in clients if self._member(client).counts]))
@@ -263,7 +277,7 @@ class Remote:
         envelope = self._desk.at()
         envelope.publish.SetInParent()
         with self.house.changed:
-            self._desk.ask(clients, envelope, None, moves=True, tensors=self._published)
+            self._desk.ask(clients, envelope, None, moves=True, tensors=self._shared.published)
             for client in clients:
                 # One that came back without its memory was not asked.
                 self._member(client).needs_shared = self._member(client).lost
@@ -279,24 +293,12 @@ class Remote:
         """
         part = "validation" if samples is self._setting.data.validation else "test"
         self._wait_for_clients()
-        able = [client for client in self._counting() if self._member(client).held.get(part)]
-        own_data = not len(self._setting.data.train)
-        chosen = able if own_data and shared is not None else [client for client in clients if client in able]
-        totals = {client: self._member(client).held[part] for client in chosen or able[:1]}
-        if not totals:
+        held = ((client, self._member(client).held.get(part, 0)) for client in self._counting())
+        able = {client: samples for client, samples in held if samples}
+        if not able:
             raise SglrError(f"no client that is here has {part} samples")
-        most = chunk(self._cut)
-
-        def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
-            envelope = self._desk.at()
-            told = envelope.evaluate
-            told.part, told.first, told.count, told.shared = part, first, most, shared is not None
-            weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared and first == 0 else {}
-            frames = self._desk.answers(asked, envelope, "scores", tensors=weights)
-            return self._gate.samples(frames, {client: min(most, totals[client] - first) for client in frames})
-
-        tails = partial(self._tails.scored, part=part, shared=shared is not None) if self._features else None
-        return score(server, totals, most, held_out, tails)
+        own_data = not len(self._setting.data.train)
+        return self._held_out.scored(server, able, part, () if own_data and shared is not None else clients, shared)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights; empty for those who are not there."""
@@ -318,7 +320,7 @@ class Remote:
         for client, told in self._gate.digests(frames).items():
             digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
-        tensors |= {f"published.{name}": tensor for name, tensor in self._published.items()}
+        tensors |= self._shared.state() | {"extreme": self._extremes.state()}
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
@@ -330,11 +332,12 @@ class Remote:
             If one of them no longer holds it.
         """
         self._steps_taken = int(tensors["snapshot"])
-        self._published = below("published.", tensors)
+        self._shared.restore(tensors)
         self._links.restore(below("links.", tensors))
         if self._premises is None:
             return
         self._desk.steps = self._steps_taken
+        self._extremes.restore(tensors.get("extreme", torch.zeros(self._agreement.clients)))
         rows = enumerate(tensors["digests"])
         digests = {client: bytes(row.tolist()).hex() for client, row in rows if bool(row.any())}
         self._open.barrier.back(digests)

@@ -42,3 +42,10 @@ class Line:
     async def ended(self) -> None:
         """Wait until the stream is to end."""
         await self._over.wait()
+
+
+async def end_tasks(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks, and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

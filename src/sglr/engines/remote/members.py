@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from sglr.engines.remote.wire.frames import Frame
+from sglr.engines.remote.wire.messages_pb2 import Hello
 
 NEVER, HERE, AWAY, OUT, DONE = "never", "here", "away", "out", "done"
 """States of a client: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
@@ -60,6 +61,10 @@ class Member:
         True if it came back without the memory of steps that it had done.
     banned
         True if it was quarantined: it needs a new certificate.
+    extreme
+        How many times in a row its numbers were not finite or too large; 0 if the last were sound.
+    remark
+        What was wrong with such numbers last.
     needs_shared
         True if it does not have the weights that clients share.
     moved
@@ -84,6 +89,8 @@ class Member:
     needs_shared: bool = True
     reason: str = ""
     misses: int = 0
+    extreme: int = 0
+    remark: str = ""
     unasked: int = 0
     rejected: int = 0
     computing: float = 0.0
@@ -106,6 +113,23 @@ class Member:
         if state != self.state:
             self.since = time.time()
         self.state, self.reason = state, reason
+
+    def come(self, told: Hello, serial: int, *, known: bool) -> None:
+        """Note what it tells of itself; it has a new session unless both sides still know the one it names."""
+        if not known:
+            self.begin_session()
+        self.serial, self.samples = serial, told.samples
+        self.held = {"validation": told.validation, "test": told.test}
+        self.connections += 1
+        self.misses, self.banned = 0, False
+        if self.state == OUT:
+            self.extreme = 0
+        self.become(HERE, "came back without its memory" if self.lost else "")
+
+    def send_extreme(self, problem: str) -> None:
+        """Note that it sent numbers that are not finite or too large."""
+        self.extreme, self.remark = self.extreme + 1, problem
+        self.rejected += 1
 
     def forget_requests(self) -> None:
         """Begin anew: what was asked before no longer matters, nor answers to it that are under way."""
@@ -157,6 +181,8 @@ class Member:
             "answer_ms": _median_ms(self.answer_seconds),
             "waiting_s": waiting,
             "misses": self.misses,
+            "extreme": self.extreme,
+            "remark": self.remark,
             "up_bytes": self.up_bytes,
             "down_bytes": self.down_bytes,
             "rejected": self.rejected,

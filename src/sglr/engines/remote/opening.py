@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
+import grpc.aio
+
+from sglr.core.errors import UsageError
+from sglr.engines.remote import probe
 from sglr.engines.remote.agreement import CONNECTION, Agreement
 from sglr.engines.remote.wire.frames import Frame
 from sglr.engines.remote.wire.messages_pb2 import Hello
@@ -63,6 +68,28 @@ class Opening:
     most_bytes: int
     sizes: Sequence[int]
     held: Mapping[str, int] = field(default_factory=dict)
+
+    def listen(
+        self, credentials: grpc.ServerCredentials, handlers: Sequence[grpc.GenericRpcHandler]
+    ) -> tuple[grpc.aio.Server, int]:
+        """Return a server that is ready to start, and the port that it listens at.
+
+        Raises
+        ------
+        UsageError
+            If the address can't be listened at.
+        """
+        most = max(self.most_bytes, probe.MOST_BYTES)
+        limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
+        limits.append(("grpc.max_allowed_incoming_connections", most_connections()))
+        server = grpc.aio.server(options=[*OPTIONS, *limits])
+        server.add_generic_rpc_handlers(handlers)
+        address = f"{self.host}:{self.port}"
+        try:
+            return server, server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            problem = f"cannot be listened at ({str(error).partition(';')[0]})"
+            raise UsageError("listen", address, problem, "is another server running there? choose another") from error
 
     def problem(self, client: int, hello: Frame) -> str:
         """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""

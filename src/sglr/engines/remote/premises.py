@@ -116,9 +116,22 @@ class Premises:
                     break
                 self.house.changed.wait(0.2)
 
-    def close(self, state: str) -> None:
-        """Stop listening, and end the clients that were started here."""
-        self._status.stop(state)
+    def _say_diverged(self, reason: str) -> None:
+        """Tell clients that the training can't go on, and wait until they have heard, but not long."""
+        began = time.monotonic()
+        self.house.end(reason)
+        with self.house.changed:
+            while left := [one for one in self.house.members if one.counts]:
+                patience = FAREWELL_SECONDS if all(one.state == HERE for one in left) else LATE_SECONDS
+                if time.monotonic() - began > patience or self._stopping():
+                    break
+                self.house.changed.wait(0.2)
+
+    def close(self, state: str, diverged: str = "") -> None:
+        """Stop listening, and end the clients that were started here; ``diverged`` tells them why they can't go on."""
+        if diverged:
+            self._say_diverged(diverged)
+        self._status.stop(state, diverged)
         self.house.close()
         if self._fleet is not None:
             self._fleet.stop()

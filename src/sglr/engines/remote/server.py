@@ -16,14 +16,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from sglr.core.errors import UsageError
-from sglr.engines.remote import probe
+from sglr.engines.remote.agreement import DIVERGED
 from sglr.engines.remote.calls import calls
 from sglr.engines.remote.door import Door
-from sglr.engines.remote.line import Line
+from sglr.engines.remote.line import Line, end_tasks
 from sglr.engines.remote.members import AWAY, HERE, OUT, Member, Request
 from sglr.engines.remote.metrics import Metrics
-from sglr.engines.remote.opening import OPTIONS, Opening, most_connections
+from sglr.engines.remote.opening import Opening
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
@@ -35,6 +34,10 @@ log = logging.getLogger(__name__)
 
 MOST_UNASKED = 64
 """Messages that nobody asked for until a client is quarantined; a few are late answers."""
+
+
+TOLD = "was told that the training can't go on"
+"""Why a client is out after a training that diverged."""
 
 
 class House:
@@ -57,6 +60,7 @@ class House:
         self.attempt = 0
         self.port = 0
         self._seq = 0
+        self._ended = ""
         self._outbox: list[tuple[int, bytes]] = []
         self._expected: dict[int, int] = {}
         self._lines: dict[int, Line] = {}
@@ -170,25 +174,29 @@ class House:
         log.warning("client %d is no longer waited for: %s", client, reason, extra={"client": client, "event": "out"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
 
+    def end(self, reason: str) -> None:
+        """Tell everyone who is here or comes that the training can't go on, and why; no certificate ends."""
+        with self.changed:
+            self._ended = reason
+            here = [member for member in self.members if member.state == HERE]
+            for member in here:
+                member.become(OUT, TOLD)
+            self.changed.notify_all()
+        for member in here:
+            self._loop.call_soon_threadsafe(self._hang_up, member.client)
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        most = max(self.opening.most_bytes, probe.MOST_BYTES)
-        limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
-        limits.append(("grpc.max_allowed_incoming_connections", most_connections()))
-        server = grpc.aio.server(options=[*OPTIONS, *limits])
-        server.add_generic_rpc_handlers((enrolment(self.authority), self._calls(), self._handlers()))
-        address = f"{self.opening.host}:{self.opening.port}"
+        handlers = (enrolment(self.authority), self._calls(), self._handlers())
         try:
-            self.port = server.add_secure_port(address, server_credentials(self.authority))
+            server, self.port = self.opening.listen(server_credentials(self.authority), handlers)
             await server.start()
-        except Exception as error:  # grpc raises RuntimeError
-            problem = f"cannot be listened at ({str(error).partition(';')[0]})"
-            self._failure = UsageError("listen", address, problem, "is another server running there? choose another")
-            self._failure.__cause__ = error
+        except Exception as error:
+            self._failure = error
             self._ready.set()
             return
         self._ready.set()
@@ -215,10 +223,17 @@ class House:
         member, peer, hello = admitted
         self._hang_up(member.client)
         line = self._welcome(member, peer, hello)
+        if self._ended:
+            self.end(self._ended)
         await self._serve_line(context, member, line)
         if member.state == OUT:
-            code = grpc.StatusCode.PERMISSION_DENIED if member.banned else grpc.StatusCode.ABORTED
-            await context.abort(code, member.reason)
+            await context.abort(*self._reason(member))
+
+    def _reason(self, member: Member) -> tuple[grpc.StatusCode, str]:
+        """Return why a client's stream ends."""
+        if member.banned:
+            return grpc.StatusCode.PERMISSION_DENIED, member.reason
+        return (DIVERGED, self._ended) if self._ended else (grpc.StatusCode.ABORTED, member.reason)
 
     async def _serve_line(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
         """Read and write until one of it is over, or the stream is to end."""
@@ -230,7 +245,7 @@ class House:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end(*tasks)
+            await end_tasks(*tasks)
             if self._lines.get(member.client) is line:
                 del self._lines[member.client]
                 self._left(member)
@@ -240,15 +255,7 @@ class House:
         told = hello.envelope.hello
         with self.changed:
             known = told.session == member.session != 0
-            if not known:
-                member.begin_session()
-            member.serial = peer.serial
-            member.samples = told.samples
-            member.held = {"validation": told.validation, "test": told.test}
-            member.connections += 1
-            member.misses = 0
-            member.banned = False
-            member.become(HERE, "came back without its memory" if member.lost else "")
+            member.come(told, peer.serial, known=known)
             welcome = Envelope()
             welcome.welcome.session, welcome.welcome.fresh = member.session, not known
             welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
@@ -259,12 +266,8 @@ class House:
             here = sum(one.state == HERE for one in self.members)
             self.changed.notify_all()
         self.metrics.connected(here)
-        log.info(
-            "client %d %s",
-            member.client,
-            "is back" if known else "joined",
-            extra={"client": member.client, "event": "joined"},
-        )
+        how = "is back" if known else "joined"
+        log.info("client %d %s", member.client, how, extra={"client": member.client, "event": "joined"})
         return line
 
     def _left(self, member: Member) -> None:
@@ -341,9 +344,3 @@ class House:
 
 
 CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "feature_gradients"))
-
-
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

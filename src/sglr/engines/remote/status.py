@@ -41,12 +41,12 @@ class StatusFile:
         """Begin."""
         self._thread.start()
 
-    def stop(self, state: str) -> None:
-        """Write how it ended, and stop."""
+    def stop(self, state: str, why: str = "") -> None:
+        """Write how it ended and why, and stop."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(5)
-        self._write({"state": state, "why": ""})
+        self._write({"state": state, "why": why})
 
     def _write_on(self) -> None:
         while not self._over.wait(SECONDS):

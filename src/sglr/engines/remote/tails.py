@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sglr.core.types import Answer
 from sglr.engines.remote.desk import STATE_SECONDS, Desk
+from sglr.engines.remote.extremes import Extremes
 from sglr.engines.remote.gate import Gate
 
 
@@ -21,25 +22,36 @@ class Tails:
         Asks clients.
     gate
         Reads what they answer.
+    extremes
+        Says what can't be sent.
+
+    Attributes
+    ----------
+    absent
+        Clients that were not sent the features of this step, because these are not finite or too large.
     """
 
-    def __init__(self, desk: Desk, gate: Gate) -> None:
-        self._desk, self._gate = desk, gate
+    def __init__(self, desk: Desk, gate: Gate, extremes: Extremes) -> None:
+        self._desk, self._gate, self._extremes = desk, gate, extremes
+        self.absent: set[int] = set()
+
+    def begin_step(self) -> None:
+        """Begin a step: nobody is absent from it."""
+        self.absent.clear()
 
     def answer(self, features: Tensor, sizes: Mapping[int, int], step: int) -> Answer:
         """Send clients, the keys of ``sizes``, the features of their batches ``[n, b, ...]``; return what they find.
 
-        Whoever does not answer in time, or can't be believed, has a gradient of zero.
+        Whoever does not answer in time, or whose answer can't be used, has a gradient of zero.
         """
         here = features.detach().cpu().contiguous()
         gradients = torch.zeros_like(features, memory_format=torch.contiguous_format)
         sums = torch.zeros(2, len(sizes), dtype=torch.float64, device=features.device)
-        if not bool(torch.isfinite(here).all()):
-            # No client would believe it: the loss is no number, and the training loop will see that.
-            return Answer(gradients, sums[0] + torch.nan, sums[1], (0,) * len(sizes))
+        made = {client: here[row, :size] for row, (client, size) in enumerate(sizes.items())}
+        self.absent |= self._extremes.check_sent("features", made)
         envelope = self._desk.at(step)
         envelope.features.SetInParent()
-        sent = {client: here[row, :size] for row, (client, size) in enumerate(sizes.items())}
+        sent = {client: values for client, values in made.items() if client not in self.absent}
         frames = self._desk.answers_each(sent, envelope, "feature_gradients", moves=True)
         found = self._gate.answers(frames, {client: sizes[client] for client in frames})
         for row, (client, size) in enumerate(sizes.items()):
@@ -52,12 +64,14 @@ class Tails:
 
     def scored(self, features: Mapping[int, Tensor], first: int, *, part: str, shared: bool) -> dict[int, Tensor]:
         """Return how many held-out samples each client classifies right by their features, and its loss, ``[2]``."""
+        absent = self._extremes.check_sent("features", features)
         envelope = self._desk.at()
         told = envelope.features
         told.part, told.first, told.shared = part, first, shared
         told.count = max(map(len, features.values()), default=0)
-        frames = self._desk.answers_each(features, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
-        sizes = {client: len(features[client]) for client in frames}
+        sent = {client: values for client, values in features.items() if client not in absent}
+        frames = self._desk.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
+        sizes = {client: len(sent[client]) for client in frames}
         return {
             client: torch.tensor([one.correct, one.loss]).double()
             for client, one in self._gate.scores(frames, sizes).items()

@@ -8,7 +8,6 @@ the server no longer wants is dropped.
 from __future__ import annotations
 
 import copy
-import math
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from sglr.core.batches import order_of
 from sglr.core.checkpoint import digest
 from sglr.core.compression import Link
+from sglr.core.errors import ExtremeValues
 from sglr.core.own_loss import OwnLoss
 from sglr.core.passes import Pass
 from sglr.core.random import key, seed_layers
@@ -29,7 +29,7 @@ from sglr.core.server import Server
 from sglr.core.split import parts_of
 from sglr.core.stack import Stack
 from sglr.core.types import Tally, Uplink, Weights, below
-from sglr.engines.remote.agreement import features_of, shape_at_cut
+from sglr.engines.remote.agreement import features_of, most_norm, shape_at_cut
 from sglr.engines.remote.own_tail import OwnTail, tally
 from sglr.engines.remote.task import Task
 
@@ -105,14 +105,16 @@ class Worker:
 
         Raises
         ------
+        ExtremeValues
+            If they are not finite or too large: the pass is undone.
         ValueError
-            If they are not finite: the pass is undone. If labels must stay here.
+            If labels must stay here.
         """
         self._refuse_labels()
         smashed, labels = self._run(epoch, step)
-        if not _norm([smashed]) < math.inf:
+        if not _norm([smashed]) <= most_norm(smashed.numel()):
             self.drop_passes()
-            raise ValueError("the smashed data are no finite numbers: the training diverged")
+            raise ExtremeValues("the smashed data are not finite or too large: the training diverged here")
         sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}
@@ -160,12 +162,12 @@ class Worker:
 
         Raises
         ------
-        ValueError
+        ExtremeValues
             If the weights would explode: they stay as they are, and the pass is over.
         """
         gradients = self._back(gradient)
         if not _norm(gradients) < MOST_NORM:
-            raise ValueError("the gradient would make this client's weights explode")
+            raise ExtremeValues("the gradient would make this client's weights explode")
         self.stack.update((0,), gradients, rate)
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
@@ -225,8 +227,12 @@ class Worker:
         return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
 
     def pass_alone(self, epoch: int, rate: float) -> Tally:
-        """Pass over the own data once, with the loss at the own output: for clients that hold the whole model."""
+        """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.
+
+        If the loss stops being a number, the pass is undone: who is absent does not move.
+        """
         head = self.head
+        before = {name: tensor.clone() for name, tensor in self.state().items()}
         head.restart_tally()
         for step in range(self.task.batching.steps(np.array([self.samples]))):
             head.step_number = step
@@ -236,7 +242,10 @@ class Worker:
             # Numbers that are none are told with the tally.
             gradients = self._back(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0])
             self.stack.update((0,), gradients, rate)
-        return head.read_tally()
+        found = head.read_tally()
+        if found.bad_step is not None:
+            self.restore(before)
+        return found
 
     @cached_property
     def head(self) -> Server:

@@ -8,6 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from sglr.core.errors import ExtremeValues
 from sglr.engines.remote.wire import messages_pb2
 from sglr.engines.remote.wire.frames import DTYPES, Frame, Malformed, memory_of
 
@@ -49,6 +50,8 @@ def read(frame: Frame, layout: Layout, *, finite: bool = True, most_norm: float 
     ------
     Malformed
         If anything else came; the message names the tensor.
+    ExtremeValues
+        If all is as agreed, but values are not finite or too large.
     """
     check_layout(frame, layout)
     tensors = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in layout.items()}
@@ -66,7 +69,9 @@ def read_into(frame: Frame, name: str, out: Tensor, *, finite: bool = True, most
     Raises
     ------
     Malformed
-        If it is missing or another, and ``out`` is as before; or if its values are rejected, and ``out`` holds zeros.
+        If it is missing or another, and ``out`` is as before; or if its values are none, and ``out`` holds zeros.
+    ExtremeValues
+        If they are not finite or too large; ``out`` holds zeros.
     """
     position = next((place for place, tensor in enumerate(frame.envelope.tensors) if tensor.name == name), None)
     if position is None:
@@ -78,7 +83,7 @@ def read_into(frame: Frame, name: str, out: Tensor, *, finite: bool = True, most
     _fill(values, frame.payloads[position])
     try:
         _check_values(name, values, finite, most_norm)
-    except Malformed:
+    except (Malformed, ExtremeValues):
         out.zero_()
         raise
     if not direct:
@@ -126,10 +131,10 @@ def _check_values(name: str, tensor: Tensor, finite: bool, most_norm: float | No
         return
     norm = _norm(tensor) if finite or most_norm is not None else 0.0
     if finite and not isfinite(norm) and not _is_finite(tensor):
-        raise Malformed(f"tensor {name!r}: expected finite numbers, got NaN or infinity")
+        raise ExtremeValues(f"tensor {name!r}: expected finite numbers, got NaN or infinity")
     # NaN is not at most anything.
     if most_norm is not None and not norm <= most_norm:
-        raise Malformed(f"tensor {name!r}: expected a norm of at most {most_norm:g}, got a greater one")
+        raise ExtremeValues(f"tensor {name!r}: expected a norm of at most {most_norm:g}, got a greater one")
 
 
 def _norm(tensor: Tensor) -> float:

@@ -183,10 +183,12 @@ class FeatureGradients(_message.Message):
     def __init__(self, loss: _Optional[float] = ..., correct: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "extreme")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    EXTREME_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    extreme: bool
+    def __init__(self, reason: _Optional[str] = ..., extreme: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "attempt", "fresh", "clients")
