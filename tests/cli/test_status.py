@@ -29,6 +29,7 @@ def served(tmp_path):
         {**CLIENT, "client": 2, "answer_ms": 950.0, "state": "late", "misses": 3},
         {**CLIENT, "client": 3, "state": "out", "reason": "quarantined: NaN", "answer_ms": None},
         {"client": 4, "state": "never", "samples": 0},
+        {**CLIENT, "client": 5, "extreme": 2, "rejected": 2, "remark": "NaN or infinity"},
     ]
     content = {
         "run": "0123456789abcdef0123",
@@ -52,13 +53,14 @@ def test_it_shows_the_step_the_clients_and_who_is_slow(call, served, monkeypatch
     assert (answer.code, answer.err) == (0, "")
     assert "2 of 5, step 30 of 150" in answer.out
     assert "1,234 samples/s" in answer.out or "1,235 samples/s" in answer.out
-    assert "3 of 5 here" in answer.out
+    assert "4 of 6 here" in answer.out
     rows = {line.split()[0]: line for line in answer.out.splitlines() if line.strip()[:1].isdigit()}
-    assert rows.keys() == {"0", "1", "2", "3", "4"}
+    assert rows.keys() == {"0", "1", "2", "3", "4", "5"}
     assert "slow" in rows["2"]
     assert "slow" not in rows["1"]
     assert "quarantined: NaN" in rows["3"]
     assert "never" in rows["4"]
+    assert "absent, 2 times in a row" in rows["5"]
 
 
 def test_it_fits_a_terminal(call, served, monkeypatch):

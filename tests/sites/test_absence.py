@@ -60,7 +60,7 @@ def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int
 
     def compare() -> None:
         if settings["method"] == "sfl":
-            assert loads == [digest(federation.engine._published)]
+            assert loads == [digest(federation.engine._shared.published)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Worker, "load", load_and_note)

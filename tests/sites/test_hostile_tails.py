@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -16,14 +15,11 @@ from sglr.engines.remote.wire.frames import Frame, encode
 
 from .attacker import Act, Gang, Line, envelope
 from .federation import Federation
-from .test_hostile import BAD, BASE, are_quarantined, attacked, members, values
+from .test_hostile import BASE, are_quarantined, attacked, members
 
 TAIL = {**BASE, "tail": "relu2"}
 FEATURES = 64
 """Width of the network at its tail."""
-
-LARGEST = 1.7e308
-"""Two of these are infinite: the loss of a step would be no number, which ends a training."""
 
 FLOOD = 200
 
@@ -95,14 +91,8 @@ ANSWERS: dict[str, tuple[Act, str]] = {
     "wrong shape": (answers(lambda t: t.update(values=t["values"][:, 1:])), "expected torch.float32"),
     "shape of the cut": (answers(lambda t: t.update(values=torch.zeros(8, 128))), "expected torch.float32"),
     "fewer samples": (answers(lambda t: t.update(values=t["values"][1:])), "expected torch.float32"),
-    "NaN": (answers(lambda t: values(t, math.nan)), "expected finite numbers"),
-    "infinity": (answers(lambda t: values(t, math.inf)), "expected finite numbers"),
-    "exploding": (answers(lambda t: values(t, BAD)), "expected a norm of at most"),
     "nothing": (answers(lambda t: t.clear()), "missing 'values'"),
     "labels too": (answers(lambda t: t.update(labels=torch.zeros(8))), "unknown 'labels'"),
-    "loss is none": (answers(nothing, loss=math.nan), "what it tells of its loss"),
-    "loss without bound": (answers(nothing, loss=LARGEST), "what it tells of its loss"),
-    "loss below all bounds": (answers(nothing, loss=-LARGEST), "what it tells of its loss"),
     "more right than there are": (answers(nothing, correct=9), "what it tells of its loss"),
     "too many bytes": (sends(lambda seq: written(seq) + b"!"), "bytes, "),
     "oversize": (sends(lambda _: bytes(2 << 20)), "bytes, at most"),
@@ -167,9 +157,6 @@ def tally(**told: Any) -> Act:
 
 
 TALLIES: dict[str, Act] = {
-    "loss is none": tally(loss=math.nan),
-    "infinite": tally(loss=math.inf),
-    "loss without bound": tally(loss=LARGEST),
     "more right than there are": tally(correct=31),
     "more than there are": tally(samples=2**64 - 1, correct=2**64 - 1),
     "fewer": tally(samples=29),
@@ -181,14 +168,3 @@ TALLIES: dict[str, Act] = {
 def test_scores_told_by_clients_that_can_not_be_count_for_nobody(tmp_path: Path) -> None:
     federation, gang = attacked(tmp_path, list(TALLIES.values()), after=(0, 3), tail="relu2")
     are_quarantined(federation, gang, dict.fromkeys(TALLIES, "what it tells of held-out samples"))
-
-
-@pytest.mark.parametrize("loss", [LARGEST, -LARGEST])
-def test_losses_of_passes_alone_are_bounded_too(loss: float, tmp_path: Path) -> None:
-    async def act(line: Line) -> None:
-        await line.hello()
-        frame = await line.asked("alone")
-        await line.send("tally", seq=frame.envelope.seq, samples=20, loss=loss, bad_step=-1)
-
-    federation, gang = attacked(tmp_path, [act, act], after=(0, 3), method="fl")
-    are_quarantined(federation, gang, dict.fromkeys(("one", "another"), "what it tells of its pass"))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sglr.core.batches import Batching
 from sglr.core.data import Samples
+from sglr.core.errors import ExtremeValues
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
 from sglr.core.split import ClientSegments
@@ -177,3 +178,23 @@ def test_a_client_with_a_tail_sends_no_label_and_needs_features_before_its_gradi
             worker.weights()[name], (parameter - 0.1 * parameter.grad).detach(), atol=1e-5, rtol=0
         )
     assert set(worker.score("test", 0, 5, None, again=False)) == {"values"}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+def test_a_pass_alone_whose_loss_stops_being_a_number_is_undone(optimizer: str) -> None:
+    layers = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 3), nn.Linear(3, 3))
+    worker = make_worker(optimizer=optimizer, segment=layers)
+    worker.pass_alone(0, 0.1)
+    before = {name: tensor.clone() for name, tensor in worker.state().items()}
+    assert worker.pass_alone(1, 1e30).bad_step is not None
+    assert same(before, worker.state())
+    # It goes on as one that was absent.
+    assert worker.pass_alone(2, 0.1).bad_step is None
+
+
+def test_smashed_data_that_the_server_would_refuse_are_not_sent() -> None:
+    worker = make_worker(segment=nn.Sequential(nn.Linear(4, 3)))
+    worker.load({name: tensor * 1e6 for name, tensor in worker.weights().items()})
+    with pytest.raises(ExtremeValues, match="not finite or too large"):
+        worker.forward(0, 0)
+    assert worker.passes() == []

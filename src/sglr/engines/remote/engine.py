@@ -189,8 +189,7 @@ class Remote:
         return self._uplink
 
     def _count_step(self) -> None:
-        self._steps_taken += 1
-        self._desk.steps = self._steps_taken
+        self._steps_taken = self._desk.steps = self._steps_taken + 1
 
     def _catch_up(self, clients: Mapping[int, int]) -> None:
         """Give the shared weights to those who were not there when they were sent."""
@@ -320,7 +319,7 @@ class Remote:
         for client, told in self._gate.digests(frames).items():
             digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
-        tensors |= self._shared.state() | {"extreme": self._extremes.state()}
+        tensors |= self._shared.state() | self._extremes.state()
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
@@ -337,7 +336,7 @@ class Remote:
         if self._premises is None:
             return
         self._desk.steps = self._steps_taken
-        self._extremes.restore(tensors.get("extreme", torch.zeros(self._agreement.clients)))
+        self._extremes.restore(tensors)
         rows = enumerate(tensors["digests"])
         digests = {client: bytes(row.tolist()).hex() for client, row in rows if bool(row.any())}
         self._open.barrier.back(digests)

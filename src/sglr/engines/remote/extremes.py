@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import ExtremeValues, name_clients
+from sglr.core.types import Weights
 from sglr.engines.remote.agreement import most_norm
 from sglr.engines.remote.barrier import Patience
 from sglr.engines.remote.members import Member
@@ -54,18 +55,18 @@ class Extremes:
                 members[client].send_extreme(shown(problem))
             present = [one for one in members if one.counts]
         for client in extreme:
-            self._tell(members[client])
+            self._house.metrics.rejected(client, "values")
+            self._house.metrics.absent(client)
         having = [one.client for one in present if one.extreme]
         all_of_several = len(extreme) > 1 and not sound
         if extreme and (all_of_several or 2 * len(having) >= len(present)):
             whose = name_clients(having or sorted(extreme))
             raise ExtremeValues(f"numbers of {whose} are not finite or too large ({members[min(extreme)].remark})")
         for client in extreme:
+            self._tell(members[client])
             self._lose_patience(members[client])
 
     def _tell(self, member: Member) -> None:
-        self._house.metrics.rejected(member.client, "values")
-        self._house.metrics.absent(member.client)
         level = logging.WARNING if member.extreme == 1 else logging.INFO
         told = "client %d is absent: its numbers are not finite or too large (%s)"
         log.log(level, told, member.client, member.remark, extra={"client": member.client, "event": "absent"})
@@ -100,12 +101,13 @@ class Extremes:
             self.judge(values.keys() - bad.keys(), bad)
         return set(bad)
 
-    def state(self) -> Tensor:
-        """Return how often in a row each client sent extreme numbers, int64 ``[|C|]``."""
-        return torch.tensor([member.extreme for member in self._house.members])
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs: how often in a row each client sent extreme numbers, int64 ``[|C|]``."""
+        return {"extreme": torch.tensor([member.extreme for member in self._house.members])}
 
-    def restore(self, counts: Tensor) -> None:
-        """Take up what `state` returned."""
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned; earlier checkpoints do not tell it."""
+        counts = tensors["extreme"].tolist() if "extreme" in tensors else [0] * len(self._house.members)
         with self._house.changed:
-            for member, count in zip(self._house.members, counts.tolist(), strict=True):
+            for member, count in zip(self._house.members, counts, strict=True):
                 member.extreme = count

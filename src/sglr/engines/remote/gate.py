@@ -230,8 +230,7 @@ class Gate:
 def _check_refusal(frame: Frame) -> None:
     if frame.kind == "refusal":
         told = frame.envelope.refusal
-        problem = f"it refused: {told.reason}"
-        raise ExtremeValues(problem) if told.extreme else Malformed(problem)
+        raise ExtremeValues(told.reason) if told.extreme else Malformed(f"it refused: {told.reason}")
 
 
 def _tally(told: wire.Tally, samples: int, what: str) -> Tally:

@@ -9,8 +9,8 @@ the weights w that were published last is bounded:
 where η_t are the clients' rates of the steps since, and d is the number of weights. An optimizer that normalises its
 gradients moves every weight by a multiple of η_t in a step: Adam by at most 3.2 (Kingma and Ba, arXiv 1412.6980,
 section 2.1), RMSprop by at most 10. One that does not, as plain SGD, moves them with the gradient; steps that together
-are many times longer than the weights themselves do not learn, they diverge. Honest runs reach a tenth of the bound, at
-rates at which the loss still falls.
+are many times longer than the weights themselves do not learn, they diverge. Honest runs stay below a quarter of the
+bound, at rates at which the loss jumps before it falls.
 
 Buffers, such as the mean and variance of a normalisation layer, follow the data instead of the rate. They are bounded
 in size alone.
@@ -49,13 +49,15 @@ class SharedWeights:
         The weights and buffers; empty before anything was published.
     travel
         Sum of the clients' rates over all steps since.
+    distances
+        How far from the published weights those of each client were that were gathered last.
     """
 
     def __init__(self, trained: Collection[str]) -> None:
         self._trained = tuple(trained)
         self.published: dict[str, Tensor] = {}
         self.travel = 0.0
-        self._distances: dict[int, float] = {}
+        self.distances: dict[int, float] = {}
 
     def step(self, rate: float, steps: int = 1) -> None:
         """Note that clients took steps at a rate."""
@@ -63,7 +65,17 @@ class SharedWeights:
 
     def begin_gathering(self) -> None:
         """Forget how far clients' weights were the last time."""
-        self._distances.clear()
+        self.distances.clear()
+
+    @property
+    def most(self) -> float:
+        """How far clients' weights may be from the published ones."""
+        values = sum(self.published[name].numel() for name in self._names)
+        return FACTOR * (_norm(self.published[name] for name in self._names) + self.travel * math.sqrt(values))
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self._trained if name in self.published]
 
     def check(self, client: int, weights: Weights) -> None:
         """Check how far a client's weights are from the published ones.
@@ -75,14 +87,11 @@ class SharedWeights:
         """
         if not self.published:
             return
-        names = [name for name in self._trained if name in self.published]
-        far = _norm(weights[name].cpu().double() - self.published[name].double() for name in names)
-        self._distances[client] = far
-        values = sum(self.published[name].numel() for name in names)
-        most = FACTOR * (_norm(self.published[name] for name in names) + self.travel * math.sqrt(values))
-        if far > most:
+        far = _norm(weights[name].cpu().double() - self.published[name].double() for name in self._names)
+        self.distances[client] = far
+        if far > self.most:
             raise ExtremeValues(
-                f"its weights are too far from the shared ones it began with: norm {far:.3g}, at most {most:.3g}"
+                f"its weights are too far from the shared ones it began with: norm {far:.3g}, at most {self.most:.3g}"
             )
 
     def publish(self, weights: Weights) -> None:
@@ -111,15 +120,15 @@ class SharedWeights:
         self.travel = float(tensors["travel"]) if "travel" in tensors else math.inf
 
     def _farthest(self) -> str:
-        if not self._distances:
+        if not self.distances:
             return ""
-        client = max(self._distances, key=self._distances.__getitem__)
+        client = max(self.distances, key=self.distances.__getitem__)
         log.warning(
             "no average is published: client %d's weights are the farthest from the shared ones",
             client,
             extra={"client": client, "event": "outlier"},
         )
-        return f"; client {client}'s are the farthest from those before, norm {self._distances[client]:.3g}"
+        return f"; client {client}'s are the farthest from those before, norm {self.distances[client]:.3g}"
 
 
 def _norm(tensors: Iterable[Tensor]) -> float:

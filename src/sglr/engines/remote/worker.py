@@ -114,7 +114,7 @@ class Worker:
         smashed, labels = self._run(epoch, step)
         if not _norm([smashed]) <= most_norm(smashed.numel()):
             self.drop_passes()
-            raise ExtremeValues("the smashed data are not finite or too large: the training diverged here")
+            raise ExtremeValues("the smashed data are not finite or too large")
         sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}

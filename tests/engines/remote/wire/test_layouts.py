@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
+from sglr.core.errors import ExtremeValues
 from sglr.engines.remote.wire.frames import DTYPES, Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.layouts import check_labels, check_layout, read, read_into
 from sglr.engines.remote.wire.messages_pb2 import DType
@@ -98,15 +99,15 @@ def test_numbers_that_are_none_are_rejected_and_leave_zeros(dtype: torch.dtype, 
     sent = {"x": torch.ones(5, 7, dtype=dtype)}
     sent["x"][2, 3] = value
     frame = received(sent)
-    with pytest.raises(Malformed, match="tensor 'x': expected finite numbers"):
+    with pytest.raises(ExtremeValues, match="tensor 'x': expected finite numbers"):
         read(frame, layout_of(sent))
     rows = torch.ones(2, 5, 7, dtype=dtype)
-    with pytest.raises(Malformed, match="finite"):
+    with pytest.raises(ExtremeValues, match="finite"):
         read_into(frame, "x", rows[0])
     assert not rows[0].any()
     assert rows[1].all()
     assert same_bits(read(frame, layout_of(sent), finite=False)["x"], sent["x"])
-    with pytest.raises(Malformed, match="norm"):
+    with pytest.raises(ExtremeValues, match="norm"):
         read(frame, layout_of(sent), finite=False, most_norm=1e300)
 
 
@@ -114,7 +115,7 @@ def test_numbers_that_are_none_are_rejected_and_leave_zeros(dtype: torch.dtype, 
 def test_the_largest_numbers_are_finite_though_their_squares_are_not(dtype: torch.dtype) -> None:
     sent = {"x": torch.full((3, 3), torch.finfo(dtype).max, dtype=dtype)}
     assert same_bits(read(received(sent), layout_of(sent))["x"], sent["x"])
-    with pytest.raises(Malformed, match="norm of at most 1000"):
+    with pytest.raises(ExtremeValues, match="norm of at most 1000"):
         read(received(sent), layout_of(sent), most_norm=1000)
 
 
@@ -122,7 +123,7 @@ def test_the_largest_numbers_are_finite_though_their_squares_are_not(dtype: torc
 def test_a_norm_above_the_limit_is_rejected(dtype: torch.dtype) -> None:
     sent = {"x": torch.tensor([[3.0, 0.0], [0.0, 4.0]], dtype=dtype)}
     read(received(sent), layout_of(sent), most_norm=5)
-    with pytest.raises(Malformed, match=r"tensor 'x': expected a norm of at most 4.9, got a greater one"):
+    with pytest.raises(ExtremeValues, match=r"tensor 'x': expected a norm of at most 4.9, got a greater one"):
         read(received(sent), layout_of(sent), most_norm=4.9)
 
 
@@ -150,5 +151,5 @@ def test_empty_and_scalar_tensors_are_checked_like_others() -> None:
         empty = {"x": draw_tensor(dtype, (0, 3), 0)}
         assert read(received(empty), layout_of(empty), most_norm=0)["x"].shape == (0, 3)
         scalar = {"x": torch.tensor(float("nan"), dtype=dtype)}
-        with pytest.raises(Malformed, match="finite"):
+        with pytest.raises(ExtremeValues, match="finite"):
             read(received(scalar), layout_of(scalar))
