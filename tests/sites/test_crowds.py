@@ -17,8 +17,7 @@ import grpc
 import pytest
 
 from sglr.core.types import Event, StepDone
-from sglr.engines.remote import door
-from sglr.engines.remote import server as serving
+from sglr.engines.remote import door, opening
 from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.line import MOST_WAITING
 from sglr.engines.remote.metrics import Metrics
@@ -156,7 +155,7 @@ def test_a_full_disk_lets_nobody_back_in(place: Place, monkeypatch: pytest.Monke
 
 def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert most_connections() <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 2
-    monkeypatch.setattr(serving, "most_connections", lambda: 20)
+    monkeypatch.setattr(opening, "most_connections", lambda: 20)
     place = Place(tmp_path)
     with ExitStack() as crowd:
         crowd.callback(place.house.close)
