@@ -27,7 +27,7 @@ from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server import Server
 from sglr.core.traffic import exchange_traffic, weights_traffic
-from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights
+from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights, below
 
 log = logging.getLogger(__name__)
 
@@ -254,11 +254,8 @@ class Trainer:
     def _diverged(self, what: str) -> DivergedError:
         plan = self.plan
         rate = scheduled_rate(plan.schedule, plan.rate, min(self.progress.epoch, plan.epochs - 1), plan.epochs)
-        return DivergedError(
-            f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g}); "
-            "lower the rate or alpha, or clip gradients",
-            self.hooks.last_checkpoint(),
-        )
+        told = f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g})"
+        return DivergedError(f"{told}; lower the rate or alpha, or clip gradients", self.hooks.last_checkpoint())
 
     def _end_epoch(self) -> None:
         """Validate, report, and go to the next epoch with a checkpoint."""
@@ -346,16 +343,7 @@ class Trainer:
 
     def restore(self, tensors: Weights, progress: Progress) -> None:
         """Take up a checkpoint."""
-        below = _by_prefix(tensors)
-        self.engine.restore(below.get("clients", {}))
-        self.server.restore(below["server"])
-        self.shared = {name: tensor.clone() for name, tensor in below.get("shared", {}).items()}
+        self.engine.restore(below("clients.", tensors))
+        self.server.restore(below("server.", tensors))
+        self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
         self.progress = progress
-
-
-def _by_prefix(tensors: Weights) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        prefix, _, rest = name.partition(".")
-        groups.setdefault(prefix, {})[rest] = tensor
-    return groups
