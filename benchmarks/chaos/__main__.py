@@ -100,7 +100,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=1000, help="so many at least, in whole runs")
     parser.add_argument("--methods", default="all", help=f"separated by semicolons, of: {'; '.join(CASES)}")
     parser.add_argument("--seed", type=int, default=1, help="of the first run of each method; then the next")
-    parser.add_argument("--epochs", type=int, default=15, help="of every run: the more, the more faults")
+    parser.add_argument("--epochs", type=int, default=60, help="of every run: the more, the more faults")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("chaos.json"), help="the record")
     parser.add_argument("--keep", type=Path, help="leave the files of runs that lost something here")

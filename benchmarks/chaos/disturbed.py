@@ -33,8 +33,8 @@ TOGETHER = 0.4
 """How often a fault of the network comes beside another."""
 
 CALM_SECONDS = 900.0
-LATENCY = 0.005
-"""Of the line in peace, each way: processes are to wait, so that the processors are free for those that start."""
+LATENCY = 0.05
+"""Of the line between faults, each way, in seconds: a training that waits leaves the processors to those that start."""
 
 FOUND = ("weights_sha256", "communication", "validation", "test")
 TIMES = ("seconds",)
