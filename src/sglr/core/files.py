@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -117,8 +117,15 @@ def create(path: Path, mode: int = 0o666) -> IO[bytes]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, publish: Callable[[Path, Path], object] = os.replace) -> Iterator[Path]:
     """Yield a new name to write to; what is there afterwards becomes ``path``, durably. After an error nothing is left.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    publish
+        How: ``os.replace``, or ``os.link``, which fails if there is a file of that name.
 
     Raises
     ------
@@ -129,7 +136,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield partial
         sync_file(partial)
-        partial.replace(path)
+        publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from sglr.config import Experiment
-from sglr.core.errors import UsageError
+from sglr.core.errors import NotRead, SglrError, UsageError
 from sglr.core.registry import METHODS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
-from sglr.engines.remote.trust.files import private_folder, write_private
+from sglr.engines.remote.trust.files import as_owner, own_folder, write_private
 from sglr.run import TRUST, Run
 
 ADDRESS = "address"
@@ -42,7 +43,7 @@ def told_address(listen: str, address: str | None) -> str:
 
 def keep_address(run: Path, address: str) -> None:
     """Note for later lines how clients reach the server of a run."""
-    private_folder(run / TRUST)
+    own_folder(run / TRUST)
     write_private(run / TRUST / ADDRESS, address.encode())
 
 
@@ -106,12 +107,13 @@ def renew(run: Path, client: int, address: str | None, lifetime: timedelta) -> s
         If the folder is no run that was served, or has no such client.
     """
     experiment = Run.open(run).experiment
-    authority = _authority(run, experiment, client)
-    known = address or read_address(run)
-    if known is None:
-        raise UsageError("address", "none", "it is not known how clients reach this server", "give --address HOST:PORT")
-    parse_address(known)
-    return new_lines(authority, experiment, known, [client], lifetime)[client]
+    with _authority(run, experiment, client) as authority:
+        known = address or read_address(run)
+        if known is None:
+            problem = "it is not known how clients reach this server"
+            raise UsageError("address", "none", problem, "give --address HOST:PORT")
+        parse_address(known)
+        return new_lines(authority, experiment, known, [client], lifetime)[client]
 
 
 def revoke(run: Path, client: int) -> int:
@@ -120,13 +122,32 @@ def revoke(run: Path, client: int) -> int:
     Raises
     ------
     UsageError
-        If the folder is no run that was served, or has no such client.
+        If the folder is no run that was served, or is another user's, or has no such client.
+    SglrError
+        If some of it can't be written or read, so that the client may be let in still.
     """
-    return _authority(run, Run.open(run).experiment, client).revoke(client)
+    with _authority(run, Run.open(run).experiment, client) as authority:
+        try:
+            return authority.revoke(client)
+        except NotRead as error:
+            raise SglrError(
+                f"client {client} may be let in still, with a token whose record is unknown: {error}"
+            ) from error
 
 
-def _authority(run: Path, experiment: Experiment, client: int) -> Authority:
+@contextmanager
+def _authority(run: Path, experiment: Experiment, client: int) -> Iterator[Authority]:
+    """Open the authority of a run that is served, or was; what root writes there belongs to the run's operator."""
     clients = number_of_clients(experiment)
     if not 0 <= client < clients:
         raise UsageError("client", client, f"this run has {clients} clients", f"give 0 to {clients - 1}")
-    return Authority.open(run / TRUST, create=False)
+    folder = run / TRUST
+    if not folder.is_dir():
+        raise UsageError(
+            "run", run, "no server was started with it", "give the folder that the server was started with"
+        )
+    try:
+        with as_owner(folder):
+            yield Authority.open(folder, create=False)
+    except OSError as error:
+        raise SglrError(f"client {client} is as it was: {folder} cannot be written ({error.strerror})") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import grpc
 import grpc.aio
 
+from sglr.core.errors import NotRead
 from sglr.engines.remote.members import HERE, Member
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import Opening
@@ -16,8 +19,13 @@ from sglr.engines.remote.trust.peers import Client, Untrusted
 from sglr.engines.remote.trust.service import Attempts, peer_of
 from sglr.engines.remote.wire.frames import Frame
 
+log = logging.getLogger(__name__)
+
 HELLO_SECONDS = 30.0
 """How long a stream may be open without a word."""
+
+UNSEEN_SECONDS = 10.0
+"""For how long clients stay while it can't be seen who was revoked."""
 
 MOST_STREAMS = 120
 """Streams that one client may open a minute: with a bad line it opens a few."""
@@ -72,16 +80,28 @@ class Door:
         return member, peer, hello
 
     async def watch_revocations(self, drop: Callable[[int, str], None]) -> None:
-        """Have clients dropped whose certificates were revoked or replaced while their streams were open."""
+        """Have clients dropped whose certificates were revoked or replaced while their streams were open.
+
+        Where that can't be seen for `UNSEEN_SECONDS`, all are dropped; they may come back when it can.
+        """
+        seen = time.monotonic()
         while True:
             await asyncio.sleep(1.0)
-            for member in self._members:
-                if member.state != HERE:
-                    continue
-                try:
-                    self._authority.check(Client(member.client, member.serial))
-                except Untrusted as error:
-                    drop(member.client, str(error))
+            try:
+                self._drop_revoked(drop)
+                seen = time.monotonic()
+            except NotRead as error:
+                log.warning("it can't be seen who was revoked: %s", error)
+                if time.monotonic() - seen > UNSEEN_SECONDS:
+                    for member in (one for one in self._members if one.state == HERE):
+                        drop(member.client, "the server can't read its records")
+
+    def _drop_revoked(self, drop: Callable[[int, str], None]) -> None:
+        for member in (one for one in self._members if one.state == HERE):
+            try:
+                self._authority.check(Client(member.client, member.serial))
+            except Untrusted as error:
+                drop(member.client, str(error))
 
     async def _hello(self, context: grpc.aio.ServicerContext, member: Member) -> Frame | None:
         if not self._streams.allow(str(member.client)):

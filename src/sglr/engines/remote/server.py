@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from sglr.core.errors import SglrError
 from sglr.engines.remote.agreement import DIVERGED
 from sglr.engines.remote.calls import calls
 from sglr.engines.remote.door import Door
@@ -162,7 +163,7 @@ class House:
         self._loop.call_soon_threadsafe(self._hang_up, client)
         try:
             self.authority.revoke(client)
-        except OSError as error:  # a full disk; until the server ends, it remembers all the same
+        except (OSError, SglrError) as error:  # a full disk; until the server ends, it remembers all the same
             log.warning("the quarantine of client %d can't be written: %s", client, error)
 
     def drop(self, client: int, reason: str) -> None:

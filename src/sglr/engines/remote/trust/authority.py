@@ -13,11 +13,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.files import is_file
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
-from sglr.engines.remote.trust.files import private_folder, read_private, write_once, write_private
+from sglr.engines.remote.trust.files import own_folder, read_private, write_once, write_private
 from sglr.engines.remote.trust.peers import Applicant, Client, Untrusted
-from sglr.engines.remote.trust.register import Issued, Register
+from sglr.engines.remote.trust.register import REPLACED, REVOKED, Issued, Register
 from sglr.engines.remote.trust.token import Token
 
 _RENEW = timedelta(days=30)
@@ -76,14 +77,17 @@ class Authority:
         Raises
         ------
         UsageError
-            If there is none and ``create`` is false.
+            If there is none and ``create`` is false, or the folder is another user's.
         SglrError
-            If its files are damaged.
+            If its files are damaged, are another user's, or can't be read or written.
         """
-        if not create and not (folder / "authority.pem").is_file():
+        if not create and not is_file(folder / "authority.pem"):
             raise UsageError("folder", folder, "no authority in it", "give the folder that the server was started with")
-        private_folder(folder)
-        return cls(folder, now)
+        try:
+            own_folder(folder)
+            return cls(folder, now)
+        except OSError as error:
+            raise SglrError(f"{error.filename or folder}: cannot be read or written ({error.strerror})") from error
 
     @property
     def certificate(self) -> bytes:
@@ -134,6 +138,8 @@ class Authority:
         ------
         Untrusted
             If it is not of this run, has expired, is not valid yet, or was revoked or replaced.
+        NotRead
+            If the records can't be read.
         """
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
@@ -144,7 +150,7 @@ class Authority:
             client = self._client(certificate)
             self.check(client)
             return client
-        issued = self._register.tokens.get(token)
+        issued = self._register.issued(token)
         if issued is None or not made.issued_by(certificate, x509.load_pem_x509_certificate(issued.root)):
             raise Untrusted("the certificate was not issued by this run's authority")
         self._check_token(token, issued)
@@ -157,12 +163,14 @@ class Authority:
         ------
         Untrusted
             If it was revoked or replaced, or has expired.
+        NotRead
+            If the records can't be read.
         """
         name = _name_of(client.serial)
         reason = self._register.ended.get(name)
         if reason is not None:
             raise Untrusted(f"the certificate of client {client.number} was {reason}; a new token is needed")
-        certificate = self._register.used.get(name)
+        certificate = self._register.certificate(name)
         if certificate is None:
             raise Untrusted(f"this run has no record of the certificate of client {client.number}")
         made.check_dates(certificate, f"the certificate of client {client.number}", "the server", self._now())
@@ -192,12 +200,14 @@ class Authority:
         """
         key = _requested_key(request_pem)
         with self._lock:
-            issued = self._register.tokens[applicant.token]
+            issued = self._register.issued(applicant.token)
+            if issued is None:
+                raise Untrusted("this run has no record of this join token; ask the operator for a new one")
             self._check_token(applicant.token, issued)
-            if applicant.token not in self._register.used:
+            if self._register.certificate(applicant.token) is None:
                 self._use(applicant.token, issued, key)
-            certificate = self._register.used[applicant.token]
-        if certificate.public_key() != key:
+            certificate = self._register.certificate(applicant.token)
+        if certificate is None or certificate.public_key() != key:
             raise Untrusted("this join token was used already; ask the operator for a new one")
         return made.pem(certificate)
 
@@ -208,8 +218,17 @@ class Authority:
         -------
         int
             How many counted until now; 0 if there was nothing to revoke.
+
+        Raises
+        ------
+        OSError
+            If that can't be written: some of them may count still.
+        NotRead
+            If some tokens can't be read, of which nobody can tell for which client they are; the others have ended.
         """
-        return self._end(client, "revoked", kept="")
+        ended = self._end(client, REVOKED, kept="")
+        self._register.require_all()
+        return ended
 
     def enrolled(self) -> list[Enrolment]:
         """Return all certificates ever given to clients, by client and age."""
@@ -228,19 +247,29 @@ class Authority:
 
     def _use(self, token: str, issued: Issued, key: made.PublicKey) -> None:
         # Others end first: if this is cut off in between, the client asks again with this token.
-        self._end(issued.client, "replaced", kept=token)
+        self._end(issued.client, REPLACED, kept=token)
         serial = int(token, 16)
         certificate = made.client_certificate(issued.client, serial, key, self._root, self._key, self._now())
         self._register.use(token, certificate)
 
     def _end(self, client: int, reason: str, kept: str) -> int:
         names = [name for name, item in self._register.tokens.items() if item.client == client and name != kept]
-        return sum(self._register.end(name, reason, self._now()) for name in names if name not in self._register.ended)
+        ended, failed = 0, list[OSError]()
+        for name in names:
+            if name in self._register.ended:
+                continue
+            try:
+                ended += self._register.end(name, reason, self._now())
+            except OSError as error:  # the others end all the same
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return ended
 
     def _client(self, certificate: x509.Certificate) -> Client:
         name = _name_of(certificate.serial_number)
-        issued = self._register.tokens.get(name)
-        if issued is None or self._register.used.get(name) != certificate:
+        issued = self._register.issued(name)
+        if issued is None or self._register.certificate(name) != certificate:
             raise Untrusted("the certificate is no client's of this run")
         return Client(issued.client, certificate.serial_number)
 

@@ -19,7 +19,10 @@ from pathlib import Path
 from cryptography import x509
 
 from sglr.engines.remote.trust.certificates import pem
-from sglr.engines.remote.trust.files import Facts, private_folder
+from sglr.engines.remote.trust.files import Facts, own_folder
+
+REVOKED, REPLACED = "revoked", "replaced"
+"""Why a token and its certificate count no more."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,11 @@ class Register:
     """
 
     def __init__(self, folder: Path) -> None:
-        private_folder(folder)
+        own_folder(folder)
         self._tokens = Facts(folder / "tokens", ".json", _read_issued)
         self._used = Facts(folder / "used", ".pem", x509.load_pem_x509_certificate)
-        self._ended = Facts(folder / "ended", ".json", _read_reason)
+        # That the file is there is enough: one that can't be read makes nobody trusted again.
+        self._ended = Facts(folder / "ended", ".json", _read_reason, always=REVOKED)
 
     @property
     def tokens(self) -> Mapping[str, Issued]:
@@ -65,6 +69,18 @@ class Register:
     def used(self) -> Mapping[str, x509.Certificate]:
         """The certificates that came of them."""
         return self._used.all()
+
+    def issued(self, token: str) -> Issued | None:
+        """Return a token that was issued; NotRead if there is a record of it that can't be read."""
+        return self._tokens.get(token)
+
+    def certificate(self, token: str) -> x509.Certificate | None:
+        """Return the certificate that came of a token; NotRead if there is a record of it that can't be read."""
+        return self._used.get(token)
+
+    def require_all(self) -> None:
+        """Raise NotRead if it can't be told of some token for which client it is."""
+        self._tokens.require_all()
 
     @property
     def ended(self) -> Mapping[str, str]:
@@ -98,5 +114,5 @@ def _read_issued(content: bytes) -> Issued:
 def _read_reason(content: bytes) -> str:
     try:
         return str(json.loads(content)["reason"])
-    except (ValueError, KeyError, TypeError):
-        return "revoked"  # that the file is there is enough: a damaged one makes nobody trusted again
+    except (TypeError, RecursionError) as error:
+        raise ValueError("no reason") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -10,8 +11,11 @@ from typing import NoReturn
 import grpc
 import grpc.aio
 
+from sglr.core.errors import NotRead
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Applicant, Client, Untrusted
+
+_log = logging.getLogger(__name__)
 
 SERVICE = "sglr.Split"
 # A token needs one attempt, or a few when answers are lost.
@@ -75,6 +79,9 @@ def enrolment(authority: Authority) -> grpc.GenericRpcHandler:
             await context.write(answer)
         except Untrusted as error:
             await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except (NotRead, OSError) as error:
+            _log.warning("%s", error)
+            await _refuse(context, grpc.StatusCode.UNAVAILABLE, "the server can't use its records; try again")
 
     return grpc.method_handlers_generic_handler(SERVICE, {"Enrol": grpc.stream_stream_rpc_method_handler(enrol)})
 
@@ -105,7 +112,10 @@ class Attempts:
 
 
 async def caller_of(context: grpc.aio.ServicerContext, authority: Authority) -> Client | Applicant:
-    """Return who is calling, a client or the holder of a join token; end the call with UNAUTHENTICATED if neither."""
+    """Return who is calling, a client or the holder of a join token; end the call with UNAUTHENTICATED if neither.
+
+    Where the records can't be read it ends with UNAVAILABLE.
+    """
     presented = context.auth_context().get("x509_pem_cert")
     if not presented:
         await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, "no certificate")
@@ -113,6 +123,9 @@ async def caller_of(context: grpc.aio.ServicerContext, authority: Authority) -> 
         return authority.identify(presented[0])
     except Untrusted as error:
         await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+    except NotRead as error:  # who it is may show later: nobody is let in, and nobody sent away for good
+        _log.warning("%s", error)
+        await _refuse(context, grpc.StatusCode.UNAVAILABLE, "the server can't read its records; try again")
 
 
 async def _refuse(context: grpc.aio.ServicerContext, code: grpc.StatusCode, reason: str) -> NoReturn:
