@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -11,11 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from sglr.cli.main import main
 from sglr.config import Experiment
 from sglr.core.errors import NotRead, SglrError, UsageError
 from sglr.core.files import write_text
+from sglr.engines.remote import door
+from sglr.engines.remote.members import HERE, Member
 from sglr.engines.remote.trust import files
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
@@ -118,6 +122,31 @@ def test_a_record_that_cannot_be_read_lets_nobody_in_and_sends_nobody_away(tmp_p
         path.unlink()
         aside.rename(path)
         assert again.identify(certificate)
+
+
+def test_while_it_cannot_be_seen_who_was_revoked_nobody_stays_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "UNSEEN_SECONDS", 0.5)
+    authority = Authority.open(tmp_path)
+    members = [Member(0, state=HERE), Member(1)]
+    members[0].serial = x509.load_pem_x509_certificate(enrol(authority, 0)).serial_number
+    ended = next(tmp_path.glob("records-*")) / "ended"
+    ended.rmdir()
+    ended.symlink_to(ended)
+    dropped: list[tuple[int, str]] = []
+
+    async def watch() -> None:
+        watching = asyncio.create_task(
+            door.Door(None, authority, None, members, None).watch_revocations(lambda *told: dropped.append(told))
+        )
+        while not dropped:
+            await asyncio.sleep(0.05)
+            assert not watching.done()
+        watching.cancel()
+
+    asyncio.run(watch())
+    assert dropped == [(0, "the server can't read its records")]
 
 
 def test_revoking_says_so_if_some_token_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
