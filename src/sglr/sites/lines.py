@@ -143,9 +143,7 @@ def _authority(run: Path, experiment: Experiment, client: int) -> Iterator[Autho
         raise UsageError("client", client, f"this run has {clients} clients", f"give 0 to {clients - 1}")
     folder = run / TRUST
     if not folder.is_dir():
-        raise UsageError(
-            "run", run, "no server was started with it", "give the folder that the server was started with"
-        )
+        raise UsageError("folder", folder, "no authority in it", "give the --out of sglr serve")
     try:
         with as_owner(folder):
             yield Authority.open(folder, create=False)
