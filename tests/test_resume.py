@@ -102,8 +102,8 @@ def test_stopped_by_the_user_and_resumed(steps: int, tmp_path: Path) -> None:
     assert len(run.history) == 2
 
 
-def _stopped_run(path: Path) -> sglr.Run:
-    observe, stop = _stop_after(13)
+def _stopped_run(path: Path, steps: int = 13) -> sglr.Run:
+    observe, stop = _stop_after(steps)
     with pytest.raises(Interrupted):
         sglr.train(
             clients=4,
@@ -133,6 +133,28 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, tmp_path: Pa
     assert newest.name in said[0]
     assert "checkpoint before it" in said[0]
     assert again.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_a_checkpoint_that_was_copied_later_than_the_records_is_passed_over(tmp_path: Path) -> None:
+    whole = sglr.train(clients=4, samples_per_client=60, epochs=2, model="mlp", checkpoint_every=2, out=tmp_path / "w")
+    run = _stopped_run(tmp_path / "r", steps=9)
+    # As cp leaves it if the first epoch ends between the two.
+    (run.path / "metrics.jsonl").unlink()
+    said: list[str] = []
+    again = sglr.resume(run.path, say=said.append)
+    assert len(said) == 2
+    assert said[0].startswith("metrics.jsonl ends after epoch 0, the checkpoint is of epoch 1; going back")
+    assert [record["epoch"] for record in again.history] == [1, 2]
+    assert again.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_a_copy_without_a_checkpoint_of_its_records_is_refused_and_stays(tmp_path: Path) -> None:
+    run = _stopped_run(tmp_path / "r")
+    (run.path / "metrics.jsonl").unlink()
+    before = _contents(run.path)
+    with pytest.raises(UsageError, match="metrics.jsonl ends after epoch 0.*copy the folder again while nobody trains"):
+        sglr.resume(run.path)
+    assert _contents(run.path) == before
 
 
 def _contents(folder: Path) -> dict[str, bytes | None]:

@@ -28,11 +28,15 @@ from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
 from sglr.leakage.watching import Watching, watched_summary
 from sglr.report.run_report import write_run_report
-from sglr.run import Run
+from sglr.run import METRICS, Run
 from sglr.summary import summarise, weights_digest
 from sglr.version import __version__
 
 log = logging.getLogger(__name__)
+
+
+class AheadOfRecords(DamagedCheckpoint):  # noqa: N818 - says what it is
+    """Epochs before the checkpoint have no record, as in a folder that was copied while its run went on."""
 
 
 @dataclass
@@ -99,11 +103,16 @@ class Recorder:
                 "start that client with the folder it had, go on without its work (--step-deadline), or train again"
             )
             raise UsageError("run", self.run.path, problem, remedy)
+        if isinstance(complaint, AheadOfRecords):
+            problem = f"none of its checkpoints can be gone on from: {complaint}"
+            raise UsageError("run", self.run.path, problem, "copy the folder again while nobody trains in it")
         raise UsageError("run", self.run.path, f"all checkpoints are damaged ({complaint})", "train again")
 
     def _take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         if state["fingerprint"] != self.experiment.fingerprint():
             raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
+        if state["records"] > (there := len(self.run.history)):
+            raise AheadOfRecords(f"{METRICS} ends after epoch {there}, the checkpoint is of epoch {state['records']}")
         self.built.trainer.restore(tensors, Progress(**state["progress"]))
         self.ledger.restore(state["ledger"], tensors)
         self.meter.restore(state.get("energy"))
