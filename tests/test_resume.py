@@ -152,7 +152,9 @@ def test_a_copy_without_a_checkpoint_of_its_records_is_refused_and_stays(tmp_pat
     run = _stopped_run(tmp_path / "r")
     (run.path / "metrics.jsonl").unlink()
     before = _contents(run.path)
-    with pytest.raises(UsageError, match="metrics.jsonl ends after epoch 0.*copy the folder again while nobody trains"):
+    with pytest.raises(
+        UsageError, match=r"metrics\.jsonl ends after epoch 0.*copy the folder again while nobody trains"
+    ):
         sglr.resume(run.path)
     assert _contents(run.path) == before
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -114,6 +115,7 @@ def main() -> int:
     if unknown := [case for case in cases if case not in CASES]:
         print(f"unknown methods: {', '.join(unknown)}; known: {'; '.join(CASES)}", file=sys.stderr)
         return 2
+    _hear_signals()
     # It reaches the processes, which work elsewhere.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     record = Record(arguments.out, arguments)
@@ -131,6 +133,14 @@ def main() -> int:
         for job in [pool.submit(work) for _ in range(arguments.jobs)]:
             job.result()
     return int(any(run["lost"] for run in record.runs))
+
+
+def _hear_signals() -> None:
+    """Have processes hear signals that this one was told to ignore, by nohup or for want of a terminal."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # What is handled here is as usual again in a process that starts; what is ignored is not.
+            signal.signal(number, lambda *_: None)
 
 
 def _plan(cases: list[str], seed: int) -> Iterator[tuple[str, int]]:
