@@ -35,7 +35,7 @@ from sglr.version import __version__
 log = logging.getLogger(__name__)
 
 
-class AheadOfRecords(DamagedCheckpoint):  # noqa: N818 - says what it is
+class AheadOfRecords(DamagedCheckpoint):
     """Epochs before the checkpoint have no record, as in a folder that was copied while its run went on."""
 
 
