@@ -60,7 +60,7 @@ def test_it_shows_the_step_the_clients_and_who_is_slow(call, served, monkeypatch
     assert "slow" not in rows["1"]
     assert "quarantined: NaN" in rows["3"]
     assert "never" in rows["4"]
-    assert "absent, 2 times in a row" in rows["5"]
+    assert "absent 2 times in a row" in rows["5"]
 
 
 def test_it_fits_a_terminal(call, served, monkeypatch):

@@ -17,6 +17,8 @@ from sglr.engines.remote import members as states
 from sglr.engines.remote.extremes import Extremes
 from sglr.engines.remote.trust.peers import Client
 from sglr.engines.remote.worker import Worker
+from sglr.methods.sfl import SFL
+from sglr.run import Run
 
 from .attacker import Gang
 from .extremist import Extremist, one_value, unchanged
@@ -137,6 +139,52 @@ def test_a_run_goes_on_though_weights_are_hostile_at_every_average(tmp_path: Pat
     assert member.rejected == attack.sent["weights"]
 
 
+def test_an_average_that_clients_would_refuse_is_not_published(tmp_path: Path, monkeypatch: Any) -> None:
+    published: list[bool] = []
+    load = Worker.load
+    monkeypatch.setattr(
+        SFL, "merge", lambda _, weights, *__: {name: own[0] * math.nan for name, own in weights.items()}
+    )
+    monkeypatch.setattr(Worker, "load", lambda worker, weights: (published.append(True), load(worker, weights)))
+    federation = Federation(tmp_path, {"method": "sfl"})
+    with pytest.raises(DivergedError, match=r"not finite or too large; client [012]'s are the farthest"):
+        federation.train()
+    assert len(published) == 3  # what all began with
+    may_come_again(federation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fl", "ssl", "sfl", "sflv1", "sflv2"])
+def test_honest_clients_at_a_high_rate_meet_no_bound(method: str, tmp_path: Path) -> None:
+    federation = Federation(tmp_path, {"method": method, "lr": 0.1, "init": "common"})
+    run = federation.train()
+    assert run.history[-1]["samples"] == 2 * 3 * 20
+    assert federation.engine is not None
+    assert [member.rejected for member in federation.engine.house.members] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_another_client_scores_the_shared_weights_where_one_sends_extreme_scores(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    settings = {"method": "sfl"}
+    peace = result(*trained(Federation(tmp_path / "peace", settings)))
+    score = Worker.score
+
+    def spoilt(worker: Worker, *args: Any, **options: Any) -> dict[str, Tensor]:
+        parts = score(worker, *args, **options)
+        if worker.task.client == 0:
+            parts["values"][0] = math.inf
+        return parts
+
+    monkeypatch.setattr(Worker, "score", spoilt)
+    assert result(*trained(Federation(tmp_path / "spoilt", settings))) == peace
+
+
+def trained(federation: Federation) -> tuple[Federation, Run]:
+    return federation, federation.train()
+
+
 # ---- a training that diverges
 
 DIVERGING: dict[str, dict[str, Any]] = {
@@ -207,8 +255,10 @@ def test_half_of_those_present_end_the_training_and_fewer_do_not(tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sglr", "sfl"])
-def test_an_absence_for_extreme_numbers_replays_after_a_crash(method: str, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("chosen", [{"method": "sglr"}, {"method": "sfl"}, {"method": "sglr", "pipelining": True}])
+def test_an_absence_for_extreme_numbers_replays_after_a_crash(
+    chosen: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
     forward = Worker.forward
 
     def sometimes(worker: Worker, epoch: int, step: int) -> dict[str, Tensor]:
@@ -219,7 +269,7 @@ def test_an_absence_for_extreme_numbers_replays_after_a_crash(method: str, tmp_p
         return parts
 
     monkeypatch.setattr(Worker, "forward", sometimes)
-    settings = {"method": method, "checkpoint_every": 2, "optimizer": "sgd:momentum=0.9"}
+    settings = {**chosen, "checkpoint_every": 2, "optimizer": "sgd:momentum=0.9"}
     undisturbed = Federation(tmp_path / "peace", settings).train()
     federation = Federation(tmp_path / "crash", settings)
     with pytest.raises(PowerCutError):

@@ -155,7 +155,8 @@ def _remarks(client: Mapping[str, Any], slow: bool) -> list[str]:
     found = ["slow: others wait for it"] if slow else []
     found += [str(client["reason"])] if client.get("reason") else []
     found += [f"missed {misses} deadlines in a row"] if misses else []
-    found += [f"absent, {extreme} times in a row: {client.get('remark')}"] if extreme else []
+    if extreme:
+        found += [f"absent{f' {extreme} times in a row' if extreme > 1 else ''}: {client.get('remark')}"]
     return found + ([f"{rejected} rejected"] if rejected else [])
 
 

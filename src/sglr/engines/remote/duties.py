@@ -68,9 +68,11 @@ class Duties:
         try:
             answer = self._answer(frame)
         except (ExtremeValues, Malformed, DamagedCheckpoint, ValueError) as error:
-            self._say(f"the server asked for what can't be done ({frame.kind}): {error}")
+            extreme = isinstance(error, ExtremeValues)
+            problem = "this client can't take this step" if extreme else "the server asked for what can't be done"
+            self._say(f"{problem} ({frame.kind}): {error}")
             refusal = Envelope()
-            refusal.refusal.extreme = isinstance(error, ExtremeValues)
+            refusal.refusal.extreme = extreme
             # What is wrong with a file names the file, which is no affair of the server's.
             torn = isinstance(error, DamagedCheckpoint)
             refusal.refusal.reason = "there is no such snapshot, or it is damaged" if torn else str(error)[:500]
