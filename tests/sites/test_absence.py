@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sglr.core.checkpoint import digest
-from sglr.engines.remote import members
+from sglr.engines.remote import barrier, members
 from sglr.engines.remote.worker import Worker
 from sglr.run import Run
 from sglr.sites import join as joining
@@ -21,6 +24,7 @@ from .undisturbed import (
     PowerCutError,
     at_steps,
     dies_at,
+    ends_as_undisturbed,
     through,
     undisturbed,
     until,
@@ -130,3 +134,32 @@ def test_with_a_deadline_a_run_goes_on_with_those_who_come_back(tmp_path):
     assert [member.state for member in federation.engine.house.members] == [members.DONE, members.DONE, members.NEVER]
     # The newest checkpoint is that of the first epoch; the second is that of two.
     assert [record["samples"] for record in run.history] == [60, 60 + 2 * 20]
+
+
+class Skipping:
+    """A clock that everybody's stop for a minute shows on, seen by whoever looks while a step waits."""
+
+    def __init__(self, waiting: Callable[[], bool]) -> None:
+        self.waiting, self.skipped = waiting, 0.0
+
+    def monotonic(self) -> float:
+        if not self.skipped and self.waiting():
+            self.skipped = 60.0
+        return time.monotonic() + self.skipped
+
+
+def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, monkeypatch):
+    slow, forward = threading.Event(), Worker.forward
+
+    def forward_late(worker: Worker, *args: Any) -> Any:
+        if worker.task.client == 2 and args[1] == 2:
+            slow.set()
+            time.sleep(0.5)
+        return forward(worker, *args)
+
+    clock = Skipping(slow.is_set)
+    monkeypatch.setattr(Worker, "forward", forward_late)
+    monkeypatch.setattr(barrier, "time", clock)
+    federation = Federation(tmp_path, {**WITH_MEMORY, "step_deadline": 20.0})
+    ends_as_undisturbed(federation, federation.train())
+    assert clock.skipped

@@ -22,6 +22,9 @@ LOOK_SECONDS = 0.25
 STOP_SECONDS = 2.0
 """How long a step may still take once the user wants to stop."""
 
+STILL_SECONDS = 2.0
+"""After how long without a look it stood still, as when it was stopped, or its machine slept."""
+
 NOTICE_SECONDS = 1.0
 """How long a wait is before it is worth mentioning."""
 
@@ -58,6 +61,30 @@ class Patience:
     def strict(self) -> bool:
         """True if nobody who joined is ever left behind."""
         return self.deadline is None
+
+
+class Deadline:
+    """A moment that is put off by as long as this process itself stood still: others were not late meanwhile.
+
+    Parameters
+    ----------
+    seconds
+        From now; None is never.
+    least_seconds
+        It is at least so late.
+    """
+
+    def __init__(self, seconds: float | None, least_seconds: float = 0.0) -> None:
+        self._looked = time.monotonic()
+        self._until = float("inf") if seconds is None else self._looked + max(seconds, least_seconds)
+
+    def passed(self) -> bool:
+        """Say whether it is past; to be asked every `LOOK_SECONDS`."""
+        now = time.monotonic()
+        if (still := now - self._looked) > STILL_SECONDS:
+            self._until += still
+        self._looked = now
+        return now >= self._until
 
 
 class Barrier:
@@ -139,13 +166,13 @@ class Barrier:
         LostClients
             If everyone is waited for, and one came back without its memory.
         """
-        deadline = self.patience.deadline
-        until = None if deadline is None else time.monotonic() + max(deadline, least_seconds)
+        deadline = Deadline(self.patience.deadline, least_seconds)
         members = {client: self.house.members[client] for client in sorted(asked)}
         absent: set[int] = set()
         asked = dict(asked)
 
         def over() -> bool:
+            too_late = deadline.passed()
             self._pass_over_lost(members, absent)
             awaited = [one for client, one in members.items() if one.counts and client not in absent]
             here = [one for one in awaited if asked[one.client] in one.answers]
@@ -159,7 +186,7 @@ class Barrier:
                 # Who sits out this request because it lost its memory is here all the same.
                 there = len(here) + sum(members[client].counts for client in absent)
                 return there >= self._fewest(members) or not awaited
-            if until is None or time.monotonic() < until or len(here) < self._fewest(members):
+            if not too_late or len(here) < self._fewest(members):
                 return False
             absent.update(one.client for one in late)
             self._note_late(late)
