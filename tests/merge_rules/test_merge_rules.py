@@ -140,6 +140,20 @@ def test_what_is_sorted_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(whole, wanted)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64], ids=str)
+def test_every_type_of_numbers_is_sorted_as_torch_does(kind: torch.dtype) -> None:
+    rows = (torch.randn(9, 6) * 100).to(kind)
+    wanted = rows.sort(0).values[3:6].double().mean(0)
+    found = middle_mean(rows, 3)
+    assert found.dtype == kind
+    assert torch.equal(found, (wanted if kind.is_floating_point else wanted.round()).to(kind))
+
+
+def test_what_is_no_number_counts_as_the_largest() -> None:
+    rows = torch.tensor([1.0, math.nan, 2.0, -math.inf, 3.0])
+    assert middle_mean(rows, 1).item() == 2.0
+
+
 # Laws.
 
 values = st.floats(-1e6, 1e6, width=32)

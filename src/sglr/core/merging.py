@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,10 +114,17 @@ def middle_mean(tensor: Tensor, trimmed: int) -> Tensor:
     merged = torch.empty(rows.shape[1], dtype=tensor.dtype, device=tensor.device)
     width = max(1, WORKSPACE // len(rows))
     for first in range(0, rows.shape[1], width):
-        ordered = rows[:, first : first + width].T.contiguous().sort(dim=1).values
+        ordered = _sorted(rows[:, first : first + width].T.contiguous())
         mean = ordered[:, trimmed : len(rows) - trimmed].to(torch.float64).mean(dim=1)
         merged[first : first + width] = mean if tensor.is_floating_point() else mean.round()
     return merged.reshape(tensor.shape[1:])
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    """Sort each row of ``[m, n]``, NaN last; on a CPU by NumPy, which takes a third to an eighth of the time."""
+    if rows.device.type == "cpu" and rows.dtype != torch.bfloat16:  # which NumPy does not know
+        return torch.from_numpy(np.sort(rows.detach().numpy(), axis=1))
+    return rows.sort(dim=1).values
 
 
 def median(tensor: Tensor) -> Tensor:
