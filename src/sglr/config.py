@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
 from sglr.core.errors import UsageError, unknown
@@ -184,6 +184,8 @@ class Experiment(BaseModel):
     )
     name: str = _setting("Output", "", "name of the run, in its folder's name and in tables")
 
+    _folder: Path | None = PrivateAttr(default=None)
+
     method_parameters: dict[str, Any] = Field(default_factory=dict)
     dataset_parameters: dict[str, Any] = Field(default_factory=dict)
     partition_parameters: dict[str, Any] = Field(default_factory=dict)
@@ -220,6 +222,29 @@ class Experiment(BaseModel):
     def from_toml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read an experiment from a TOML file of flat keys; ``overrides`` win, as does a preset that they name."""
         return cls.from_flat({**expanded(read_toml(path)), **expanded(overrides or {})})
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder that these settings were read from: code that they name may not come from there."""
+        return self._folder
+
+    def read_from(self, folder: Path | None) -> Self:
+        """Return the same settings, read from a run's folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    def trusting(self, model: str) -> Self:
+        """Return the same settings with the model's code named by the user, and no longer by a run's folder alone.
+
+        Raises
+        ------
+        UsageError
+            If the model is another.
+        """
+        if model != self.model:
+            raise UsageError("model", model, f"the run's model is {self.model}", f"give {self.model}, or leave it out")
+        return self.read_from(None)
 
     def flat(self) -> dict[str, Any]:
         """Return the settings as `from_flat` takes them, those that are unset left out."""

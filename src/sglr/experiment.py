@@ -140,7 +140,7 @@ def resume(
     path: str | Path,
     *,
     method: Method | None = None,
-    model: nn.Module | Callable[..., nn.Module] | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
     engine: Callable[[Setting], Engine] | None = None,
     observe: Observer = _ignore,
@@ -156,7 +156,8 @@ def resume(
     path
         The run's folder.
     method, model, dataset
-        Parts that were given as objects when the run began; they must be given again.
+        Parts that were given as objects when the run began; they must be given again. A model that is
+        ``package.module:function`` and not installed must be named again.
     engine
         Makes the engine, if it is not the one that the settings name.
     observe, stop, ready
@@ -172,13 +173,15 @@ def resume(
         If the folder is no run, another process works in it, no checkpoint in it is whole, or an object that was given
         is missing or another.
     """
-    run = Run.open(Path(path))
+    named = model if isinstance(model, str) else None
+    run = Run.open(Path(path), named)
     if run.summary is not None and engine is None:
         say(f"{path} is finished; nothing to do")
         return run
     data = None if dataset is None else read_objects(dataset, Options.of(options))
     with locked(run.path, "run"):
-        return go_on(run, Given(method, model, data, engine), observe=observe, stop=stop, ready=ready, say=say)
+        given = Given(method, None if isinstance(model, str) else model, data, engine)
+        return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say)
 
 
 def go_on(
@@ -261,6 +264,9 @@ def _require_objects(experiment: Experiment, given: Given) -> None:
         if value.startswith("<") and getattr(given, name) is None:
             remedy = f"resume it in Python: sglr.resume(path, {name}=...)"
             raise UsageError(name, value, "was given as a Python object", remedy)
+    if ":" in experiment.model and experiment.folder is not None and experiment.engine == "remote":
+        problem = "clients in processes of their own import this code by its name, which only the run's folder tells"
+        raise UsageError("model", experiment.model, problem, f"if you trust it: --model {experiment.model}")
 
 
 def _energy(experiment: Experiment) -> tuple[DeviceProfile, EnergyMeter]:

@@ -46,9 +46,13 @@ class Run:
     ----------
     path
         The folder.
+    model
+        The run's ``package.module:function``, if the user names it: code is not run because the folder names it, unless
+        it is installed.
     """
 
     path: Path
+    model: str | None = None
 
     @classmethod
     def create(cls, path: Path | None, experiment: Experiment, command: str = "") -> Self:
@@ -98,22 +102,26 @@ class Run:
             _refuse_occupied(path, experiment)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, model: str | None = None) -> Self:
         """Open a run folder that exists.
 
         Raises
         ------
         UsageError
-            If it is none.
+            If it is none, or ``model`` is another than the run's.
         """
         if not is_file(path / CONFIG):
             raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
-        return cls(path)
+        run = cls(path, model)
+        if model is not None:
+            _ = run.experiment
+        return run
 
     @property
     def experiment(self) -> Experiment:
         """The run's settings."""
-        return Experiment.from_flat(read_toml(self.path / CONFIG))
+        settings = Experiment.from_flat(read_toml(self.path / CONFIG))
+        return settings.read_from(self.path) if self.model is None else settings.trusting(self.model)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -157,7 +165,8 @@ class Run:
         if content is None:
             return experiment
         try:
-            return Experiment.model_validate({**experiment.model_dump(), **json.loads(content)})
+            chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(json.loads(content))})
+            return chosen.read_from(experiment.folder)
         except (ValueError, TypeError) as error:
             remedy = "delete that file; the run goes on, to rounding, with what is measured then"
             reason = " ".join(str(error).splitlines()[:3])
@@ -398,6 +407,14 @@ def _refuse_unwritable(path: Path) -> None:
     reason = "Not a directory" if not there.is_dir() else "" if os.access(there, os.W_OK) else "Permission denied"
     if reason:
         raise UsageError("out", path, f"cannot be written ({reason})", "choose another folder")
+
+
+def _choices(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse what is never chosen by measurement, such as other code."""
+    others = sorted(found.keys() - {"stacking"})
+    if others:
+        raise ValueError(f"nothing chooses {others[0]}")
+    return found
 
 
 def _whole_lines(text: str) -> list[dict[str, Any]]:

@@ -203,7 +203,8 @@ class Segments:
             return copied(given_shapes(self._model, self.example))
         if self._model is not None:
             return built_by(self._experiment.model, partial(self._model, self._input_shape, self._classes))
-        return build_model(self._experiment.model, self._input_shape, self._classes)
+        experiment = self._experiment
+        return build_model(experiment.model, self._input_shape, self._classes, experiment.folder)
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its first weights."""

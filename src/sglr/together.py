@@ -182,6 +182,7 @@ class _Trial:
             return run
         return resume(
             self.path,
+            model=self.experiment.model,
             dataset=self._dataset(),
             observe=self._observe,
             stop=self.stop,

@@ -32,7 +32,7 @@ def load_model(
     client: int = 0,
     *,
     segment: str | Path | None = None,
-    model: nn.Module | Callable[..., nn.Module] | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
     **options: Any,
 ) -> nn.Sequential:
@@ -48,7 +48,8 @@ def load_model(
         The file with the client's weights, where clients were on machines of their own: ``segment.safetensors`` in the
         folder of a client, which no one else has.
     model
-        The model, if it was given as an object when the run began.
+        The model, if it was given as an object when the run began; its ``package.module:function``, if that is code of
+        your own that is not installed.
     dataset, **options
         The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data.
 
@@ -65,14 +66,15 @@ def load_model(
     UsageError
         If the folder is no run, has no checkpoint, or there is no such client.
     """
-    run = Run.open(Path(path))
+    run = Run.open(Path(path), model if isinstance(model, str) else None)
+    built_by = None if isinstance(model, str) else model
     record = run.data
     if record is None:
         experiment = run.experiment.model_copy(update={"device": "cpu"})
         data = None if dataset is None else read_objects(dataset, Options.of(options))
-        given = Given(model=model, dataset=data, engine=ENGINES.load(experiment.engine))
+        given = Given(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
     else:
-        experiment, given = stand_ins(run.experiment, record, model)
+        experiment, given = stand_ins(run.experiment, record, built_by)
     given = replace(given, frozen=run.frozen())
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))

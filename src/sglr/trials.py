@@ -218,7 +218,7 @@ def _conclude(
             resume(
                 trial.path,
                 method=trial.given.method,
-                model=trial.given.model,
+                model=trial.experiment.model if trial.given.model is None else trial.given.model,
                 dataset=trial.given.dataset,
                 observe=observe,
                 stop=stop,

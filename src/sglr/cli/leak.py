@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sglr.cli.options import AsJson, Debug, Quiet, typed
+from sglr.cli.options import AsJson, Debug, OwnModel, Quiet, typed
 from sglr.core.errors import UsageError
 
 PANEL = "What is looked at"
@@ -81,6 +81,7 @@ def leak(
     attacker: Attacker = None,
     seed: Seed = 0,
     out: Out = None,
+    model: OwnModel = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -98,6 +99,9 @@ def leak(
     from sglr.run import Run
 
     opened = [Run.open(folder) for folder in runs]
+    if model is not None:
+        own = [run for run in opened if run.settings.get("model") == model] or opened
+        opened = [Run.open(run.path, model) if run in own else run for run in opened]
     if out is not None and len(runs) == 1:
         raise UsageError("out", out, "one run's report is in its own folder", "leave it out, or give several runs")
     show = sys.stderr.isatty() and not quiet

@@ -32,6 +32,16 @@ Config = Annotated[
         "--config", metavar="<file>", help="Read settings from a TOML file; flags win.", rich_help_panel="Settings"
     ),
 ]
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="<package.module:function>",
+        help="Your own code that is the run's model, where it is not installed: it is not run because the run's folder "
+        "names it.",
+        show_default=False,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sglr.cli.options import AsJson, Debug, Quiet, RunFolder
+from sglr.cli.options import AsJson, Debug, OwnModel, Quiet, RunFolder
 from sglr.core.errors import UsageError
 
 
-def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def resume(
+    run: RunFolder, model: OwnModel = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Go on with a run that was stopped, from its newest checkpoint.
 
     It ends with the same weights as if it had never been stopped. A finished run is left as it is.
@@ -21,7 +23,13 @@ def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False, debug:
 
     _refuse_served(run)
     with watching(quiet) as watch:
-        finished = go_on(run, observe=watch.observe, stop=watch.stop, say=lambda line: print(line, file=sys.stderr))
+        finished = go_on(
+            run,
+            model=model,
+            observe=watch.observe,
+            stop=watch.stop,
+            say=lambda line: print(line, file=sys.stderr),
+        )
     print_result(finished, as_json)
 
 

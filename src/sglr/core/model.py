@@ -15,10 +15,11 @@ from typing import Any
 from torch import nn
 
 from sglr.core.errors import UsageError, unknown
+from sglr.core.installed import import_installed
 from sglr.core.registry import MODELS
 
 
-def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: Path | None = None) -> nn.Module:
     """Build the model that ``spec`` names, with weights drawn from torch's global generator.
 
     Parameters
@@ -31,18 +32,24 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int) -> nn.Mod
         Shape of one input, without the batch dimension.
     classes
         Number of classes.
+    folder
+        The run folder that names the model, if the user does not: then only installed code is imported, and a function
+        is only called if it is a module's class, or takes ``input_shape`` or ``classes``, so that it builds models.
 
     Raises
     ------
     UsageError
-        If there is no such model, it raises an exception, it returns something that is no ``nn.Module``,
-        or it cannot take such inputs.
+        If there is no such model, its code is not installed where it must be, it raises an exception, it returns
+        something that is no ``nn.Module``, or it cannot take such inputs.
     """
     if ":" not in spec:
         model: nn.Module = MODELS.load(spec)(input_shape, classes)
         return model
-    function = _find(spec)
+    function = _find(spec, folder)
     accepted = _accepted(function, {"input_shape": input_shape, "classes": classes})
+    if folder is not None and not accepted and not _is_module_class(function):
+        problem = "the run's folder names this function, which takes neither input_shape nor classes"
+        raise UsageError("model", spec, problem, f"if you trust it, name it yourself: --model {spec}")
     return built_by(spec, partial(function, **accepted))
 
 
@@ -101,9 +108,9 @@ def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple
     return channels, height, width
 
 
-def _find(spec: str) -> Callable[..., Any]:
+def _find(spec: str, folder: Path | None) -> Callable[..., Any]:
     place, _, name = spec.partition(":")
-    module = _import(spec, place)
+    module = _import(spec, place, folder)
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         remedy = unknown("function", name, own).remedy
@@ -116,13 +123,15 @@ def _find(spec: str) -> Callable[..., Any]:
     return found
 
 
-def _import(spec: str, place: str) -> ModuleType:
-    # The path stays: the user's model may import its own neighbours as late as in its forward pass.
+def _import(spec: str, place: str, folder: Path | None) -> ModuleType:
     here = str(Path.cwd())
-    if here not in sys.path:
+    if folder is None and here not in sys.path:
+        # It stays: the user's model may import its own neighbours as late as in its forward pass.
         sys.path.insert(0, here)
     try:
-        return import_module(place)
+        return import_module(place) if folder is None else import_installed(spec, place, folder)
+    except UsageError:
+        raise
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
@@ -130,6 +139,10 @@ def _import(spec: str, place: str) -> ModuleType:
         raise UsageError("model", spec, f"no module {error.name!r} here ({here})", remedy) from error
     except Exception as error:
         raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
+
+
+def _is_module_class(function: Callable[..., Any]) -> bool:
+    return isinstance(function, type) and issubclass(function, nn.Module)
 
 
 def _accepted(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def leak(
     attacks: Sequence[str] = (),
     attacker: str | None = None,
     seed: int = 0,
+    model: str | None = None,
     say: Callable[[str], None] = _silent,
 ) -> dict[str, Any]:
     """Measure what a trained run leaks, and attack it.
@@ -97,6 +98,8 @@ def leak(
         The run or its folder.
     clients, samples, measures, attacks, attacker, seed
         As `Asked` takes them.
+    model
+        The run's ``package.module:function``, where that is code of your own that is not installed.
     say
         Told what is being done.
 
@@ -113,7 +116,7 @@ def leak(
     """
     asked = Asked(clients, samples, tuple(measures), tuple(attacks), attacker, seed)
     wanted, chosen = asked.wanted(), [choose_attack(spec, attacker) for spec in attacks]
-    folder = run if isinstance(run, Run) else Run.open(Path(run))
+    folder = run if isinstance(run, Run) else Run.open(Path(run), model)
     say(f"opening {folder.path}")
     opened = _opened(folder)
     refuse_what_does_not_cross(opened, wanted, chosen)

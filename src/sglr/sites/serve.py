@@ -94,7 +94,7 @@ def serve(
             return execute(experiment, out, given=given, observe=progress.observe, stop=stop, command=command)
         with locked(out):
             _take_over(experiment, out)
-            return go_on(Run.open(out), given, observe=progress.observe, stop=stop, say=say)
+            return go_on(Run.open(out, experiment.model), given, observe=progress.observe, stop=stop, say=say)
     except Interrupted as error:
         reason = str(error).partition("; continue with")[0]
         raise Interrupted(f"{reason}; the same command goes on with it, and clients wait for it") from None
