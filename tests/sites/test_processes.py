@@ -167,3 +167,21 @@ def test_a_table_of_ones_own_is_stopped_and_goes_on_in_processes_of_this_machine
     assert shared is not None and alone is not None
     assert shared["weights_sha256"] == alone["weights_sha256"]
     assert alive(str(tmp_path)) == []
+
+
+def test_a_training_that_diverges_ends_every_process_with_the_same_words(processes, tmp_path):
+    address = free_address()
+    flags = [*FLAGS, "--lr", "1e4", "--method", "sfl", "--epochs", "2", "--listen", address, "--out", "run"]
+    server = processes.start("server", "serve", *flags, "--tokens", "tokens")
+    until(lambda: (tmp_path / "tokens" / "client-1.token").is_file(), "the tokens")
+    tokens = [word for number in range(2) for word in ("--token", f"@tokens/client-{number}.token")]
+    clients = processes.start("clients", "join", address, *tokens, "--dataset", "digits", "--out", "sites")
+    assert (server.wait(60), clients.wait(60)) == (1, 1)
+    word = "error: the loss stopped being a number in epoch 1, step "
+    assert word in processes.said("server")
+    assert "; last good checkpoint: run/checkpoints/" in processes.said("server")
+    assert word in processes.said("clients")
+    assert "Traceback" not in processes.said("clients")
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["why"].startswith("the loss stopped being a number")
+    assert not any("quarantined" in one["reason"] for one in status["clients"])
