@@ -156,6 +156,6 @@ def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
     assert time.monotonic() - started < 8
 
 
-def _power_cut(engine: Any, *, done: bool) -> None:
+def _power_cut(engine: Any, **how: Any) -> None:
     engine._premises.close("stopped")
     raise PowerCutError
