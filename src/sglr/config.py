@@ -19,7 +19,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ENGINES, MODELS, PARTS
 from sglr.presets import PRESET, expanded
 
@@ -202,6 +202,9 @@ class Experiment(BaseModel):
         """
         given = expanded(settings)
         own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
+        for key, value in own.items():
+            if isinstance(value, str) and key != "dataset":  # which may be a path
+                refuse_long(key, value)
         chosen = {kind: own.get(kind, cls.model_fields[kind].default) for kind in PARTS}
         parts = {kind: part_fields(kind, str(name)) for kind, name in chosen.items()}
         parameters = {kind: _defaults(fields) for kind, fields in parts.items()}
@@ -320,7 +323,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError("config", path, "there is no such file", "give the path of a TOML file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("config", path, f"cannot be read ({error})", "give a readable TOML file") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
         raise UsageError("config", path, f"is not TOML ({error})", "correct that line") from error
 
 

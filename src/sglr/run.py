@@ -11,11 +11,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
 from sglr.core.errors import NotRead, NotWritten, UsageError
-from sglr.core.files import create, files_in, is_file, read_if_there, sweep_partials, write_text, written_whole
+from sglr.core.files import (
+    NOFOLLOW,
+    create,
+    files_in,
+    is_file,
+    read_if_there,
+    sweep_partials,
+    write_text,
+    written_whole,
+)
 from sglr.core.lock import LOCK, locked
 from sglr.data_record import DATA, DataRecord
 
@@ -167,7 +176,7 @@ class Run:
         try:
             chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(json.loads(content))})
             return chosen.read_from(experiment.folder)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             remedy = "delete that file; the run goes on, to rounding, with what is measured then"
             reason = " ".join(str(error).splitlines()[:3])
             raise UsageError("run", path, f"is damaged ({reason})", remedy) from error
@@ -181,7 +190,7 @@ class Run:
             return None
         try:
             summary: dict[str, Any] = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError("run", path, f"is damaged ({error})", "delete that file, then resume the run") from error
         return summary
 
@@ -199,7 +208,7 @@ class Run:
             If it can't be written; the file is as it was.
         """
         line = (json.dumps(record) + "\n").encode()
-        with (self.path / METRICS).open("ab", buffering=0) as file:
+        with _appended(self.path / METRICS) as file:
             before = file.tell()
             try:
                 # A disk that fills up takes a part first, and refuses the rest.
@@ -409,6 +418,12 @@ def _refuse_unwritable(path: Path) -> None:
         raise UsageError("out", path, f"cannot be written ({reason})", "choose another folder")
 
 
+def _appended(path: Path) -> IO[bytes]:
+    """Open a file to add to it; a symlink is an error."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | NOFOLLOW, 0o666)
+    return os.fdopen(handle, "ab", buffering=0)
+
+
 def _choices(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse what is never chosen by measurement, such as other code."""
     others = sorted(found.keys() - {"stacking"})
@@ -422,6 +437,6 @@ def _whole_lines(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             break
     return records

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sglr.config import Experiment, part_fields
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, refuse_long
 from sglr.core.registry import METHODS
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Variant:
         """Take a method, or a text such as ``"sglr:phi=0.5,alpha=1"``."""
         if not isinstance(method, str):
             return cls(method, _object_label(method), frozenset(), {})
+        refuse_long("methods", method)
         name, _, listed = method.partition(":")
         given = dict(_pair(method, word) for word in filter(None, listed.split(",")))
         shown = ", ".join(f"{key}={value}" for key, value in given.items())

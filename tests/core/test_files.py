@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from sglr.core.errors import NotRead
-from sglr.core.files import files_in, is_file, read_if_there, read_through, sweep_partials, write_bytes, written_whole
+from sglr.core.files import (
+    create,
+    files_in,
+    is_file,
+    read_if_there,
+    read_through,
+    sweep_partials,
+    write_bytes,
+    written_whole,
+)
+from sglr.run import Run
 
 CAUSES = [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE]
 
@@ -73,3 +86,48 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> N
         path.touch()
     sweep_partials(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace, link = os.fsync, os.replace, os.link
+
+    def synced(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        done.append("folder" if path.is_dir() else "file" if path.suffix == ".partial" else path.name)
+        fsync(handle)
+
+    def named(way: Callable[..., None], first: Path, second: Path) -> None:
+        done.append(f"name {second.name}" if not second.name.startswith(".") else "copy")
+        way(first, second)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    for publish in (replace, link):
+        with written_whole(tmp_path / publish.__name__, partial(named, publish)) as path:
+            path.write_bytes(b"1")
+        assert done == ["file", f"name {publish.__name__}", "folder"]
+        done.clear()
+    run = Run(tmp_path)
+    monkeypatch.setattr(os, "link", partial(named, link))
+    run.save(3, {"w": torch.zeros(1)}, {}, best=True, keep=2)
+    assert done[-3:] == ["copy", "file", "folder"]
+    done.clear()
+    run.write_summary({})
+    assert done == ["file", "folder"]
+
+
+def test_a_planted_symlink_is_not_written_through(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    for name in ("summary.json", "metrics.jsonl", ".summary.json.partial"):
+        (tmp_path / name).symlink_to(other)
+    run = Run(tmp_path)
+    run.write_summary({})
+    with pytest.raises(OSError, match="symbolic links"):
+        run.append({})
+    with pytest.raises(FileExistsError):
+        create(tmp_path / ".summary.json.partial")
+    assert other.read_text() == "kept"
+    assert not (tmp_path / "summary.json").is_symlink()

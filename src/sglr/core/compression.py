@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from sglr.core.codecs import Bfloat16, Codec, Float16, Int8, Plain, TopK
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 
 CODECS: Mapping[str, Callable[..., Codec]] = {
     "none": Plain,
@@ -44,6 +44,7 @@ def parse(text: str) -> Codec:
     UsageError
         If there is no such codec, or it has no such option.
     """
+    refuse_long("compression", text)
     name, _, tail = text.partition(":")
     if name not in CODECS:
         raise unknown("compression", name, CODECS)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+MOST_TEXT = 1000
+"""Characters of an expression, such as an optimizer with its options, and of a value in a message."""
+
 
 class SglrError(Exception):
     """Anything that sglr can explain: the message is one line in plain words."""
@@ -27,7 +30,7 @@ class UsageError(SglrError):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(f"{field} = {value!s}: {problem}; {remedy}")
+        super().__init__(f"{field} = {_clipped(str(value))}: {problem}; {remedy}")
 
     def __reduce__(self) -> tuple[type[UsageError], tuple[str, str, str, str]]:
         """Let it come back whole from a process that trains for this one."""
@@ -66,6 +69,22 @@ class Interrupted(SglrError):  # noqa: N818 - the name says what happened: the u
     """The run was stopped by the user after a clean checkpoint."""
 
 
+def refuse_long(field: str, text: str) -> None:
+    """Refuse an expression before it is read, if it is longer than anybody writes: readers recurse, and take memory.
+
+    Raises
+    ------
+    UsageError
+        If it has more than `MOST_TEXT` characters.
+    """
+    if len(text) > MOST_TEXT:
+        raise UsageError(field, text, f"is longer than {MOST_TEXT} characters", "give a shorter one")
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else f"{text[:100]}… ({len(text)} characters)"
+
+
 def unknown(field: str, value: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not known, with the nearest known name suggested.
 
@@ -79,7 +98,7 @@ def unknown(field: str, value: str, known: Iterable[str]) -> UsageError:
         The names that would be right.
     """
     names = sorted(known)
-    nearest = get_close_matches(value.lower(), names, n=1, cutoff=0.5)
+    nearest = get_close_matches(value[:100].lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UsageError(field, value, f"no such {field}", f"{hint}known: {', '.join(names)}")
 

@@ -117,8 +117,10 @@ def create(path: Path, mode: int = 0o666) -> IO[bytes]:
 
 
 @contextmanager
-def written_whole(path: Path, publish: Callable[[Path, Path], object] = os.replace) -> Iterator[Path]:
-    """Yield a new name to write to; what is there afterwards becomes ``path``, durably. After an error nothing is left.
+def written_whole(
+    path: Path, publish: Callable[[Path, Path], object] = os.replace, *, durable: bool = True
+) -> Iterator[Path]:
+    """Yield a new name to write to; what is there afterwards becomes ``path``. After an error nothing is left.
 
     Parameters
     ----------
@@ -126,6 +128,8 @@ def written_whole(path: Path, publish: Callable[[Path, Path], object] = os.repla
         Where to.
     publish
         How: ``os.replace``, or ``os.link``, which fails if there is a file of that name.
+    durable
+        Whether it outlasts a power failure.
 
     Raises
     ------
@@ -135,34 +139,36 @@ def written_whole(path: Path, publish: Callable[[Path, Path], object] = os.repla
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         yield partial
-        sync_file(partial)
+        if durable:
+            sync_file(partial)
         publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
-def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file whole or not at all, durably.
+def write_bytes(path: Path, content: bytes, mode: int = 0o666, *, durable: bool = True) -> None:
+    """Write a file whole or not at all, so that it outlasts a power failure if it is ``durable``.
 
     Raises
     ------
     OSError
         If it can't be written; a file that was there before stays.
     """
-    with written_whole(path) as partial, create(partial, mode) as file:
+    with written_whole(path, durable=durable) as partial, create(partial, mode) as file:
         file.write(content)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, durably.
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text file whole or not at all, so that it outlasts a power failure if it is ``durable``.
 
     Raises
     ------
     OSError
         If it can't be written; a file that was there before stays.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), durable=durable)
 
 
 def sync_file(path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.defence import Defence
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, refuse_long
 from sglr.core.random import key
 from sglr.core.registry import DEFENCES
 from sglr.core.split import ClientSegments
@@ -159,6 +159,7 @@ def parse(text: str, seed: int = 0) -> Guard:
     UsageError
         If there is no such defence, or it has no such option.
     """
+    refuse_long("defence", text)
     if text == "none":
         return Guard()
     parts: list[tuple[str, Defence]] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.installed import import_installed
 from sglr.core.registry import MODELS
 
@@ -42,6 +42,7 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: P
         If there is no such model, its code is not installed where it must be, it raises an exception, it returns
         something that is no ``nn.Module``, or it cannot take such inputs.
     """
+    refuse_long("model", spec)
     if ":" not in spec:
         model: nn.Module = MODELS.load(spec)(input_shape, classes)
         return model

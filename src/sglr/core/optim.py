@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.eager import eager_optimizer
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
 
@@ -43,6 +43,7 @@ class OptimizerSpec:
         UsageError
             If torch has no such optimizer, or it has no such option.
         """
+        refuse_long("optimizer", text)
         name, _, tail = text.partition(":")
         known = _known_optimizers()
         if name.lower() not in known:
@@ -58,7 +59,7 @@ class OptimizerSpec:
         spec = cls(name.lower(), options)
         try:
             spec.build([nn.Parameter(torch.zeros(1))], 1e-3)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise UsageError("optimizer", text, str(error), "correct that option") from error
         return spec
 
@@ -98,7 +99,7 @@ def _parse_options(text: str, tail: str) -> dict[str, object]:
         readable = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
         words = call.keywords if readable else []  # type: ignore[attr-defined]
         options: dict[str, object] = {word.arg: ast.literal_eval(word.value) for word in words if word.arg}
-    except (SyntaxError, ValueError, TypeError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the last is of brackets too deep
         words, options = [], {}
     if tail and not len(words) == len(options) > 0:
         raise UsageError("optimizer", text, "cannot be read", "write it like sgd:momentum=0.9,nesterov=True")

@@ -157,5 +157,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError("energy_profile", path, f"cannot be read ({reason})", "give a readable TOML file") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
         raise UsageError("energy_profile", path, f"is not TOML ({error})", "correct that line") from error

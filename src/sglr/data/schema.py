@@ -151,7 +151,7 @@ class Schema(_Part):
             raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA") from error
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError("schema", path, f"cannot be read ({error})", "give a readable TOML file") from error
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
             raise UsageError("schema", path, f"is not TOML ({error})", "correct that line") from error
         return cls.from_json(content, path)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ATTACKS
 from sglr.leakage.measured import over_clients
 from sglr.privacy.attack import Found
@@ -54,6 +54,7 @@ def choose_attack(spec: str, attacker: str | None = None) -> Chosen:
     UsageError
         If there is no such attack or option, or an option's value is wrong.
     """
+    refuse_long("attack", spec)
     name, _, listed = spec.partition(":")
     part = ATTACKS.load(name.strip().replace("_", "-"))
     pairs = [word.partition("=") for word in filter(None, listed.split(","))]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sglr.build import Built
 from sglr.config import Experiment
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import METHODS
 from sglr.leakage.clients import drawn_clients
 from sglr.leakage.measured import measured_samples
@@ -67,6 +67,7 @@ class Watching:
         text = experiment.leakage
         if not text:
             return None
+        refuse_long("leakage", text)
         found = cls(**dict(_number(text, word) for word in text.split(",")))
         if experiment.engine == "remote":
             problem = "clients' weights and data are on machines of their own"

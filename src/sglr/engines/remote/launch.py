@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sglr.core.errors import SglrError
+from sglr.core.files import NOFOLLOW
 from sglr.core.registry import DATASETS, DECIDED_BY_RUN
 from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.files import private_folder, write_private
 
 MOST_PROCESSES = 16
 """Beyond so many, clients share processes: each process holds torch, some 200 MB."""
@@ -45,12 +47,12 @@ class Fleet:
 
     def _spawn(self, number: int, own: range, port: int, authority: Authority) -> subprocess.Popen[bytes]:
         folder = self._folder / f"process-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        tokens = [word for client in own for word in ("--token", authority.issue_token(client, timedelta(hours=1)))]
+        private_folder(folder)
+        tokens = [word for client in own for word in ("--token", f"@{_token_file(folder, client, authority)}")]
         command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
         command += ["--dataset", str(self._settings["dataset"]), "--out", str(folder), *self._further()]
         environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
-        with (folder / "log.txt").open("ab") as log:
+        with _log(folder / "log.txt") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def _further(self) -> list[str]:
@@ -83,6 +85,17 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _token_file(folder: Path, client: int, authority: Authority) -> Path:
+    """Write a join token into a file, because everyone on this machine can read command lines."""
+    path = folder / f"client-{client}.token"
+    write_private(path, authority.issue_token(client, timedelta(hours=1)).encode())
+    return path
+
+
+def _log(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | NOFOLLOW, 0o600), "ab")
 
 
 _OWN = ("data_dir", "model", "device", "threads")

@@ -6,8 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sglr.core.files import write_text
 
 SECONDS = 1.0
 """How often the file is written."""
@@ -54,9 +57,5 @@ class StatusFile:
 
     def _write(self, further: Mapping[str, Any]) -> None:
         content = {**self._describe(), **further, "updated": time.time()}
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        try:
-            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            partial.replace(self._path)
-        except OSError:  # a full disk: the run is more important than its status
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk: the run is more important than its status
+            write_text(self._path, json.dumps(content, indent=1) + "\n", durable=False)
