@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from sglr.config import Experiment
@@ -10,14 +11,22 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.token import Token
 
 
+def told(process: int, name: str) -> bytes:
+    """Return what anyone may read of a process, once it is there."""
+    path, until = Path(f"/proc/{process}/{name}"), time.monotonic() + 10
+    while not (content := path.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return content
+
+
 def test_tokens_stand_in_files_of_their_user_and_in_no_command_line(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path / "trust")
     settings = Experiment.from_flat({"engine": "remote"}).model_dump(mode="json")
     fleet = Fleet(tmp_path / "clients", settings, 2)
     fleet.start(1, authority)
     try:
-        lines = [Path(f"/proc/{process.pid}/cmdline").read_bytes() for process in fleet._processes]
-        environments = [Path(f"/proc/{process.pid}/environ").read_bytes() for process in fleet._processes]
+        lines = [told(process.pid, "cmdline") for process in fleet._processes]
+        environments = [told(process.pid, "environ") for process in fleet._processes]
     finally:
         for process in fleet._processes:
             process.kill()

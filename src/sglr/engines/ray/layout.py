@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sglr.core.errors import UsageError
+from sglr.core.files import write_text
 
 BLOCKS = "blocks.json"
 """The file of a run's folder that says how its clients were divided into blocks."""
@@ -80,7 +81,7 @@ def write_layout(folder: Path, blocks: Sequence[Sequence[int]]) -> None:
     """Write how clients are divided into the run's folder, for when the run goes on."""
     first = [block[0] for block in blocks]
     text = json.dumps({"clients": sum(map(len, blocks)), "first": first}) + "\n"
-    (folder / BLOCKS).write_text(text, encoding="utf-8")
+    write_text(folder / BLOCKS, text)
 
 
 def read_layout(folder: Path, clients: int) -> tuple[tuple[int, ...], ...] | None:
