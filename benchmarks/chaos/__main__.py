@@ -98,7 +98,9 @@ def commit() -> str:
 def read() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=1000, help="so many at least, in whole runs")
+    parser.add_argument(
+        "--faults", type=int, default=1000, help="so many at least, in whole runs, and each method once"
+    )
     parser.add_argument("--methods", default="all", help=f"separated by semicolons, of: {'; '.join(CASES)}")
     parser.add_argument("--seed", type=int, default=1, help="of the first run of each method; then the next")
     parser.add_argument("--epochs", type=int, default=60, help="of every run: the more, the more faults")
@@ -122,9 +124,12 @@ def main() -> int:
     planned, lock = _plan(cases, arguments.seed), Lock()
 
     def work() -> None:
-        while record.faults().total() < arguments.faults:
+        while True:
             with lock:
                 case, seed = next(planned)
+            # Every method once, whatever the number.
+            if seed > arguments.seed and record.faults().total() >= arguments.faults:
+                return
             if not record.has(case, seed):
                 keep = arguments.keep and arguments.keep / f"{case}-{seed}".replace(" ", "-")
                 record.add(case, seed, vars(disturb(case, arguments.epochs, seed, keep)))

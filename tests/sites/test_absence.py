@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from sglr.core.checkpoint import digest
 from sglr.engines.remote import barrier, members
+from sglr.engines.remote.trust.clock import now_utc
 from sglr.engines.remote.worker import Worker
 from sglr.run import Run
 from sglr.sites import join as joining
@@ -163,3 +165,20 @@ def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, m
     federation = Federation(tmp_path, {**WITH_MEMORY, "step_deadline": 20.0})
     ends_as_undisturbed(federation, federation.train())
     assert clock.skipped
+
+
+def test_whose_certificate_expires_is_waited_for_until_it_has_another_or_the_clock_is_right(tmp_path):
+    federation = Federation(tmp_path, WITH_MEMORY, groups=[(0, 1), (2,)])
+
+    def clock_jumps() -> None:
+        house, authority = federation.engine.house, federation.authority
+        right, authority._now = authority._now, lambda: now_utc() + timedelta(days=400)
+        until(lambda: all(not thread.is_alive() for thread in federation.threads))
+        assert {member.state for member in house.members} == {members.AWAY}
+        assert "has expired" in house.members[0].reason
+        authority._now = right
+        federation.problems.clear()
+        for number in (0, 1):
+            federation.again(number)
+
+    ends_as_undisturbed(federation, federation.train(observe=at_steps(((0, 1), clock_jumps))))

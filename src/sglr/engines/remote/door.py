@@ -11,11 +11,11 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import NotRead
-from sglr.engines.remote.members import HERE, Member
+from sglr.engines.remote.members import AWAY, HERE, Member
 from sglr.engines.remote.metrics import Metrics
 from sglr.engines.remote.opening import Opening
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.peers import Client, Untrusted
+from sglr.engines.remote.trust.peers import Client, OutOfDate, Untrusted
 from sglr.engines.remote.trust.service import Attempts, peer_of
 from sglr.engines.remote.wire.frames import Frame
 
@@ -79,8 +79,11 @@ class Door:
             await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
         return member, peer, hello
 
-    async def watch_revocations(self, drop: Callable[[int, str], None]) -> None:
+    async def watch_certificates(self, drop: Callable[..., None]) -> None:
         """Have clients dropped whose certificates were revoked or replaced while their streams were open.
+
+        Whose certificate has expired stays waited for: the clock may be wrong, which is no reason to train without
+        somebody.
 
         Where that can't be seen for `UNSEEN_SECONDS`, all are dropped; they may come back when it can.
         """
@@ -88,7 +91,7 @@ class Door:
         while True:
             await asyncio.sleep(1.0)
             try:
-                self._drop_revoked(drop)
+                self._drop_refused(drop)
                 seen = time.monotonic()
             except NotRead as error:
                 log.warning("it can't be seen who was revoked: %s", error)
@@ -96,10 +99,12 @@ class Door:
                     for member in (one for one in self._members if one.state == HERE):
                         drop(member.client, "the server can't read its records")
 
-    def _drop_revoked(self, drop: Callable[[int, str], None]) -> None:
+    def _drop_refused(self, drop: Callable[..., None]) -> None:
         for member in (one for one in self._members if one.state == HERE):
             try:
                 self._authority.check(Client(member.client, member.serial))
+            except OutOfDate as error:
+                drop(member.client, str(error), AWAY)
             except Untrusted as error:
                 drop(member.client, str(error))
 

@@ -166,13 +166,13 @@ class House:
         except (OSError, SglrError) as error:  # a full disk; until the server ends, it remembers all the same
             log.warning("the quarantine of client %d can't be written: %s", client, error)
 
-    def drop(self, client: int, reason: str) -> None:
-        """No longer wait for a client; it may come back, and then takes part again."""
-        reason = shown(reason)
+    def drop(self, client: int, reason: str, state: str = OUT) -> None:
+        """End a client's stream, and no longer wait for it unless it is only ``AWAY``; if it comes, it takes part."""
+        reason, told = shown(reason), "is no longer waited for" if state == OUT else "was sent away"
         with self.changed:
-            self.members[client].become(OUT, reason)
+            self.members[client].become(state, reason)
             self.changed.notify_all()
-        log.warning("client %d is no longer waited for: %s", client, reason, extra={"client": client, "event": "out"})
+        log.warning("client %d %s: %s", client, told, reason, extra={"client": client, "event": state})
         self._loop.call_soon_threadsafe(self._hang_up, client)
 
     def end(self, reason: str) -> None:
@@ -201,7 +201,7 @@ class House:
             self._ready.set()
             return
         self._ready.set()
-        watching = asyncio.create_task(self._door.watch_revocations(self.drop))
+        watching = asyncio.create_task(self._door.watch_certificates(self.drop))
         await self._stop.wait()
         watching.cancel()
         for client in list(self._lines):

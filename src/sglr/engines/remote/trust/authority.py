@@ -161,8 +161,10 @@ class Authority:
 
         Raises
         ------
+        OutOfDate
+            If it has expired or does not count yet, by this machine's clock.
         Untrusted
-            If it was revoked or replaced, or has expired.
+            If it was revoked or replaced.
         NotRead
             If the records can't be read.
         """

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sglr.engines.remote.trust.clock import written
-from sglr.engines.remote.trust.peers import Untrusted
+from sglr.engines.remote.trust.peers import OutOfDate
 from sglr.engines.remote.trust.token import Token
 
 SERVER_NAME = "server.sglr.internal"
@@ -127,14 +127,14 @@ def check_dates(certificate: x509.Certificate, whose: str, clock_of: str, now: d
 
     Raises
     ------
-    Untrusted
+    OutOfDate
         If it has expired or does not count yet.
     """
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if since <= now <= until:
         return
     state = "has expired" if now > until else "is not valid yet"
-    raise Untrusted(
+    raise OutOfDate(
         f"{whose} {state}: it counts from {written(since)} to {written(until)}, and the clock of {clock_of} says "
         f"{written(now)}; if that clock is right, a new token is needed"
     )

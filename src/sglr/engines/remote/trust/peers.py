@@ -11,6 +11,10 @@ class Untrusted(SglrError):  # noqa: N818 - a state of affairs, as it is said
     """The other side does not believe who we are, or we do not believe who it is: trying again changes nothing."""
 
 
+class OutOfDate(Untrusted):
+    """A certificate does not count at this moment, by somebody's clock, which may be wrong."""
+
+
 class Unreachable(SglrError):  # noqa: N818 - as above
     """There was no answer: trying again later may help."""
 
