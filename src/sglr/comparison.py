@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.report.numbers import NONE, count, duration, percent, points, size
 from sglr.run import Run
 
@@ -127,7 +128,7 @@ def read_comparison(folder: Path) -> Comparison:
         If ``comparison.json`` is missing or damaged.
     """
     try:
-        return Comparison(folder, json.loads((folder / COMPARISON).read_text(encoding="utf-8"))["rows"])
+        return Comparison(folder, (read_object(folder / COMPARISON) or {})["rows"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"its {COMPARISON} cannot be read ({error})"
         raise UsageError("comparison", folder, problem, "run the same comparison again") from error
@@ -143,7 +144,7 @@ def _cells(row: Mapping[str, Any], *, balanced: bool) -> tuple[str, ...]:
     test, traffic = row["test"], row["communication"]
     accuracy = f"{percent(test['accuracy'])} {points(test['accuracy_sd'])}".strip()
     return (
-        row["label"],
+        str(row["label"]),
         accuracy if test["accuracy"] is not None else "diverged",
         percent(test.get("balanced_accuracy")) if balanced else points(test["accuracy_std_over_clients"]) or NONE,
         NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}",

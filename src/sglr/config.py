@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,8 +18,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
-from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.errors import NotRead, UsageError, refuse_long, unknown
 from sglr.core.registry import ENGINES, MODELS, PARTS
+from sglr.core.toml_files import cause_of, read_toml_file
 from sglr.presets import PRESET, expanded
 
 
@@ -318,11 +318,11 @@ def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, with an error that names it if that fails."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml_file(path)
     except FileNotFoundError as error:
         raise UsageError("config", path, "there is no such file", "give the path of a TOML file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("config", path, f"cannot be read ({error})", "give a readable TOML file") from error
+    except (NotRead, UnicodeDecodeError) as error:
+        raise UsageError("config", path, f"cannot be read ({cause_of(error)})", "give a readable TOML file") from error
     except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
         raise UsageError("config", path, f"is not TOML ({error})", "correct that line") from error
 

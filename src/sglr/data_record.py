@@ -12,13 +12,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from sglr.core.errors import UsageError
-from sglr.core.files import not_read
+from sglr.core.files import read_if_there
 
 DATA = "data.json"
 """The file's name in a run's folder."""
 
-MOST_BYTES, MOST_VALUES, MOST_CLASSES = 1 << 26, 1 << 26, 100_000
-"""Bounds of what is believed: bytes of the file, values of one input, classes."""
+MOST_VALUES, MOST_CLASSES = 1 << 26, 100_000
+"""Bounds of what is believed: values of one input, classes."""
 
 
 class MethodFacts(BaseModel):
@@ -88,13 +88,8 @@ class DataRecord(BaseModel):
             If it can't be read, or says what no run says.
         """
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise UsageError("run", path, f"is larger than {MOST_BYTES} bytes", "restore that file")
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise not_read(path, error) from error
+            content = read_if_there(path)
+            return None if content is None else cls.model_validate_json(content)
         except (ValidationError, ValueError, RecursionError) as error:
             reason = _first(error) if isinstance(error, ValidationError) else error
             raise UsageError("run", path, f"is damaged ({reason})", "restore that file, or train again") from error

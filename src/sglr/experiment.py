@@ -18,7 +18,8 @@ from sglr.config import Experiment
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import DivergedError, UsageError
-from sglr.core.files import read_if_there, write_text
+from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.core.lock import locked
 from sglr.core.method import Method
 from sglr.core.registry import METHODS
@@ -32,7 +33,7 @@ from sglr.data.objects import DataLike, read_objects, settle_dataset
 from sglr.data.plot import classes_per_client
 from sglr.leakage.watching import Watching
 from sglr.recorder import Recorder
-from sglr.run import Run
+from sglr.run import Run, damage_explained
 from sglr.without_data import located, record_of
 
 log = logging.getLogger(__name__)
@@ -228,8 +229,9 @@ def _classes(data: ClientData) -> dict[str, Any]:
 def _check_same_data(run: Run, data: ClientData) -> None:
     """Refuse to go on with other data: a file was changed, or another version of sglr divided it otherwise."""
     path = run.path / CLASSES
-    content = read_if_there(path)
-    if len(data.train) and content is not None and json.loads(content) != _classes(data):
+    with damage_explained(run.path, f"restore its {CLASSES}"):
+        known = read_object(path)
+    if len(data.train) and known is not None and known != _classes(data):
         problem = "its clients would not have the data that they had when the run began"
         remedy = "restore the data, use the version of sglr that began the run, or start a new one"
         raise UsageError("run", run.path, problem, remedy)

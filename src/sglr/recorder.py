@@ -18,6 +18,7 @@ from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.disk import write_patiently
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.json_files import WRONG
 from sglr.core.memory import keep_freed_memory
 from sglr.core.scores import Scores
 from sglr.core.train import Hooks, Progress
@@ -28,7 +29,7 @@ from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
 from sglr.leakage.watching import Watching, watched_summary
 from sglr.report.run_report import write_run_report
-from sglr.run import METRICS, Run
+from sglr.run import METRICS, Run, damage_explained
 from sglr.summary import summarise, weights_digest
 from sglr.version import __version__
 
@@ -109,14 +110,17 @@ class Recorder:
         raise UsageError("run", self.run.path, f"all checkpoints are damaged ({complaint})", "train again")
 
     def _take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-        if state["fingerprint"] != self.experiment.fingerprint():
-            raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
-        if state["records"] > (there := len(self.run.history)):
-            raise AheadOfRecords(f"{METRICS} ends after epoch {there}, the checkpoint is of epoch {state['records']}")
-        self.built.trainer.restore(tensors, Progress(**state["progress"]))
-        self.ledger.restore(state["ledger"], tensors)
-        self.meter.restore(state.get("energy"))
-        self.wall_seconds, self.records = state["wall_seconds"], state["records"]
+        with damage_explained(self.run.path, wrong=(*WRONG, RuntimeError)):
+            if state["fingerprint"] != self.experiment.fingerprint():
+                raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
+            if state["records"] > (there := len(self.run.history)):
+                raise AheadOfRecords(
+                    f"{METRICS} ends after epoch {there}, the checkpoint is of epoch {state['records']}"
+                )
+            self.built.trainer.restore(tensors, Progress.of(state["progress"]))
+            self.ledger.restore(state["ledger"], tensors)
+            self.meter.restore(state.get("energy"))
+            self.wall_seconds, self.records = float(state["wall_seconds"]), int(state["records"])
         self._write(lambda: self.run.keep_records(self.records))
 
     def train(self) -> Run:
@@ -226,7 +230,7 @@ class Recorder:
         if epoch != last:
             try:
                 tensors, state = self.run.best()
-                progress = Progress(**state["progress"])
+                progress = Progress.of(state["progress"])
                 if progress.best_epoch != epoch:
                     raise DamagedCheckpoint(f"the best checkpoint is of epoch {progress.best_epoch}")  # noqa: TRY301
                 trainer.restore(tensors, progress)

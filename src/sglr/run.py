@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from sglr.core.files import (
     write_text,
     written_whole,
 )
+from sglr.core.json_files import WRONG, parse, read_object
 from sglr.core.lock import LOCK, locked
 from sglr.data_record import DATA, DataRecord
 
@@ -42,6 +44,9 @@ CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST, FROZEN = (
     "frozen.safetensors",
 )
 
+
+MOST_LINE, MOST_SAID = 1 << 18, 200
+"""Bytes of an epoch's record, and characters of what is said of damage, at most."""
 
 TRUST, STATUS = "trust", "status.json"
 """What a server keeps in its run's folder from before there is a run: its authority, and how it is doing."""
@@ -174,7 +179,7 @@ class Run:
         if content is None:
             return experiment
         try:
-            chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(json.loads(content))})
+            chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(parse(content))})
             return chosen.read_from(experiment.folder)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             remedy = "delete that file; the run goes on, to rounding, with what is measured then"
@@ -185,19 +190,15 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """What ``summary.json`` holds, or None while the run is unfinished."""
         path = self.path / SUMMARY
-        content = read_if_there(path)
-        if content is None:
-            return None
         try:
-            summary: dict[str, Any] = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            return read_object(path)
+        except ValueError as error:
             raise UsageError("run", path, f"is damaged ({error})", "delete that file, then resume the run") from error
-        return summary
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """One record per epoch; a torn last line is left out."""
-        return _whole_lines((read_if_there(self.path / METRICS) or b"").decode())
+        """One record per epoch; a torn line and what follows it are left out."""
+        return _whole_lines(read_if_there(self.path / METRICS) or b"")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add an epoch's record to ``metrics.jsonl``.
@@ -352,7 +353,8 @@ def write_command(folder: Path, command: str) -> None:
 def read_command(folder: Path) -> str:
     """Return the command that was typed to make a folder; empty where none was kept."""
     path = folder / COMMAND
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    content = read_if_there(path, MOST_LINE) or b""
+    return "".join(char for char in content.decode(errors="replace") if char.isprintable()).strip()
 
 
 def refuse_single_run(folder: Path, purpose: str) -> None:
@@ -432,11 +434,32 @@ def _choices(found: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _whole_lines(text: str) -> list[dict[str, Any]]:
+def _whole_lines(content: bytes) -> list[dict[str, Any]]:
     records = []
-    for line in text.splitlines():
+    for line in BytesIO(content):
         try:
-            records.append(json.loads(line))
-        except (json.JSONDecodeError, RecursionError):
+            record = parse(line) if len(line) <= MOST_LINE else None
+        except ValueError:
             break
+        if not isinstance(record, dict):
+            break
+        records.append(record)
     return records
+
+
+@contextmanager
+def damage_explained(
+    folder: Path, remedy: str = "train again", wrong: tuple[type[Exception], ...] = WRONG
+) -> Iterator[None]:
+    """Say of what goes wrong with the content of a folder's files that they are damaged.
+
+    Raises
+    ------
+    UsageError
+        Instead of errors that damaged content leads to; others pass.
+    """
+    try:
+        yield
+    except wrong as error:
+        problem = f"a file in it is damaged ({type(error).__name__}: {str(error)[:MOST_SAID]})"
+        raise UsageError("run", folder, problem, remedy) from error

@@ -15,6 +15,7 @@ from sglr.build import Built, Given, build
 from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.compression import Received
 from sglr.core.errors import UsageError
+from sglr.core.json_files import WRONG
 from sglr.core.registry import ENGINES
 from sglr.core.segment_weights import load_state, state_of
 from sglr.core.split import Thirds, parts_of
@@ -23,7 +24,7 @@ from sglr.core.types import Weights
 from sglr.data.object_options import Options
 from sglr.data.objects import DataLike, read_objects
 from sglr.engines.local import Local
-from sglr.run import Run
+from sglr.run import Run, damage_explained
 from sglr.without_data import stand_ins
 
 
@@ -104,7 +105,8 @@ def restored(run: Run, built: Built) -> Built:
         if newest is None:
             raise UsageError("run", run.path, "has no checkpoint", "train it for an epoch at least") from None
         tensors, state, _ = newest
-    built.trainer.restore(tensors, Progress(**state["progress"]))
+    with damage_explained(run.path, wrong=(*WRONG, RuntimeError)):
+        built.trainer.restore(tensors, Progress.of(state["progress"]))
     return built
 
 

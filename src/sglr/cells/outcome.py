@@ -11,7 +11,8 @@ from pathlib import Path
 from sglr.config import Experiment
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
-from sglr.run import CONFIG, SUMMARY, Run
+from sglr.core.json_files import read_object
+from sglr.run import CONFIG, SUMMARY, Run, damage_explained
 from sglr.version import __version__
 
 DIVERGED, SHARE = "diverged.json", "share.json"
@@ -58,11 +59,11 @@ def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
     if not (path / CONFIG).is_file():
         return None
     run = Run.open(path)
-    diverged = path / DIVERGED
-    record = json.loads(diverged.read_text(encoding="utf-8")) if diverged.is_file() else run.summary
-    if record is None:
-        return None
-    version = record["versions"]["sglr"]
+    with damage_explained(path, "remove that run"):
+        record = read_object(path / DIVERGED) or run.summary
+        if record is None:
+            return None
+        version = record["versions"]["sglr"]
     if version != __version__:
         problem = f"was made by sglr {version}, and this is {__version__}"
         raise UsageError("out", path, problem, "give another folder, or remove that run")
@@ -88,5 +89,5 @@ def share_out(seconds: float, paths: Sequence[Path]) -> None:
 
 
 def _seconds(path: Path) -> float:
-    share = path / SHARE
-    return float(json.loads(share.read_text(encoding="utf-8"))["seconds"]) if share.is_file() else 0.0
+    with damage_explained(path, f"delete its {SHARE}"):
+        return float((read_object(path / SHARE) or {"seconds": 0.0})["seconds"])

@@ -206,8 +206,13 @@ def _explain(error: BaseException, write: Callable[[str], None]) -> int:
     """Say in one line what went wrong, and return the exit code."""
     line, code = _told(error)
     if line:
-        write(" ".join(line.split()))
+        write(_printable(line))
     return code
+
+
+def _printable(text: str) -> str:
+    """Return a text as one line that moves no terminal's cursor: it may quote a stranger's file."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def _told(error: BaseException) -> tuple[str, int]:
@@ -241,7 +246,7 @@ class _Warnings(logging.Handler):
     """Prints warnings as plain lines, wherever standard error leads at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"warning: {record.getMessage()}", file=sys.stderr)
+        print(f"warning: {_printable(record.getMessage())}", file=sys.stderr)
 
 
 def _tell_warnings(quiet: bool) -> None:

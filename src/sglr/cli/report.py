@@ -41,12 +41,11 @@ def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = F
     """
     del debug
     from sglr.cli.options import typed
+    from sglr.run import damage_explained
 
     try:
-        path = _write_one(runs[0], out) if len(runs) == 1 else _write_several(runs, out, typed(ctx))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"a file in it is damaged ({type(error).__name__}: {error})"
-        raise UsageError("run", ", ".join(map(str, runs)), problem, "train again") from error
+        with damage_explained(Path(", ".join(map(str, runs)))):
+            path = _write_one(runs[0], out) if len(runs) == 1 else _write_several(runs, out, typed(ctx))
     except OSError as error:
         remedy = "choose another file with --out"
         raise UsageError("out", error.filename, f"cannot be written ({error.strerror})", remedy) from error

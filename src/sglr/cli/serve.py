@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
@@ -209,14 +208,16 @@ def _showing_who_joins(out: Path, show: Callable[[str], None]) -> Iterator[None]
 
 def waiting_line(out: Path) -> str:
     """Return whom a server waits for, in one line; empty if it does not wait, or nothing is known."""
+    from sglr.core.errors import NotRead
+    from sglr.core.json_files import read_object
     from sglr.run import STATUS
 
     try:
-        status = json.loads((out / STATUS).read_bytes())
+        status = read_object(out / STATUS) or {}
         if status["state"] != "waiting":
             return ""
         states = {one["client"]: one["state"] for one in status["clients"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (NotRead, ValueError, KeyError, TypeError):
         return ""
     missing = [str(client) for client, state in states.items() if state in ("never", "away")]
     if not missing:

@@ -29,6 +29,13 @@ Everything = Annotated[
 def show(run: Folder, everything: Everything = False, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show the results, the progress and the settings of a run, or the table of a comparison or a sweep."""
     del debug
+    from sglr.run import damage_explained
+
+    with damage_explained(run):
+        _show(run, everything, as_json)
+
+
+def _show(run: Path, everything: bool, as_json: bool) -> None:
     from sglr.comparison import COMPARISON, read_comparison
 
     if (run / COMPARISON).is_file():
@@ -54,19 +61,15 @@ def describe(run: Run) -> dict[str, Any]:
 
     Raises
     ------
-    UsageError
+    ValueError, KeyError, TypeError and the like
         If one of its files is damaged.
     """
     from sglr.cli.result import result_facts
 
-    try:
-        history, summary = run.history, run.summary
-        if summary is not None:
-            result_facts(summary)
-        _curves(history)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        problem = f"a file in it is damaged ({type(error).__name__}: {error})"
-        raise UsageError("run", run.path, problem, "train again") from error
+    history, summary = run.history, run.summary
+    if summary is not None:
+        result_facts(summary)  # what is damaged shows before anything is printed
+    _curves(history)
     return {
         "path": str(run.path),
         "status": "unfinished" if summary is None else "done",

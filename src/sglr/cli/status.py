@@ -44,9 +44,15 @@ def status(
     The exit code is 1 if the server died: the run is not over, and nothing was written for ten seconds.
     """
     del debug
+    from sglr.run import damage_explained
+
+    with damage_explained(Path(place), "ask the server's operator"):
+        return _status(_reader(place, folder), watch, as_json)
+
+
+def _status(read: Any, watch: bool, as_json: bool) -> int:
     from sglr.sites.status import is_stale
 
-    read = _reader(place, folder)
     if watch and not as_json:
         return int(is_stale(_watch(read)))
     found = read()

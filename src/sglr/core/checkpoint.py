@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written whole or not at all, and checked when read.
 
-The file's metadata holds the rest of the state as JSON and the SHA-256 of all tensors, so that a torn or flipped
-file is noticed. Nothing is ever unpickled.
+The file's metadata holds the rest of the state as JSON and the SHA-256 of that and of all tensors, so that a torn or
+flipped file is noticed. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sglr.core.errors import NotRead, SglrError
-from sglr.core.files import not_read, read_through, written_whole
+from sglr.core.files import not_read, read_through, size_of, written_whole
+from sglr.core.json_files import parse
+from sglr.core.machine import memory_of
+
+LARGE, MOST_HOLES = 1 << 28, 64
+"""Bytes from which a file is looked at for holes; of which a share of one in so many must be on the disk."""
 
 
 class DamagedCheckpoint(SglrError):  # noqa: N818 - says what it is
@@ -35,6 +40,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         if tensor.numel():  # an empty one may have strides of zero, which have no bytes to view
             total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def _digest_of(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -55,7 +64,8 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
         If the file can't be written; one that was there before stays.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"state": json.dumps(state), "sha256": digest(ready)}
+    text = json.dumps(state)
+    metadata = {"state": text, "sha256": digest(ready), "state_sha256": _digest_of(text)}
     with written_whole(path) as partial:
         save_tensors(partial, ready, metadata)
 
@@ -86,6 +96,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
         If the operating system does not let it be read.
     """
     try:
+        _refuse_bomb(path)
         # safetensors calls whatever it can't open missing.
         with path.open("rb"), safe_open(path, framework="pt") as file:
             yield file
@@ -97,6 +108,15 @@ def open_tensors(path: Path) -> Iterator[Any]:
         raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (there is no such file)") from error
     except (OSError, RuntimeError) as error:  # torch tells of files and of memory by the latter
         raise not_read(path, error) from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse what would take all memory, or for ever: a pipe, a device, a file of nothing but holes, one too large."""
+    size, taken = size_of(path)
+    if size > LARGE and taken * MOST_HOLES < size:
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it is nearly all holes)")
+    if size > memory_of(torch.device("cpu")):
+        raise NotRead(f"{path}: is larger ({size / 1e9:,.1f} GB) than this machine's memory; nothing was deleted")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -113,7 +133,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         read_through(path)
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        state = json.loads(metadata["state"])
-    if digest(tensors) != metadata.get("sha256"):
-        raise DamagedCheckpoint(f"{path}: its tensors are not what was written")
+        state, state_digest = parse(metadata["state"]), _digest_of(metadata["state"])
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it says no state)")
+    # Versions before 0.2 wrote no digest of the state.
+    if digest(tensors) != metadata.get("sha256") or metadata.get("state_sha256") not in (None, state_digest):
+        raise DamagedCheckpoint(f"{path}: its tensors or its state are not what was written")
     return tensors, state

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import IO
 
 from sglr.core.errors import NotRead
@@ -23,7 +23,11 @@ from sglr.core.errors import NotRead
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag with which a symlink is not opened, where there is one."""
 
+MOST_BYTES = 1 << 26
+"""Bytes of a file of settings, records or figures, at most."""
+
 _BLOCK = 1 << 22
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # to open a pipe that nobody writes to would take for ever
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 # The second is what safetensors leaves when it is killed.
 _PARTIAL = re.compile(r"\..+\.partial|\.tmp\w{6}")
@@ -68,20 +72,56 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 
-def read_if_there(path: Path) -> bytes | None:
+def read_if_there(path: Path, most: int = MOST_BYTES) -> bytes | None:
     """Return the content of a file; None if there is none.
 
     Raises
     ------
     NotRead
-        If there is one that can't be read.
+        If there is one that can't be read, it is a pipe or a device, or it has more than ``most`` bytes.
     """
     try:
-        return path.read_bytes()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAITING), "rb") as file:
+            _refuse_endless(file.fileno())
+            content = file.read(most + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise not_read(path, error) from error
+    if len(content) > most:
+        raise NotRead(f"{path}: has more than {most:,} bytes, which no file of this kind has")
+    return content
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Return how many bytes a file has, and how many it takes on the disk.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    NotRead
+        If that can't be told, or it is a pipe or a device.
+    """
+    try:
+        found = path.stat()
+        if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
+            raise _endless()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise not_read(path, error) from error
+    return found.st_size, 512 * getattr(found, "st_blocks", found.st_size)
+
+
+def _refuse_endless(handle: int) -> None:
+    mode = os.fstat(handle).st_mode
+    if not S_ISREG(mode) and not S_ISDIR(mode):
+        raise _endless()
+
+
+def _endless() -> OSError:
+    return OSError(errno.EINVAL, "it is a pipe or a device, and no file")
 
 
 def read_through(path: Path) -> None:

@@ -6,10 +6,12 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -45,6 +47,22 @@ class Progress:
     seconds: float = 0.0  # spent training, without evaluation
     best_epoch: int | None = None
     best_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """Read what a checkpoint says.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it says something else, or what can't be.
+        """
+        found = cls(**state)
+        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
+        figures = [found.seconds, found.best_epoch or 0, found.best_accuracy or 0.0]
+        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
+            raise ValueError("the progress of the training is none")
+        return found
 
 
 @dataclass

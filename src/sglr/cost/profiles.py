@@ -8,12 +8,12 @@ methods more than joules.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import NotRead, UsageError, unknown
+from sglr.core.toml_files import cause_of, read_toml_file
 
 USED_SHARE = 0.3
 """Share of a GPU's peak that training reaches: 21 to 46 % for large models (Chowdhery et al. 2022, arXiv 2204.02311,
@@ -153,9 +153,9 @@ def load_profile(name_or_path: str) -> DeviceProfile:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError("energy_profile", path, f"cannot be read ({reason})", "give a readable TOML file") from error
+        return read_toml_file(path)
+    except (OSError, NotRead, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({cause_of(error)})"
+        raise UsageError("energy_profile", path, problem, "give a readable TOML file") from error
     except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
         raise UsageError("energy_profile", path, f"is not TOML ({error})", "correct that line") from error

@@ -7,7 +7,6 @@ whoever has them.
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -16,7 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sglr.core.errors import UsageError, listed
+from sglr.core.errors import NotRead, UsageError, listed
+from sglr.core.toml_files import cause_of, read_toml_file
 
 SHOWN = 20  # names in a message
 MOST_COMPARED = 1000  # names among which the nearest is looked for: each takes a while
@@ -146,11 +146,13 @@ class Schema(_Part):
     def from_toml(cls, path: Path) -> Self:
         """Read a schema from a TOML file; see `from_json`."""
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = read_toml_file(path)
         except FileNotFoundError as error:
             raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("schema", path, f"cannot be read ({error})", "give a readable TOML file") from error
+        except (NotRead, UnicodeDecodeError) as error:
+            raise UsageError(
+                "schema", path, f"cannot be read ({cause_of(error)})", "give a readable TOML file"
+            ) from error
         except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
             raise UsageError("schema", path, f"is not TOML ({error})", "correct that line") from error
         return cls.from_json(content, path)

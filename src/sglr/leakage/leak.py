@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.leakage.activations import activation_maps
 from sglr.leakage.attacked import Chosen, attack_clients, attack_record, choose_attack
 from sglr.leakage.clients import drawn_clients
@@ -23,7 +24,7 @@ from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
 from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
-from sglr.run import Run
+from sglr.run import Run, damage_explained
 
 CLIENTS = 3
 """Clients that are looked at, drawn by the seed."""
@@ -162,9 +163,10 @@ class _Looking:
             self._measure(record, clients)
         for one in chosen:
             self._attack(record, one, clients)
-        record["reading"] = [*record.get("told", []), *(read_attack(attack) for attack in record["attacks"])]
-        write_text(self.run.path / LEAKAGE, json.dumps(record) + "\n")
-        write_run_report(self.run)
+        with damage_explained(self.run.path, f"delete its {LEAKAGE}, or train again"):
+            record["reading"] = [*record.get("told", []), *(read_attack(attack) for attack in record["attacks"])]
+            write_text(self.run.path / LEAKAGE, json.dumps(record) + "\n")
+            write_run_report(self.run)
         return record
 
     def _measure(self, record: dict[str, Any], clients: Sequence[int]) -> None:
@@ -238,13 +240,11 @@ def _opened(run: Run) -> Opened:
 def _kept(run: Run, conditions: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what was found before under the same conditions."""
     path = run.path / LEAKAGE
-    if not path.is_file():
-        return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = read_object(path)
+    except ValueError as error:
         raise UsageError("run", path, f"is damaged ({error})", "delete that file") from error
-    return record if record.get("conditions") == dict(conditions) else None
+    return record if record is not None and record.get("conditions") == dict(conditions) else None
 
 
 def _grey(pictures: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.charts import Records, add_legend, blank_chart, curve, draw_curves
 from sglr.report.palette import LEAKING
@@ -52,11 +52,7 @@ def read_leakage(folder: Path) -> dict[str, Any]:
     ValueError
         If it is damaged.
     """
-    path = folder / LEAKAGE
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_object(folder / LEAKAGE) or {}
 
 
 def leakage_section(record: Mapping[str, Any], history: Records) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.page import environment_rows, merged, relative_link, render
 from sglr.report.palette import SERIES, dashes
@@ -64,7 +64,7 @@ def read_records(folder: Path) -> tuple[list[dict[str, Any]], str]:
         If its record is missing or damaged.
     """
     try:
-        content = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+        content = read_object(folder / RECORDS) or {}
         return list(content["artefacts"]), str(content["command"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"its {RECORDS} cannot be read ({error})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
 from sglr.report.classes import classes_section
@@ -20,6 +20,9 @@ from sglr.report.svg import inline_svg
 from sglr.run import CONFIG, Run
 
 REPORT, CLASSES = "report.html", "classes.json"
+
+MOST_CELLS = 10**8
+"""Clients times classes that are drawn, at most."""
 
 
 @dataclass(frozen=True)
@@ -166,15 +169,17 @@ def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]
 
 
 def _classes_chart(path: Path) -> str | None:
-    if not path.is_file():
+    content = read_object(path)
+    if content is None:
         return None
     import numpy as np
     from matplotlib.image import AxesImage
 
     from sglr.data.plot import plot_classes_per_client
 
-    content = json.loads(path.read_text(encoding="utf-8"))
     counts = np.asarray(content["counts"], dtype=np.int64)
+    if counts.ndim != 2 or counts.shape[1] != len(content["classes"]) or counts.size > MOST_CELLS:
+        raise ValueError(f"{path.name} has not a count of each class for each client")
     figure = plot_classes_per_client(counts, content["classes"])
     for image in figure.findobj(AxesImage):
         image.set_interpolation("none")  # one pixel for each cell: the browser enlarges it, sharp

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sglr.config import Experiment
 from sglr.core.errors import NotRead, SglrError, UsageError
+from sglr.core.files import read_if_there
 from sglr.core.registry import METHODS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
@@ -49,8 +50,8 @@ def keep_address(run: Path, address: str) -> None:
 
 def read_address(run: Path) -> str | None:
     """Return how clients reach the server of a run; None if it was never served."""
-    path = run / TRUST / ADDRESS
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    content = read_if_there(run / TRUST / ADDRESS)
+    return None if content is None else content.decode(errors="replace").strip()
 
 
 def number_of_clients(experiment: Experiment) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from statistics import median
 from typing import Any
 
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.files import read_if_there
+from sglr.core.json_files import parse
 from sglr.run import CONFIG, STATUS
 
 STALE_SECONDS = 10.0
@@ -30,13 +31,14 @@ def read_status(folder: Path) -> dict[str, Any]:
         If no server has run there, or what it wrote is damaged.
     """
     path = folder / STATUS
-    if not path.is_file():
+    content = read_if_there(path)
+    if content is None:
         known = (folder / CONFIG).is_file()
         problem = "this run was not served to other machines" if known else "no server has run in this folder"
         raise UsageError("folder", folder, problem, "give the --out of sglr serve, or the server's HOST:PORT")
     try:
-        return _checked(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return _checked(content)
+    except ValueError as error:
         raise UsageError("folder", path, f"cannot be read ({error})", "is the server running?") from error
 
 
@@ -66,12 +68,12 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
     try:
         # Who answers is there.
         return {"updated": time.time(), **_checked(answer)}
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SglrError(f"what {address} answers is no status ({error})") from None
 
 
 def _checked(content: bytes) -> dict[str, Any]:
-    status = json.loads(content)
+    status = parse(content)
     if not isinstance(status, dict) or not isinstance(status.get("clients"), list):
         raise ValueError("it names no clients")  # noqa: TRY004 - the file is wrong, not a type in this program
     return status

@@ -12,6 +12,7 @@ from sglr.cells.outcome import Outcome
 from sglr.comparison import BALANCED, is_unequal, mean_figures
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE, duration, percent, points, size
 from sglr.report.page import written
@@ -143,7 +144,7 @@ def read_sweep(folder: Path) -> Sweep:
         If ``sweep.json`` is missing or damaged.
     """
     try:
-        rows = json.loads((folder / SWEEP).read_text(encoding="utf-8"))["rows"]
+        rows = (read_object(folder / SWEEP) or {})["rows"]
         sweep = Sweep(folder, rows)
         sweep.headings(), sweep.table()
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:

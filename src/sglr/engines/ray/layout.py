@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 
 BLOCKS = "blocks.json"
 """The file of a run's folder that says how its clients were divided into blocks."""
@@ -93,13 +94,13 @@ def read_layout(folder: Path, clients: int) -> tuple[tuple[int, ...], ...] | Non
         If the file is damaged or of another number of clients.
     """
     path = folder / BLOCKS
-    if not path.is_file():
-        return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_object(path)
+        if told is None:
+            return None
         first = [int(client) for client in told["first"]]
         known = int(told["clients"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError("run", path, f"is damaged ({error})", "train again") from error
     if known != clients or first[:1] != [0] or first != sorted({*first}) or first[-1] >= clients:
         raise UsageError("run", path, "does not divide this run's clients", "train again")

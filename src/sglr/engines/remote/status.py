@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sglr.core.errors import NotRead
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 
 SECONDS = 1.0
 """How often the file is written."""
@@ -35,10 +37,9 @@ class StatusFile:
     def read(self) -> dict[str, Any]:
         """Return what was written last, by an earlier process too; nothing if that can't be read."""
         try:
-            found: dict[str, Any] = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+            return read_object(self._path) or {}
+        except (NotRead, ValueError):
             return {}
-        return found
 
     def start(self) -> None:
         """Begin."""

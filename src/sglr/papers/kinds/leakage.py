@@ -14,12 +14,14 @@ from sglr.cells.outcome import Outcome
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.files import write_text
+from sglr.core.json_files import read_object
 from sglr.core.random import generator
 from sglr.leakage.measured import Wanted, measure_client
 from sglr.leakage.opening import Opened, open_run
 from sglr.papers.declared import Artefact
 from sglr.papers.measured import Measured, Outcomes, divergences, grid
 from sglr.privacy.measures.reconstruction import reconstruct
+from sglr.run import damage_explained
 
 CLIENTS = 1000
 """Claims take each attacked client of a seed for a seed of its own, numbered so far apart."""
@@ -69,8 +71,8 @@ def _attack(outcome: Outcome, options: Mapping[str, Any], folder: Path) -> dict[
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_text(kept, json.dumps(_measured(outcome, options)) + "\n")
-    found: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8"))
-    return found
+    with damage_explained(kept, "delete that file"):
+        return {name: [float(value) for value in values] for name, values in (read_object(kept) or {}).items()}
 
 
 def _measured(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, list[float]]:
