@@ -22,6 +22,7 @@ from sglr.core.files import (
     files_in,
     is_file,
     read_if_there,
+    refuse_foreign,
     sweep_partials,
     write_text,
     written_whole,
@@ -399,6 +400,7 @@ def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     if path.is_file():
         raise UsageError("out", path, "is a file", "choose a folder")
     _refuse_unwritable(path)
+    refuse_foreign(path / TRUST, "out")
     if not path.is_dir() or all(file.name in (TRUST, STATUS, LOCK) for file in path.iterdir()):
         return
     if not (path / CONFIG).is_file():

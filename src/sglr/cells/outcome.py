@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sglr.config import Experiment
 from sglr.core.errors import UsageError
-from sglr.core.files import write_text
+from sglr.core.files import is_file, write_text
 from sglr.core.json_files import read_object
 from sglr.run import CONFIG, SUMMARY, Run, damage_explained
 from sglr.version import __version__
@@ -56,7 +56,7 @@ def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
     UsageError
         If another version of sglr made it.
     """
-    if not (path / CONFIG).is_file():
+    if not is_file(path / CONFIG):
         return None
     run = Run.open(path)
     with damage_explained(path, "remove that run"):

@@ -18,7 +18,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO
 
-from sglr.core.errors import NotRead
+from sglr.core.errors import NotRead, UsageError
 
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag with which a symlink is not opened, where there is one."""
@@ -53,6 +53,23 @@ def is_file(path: Path) -> bool:
         return False
     except OSError as error:
         raise not_read(path, error) from error
+
+
+def refuse_foreign(path: Path, field: str) -> None:
+    """Refuse what another user may have planted: a file or folder, or the link that leads there, is another's.
+
+    Raises
+    ------
+    UsageError
+        If it is there and does not belong to the user whose process this is.
+    """
+    if not os.path.lexists(path) or not hasattr(os, "geteuid"):
+        return
+    owners = {path.lstat().st_uid, path.stat().st_uid if path.exists() else path.lstat().st_uid} - {os.geteuid()}
+    if owners:
+        who = f"{owners.pop()}; this process runs as {os.geteuid()}"
+        problem = f"belongs to another user ({who}), who may have planted it"
+        raise UsageError(field, path, problem, "run the command as that user, or choose another folder")
 
 
 def files_in(folder: Path, pattern: str) -> list[Path]:

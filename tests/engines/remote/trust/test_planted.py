@@ -191,6 +191,18 @@ def test_a_planted_authority_is_not_taken_up(run: Path) -> None:
 
 
 @root_only
+def test_a_server_is_not_begun_with_a_planted_authority_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Authority.open(tmp_path / "run" / "trust")
+    os.chown(tmp_path / "run" / "trust", NOBODY, NOBODY)
+    before = sorted((tmp_path / "run").rglob("*"))
+    assert main(["serve", "--clients=2", f"--out={tmp_path / 'run'}", "--listen=127.0.0.1:7443"]) == 2
+    assert f"trust: belongs to another user ({NOBODY}; this process runs as 0)" in capsys.readouterr().err
+    assert sorted((tmp_path / "run").rglob("*")) == before
+
+
+@root_only
 def test_planted_records_of_a_token_do_not_count(run: Path) -> None:
     with acting_as(NOBODY):
         server = Authority.open(run / "trust")

@@ -16,8 +16,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Generic, TypeVar
 
-from sglr.core.errors import NotRead, SglrError, UsageError
-from sglr.core.files import NOFOLLOW, create, not_read, write_bytes, written_whole
+from sglr.core.errors import NotRead, SglrError
+from sglr.core.files import NOFOLLOW, create, not_read, refuse_foreign, write_bytes, written_whole
 
 _log = logging.getLogger(__name__)
 # File systems stamp a folder by a clock that ticks every few milliseconds; a second is ample.
@@ -58,10 +58,7 @@ def own_folder(path: Path) -> None:
         If it can't be made.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for owner in (path.lstat().st_uid, path.stat().st_uid):
-        if owner != os.geteuid():
-            problem = f"belongs to another user ({owner}; this process runs as {os.geteuid()}), who may have planted it"
-            raise UsageError("folder", path, problem, "run the command as that user, or choose another folder")
+    refuse_foreign(path, "folder")
     private_folder(path)
 
 
