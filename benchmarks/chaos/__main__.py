@@ -46,10 +46,10 @@ class Record:
         self.path, self.lock = path, Lock()
         before = json.loads(path.read_bytes()) if path.is_file() else {"runs": []}
         self.runs: list[dict[str, Any]] = before["runs"]
-        self.head = {
-            "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
-            "machine": machine(),
+        self.machine = machine()
+        self.how = {
             "commit": commit(),
+            "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
             "epochs": arguments.epochs,
         }
 
@@ -67,11 +67,11 @@ class Record:
     def add(self, case: str, seed: int, outcome: dict[str, Any]) -> None:
         """Add a run, and write all."""
         with self.lock:
-            self.runs.append({"case": case, "seed": seed, "commit": self.head["commit"], **outcome})
+            self.runs.append({"case": case, "seed": seed, **self.how, **outcome})
             faults = self.faults()
             lost = sum(bool(run["lost"]) for run in self.runs)
             content = {
-                **self.head,
+                "machine": self.machine,
                 "faults": faults.total(),
                 "runs_that_lost": lost,
                 "by_kind": dict(faults.most_common()),

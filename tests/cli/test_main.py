@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -124,3 +125,26 @@ def test_no_color_is_respected(monkeypatch, call):
     assert "\x1b[1;36m" in call("list", "methods").out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[1;36m" not in call("list", "methods").out
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import torch
+from sglr.cli.main import main
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[1]) * 2**20,) * 2)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [15, 150])
+def test_want_of_memory_is_told_as_such(mebibytes, tmp_path):
+    # Where it strikes depends on the machine: NumPy and torch raise different errors, and sglr counts beforehand.
+    words = ("train", "--clients", "1000", "--partition", "resample", "--samples-per-client", "20", "--model", "mlp")
+    command = [sys.executable, "-c", LITTLE_MEMORY, str(mebibytes), *words, "--device", "cpu", "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("\n") == 1
+    assert re.match(r"error: (out of memory \(.*what was written before is whole|.* GB of memory)", done.stderr)
