@@ -60,6 +60,10 @@ def whose() -> str:
     return os.environ["RAY_AUTH_TOKEN"]
 
 assert ray.get(whose.remote()) == os.environ["RAY_AUTH_TOKEN"]
+from sglr.core.ray_head import ask
+head = ray.get_runtime_context().gcs_address
+assert ask(ray, head) is None
+assert ask(ray, head, as_stranger=True).startswith("UNAUTHENTICATED")
 processes = family() - {os.getpid()}
 cluster.disconnect()
 assert not cluster.started_here() and not cluster.reachable() and "RAY_AUTH_TOKEN" not in os.environ
@@ -145,6 +149,45 @@ def test_auto_where_no_ray_runs(tmp_path: Path) -> None:
     assert "ray_address = auto: no Ray answers there" in done.stderr
 
 
+OPEN = """
+import sys, types, logging
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from sglr.core.ray_head import check_head
+
+def answer(request, context):
+    wants = sys.argv[1] == "token"
+    if wants and dict(context.invocation_metadata()).get("authorization") != "Bearer t":
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+    return b"id"
+
+server = grpc.server(ThreadPoolExecutor(1))
+handlers = {"GetClusterId": grpc.unary_unary_rpc_method_handler(answer)}
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", handlers),))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+loader = types.SimpleNamespace(has_token=lambda: True, get_token_for_http_header=lambda: {"authorization": "Bearer t"})
+ray = types.SimpleNamespace(
+    _private=types.SimpleNamespace(services=types.SimpleNamespace(canonicalize_bootstrap_address=lambda at: at)),
+    _raylet=types.SimpleNamespace(AuthenticationTokenLoader=types.SimpleNamespace(instance=lambda: loader)),
+)
+logging.basicConfig()
+check_head(ray, f"127.0.0.1:{port}")
+server.stop(0)
+"""
+
+
+def test_who_joins_a_cluster_that_wants_no_token_is_warned() -> None:
+    """Against a head that speaks Ray's first word; the next test starts a real one."""
+    open_one, closed = (
+        subprocess.run([sys.executable, "-c", OPEN, kind], capture_output=True, text=True, timeout=60, check=True)
+        for kind in ("open", "token")
+    )
+    assert "wants no token: whoever reaches its ports can run code" in open_one.stderr
+    assert "RAY_AUTH_MODE=token" in open_one.stderr
+    assert "wants no token" not in closed.stderr
+
+
 HEAD = [
     "start",
     "--head",
@@ -175,6 +218,7 @@ def test_a_cluster_with_a_token_lets_in_who_has_it() -> None:
         assert any("This command will now block" in line for line in head.stdout)
         right = python(join, **token)
         assert (right.stdout, right.returncode) == ("False True\n", 0), right.stderr
+        assert "wants no token" not in right.stderr
         wrong = python(join, **{**token, "RAY_AUTH_TOKEN": "b" * 64})
         assert "refuses this process's token" in wrong.stderr
         assert "refuses this process's token" in python(join).stderr

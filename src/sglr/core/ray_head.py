@@ -5,10 +5,13 @@ Ray would try for half a minute and fill the terminal meanwhile; this asks once 
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from sglr.core.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 FIELD = "ray_address"
 AUTO = "auto"
@@ -40,7 +43,7 @@ def check_form(address: str) -> None:
 
 
 def check_head(ray: Any, address: str) -> None:
-    """Ask the head at ``address`` for its cluster's id.
+    """Ask the head at ``address`` for its cluster's id; warn if it tells anyone.
 
     Raises
     ------
@@ -55,6 +58,7 @@ def check_head(ray: Any, address: str) -> None:
         raise nobody(address, "none runs on this machine")
     refused = ask(ray, at)
     if refused is None:
+        warn_if_open(ray, at)
         return
     if "UNAUTHENTICATED" in refused:
         problem = "the cluster refuses this process's token, or its lack of one"
@@ -63,12 +67,28 @@ def check_head(ray: Any, address: str) -> None:
     raise nobody(address, refused)
 
 
-def ask(ray: Any, address: str) -> str | None:
-    """Ask the head for its cluster's id; return why there is no answer, None if there is one."""
+def warn_if_open(ray: Any, address: str) -> None:
+    """Warn of a cluster that answers who has no token: Ray runs any code that it is sent."""
+    if ask(ray, address, as_stranger=True) is None:
+        log.warning(
+            "the Ray at %s wants no token: whoever reaches its ports can run code on every machine of the cluster, and "
+            "read what is trained there; start it with RAY_AUTH_MODE=token (docs/scaling.md)",
+            address,
+        )
+
+
+def ask(ray: Any, address: str, *, as_stranger: bool = False) -> str | None:
+    """Ask the head for its cluster's id, with this process's token or as a stranger; return why there is no answer.
+
+    Returns
+    -------
+    str or None
+        None if there is an answer.
+    """
     import grpc
 
     loader = ray._raylet.AuthenticationTokenLoader.instance()
-    token = loader.get_token_for_http_header() if loader.has_token() else {}
+    token = loader.get_token_for_http_header() if loader.has_token() and not as_stranger else {}
     with grpc.insecure_channel(address) as channel:
         try:
             channel.unary_unary(_FIRST_QUESTION)(b"", timeout=ANSWER_SECONDS, metadata=tuple(token.items()))
