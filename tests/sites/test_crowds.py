@@ -7,10 +7,11 @@ import resource
 import select
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -64,6 +65,12 @@ async def silence(line: Line) -> None:
 
 async def hello(line: Line) -> None:
     await line.hello()
+
+
+async def come_and_go(line: Line) -> None:
+    await line.hello()
+    await line.next()
+    await line.send("leaving")
 
 
 def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +158,67 @@ def test_a_full_disk_lets_nobody_back_in(place: Place, monkeypatch: pytest.Monke
     asyncio.run(attacker.attack())
     assert attacker.code == grpc.StatusCode.PERMISSION_DENIED
     assert attacker.details.startswith("quarantined: ")
+
+
+def dripped(address: tuple[str, int], attacker: Attacker | None = None) -> float:
+    """Send a handshake byte by byte, or, as ``attacker``, what follows it; return after how many seconds it ends."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(address, 10) as plain:
+        if attacker is None:
+            sent = ssl.MemoryBIO()
+            with suppress(ssl.SSLWantReadError):
+                context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
+            return until_closed(plain, sent.read())
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(attacker.identity.bundle())
+            file.flush()
+            context.load_cert_chain(file.name)
+        with context.wrap_socket(plain) as secured:
+            return until_closed(secured, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+def until_closed(connection: socket.socket, content: bytes) -> float:
+    """Send bytes one by one until the other side closes the connection, for 20 seconds at most."""
+    began = time.monotonic()
+    connection.settimeout(0.1)
+    for place in range(200):
+        try:
+            if place < len(content) - 1:
+                connection.sendall(content[place : place + 1])
+            if connection.recv(1 << 16) == b"":
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - began
+
+
+def test_who_drips_byte_by_byte_is_ended_and_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "grpc.server_handshake_timeout_ms"
+    monkeypatch.setattr(opening, "OPTIONS", tuple((one, 2_000 if one == name else had) for one, had in opening.OPTIONS))
+    found = Place(tmp_path)
+    try:
+        address = "127.0.0.1", found.house.port
+        attacker = found.attacker(come_and_go)
+        seconds: dict[str, float] = {}
+
+        def drip(name: str, who: Attacker | None) -> None:
+            seconds[name] = dripped(address, who)
+
+        threads = [threading.Thread(target=drip, args=one) for one in (("handshake", None), ("after it", attacker))]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        asyncio.run(attacker.attack())
+        assert attacker.here.is_set()
+        for thread in threads:
+            thread.join(30)
+        assert all(1.5 < took < 10 for took in seconds.values()), seconds
+    finally:
+        found.house.close()
 
 
 def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
