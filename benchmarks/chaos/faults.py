@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -120,6 +121,26 @@ def full_disk(scene: Scene) -> Iterator[None]:
     scene.processes.disk.free()
 
 
+@contextmanager
+def short_of_memory(scene: Scene) -> Iterator[None]:
+    """Leave one of all hardly more memory than it holds, until it ends for want of it or gets by."""
+    name = scene.rng.choice((SERVER, *SITES))
+    process = scene.processes.running[name]
+    if not scene.processes.over(name):
+        more = scene.rng.randrange(8 * 2**20)
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_held(process.pid) + more, resource.RLIM_INFINITY))
+    yield
+    if process.poll() is None:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    elif process.returncode:
+        scene.processes.start(name)
+
+
+def _held(pid: int) -> int:
+    """Return the bytes of a process's address space."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+
+
 def sets_clock(way: int, *names: str) -> Do:
     """Set processes' clocks on or back, and right again, which is a jump as well."""
 
@@ -213,6 +234,7 @@ KINDS = (
     Kind("throttled line", 6, network(lambda proxy, rng: proxy.throttle(rng.uniform(2e4, 2e5))), network=True),
     Kind("latency", 6, network(lambda proxy, rng: proxy.delay(rng.uniform(0, 0.1), jitter=0.05)), network=True),
     Kind("full disk", 6, full_disk, needs="disk"),
+    Kind("short of memory", 3, short_of_memory, seconds=(1, 4), restarts=True),
     Kind("clock set on, the server", 2, sets_clock(1, SERVER), needs="clock"),
     Kind("clock set on, a client", 2, sets_clock(1), needs="clock"),
     Kind("clock set back, the server", 2, sets_clock(-1, SERVER), needs="clock"),

@@ -19,8 +19,11 @@ PATIENCE = 300.0
 
 SERVER = "server"
 SITES = tuple(f"client-{client}" for client in range(CLIENTS))
-EXCUSED = re.compile("No space left on device|Permission denied")
-"""A process that could not begin, and said why, is started again."""
+EXCUSED = re.compile("No space left on device|Permission denied|out of memory|Cannot allocate memory")
+"""A process that ended for want of what it was denied, and said so, is started again."""
+
+OF_OTHERS = re.compile("^(KeyboardInterrupt$|MemoryError)", re.MULTILINE)
+"""What Python says by itself: of Ctrl-C before it runs any of sglr, and of want of memory in a thread."""
 
 
 class LostError(Exception):
@@ -184,13 +187,13 @@ class Processes:
             process.wait()
 
     def tracebacks(self) -> list[str]:
-        """Return the tracebacks that were printed, but for what Python says of Ctrl-C before it runs any of sglr."""
+        """Return the tracebacks that were printed by sglr."""
         found = []
         for path in self.folder.glob("*.err"):
             for text in path.read_text(encoding="utf-8", errors="replace").split("Traceback (most recent call last)")[
                 1:
             ]:
                 inside = re.search(r'File "[^"]*/sglr/(?!__init__\.py)', text)
-                if inside or not re.search("^KeyboardInterrupt$", text, re.MULTILINE):
+                if not (OF_OTHERS.search(text) and ("MemoryError" in text or not inside)):
                     found.append(f"{path.stem} printed a traceback: {text[:2000]}")
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -131,3 +132,14 @@ def test_a_planted_symlink_is_not_written_through(tmp_path: Path) -> None:
         create(tmp_path / ".summary.json.partial")
     assert other.read_text() == "kept"
     assert not (tmp_path / "summary.json").is_symlink()
+
+
+def test_a_small_file_takes_little_memory_whatever_it_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_bytes(b"{}")
+    tracemalloc.start()
+    try:
+        assert read_if_there(path, 2**30) == b"{}"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

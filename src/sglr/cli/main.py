@@ -227,15 +227,15 @@ def _told(error: BaseException) -> tuple[str, int]:
             return f"error: {error.format_message()}", MISUSED
         case typer.Abort():
             return "", FAILED
-        case MemoryError() | RuntimeError() if _is_want_of_memory(error):
+        case Exception() if _is_want_of_memory(error):
             remedy = "end other programs or give smaller settings; what was written before is whole"
             return f"error: out of memory ({error}); {remedy}", FAILED
     return f"error: {type(error).__name__}: {error}; run again with --debug to see where", FAILED
 
 
-def _is_want_of_memory(error: BaseException) -> bool:
-    """Say whether memory is lacking: torch raises a RuntimeError then, on a CPU and on a GPU."""
-    told = ("can't allocate memory", "out of memory")
+def _is_want_of_memory(error: Exception) -> bool:
+    """Say whether memory is lacking: torch raises a RuntimeError then, and a library that can't be loaded another."""
+    told = ("can't allocate memory", "out of memory", "Cannot allocate memory", "failed to map segment")
     return isinstance(error, MemoryError) or any(text in str(error) for text in told)
 
 

@@ -100,7 +100,8 @@ def read_if_there(path: Path, most: int = MOST_BYTES) -> bytes | None:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAITING), "rb") as file:
             _refuse_endless(file.fileno())
-            content = file.read(most + 1)
+            # What is asked for is set aside beforehand, however little is there.
+            content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
