@@ -39,6 +39,7 @@ bench: $(TOOLS)
 	$(BIN)/python benchmarks/convolutions.py --write
 	$(BIN)/python benchmarks/evaluation.py --samples 2000 --write
 	$(BIN)/python benchmarks/memory.py --write
+	$(BIN)/python benchmarks/memory_curve.py --write
 	$(BIN)/python benchmarks/startup.py --write
 	$(BIN)/python benchmarks/trials.py --rounds 3 --write
 	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -399,7 +400,7 @@ def _default_path(experiment: Experiment) -> Path:
 def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     if path.is_file():
         raise UsageError("out", path, "is a file", "choose a folder")
-    _refuse_unwritable(path)
+    refuse_unwritable(path)
     refuse_foreign(path / TRUST, "out")
     if not path.is_dir() or all(file.name in (TRUST, STATUS, LOCK) for file in path.iterdir()):
         return
@@ -414,12 +415,17 @@ def _refuse_occupied(path: Path, experiment: Experiment) -> None:
     raise UsageError("out", path, "holds this run already", f"continue it with: sglr resume {path}")
 
 
-def _refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(path: Path, field: str = "out", remedy: str = "choose another folder") -> None:
     """Refuse a folder that can't be made or written, as far as that can be seen without writing."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    reason = "Not a directory" if not there.is_dir() else "" if os.access(there, os.W_OK) else "Permission denied"
+    reason = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK) else _forbidding(there)
     if reason:
-        raise UsageError("out", path, f"cannot be written ({reason})", "choose another folder")
+        raise UsageError(field, path, f"cannot be written ({os.strerror(reason)})", remedy)
+
+
+def _forbidding(folder: Path) -> int:
+    read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    return errno.EROFS if read_only else errno.EACCES
 
 
 def _appended(path: Path) -> IO[bytes]:

@@ -48,7 +48,9 @@ def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = F
             path = _write_one(runs[0], out) if len(runs) == 1 else _write_several(runs, out, typed(ctx))
     except OSError as error:
         remedy = "choose another file with --out"
-        raise UsageError("out", error.filename, f"cannot be written ({error.strerror})", remedy) from error
+        # Of a page that is written whole or not at all, the folder is what can't be written.
+        place = out or (Path(error.filename).parent if error.filename else runs[0])
+        raise UsageError("out", place, f"cannot be written ({error.strerror})", remedy) from error
     print(path)
 
 

@@ -24,7 +24,7 @@ from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
 from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
-from sglr.run import Run, damage_explained
+from sglr.run import Run, damage_explained, refuse_unwritable
 
 CLIENTS = 3
 """Clients that are looked at, drawn by the seed."""
@@ -118,6 +118,7 @@ def leak(
     asked = Asked(clients, samples, tuple(measures), tuple(attacks), attacker, seed)
     wanted, chosen = asked.wanted(), [choose_attack(spec, attacker) for spec in attacks]
     folder = run if isinstance(run, Run) else Run.open(Path(run), model)
+    refuse_unwritable(folder.path, "run", "what is found is kept there: copy the run to a folder of your own")
     say(f"opening {folder.path}")
     opened = _opened(folder)
     refuse_what_does_not_cross(opened, wanted, chosen)

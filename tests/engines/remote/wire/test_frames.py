@@ -205,3 +205,9 @@ def test_reasons_do_not_show_what_a_tensor_holds() -> None:
             decode(data, PLENTY, KINDS)
         assert "patient" not in str(caught.value)
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_an_envelope_nested_without_end_is_refused() -> None:
+    for deep in (b"\xa3\x06" * 50_000, b"\xa3\x06" * 50_000 + b"\xa4\x06" * 50_000, b"\x12\x04" * 50_000):
+        with pytest.raises(Malformed):
+            decode(b"SGLR\1\0\0\0" + len(deep).to_bytes(4, "little") + deep, PLENTY, KINDS)
