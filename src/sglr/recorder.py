@@ -221,7 +221,8 @@ class Recorder:
         if self.watching is not None:
             summary["leakage"] = watched_summary(self.watching, self.run.history)
         self._write(lambda: self.run.write_summary(summary))
-        write_run_report(self.run)
+        with damage_explained(self.run.path):  # records of before may be
+            write_run_report(self.run)
 
     def _test(self) -> tuple[Scores, int]:
         """Score the test samples with the weights of the best validation epoch, or the last where none is known."""
