@@ -1,6 +1,6 @@
 """A record as the tables of a page: faults by kind, and runs by what was trained.
 
-    python -m benchmarks.chaos.tables benchmarks/results/chaos-cpu.json
+python -m benchmarks.chaos.tables benchmarks/results/chaos-cpu.json
 """
 
 from __future__ import annotations
