@@ -59,7 +59,7 @@ bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
 
 chaos: $(TOOLS)
-	$(BIN)/python -m benchmarks.chaos --faults 1000 --jobs 2 --out benchmarks/results/chaos-cpu.json
+	$(BIN)/python -m benchmarks.chaos --faults 1000 --jobs 2 --out chaos.json --keep chaos-lost
 
 # Compiling all of torch's modules takes longer than all else; those that are used are compiled when they are imported.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -83,7 +83,12 @@ class Record:
             partial.replace(self.path)
             done, seconds = sum(outcome["faults"].values()), outcome["seconds"]
             print(f"{case}, seed {seed}: {done} faults in {seconds:.0f} s, lost: {outcome['lost'] or 'nothing'}")
-            print(f"{faults.total()} faults in {len(self.runs)} runs, {lost} of which lost something", flush=True)
+            print(self, flush=True)
+
+    def __str__(self) -> str:
+        """Return what it says in one line."""
+        lost = sum(bool(run["lost"]) for run in self.runs)
+        return f"{self.path}: {self.faults().total()} faults in {len(self.runs)} runs, {lost} of which lost something"
 
     def _of(self, case: str) -> int:
         return sum(sum(run["faults"].values()) for run in self.runs if run["case"] == case)
@@ -134,6 +139,8 @@ def main() -> int:
                 keep = arguments.keep and arguments.keep / f"{case}-{seed}".replace(" ", "-")
                 record.add(case, seed, vars(disturb(case, arguments.epochs, seed, keep)))
 
+    if record.runs:
+        print(f"going on with {record}; delete that file to begin anew")
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for job in [pool.submit(work) for _ in range(arguments.jobs)]:
             job.result()
