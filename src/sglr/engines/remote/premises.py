@@ -23,6 +23,21 @@ FAREWELL_SECONDS, LATE_SECONDS = 10.0, 30.0
 """How long clients have to hear that the training is over: those who are here, and those who are away."""
 
 
+class Farewell:
+    """How long clients are waited for at the end: longer for those who have yet to come, and then as long as others."""
+
+    def __init__(self) -> None:
+        self._began = self._came = time.monotonic()
+
+    def over(self, left: Sequence[Member]) -> bool:
+        """Say whether those who are left had long enough; to be asked several times a second."""
+        now = time.monotonic()
+        if all(one.state == HERE for one in left):
+            return now - self._came > FAREWELL_SECONDS
+        self._came = now
+        return now - self._began > LATE_SECONDS
+
+
 class Premises:
     """A server's place.
 
@@ -102,7 +117,7 @@ class Premises:
         everyone
             Wait for those too who have not come, unless an earlier process told them.
         """
-        began, asked = time.monotonic(), dict[int, int]()
+        farewell, asked = Farewell(), dict[int, int]()
         states = (HERE, AWAY, NEVER) if everyone else (HERE, AWAY)
         with self.house.changed:
             for client in self._told if everyone else ():
@@ -110,20 +125,17 @@ class Premises:
             while left := [one for one in self.house.members if one.state in states]:
                 for member in left:
                     _tell(member, asked, finish)
-                took = time.monotonic() - began
-                patience = FAREWELL_SECONDS if all(one.state == HERE for one in left) else LATE_SECONDS
-                if took > patience or self._stopping():
+                if farewell.over(left) or self._stopping():
                     break
                 self.house.changed.wait(0.2)
 
     def _say_diverged(self, reason: str) -> None:
         """Tell clients that the training can't go on, and wait until they have heard, but not long."""
-        began = time.monotonic()
+        farewell = Farewell()
         self.house.end(reason)
         with self.house.changed:
             while left := [one for one in self.house.members if one.counts]:
-                patience = FAREWELL_SECONDS if all(one.state == HERE for one in left) else LATE_SECONDS
-                if time.monotonic() - began > patience or self._stopping():
+                if farewell.over(left) or self._stopping():
                     break
                 self.house.changed.wait(0.2)
 
