@@ -186,6 +186,7 @@ def ask_agreement(address: str, identity: Identity | TokenHolder, timeout: float
     """
     import grpc
 
+    refusals = ("UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
     with identity.sync_channel(address) as channel:
         ask = channel.unary_unary("/sglr.Split/Agreement")
         try:
@@ -193,7 +194,11 @@ def ask_agreement(address: str, identity: Identity | TokenHolder, timeout: float
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise identity.diagnose(address) from None
-            raise SglrError(f"{address} turned this client away: {shown(error.details() or '')}") from None
+            told = shown(error.details() or "")
+            if error.code().name in refusals:
+                raise SglrError(f"{address} turned this client away: {told}") from None
+            # A server that is just ending cancels what it is asked.
+            raise Unreachable(f"{address} did not say what the run is: {error.code().name}, {told}") from None
     return Agreement.decode(answer)
 
 
