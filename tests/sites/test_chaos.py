@@ -15,6 +15,7 @@ from benchmarks.chaos.__main__ import ROOT
 from benchmarks.chaos.cases import CASES
 from benchmarks.chaos.disturbed import differences, results
 from benchmarks.chaos.faults import flip, tear
+from benchmarks.chaos.tables import by_case, by_kind
 
 from sglr.core.registry import METHODS
 
@@ -78,3 +79,14 @@ def test_damage_damages(damage, seed, tmp_path):
     file.write_bytes(bytes(1000))
     damage(file, Random(seed))
     assert file.read_bytes() != bytes(1000)
+
+
+def test_the_page_tells_what_the_record_holds():
+    record = json.loads((ROOT / "benchmarks/results/chaos-cpu.json").read_bytes())
+    page = (ROOT / "docs/results/chaos.md").read_text(encoding="utf-8")
+    assert by_kind(record) in page
+    assert by_case(record) in page
+    assert f"{record['faults']:,} faults were done to {len(record['runs'])} trainings" in page
+    assert {run["case"] for run in record["runs"]} == CASES.keys()
+    assert record["faults"] == sum(sum(run["faults"].values()) for run in record["runs"]) >= 1000
+    assert [run["lost"] for run in record["runs"] if run["lost"]] == []
