@@ -20,7 +20,7 @@ from sglr.core.stack import Stack
 from sglr.core.tuning import best_form, measure
 from sglr.core.types import StepDone
 
-SLOW = 0.05
+SLOW = 0.15
 
 
 class SlowWhenStacked(nn.Module):
