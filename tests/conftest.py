@@ -46,7 +46,8 @@ RAY = Path(__file__).parent / "engines" / "ray"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let pass what Ray itself leaves open when it ends: its processes' handles and log files."""
+    """Begin with the longest; let pass what Ray leaves open when it ends: its processes' handles and log files."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
     for item in items:
         parameters = (
             item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()

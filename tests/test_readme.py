@@ -107,6 +107,7 @@ def test_readme_claims_numbers_of_its_comparisons() -> None:
     assert len(told) >= 10
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_readme_runs_from_top_to_bottom_and_its_numbers_come_out(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
