@@ -18,9 +18,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 from pydantic.config import JsonDict
 
-from sglr.core.errors import NotRead, UsageError, refuse_long, unknown
+from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ENGINES, MODELS, PARTS
-from sglr.core.toml_files import cause_of, read_toml_file
+from sglr.core.toml_files import read_toml_file
 from sglr.presets import PRESET, expanded
 
 
@@ -316,15 +316,11 @@ def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, with an error that names it if that fails."""
-    try:
-        return read_toml_file(path)
-    except FileNotFoundError as error:
-        raise UsageError("config", path, "there is no such file", "give the path of a TOML file") from error
-    except (NotRead, UnicodeDecodeError) as error:
-        raise UsageError("config", path, f"cannot be read ({cause_of(error)})", "give a readable TOML file") from error
-    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
-        raise UsageError("config", path, f"is not TOML ({error})", "correct that line") from error
+    """Read a file of settings, with an error that names it if that fails."""
+    found = read_toml_file(path, "config")
+    if found is None:
+        raise UsageError("config", path, "there is no such file", "give the path of a TOML file")
+    return found
 
 
 def _typed(key: str, value: Any, part: type[Any], field: dataclasses.Field[Any]) -> Any:

@@ -1,13 +1,12 @@
-"""TOML of files that a stranger may have written: bounded in time and memory."""
+"""TOML of files, which a stranger may have written: bounded in time and memory, and what is wrong told in one way."""
 
 from __future__ import annotations
 
-import errno
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from sglr.core.errors import NotRead, UsageError
 from sglr.core.files import read_if_there
 
 MOST_TOML = 1 << 22
@@ -36,22 +35,30 @@ def parse_toml(content: bytes) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError("nested too deeply") from None
 
 
-def read_toml_file(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds; errors are those of `parse_toml`.
+def read_toml_file(path: Path, field: str) -> dict[str, Any] | None:
+    """Return what a TOML file holds; None if there is none.
+
+    Parameters
+    ----------
+    path
+        The file, of `MOST_TOML` bytes at most.
+    field
+        What a message calls it.
 
     Raises
     ------
-    FileNotFoundError
-        If there is none.
-    NotRead
-        If it can't be read, or has more than `MOST_TOML` bytes.
+    UsageError
+        If it can't be read, with the cause that the operating system gave, or is no TOML.
     """
-    content = read_if_there(path, MOST_TOML)
-    if content is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    return parse_toml(content)
+    try:
+        content = read_if_there(path, MOST_TOML)
+        return None if content is None else parse_toml(content)
+    except (NotRead, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({_cause_of(error)})"
+        raise UsageError(field, path, problem, "give a readable TOML file") from error
+    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
+        raise UsageError(field, path, f"is not TOML ({error})", "correct that line") from error
 
 
-def cause_of(error: Exception) -> object:
-    """Return why a file can't be read, as the operating system said it, or the error."""
-    return getattr(error, "strerror", None) or getattr(error.__cause__, "strerror", None) or error
+def _cause_of(error: Exception) -> object:
+    return getattr(error.__cause__, "strerror", None) or error

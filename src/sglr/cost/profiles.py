@@ -7,13 +7,14 @@ methods more than joules.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from sglr.core.errors import NotRead, UsageError, unknown
-from sglr.core.toml_files import cause_of, read_toml_file
+from sglr.core.errors import UsageError, unknown
+from sglr.core.toml_files import read_toml_file
 
 USED_SHARE = 0.3
 """Share of a GPU's peak that training reaches: 21 to 46 % for large models (Chowdhery et al. 2022, arXiv 2204.02311,
@@ -141,7 +142,10 @@ def load_profile(name_or_path: str) -> DeviceProfile:
             raise UsageError(error.field, error.value, error.problem, f"{error.remedy}, or the path of a TOML file")
         return PROFILES[name_or_path]
     path = Path(name_or_path)
-    given = _read(path)
+    given = read_toml_file(path, "energy_profile")
+    if given is None:
+        problem = f"cannot be read ({os.strerror(errno.ENOENT)})"
+        raise UsageError("energy_profile", path, problem, "give a readable TOML file")
     for key in FIGURES:
         if key not in given:
             raise UsageError("energy_profile", path, f"has no {key}", f"give all of: {', '.join(FIGURES)}")
@@ -149,13 +153,3 @@ def load_profile(name_or_path: str) -> DeviceProfile:
     for key in given.keys() - known:
         raise UsageError("energy_profile", path, f"has an unknown key {key}", f"known: {', '.join(sorted(known))}")
     return DeviceProfile(**{"name": path.stem, "source": f"given in {path.name}", **given})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_toml_file(path)
-    except (OSError, NotRead, UnicodeDecodeError) as error:
-        problem = f"cannot be read ({cause_of(error)})"
-        raise UsageError("energy_profile", path, problem, "give a readable TOML file") from error
-    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
-        raise UsageError("energy_profile", path, f"is not TOML ({error})", "correct that line") from error

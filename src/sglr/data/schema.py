@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sglr.core.errors import NotRead, UsageError, listed
-from sglr.core.toml_files import cause_of, read_toml_file
+from sglr.core.errors import UsageError, listed
+from sglr.core.toml_files import read_toml_file
 
 SHOWN = 20  # names in a message
 MOST_COMPARED = 1000  # names among which the nearest is looked for: each takes a while
@@ -145,16 +145,9 @@ class Schema(_Part):
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Read a schema from a TOML file; see `from_json`."""
-        try:
-            content = read_toml_file(path)
-        except FileNotFoundError as error:
-            raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA") from error
-        except (NotRead, UnicodeDecodeError) as error:
-            raise UsageError(
-                "schema", path, f"cannot be read ({cause_of(error)})", "give a readable TOML file"
-            ) from error
-        except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
-            raise UsageError("schema", path, f"is not TOML ({error})", "correct that line") from error
+        content = read_toml_file(path, "schema")
+        if content is None:
+            raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA")
         return cls.from_json(content, path)
 
     def to_json(self) -> dict[str, Any]:
