@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from sglr.config import Experiment, read_toml
-from sglr.core.errors import NotRead, NotWritten, UsageError
+from sglr.core.errors import NotRead, NotWritten, UsageError, printable
 from sglr.core.files import (
     NOFOLLOW,
     create,
@@ -356,7 +356,7 @@ def read_command(folder: Path) -> str:
     """Return the command that was typed to make a folder; empty where none was kept."""
     path = folder / COMMAND
     content = read_if_there(path, MOST_LINE) or b""
-    return "".join(char for char in content.decode(errors="replace") if char.isprintable()).strip()
+    return printable(content.decode(errors="replace"), instead="").strip()
 
 
 def refuse_single_run(folder: Path, purpose: str) -> None:

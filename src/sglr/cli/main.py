@@ -30,7 +30,7 @@ from sglr.cli.status import status
 from sglr.cli.sweep import sweep
 from sglr.cli.token import revoke, token
 from sglr.cli.train import train
-from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.core.errors import Interrupted, SglrError, UsageError, printable
 from sglr.version import __version__
 
 DONE, FAILED, MISUSED = 0, 1, 2
@@ -206,13 +206,13 @@ def _explain(error: BaseException, write: Callable[[str], None]) -> int:
     """Say in one line what went wrong, and return the exit code."""
     line, code = _told(error)
     if line:
-        write(_printable(line))
+        write(_one_line(line))
     return code
 
 
-def _printable(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return a text as one line that moves no terminal's cursor: it may quote a stranger's file."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def _told(error: BaseException) -> tuple[str, int]:
@@ -255,7 +255,7 @@ class _Warnings(logging.Handler):
     """Prints warnings as plain lines, wherever standard error leads at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"warning: {_printable(record.getMessage())}", file=sys.stderr)
+        print(f"warning: {_one_line(record.getMessage())}", file=sys.stderr)
 
 
 def _tell_warnings(quiet: bool) -> None:

@@ -81,6 +81,11 @@ def refuse_long(field: str, text: str) -> None:
         raise UsageError(field, text, f"is longer than {MOST_TEXT} characters", "give a shorter one")
 
 
+def printable(text: str, instead: str = "?") -> str:
+    """Return a text without characters that a log or a terminal would obey: ``instead`` stands in for each."""
+    return "".join(character if character.isprintable() else instead for character in text)
+
+
 def _clipped(text: str) -> str:
     return text if len(text) <= MOST_TEXT else f"{text[:100]}… ({len(text)} characters)"
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sglr.core.errors import UsageError
+from sglr.core.errors import UsageError, printable
 from sglr.core.files import NOFOLLOW
 
 log = logging.getLogger(__name__)
@@ -118,8 +118,7 @@ def _sign(handle: int) -> None:
 
 
 def _holder(handle: int) -> str:
-    text = os.pread(handle, _MOST_BYTES, 0).decode(errors="replace")
-    shown = "".join(letter for letter in text if letter.isprintable())
+    shown = printable(os.pread(handle, _MOST_BYTES, 0).decode(errors="replace"), instead="")
     return shown if shown.startswith("process ") else "another process"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sglr.core.data import ClientData, Dataset, Samples
-from sglr.core.errors import listed
+from sglr.core.errors import listed, printable
 
 ROOM = 68
 """Characters that the counts of all classes may take; where they take more, the least and the greatest are told."""
@@ -64,5 +64,5 @@ def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator
 
 def _short(name: str) -> str:
     """Return a name that is not long, without characters that would move a terminal's cursor."""
-    kept = "".join(character if character.isprintable() else "?" for character in name[:LONGEST])
+    kept = printable(name[:LONGEST])
     return kept if len(name) <= LONGEST else f"{kept[:-1]}…"

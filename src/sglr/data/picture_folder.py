@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sglr.core.errors import UsageError, listed
+from sglr.core.errors import UsageError, listed, printable
 from sglr.data.pictures import SHOWN, Picture
 
 PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -106,7 +106,7 @@ class PictureFiles:
         # Names of classes may be a server's: none leads out of this folder.
         folders = {label: root / name for label, name in enumerate(classes) if name in there}
         return [
-            Picture(_printable(str(path.relative_to(root))), path, label)
+            Picture(printable(str(path.relative_to(root))), path, label)
             for label, folder in folders.items()
             for path in self._of_class(folder)
         ]
@@ -116,10 +116,10 @@ class PictureFiles:
         """What the user should know of the files, a sentence each."""
         notes = []
         if self._loose:
-            names = [_printable(name) for name in self._loose]
+            names = [printable(name) for name in self._loose]
             notes.append(f"passed over, as they lie in no class's folder: {listed(names, SHOWN)}")
         if self._others:
-            endings = ", ".join(_printable(ending) or "no ending" for ending, _ in self._others.most_common(5))
+            endings = ", ".join(printable(ending) or "no ending" for ending, _ in self._others.most_common(5))
             count = self._others.total()
             files = f"{count} file{'s' if count > 1 else ''} ({endings})"
             notes.append(f"passed over, as their names are not those of pictures: {files}")
@@ -162,8 +162,3 @@ def _refuse(error: OSError) -> None:
 
 def _unreadable(error: OSError) -> UsageError:
     return UsageError("folder", error.filename, f"cannot be read ({error.strerror})", "check its permissions")
-
-
-def _printable(name: str) -> str:
-    """Return a name without characters that would move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in name)
