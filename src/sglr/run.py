@@ -376,7 +376,7 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
+def folder_of_runs(folder: Path) -> Iterator[None]:
     """Make a folder for several runs, and keep other processes from it for as long as this takes.
 
     Raises

@@ -16,7 +16,7 @@ from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.data.objects import settle_dataset
 from sglr.report.comparison import write_comparison_report
-from sglr.run import CONFIG, Run, own_folder, refuse_single_run, write_command
+from sglr.run import CONFIG, Run, folder_of_runs, refuse_single_run, write_command
 from sglr.variants import Variant, parse_methods
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def compare(
     settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings)
-    with own_folder(folder):
+    with folder_of_runs(folder):
         write_command(folder, command)
         ready = _first_only(loaded or (lambda _, built: tell_notes(built)))
         first = {trial.label: trial.seed for trial in reversed(trials)}

@@ -39,6 +39,25 @@ def not_read(path: Path, error: OSError | RuntimeError) -> NotRead:
     return NotRead(f"{path}: cannot be read ({cause}); nothing was deleted, try again when it can be read")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell that there is no such file from that it can't be read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    NotRead
+        If the operating system raises another error.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise not_read(path, error) from error
+
+
 def is_file(path: Path) -> bool:
     """Say whether there is a regular file.
 
@@ -81,11 +100,10 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
         If the folder can't be read.
     """
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - Path.glob takes a folder that can't be read for an empty one
+        with reading(folder):
+            names = os.listdir(folder)  # noqa: PTH208 - Path.glob takes a folder that can't be read for an empty one
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise not_read(folder, error) from error
     return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 
@@ -98,14 +116,13 @@ def read_if_there(path: Path, most: int = MOST_BYTES) -> bytes | None:
         If there is one that can't be read, it is a pipe or a device, or it has more than ``most`` bytes.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAITING), "rb") as file:
-            _refuse_endless(file.fileno())
+        with reading(path), os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAITING), "rb") as file:
+            found = os.fstat(file.fileno())
+            _refuse_endless(found)
             # What is asked for is set aside beforehand, however little is there.
-            content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+            content = file.read(min(most, found.st_size) + 1)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise not_read(path, error) from error
     if len(content) > most:
         raise NotRead(f"{path}: has more than {most:,} bytes, which no file of this kind has")
     return content
@@ -121,25 +138,15 @@ def size_of(path: Path) -> tuple[int, int]:
     NotRead
         If that can't be told, or it is a pipe or a device.
     """
-    try:
+    with reading(path):
         found = path.stat()
-        if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
-            raise _endless()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise not_read(path, error) from error
+        _refuse_endless(found)
     return found.st_size, 512 * getattr(found, "st_blocks", found.st_size)
 
 
-def _refuse_endless(handle: int) -> None:
-    mode = os.fstat(handle).st_mode
-    if not S_ISREG(mode) and not S_ISDIR(mode):
-        raise _endless()
-
-
-def _endless() -> OSError:
-    return OSError(errno.EINVAL, "it is a pipe or a device, and no file")
+def _refuse_endless(found: os.stat_result) -> None:
+    if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, and no file")
 
 
 def read_through(path: Path) -> None:
@@ -152,15 +159,10 @@ def read_through(path: Path) -> None:
     NotRead
         If it can't be read.
     """
-    try:
-        with path.open("rb", buffering=0) as file:
-            block = bytearray(_BLOCK)
-            while file.readinto(block):
-                pass
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise not_read(path, error) from error
+    with reading(path), path.open("rb", buffering=0) as file:
+        block = bytearray(_BLOCK)
+        while file.readinto(block):
+            pass
 
 
 def create(path: Path, mode: int = 0o666) -> IO[bytes]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sglr.core.checkpoint import DamagedCheckpoint, open_tensors, save_tensors
 from sglr.core.errors import NotRead, NotWritten
-from sglr.core.files import files_in, not_read, sweep_partials, written_whole
+from sglr.core.files import files_in, reading, sweep_partials, written_whole
 from sglr.core.packing import Layout, read_layout, write_layout
 
 PLACES, FILES, DIGESTS = "places", "files", "digests"
@@ -243,11 +243,10 @@ class RowFiles:
         if file.digest in self._damaged:
             raise DamagedCheckpoint(f"{path}: clients' weights are damaged")
         try:
-            length = path.stat().st_size
+            with reading(path):
+                length = path.stat().st_size
         except FileNotFoundError as error:
             raise DamagedCheckpoint(f"{path}: clients' weights are missing") from error
-        except OSError as error:
-            raise not_read(path, error) from error
         if length != file.length:
             raise DamagedCheckpoint(f"{path}: clients' weights are torn: {length} bytes of {file.length}")
 

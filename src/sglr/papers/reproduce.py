@@ -21,7 +21,7 @@ from sglr.papers.declared import Artefact, artefacts, read_artefact
 from sglr.papers.measured import Kind, Measured, Outcomes, outcome_of
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
-from sglr.run import own_folder, refuse_single_run
+from sglr.run import folder_of_runs, refuse_single_run
 from sglr.summary import versions
 
 RECORD, RESULTS = "reproduction.json", "results.md"
@@ -95,7 +95,7 @@ def reproduce(
     shared = {"device": device} | ({"data_dir": data_dir} if data_dir else {}) | ({"threads": 1} if workers > 1 else {})
     chosen = [read_artefact(name, scale, seeds=seeds, overrides=shared) for name in _names(names)]
     refuse_single_run(folder, "the reproduction")
-    with own_folder(folder):
+    with folder_of_runs(folder):
         experiments = [cell.experiment for artefact in chosen for cell in artefact.cells]
         outcomes = train_all(experiments, folder / "cells", jobs=workers, observe=observe, stop=stop)
         records = [_record(artefact, outcomes, folder) for artefact in chosen]

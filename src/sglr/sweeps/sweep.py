@@ -19,7 +19,7 @@ from sglr.core.files import write_text
 from sglr.data.digest import entry_of
 from sglr.data.objects import settle_dataset
 from sglr.report.sweep import write_sweep_report
-from sglr.run import CONFIG, own_folder, refuse_single_run, write_command
+from sglr.run import CONFIG, folder_of_runs, refuse_single_run, write_command
 from sglr.sweeps.checks import check_builds
 from sglr.sweeps.configuration import Configuration
 from sglr.sweeps.grid import Grid
@@ -129,7 +129,7 @@ def sweep(
     check_builds(planned.configurations, elsewhere=ray_address is not None, dataset=planned.dataset)
     if ray_address is None and jobs is None:
         jobs = default_jobs(experiments[0].device)
-    with own_folder(folder):
+    with folder_of_runs(folder):
         write_text(folder / GRID_FILE, planned.grid.to_toml())
         write_command(folder, command)
         try:
