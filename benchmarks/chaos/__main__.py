@@ -28,6 +28,8 @@ from benchmarks.chaos.cases import CASES
 from benchmarks.chaos.disturbed import disturb
 from benchmarks.record import machine
 
+from sglr.core.files import write_text
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -78,9 +80,7 @@ class Record:
                 "by_case": {name: self._of(name) for name in CASES},
                 "runs": self.runs,
             }
-            partial = self.path.with_suffix(".partial")
-            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            partial.replace(self.path)
+            write_text(self.path, json.dumps(content, indent=1) + "\n")
             done, seconds = sum(outcome["faults"].values()), outcome["seconds"]
             print(f"{case}, seed {seed}: {done} faults in {seconds:.0f} s, lost: {outcome['lost'] or 'nothing'}")
             print(self, flush=True)

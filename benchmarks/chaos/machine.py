@@ -33,7 +33,6 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.full = False
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=700", "none", str(folder)]
         try:
@@ -43,7 +42,6 @@ class Disk:
 
     def fill(self) -> None:
         """Leave no free byte."""
-        self.full = True
         with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
@@ -51,7 +49,6 @@ class Disk:
     def free(self) -> None:
         """Take away what filled it."""
         (self.folder / "filler").unlink(missing_ok=True)
-        self.full = False
 
     def remove(self) -> None:
         """Take the file system away, with all that is on it."""

@@ -117,27 +117,31 @@ class Premises:
         everyone
             Wait for those too who have not come, unless an earlier process told them.
         """
-        farewell, asked = Farewell(), dict[int, int]()
+        asked = dict[int, int]()
         states = (HERE, AWAY, NEVER) if everyone else (HERE, AWAY)
+
+        def left() -> list[Member]:
+            found = [one for one in self.house.members if one.state in states]
+            for member in found:
+                _tell(member, asked, finish)
+            return found
+
         with self.house.changed:
             for client in self._told if everyone else ():
                 self.house.members[client].become(DONE)
-            while left := [one for one in self.house.members if one.state in states]:
-                for member in left:
-                    _tell(member, asked, finish)
-                if farewell.over(left) or self._stopping():
-                    break
-                self.house.changed.wait(0.2)
+            self._wait_for(left)
 
     def _say_diverged(self, reason: str) -> None:
         """Tell clients that the training can't go on, and wait until they have heard, but not long."""
-        farewell = Farewell()
         self.house.end(reason)
         with self.house.changed:
-            while left := [one for one in self.house.members if one.counts]:
-                if farewell.over(left) or self._stopping():
-                    break
-                self.house.changed.wait(0.2)
+            self._wait_for(lambda: [one for one in self.house.members if one.counts])
+
+    def _wait_for(self, left: Callable[[], Sequence[Member]]) -> None:
+        """Wait until nobody is left who has not heard of the end, but not long; the caller holds ``house.changed``."""
+        farewell = Farewell()
+        while (members := left()) and not farewell.over(members) and not self._stopping():
+            self.house.changed.wait(0.2)
 
     def close(self, state: str, diverged: str = "") -> None:
         """Stop listening, and end the clients that were started here; ``diverged`` tells them why they can't go on."""

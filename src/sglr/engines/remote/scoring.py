@@ -77,10 +77,15 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
         return features.cpu()
 
 
+def told_sums(told: Tally) -> Tensor:
+    """Return how many samples a client says that it classified right, and the sum of their losses, ``[2]``."""
+    return torch.tensor([told.correct, told.loss]).double()
+
+
 def _sums(server: nn.Module, own: Sent, client: int, counts: dict[int, ClassCounts]) -> Tensor:
     """Return how many samples are classified right, and the sum of their losses; count classes for the client."""
     if isinstance(own, Tally):
-        return torch.tensor([own.correct, own.loss]).double()
+        return told_sums(own)
     smashed, labels = own
     with torch.no_grad():
         logits: Tensor = server(smashed)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -55,9 +55,14 @@ class SharedWeights:
 
     def __init__(self, trained: Collection[str]) -> None:
         self._trained = tuple(trained)
-        self.published: dict[str, Tensor] = {}
+        self._take({})
         self.travel = 0.0
         self.distances: dict[int, float] = {}
+
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        """Take published weights; their norm is looked up once, and not for every client."""
+        self.published = dict(weights)
+        self._published_norm = _norm(weights[name] for name in self._names)
 
     def step(self, rate: float, steps: int = 1) -> None:
         """Note that clients took steps at a rate."""
@@ -71,7 +76,7 @@ class SharedWeights:
     def most(self) -> float:
         """How far clients' weights may be from the published ones."""
         values = sum(self.published[name].numel() for name in self._names)
-        return FACTOR * (_norm(self.published[name] for name in self._names) + self.travel * math.sqrt(values))
+        return FACTOR * (self._published_norm + self.travel * math.sqrt(values))
 
     @property
     def _names(self) -> list[str]:
@@ -106,7 +111,7 @@ class SharedWeights:
         wrong = [name for name, tensor in weights.items() if not _norm([tensor]) <= most]
         if wrong:
             raise ExtremeValues(f"the shared weights {wrong[0]!r} are not finite or too large{self._farthest()}")
-        self.published = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        self._take({name: tensor.detach().cpu().clone() for name, tensor in weights.items()})
         self.travel = 0.0
 
     def state(self) -> dict[str, Tensor]:
@@ -116,7 +121,7 @@ class SharedWeights:
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned; where it tells no travel, nothing is too far until the next publication."""
-        self.published = below("published.", tensors)
+        self._take(below("published.", tensors))
         self.travel = float(tensors["travel"]) if "travel" in tensors else math.inf
 
     def _farthest(self) -> str:

@@ -11,6 +11,7 @@ from sglr.core.types import Answer
 from sglr.engines.remote.desk import STATE_SECONDS, Desk
 from sglr.engines.remote.extremes import Extremes
 from sglr.engines.remote.gate import Gate
+from sglr.engines.remote.scoring import told_sums
 
 
 class Tails:
@@ -72,7 +73,4 @@ class Tails:
         sent = {client: values for client, values in features.items() if client not in absent}
         frames = self._desk.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
         sizes = {client: len(sent[client]) for client in frames}
-        return {
-            client: torch.tensor([one.correct, one.loss]).double()
-            for client, one in self._gate.scores(frames, sizes).items()
-        }
+        return {client: told_sums(told) for client, told in self._gate.scores(frames, sizes).items()}
