@@ -67,6 +67,23 @@ def test_an_explained_failure_ends_with_code_1(call, monkeypatch):
     assert (answer.code, answer.err) == (1, "error: the loss stopped being a number\n")
 
 
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("<built-in function compile> returned NULL without setting an exception", "error: out of memory (<built-in"),
+        ("bad argument to internal function", "error: SystemError: bad argument"),
+    ],
+)
+def test_an_interpreter_that_fails_without_a_cause_lacks_memory(problem, told, call, monkeypatch):
+    def fail(*_):
+        raise SystemError(problem)
+
+    monkeypatch.setattr(list_command, "_describe", fail)
+    answer = call("list", "methods")
+    assert answer.code == 1
+    assert answer.err.startswith(told)
+
+
 def _children_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -234,8 +234,12 @@ def _told(error: BaseException) -> tuple[str, int]:
 
 
 def _is_want_of_memory(error: Exception) -> bool:
-    """Say whether memory is lacking: torch raises a RuntimeError then, and a library that can't be loaded another."""
+    """Say whether memory is lacking: torch raises a RuntimeError then, a library that can't be loaded another error.
+
+    Python's own functions may fail without any: the interpreter then raises a SystemError that names no cause.
+    """
     told = ("can't allocate memory", "out of memory", "Cannot allocate memory", "failed to map segment")
+    told += ("returned NULL without setting an exception",) if isinstance(error, SystemError) else ()
     return isinstance(error, MemoryError) or any(text in str(error) for text in told)
 
 
