@@ -22,11 +22,11 @@ from unittest.mock import patch
 import torch
 
 from record import machine, write_result
-from sglr.config import Experiment
-from sglr.core.cluster import connect
 from sglr.core.types import Uplink
 from sglr.engines.ray import engine as ray_engine
-from sglr.experiment import execute
+from sglr.experiment.train import execute
+from sglr.runs.config import Experiment
+from sglr.system.ray_cluster import connect
 
 SETTINGS = {
     "method": "sglr",

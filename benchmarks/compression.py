@@ -15,11 +15,11 @@ import torch
 
 import sglr
 from record import machine, write_result
-from sglr.build import Built, build
-from sglr.config import Experiment
-from sglr.core.codecs import Plain
-from sglr.core.compression import parse
-from sglr.trained import restored
+from sglr.build.build import Built, build
+from sglr.build.load_model import restored
+from sglr.compression.codecs import Plain
+from sglr.compression.error_feedback import parse
+from sglr.runs.config import Experiment
 
 CODECS = (
     "none",

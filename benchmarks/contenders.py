@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from sglr.build import Built, Given, build
-from sglr.config import Experiment
-from sglr.core.computing import SINGLE_PRECISION, Computing
+from sglr.build.build import Built, Given, build
 from sglr.core.data import Dataset, Samples
 from sglr.core.model import build_model
-from sglr.core.split import split
 from sglr.core.types import Moment
+from sglr.runs.config import Experiment
+from sglr.splitting import split
+from sglr.stacking.precision import SINGLE_PRECISION, Computing
 
 SHAPES = {"resnet16": (3, 32, 32), "cnn": (1, 28, 28), "mlp": (1, 28, 28)}
 STEPS = 3

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from record import machine, write_result
-from sglr.core.memory import keep_freed_memory
-from sglr.core.stacked_convolution import grouped_convolution, matmul_convolution
+from sglr.stacking.convolution import grouped_convolution, matmul_convolution
+from sglr.system.allocator import keep_freed_memory
 
 
 class Layer(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from contenders import SHAPES, build_split, make_data, medians
 from record import machine, write_result
 from sglr.core.data import Samples
-from sglr.core.memory import keep_freed_memory
 from sglr.core.model import build_model
-from sglr.core.split import split
+from sglr.splitting import split
+from sglr.system.allocator import keep_freed_memory
 
 
 def naive(model: str, clients: int, samples: Samples, batch: int) -> float:

@@ -12,11 +12,11 @@ import torch
 
 from leakage_measures import pictures
 from record import machine, write_result
-from sglr.build import Built, Given
-from sglr.config import Experiment
+from sglr.build.build import Built, Given
 from sglr.core.data import Dataset, Samples
 from sglr.core.types import EpochDone, Event
-from sglr.experiment import execute
+from sglr.experiment.train import execute
+from sglr.runs.config import Experiment
 
 CONTENDERS = {"without": "", "every=1": "every=1"}
 TESTED = 100

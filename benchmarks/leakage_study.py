@@ -17,7 +17,7 @@ from typing import Any
 from scipy.stats import t
 
 from record import machine, write_result
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 MEASURES = {
     "accuracy": "test accuracy, %",

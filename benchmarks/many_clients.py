@@ -28,20 +28,20 @@ from torch import nn
 from record import machine, write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
-from sglr.core.memory import keep_freed_memory
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
-from sglr.core.server import Server
 from sglr.core.types import Moment
-from sglr.engines.remote.agreement import Agreement, segment_hash
-from sglr.engines.remote.client import Client, Post
+from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.snapshots import Snapshots
+from sglr.engines.remote.client.trainer import Task, Worker
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.listen import Listen
-from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.run_description import Agreement, segment_hash
+from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
-from sglr.engines.remote.worker import Task, Worker
 from sglr.methods.psl import PSL
+from sglr.parties.server import Server
+from sglr.system.allocator import keep_freed_memory
 
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from record import machine, write_result
 from sglr.core.types import Event, StepDone
-from sglr.experiment import describe, execute
+from sglr.experiment.train import describe, execute
 
 EVERY, STEPS = 500, 5_000
 SETTINGS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 from leakage_study import Cells, absolute, difference, relative
 from record import machine, write_result
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 ACCURACY = "accuracy"
 BASE = "psl"

@@ -30,20 +30,20 @@ from torch import nn
 from record import write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
-from sglr.core.memory import keep_freed_memory
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import Downlink
-from sglr.engines.remote.agreement import Agreement, segment_hash
-from sglr.engines.remote.client import OPTIONS as CLIENT_OPTIONS
-from sglr.engines.remote.client import Client, Post
+from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
+from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.snapshots import Snapshots
+from sglr.engines.remote.client.trainer import Task, Worker
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.listen import Listen
-from sglr.engines.remote.opening import OPTIONS as SERVER_OPTIONS
-from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.run_description import Agreement, segment_hash
+from sglr.engines.remote.server.listen import Listen
+from sglr.engines.remote.server.opening import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
-from sglr.engines.remote.worker import Task, Worker
+from sglr.system.allocator import keep_freed_memory
 
 VALUES, BATCH = 8192, 8  # 8 samples of 8,192 float32: 256 KiB
 PAYLOAD = 4 * VALUES * BATCH

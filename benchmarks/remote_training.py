@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from record import machine, write_result
-from sglr.config import Experiment
-from sglr.experiment import execute
+from sglr.experiment.train import execute
+from sglr.runs.config import Experiment
 
 SETTINGS = {
     "method": "sglr",

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from record import machine, write_result
-from sglr.build import Given, build
-from sglr.config import Experiment
+from sglr.build.build import Given, build
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
 from sglr.core.errors import DivergedError
@@ -28,6 +27,7 @@ from sglr.core.merging import Merging
 from sglr.core.registry import MERGE_RULES
 from sglr.core.types import Weights
 from sglr.engines.local import Local
+from sglr.runs.config import Experiment
 
 ATTACKERS = (0, 1)
 RULES = ("mean", "trimmed-mean", "median", "norm-bound")

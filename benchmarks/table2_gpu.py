@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from record import machine, write_result
-from sglr.cells.progress import SweepProgress
 from sglr.core.errors import Interrupted
-from sglr.papers.reproduce import reproduce
-from sglr.run import CONFIG, Run
+from sglr.runs.folder import CONFIG, Run
+from sglr.studies.papers.reproduce import reproduce
+from sglr.studies.scheduler.progress import SweepProgress
 
 
 def samples_of(folder: Path) -> int:

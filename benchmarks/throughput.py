@@ -25,11 +25,11 @@ import torch
 
 from contenders import SHAPES, build_split, make_data, published_loop_steps, split_steps, unsplit_steps
 from record import RESULTS, machine, write_result
-from sglr.core.computing import Computing
-from sglr.core.machine import memory_of
-from sglr.core.memory import keep_freed_memory
 from sglr.core.model import build_model
-from sglr.core.split import split
+from sglr.splitting import split
+from sglr.stacking.precision import Computing
+from sglr.system.allocator import keep_freed_memory
+from sglr.system.machine import memory_of
 
 MODELS, CLIENTS = ("mlp", "cnn", "resnet16"), (1, 5, 20, 100, 1000, 10_000)
 LOOPED = 100

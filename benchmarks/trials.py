@@ -14,12 +14,12 @@ import torch
 
 from contenders import split_steps
 from record import machine, write_result
-from sglr.build import Built, Given, build
-from sglr.config import Experiment
+from sglr.build.build import Built, Given, build
 from sglr.core.data import Dataset, Samples
-from sglr.core.meeting import Meeting
-from sglr.core.memory import keep_freed_memory
-from sglr.together import take_seats
+from sglr.runs.config import Experiment
+from sglr.studies.scheduler.rendezvous import Meeting
+from sglr.studies.scheduler.trial_batching import take_seats
+from sglr.system.allocator import keep_freed_memory
 
 MODELS = ("resnet16", "cnn", "mlp")
 SHAPE = (1, 14, 14)

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from record import machine, write_result
-from sglr.cells.outcome import Outcome
-from sglr.cells.train_all import train_all
-from sglr.config import Experiment
-from sglr.papers.declared import read_artefact
+from sglr.runs.config import Experiment
+from sglr.studies.papers.declared import read_artefact
+from sglr.studies.scheduler.outcome import Outcome
+from sglr.studies.scheduler.run_all import train_all
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "PSL": {"method": "psl"},

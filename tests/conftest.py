@@ -14,22 +14,22 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from sglr.core.codecs import Codec
-from sglr.core.compression import parse as parse_codec
+from sglr.compression.codecs import Codec
+from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Engine, Setting
-from sglr.core.guard import Guard
-from sglr.core.guard import parse as parse_defence
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
-from sglr.core.own_loss import OwnLoss
 from sglr.core.plan import Plan
-from sglr.core.server import Server
-from sglr.core.split import ClientSegments
-from sglr.core.train import Hooks, Trainer
+from sglr.core.trainer import Hooks, Trainer
 from sglr.core.types import Event
 from sglr.engines.local import Local
+from sglr.parties.client_loss import OwnLoss
+from sglr.parties.defences import Guard
+from sglr.parties.defences import parse as parse_defence
+from sglr.parties.server import Server
+from sglr.splitting import ClientSegments
 
 # Tensors of a dozen numbers: threads would only wait for each other.
 torch.set_num_threads(1)

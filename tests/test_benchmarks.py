@@ -14,7 +14,7 @@ import pytest
 
 import sglr
 from sglr.core.registry import METHODS
-from sglr.sweeps.grid import Grid
+from sglr.studies.sweeps.grid import Grid
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,8 +19,8 @@ import yaml
 from prometheus_client import Counter
 
 from sglr.cli.main import app
-from sglr.config import Experiment
-from sglr.engines.remote.metrics import Metrics
+from sglr.engines.remote.server.metrics import Metrics
+from sglr.runs.config import Experiment
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"

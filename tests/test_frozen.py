@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sglr
-from sglr.core.checkpoint import digest
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
-from sglr.core.segment_weights import frozen_of, state_of, trained_of
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
+from sglr.splitting.segment_weights import frozen_of, state_of, trained_of
+from sglr.storage.checkpoint import digest
 
 every_method = pytest.mark.parametrize("name", METHODS.names())
 SIZES = (8, 5, 2, 3)

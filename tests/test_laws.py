@@ -21,7 +21,7 @@ from sglr.core.errors import Interrupted
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
-from sglr.core.train import Hooks, Progress, Trainer
+from sglr.core.trainer import Hooks, Progress, Trainer
 from sglr.core.types import EpochDone, Event, StepDone
 
 every_method = pytest.mark.parametrize("name", METHODS.names())

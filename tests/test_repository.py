@@ -89,7 +89,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         _ = sglr.nonsense
 
 
-@pytest.mark.parametrize("module", ["sglr", "sglr.config", "sglr.core.registry", "sglr.cli.main"])
+@pytest.mark.parametrize("module", ["sglr", "sglr.runs.config", "sglr.core.registry", "sglr.cli.main"])
 def test_importing_costs_no_torch(module: str) -> None:
     assert in_fresh_python(f"import sys, {module}; print('torch' in sys.modules or 'numpy' in sys.modules)") == "False"
 

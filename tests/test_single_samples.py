@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import sglr
-from sglr.build import build
+from sglr.build.build import build
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
-from sglr.core.split import Thirds, needing_two
 from sglr.data.load import load_dataset
-from sglr.experiment import describe
+from sglr.experiment.train import describe
+from sglr.splitting import Thirds, needing_two
 
 
 class Standardised(nn.Module):

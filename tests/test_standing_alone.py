@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.data_record import DATA, DataRecord
+from sglr.parties.server import Server
+from sglr.runs.data_record import DATA, DataRecord
 
 TINY: dict[str, Any] = {"clients": 3, "epochs": 1, "model": "mlp", "validation": 10}
 

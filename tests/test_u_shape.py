@@ -15,15 +15,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from sglr import load_model, train
-from sglr.build import build
-from sglr.config import Experiment
+from sglr.build.build import build
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
-from sglr.core.server import Server
-from sglr.core.train import Hooks
+from sglr.core.trainer import Hooks
 from sglr.core.types import Downlink, Event, Moment, Traffic, Uplink
+from sglr.parties.server import Server
+from sglr.runs.config import Experiment
 
 SPLIT = [name for name in METHODS.names() if not METHODS.load(name).whole_model]
 every_split_method = pytest.mark.parametrize("name", SPLIT)

@@ -28,7 +28,7 @@ from benchmarks.chaos.cases import CASES
 from benchmarks.chaos.disturbed import disturb
 from benchmarks.record import machine
 
-from sglr.core.files import write_text
+from sglr.storage.files import write_text
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 from sglr.version import __version__
 
 if TYPE_CHECKING:
-    from sglr.config import Experiment
+    from sglr.build.load_model import load_model
     from sglr.core.data import ClientData, Dataset, Samples
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
-    from sglr.core.server import Server
-    from sglr.core.split import Split, cut_points, split
     from sglr.core.types import Downlink, Moment, Uplink
-    from sglr.experiment import resume, train
+    from sglr.experiment.train import resume, train
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
     from sglr.methods.fl import FL
@@ -33,22 +31,24 @@ if TYPE_CHECKING:
     from sglr.methods.sglr import SGLR
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
-    from sglr.run import Run
-    from sglr.sweeps.results import Sweep
-    from sglr.sweeps.sweep import sweep
-    from sglr.trained import load_model
-    from sglr.trials import Comparison, compare
+    from sglr.parties.server import Server
+    from sglr.runs.config import Experiment
+    from sglr.runs.folder import Run
+    from sglr.splitting import Split, cut_points, split
+    from sglr.studies.compare.compare import Comparison, compare
+    from sglr.studies.sweeps.results import Sweep
+    from sglr.studies.sweeps.sweep import sweep
 
 _HOMES = {
-    "sglr.trials": ("Comparison", "compare"),
-    "sglr.config": ("Experiment",),
+    "sglr.studies.compare.compare": ("Comparison", "compare"),
+    "sglr.runs.config": ("Experiment",),
     "sglr.core.data": ("ClientData", "Dataset", "Samples"),
     "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
     "sglr.core.method": ("Method",),
-    "sglr.core.server": ("Server",),
-    "sglr.core.split": ("Split", "cut_points", "split"),
+    "sglr.parties.server": ("Server",),
+    "sglr.splitting": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "Moment", "Uplink"),
-    "sglr.experiment": ("resume", "train"),
+    "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
     "sglr.methods.fl": ("FL",),
@@ -60,10 +60,10 @@ _HOMES = {
     "sglr.methods.sglr": ("SGLR",),
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
-    "sglr.run": ("Run",),
-    "sglr.sweeps.results": ("Sweep",),
-    "sglr.sweeps.sweep": ("sweep",),
-    "sglr.trained": ("load_model",),
+    "sglr.runs.folder": ("Run",),
+    "sglr.studies.sweeps.results": ("Sweep",),
+    "sglr.studies.sweeps.sweep": ("sweep",),
+    "sglr.build.load_model": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

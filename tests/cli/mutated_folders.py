@@ -15,7 +15,7 @@ import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 
-from sglr.core.checkpoint import write_checkpoint
+from sglr.storage.checkpoint import write_checkpoint
 
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, 1e308, -1e308, math.nan, math.inf, "", "x", "none"),

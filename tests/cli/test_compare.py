@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 
 def test_compare_prints_a_line_per_run_and_one_table(call, tiny, tmp_path):

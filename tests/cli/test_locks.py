@@ -11,7 +11,7 @@ import pytest
 import sglr
 from sglr.cli.main import main
 from sglr.core.errors import Interrupted
-from sglr.core.lock import LOCK, locked
+from sglr.storage.lock import LOCK, locked
 
 SMALL = {"clients": 2, "samples_per_client": 20, "epochs": 1, "model": "mlp", "test_samples": 40}
 FLAGS = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]

@@ -9,12 +9,13 @@ import pytest
 
 import sglr
 from sglr.cli.main import main
-from sglr.core import compression, guard
+from sglr.compression import error_feedback as compression
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.optim import OptimizerSpec
-from sglr.leakage.attacked import choose_attack
-from sglr.variants import Variant
+from sglr.leakage.attack_clients import choose_attack
+from sglr.parties import defences as guard
+from sglr.studies.method_specs import Variant
 
 LONG = {
     "minus signs": "sgd:momentum=" + "-" * 200_000 + "1",

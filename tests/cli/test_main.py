@@ -106,7 +106,7 @@ def test_help_answers_at_once(words, times):
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "methods"], ["version"]])
 def test_what_trains_nothing_imports_nothing_heavy(words):
-    heavy = ("torch", "numpy", "sglr.config", "pandas", "matplotlib", "rich.progress")
+    heavy = ("torch", "numpy", "sglr.runs.config", "pandas", "matplotlib", "rich.progress")
     code = f"import sys; from sglr.cli.main import main; main({words}); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.endswith("\n[]\n")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import sglr
-from sglr import presets
-from sglr.config import SETTINGS, Experiment
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
-from sglr.run import Run
-from sglr.sweeps.grid import Grid
+from sglr.runs import presets
+from sglr.runs.config import SETTINGS, Experiment
+from sglr.runs.folder import Run
+from sglr.studies.sweeps.grid import Grid
 
 TINY: dict[str, Any] = {"clients": 3, "samples_per_client": 16, "epochs": 1, "model": "mlp"}
 CHOSEN_BY_THE_USER = {"method", "model", "dataset", "partition", "clients", "seed", "name", "engine", "device"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.run import SUMMARY
+from sglr.runs.folder import SUMMARY
 
 CODE = """
 import json, sys

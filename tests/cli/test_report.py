@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 
 def test_a_run_is_reported_anew_and_its_path_printed(call, run_folder):

@@ -19,10 +19,10 @@ import pytest
 from sglr.cli.join import read_share
 from sglr.cli.serve import waiting_line
 from sglr.core.errors import UsageError
-from sglr.run import Run
+from sglr.runs.folder import Run
+from sglr.sites.build_client import Own
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.workers import Own
 
 from ..sites.test_own_data import pictures
 from ..sites.test_serve import free_address
@@ -127,7 +127,7 @@ def test_data_at_the_sites_can_be_trained_on_by_serve_only(call, tmp_path):
 
 def test_a_new_line_and_an_end_for_a_client(call, tmp_path):
     from sglr.engines.remote.trust.authority import Authority
-    from sglr.sites.lines import keep_address
+    from sglr.sites.join_commands import keep_address
 
     run = tmp_path / "run"
     Authority.open(run / "trust")

@@ -9,8 +9,8 @@ from typing import get_type_hints
 import pytest
 
 from sglr.cli.settings import settings
-from sglr.config import SETTINGS, Experiment
 from sglr.core.registry import ATTACKS, DATASETS, MERGE_RULES, METHODS, PARTITIONERS, PARTS, Registry
+from sglr.runs.config import SETTINGS, Experiment
 
 OPTIONS_OF_TRAIN = Path(__file__).with_name("train_options.txt").read_text(encoding="utf-8").split()
 """Users' scripts hold these: one that vanishes breaks them."""

@@ -15,11 +15,11 @@ from types import FrameType
 
 import pytest
 
-from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import NotRead
-from sglr.core.files import read_if_there
-from sglr.core.json_files import parse, read_object
-from sglr.run import BEST, CHECKPOINTS, SUMMARY, Run
+from sglr.runs.folder import BEST, CHECKPOINTS, SUMMARY, Run
+from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.files import read_if_there
+from sglr.storage.json_files import parse, read_object
 
 from .conftest import Answer
 from .mutated_folders import mutate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 
 def test_train_prints_json_alone_and_a_line_per_epoch(start, tiny, tmp_path):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sglr.core.merging import weighted_mean
 from sglr.core.method import Method, data_shares
-from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink
+from sglr.parties.server import Server
 
 
 @dataclass(frozen=True)

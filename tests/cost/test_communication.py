@@ -18,7 +18,7 @@ import sglr
 from sglr.core.errors import Interrupted
 from sglr.core.method import Method
 from sglr.core.random import generator
-from sglr.core.train import Hooks, Trainer
+from sglr.core.trainer import Hooks, Trainer
 from sglr.core.types import EpochDone, Event, StepDone, Traffic
 from sglr.cost import closed_forms
 from sglr.cost.communication import LINES, Ledger

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sglr.core.model import build_model
-from sglr.core.split import split
 from sglr.cost import computation
 from sglr.cost.computation import segment_flops
+from sglr.splitting import split
 
 
 def layer(*children: nn.Module) -> nn.Module:

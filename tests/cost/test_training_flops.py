@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from sglr.core.model import build_model
-from sglr.core.split import split
 from sglr.cost.computation import segment_flops
 from sglr.cost.training_flops import Computation, count_training, trained_samples
 from sglr.methods.cl import CL
@@ -19,6 +18,7 @@ from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
 from sglr.methods.sflv1 import SFLV1
 from sglr.methods.ssl import SSL
+from sglr.splitting import split
 
 LOWER, UPPER = 2 * 4 * 3, 2 * 3 * 3 + 2 * 3 * 3
 """Operations of the tests' segments, 4 -> 3 at the client and 3 -> 3 -> 3 at the server."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sglr.build import build
-from sglr.config import Experiment
+from sglr.build.build import build
 from sglr.core.errors import UsageError
 from sglr.data.datasets.sites import Sites
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
+from sglr.runs.config import Experiment
 
 
 def test_it_has_a_shape_and_classes_and_no_samples():

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import sglr
-from sglr.build import build
-from sglr.config import Experiment
-from sglr.core.checkpoint import read_checkpoint
+from sglr.build.build import build
 from sglr.core.errors import Interrupted
 from sglr.core.registry import METHODS
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
 from sglr.core.types import Moment, StepDone
-from sglr.experiment import execute
-from sglr.together import execute_together
+from sglr.experiment.train import execute
+from sglr.runs.config import Experiment
+from sglr.storage.checkpoint import read_checkpoint
+from sglr.studies.scheduler.trial_batching import execute_together
 
 pytestmark = [
     pytest.mark.gpu,

@@ -207,7 +207,7 @@ def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str,
     The widest of input and cut is an input's 4 values.
     """
     if values is not None:
-        monkeypatch.setattr("sglr.core.scoring.EVALUATION_VALUES", {"cpu": values})
+        monkeypatch.setattr("sglr.parties.evaluation.EVALUATION_VALUES", {"cpu": values})
     training = case(PSL(), sizes=(4,) * 5, batch=4, norm=True, stacking=stacking, label_prior="correct")
     trainer = training.run()
     number = 155 if values != 1 else 7

@@ -14,17 +14,17 @@ from tests.conftest import assert_close, snapshot
 from torch import Tensor
 
 import sglr
-from sglr.config import Experiment
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.registry import MERGE_RULES, METHODS
-from sglr.core.train import Hooks, Trainer
+from sglr.core.trainer import Hooks, Trainer
 from sglr.core.types import StepDone
 from sglr.merge_rules.mean import Mean
 from sglr.merge_rules.median import Median
 from sglr.merge_rules.norm_bound import NormBound
 from sglr.merge_rules.trimmed_mean import TrimmedMean
+from sglr.runs.config import Experiment
 
 AVERAGING = ("fl", "sfl", "sflv1", "sflv2")
 ROBUST = (Median(), TrimmedMean(0.34), NormBound(), NormBound(0.05))

@@ -14,8 +14,8 @@ from torch import nn
 
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
-from sglr.core.server import Server
 from sglr.core.types import Moment, Uplink
+from sglr.parties.server import Server
 
 Array = NDArray[np.float64]
 

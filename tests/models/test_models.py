@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS
-from sglr.core.split import check_segments, cut_points, split
+from sglr.splitting import check_segments, cut_points, split
 
 IMAGE = (3, 16, 16)
 

@@ -11,7 +11,7 @@ import torch
 
 import sglr
 from sglr.core.data import Samples
-from sglr.leakage.opening import open_run
+from sglr.leakage.open_run import open_run
 from sglr.privacy.attack import Attack
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees

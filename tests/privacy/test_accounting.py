@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.core.guard import parse
+from sglr.parties.defences import parse
 from sglr.privacy.accounting import Guarantee, described, gaussian_epsilon, guarantee_of
 
 

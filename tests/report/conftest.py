@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sglr.config import Experiment
-from sglr.run import Run
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "line", "path", "rect", "use", "image", "circle"}
 INLINE = {"span", "code", "small", "a"}

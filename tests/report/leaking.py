@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 
 def estimate(value: float | None, unit: str = "1", half: float = 0.01, **changes: Any) -> dict[str, Any]:

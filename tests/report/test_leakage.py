@@ -11,7 +11,7 @@ import pytest
 from sglr.report.leakage import attack_row, conditions, interval, leakage_section, measure_rows
 from sglr.report.leakage_comparison import leakage_page, mean_point
 from sglr.report.run_report import write_run_report
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from .conftest import Page, Write, record
 from .leaking import attack, estimate, leaking, picture, write_leakage

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sglr.core.guard import parse
+from sglr.parties.defences import parse
 from sglr.privacy.accounting import described
 from sglr.report.costs import ledger
 from sglr.report.run_report import tiles, write_run_report
-from sglr.run import Run, write_command
+from sglr.runs.folder import Run, write_command
 
 from .conftest import Page, Write, record, summary
 

@@ -15,8 +15,8 @@ import grpc.aio
 import torch
 from torch import Tensor
 
-from sglr.engines.remote.agreement import Agreement
-from sglr.engines.remote.client import OPTIONS, SERVER_KINDS
+from sglr.engines.remote.client.connection import OPTIONS, SERVER_KINDS
+from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope

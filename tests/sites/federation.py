@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sglr.build import Given
-from sglr.config import Experiment
+from sglr.build.build import Given
 from sglr.core.engine import Setting
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
-from sglr.experiment import execute, resume
-from sglr.run import Run
+from sglr.experiment.train import execute, resume
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
+from sglr.sites.build_client import Own
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.terms import Terms
-from sglr.sites.workers import Own
+from sglr.sites.requirements import Terms
 
 SETTINGS: dict[str, Any] = {
     "clients": 3,

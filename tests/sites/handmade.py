@@ -16,19 +16,19 @@ import grpc.aio
 import torch
 from torch import Tensor
 
-from sglr.build import Given, build
-from sglr.config import Experiment
+from sglr.build.build import Given, build
 from sglr.core.engine import Setting
-from sglr.engines.remote.agreement import Agreement
 from sglr.engines.remote.engine import Remote
+from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.layouts import read
+from sglr.runs.config import Experiment
+from sglr.sites.build_client import Own
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.terms import Terms
-from sglr.sites.workers import Own
+from sglr.sites.requirements import Terms
 
 from .attacker import NO_LIMITS, NOTHING, envelope
 from .federation import SETTINGS

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from sglr.core.checkpoint import digest
-from sglr.engines.remote import barrier, members
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.server import barrier
+from sglr.engines.remote.server import client_state as members
 from sglr.engines.remote.trust.clock import now_utc
-from sglr.engines.remote.worker import Worker
-from sglr.run import Run
+from sglr.runs.folder import Run
 from sglr.sites import join as joining
+from sglr.storage.checkpoint import digest
 
 from .federation import Federation
 from .undisturbed import (

@@ -15,27 +15,27 @@ import torch
 from benchmarks.chaos.proxy import BOTH, Proxy
 from torch import nn
 
-from sglr.core.batches import Batching
-from sglr.core.compression import parse
+from sglr.compression.error_feedback import parse
 from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Setting
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import Plan
-from sglr.core.server import Server
-from sglr.core.train import Hooks, Trainer
+from sglr.core.trainer import Hooks, Trainer
 from sglr.core.types import Event, StepDone, Traffic
-from sglr.engines.remote.agreement import Agreement, segment_hash
-from sglr.engines.remote.client import Client, Post
+from sglr.data.batches import Batching
+from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.snapshots import Snapshots
+from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.listen import Listen
-from sglr.engines.remote.snapshots import Snapshots
-from sglr.engines.remote.task import Task
+from sglr.engines.remote.run_description import Agreement, segment_hash
+from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
-from sglr.engines.remote.worker import Worker
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
+from sglr.parties.server import Server
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
 FIRST, LAST = 2, 10

@@ -11,9 +11,9 @@ import pytest
 
 from sglr.core.errors import UsageError
 from sglr.core.types import EpochDone, Event
-from sglr.engines.remote import members
-from sglr.engines.remote.worker import Worker
-from sglr.run import Run
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.server import client_state as members
+from sglr.runs.folder import Run
 
 from .federation import Federation
 from .undisturbed import (

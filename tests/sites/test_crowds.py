@@ -18,12 +18,13 @@ import grpc
 import pytest
 
 from sglr.core.types import Event, StepDone
-from sglr.engines.remote import door, opening
-from sglr.engines.remote.agreement import Agreement
-from sglr.engines.remote.line import MOST_WAITING
-from sglr.engines.remote.metrics import Metrics
-from sglr.engines.remote.opening import Opening, most_connections
-from sglr.engines.remote.server import House
+from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.server import admission as door
+from sglr.engines.remote.server import opening
+from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.metrics import Metrics
+from sglr.engines.remote.server.opening import Opening, most_connections
+from sglr.engines.remote.server.outbox import MOST_WAITING
 from sglr.engines.remote.trust.authority import Authority
 
 from .attacker import Attacker, Gang, Line

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from sglr.cli.main import main
-from sglr.config import Experiment
 from sglr.core.errors import Interrupted, UsageError
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
+from sglr.runs.config import Experiment
 from sglr.sites.doctor import CHECKS, OK, PROBLEM, UNKNOWN, Check, Patient
 from sglr.sites.serve import Server, serve, served
 

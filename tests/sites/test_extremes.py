@@ -13,12 +13,12 @@ from torch import Tensor
 
 from sglr.core.errors import DivergedError, ExtremeValues
 from sglr.core.types import Event, StepDone
-from sglr.engines.remote import members as states
-from sglr.engines.remote.extremes import Extremes
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.server import client_state as states
+from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.trust.peers import Client
-from sglr.engines.remote.worker import Worker
 from sglr.methods.sfl import SFL
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from .attacker import Gang
 from .extremist import Extremist, one_value, unchanged

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sglr.engines.remote.client import Client
-from sglr.engines.remote.tails import Tails
-from sglr.engines.remote.worker import Worker
-from sglr.run import Run
+from sglr.engines.remote.client.connection import Client
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.server.tails import Tails
+from sglr.runs.folder import Run
 
 from .federation import Federation
 from .undisturbed import through, until

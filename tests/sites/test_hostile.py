@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sglr.core.types import Event, StepDone
 from sglr.engines.remote.wire.frames import encode
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from .attacker import Act, Attacker, Gang, Line, envelope
 from .federation import Federation

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import Batching
 from sglr.core.data import Samples
 from sglr.core.errors import ExtremeValues, SglrError
 from sglr.core.optim import OptimizerSpec
-from sglr.engines.remote.task import Task
+from sglr.data.batches import Batching
+from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.wire.frames import Frame, encode
-from sglr.engines.remote.worker import Worker
 
 from .attacker import envelope
 from .handmade import Line, Server

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.sites.federation import SETTINGS, local_twin
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sglr.engines.remote.wire.frames import Frame
-from sglr.sites.terms import Terms
+from sglr.sites.requirements import Terms
 
 from .federation import Federation
 from .handmade import Line, Server

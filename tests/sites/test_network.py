@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sglr.engines.remote.client import Client
-from sglr.engines.remote.line import Line
+from sglr.engines.remote.client.connection import Client
+from sglr.engines.remote.server.outbox import Line
 
 from .federation import Federation
 from .undisturbed import (

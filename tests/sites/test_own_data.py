@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sglr.build import load
-from sglr.config import Experiment
+from sglr.build.build import load
 from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS
 from sglr.data.federate import federate
+from sglr.runs.config import Experiment
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 
 DIGITS = tuple(map(str, range(10)))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.core.checkpoint import read_checkpoint
 from sglr.core.registry import METHODS
+from sglr.storage.checkpoint import read_checkpoint
 
 from .federation import Federation, local_twin
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sglr.build import build
-from sglr.config import Experiment
+from sglr.build.build import build
 from sglr.core.errors import UsageError
+from sglr.runs.config import Experiment
 
 from .federation import SETTINGS, Federation
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from .federation import local_twin
 from .test_serve import free_address

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from sglr.cli.main import main
-from sglr.config import Experiment
 from sglr.core.errors import Interrupted
 from sglr.engines.remote.trust.authority import Authority
+from sglr.runs.config import Experiment
+from sglr.sites.build_client import Own
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
 from sglr.sites.serve import Server, serve, served
-from sglr.sites.workers import Own
 
 from .test_serve import free_address
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 
 import sglr
-from sglr.config import Experiment
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.types import StepDone
 from sglr.engines.remote.trust.authority import Authority
-from sglr.run import Run
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
+from sglr.sites.build_client import Own
 from sglr.sites.join import join
-from sglr.sites.lines import keep_address, line, missing, new_lines, renew, revoke, told_address
+from sglr.sites.join_commands import keep_address, line, missing, new_lines, renew, revoke, told_address
 from sglr.sites.own_data import Source
 from sglr.sites.serve import Server, serve, served
-from sglr.sites.workers import Own
 
 from .federation import SETTINGS, local_twin
 from .test_own_data import idx

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sglr.config import Experiment
 from sglr.core.errors import UsageError
-from sglr.core.machine import memory_of, refuse_beyond_memory
 from sglr.data.partitioners.resample import Resample
-from sglr.data.schema import Schema
-from sglr.engines.remote.agreement import Agreement
+from sglr.data.tables.schema import Schema
+from sglr.engines.remote.run_description import Agreement
+from sglr.runs.config import Experiment
 from sglr.sites.bounds import MOST_ENLARGED, refuse_enlargement, refuse_model_beyond_memory
 from sglr.sites.doctor import values_per_step
 from sglr.sites.own_data import Source, Wanted, load_own
+from sglr.system.machine import memory_of, refuse_beyond_memory
 
 PLENTY = 1 << 50  # bytes
 
@@ -133,9 +133,9 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 from sglr.core.errors import SglrError
-from sglr.engines.remote.agreement import Agreement
+from sglr.engines.remote.run_description import Agreement
 from sglr.sites.own_data import Source
-from sglr.sites.workers import Own, make_workers
+from sglr.sites.build_client import Own, make_workers
 
 own = Own(Source(Path(sys.argv[1])), device="cpu")
 told, extremes = json.loads(sys.stdin.read())

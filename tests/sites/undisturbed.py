@@ -14,7 +14,7 @@ import pytest
 from benchmarks.chaos.proxy import Proxy
 
 from sglr.core.types import Event, StepDone
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from .federation import Federation, local_twin
 

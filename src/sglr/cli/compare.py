@@ -12,7 +12,7 @@ from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from sglr.comparison import Comparison
+    from sglr.studies.compare.comparison import Comparison
 
 Methods = Annotated[
     list[str],
@@ -57,7 +57,7 @@ def compare(
     del debug
     from sglr.cli.loaded import tell_loaded
     from sglr.cli.watch import watching
-    from sglr.trials import compare as run_all
+    from sglr.studies.compare.compare import compare as run_all
 
     settings = read_settings(config, ctx.obj)
     chosen = _seeds(seeds if seeds is not None else str(settings.pop("seed", 0)))
@@ -80,8 +80,8 @@ def compare(
 
 def read_settings(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a file, if one is given, with flags over them; the methods are told apart from them."""
-    from sglr.config import read_toml
-    from sglr.presets import expanded
+    from sglr.runs.config import read_toml
+    from sglr.runs.presets import expanded
 
     settings = {} if config is None else expanded(read_toml(config))
     settings.pop("method", None)

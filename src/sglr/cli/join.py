@@ -138,10 +138,10 @@ def join(
     del debug
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.watch import leaving
+    from sglr.sites.build_client import Own
     from sglr.sites.check import what_is_read
     from sglr.sites.join import join as take_part
-    from sglr.sites.terms import Terms
-    from sglr.sites.workers import Own
+    from sglr.sites.requirements import Terms
 
     source = _source(data, dataset, partition, data_dir, ctx.obj)
     terms = Terms(require_defence, keep_labels)

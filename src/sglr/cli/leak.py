@@ -96,7 +96,7 @@ def leak(
     del debug
     from sglr.leakage.compared import write_comparison
     from sglr.leakage.leak import leak as look
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
     opened = [Run.open(folder) for folder in runs]
     if model is not None:

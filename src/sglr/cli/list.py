@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sglr import presets
 from sglr.cli.options import AsJson, Debug
 from sglr.cli.settings import Setting, experiment_settings, parameters
 from sglr.core.registry import (
@@ -22,6 +21,7 @@ from sglr.core.registry import (
     PARTITIONERS,
     Registry,
 )
+from sglr.runs import presets
 
 
 class Kind(StrEnum):

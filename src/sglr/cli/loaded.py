@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sglr.build import Built
-    from sglr.config import Experiment
+    from sglr.build.build import Built
+    from sglr.runs.config import Experiment
 
 
 def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Built], None]:
@@ -17,7 +17,7 @@ def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experi
     """
 
     def tell(experiment: Experiment, built: Built) -> None:
-        from sglr.experiment import tell_notes
+        from sglr.experiment.train import tell_notes
 
         if not as_json:
             for name, text in loaded_lines(experiment, built).items():

@@ -238,7 +238,12 @@ def _is_want_of_memory(error: Exception) -> bool:
 
     Python's own functions may fail without any: the interpreter then raises a SystemError that names no cause.
     """
-    told = ("can't allocate memory", "out of memory", "Cannot allocate memory", "failed to map segment")
+    told: tuple[str, ...] = (
+        "can't allocate memory",
+        "out of memory",
+        "Cannot allocate memory",
+        "failed to map segment",
+    )
     told += ("returned NULL without setting an exception",) if isinstance(error, SystemError) else ()
     return isinstance(error, MemoryError) or any(text in str(error) for text in told)
 

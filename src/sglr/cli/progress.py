@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from sglr.cells.progress import SweepProgress
 from sglr.core.types import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration, percent, points
-from sglr.trials import Trial, TrialDone, TrialStarted
+from sglr.studies.compare.compare import Trial, TrialDone, TrialStarted
+from sglr.studies.scheduler.progress import SweepProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,7 +12,7 @@ from sglr.cli.options import Debug
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
 Folders = Annotated[
     list[Path],
@@ -41,7 +41,7 @@ def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = F
     """
     del debug
     from sglr.cli.options import typed
-    from sglr.run import damage_explained
+    from sglr.runs.folder import damage_explained
 
     try:
         with damage_explained(Path(", ".join(map(str, runs)))):
@@ -60,7 +60,7 @@ def _write_one(folder: Path, out: Path | None) -> Path:
     page = _place(out, folder / PAGE)
     if kind == "run":
         from sglr.report.run_report import run_page
-        from sglr.run import Run
+        from sglr.runs.folder import Run
 
         return _write(page, run_page(Run.open(folder)))
     if kind == "reproduction":
@@ -70,14 +70,14 @@ def _write_one(folder: Path, out: Path | None) -> Path:
         return _write(page, reproduction_page(page.parent, folder, records, command))
     from sglr.report.comparison import comparison_page, write_comparison_report
     from sglr.report.grouping import group_runs
-    from sglr.run import read_command
+    from sglr.runs.folder import read_command
 
     command = read_command(folder)
     if kind == "sweep":
         return _write_sweep(folder, page, command)
     if kind != "comparison":
         return _write(page, comparison_page(page.parent, group_runs(_runs_in(folder)), command))
-    from sglr.comparison import read_comparison
+    from sglr.studies.compare.comparison import read_comparison
 
     rows = read_comparison(folder).with_paths()
     if out is None:
@@ -88,7 +88,7 @@ def _write_one(folder: Path, out: Path | None) -> Path:
 
 def _write_sweep(folder: Path, page: Path, command: str) -> Path:
     from sglr.report.sweep import sweep_page, write_sweep_report
-    from sglr.sweeps.results import read_sweep
+    from sglr.studies.sweeps.results import read_sweep
 
     record = read_sweep(folder).record()
     if page != folder / PAGE:
@@ -101,7 +101,7 @@ def _write_several(folders: Sequence[Path], out: Path | None, command: str) -> P
     """Write one page that compares runs."""
     from sglr.report.comparison import comparison_page
     from sglr.report.grouping import group_runs
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
     for folder in folders:
         kind = _kind(folder)
@@ -120,10 +120,10 @@ def _kind(folder: Path) -> str:
     UsageError
         If it is none of these.
     """
-    from sglr.comparison import COMPARISON
     from sglr.report.reproduction import RECORDS
-    from sglr.run import CONFIG
-    from sglr.sweeps.results import SWEEP
+    from sglr.runs.folder import CONFIG
+    from sglr.studies.compare.comparison import COMPARISON
+    from sglr.studies.sweeps.results import SWEEP
 
     if not folder.is_dir():
         problem, remedy = ("is a file", "give its folder") if folder.exists() else ("does not exist", "give a run")
@@ -136,7 +136,7 @@ def _kind(folder: Path) -> str:
 
 
 def _runs_in(folder: Path) -> list[Run]:
-    from sglr.run import CONFIG, Run
+    from sglr.runs.folder import CONFIG, Run
 
     return [Run.open(path) for path in sorted(folder.iterdir()) if (path / CONFIG).is_file()]
 
@@ -151,7 +151,7 @@ def _place(out: Path | None, default: Path) -> Path:
 
 
 def _write(page: Path, text: str) -> Path:
-    from sglr.core.files import write_text
+    from sglr.storage.files import write_text
 
     write_text(page, text)
     return page

@@ -15,7 +15,7 @@ from sglr.cli.options import AsJson, Debug, Out, Quiet, typed
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sglr.papers.reproduce import Reproduction
+    from sglr.studies.papers.reproduce import Reproduction
 
 MARKS = {"holds": ("✓", "green"), "fails": ("✗", "red"), "undecided": ("?", "yellow")}
 """How a verdict is shown: a mark and a colour."""
@@ -66,7 +66,7 @@ def reproduce(
     """
     del debug
     from sglr.cli.watch import watching
-    from sglr.papers.reproduce import reproduce as run_all
+    from sglr.studies.papers.reproduce import reproduce as run_all
 
     with watching(quiet) as watch:
         result = run_all(

@@ -11,7 +11,7 @@ from sglr.report.numbers import count, duration, percent, points, size
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
 
 def print_result(run: Run, as_json: bool) -> None:

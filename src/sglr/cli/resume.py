@@ -19,7 +19,7 @@ def resume(
     del debug
     from sglr.cli.result import print_result
     from sglr.cli.watch import watching
-    from sglr.experiment import resume as go_on
+    from sglr.experiment.train import resume as go_on
 
     _refuse_served(run)
     with watching(quiet) as watch:
@@ -34,8 +34,8 @@ def resume(
 
 
 def _refuse_served(folder: Path) -> None:
-    from sglr.run import read_command
-    from sglr.sites.lines import read_address
+    from sglr.runs.folder import read_command
+    from sglr.sites.join_commands import read_address
 
     if read_address(folder) is not None:
         problem = "this run is served to clients on other machines"

@@ -24,8 +24,8 @@ def schema(
     """
     del debug
     from sglr.data.load import load_dataset
-    from sglr.data.schema import Schema
-    from sglr.data.schema_toml import schema_toml
+    from sglr.data.tables.schema import Schema
+    from sglr.data.tables.schema_toml import schema_toml
 
     dataset = load_dataset(f"table:{data}", None, ctx.obj)
     for note in dataset.notes:

@@ -16,8 +16,8 @@ import typer
 from sglr.cli.options import AsJson, Debug, LogJson, Quiet, typed
 
 if TYPE_CHECKING:
-    from sglr.config import Experiment
     from sglr.engines.remote.trust.authority import Authority
+    from sglr.runs.config import Experiment
 
 PANEL = "Server"
 
@@ -100,7 +100,7 @@ def serve(
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.train import read_experiment
     from sglr.cli.watch import watching
-    from sglr.sites.lines import told_address
+    from sglr.sites.join_commands import told_address
     from sglr.sites.serve import Server, served
     from sglr.sites.serve import serve as run_server
 
@@ -130,7 +130,7 @@ def serve(
 
 def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Take data for those of sites where a schema is given and no data set: a server mostly has none of its own."""
-    from sglr.config import read_toml
+    from sglr.runs.config import read_toml
 
     told = flags.keys() | (read_toml(settings).keys() if settings else set())
     return {"dataset": "sites", **flags} if "schema" in told and "dataset" not in told else flags
@@ -148,7 +148,7 @@ class _Informer:
 
     def opened(self, port: int, authority: Authority) -> None:
         """Write tokens, or print lines; never into a log."""
-        from sglr.sites.lines import keep_address, missing, new_lines, number_of_clients, write_tokens
+        from sglr.sites.join_commands import keep_address, missing, new_lines, number_of_clients, write_tokens
 
         del port
         keep_address(self._out, self._address)
@@ -168,7 +168,7 @@ class _Informer:
             self._print(self.write, list(lines.values()), there)
 
     def _print(self, write: Callable[[str], None], lines: list[str], there: int) -> None:
-        from sglr.sites.lines import PATH
+        from sglr.sites.join_commands import PATH
 
         returning = f" {there} have joined before and come back by themselves." if there else ""
         told = [f"Listening as {self._address}.{returning}"]
@@ -209,8 +209,8 @@ def _showing_who_joins(out: Path, show: Callable[[str], None]) -> Iterator[None]
 def waiting_line(out: Path) -> str:
     """Return whom a server waits for, in one line; empty if it does not wait, or nothing is known."""
     from sglr.core.errors import NotRead
-    from sglr.core.json_files import read_object
-    from sglr.run import STATUS
+    from sglr.runs.folder import STATUS
+    from sglr.storage.json_files import read_object
 
     try:
         status = read_object(out / STATUS) or {}

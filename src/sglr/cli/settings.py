@@ -142,8 +142,8 @@ def settings() -> dict[str, Setting]:
 
 def experiment_settings() -> dict[str, Setting]:
     """Return the settings that belong to no part, by name, in the order of the help."""
-    from sglr.config import SETTINGS, Experiment
-    from sglr.presets import PRESET
+    from sglr.runs.config import SETTINGS, Experiment
+    from sglr.runs.presets import PRESET
 
     about = "named settings that apply where you give none (sglr list presets)"
     found = [Setting(PRESET, str | None, None, about, "Method", basic=True)]

@@ -13,7 +13,7 @@ from sglr.cli.options import AsJson, Debug
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
 FEW = "settings that differ from the default (--all shows all)"
 
@@ -29,28 +29,28 @@ Everything = Annotated[
 def show(run: Folder, everything: Everything = False, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show the results, the progress and the settings of a run, or the table of a comparison or a sweep."""
     del debug
-    from sglr.run import damage_explained
+    from sglr.runs.folder import damage_explained
 
     with damage_explained(run):
         _show(run, everything, as_json)
 
 
 def _show(run: Path, everything: bool, as_json: bool) -> None:
-    from sglr.comparison import COMPARISON, read_comparison
+    from sglr.studies.compare.comparison import COMPARISON, read_comparison
 
     if (run / COMPARISON).is_file():
         from sglr.cli.compare import print_comparison
 
         comparison = read_comparison(run)
         return _print_json(comparison.record()) if as_json else print_comparison(comparison)
-    from sglr.sweeps.results import SWEEP, read_sweep
+    from sglr.studies.sweeps.results import SWEEP, read_sweep
 
     if (run / SWEEP).is_file():
         from sglr.cli.sweep import print_sweep
 
         sweep = read_sweep(run)
         return _print_json(sweep.record()) if as_json else print_sweep(sweep)
-    from sglr.run import Run
+    from sglr.runs.folder import Run
 
     described = describe(Run.open(run))
     return _print_json(described) if as_json else _print_run(described, everything)
@@ -108,8 +108,8 @@ def _print_run(described: Mapping[str, Any], everything: bool) -> None:
 
 def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that differ from what they would be if only the parts' names were given."""
-    from sglr.config import Experiment
     from sglr.core.registry import PARTS
+    from sglr.runs.config import Experiment
 
     usual = Experiment.from_flat({}).flat()
     for kind in PARTS:

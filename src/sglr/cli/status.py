@@ -44,7 +44,7 @@ def status(
     The exit code is 1 if the server died: the run is not over, and nothing was written for ten seconds.
     """
     del debug
-    from sglr.run import damage_explained
+    from sglr.runs.folder import damage_explained
 
     with damage_explained(Path(place), "ask the server's operator"):
         return _status(_reader(place, folder), watch, as_json)

@@ -11,8 +11,8 @@ import typer
 from sglr.cli.options import AsJson, Debug, Out, Quiet, typed
 
 if TYPE_CHECKING:
-    from sglr.sweeps.results import Sweep
-    from sglr.sweeps.sweep import Plan
+    from sglr.studies.sweeps.results import Sweep
+    from sglr.studies.sweeps.sweep import Plan
 
 PANEL = "Sweep"
 
@@ -86,12 +86,12 @@ def sweep(
     """
     del debug
     from sglr.cli.watch import watching
-    from sglr.sweeps.sweep import plan
-    from sglr.sweeps.sweep import sweep as run_all
+    from sglr.studies.sweeps.sweep import plan
+    from sglr.studies.sweeps.sweep import sweep as run_all
 
     settings: dict[str, Any] = ctx.obj
     if dry_run:
-        from sglr.sweeps.checks import check_builds
+        from sglr.studies.sweeps.checks import check_builds
 
         planned = plan(grid, out=out, limit=limit, **settings)
         check_builds(planned.configurations, elsewhere=cluster is not None)
@@ -121,7 +121,7 @@ def print_sweep(sweep: Sweep) -> None:
 
     from sglr.cli.screens import table
     from sglr.report.numbers import percent, points
-    from sglr.sweeps.results import FIGURES
+    from sglr.studies.sweeps.results import FIGURES
 
     console = Console(highlight=False)
     console.print(table(sweep.headings(), sweep.table(), named=sweep.headings().index(FIGURES[0])))

@@ -38,7 +38,7 @@ def token(
     client goes on with what it had.
     """
     del debug
-    from sglr.sites.lines import renew
+    from sglr.sites.join_commands import renew
 
     words = renew(run, client, address, timedelta(days=days))
     print(words.split()[words.split().index("--token") + 1] if token_only else words)
@@ -50,7 +50,7 @@ def revoke(run: ServedRun, client: Client, debug: Debug = False) -> None:
     A server that runs closes the client's connection within seconds. sglr token lets it in anew.
     """
     del debug
-    from sglr.sites.lines import revoke as end
+    from sglr.sites.join_commands import revoke as end
 
     ended = end(run, client)
     what = "had nothing that counted" if not ended else f"is no longer let in ({ended} ended)"

@@ -10,7 +10,7 @@ import typer
 from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
 
 if TYPE_CHECKING:
-    from sglr.config import Experiment
+    from sglr.runs.config import Experiment
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
     del debug
     from sglr.cli.loaded import tell_loaded
     from sglr.cli.watch import watching
-    from sglr.experiment import execute
+    from sglr.experiment.train import execute
 
     experiment = read_experiment(config, ctx.obj)
     with watching(quiet) as watch:
@@ -48,6 +48,6 @@ def train(
 
 def read_experiment(config: Path | None, flags: dict[str, Any]) -> Experiment:
     """Return the settings of a file, if one is given, with flags over them."""
-    from sglr.config import Experiment
+    from sglr.runs.config import Experiment
 
     return Experiment.from_flat(flags) if config is None else Experiment.from_toml(config, flags)

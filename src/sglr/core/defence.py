@@ -1,8 +1,8 @@
 """The protocol of a defence: what a client, or who holds the labels, does to what is sent so that it tells less.
 
 All hooks are the identity unless a defence has its own, and an engine calls only those that somebody has
-(`sglr.core.guard`): so ``none`` costs nothing and changes no bit. A defence is a frozen dataclass; its fields are its
-options (`option`).
+(`sglr.parties.defences`): so ``none`` costs nothing and changes no bit. A defence is a frozen dataclass; its fields are
+its options (`option`).
 """
 
 from __future__ import annotations

@@ -11,18 +11,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from sglr.core.batches import Batching
-from sglr.core.checkpoint import DamagedCheckpoint
-from sglr.core.codecs import Codec, Plain
-from sglr.core.computing import SINGLE_PRECISION, Computing
+from sglr.compression.codecs import Codec, Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError
-from sglr.core.guard import Guard
 from sglr.core.optim import OptimizerSpec
-from sglr.core.own_loss import OwnLoss
 from sglr.core.scores import Scores
-from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights
+from sglr.data.batches import Batching
+from sglr.parties.client_loss import OwnLoss
+from sglr.parties.defences import Guard
+from sglr.parties.server import Server
+from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.storage.checkpoint import DamagedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Setting:
         What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
         beginning its data again.
     least_batch
-        Fewest samples of a batch, as in `sglr.core.batches.Batching`.
+        Fewest samples of a batch, as in `sglr.data.batches.Batching`.
     settings
         All settings of the experiment by name, for engines whose clients build their own parts.
     codec

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sglr.core.merging import Merging
-from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
+from sglr.parties.server import Server
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from sglr.core.eager import eager_optimizer
 from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.system.eager import eager_optimizer
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
 

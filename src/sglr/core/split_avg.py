@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sglr.core.device import to_device
 from sglr.core.errors import UsageError, unknown
-from sglr.core.transfer import to_device
 from sglr.core.types import Average, Downlink, Moment, Uplink
 
 

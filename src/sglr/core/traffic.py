@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from sglr.core.codecs import Codec
+from sglr.compression.codecs import Codec
 from sglr.core.types import Average, Traffic, Uplink, Weights
 
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.device import to_device
 from sglr.core.errors import UsageError
-from sglr.core.transfer import to_device
 
 Weights = Mapping[str, Tensor]
 """Named weights and buffers of a segment; of several clients when every tensor has a leading axis C."""

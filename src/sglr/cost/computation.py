@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import conv_flop_count, flop_registry, sdpa_backward_flop, sdpa_flop, shape_wrapper
 
-from sglr.core.eager import EagerMode, backward
+from sglr.system.eager import EagerMode, backward
 
 BATCH = 2
 """Samples that a count runs on: BatchNorm needs two."""

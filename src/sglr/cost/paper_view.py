@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sglr.core.method import Method
-from sglr.core.segment_weights import state_of
 from sglr.core.split_avg import SplitAvg
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
 from sglr.core.types import Weights
 from sglr.cost.closed_forms import METHODS, SAME_AS, Sizes, paper
+from sglr.splitting.segment_weights import state_of
 
 FORMULAS = {
     "fl": "2|C|S(w)",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.toml_files import read_toml_file
+from sglr.storage.toml_files import read_toml_file
 
 USED_SHARE = 0.3
 """Share of a GPU's peak that training reaches: 21 to 46 % for large models (Chowdhery et al. 2022, arXiv 2204.02311,

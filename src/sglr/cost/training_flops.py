@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sglr.core.split import ClientSegments
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
+from sglr.splitting import ClientSegments
 
 RULE = (
     "add-multiplies x 2, forward and backward as they happen (torch.utils.flop_counter), training only; "

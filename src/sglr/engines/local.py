@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from sglr.core.block import Block
+from sglr.compression.channels import Links
 from sglr.core.data import Samples
 from sglr.core.engine import Setting
-from sglr.core.links import Links
 from sglr.core.scores import Scores
-from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
+from sglr.parties.client_block import Block
+from sglr.parties.server import Server
 
 __all__ = ["Local"]
 

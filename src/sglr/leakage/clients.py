@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sglr.core.random import generator
-from sglr.leakage.opening import Opened
+from sglr.leakage.open_run import Opened
 
 
 def drawn_clients(opened: Opened, number: int, seed: int) -> tuple[int, ...]:

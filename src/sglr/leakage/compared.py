@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sglr.core.errors import UsageError
-from sglr.core.files import write_text
 from sglr.report.leakage_comparison import leakage_page
-from sglr.run import Run, make_folder
+from sglr.runs.folder import Run, make_folder
+from sglr.storage.files import write_text
 
 PAGE = "leakage.html"
 

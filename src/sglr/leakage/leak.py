@@ -11,20 +11,20 @@ from typing import Any
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.files import write_text
-from sglr.core.json_files import read_object
 from sglr.leakage.activations import activation_maps
-from sglr.leakage.attacked import Chosen, attack_clients, attack_record, choose_attack
+from sglr.leakage.attack_clients import Chosen, attack_clients, attack_record, choose_attack
 from sglr.leakage.clients import drawn_clients
-from sglr.leakage.measured import MEASURES, Wanted, measure_client, nested, over_clients
-from sglr.leakage.opening import Opened, open_run
-from sglr.leakage.reading import read_attack, read_figures
-from sglr.leakage.replayed import replay
+from sglr.leakage.interpretation import read_attack, read_figures
+from sglr.leakage.measure_clients import MEASURES, Wanted, measure_client, nested, over_clients
+from sglr.leakage.open_run import Opened, open_run
+from sglr.leakage.replay import replay
 from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
 from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
-from sglr.run import Run, damage_explained, refuse_unwritable
+from sglr.runs.folder import Run, damage_explained, refuse_unwritable
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
 
 CLIENTS = 3
 """Clients that are looked at, drawn by the seed."""
@@ -230,7 +230,7 @@ def _opened(run: Run) -> Opened:
         value = str(getattr(settings, kind))
         if value.startswith("<"):
             problem = "was given as a Python object, which is not in the run's folder"
-            raise UsageError(kind, value, problem, "name it in the settings, or use sglr.leakage.opening.open_run")
+            raise UsageError(kind, value, problem, "name it in the settings, or use sglr.leakage.open_run.open_run")
     if settings.engine == "remote":
         problem = "its clients were on machines of their own, where their data and weights are"
         remedy = "measure a training with --engine local on data of the same kind"

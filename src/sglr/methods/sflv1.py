@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from sglr.core.merging import Merging
 from sglr.core.method import Method
-from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
+from sglr.parties.server import Server
 
 __all__ = ["SFLV1"]
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
-from sglr.core.model_checks import given_shapes
-from sglr.core.segment_weights import state_of
-from sglr.core.split import Split, check_segments, cut_points, split
-from sglr.core.split.sequence import child_before
 from sglr.cost.computation import segment_flops
 from sglr.planner.costs import BYTES_PER_MB, Work
+from sglr.splitting import Split, check_segments, cut_points, split
+from sglr.splitting.model_checks import given_shapes
+from sglr.splitting.segment_weights import state_of
+from sglr.splitting.sequence import child_before
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def measure_cuts(
     classes
         Number of classes.
     cut
-        Where to cut, as `sglr.core.split.split` takes it; None for the model's own cut.
+        Where to cut, as `sglr.splitting.split` takes it; None for the model's own cut.
 
     Returns
     -------
     tuple
-        The chosen cut, and those of `sglr.core.split.cut_points` in the order of execution.
+        The chosen cut, and those of `sglr.splitting.cut_points` in the order of execution.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from typing import Any
 
 from sglr.core.defence import Defence
 from sglr.core.errors import UsageError
-from sglr.core.guard import has
+from sglr.parties.defences import has
 
 DELTA = 1e-5
 """The δ of statements."""

@@ -1,7 +1,7 @@
 """The protocol of attacks that take part in the training: a client with data of its choice, a server that misleads.
 
 A frozen dataclass per file of ``sglr/privacy/attacks``, as with attacks on a trained network. The training is carried
-out again with the attack in it, in this process and on the run's own data: `sglr.leakage.replayed`.
+out again with the attack in it, in this process and on the run's own data: `sglr.leakage.replay`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import nn
 from sglr.core.data import ClientData, Samples
 from sglr.core.merging import Merging
 from sglr.core.method import Method
-from sglr.core.server import Server
 from sglr.core.types import Downlink, Moment, Uplink, Weights
+from sglr.parties.server import Server
 from sglr.privacy.attack import Found
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees

@@ -72,6 +72,6 @@ def _cell(share: float) -> tuple[str, float]:
 def _figure(shares: Sequence[Sequence[float]], names: Sequence[str]) -> Figure:
     import numpy as np
 
-    from sglr.data.plot import plot_cells
+    from sglr.data.class_counts import plot_cells
 
     return plot_cells(np.asarray(shares) * 100, names, names, ("true class", "predicted class"), "% of true class")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sglr.core.files import write_text
 from sglr.report import numbers
 from sglr.report.charts import Curve
 from sglr.report.comparison_chart import comparison_chart, mean_curve
@@ -15,7 +14,8 @@ from sglr.report.cost_charts import bytes_and_accuracy, bytes_chart, ledger_bars
 from sglr.report.costs import within
 from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows
 from sglr.report.svg import inline_svg, standalone_svg
-from sglr.run import Run
+from sglr.runs.folder import Run
+from sglr.storage.files import write_text
 
 __all__ = ["ComparisonRow", "comparison_page", "write_comparison_report"]
 

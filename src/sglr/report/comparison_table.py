@@ -12,7 +12,7 @@ from typing import Any
 from sglr.report import numbers
 from sglr.report.costs import within
 from sglr.report.palette import SERIES, dashes
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from sglr.report.comparison_table import ComparisonRow
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 IRRELEVANT = ("seed", "name", "threads", "keep_checkpoints", "data_dir")
 """Settings in which the runs of one row may differ."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.charts import Records, add_legend, blank_chart, curve, draw_curves
 from sglr.report.palette import LEAKING
 from sglr.report.raster import png_address, value_range
 from sglr.report.svg import inline_svg
+from sglr.storage.json_files import read_object
 
 LEAKAGE = "leakage.json"
 

@@ -15,7 +15,7 @@ from sglr.report.leakage import MEASURES, attack_row, flat, picture_row, read_le
 from sglr.report.page import relative_link, render, written
 from sglr.report.palette import MUTED, SERIES, colour
 from sglr.report.svg import inline_svg
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

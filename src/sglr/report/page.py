@@ -65,9 +65,9 @@ def relative_link(target: Path, folder: Path) -> str:
 
 
 def _meanings(settings: Mapping[str, Any]) -> dict[str, str]:
-    from sglr.config import Experiment, part_fields
     from sglr.core.errors import UsageError
     from sglr.core.registry import PARTS
+    from sglr.runs.config import Experiment, part_fields
 
     meanings = {name: field.description or "" for name, field in Experiment.model_fields.items()}
     for kind in PARTS:

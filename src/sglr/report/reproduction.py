@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sglr.core.errors import UsageError
-from sglr.core.files import write_text
-from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.page import environment_rows, merged, relative_link, render
 from sglr.report.palette import SERIES, dashes
@@ -17,6 +15,8 @@ from sglr.report.paper_table import FULL_POINTS, FULL_SHARE, show_table
 from sglr.report.raster import png_address, value_range
 from sglr.report.series_chart import SMALL, WIDE, read_series, series_chart
 from sglr.report.svg import inline_svg
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
 
 RECORDS, REPORT = "reproduction.json", "report.html"
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sglr.core.files import write_text
-from sglr.core.json_files import read_object
 from sglr.report import numbers
 from sglr.report.charts import Records, accuracy_chart, loss_chart
 from sglr.report.classes import classes_section
@@ -17,7 +15,9 @@ from sglr.report.costs import cost_tables, ledger
 from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows, written
 from sglr.report.svg import inline_svg
-from sglr.run import CONFIG, Run
+from sglr.runs.folder import CONFIG, Run
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
 
 REPORT, CLASSES = "report.html", "classes.json"
 
@@ -175,7 +175,7 @@ def _classes_chart(path: Path) -> str | None:
     import numpy as np
     from matplotlib.image import AxesImage
 
-    from sglr.data.plot import plot_classes_per_client
+    from sglr.data.class_counts import plot_classes_per_client
 
     counts = np.asarray(content["counts"], dtype=np.int64)
     if counts.ndim != 2 or counts.shape[1] != len(content["classes"]) or counts.size > MOST_CELLS:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sglr.core.files import write_text
 from sglr.report import numbers
 from sglr.report.comparison import divided_settings, setting_phrases
 from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows, written
@@ -14,7 +13,8 @@ from sglr.report.palette import SERIES, dashes
 from sglr.report.series_chart import SMALL, WIDE, read_series
 from sglr.report.svg import inline_svg, standalone_svg
 from sglr.report.sweep_figure import Lines, heat_map, lines, lines_figure, points
-from sglr.run import Run
+from sglr.runs.folder import Run
+from sglr.storage.files import write_text
 
 PLOT, REPORT = "accuracy.svg", "report.html"
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sglr.config import Experiment
 from sglr.core.errors import UsageError
-from sglr.core.machine import refuse_beyond_memory
 from sglr.core.model import build_model
-from sglr.data.picture_folder import PictureFiles, find_parts, subfolders
-from sglr.engines.remote.agreement import INPUT_TYPES, Agreement
+from sglr.data.images.folder import PictureFiles, find_parts, subfolders
+from sglr.engines.remote.run_description import INPUT_TYPES, Agreement
+from sglr.runs.config import Experiment
+from sglr.system.machine import refuse_beyond_memory
 
 MOST_ENLARGED = 32
 """How many times as high and wide a site's pictures may become: pictures of 8 pixels can be what a model for 224 takes,

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from sglr.config import Experiment
 from sglr.core.errors import UsageError, listed
-from sglr.data.schema import Column, Schema
-from sglr.engines.remote.agreement import Agreement
+from sglr.data.tables.schema import Column, Schema
+from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
+from sglr.runs.config import Experiment
+from sglr.sites.build_client import Own, own_experiment, own_segments, wanted_of
 from sglr.sites.join import ask_agreement
 from sglr.sites.own_data import OwnData, load_own
-from sglr.sites.terms import what_leaves
-from sglr.sites.workers import Own, own_experiment, own_segments, wanted_of
+from sglr.sites.requirements import what_leaves
 
 SHOWN = 12
 """Names in a line."""

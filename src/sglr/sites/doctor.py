@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from sglr.core.errors import SglrError, UsageError
-from sglr.engines.remote import probe
-from sglr.engines.remote.agreement import PROTOCOL, Agreement
-from sglr.engines.remote.opening import MOST_SAMPLES
+from sglr.engines.remote.run_description import PROTOCOL, Agreement
+from sglr.engines.remote.server.opening import MOST_SAMPLES
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
 from sglr.engines.remote.trust.connection import parse_address, presented
@@ -27,6 +26,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
+from sglr.engines.remote.wire import probe
 from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
@@ -258,7 +258,7 @@ class Patient:
     def _model(self) -> Check:
         if self.agreement is None:
             return Check("model", UNKNOWN, "the server's model is not known", _NEEDS_CREDENTIALS)
-        from sglr.sites.workers import own_experiment, own_segments
+        from sglr.sites.build_client import own_experiment, own_segments
 
         try:
             experiment = own_experiment(self.agreement, self.model)

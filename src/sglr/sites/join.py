@@ -12,22 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sglr.core.checkpoint import DamagedCheckpoint, read_checkpoint
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.lock import locked
 from sglr.data.loaded import classes_line, samples_line, shape_text
-from sglr.engines.remote.agreement import Agreement, frozen_hash, network_hash, run_id, segment_hash
-from sglr.engines.remote.client import FIRST_WAIT, LONGEST_WAIT, Client, Post
-from sglr.engines.remote.duties import SEGMENT
-from sglr.engines.remote.snapshots import Snapshots
+from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, Client, Post
+from sglr.engines.remote.client.handlers import SEGMENT
+from sglr.engines.remote.client.snapshots import Snapshots
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.run_description import Agreement, frozen_hash, network_hash, run_id, segment_hash
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.words import shown
-from sglr.engines.remote.worker import Worker
-from sglr.sites.terms import what_leaves
-from sglr.sites.workers import Own, make_workers, own_experiment
+from sglr.sites.build_client import Own, make_workers, own_experiment
+from sglr.sites.requirements import what_leaves
+from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.lock import locked
 
 T = TypeVar("T")
 

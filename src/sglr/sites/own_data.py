@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from sglr.config import Experiment, part_fields
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS, METHODS, PARTITIONERS
 from sglr.data.classes import refuse_unknown
 from sglr.data.federate import federate
+from sglr.data.images.pixel_range import number
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
-from sglr.data.pixel_range import number
-from sglr.data.table_files import is_table
+from sglr.data.tables.files import is_table
+from sglr.runs.config import Experiment, part_fields
 from sglr.sites.bounds import refuse_enlargement
 
 FORM = ("image_size", "image_channels", "pixel_range")

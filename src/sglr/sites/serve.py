@@ -9,20 +9,20 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sglr.build import Given
-from sglr.config import Experiment
+from sglr.build.build import Given
 from sglr.core.engine import Engine, Setting
 from sglr.core.errors import Interrupted
-from sglr.core.files import is_file, write_text
-from sglr.core.lock import locked
 from sglr.core.types import EpochDone, Event, StepDone
-from sglr.data.schema import read_schema
+from sglr.data.tables.schema import read_schema
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.listen import Listen
+from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
-from sglr.experiment import execute, go_on
-from sglr.run import CONFIG, Run
+from sglr.experiment.train import execute, go_on
+from sglr.runs.config import Experiment
+from sglr.runs.folder import CONFIG, Run
+from sglr.storage.files import is_file, write_text
+from sglr.storage.lock import locked
 
 PACE_SECONDS = 10.0
 """Over how long the speed is measured."""

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.files import read_if_there
-from sglr.core.json_files import parse
-from sglr.run import CONFIG, STATUS
+from sglr.runs.folder import CONFIG, STATUS
+from sglr.storage.files import read_if_there
+from sglr.storage.json_files import parse
 
 STALE_SECONDS = 10.0
 """A server writes its status every second; older than this, it is no longer there."""

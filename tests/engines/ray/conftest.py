@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.core.cluster import connect, disconnect
 from sglr.core.engine import Setting
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
 from sglr.engines.ray import Ray
+from sglr.system.ray_cluster import connect, disconnect
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,10 @@ NODE_LOSS = """
 import logging, sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from sglr.config import Experiment
+from sglr.runs.config import Experiment
 from sglr.core.types import StepDone
-from sglr.engines.ray import crew
-from sglr.experiment import execute
+from sglr.engines.ray import actor_pool as crew
+from sglr.experiment.train import execute
 
 crew.SQUEEZE_SECONDS = 5.0
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})

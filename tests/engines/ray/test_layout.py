@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.core.errors import UsageError
-from sglr.engines.ray.footprint import Footprint
 from sglr.engines.ray.layout import (
     BLOCKS,
     Node,
@@ -19,6 +18,7 @@ from sglr.engines.ray.layout import (
     read_layout,
     write_layout,
 )
+from sglr.engines.ray.memory_profile import Footprint
 from sglr.engines.ray.sizing import design, uses_gpus
 
 GIB = 1 << 30

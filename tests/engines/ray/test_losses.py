@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from sglr.build import Built, Given
-from sglr.config import Experiment
+from sglr.build.build import Built, Given
 from sglr.core.errors import SglrError
 from sglr.core.types import Event, StepDone
-from sglr.engines.ray import crew
-from sglr.experiment import execute
-from sglr.run import Run
+from sglr.engines.ray import actor_pool as crew
+from sglr.experiment.train import execute
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
 
 SETTINGS = {
     "engine": "ray",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sglr.core.method import Method
 from sglr.core.registry import MERGE_RULES, METHODS
-from sglr.core.train import Trainer
+from sglr.core.trainer import Trainer
 
 EQUAL, UNEQUAL = (8, 8, 8, 8, 8), (11, 7, 3, 3, 6)
 

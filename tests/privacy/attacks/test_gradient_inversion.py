@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
-from sglr.leakage.opening import weight_gradients
+from sglr.leakage.open_run import weight_gradients
 from sglr.privacy.attacks.gradient_inversion import GradientInversion, inferred_labels
 from sglr.privacy.target import Target
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 import sglr
-from sglr.build import Given
+from sglr.build.build import Given
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS, ENGINES
-from sglr.leakage.opening import open_run
+from sglr.leakage.open_run import open_run
 from sglr.privacy.attack import Attack
 from sglr.privacy.attacks.label_clusters import LabelClusters
 from sglr.privacy.attacks.label_direction import LabelDirection

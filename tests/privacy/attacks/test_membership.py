@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import sglr
-from sglr.build import Given
+from sglr.build.build import Given
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.data.load import load_dataset
 from sglr.engines.local import Local
-from sglr.leakage.opening import open_run
+from sglr.leakage.open_run import open_run
 from sglr.privacy.attacks.membership import Membership
 from sglr.privacy.target import Target
 

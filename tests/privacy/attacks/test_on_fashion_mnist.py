@@ -11,9 +11,9 @@ import pytest
 
 import sglr
 from sglr.core.registry import ATTACKS
-from sglr.leakage.opening import open_run
+from sglr.leakage.open_run import open_run
 from sglr.privacy.attack import Found
-from sglr.run import Run
+from sglr.runs.folder import Run
 
 from ..conftest import SETTINGS
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.build import build
-from sglr.config import Experiment
+from sglr.build.build import build
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.registry import METHODS
 from sglr.privacy.defences.scrutiny import Scrutiny, pairs
+from sglr.runs.config import Experiment
 
 LABELS = torch.tensor([0, 0, 1, 1])
 

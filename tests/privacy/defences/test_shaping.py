@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sglr.core.guard import parse
+from sglr.parties.defences import parse
 from sglr.privacy.defences.clip import Clip
 from sglr.privacy.defences.nopeek import NoPeek
 from sglr.privacy.defences.quantize import Quantize

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import sglr
-from sglr.leakage.measured import Measured, Wanted, measure_client
-from sglr.leakage.opening import open_run
+from sglr.leakage.measure_clients import Measured, Wanted, measure_client
+from sglr.leakage.open_run import open_run
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sglr.core.data import Dataset
-from sglr.data.cifar_dataset import Layout, load_cifar
+from sglr.data.formats.cifar_dataset import Layout, load_cifar
 from sglr.data.shape import Shape
 
 __all__ = ["Cifar10"]
@@ -37,5 +37,5 @@ class Cifar10:
     image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3"})
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """Load the official binary files, or fetch them; see `sglr.data.cifar_dataset.load_cifar`."""
+        """Load the official binary files, or fetch them; see `sglr.data.formats.cifar_dataset.load_cifar`."""
         return load_cifar(LAYOUT, data_dir, self.image_size, self.image_channels)

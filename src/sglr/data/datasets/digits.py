@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from sglr.core.data import Dataset
-from sglr.data.images import Pixels, image_dataset
+from sglr.data.images.dataset import Pixels, image_dataset
 from sglr.data.shape import Shape
 from sglr.data.split import stratified_split
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError, listed
-from sglr.core.machine import refuse_beyond_memory
 from sglr.data.classes import refuse_unknown
-from sglr.data.files import resolve
-from sglr.data.images import Pixels, check_form
-from sglr.data.picture_dataset import picture_dataset
-from sglr.data.picture_folder import PictureFiles, find_parts, subfolders
-from sglr.data.pictures import SHOWN, OnBad, PictureReader
-from sglr.data.pixel_range import stated_range
+from sglr.data.formats.files import resolve
+from sglr.data.images.dataset import Pixels, check_form
+from sglr.data.images.decode import SHOWN, OnBad, PictureReader
+from sglr.data.images.decoded import picture_dataset
+from sglr.data.images.folder import PictureFiles, find_parts, subfolders
+from sglr.data.images.pixel_range import stated_range
 from sglr.data.split import stratified_split
+from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Folder"]
 

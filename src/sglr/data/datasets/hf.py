@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
-from sglr.data.columns import find_label_column, find_picture_column
-from sglr.data.hub import fetch, hub_pictures
-from sglr.data.images import check_form
-from sglr.data.picture_dataset import picture_dataset
-from sglr.data.pictures import OnBad, PictureReader
-from sglr.data.pixel_range import stated_range
+from sglr.data.formats.hub import fetch, hub_pictures
+from sglr.data.images.dataset import check_form
+from sglr.data.images.decode import OnBad, PictureReader
+from sglr.data.images.decoded import picture_dataset
+from sglr.data.images.pixel_range import stated_range
 from sglr.data.split import stratified_split
-from sglr.data.tables import Reading, table_dataset
+from sglr.data.tables.dataset import Reading, table_dataset
+from sglr.data.tables.find_columns import find_label_column, find_picture_column
 
 __all__ = ["Hf"]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
-from sglr.data.files import first_file, resolve
-from sglr.data.idx import IMAGES, LABELS, read_idx
-from sglr.data.images import Pixels, image_dataset
+from sglr.data.formats.files import first_file, resolve
+from sglr.data.formats.idx import IMAGES, LABELS, read_idx
+from sglr.data.images.dataset import Pixels, image_dataset
 from sglr.data.split import stratified_split
 
 __all__ = ["Idx"]

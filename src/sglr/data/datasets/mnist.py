@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sglr.core.data import Dataset
-from sglr.data.idx_dataset import load_idx_dataset
+from sglr.data.formats.idx_dataset import load_idx_dataset
 from sglr.data.shape import Shape
 
 __all__ = ["Mnist"]
@@ -23,7 +23,7 @@ class Mnist:
     image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """Load the official files, or fetch them; see `sglr.data.idx_dataset.load_idx_dataset`."""
+        """Load the official files, or fetch them; see `sglr.data.formats.idx_dataset.load_idx_dataset`."""
         return load_idx_dataset(
             name="mnist",
             torchvision="MNIST",

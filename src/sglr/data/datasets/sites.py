@@ -10,8 +10,8 @@ import torch
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
-from sglr.data.pixel_range import stated_range
-from sglr.data.schema import Schema, read_schema
+from sglr.data.images.pixel_range import stated_range
+from sglr.data.tables.schema import Schema, read_schema
 
 __all__ = ["Sites"]
 

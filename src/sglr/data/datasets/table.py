@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
-from sglr.data.files import resolve
-from sglr.data.schema import Schema, read_schema
-from sglr.data.table_columns import Notation
-from sglr.data.table_files import Format, read_table
-from sglr.data.tables import Reading, table_dataset
+from sglr.data.formats.files import resolve
+from sglr.data.tables.column_kinds import Notation
+from sglr.data.tables.dataset import Reading, table_dataset
+from sglr.data.tables.files import Format, read_table
+from sglr.data.tables.schema import Schema, read_schema
 
 __all__ = ["Table"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
-from sglr.core.machine import refuse_beyond_memory
 from sglr.core.random import generator
+from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Resample"]
 

@@ -13,26 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.core.block import Block
-from sglr.core.cluster import connect, started_here
+from sglr.compression.channels import Links
 from sglr.core.data import Samples
 from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.links import Links
 from sglr.core.scores import ClassCounts, Scores
-from sglr.core.segment_weights import state_of
-from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
-from sglr.engines.ray.arrays import receive, receive_all, send, send_all
-from sglr.engines.ray.crew import Call, Crew
-from sglr.engines.ray.footprint import SIZES, Footprint, measure
-from sglr.engines.ray.hosted import HostedServer
-from sglr.engines.ray.last_words import LastWords
+from sglr.engines.ray.actor_pool import Call, Crew
+from sglr.engines.ray.death_notice import LastWords
+from sglr.engines.ray.gather import gather_answers, join, scatter
 from sglr.engines.ray.layout import read_layout, write_layout
+from sglr.engines.ray.memory_profile import SIZES, Footprint, measure
+from sglr.engines.ray.object_store import receive, receive_all, send, send_all
+from sglr.engines.ray.remote_server import HostedServer
 from sglr.engines.ray.server_worker import Post
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
-from sglr.engines.ray.step import gather_answers, join, scatter
 from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
+from sglr.parties.client_block import Block
+from sglr.parties.server import Server
+from sglr.splitting.segment_weights import state_of
+from sglr.system.ray_cluster import connect, started_here
 
 __all__ = ["Ray"]
 

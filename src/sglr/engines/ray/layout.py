@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from sglr.core.errors import UsageError
-from sglr.core.files import write_text
-from sglr.core.json_files import read_object
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
 
 BLOCKS = "blocks.json"
 """The file of a run's folder that says how its clients were divided into blocks."""

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sglr.core.memory import keep_freed_memory
 from sglr.core.random import seed_layers
-from sglr.core.server import Server
 from sglr.core.types import Uplink
-from sglr.engines.ray.arrays import Sent, receive, receive_all, send, send_all
+from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
 from sglr.engines.ray.worker import Smashed
+from sglr.parties.server import Server
+from sglr.system.allocator import keep_freed_memory
 
 
 class Order(NamedTuple):

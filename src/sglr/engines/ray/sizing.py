@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sglr.core.errors import UsageError
-from sglr.engines.ray.footprint import PROCESS, Footprint
 from sglr.engines.ray.layout import Node, Share, divide, fits, largest_share, number_of_blocks
+from sglr.engines.ray.memory_profile import PROCESS, Footprint
 
 REMEDY = "give more or larger machines, fewer clients, a smaller --batch-size, or a cut nearer to the input"
 

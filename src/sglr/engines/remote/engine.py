@@ -16,26 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sglr.compression.channels import Links
 from sglr.core.data import Samples
 from sglr.core.engine import MissingSnapshot, Setting
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.links import Links
 from sglr.core.scores import Scores
-from sglr.core.segment_weights import state_of, trained_of
-from sglr.core.server import Server
 from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
-from sglr.engines.remote.agreement import Agreement, chunk, features_of, most_bytes
-from sglr.engines.remote.barrier import Patience
-from sglr.engines.remote.desk import Desk
-from sglr.engines.remote.extremes import Extremes
-from sglr.engines.remote.gate import Gate
-from sglr.engines.remote.held_out import HeldOut
-from sglr.engines.remote.listen import Listen
-from sglr.engines.remote.members import Member
-from sglr.engines.remote.premises import Premises
-from sglr.engines.remote.server import House
-from sglr.engines.remote.shared_weights import SharedWeights
-from sglr.engines.remote.tails import Tails
+from sglr.engines.remote.run_description import Agreement, chunk, features_of, most_bytes
+from sglr.engines.remote.server.barrier import Patience
+from sglr.engines.remote.server.client_state import Member
+from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.held_out import HeldOut
+from sglr.engines.remote.server.listen import Listen
+from sglr.engines.remote.server.requests import Desk
+from sglr.engines.remote.server.runtime import Premises
+from sglr.engines.remote.server.shared_weights import SharedWeights
+from sglr.engines.remote.server.tails import Tails
+from sglr.engines.remote.server.validation import Gate
+from sglr.parties.server import Server
+from sglr.splitting.segment_weights import state_of, trained_of
 
 PASS_SECONDS = 600.0
 """The least deadline for a whole pass over a client's data."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
-from sglr.core.losses import LOSSES
 from sglr.core.random import key
+from sglr.parties.losses import LOSSES
 from sglr.privacy.attack import Attack, Found, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, total_variation
 from sglr.privacy.target import Target

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from sglr.core.defence import Defence, option
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.guard import has
 from sglr.core.method import Method
+from sglr.parties.defences import has
 
 __all__ = ["Scrutiny"]
 

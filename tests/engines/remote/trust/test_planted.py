@@ -15,16 +15,16 @@ import pytest
 from cryptography import x509
 
 from sglr.cli.main import main
-from sglr.config import Experiment
 from sglr.core.errors import NotRead, SglrError, UsageError
-from sglr.core.files import write_text
-from sglr.engines.remote import door
-from sglr.engines.remote.members import HERE, Member
+from sglr.engines.remote.server import admission as door
+from sglr.engines.remote.server.client_state import HERE, Member
 from sglr.engines.remote.trust import files
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Untrusted
-from sglr.sites.lines import keep_address
+from sglr.runs.config import Experiment
+from sglr.sites.join_commands import keep_address
+from sglr.storage.files import write_text
 
 from .test_authority import enrol
 

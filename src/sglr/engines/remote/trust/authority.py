@@ -13,13 +13,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.files import is_file
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
 from sglr.engines.remote.trust.files import own_folder, read_private, write_once, write_private
 from sglr.engines.remote.trust.peers import Applicant, Client, Untrusted
 from sglr.engines.remote.trust.register import REPLACED, REVOKED, Issued, Register
 from sglr.engines.remote.trust.token import Token
+from sglr.storage.files import is_file
 
 _RENEW = timedelta(days=30)
 _LONGEST = timedelta(days=366)

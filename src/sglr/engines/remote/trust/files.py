@@ -17,7 +17,7 @@ from stat import S_ISREG
 from typing import Generic, TypeVar
 
 from sglr.core.errors import NotRead, SglrError
-from sglr.core.files import NOFOLLOW, create, not_read, refuse_foreign, write_bytes, written_whole
+from sglr.storage.files import NOFOLLOW, create, not_read, refuse_foreign, write_bytes, written_whole
 
 _log = logging.getLogger(__name__)
 # File systems stamp a folder by a clock that ticks every few milliseconds; a second is ample.

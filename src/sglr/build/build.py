@@ -1,0 +1,384 @@
+"""From settings to parts: the only place that picks a method, model, data set, partitioner or engine by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import nn
+
+from sglr.build.merge_rule import merge_rule_of
+from sglr.build.segments import Segments
+from sglr.client_store.capacity import Crowd, bytes_of
+from sglr.compression.error_feedback import parse as parse_codec
+from sglr.core.data import ClientData, Dataset
+from sglr.core.engine import Engine, Setting
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.core.optim import OptimizerSpec
+from sglr.core.plan import Plan
+from sglr.core.random import generator
+from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
+from sglr.core.trainer import Trainer
+from sglr.core.types import Weights
+from sglr.data.digest import refuse_other_data
+from sglr.data.federate import federate
+from sglr.data.load import load_dataset
+from sglr.parties.client_loss import OwnLoss
+from sglr.parties.defences import Guard
+from sglr.parties.server import Server
+from sglr.privacy.accounting import check_accounted
+from sglr.runs.config import Experiment
+from sglr.splitting import Thirds
+from sglr.splitting.segment_weights import state_of
+from sglr.stacking.precision import Computing
+from sglr.stacking.stack import unstackable, why_not_stacked
+from sglr.system.machine import memory_of
+
+log = logging.getLogger(__name__)
+
+LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
+"""Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Parts given as Python objects instead of by name; None where the settings name the part."""
+
+    method: Method | None = None
+    model: nn.Module | Callable[..., nn.Module] | None = None
+    dataset: Dataset | None = None
+    engine: Callable[[Setting], Engine] | None = None
+    poison: Callable[[ClientData], ClientData] | None = None
+    """What an attacking client makes of its data once they are divided."""
+    frozen: Weights | None = None
+    """Frozen weights of the whole model that a run began with; None where it begins now."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A training ready to run, and what its summary tells of the parts."""
+
+    trainer: Trainer
+    data: ClientData
+    method: Method
+    cut: str | int
+    device: torch.device
+    lower: Callable[[int], nn.Module]
+    """Gives a client's lower segment with its first weights, by client id."""
+    fresh: Callable[[int], Thirds]
+    """Gives all segments with first weights that nobody has had, by seed."""
+    client_store: str = "memory"
+    """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Settings that were left to a measurement, and what it chose."""
+    tail: str | int | None = None
+    """The server's last layer, where what follows stays with the clients and the labels."""
+    guard: Guard = field(default_factory=Guard)
+    """The defences."""
+    frozen: Weights = field(default_factory=dict)
+    """Frozen weights of the whole model, by name."""
+
+
+def build(experiment: Experiment, given: Given | None = None) -> Built:
+    """Build all parts, checking that they fit before any work is done.
+
+    Raises
+    ------
+    UsageError
+        If a setting, a file or a combination of settings is wrong.
+    """
+    given = given or Given()
+    device = device_here(experiment)
+    computing = Computing(experiment.precision, experiment.compile)
+    computing.prepare(device)
+    if experiment.threads is not None:
+        torch.set_num_threads(experiment.threads)
+    method = given.method or build_method(experiment)
+    optimizer = OptimizerSpec.parse(experiment.optimizer)
+    codec = parse_codec(experiment.compression)
+    _check_pipelining(experiment, method)
+    _check_cluster(experiment)
+    _check_tail(experiment, method)
+    rule = merge_rule_of(experiment, method)
+    segments = Segments(experiment, given.model, method, given.frozen)
+    check_accounted(segments.guard.named)
+    data = _divide(experiment, _dataset(experiment, given.dataset))
+    data = data if given.poison is None else given.poison(data)
+    _check_place(experiment, given, data)
+    segments.prepare(data)
+    if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
+        _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
+    if method.pooled:
+        data = _pooled(data)
+    least = segments.least_batch(experiment.batch_size, data.sizes)
+    make_engine = given.engine or ENGINES.load(experiment.engine)
+    plan = _plan(experiment, device, least)
+    store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
+    setting = _setting(experiment, segments, data, optimizer, device, computing, store, least)
+    engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
+    # Only where clients live in this process is there something to choose.
+    choices: dict[str, str] = getattr(engine, "choices", {})
+    make_server = partial(
+        Server,
+        segments.upper,
+        optimizer,
+        classes=len(data.classes),
+        clients=len(data.indices),
+        label_prior=experiment.label_prior,
+        clip_norm=experiment.clip_norm,
+        loss=experiment.loss,
+        copies=method.server_copies,
+        stacked=method.server_copies
+        and choices.get("stacking", experiment.stacking) != "looped"
+        and _stacks(
+            experiment.stacking, segments.upper, torch.zeros(2, 2, *segments.cut_shape), "the server's segment"
+        ),
+        computing=computing,
+        guard=segments.guard,
+    )
+    server = engine.host(make_server)
+    if segments.tail is not None:
+        server.ask = engine.answer
+    trainer = Trainer(method, engine, server, plan, data.validation)
+    if method.shares:
+        first = segments.lower_of(0)
+        trainer.shared = {name: tensor.to(device) for name, tensor in state_of(first).items()}
+        trainer.rule, trainer.buffers = rule, {name for name, _ in first.named_buffers()}
+    return Built(
+        trainer,
+        data,
+        method,
+        segments.cut,
+        device,
+        segments.lower_of,
+        segments.fresh,
+        store,
+        choices,
+        segments.tail,
+        segments.guard,
+        segments.frozen,
+    )
+
+
+def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) -> bool:
+    """Say whether copies of a segment can run as one call, trying two on inputs ``[2, b, ...]``.
+
+    Raises
+    ------
+    UsageError
+        If they can't, and the setting asks for it.
+    """
+    reason = why_not_stacked(segment, inputs)
+    if reason is not None and wanted != "auto":
+        raise unstackable(wanted, what, reason)
+    if reason is not None:
+        log.warning("copies run one after another, because %s can't be stacked: %s", what, reason)
+    return reason is None
+
+
+def client_segments(
+    experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
+) -> Callable[[int], nn.Module]:
+    """Return what gives a client's segment with its first weights, for one who has only clients' parts to build.
+
+    Raises
+    ------
+    UsageError
+        If the model or the cut does not fit ``data``.
+    """
+    segments = Segments(experiment, model, build_method(experiment))
+    segments.prepare(data)
+    return segments.lower_of
+
+
+def build_method(experiment: Experiment) -> Method:
+    """Return the method that the settings name, with its parameters."""
+    method: Method = METHODS.load(experiment.method)(**experiment.method_parameters)
+    return method
+
+
+def _dataset(experiment: Experiment, given: Dataset | None) -> Dataset:
+    if given is None:
+        return load(experiment)
+    refuse_other_data(experiment.dataset, given)
+    return given
+
+
+def load(experiment: Experiment) -> Dataset:
+    """Load the data set that the settings name."""
+    if experiment.dataset.startswith("<"):
+        problem = "was given as a Python object, which settings don't hold"
+        raise UsageError("dataset", experiment.dataset, problem, "give it again, in Python: dataset=...")
+    return load_dataset(experiment.dataset, experiment.data_dir, experiment.dataset_parameters)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in LOOKS_PER_STEP:
+        raise UsageError("device", name, "is not supported", "give auto, cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device", name, "torch finds no CUDA device here", "give cpu, or auto")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError("device", name, f"torch refuses it ({reason})", "give auto, cpu or cuda") from error
+    return device
+
+
+def device_here(experiment: Experiment) -> torch.device:
+    """Return where this process computes; with clients on a cluster it may lack the GPU that they have.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device here.
+    """
+    elsewhere = experiment.engine == "ray" and experiment.device.startswith("cuda") and not torch.cuda.is_available()
+    return pick_device("cpu" if elsewhere else experiment.device)
+
+
+def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> Plan:
+    return Plan(
+        epochs=experiment.epochs,
+        rate=experiment.lr,
+        server_rate=experiment.server_lr or experiment.lr,
+        schedule=experiment.schedule,
+        participation=experiment.participation,
+        evaluate_every=experiment.eval_every,
+        evaluate_clients=experiment.eval_clients,
+        checkpoint_every=experiment.checkpoint_every,
+        check_every=LOOKS_PER_STEP[device.type],
+        fresh_optimizers=experiment.client_optimizer == "reset",
+        least_batch=least_batch,
+        seed=experiment.seed,
+    )
+
+
+def _client_store(
+    experiment: Experiment,
+    method: Method,
+    segments: Segments,
+    plan: Plan,
+    clients: int,
+    optimizer: OptimizerSpec,
+    device: torch.device,
+) -> str:
+    """Choose where clients are that don't take part, and refuse what does not fit."""
+    if experiment.engine == "remote":
+        return "memory"  # on machines of their own
+    at_work = plan.at_work(clients)
+    cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
+    each, memory = bytes_of(segments.lower_of(0), optimizer), memory_of(device)
+    crowd = Crowd(clients, at_work, max(map(len, cohorts)), each, memory)
+    if method.server_copies:
+        crowd.require_copies(bytes_of(segments.upper, optimizer), experiment.method)
+    store = crowd.store(experiment.client_store)
+    if store != "memory":
+        log.warning(
+            "clients that don't take part are kept on disk (client_store): %d of %d do in a round", at_work, clients
+        )
+    return store
+
+
+def _setting(
+    experiment: Experiment,
+    segments: Segments,
+    data: ClientData,
+    optimizer: OptimizerSpec,
+    device: torch.device,
+    computing: Computing,
+    store: str,
+    least_batch: int,
+) -> Setting:
+    return Setting(
+        segment=segments.lower_of,
+        data=data,
+        batch_size=experiment.batch_size,
+        optimizer=optimizer,
+        clip_norm=experiment.clip_norm,
+        seed=experiment.seed,
+        device=device,
+        stacking=experiment.stacking,
+        computing=computing,
+        short_clients=experiment.short_clients,
+        least_batch=least_batch,
+        settings=experiment.flat(),
+        first_weights=segments.weights_of,
+        clients_leave=store != "memory",
+        guard=segments.guard,
+        own_loss=None if segments.tail is None else OwnLoss(experiment.loss, experiment.label_prior == "correct"),
+    )
+
+
+def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
+    partitioner = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters)
+    return federate(
+        dataset,
+        partitioner,
+        experiment.clients,
+        experiment.seed,
+        validation=experiment.validation,
+        samples_per_client=experiment.samples_per_client,
+        test_samples=experiment.test_samples,
+    )
+
+
+def _check_place(experiment: Experiment, given: Given, data: ClientData) -> None:
+    """Refuse data that are elsewhere, unless whoever builds brings the engine that has clients there."""
+    if not len(data.train) and given.engine is None:
+        problem = "these data are at the sites that join, and there are none here to train on"
+        raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
+
+
+def _check_pipelining(experiment: Experiment, method: Method) -> None:
+    if not experiment.pipelining:
+        return
+    if experiment.engine != "remote":
+        problem = f"engine {experiment.engine} has no gradients under way"
+        raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
+    if method.whole_model or method.merges_inside_epoch:
+        problem = f"method {experiment.method} has nothing to compute ahead with these settings"
+        raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
+
+
+def _check_cluster(experiment: Experiment) -> None:
+    """Refuse settings of a cluster where there is none, which would be ignored."""
+    for name, unset in (("ray_address", None), ("block_clients", None), ("ray_server", "driver")):
+        value = getattr(experiment, name)
+        if value != unset and experiment.engine != "ray":
+            raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
+
+
+def _check_tail(experiment: Experiment, method: Method) -> None:
+    """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
+    if experiment.tail is None:
+        return
+    if method.needs_labels:
+        problem = f"the method reads labels with these parameters ({method}), and they stay with the clients"
+        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
+    if experiment.pipelining:
+        problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
+        raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
+    if experiment.ray_server == "cluster":
+        problem = "a server in the cluster's processes can't ask clients in the midst of a step (tail)"
+        raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")
+
+
+def _pooled(data: ClientData) -> ClientData:
+    return dataclasses.replace(data, indices=(torch.cat(data.indices).sort().values,))

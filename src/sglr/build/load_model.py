@@ -1,0 +1,152 @@
+"""Get the trained network back from a run folder."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sglr.build.build import Built, Given, build
+from sglr.build.without_data import stand_ins
+from sglr.compression.error_feedback import Received
+from sglr.core.errors import UsageError
+from sglr.core.registry import ENGINES
+from sglr.core.trainer import Progress
+from sglr.core.types import Weights
+from sglr.data.objects.options import Options
+from sglr.data.objects.read import DataLike, read_objects
+from sglr.engines.local import Local
+from sglr.runs.folder import Run, damage_explained
+from sglr.splitting import Thirds, parts_of
+from sglr.splitting.segment_weights import load_state, state_of
+from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.json_files import WRONG
+
+
+def load_model(
+    path: str | Path,
+    client: int = 0,
+    *,
+    segment: str | Path | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    dataset: DataLike | None = None,
+    **options: Any,
+) -> nn.Sequential:
+    """Return a trained network: one client's segment, then the server's.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    client
+        Whose segment; where segments are shared, all clients have the same.
+    segment
+        The file with the client's weights, where clients were on machines of their own: ``segment.safetensors`` in the
+        folder of a client, which no one else has.
+    model
+        The model, if it was given as an object when the run began; its ``package.module:function``, if that is code of
+        your own that is not installed.
+    dataset, **options
+        The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data.
+
+    Returns
+    -------
+    nn.Sequential
+        Modules ``client`` and ``server`` in evaluation mode, on the CPU, with the weights of the best validation epoch,
+        or of the newest checkpoint where none is known. Between them is ``received`` where smashed data were
+        compressed: what the server learned from is what it must be given. Where labels stayed with the clients, the
+        client's ``tail`` comes last.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no run, has no checkpoint, or there is no such client.
+    """
+    run = Run.open(Path(path), model if isinstance(model, str) else None)
+    built_by = None if isinstance(model, str) else model
+    record = run.data
+    if record is None:
+        experiment = run.experiment.model_copy(update={"device": "cpu"})
+        data = None if dataset is None else read_objects(dataset, Options.of(options))
+        given = Given(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
+    else:
+        experiment, given = stand_ins(run.experiment, record, built_by)
+    given = replace(given, frozen=run.frozen())
+    built = restored(run, build(experiment, given))
+    segments = trained_segments(built, client, None if segment is None else Path(segment))
+    layers = OrderedDict[str, nn.Module](client=segments.lower)
+    if not built.trainer.engine.codec.exact:
+        layers["received"] = Received(built.trainer.engine.codec)
+    layers["server"] = segments.upper
+    if built.tail is not None:
+        layers["tail"] = segments.tail
+    return nn.Sequential(layers).eval()
+
+
+def restored(run: Run, built: Built) -> Built:
+    """Give a run's parts the weights of its best validation epoch, or of its newest checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If the run has no checkpoint.
+    """
+    if isinstance(built.trainer.engine, Local):
+        built.trainer.engine.settle(run.path)  # where clients may be that did not take part
+    try:
+        tensors, state = run.best()
+    except DamagedCheckpoint:
+        newest = run.newest()
+        if newest is None:
+            raise UsageError("run", run.path, "has no checkpoint", "train it for an epoch at least") from None
+        tensors, state, _ = newest
+    with damage_explained(run.path, wrong=(*WRONG, RuntimeError)):
+        built.trainer.restore(tensors, Progress.of(state["progress"]))
+    return built
+
+
+def trained_segments(built: Built, client: int, segment: Path | None = None) -> Thirds:
+    """Return copies of a client's segments and the server's, as they stand, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    built
+        The run's parts.
+    client
+        Whose segment.
+    segment
+        The file with the client's weights, where they are in no checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If there is no such client, or its weights are not here.
+    """
+    trainer, clients = built.trainer, len(built.trainer.sizes)
+    if not 0 <= client < clients:
+        raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
+    own = built.lower(client)
+    weights = _weights(built, client) if segment is None else _read_segment(segment, own)
+    load_state(own, weights)
+    lower, tail = parts_of(own.cpu().eval())
+    return Thirds(lower, copy.deepcopy(trainer.server.segment).cpu().eval(), tail.eval())
+
+
+def _weights(built: Built, client: int) -> Weights:
+    trainer = built.trainer
+    return trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+
+
+def _read_segment(path: Path, lower: nn.Module) -> Weights:
+    try:
+        weights, _ = read_checkpoint(path)
+    except DamagedCheckpoint as error:
+        raise UsageError("segment", path, str(error), "give the segment.safetensors of a client's folder") from error
+    if weights.keys() != state_of(lower).keys():
+        raise UsageError("segment", path, "its weights are of another model or cut", "give a file of the same run")
+    return weights

@@ -1,0 +1,238 @@
+"""The segments of a training: every client's lower one and the server's upper one, with their first weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from sglr.build.initial_weights import FirstWeights
+from sglr.core.data import ClientData
+from sglr.core.errors import UsageError, name_clients
+from sglr.core.method import Method
+from sglr.core.model import build_model, built_by, copied
+from sglr.core.random import key
+from sglr.core.types import Weights
+from sglr.parties.defences import parse
+from sglr.runs.config import Experiment
+from sglr.splitting import (
+    ClientSegments,
+    Split,
+    Thirds,
+    check_segments,
+    cut_points,
+    features_of,
+    needing_two,
+    parts_of,
+    split,
+    split_in_three,
+)
+from sglr.splitting.model_checks import check_weights, given_shapes
+from sglr.splitting.segment_weights import frozen_of, load_state, state_of, trained_of
+
+log = logging.getLogger(__name__)
+
+FEW_CLIENTS = 8
+"""So many models are built sooner than it is learnt how to draw their weights alone."""
+
+
+class Segments:
+    """The lower segment of every client and the server's upper one, with their first weights.
+
+    A model that is named, or given as a function, is built anew for every client under the client's own key, so that
+    ``init = independent`` gives every client other weights; those of a model that is given as a module are everyone's.
+    Frozen weights are everyone's in any case: those of the first client, or those that a run began with.
+
+    Parameters
+    ----------
+    experiment, model, method
+        What is trained, and the model if it is not built by name.
+    frozen
+        Frozen weights of the whole model that a run began with; None for a run that begins now.
+
+    Attributes
+    ----------
+    frozen
+        Frozen weights of the whole model, by name.
+    example
+        Two inputs ``[2, ...]``.
+    cut_shape
+        Shape of one sample's smashed data.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: nn.Module | Callable[..., nn.Module] | None,
+        method: Method,
+        frozen: Weights | None = None,
+    ) -> None:
+        self._experiment = experiment
+        self._model = model
+        self._began_with = frozen
+        self.frozen: Weights = {}
+        self._whole = method.whole_model
+        self.tail = _place(experiment.tail)
+        if self.tail is not None and self._whole:
+            problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
+            raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
+        self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
+        self.guard = parse(experiment.defence, experiment.seed)
+        self._check_defences(method)
+
+    def _check_defences(self, method: Method) -> None:
+        """Refuse defences where they would do nothing, or no good."""
+        defence = self._experiment.defence
+        if self.guard.parts and self._whole:
+            problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
+            raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
+        for part in self.guard.parts:
+            part.check(method, self.guard.named)
+
+    def prepare(self, data: ClientData) -> None:
+        """Build the model once, find the cut, and try both segments on two samples."""
+        inputs = data.train.inputs
+        self._input_shape = tuple(inputs.shape[1:])
+        self._classes = len(data.classes)
+        self.example = inputs[torch.arange(2) % len(inputs)] if len(inputs) else inputs.new_zeros(2, *self._input_shape)
+        whole = self._build(0)
+        check_weights(whole)
+        self.frozen = self._frozen_of(whole)
+        load_state(whole, self.frozen)
+        self.cut: str | int = "output" if self._whole else self._default_cut(whole)
+        self._first, self.upper = self._divided(whole)
+        _, tail = parts_of(self._first)
+        self.cut_shape, _ = check_segments(
+            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._classes
+        )
+        if not trained_of(self._first):
+            log.warning("no weight of the clients' segment is trained: clients only send smashed data")
+        self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
+
+    def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
+        """Return the fewest samples that a batch may have, 1 or 2, and tell what becomes of single samples.
+
+        Parameters
+        ----------
+        batch_size
+            b.
+        sizes
+            |D_i| of every client; 0 where it is not known.
+
+        Raises
+        ------
+        UsageError
+            If batches, or all clients' data, are single samples, and a segment can't train on one.
+        """
+        lower, tail = parts_of(self._first)
+        needy = needing_two(Thirds(lower, self.upper, tail), self.example)
+        if not needy:
+            return 1
+        why = f"{' and '.join(needy)} can't train on a single sample (batch statistics)"
+        if batch_size == 1:
+            raise UsageError("batch_size", 1, why, "give 2 or more, or a model that normalises otherwise")
+        alone = [client for client, size in enumerate(sizes) if size == 1]
+        if alone and len(alone) == len(sizes):
+            raise UsageError("clients", len(sizes), f"each has a single sample, and {why}", "give fewer clients")
+        joined = [client for client, size in enumerate(sizes) if size > 1 and size % batch_size == 1]
+        if joined:
+            told = f"has {batch_size + 1} samples, not {batch_size} and then 1"
+            log.warning("the last batch of %s %s: %s", name_clients(joined), told, why)
+        if alone:
+            log.warning("not trained, with a single sample each: %s; %s", name_clients(alone), why)
+        return 2
+
+    def _default_cut(self, model: nn.Module) -> str | int:
+        cut = _place(self._experiment.cut)
+        if cut is not None:
+            return cut
+        found = getattr(model, "default_cut", None)
+        if found is None:
+            names = ", ".join(cut_points(model)[:-1])
+            raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
+        return str(found)
+
+    def _divided(self, whole: nn.Module) -> Split:
+        """Return all that a client holds of a model, and the server's segment."""
+        if self.tail is None:
+            lower, upper = split(whole, self.cut, self.example)
+            return Split(self.guard.covered(lower), upper)
+        thirds = split_in_three(whole, self.cut, self.tail, self.example)
+        features = features_of(thirds, self.example)
+        client = ClientSegments(thirds.lower, thirds.tail, features)
+        return Split(self.guard.covered(client), thirds.upper)
+
+    def fresh(self, seed: int) -> Thirds:
+        """Return all segments with first weights that nobody has had."""
+        client, upper = self._divided(self._build(1, key(seed, "fresh model")))
+        lower, tail = parts_of(client)
+        return Thirds(lower, upper, tail)
+
+    def _frozen_of(self, whole: nn.Module) -> Weights:
+        """Return the frozen weights to train with.
+
+        Raises
+        ------
+        UsageError
+            If the run began with those of another model.
+        """
+        own, before = frozen_of(whole), self._began_with
+        if before is None:
+            return own
+        for name in sorted({*own, *before}):
+            if name not in own or name not in before or own[name].shape != before[name].shape:
+                problem = f"its frozen weights are not those that the run began with ({name} differs)"
+                raise UsageError("model", type(whole).__name__, problem, "give the model of the run, frozen as it was")
+        return before
+
+    def _build(self, client: int, draws: int | None = None) -> nn.Module:
+        """Build the model with a client's first weights, or with those of other ``draws``."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self._key(client) if draws is None else draws)
+            model = given_shapes(self._new_model(), self.example).cpu()
+        load_state(model, self.frozen)
+        return model
+
+    def _new_model(self) -> nn.Module:
+        if isinstance(self._model, nn.Module):
+            # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
+            return copied(given_shapes(self._model, self.example))
+        if self._model is not None:
+            return built_by(self._experiment.model, partial(self._model, self._input_shape, self._classes))
+        experiment = self._experiment
+        return build_model(experiment.model, self._input_shape, self._classes, experiment.folder)
+
+    def lower_of(self, client: int) -> nn.Module:
+        """Return a client's lower segment with its first weights."""
+        if client == 0 or self._common:
+            return copy.deepcopy(self._first)
+        if self._drawn is None:
+            return self._divided(self._build(client)).lower
+        segment = copy.deepcopy(self._first)
+        load_state(segment, self.weights_of(client))
+        return segment
+
+    def weights_of(self, client: int) -> Weights:
+        """Return the first weights and buffers of a client's lower segment."""
+        if client == 0 or self._common:
+            return state_of(self._first)
+        if self._drawn is None:
+            return state_of(self.lower_of(client))
+        return self._drawn(self._key(client))
+
+    def _followed(self) -> FirstWeights | None:
+        if self._common:
+            return None
+        return FirstWeights.learn(self._build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._key)
+
+    def _key(self, client: int) -> int:
+        return key(self._experiment.seed, "model", client)
+
+
+def _place(given: str | int | None) -> str | int | None:
+    """Read a number that came as text."""
+    return int(given) if isinstance(given, str) and given.lstrip("-").isdigit() else given

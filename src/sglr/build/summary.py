@@ -1,0 +1,210 @@
+"""What a finished run comes down to: the figures of ``summary.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.build.build import Built
+from sglr.core.scores import ClassCounts, Scores
+from sglr.cost.energy import ModelledEnergy
+from sglr.cost.profiles import DeviceProfile
+from sglr.cost.training_flops import Computation, count_training
+from sglr.data.batches import Batching
+from sglr.privacy.accounting import described
+from sglr.runs.config import Experiment
+from sglr.splitting.segment_weights import frozen_of, state_of, trained_of
+from sglr.storage.checkpoint import digest
+from sglr.system.machine import describe_machine
+from sglr.version import __version__
+
+
+def summarise(
+    experiment: Experiment,
+    built: Built,
+    history: Sequence[Mapping[str, Any]],
+    scores: Scores,
+    *,
+    tested_epoch: int,
+    communication: Mapping[str, Any],
+    profile: DeviceProfile,
+    measured: Mapping[str, Any] | None,
+    seconds: float,
+    weights_sha256: str,
+) -> dict[str, Any]:
+    """Return the figures of a finished run.
+
+    Parameters
+    ----------
+    experiment, built
+        What was run.
+    history
+        One record per epoch.
+    scores
+        Of the test samples, with the weights of ``tested_epoch`` (counted from 1).
+    communication
+        The ledger's totals.
+    profile
+        The devices that energy is modelled for.
+    measured
+        The energy that this machine used, or None if it was not measured.
+    seconds
+        Time of the whole run, evaluation included.
+    weights_sha256
+        Digest of the final weights.
+    """
+    last = history[-1]
+    counted = _count(built)
+    return {
+        "status": "done",
+        "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
+        "clients": experiment.clients,
+        "epochs": experiment.epochs,
+        "seed": experiment.seed,
+        "dataset": experiment.dataset,
+        "model": experiment.model,
+        "cut": built.cut,
+        "tail": built.tail,
+        "engine": experiment.engine,
+        "client_store": built.client_store,
+        "device": _device_name(built.device),
+        "choices": dict(built.choices),
+        "test": {
+            "accuracy": scores.mean_accuracy,
+            "accuracy_std_over_clients": scores.accuracy_std,
+            "loss": scores.mean_loss,
+            "epoch": tested_epoch,
+            **class_figures(scores.counts, built.data.classes, alike=len(built.data.test) > 0),
+        },
+        "validation": _best_validation(history),
+        "defences": described(built.guard.named, _releases(experiment, built)),
+        "communication": dict(communication),
+        "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
+        "energy": {
+            "modelled": _modelled(profile, counted, communication),
+            "measured": None if measured is None else dict(measured),
+        },
+        "seconds": seconds,
+        "training_seconds": last["seconds"],
+        "samples_per_second": last["samples"] / max(last["seconds"], 1e-9),
+        "parameters": _count_parameters(built),
+        "weights_sha256": weights_sha256,
+        "frozen_sha256": digest(built.frozen) if built.frozen else None,
+        "settings": experiment.flat(),
+        "versions": versions(),
+        "machine": describe_machine(),
+    }
+
+
+def class_figures(counts: ClassCounts | None, classes: Sequence[str], *, alike: bool) -> dict[str, Any]:
+    """Return what the test says of single classes; all None where clients elsewhere keep their labels.
+
+    Recall, precision and F1 are means over the clients that know the class. The confusion matrix (rows are true
+    classes) is the sum over clients. Support is the number of test samples: of one client where all clients are scored
+    on the same samples (``alike``), else of all clients.
+    """
+    if counts is None:
+        return dict.fromkeys(("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion"))
+    support = (counts.support[0] if alike else counts.support.sum(0)).tolist()
+    shares = [_known_means(each) for each in (counts.recall, counts.precision, counts.f1)]
+    return {
+        "majority_share": counts.majority_share,
+        "balanced_accuracy": counts.balanced_accuracy,
+        "macro_f1": counts.macro_f1,
+        "per_class": [
+            {"name": name, "support": number, "recall": recall, "precision": precision, "f1": f1}
+            for name, number, recall, precision, f1 in zip(classes, support, *shares, strict=True)
+        ],
+        "confusion": None if counts.confusion is None else counts.confusion.tolist(),
+    }
+
+
+def _known_means(shares: Tensor) -> list[float | None]:
+    """Return the means over clients of ``[n, K]``, None for a class that no client knows."""
+    return [None if math.isnan(mean) else mean for mean in shares.nanmean(0).tolist()]
+
+
+def _releases(experiment: Experiment, built: Built) -> int:
+    """Return how often a training sample was sent at most: once in an epoch, or more if short clients begin again."""
+    batching = Batching(experiment.batch_size, experiment.short_clients, built.trainer.plan.least_batch)
+    steps = batching.own_steps(np.array(built.data.sizes))
+    steps = steps[steps > 0]
+    cycles = experiment.short_clients == "cycle" and len(steps) > 0
+    return experiment.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
+
+
+def weights_digest(built: Built) -> str:
+    """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's.
+
+    For clients that never took part an empty line stands: their first weights follow from the seed, and to draw those
+    of a hundred thousand takes longer than a short training.
+    """
+    trainer = built.trainer
+    moved = trainer.took_part()
+    clients = [told if client in moved else "" for client, told in enumerate(trainer.engine.digests())]
+    parts = [*clients, digest(state_of(trainer.server.segment))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result."""
+    return {
+        "sglr": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def _count(built: Built) -> Computation | str:
+    """Count what the training computed; or say why that can't be done, which is no reason to lose a run."""
+    try:
+        inputs = built.data.train.inputs
+        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype)
+    except Exception as error:  # a user's model may raise anything
+        return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
+
+
+def _modelled(
+    profile: DeviceProfile, counted: Computation | str, communication: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    known = counted if isinstance(counted, Computation) else None
+    return ModelledEnergy(
+        profile,
+        None if known is None else known.client_flops,
+        None if known is None else known.server_flops,
+        communication["up_bytes"],
+        communication["down_bytes"],
+    ).summary()
+
+
+def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int] | None:
+    scored = [row for row in history if "validation_accuracy" in row]
+    if not scored:
+        return None
+    best = max(scored, key=lambda row: row["validation_accuracy"])
+    return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]}
+
+
+def _count_parameters(built: Built) -> dict[str, int]:
+    """Count the trained and the frozen values of one client's segment, with its tail, and of the server's."""
+    segments = {"client": built.lower(0), "server": built.trainer.server.segment}
+    trained = {name: _values(trained_of(segment)) for name, segment in segments.items()}
+    return trained | {f"{name}_frozen": _values(frozen_of(segment)) for name, segment in segments.items()}
+
+
+def _values(tensors: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

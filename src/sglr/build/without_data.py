@@ -1,0 +1,121 @@
+"""A run's parts without its data: what is recorded when it begins, and what stands in for the data afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sglr.build.build import Built, Given
+from sglr.core.data import Dataset, Samples
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.core.registry import ENGINES
+from sglr.core.types import Downlink, Moment, Uplink
+from sglr.data.formats.files import data_root
+from sglr.parties.server import Server
+from sglr.runs.config import Experiment
+from sglr.runs.data_record import DataRecord, MethodFacts
+
+
+def record_of(experiment: Experiment, built: Built) -> DataRecord:
+    """Return what a run's folder keeps of its data and of parts that were given as objects."""
+    data, method = built.data, built.method
+    facts = {name: bool(getattr(method, name)) for name in MethodFacts.model_fields}
+    return DataRecord(
+        input_shape=tuple(data.train.inputs.shape[1:]),
+        dtype=str(data.train.inputs.dtype).removeprefix("torch."),  # type: ignore[arg-type]
+        classes=data.classes,
+        clients=experiment.clients,
+        cut=built.cut,
+        tail=built.tail,
+        encoding=json.loads(json.dumps(dict(data.encoding), default=str)),  # tuples are lists in JSON
+        method=MethodFacts(**facts),
+        dataset=_anywhere(experiment.dataset, experiment.data_dir),
+        data_dir=None if experiment.data_dir is None else str(Path(experiment.data_dir).absolute()),
+    )
+
+
+def _anywhere(dataset: str, data_dir: Path | None) -> str | None:
+    """Return a data set's name with its path made absolute; None if it has no path."""
+    kind, colon, argument = dataset.partition(":")
+    if dataset.startswith("<") or not colon or not argument:
+        return None
+    root = data_root(data_dir)
+    places = (Path(argument), *([] if root is None else [root / argument]))
+    return next((f"{kind}:{place.absolute()}" for place in places if place.exists()), None)
+
+
+def located(experiment: Experiment, record: DataRecord | None) -> Experiment:
+    """Return a run's settings with paths by which its data are found from any working directory.
+
+    Raises
+    ------
+    UsageError
+        If they are neither where they were when the run began, nor where its settings say.
+    """
+    if record is None:
+        return experiment
+    places: dict[str, Any] = {}
+    if record.data_dir is not None and Path(record.data_dir).is_dir():
+        places["data_dir"] = Path(record.data_dir)
+    kind = experiment.dataset.partition(":")[0]
+    if record.dataset is not None and record.dataset.startswith(f"{kind}:/"):
+        place = Path(record.dataset.partition(":")[2])
+        if place.exists():
+            places["dataset"] = record.dataset
+        elif _anywhere(experiment.dataset, experiment.data_dir) is None:
+            problem = "the run was trained on it, and it is no longer there"
+            raise UsageError("dataset", place, problem, "bring it back; sglr.load_model and sglr show need no data")
+    return experiment.model_copy(update=places)
+
+
+@dataclass(frozen=True)
+class Recorded(Method):
+    """A method of which is known what it says of itself, and not what it does."""
+
+    facts: MethodFacts
+
+    def __post_init__(self) -> None:
+        for name, value in self.facts.model_dump().items():
+            object.__setattr__(self, name, value)
+
+    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+        """Refuse: nothing is trained with it."""
+        raise NotImplementedError("a recorded method can't train")
+
+
+def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> tuple[Experiment, Given]:
+    """Return settings and parts from which a run's network is built without its data.
+
+    Raises
+    ------
+    UsageError
+        If the record is of another run, or the model was given as an object and is not given again.
+    """
+    if record.clients != experiment.clients:
+        problem = f"was written for {record.clients} clients, and the run has {experiment.clients}"
+        raise UsageError("data.json", "of this run", problem, "restore that file")
+    if experiment.model.startswith("<") and model is None:
+        remedy = "give it again: sglr.load_model(path, model=...)"
+        raise UsageError("model", experiment.model, "was given as a Python object", remedy)
+    inputs = torch.zeros(0, *record.input_shape, dtype=getattr(torch, record.dtype))
+    none = Samples(inputs, torch.zeros(0, dtype=torch.int64))
+    dataset = Dataset(experiment.dataset, none, none, record.classes)
+    known = not experiment.method.startswith("<")
+    method = None if known else Recorded(record.method)
+    # Nothing is run here but to find the segments: how clients are stacked is not measured.
+    here = {
+        "device": "cpu",
+        "stacking": "looped",
+        "compile": False,
+        "dataset": "<recorded>",
+        "partition": "iid",
+        "partition_parameters": {},
+    }
+    cuts = {} if record.method.whole_model else {"cut": record.cut, "tail": record.tail}
+    given = Given(method, model, dataset, ENGINES.load(experiment.engine))
+    return experiment.model_copy(update=here | cuts), given

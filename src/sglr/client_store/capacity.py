@@ -1,0 +1,99 @@
+"""Where clients are that don't take part in a round: beside those who do, or elsewhere where these need the room."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sglr.core.errors import UsageError
+from sglr.core.optim import OptimizerSpec
+from sglr.splitting.segment_weights import state_of, trained_of
+
+LARGEST_SHARE = 0.25
+"""Share of the memory up to which all clients stay in it: activations, data and the server need some, too."""
+
+MANY_CLIENTS, FEW_AT_WORK = 2000, 0.1
+"""From so many clients on, those who rest leave if so small a share works: every step would pass over all of them."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """The clients of a training, and the memory that there is.
+
+    Parameters
+    ----------
+    clients
+        How many are registered.
+    at_work
+        How many take part in a round.
+    together
+        How many of these step together.
+    each
+        Bytes of one client's weights, buffers and optimizer state.
+    memory
+        Bytes of the device's memory.
+    """
+
+    clients: int
+    at_work: int
+    together: int
+    each: int
+    memory: int
+
+    def store(self, wanted: str) -> str:
+        """Return ``"memory"`` or ``"disk"``, given the setting ``client_store``.
+
+        Raises
+        ------
+        UsageError
+            If the clients that step together, or all of them in memory, take more than there is.
+        """
+        if self.together * self.each > self.memory:
+            problem = f"{self.together} clients that step together take {self._room(self.together)}"
+            raise UsageError("clients", self.clients, problem, "give fewer clients, or a smaller --participation")
+        if wanted == "memory" and self.clients * self.each > self.memory:
+            problem = f"{self.clients} clients take {self._room(self.clients)}"
+            raise UsageError("client_store", wanted, problem, "give --client-store disk")
+        if self.together == self.clients or wanted == "memory":
+            return "memory"
+        few = self.clients >= MANY_CLIENTS and self.at_work <= FEW_AT_WORK * self.clients
+        large = self.clients * self.each > LARGEST_SHARE * self.memory
+        return "disk" if wanted == "disk" or few or large else "memory"
+
+    def require_copies(self, each: int, method: str) -> None:
+        """Refuse a method for which the server keeps a copy of its segment, of ``each`` bytes, for every client.
+
+        Raises
+        ------
+        UsageError
+            If the copies take more memory than there is.
+        """
+        if self.clients * each > self.memory:
+            problem = f"its {self.clients} copies of the server's segment take {gigabytes(self.clients * each)}"
+            remedy = "give fewer clients, or a method with one server segment, such as sfl"
+            raise UsageError("method", method, f"{problem} of {gigabytes(self.memory)} of memory", remedy)
+
+    def _room(self, clients: int) -> str:
+        return f"{gigabytes(clients * self.each)} of {gigabytes(self.memory)} of memory"
+
+
+def gigabytes(count: int) -> str:
+    """Return a number of bytes for people to read."""
+    return f"{count / 1e9:.3g} GB"
+
+
+def bytes_of(segment: nn.Module, optimizer: OptimizerSpec) -> int:
+    """Return the bytes of what every copy of a segment holds: its state, and its optimizer's after a step."""
+    module = copy.deepcopy(segment).cpu()
+    parameters = list(trained_of(module).values())
+    held = list(state_of(module).values())
+    if parameters:
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        stepping = optimizer.build(parameters, 0.0)
+        stepping.step()
+        held += [value for own in stepping.state.values() for value in own.values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -1,0 +1,179 @@
+"""The clients of a block that are not in its stack: what each of them holds, in host memory or on disk.
+
+A client that never took part holds its first weights, which follow from the seed, so nothing is kept for it. Rows that
+changed since the last checkpoint are in host memory, the others in files if there is a folder for them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sglr.client_store.packing import Layout, largest, layout_of, pack, read_layout, unpack, write_layout
+from sglr.client_store.row_files import FILES, RowFiles
+from sglr.core.types import Weights, below
+from sglr.storage.checkpoint import DamagedCheckpoint
+
+PREFIX = "population."
+"""What tensors of a checkpoint begin with that are a population's."""
+
+HOST_BYTES = 1 << 28
+"""Rows that changed go to disk before the next checkpoint when they are more than so many bytes."""
+
+
+class Population:
+    """What absent clients hold, by client id.
+
+    Tensors are named as in `sglr.stacking.stack.Stack.state`, with a leading axis for the clients.
+    """
+
+    def __init__(self) -> None:
+        self._changed: dict[int, tuple[Layout, Tensor]] = {}
+        self._bytes = 0
+        self._largest = torch.zeros(())
+        self._files: RowFiles | None = None
+
+    def keep_in(self, folder: Path, checkpoints: Path) -> None:
+        """Keep rows in files of ``folder``, as long as one of ``checkpoints`` needs them."""
+        self._files = RowFiles(folder, checkpoints, f"clients.{PREFIX}")
+
+    def __contains__(self, client: int) -> bool:
+        return client in self._changed or (self._files is not None and client in self._files)
+
+    @property
+    def clients(self) -> list[int]:
+        """The clients that something is kept for, ascending."""
+        on_disk = [] if self._files is None else self._files.clients.tolist()
+        return sorted({*self._changed, *on_disk})
+
+    def put(self, clients: Sequence[int], tensors: Weights) -> None:
+        """Keep what clients hold, ``[n, ...]``.
+
+        Raises
+        ------
+        NotWritten
+            If it has to go to disk, and the disk is full; it is kept.
+        """
+        layout, rows = layout_of(tensors), pack(tensors)
+        self._largest = torch.maximum(self._largest, largest(tensors).amax())
+        for client, row in zip(clients, rows, strict=True):
+            self._bytes += len(row) - len(self._changed[client][1] if client in self._changed else ())
+            # A copy: a view would keep the rows of all alive.
+            self._changed[client] = (layout, row.clone())
+        if self._bytes > HOST_BYTES and self._files is not None:
+            self._write([])
+
+    def get(self, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Yield what clients hold that something is kept for, ``[n, ...]``, those together that have the same tensors.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If a file is not what was written.
+        """
+        for layout, rows in self._rows(clients).items():
+            yield list(rows), unpack(torch.stack(list(rows.values())), layout)
+
+    def _rows(self, clients: Sequence[int]) -> dict[Layout, dict[int, Tensor]]:
+        """Return the rows of clients by layout."""
+        found: dict[Layout, dict[int, Tensor]] = defaultdict(dict)
+        for client in clients:
+            if client in self._changed:
+                layout, row = self._changed[client]
+                found[layout][client] = row
+        if self._files is not None:
+            others = [client for client in clients if client not in self._changed]
+            for own, rows, layout in self._files.read(others):
+                found[layout].update(zip(own, rows, strict=True))
+        return found
+
+    def _write(self, unchanged: Sequence[int]) -> None:
+        """Write what changed to disk, and rows of other clients with it."""
+        assert self._files is not None, "there is a folder"
+        for layout, rows in self._rows([*self._changed, *unchanged]).items():
+            self._files.write(list(rows), torch.stack(list(rows.values())), layout)
+            for client in rows.keys() & self._changed.keys():
+                self._bytes -= len(self._changed.pop(client)[1])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs: where rows are in files, written now if they changed, or all rows.
+
+        ``largest`` is the largest absolute value of all that was put since the last time.
+
+        Raises
+        ------
+        NotWritten
+            If the disk is full; what was there before stays.
+        """
+        if self._files is None:
+            tensors = self._packed()
+        else:
+            self._write(self._files.out_of_date(list(self._changed), 2 * len(self._changed)))
+            self._files.tidy()
+            tensors = self._files.state()
+        tensors["largest"], self._largest = self._largest, torch.zeros(())
+        return {f"{PREFIX}{name}": tensor for name, tensor in tensors.items()}
+
+    def _packed(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for number, (layout, rows) in enumerate(self._rows(self.clients).items()):
+            tensors[f"{number}.clients"] = torch.tensor(list(rows))
+            tensors[f"{number}.rows"] = torch.stack(list(rows.values()))
+            tensors[f"{number}.layout"] = torch.tensor(list(write_layout(layout).encode()), dtype=torch.uint8)
+        return tensors
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned, of a population in host memory or on disk.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If a file is missing or torn.
+        """
+        own = below(PREFIX, tensors)
+        if FILES in own and self._files is None:
+            raise DamagedCheckpoint("the clients' weights are in files of the run's folder, which was not given")
+        if self._files is not None:
+            self._files.restore(own if FILES in own else {})
+        self._changed.clear()
+        self._bytes, self._largest = 0, torch.zeros(())
+        for number in range(sum(name.endswith(".layout") for name in own)):
+            layout = read_layout(bytes(own[f"{number}.layout"].tolist()).decode())
+            rows = own[f"{number}.rows"]
+            self._changed |= {
+                client: (layout, row.clone())
+                for client, row in zip(own[f"{number}.clients"].tolist(), rows, strict=True)
+            }
+            self._bytes += rows.numel()
+
+
+def is_population(tensors: Weights) -> bool:
+    """Say whether a checkpoint's tensors are those of a population, and not of a stack of all clients."""
+    return any(name.startswith(PREFIX) for name in tensors)
+
+
+def clients_of(tensors: Weights, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Yield what clients hold by the state of a stack of all of them, as `Population.put` takes it.
+
+    Parameters
+    ----------
+    tensors
+        What `sglr.stacking.stack.Stack.state` returned.
+    clients
+        The clients' ids, by row.
+    """
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
+    optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+    listed = [tensor for name, tensor in optimizer.items() if name.endswith(".rows")]
+    states = {name: tensor for name, tensor in optimizer.items() if not name.endswith(".rows")}
+    stepped = listed[0].tolist() if listed else list(range(len(clients))) if states else []
+    rested = sorted({*range(len(clients))} - {*stepped})
+    for rows, own in ((stepped, states), (rested, {})):
+        for first in range(0, len(rows), 1000):
+            part = rows[first : first + 1000]
+            found = {name: tensor[part] for name, tensor in weights.items()}
+            yield [clients[row] for row in part], found | {n: tensor[first : first + 1000] for n, tensor in own.items()}

@@ -1,0 +1,1 @@
+"""How smashed data and gradients are written in fewer bytes, with error feedback for each sender."""

@@ -1,0 +1,94 @@
+"""What crosses the cut in both directions, for all clients: compressed, with a memory of its own for each sender."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sglr.compression.codecs import Codec
+from sglr.compression.error_feedback import Link
+from sglr.core.types import Downlink, Uplink
+
+AVERAGE = "average"
+"""The link of what is sent once to all active clients."""
+
+
+class Links:
+    """The links of all clients, by name: ``up.ID``, ``down.ID`` and ``average``.
+
+    Where sender and receiver are in one process, `received` and `delivered` are what the other side has. Where they are
+    not, `up`, `down` and `average` are the parts to be sent: call them once per message, for they move the memory.
+
+    Parameters
+    ----------
+    codec
+        How values are written.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self._links: defaultdict[str, Link] = defaultdict(lambda: Link(codec))
+
+    def up(self, client: int, values: Tensor) -> dict[str, Tensor]:
+        """Return the parts of a client's smashed data ``[b, ...]``."""
+        return self._links[f"up.{client}"].send(values)
+
+    def down(self, client: int, values: Tensor) -> dict[str, Tensor]:
+        """Return the parts of a client's own cut-layer gradients ``[b, ...]``."""
+        return self._links[f"down.{client}"].send(values)
+
+    def average(self, values: Tensor) -> dict[str, Tensor]:
+        """Return the parts of gradients ``[b, ...]`` that are the same for all active clients."""
+        return self._links[AVERAGE].send(values)
+
+    def received(self, uplink: Uplink) -> Uplink:
+        """Return what the server sees of what the clients sent."""
+        if self.codec.exact:
+            return uplink
+        names = [f"up.{client}" for client in uplink.clients]
+        return replace(uplink, smashed=self._arrived(names, uplink.smashed, uplink.sizes))
+
+    def delivered(self, downlink: Downlink, clients: Sequence[int], sizes: Sequence[int]) -> Downlink:
+        """Return what ``clients`` with batches of ``sizes`` receive: what they share by position is written once."""
+        if self.codec.exact:
+            return downlink
+        names = [f"down.{client}" for client in clients]
+        averaged = downlink.averaged
+        if not self.codec.feedback or averaged is None or not averaged.by_position:
+            return Downlink(self._arrived(names, downlink.gradients, sizes), averaged)
+        gradients = torch.zeros_like(downlink.gradients)
+        own = [row for row in range(len(names)) if row not in averaged.rows]
+        if own:
+            gradients[own] = self._arrived(
+                [names[row] for row in own], downlink.gradients[own], [sizes[row] for row in own]
+            )
+        shared = self.codec.decode(self.average(averaged.gradients), tuple(averaged.gradients.shape))
+        for row in averaged.rows:
+            gradients[row, : sizes[row]] = shared[: sizes[row]]
+        return Downlink(gradients, averaged)
+
+    def _arrived(self, names: Sequence[str], values: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return what arrives of ``values`` ``[n, b, ...]`` over ``names``, zero where there is no sample."""
+        if not self.codec.feedback:
+            # A sample's code is its own affair: all can be written in one call.
+            return torch.unflatten(self.codec.received(values.flatten(0, 1)), 0, values.shape[:2])
+        arrived = torch.zeros_like(values)
+        for row, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            parts = self._links[name].send(values[row, :size])
+            arrived[row, :size] = self.codec.decode(parts, tuple(values[row, :size].shape))
+        return arrived
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the memories that a checkpoint needs."""
+        return {f"{name}.{key}": value for name, link in self._links.items() for key, value in link.state().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+        self._links.clear()
+        for name, tensor in tensors.items():
+            link, _, key = name.rpartition(".")
+            self._links[link].restore({key: tensor})

@@ -1,0 +1,367 @@
+"""The one training loop: epochs, cohorts, steps, merges, evaluation and checkpoints, for every method and engine.
+
+It joins a `Method` (what is exchanged) with an `Engine` (where clients live) and knows neither's insides.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sglr.core.data import Samples
+from sglr.core.engine import Engine
+from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
+from sglr.core.merging import MergeRule, Merging
+from sglr.core.method import Method, data_shares
+from sglr.core.optim import scheduled_rate
+from sglr.core.plan import Plan
+from sglr.core.random import generator, key, seed_layers
+from sglr.core.scores import Scores
+from sglr.core.traffic import exchange_traffic, weights_traffic
+from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights, below
+from sglr.parties.server import Server
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far a run is; together with the state of engine and server, all that a resumed run needs."""
+
+    epoch: int = 0
+    cohort: int = 0
+    step: int = 0
+    epoch_steps: int = 0  # steps of this epoch that are over, in all cohorts
+    steps: int = 0  # steps of the whole run that are over
+    samples: int = 0
+    seconds: float = 0.0  # spent training, without evaluation
+    best_epoch: int | None = None
+    best_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """Read what a checkpoint says.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it says something else, or what can't be.
+        """
+        found = cls(**state)
+        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
+        figures = [found.seconds, found.best_epoch or 0, found.best_accuracy or 0.0]
+        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
+            raise ValueError("the progress of the training is none")
+        return found
+
+
+@dataclass
+class Hooks:
+    """What a run does beside training.
+
+    Parameters
+    ----------
+    observe
+        Called with every event.
+    save
+        Called when a checkpoint is due, with True if it holds the best weights so far.
+    stop
+        Asked after every step whether the user wants to stop.
+    last_checkpoint
+        Names the newest good checkpoint, for messages.
+    """
+
+    observe: Callable[[Event], None] = lambda _: None
+    save: Callable[[bool], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    last_checkpoint: Callable[[], str] = lambda: "none"
+
+
+@dataclass
+class Trainer:
+    """One training: a method, an engine, a server and a plan.
+
+    Parameters
+    ----------
+    method, engine, server, plan
+        The parts.
+    shared
+        The weights that clients share, where the method shares them; they begin with them.
+    validation
+        Samples that choose the best epoch, or None.
+    hooks
+        What happens beside training.
+    rule
+        How weights that clients share are merged.
+    buffers
+        Names of what is not trained of a client's segment, such as batch statistics.
+    """
+
+    method: Method
+    engine: Engine
+    server: Server
+    plan: Plan
+    validation: Samples | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    progress: Progress = field(default_factory=Progress)
+    shared: Weights = field(default_factory=dict)
+    rule: MergeRule = field(default_factory=MergeRule)
+    buffers: AbstractSet[str] = frozenset()
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """|D_i| of every client, as the engine knows it by now."""
+        return self.engine.sizes
+
+    def run(self) -> None:
+        """Train from where `progress` stands to the end.
+
+        Raises
+        ------
+        DivergedError
+            If the loss stops being a number.
+        Interrupted
+            If the user asked to stop, after a checkpoint.
+        """
+        if self.method.shares and not self.shared:
+            self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
+        while self.progress.epoch < self.plan.epochs:
+            try:
+                self._epoch()
+            except ExtremeValues as error:
+                where = f"epoch {self.progress.epoch + 1}, step {self.progress.epoch_steps + 1}"
+                raise self._diverged(f"the loss stopped being a number in {where}: {error}") from error
+
+    def participants(self, epoch: int) -> tuple[int, ...]:
+        """Return the clients that take part in the epoch's round, ascending."""
+        able = self._able()
+        chosen = min(self.plan.at_work(len(self.sizes)), len(able))
+        rng = generator(self.plan.seed, "participants", self.method.round_of(epoch))
+        return tuple(np.sort(able[rng.choice(len(able), size=chosen, replace=False)]).tolist())
+
+    def _able(self) -> NDArray[np.int64]:
+        """Return the clients that have enough samples for a batch, or whose number of samples is not known yet."""
+        sizes = np.asarray(self.sizes)
+        return np.flatnonzero((sizes == 0) | (sizes >= self.plan.least_batch))
+
+    def took_part(self) -> set[int]:
+        """Return the clients that took part in any epoch so far."""
+        epochs = range(min(self.progress.epoch + 1, self.plan.epochs))
+        rounds = [epoch for epoch in epochs if self.method.begins_round(epoch)]
+        return {client for epoch in rounds for client in self.participants(epoch)}
+
+    def _epoch(self) -> None:
+        progress, epoch = self.progress, self.progress.epoch
+        if progress.cohort == progress.step == 0:
+            self.server.restart_tally()
+        rng = generator(self.plan.seed, "cohorts", epoch)
+        cohorts = self.method.cohorts(self.participants(epoch), rng)
+        for number in range(progress.cohort, len(cohorts)):
+            self._cohort(cohorts[number], len(cohorts))
+            progress.cohort, progress.step = number + 1, 0
+        self._end_epoch()
+
+    def _cohort(self, cohort: tuple[int, ...], cohorts: int) -> None:
+        """Take the cohort through its data once, from the step where `progress` stands."""
+        plan, progress = self.plan, self.progress
+        begins = progress.step == 0 and self.method.begins_round(progress.epoch)
+        if self.method.shares and begins:
+            self._send_shared(cohort)
+        rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
+        self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
+        steps = self.engine.begin(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
+        if self.method.whole_model and progress.step == 0 and steps > 0:
+            self._pass_alone(cohort, steps, rate, cohorts)
+        while progress.step < steps:
+            started = time.perf_counter()
+            samples = self._step(cohort, self._moment(progress.step, steps), rate)
+            self._took(1, samples, time.perf_counter() - started, steps * cohorts)
+            self._between_steps()
+
+    def _moment(self, step: int, steps: int) -> Moment:
+        rng = generator(self.plan.seed, "step", self.progress.epoch, self.progress.cohort, step)
+        return Moment(self.progress.epoch, self.plan.epochs, step, steps, rng)
+
+    def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
+        """Count steps that are over."""
+        progress = self.progress
+        progress.seconds += seconds
+        progress.samples += samples
+        progress.step += steps
+        progress.epoch_steps += steps
+        progress.steps += steps
+        self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples))
+
+    def _pass_alone(self, cohort: tuple[int, ...], steps: int, rate: float, cohorts: int) -> None:
+        """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
+        started = time.perf_counter()
+        tally = self.engine.pass_alone(rate)
+        if tally is None:
+            return
+        self.server.add_tally(tally)
+        moment = self._moment(steps - 1, steps)
+        if self.method.merges(moment):
+            self._merge(cohort, moment)
+        self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
+        self._between_steps()
+
+    def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
+        """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
+        seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
+        self.server.epoch, self.server.step_number = self.progress.epoch, self.progress.epoch_steps
+        uplink = self.engine.forward(moment.step)
+        if uplink is not None:
+            downlink = self.method.exchange(self.server, uplink, moment)
+            self.engine.backward(downlink, rate)
+            self._report_exchange(uplink, downlink.averaged)
+        if self.method.merges(moment):
+            self._merge(cohort, moment)
+        return 0 if uplink is None else sum(uplink.sizes)
+
+    def _merge(self, cohort: tuple[int, ...], moment: Moment) -> None:
+        present, weights = self.engine.gather(cohort)
+        if not present:
+            return
+        shares = data_shares([self.sizes[client] for client in present])
+        merging = Merging(self.rule, present, shares, self.shared, self.buffers)
+        if merging.too_few:
+            what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
+            log.warning(what, self.progress.epoch + 1, merging.too_few)
+        self.shared = self.method.merge(weights, merging, self.server)
+        self._report_weights(present, up=True)
+        if moment.ends_epoch:
+            # They receive it when their next pass begins: it is counted then.
+            self.engine.publish(self.shared, cohort)
+        else:
+            self._send_shared(cohort)
+
+    def _send_shared(self, cohort: tuple[int, ...]) -> None:
+        self._report_weights(self.engine.publish(self.shared, cohort), up=False)
+
+    def _between_steps(self) -> None:
+        progress, plan = self.progress, self.plan
+        stop = self.hooks.stop()
+        due = plan.checkpoint_every > 0 and progress.steps % plan.checkpoint_every == 0
+        if stop or due or progress.steps % plan.check_every == 0:
+            self._check_loss()
+        if stop or due:
+            self.hooks.save(False)
+        if stop:
+            raise Interrupted(f"stopped in epoch {progress.epoch + 1} after step {progress.epoch_steps}")
+
+    def _check_loss(self) -> None:
+        bad = self.server.bad_step()
+        if bad is not None:
+            raise self._diverged(f"the loss stopped being a number in epoch {self.progress.epoch + 1}, step {bad + 1}")
+
+    def refuse_bad_weights(self, tensors: Weights) -> None:
+        """Raise DivergedError if a checkpoint of ``tensors`` is one that the next step could not go on from."""
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise self._diverged(f"the weights stopped being numbers after {self.progress.steps} steps")
+
+    def _diverged(self, what: str) -> DivergedError:
+        plan = self.plan
+        rate = scheduled_rate(plan.schedule, plan.rate, min(self.progress.epoch, plan.epochs - 1), plan.epochs)
+        told = f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g})"
+        return DivergedError(f"{told}; lower the rate or alpha, or clip gradients", self.hooks.last_checkpoint())
+
+    def _end_epoch(self) -> None:
+        """Validate, report, and go to the next epoch with a checkpoint."""
+        progress, plan = self.progress, self.plan
+        self._check_loss()
+        epoch = progress.epoch
+        tally = self.server.read_tally()
+        record: dict[str, float | int] = {
+            "epoch": epoch + 1,
+            "loss": tally.mean_loss,
+            "train_accuracy": tally.accuracy,
+            "learning_rate": scheduled_rate(plan.schedule, plan.rate, epoch, plan.epochs),
+            "steps": progress.steps,
+            "samples": progress.samples,
+            "seconds": progress.seconds,
+        }
+        last = epoch + 1 == plan.epochs
+        best = self._validate(record) if last or (epoch + 1) % plan.evaluate_every == 0 else False
+        progress.epoch, progress.cohort, progress.step, progress.epoch_steps = epoch + 1, 0, 0, 0
+        self.hooks.observe(EpochDone(epoch, plan.epochs, record))
+        self.hooks.save(best)
+        if self.hooks.stop() and not last:
+            raise Interrupted(f"stopped after epoch {epoch + 1}")
+
+    def _validate(self, record: dict[str, float | int]) -> bool:
+        """Add validation scores to the record; return True if they are the best so far."""
+        if self.validation is None:
+            return False
+        scores = self.evaluate(self.validation, self.plan.evaluate_clients)
+        record["validation_accuracy"] = scores.mean_accuracy
+        record["validation_accuracy_std_over_clients"] = scores.accuracy_std
+        record["validation_loss"] = scores.mean_loss
+        if scores.counts is not None:
+            record["validation_balanced_accuracy"] = scores.counts.balanced_accuracy
+        best = self.progress.best_accuracy
+        if best is not None and scores.mean_accuracy <= best:
+            return False
+        self.progress.best_accuracy, self.progress.best_epoch = scores.mean_accuracy, self.progress.epoch + 1
+        return True
+
+    def evaluate(self, samples: Samples, most_clients: int = 0) -> Scores:
+        """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
+
+        Clients that never take part, for want of samples, are left out. Where segments are shared, the shared one alone
+        is scored: everyone has it.
+
+        Raises
+        ------
+        DivergedError
+            If what clients send to be scored is not finite or too large.
+        """
+        try:
+            return self._evaluated(samples, most_clients)
+        except ExtremeValues as error:
+            raise self._diverged(
+                f"the loss stopped being a number after {self.progress.steps} steps: {error}"
+            ) from error
+
+    def _evaluated(self, samples: Samples, most_clients: int) -> Scores:
+        if self.method.shares:
+            # Absent clients hold older weights; whoever merged last holds the shared ones.
+            last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
+            return self.engine.evaluate(self.server.segment, samples, (last,), self.shared)
+        able = self._able()
+        if not 0 < most_clients < len(able):
+            return self.engine.evaluate(self.server.segment, samples, tuple(able.tolist()))
+        rng = generator(self.plan.seed, "evaluated clients")
+        chosen = np.sort(able[rng.choice(len(able), size=most_clients, replace=False)])
+        return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()))
+
+    def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
+        if not self.method.whole_model:
+            for traffic in exchange_traffic(uplink, averaged, self.engine.codec, self.server.features):
+                self.hooks.observe(traffic)
+
+    def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:
+        if clients and not self.method.pooled:
+            self.hooks.observe(weights_traffic(self.shared, clients, up=up))
+
+    def state(self, best: bool = False) -> dict[str, Tensor]:
+        """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""
+        tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state(best).items()}
+        tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
+        return tensors | {f"shared.{name}": tensor for name, tensor in self.shared.items()}
+
+    def restore(self, tensors: Weights, progress: Progress) -> None:
+        """Take up a checkpoint."""
+        self.engine.restore(below("clients.", tensors))
+        self.server.restore(below("server.", tensors))
+        self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
+        self.progress = progress

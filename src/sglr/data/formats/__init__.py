@@ -1,0 +1,1 @@
+"""Files in the formats that public data sets are published in."""

@@ -1,0 +1,1 @@
+"""From image files and pixel arrays to tensors in [-1, 1]."""

@@ -1,0 +1,150 @@
+"""Tables given as DataFrames, of one owner or of several."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sglr.core.data import Dataset, Samples
+from sglr.core.errors import UsageError, unknown
+from sglr.data.objects.options import Options
+from sglr.data.objects.owners import owner_names
+from sglr.data.split import stratified_split
+from sglr.data.tables.dataset import table_dataset
+from sglr.data.tables.find_columns import find_label_column
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PART = "part of the data set"  # a column, while tables are encoded together
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A table with the name of its column of classes."""
+
+    table: DataFrame
+    label: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def divided(self, options: Options) -> tuple[Frame, Frame]:
+        """Return the rows for training and those for the test, each class in proportion and groups whole."""
+        if options.group and options.group not in self.table.columns:
+            raise unknown("group", options.group, self.table.columns)
+        groups = self.table[options.group].to_numpy(dtype=object) if options.group else None
+        labels = self.table[self.label].astype(str).to_numpy(dtype=object).astype(str)
+        rows = stratified_split(labels, options.test_fraction, options.split_seed, groups)
+        own, held = (Frame(self.table.iloc[each], self.label) for each in rows)
+        return own, held
+
+
+def is_frame(given: object) -> bool:
+    """Say whether something is a DataFrame of pandas, which is not imported for that."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(given, pandas.DataFrame)
+
+
+def labelled(table: DataFrame, label: str, labels: Any = None) -> Frame:
+    """Return a table with its column of classes found, or with a column of ``labels`` ``[N]`` added.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column, or labels are not one per row.
+    """
+    table = table.set_axis([str(name) for name in table.columns], axis=1)
+    if labels is None:
+        return Frame(table, find_label_column(list(table.columns), label, "the table", "label"))
+    name = label or str(getattr(labels, "name", None) or "label")
+    if name in table.columns:
+        raise UsageError("label", name, "is a column of the table as well", "give labels another name: label=...")
+    values = np.asarray(labels)
+    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if values.shape != (len(table),):
+        problem = f"there are {len(table)} rows"
+        raise UsageError("targets", f"shape {list(values.shape)}", problem, "give one label for each")
+    return Frame(table.assign(**{name: values}), name)
+
+
+def frames_dataset(
+    name: str, owners: Sequence[Mapping[str, Frame]], owner_column: str | None, options: Options
+) -> Dataset:
+    """Make a data set of tables: the rows of all owners are encoded alike.
+
+    Parameters
+    ----------
+    name
+        The data set's name.
+    owners
+        The parts ``train``, ``test`` and ``validation`` of every owner. Without a test part one is drawn.
+    owner_column
+        The column that is to say whose a row is; None for a single owner.
+    options
+        How they are read.
+
+    Raises
+    ------
+    UsageError
+        If the tables have different columns, or can't be learnt from.
+    """
+    _refuse_unlike(owners)
+    label = owners[0]["train"].label
+    parts = [part for part in ("train", "test", "validation") if any(part in parts for parts in owners)]
+    tables = [_pooled(part, owners, owner_column) for part in parts]
+    whole = _joined(tables).assign(**{PART: np.repeat(np.array(parts, dtype=object), [len(each) for each in tables])})
+    kept = (*options.group_columns, *([owner_column] if owner_column else ()), PART)
+    reading = options.of_table(label, kept)
+    held = whole[PART].to_numpy() != "train" if "test" in parts else None
+    return _by_part(table_dataset(name, whole, reading, "the table", held))
+
+
+def _by_part(dataset: Dataset) -> Dataset:
+    """Take the samples for validation out of those that are held apart; the column of parts goes."""
+    is_test = dataset.test.columns[PART] != "validation"
+    validation = _without_part(dataset.test, ~is_test) if not is_test.all() else None
+    train = _without_part(dataset.train, np.ones(len(dataset.train), dtype=bool))
+    encoding = dict(dataset.encoding) | {"leave_out": [name for name in dataset.encoding["leave_out"] if name != PART]}
+    test = _without_part(dataset.test, is_test)
+    return replace(dataset, train=train, test=test, validation=validation, encoding=encoding)
+
+
+def _without_part(samples: Samples, rows: NDArray[np.bool_]) -> Samples:
+    chosen = samples if rows.all() else samples.select(torch.from_numpy(np.flatnonzero(rows)))
+    columns = {name: values for name, values in chosen.columns.items() if name != PART}
+    return Samples(chosen.inputs, chosen.targets, columns)
+
+
+def _refuse_unlike(owners: Sequence[Mapping[str, Frame]]) -> None:
+    first = owners[0]["train"]
+    for number, parts in enumerate(owners):
+        for part, frame in parts.items():
+            differing = sorted({*frame.table.columns} ^ {*first.table.columns})
+            if differing or frame.label != first.label:
+                where = f"dataset[{number}]" if len(owners) > 1 else "dataset"
+                shown = ", ".join(differing or [frame.label])
+                problem = f"the columns of {part} differ from those of the first table"
+                raise UsageError(where, shown, problem, "give all tables the same columns")
+
+
+def _pooled(part: str, owners: Sequence[Mapping[str, Frame]], owner_column: str | None) -> DataFrame:
+    tables = [parts[part].table if part in parts else parts["train"].table.iloc[:0] for parts in owners]
+    if owner_column is None:
+        return tables[0]
+    if owner_column in tables[0].columns:
+        problem = "is needed to say which client has a row"
+        raise UsageError("column", owner_column, problem, "rename it, or give one table with partition='natural'")
+    return _joined(tables).assign(**{owner_column: owner_names([len(table) for table in tables])})
+
+
+def _joined(tables: Sequence[DataFrame]) -> DataFrame:
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,82 @@
+"""How data that are given as objects are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from sglr.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from sglr.data.tables.dataset import Reading
+    from sglr.data.tables.schema import Missing
+
+OF_ALL = ("test_fraction", "split_seed")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How data that are given as objects are read; all but the last two are about tables.
+
+    Parameters
+    ----------
+    label
+        The column of classes; empty for the one with a usual name, such as ``label``.
+    classes, label_edges, columns, leave_out, category_columns, group, missing
+        As `sglr.data.tables.dataset.Reading` has them, and the data set ``table``.
+    group_columns
+        Columns that are no features, kept for partition natural.
+    test_fraction
+        Part of the samples held apart for the test where no test part is given, of each class and client.
+    split_seed
+        Seed of the draw of the test samples.
+    """
+
+    label: str = ""
+    classes: Sequence[str] = ()
+    label_edges: Sequence[float] = ()
+    columns: Sequence[str] = ()
+    leave_out: Sequence[str] = ()
+    category_columns: Sequence[str] = ()
+    group: str = ""
+    group_columns: Sequence[str] = ()
+    missing: Missing = "error"
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """Return the names of all options."""
+        return frozenset(field.name for field in fields(cls))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Take options by name; raise UsageError if there is no such option."""
+        for name in given:
+            if name not in cls.names():
+                raise unknown("option of the data set", name, cls.names())
+        return cls(**{name: _typed(value, getattr(cls, name)) for name, value in given.items()})
+
+    def refuse_tables_own(self) -> None:
+        """Raise UsageError if an option is set that only tables have."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in OF_ALL and value != field.default:
+                shown = value if isinstance(value, str) else ",".join(map(str, value))
+                raise UsageError(field.name, shown, "the data set is no table", "leave it out, or give a DataFrame")
+
+    def of_table(self, label: str, aside: Sequence[str]) -> Reading:
+        """Return how a table is read whose classes are in the column ``label``, with columns kept ``aside``."""
+        from sglr.data.tables.dataset import Reading
+
+        same = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
+        told = {name: getattr(self, name) for name in (*same, *OF_ALL)}
+        return Reading(label, groups=tuple(aside), **told)
+
+
+def _typed(value: Any, default: Any) -> Any:
+    """Return lists as tuples; a single text is a list of one."""
+    if not isinstance(default, tuple):
+        return value
+    return (value,) if isinstance(value, str) else tuple(value)

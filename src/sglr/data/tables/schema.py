@@ -1,0 +1,274 @@
+"""The schema of a table: what its columns are and how they become inputs, so that all who feed a network feed it alike.
+
+Columns are matched by name. A number x becomes (x - mean) / std with the schema's own figures, a category one input per
+category that is 1 where it occurs. Hence the same rows give the same inputs, whatever the order of the columns is and
+whoever has them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sglr.core.errors import UsageError, listed
+from sglr.storage.toml_files import read_toml_file
+
+SHOWN = 20  # names in a message
+MOST_COMPARED = 1000  # names among which the nearest is looked for: each takes a while
+
+Missing = Literal["error", "drop", "mean", "indicator"]
+"""What becomes of a missing value: it is refused; its row is left out; the column's mean stands for it (of a category,
+no input is 1); or that, and a further input that is 1 where the value is missing."""
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class Column(_Part):
+    """A column that is a feature.
+
+    Parameters
+    ----------
+    name
+        As the table's header has it.
+    type
+        ``"number"`` or ``"category"``.
+    mean, std
+        Of a number: the figures by which it is standardised.
+    categories
+        Of a category: all that there may be.
+    missing
+        What becomes of a missing value.
+    """
+
+    name: Name
+    type: Literal["number", "category"]
+    mean: float = Field(default=0.0, allow_inf_nan=False)
+    std: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    categories: tuple[Name, ...] = ()
+    missing: Missing = "error"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it becomes."""
+        own = (self.name,) if self.type == "number" else tuple(f"{self.name}={each}" for each in self.categories)
+        return (*own, f"{self.name} is missing") if self.missing == "indicator" else own
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if self.type == "category" and not self.categories:
+            raise ValueError("a category needs its categories")
+        if self.type == "number" and self.categories:
+            raise ValueError("a number has no categories")
+        if self.type == "category" and {"mean", "std"} & self.model_fields_set:
+            raise ValueError("a category has no mean and no std")
+        _distinct(self.categories, "category")
+        return self
+
+
+class Label(_Part):
+    """The column that holds the classes.
+
+    Parameters
+    ----------
+    name
+        As the table's header has it.
+    classes
+        The classes in their order: their numbers in training.
+    edges
+        Where the column holds numbers that are divided into classes: the first class is below the first edge, the last
+        one at the last edge or above; ascending, one fewer than classes. Empty where the column holds the classes.
+    missing
+        What becomes of a row without a label.
+    """
+
+    name: Name
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
+    edges: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    missing: Literal["error", "drop"] = "error"
+
+    @model_validator(mode="after")
+    def _fits_its_edges(self) -> Self:
+        _distinct(self.classes, "class")
+        if self.edges and (len(self.edges) != len(self.classes) - 1 or list(self.edges) != sorted({*self.edges})):
+            raise ValueError("edges are ascending, one fewer than classes")
+        return self
+
+
+class Schema(_Part):
+    """What a table's columns are and how they become inputs.
+
+    Parameters
+    ----------
+    label
+        The column that holds the classes.
+    columns
+        The features, in the order of the inputs.
+    leave_out
+        Columns that a table may have beside these, and which are not read.
+    """
+
+    kind: Literal["table"] = "table"
+    label: Label
+    leave_out: tuple[Name, ...] = ()
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], source: object = "schema") -> Self:
+        """Read a schema from plain values, such as `Dataset.encoding`.
+
+        Parameters
+        ----------
+        content
+            The values.
+        source
+            Where they come from, for messages.
+
+        Raises
+        ------
+        UsageError
+            If a key is missing, unknown or wrong: the first such key is named.
+        """
+        try:
+            return cls.model_validate(dict(content))
+        except ValidationError as error:
+            raise _explained(error, content, source) from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a schema from a TOML file; see `from_json`."""
+        content = read_toml_file(path, "schema")
+        if content is None:
+            raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA")
+        return cls.from_json(content, path)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema as plain values, as JSON and TOML hold them; what `from_json` reads."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"kind": self.kind}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, one for each feature of an input vector."""
+        return tuple(name for column in self.columns for name in column.inputs)
+
+    def check_names(self, names: Sequence[str], source: str, aside: Sequence[str] = ()) -> None:
+        """Check that a table has this schema's columns and no others.
+
+        Parameters
+        ----------
+        names
+            The table's columns, in any order.
+        source
+            The file or place that it comes from, for messages.
+        aside
+            Columns that are neither features nor unknown, such as groups.
+
+        Raises
+        ------
+        UsageError
+            If a column is missing, or the schema does not name it.
+        """
+        own = [self.label.name, *(column.name for column in self.columns)]
+        known = {*own, *self.leave_out, *aside}
+        further = [name for name in names if name not in known]
+        for name in own:
+            if name not in names:
+                problem = f"{source} has no such column, and the schema needs it"
+                near = _nearest(name, further)
+                remedy = f"rename {near!r} if that is it" if near else f"add it; columns: {listed(names, SHOWN)}"
+                raise UsageError("column", name, problem, remedy)
+        if further:
+            near = _nearest(further[0], own)
+            hint = f"did you mean {near!r}? " if near else ""
+            problem = f"{source} has this column, and the schema does not name it"
+            raise UsageError("column", further[0], problem, f"{hint}leave it out with --leave-out {further[0]!r}")
+
+    @model_validator(mode="after")
+    def _each_column_once(self) -> Self:
+        _distinct([self.label.name, *(column.name for column in self.columns), *self.leave_out], "column")
+        return self
+
+
+def read_schema(given: str | Mapping[str, Any]) -> Schema:
+    """Return the schema that a setting gives: the path of a TOML file, or what such a file holds.
+
+    Raises
+    ------
+    UsageError
+        If the file can't be read, or a key is missing, unknown or wrong.
+    """
+    return Schema.from_toml(Path(given)) if isinstance(given, str) else Schema.from_json(given)
+
+
+def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str, column: str, source: str) -> None:
+    """Raise UsageError if a column has a value that the schema does not know, with the nearest that it does.
+
+    Parameters
+    ----------
+    found
+        The distinct values of the column.
+    known
+        Those of the schema.
+    what
+        What one of them is, ``"category"`` or ``"class"``.
+    column
+        The column's name.
+    source
+        The file or place that it comes from.
+    """
+    strangers = sorted(set(found) - set(known))
+    if strangers:
+        near = _nearest(strangers[0], known)
+        hint = f"did you mean {near!r}? " if near else ""
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        problem = f"{source} has the {what} {strangers[0]!r}{more}, which the schema does not know"
+        raise UsageError(
+            "column", column, problem, f"{hint}rename it or remove its rows; known: {listed(known, SHOWN)}"
+        )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    # Case, blanks and abbreviations are what mostly differs.
+    plain, short = {each.strip().lower(): each for each in names}, name.strip().lower()
+    near = get_close_matches(short, list(plain)[:MOST_COMPARED], n=1, cutoff=0.4) or [
+        each for each in plain if each.startswith(short)
+    ]
+    return plain[near[0]] if near else None
+
+
+def _distinct(names: Sequence[str], what: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"the {what} {twice[0]!r} is named twice")
+
+
+def _explained(error: ValidationError, content: Mapping[str, Any], source: object) -> UsageError:
+    first = error.errors()[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    place = _place(first["loc"], content)
+    value = first["input"] if not isinstance(first["input"], (Mapping, BaseModel)) else source
+    return UsageError(place, value, problem[0].lower() + problem[1:], f"correct it in {source}")
+
+
+def _place(location: Sequence[int | str], content: Any) -> str:
+    """Return where in a schema something is wrong, such as ``columns.age.std``: columns by their names."""
+    parts = ["schema"] if not location else []
+    for key in location:
+        content = content[key] if _has(content, key) else None
+        named = isinstance(key, int) and isinstance(content, Mapping) and content.get("name")
+        parts.append(str(content["name"]) if named and content is not None else str(key))
+    return ".".join(parts)
+
+
+def _has(content: Any, key: int | str) -> bool:
+    if isinstance(content, Mapping):
+        return key in content
+    return isinstance(key, int) and isinstance(content, Sequence) and key < len(content)

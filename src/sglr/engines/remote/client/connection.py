@@ -1,0 +1,296 @@
+"""The client's side of the network: one stream to the server, opened again whenever it breaks.
+
+Requests are carried out one after another, each once: a request whose number was done already is answered from memory.
+The event loop does input and output; computing happens in a thread, one at a time for all clients of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from sglr.core.errors import DivergedError, SglrError
+from sglr.engines.remote.client.handlers import Duties, LeftUndone
+from sglr.engines.remote.client.session import Memory
+from sglr.engines.remote.client.snapshots import Snapshots
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.run_description import CONNECTION, DIVERGED, Agreement, most_bytes
+from sglr.engines.remote.trust.identity import Identity
+from sglr.engines.remote.trust.peers import Unreachable, Untrusted
+from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
+from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
+from sglr.version import __version__
+
+log = logging.getLogger(__name__)
+
+SERVER_KINDS = frozenset(
+    (
+        "welcome",
+        "forward",
+        "gradient",
+        "collect",
+        "publish",
+        "snapshot",
+        "restore",
+        "evaluate",
+        "alone",
+        "digest",
+        "finish",
+        "features",
+    )
+)
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    *CONNECTION,
+    # Each client of a process has a connection of its own, with its own certificate.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+KEPT_ANSWERS = 4
+"""Answers that are kept in case the connection broke before they arrived; no more requests are open at a time."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
+"""Seconds between attempts to connect, doubled each time, with jitter."""
+
+FAREWELL_SECONDS = 2.0
+"""How long a client that leaves, or has heard that all is over, waits for the server to notice."""
+
+MOST_REASON = 1000
+"""Characters that are shown of why a training diverged."""
+
+FATAL = {
+    grpc.StatusCode.UNAUTHENTICATED: "the server does not accept this client",
+    grpc.StatusCode.PERMISSION_DENIED: "the server turned this client away",
+    grpc.StatusCode.FAILED_PRECONDITION: "the server and this client do not fit",
+}
+
+
+@dataclass
+class Post:
+    """A client's place in a run: who it is, what it computes with, where it keeps snapshots.
+
+    Parameters
+    ----------
+    identity
+        Its certificate and key.
+    address
+        The server's.
+    agreement
+        What both agreed on.
+    segment
+        Hash of its own segment.
+    worker
+        What computes.
+    snapshots
+        Where its state is kept.
+    say
+        Told what a person should know.
+    """
+
+    identity: Identity
+    address: str
+    agreement: Agreement
+    segment: str
+    worker: Worker
+    snapshots: Snapshots
+    say: Callable[[str], None] = field(default=lambda _: None)
+
+
+class Client:
+    """One client's life from joining to the end of the run.
+
+    Parameters
+    ----------
+    post
+        Its place.
+    computing
+        Where computing happens.
+    patience
+        Seconds without the server until it gives up.
+    """
+
+    def __init__(self, post: Post, computing: Executor, patience: float) -> None:
+        self._post, self._computing, self._patience = post, computing, patience
+        self._left = post.snapshots.folder / "left.safetensors"
+        self._memory = Memory.take_over(self._left, post.worker) or Memory()
+        shapes = post.agreement.cut_shape, post.worker.features
+        batch = min(post.worker.task.batching.longest, post.worker.samples)
+        self._most_bytes = most_bytes(batch, *shapes, post.worker.weights())
+        self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
+        self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
+        self.finished = False
+        self.summary: dict[str, Any] = {}
+
+    async def run(self) -> dict[str, Any]:
+        """Take part until the server says that the training is over; return what it says of it.
+
+        Raises
+        ------
+        Untrusted
+            If the server turns this client away.
+        Unreachable
+            If the server stays away too long.
+        DivergedError
+            If the server says that the training can't go on.
+        SglrError
+            If it sends what can't be believed.
+        """
+        loop, wait = asyncio.get_running_loop(), FIRST_WAIT
+        last_heard = loop.time()
+        while not self.finished and not self.leaving.is_set():
+            done = self._memory.done
+            heard = await self._stream()
+            if heard:
+                last_heard = loop.time()
+            if self._memory.done != done:
+                # A server that only greets is not called again at once.
+                wait = FIRST_WAIT
+            if self.finished or self.leaving.is_set():
+                break
+            if loop.time() - last_heard > self._patience:
+                told = f"the server at {self._post.address} did not answer for {self._patience:.0f} seconds"
+                raise Unreachable(f"{told}; if it is still to train, start this client again, else nothing is missing")
+            if not heard and wait > 2:
+                self._post.say(f"the server at {self._post.address} does not answer; trying again")
+            await self._sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(2 * wait, LONGEST_WAIT)
+        if not self.finished and self._memory.session and not self._post.worker.task.ahead:
+            try:
+                self._memory.write(self._left, self._post.worker)
+            except OSError as error:
+                self._post.say(f"what was done since the last snapshot can't be kept ({error}); it will be done again")
+        return self.summary
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.leaving.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _stream(self) -> bool:
+        """Open a stream and serve it to its end; say whether the server spoke."""
+        limits = [("grpc.max_receive_message_length", self._most_bytes), ("grpc.max_send_message_length", -1)]
+        heard = False
+        async with self._post.identity.channel(self._post.address, [*OPTIONS, *limits]) as channel:
+            call = channel.stream_stream("/sglr.Split/Train")(wait_for_ready=False)
+            farewell = asyncio.create_task(self._say_farewell(call))
+            try:
+                await call.write(self._hello())
+                while (data := await call.read()) is not grpc.aio.EOF:
+                    heard = True
+                    if self.leaving.is_set():
+                        continue  # the server asks again when this client is back
+                    await self._serve(call, data)
+                    if self.finished:
+                        await call.done_writing()
+                        # So that the answer gets there; a message too many from the server is no reason to stay.
+                        await asyncio.wait((asyncio.ensure_future(call.code()),), timeout=FAREWELL_SECONDS)
+                        return True
+                if not self.leaving.is_set():
+                    await self._check_ending(await call.code(), await call.details() or "")
+            except asyncio.CancelledError:
+                if not self.leaving.is_set():
+                    raise
+            except grpc.aio.AioRpcError as error:
+                await self._check_ending(error.code(), error.details() or "")
+            except asyncio.InvalidStateError:  # the stream ended while it was written to
+                await self._check_ending(await call.code(), await call.details() or "")
+            finally:
+                farewell.cancel()
+                call.cancel()
+        return heard
+
+    async def _say_farewell(self, call: Any) -> None:
+        """When this client leaves, tell the server, and give it a moment to end the stream."""
+        await self.leaving.wait()
+        envelope = Envelope()
+        envelope.leaving.SetInParent()
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with self._writing:
+                await call.write(encode(envelope))
+                await call.done_writing()
+        await asyncio.sleep(FAREWELL_SECONDS)
+        call.cancel()
+
+    async def _check_ending(self, code: grpc.StatusCode, details: str) -> None:
+        if code == DIVERGED and not self.finished:
+            raise DivergedError(shown(details, MOST_REASON))
+        details = shown(details)
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # gRPC's own words, here
+            raise SglrError(f"the server sent a message longer than any that was agreed, {self._most_bytes} bytes")
+        if code in FATAL and not self.finished:
+            raise Untrusted(f"{FATAL[code]}: {details}")
+        if code == grpc.StatusCode.UNAVAILABLE and not self.finished:
+            problem = await asyncio.to_thread(self._post.identity.diagnose, self._post.address)
+            if isinstance(problem, Untrusted):
+                raise problem
+            log.info("%s", problem)
+        elif code not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
+            log.info("the stream ended: %s %s", code, details)
+
+    def _hello(self) -> bytes:
+        post, envelope = self._post, Envelope()
+        hello = envelope.hello
+        hello.run, hello.segment, hello.version = post.agreement.run, post.segment, __version__
+        hello.session, hello.done = self._memory.session, self._memory.done
+        hello.samples = post.worker.samples
+        hello.snapshots.extend(post.snapshots.steps())
+        held = post.worker.task.held
+        hello.validation, hello.test = len(held.get("validation", ())), len(held.get("test", ()))
+        return encode(envelope)
+
+    async def _serve(self, call: Any, data: bytes) -> None:
+        """Carry out one request, unless it was done before, and answer it."""
+        try:
+            frame = decode(data, self._most_bytes, SERVER_KINDS)
+        except Malformed as error:
+            raise SglrError(f"the server sent what can't be believed: {error}") from error
+        if frame.kind == "welcome":
+            self._welcomed(frame)
+            return
+        seq = frame.envelope.seq
+        if seq > self._memory.done:
+            loop = asyncio.get_running_loop()
+            try:
+                answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
+            except LeftUndone:
+                return
+            self._memory.keep(seq, answer, KEPT_ANSWERS)
+        if seq in self._memory.answers:
+            async with self._writing:
+                await call.write(self._memory.answers[seq])
+
+    def _welcomed(self, frame: Frame) -> None:
+        welcome = frame.envelope.welcome
+        if welcome.session != self._memory.session:
+            # The server does not know what this client did, or this client does not: both begin anew.
+            self._memory.begin(welcome.session)
+            self._post.worker.drop_passes()
+        log.info("connected", extra={"event": "connected", "client": self._post.identity.client})
+
+    def _carry_out(self, frame: Frame) -> bytes | None:
+        """Do what a request asks, in the computing thread; return the answer, if it wants one."""
+        answer = self._duties.carry_out(frame)
+        if frame.kind == "finish":
+            self.finished, self.summary = True, _json(frame.envelope.finish.summary)
+        return answer
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,76 @@
+"""What a client that leaves on purpose keeps, so that it can come back as if it had only been slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from sglr.core.types import below
+from sglr.engines.remote.client.trainer import Worker
+from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+
+
+@dataclass
+class Memory:
+    """A client's session with the server.
+
+    Parameters
+    ----------
+    session
+        Its name; 0 if there is none.
+    done
+        The number of the last request that was carried out.
+    answers
+        The last answers, by the requests' numbers, in case they did not arrive.
+    """
+
+    session: int = 0
+    done: int = 0
+    answers: dict[int, bytes] = field(default_factory=dict)
+
+    def begin(self, session: int) -> None:
+        """Begin a session."""
+        self.session, self.done = session, 0
+        self.answers.clear()
+
+    def keep(self, seq: int, answer: bytes | None, most: int) -> None:
+        """Note that a request was carried out, and its answer; of earlier answers, the last stay."""
+        self.done = seq
+        if answer is not None:
+            self.answers[seq] = answer
+        for old in sorted(self.answers)[:-most]:
+            del self.answers[old]
+
+    def write(self, path: Path, worker: Worker) -> None:
+        """Write it with the worker's state, for a process that takes over later.
+
+        Passes whose gradients have not come are noted and dropped: they give the same again.
+        """
+        passes, answered = worker.passes(), worker.answered
+        worker.drop_passes()
+        tensors = {f"worker.{name}": tensor for name, tensor in worker.state().items()}
+        for seq, answer in self.answers.items():
+            tensors[f"answer.{seq}"] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
+        if answered is not None:
+            tensors["features"] = answered
+        # Sessions have more digits than a JSON number keeps.
+        write_checkpoint(path, tensors, {"session": str(self.session), "done": self.done, "passes": passes})
+
+    @classmethod
+    def take_over(cls, path: Path, worker: Worker) -> Memory | None:
+        """Take up what was written, once: the file is gone then, because every further request makes it old."""
+        try:
+            tensors, state = read_checkpoint(path)
+        except DamagedCheckpoint:
+            path.unlink(missing_ok=True)
+            return None
+        path.unlink()
+        worker.restore(below("worker.", tensors))
+        for epoch, step in state["passes"]:
+            worker.forward(epoch, step)
+        if "features" in tensors:
+            worker.answer(tensors["features"])
+        answers = {int(seq): answer.numpy().tobytes() for seq, answer in below("answer.", tensors).items()}
+        return cls(int(state["session"]), int(state["done"]), answers)

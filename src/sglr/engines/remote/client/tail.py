@@ -1,0 +1,81 @@
+"""One client's tail, where labels stay with it: features in, gradients by them and sums of the loss out (U-shape)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sglr.core.types import Tally
+from sglr.parties.client_loss import OwnLoss, log_prior
+from sglr.parties.defences import Guard
+from sglr.parties.tails import TailStep
+from sglr.stacking.passes import Pass
+from sglr.stacking.stack import Stack
+
+
+class OwnTail:
+    """What a client does with the server's features.
+
+    Parameters
+    ----------
+    client
+        Its number.
+    targets
+        Its labels ``[|D_i|]``.
+    classes
+        K.
+    loss
+        How it computes the loss.
+    guard
+        Its defences.
+    """
+
+    def __init__(self, client: int, targets: Tensor, classes: int, loss: OwnLoss, guard: Guard) -> None:
+        self._client, self._targets, self._loss, self._guard = client, targets, loss, guard
+        self._log_prior = log_prior(targets, classes)
+        self._step: TailStep | None = None
+        self.features: Tensor | None = None
+        """What was answered and waits for its gradient, ``[b, ...]``: who takes over answers it again."""
+
+    def answer(
+        self, stack: Stack, forward: Pass, rows: Tensor, where: tuple[int, int], features: Tensor
+    ) -> tuple[Tensor, float, int]:
+        """Find the loss at ``features`` ``[b, ...]`` of the samples at ``rows``; keep the gradients of the weights.
+
+        Returns
+        -------
+        tuple
+            Gradients by the features ``[b, ...]`` as they are sent, the sum of losses, and samples classified right.
+        """
+        passes = [([0], forward)]
+        labels, who = self._targets[rows][None], (self._client,)
+        step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._guard, where)
+        found = step.answer(features.to(labels.device)[None], who)
+        self._step, self.features = step, features
+        return found.gradients[0].cpu(), float(found.loss), int(found.correct)
+
+    def added(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Return a pass's gradients with those of the tail, which are forgotten.
+
+        Raises
+        ------
+        ValueError
+            If no features came for this pass.
+        """
+        if self._step is None:
+            raise ValueError("a gradient came before the features")
+        found = self._step.added(0, gradients)
+        self.forget()
+        return found
+
+    def forget(self) -> None:
+        """Forget gradients of a pass that is dropped."""
+        self._step = self.features = None
+
+
+def tally(logits: Tensor, labels: Tensor) -> Tally:
+    """Return what logits ``[m, K]`` of held-out samples come to."""
+    with torch.no_grad():
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        return Tally(float(loss), int((logits.argmax(1) == labels).sum()), len(labels))

@@ -1,0 +1,69 @@
+"""What a client elsewhere trains, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from sglr.compression.codecs import Codec, Plain
+from sglr.core.data import Samples
+from sglr.core.optim import OptimizerSpec
+from sglr.data.batches import Batching
+from sglr.parties.defences import Guard
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a client trains, on what.
+
+    Parameters
+    ----------
+    client
+        Its number.
+    segment
+        Its lower segment, with its first weights.
+    train
+        Its own samples.
+    held
+        Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
+    classes
+        K.
+    batching, optimizer, clip_norm, seed, loss, label_prior
+        As in `sglr.core.engine.Setting` and `sglr.parties.server.Server`.
+    codec
+        How smashed data go over the wire.
+    device
+        Where it computes.
+    ahead
+        Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
+    round_of
+        Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
+    guard
+        Its defences, whose layers are in ``segment`` already.
+    whole_model
+        True if ``segment`` is the whole model: it trains alone, and sends no smashed data.
+    keep_labels
+        True if labels must not leave this client: it scores its held-out samples itself.
+    """
+
+    client: int
+    segment: nn.Module
+    train: Samples
+    held: dict[str, Samples]
+    classes: int
+    batching: Batching
+    optimizer: OptimizerSpec
+    clip_norm: float | None = None
+    seed: int = 0
+    loss: str = "cross_entropy"
+    label_prior: str = "ignore"
+    codec: Codec = field(default_factory=Plain)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ahead: int = 0
+    round_of: Callable[[int], int] | None = None
+    guard: Guard = field(default_factory=Guard)
+    whole_model: bool = False
+    keep_labels: bool = False

@@ -1,0 +1,342 @@
+"""One client's computing: its segment, its data and its optimizer, and what it does when asked. It knows no network.
+
+A forward pass changes nothing for good: until its gradient has come it can be undone, buffers of normalisation layers
+and what compression remembers included. So the state between two passes is all that a snapshot needs, and a pass that
+the server no longer wants is dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sglr.compression.error_feedback import Link
+from sglr.core.errors import ExtremeValues
+from sglr.core.random import key, seed_layers
+from sglr.core.types import Tally, Uplink, Weights, below
+from sglr.data.batches import order_of
+from sglr.engines.remote.client.tail import OwnTail, tally
+from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.run_description import features_of, most_norm, shape_at_cut
+from sglr.parties.client_loss import OwnLoss
+from sglr.parties.server import Server
+from sglr.splitting import parts_of
+from sglr.splitting.segment_weights import load_state, state_of
+from sglr.stacking.passes import Pass
+from sglr.stacking.stack import Stack
+from sglr.storage.checkpoint import digest
+
+MOST_NORM = 1e18
+"""Norm of the weights' gradients beyond which a step would make numbers that are none."""
+
+
+class _Pending(NamedTuple):
+    """A forward pass whose gradient has not come, and what undoes it."""
+
+    epoch: int
+    step: int
+    stack: Stack
+    forward: Pass
+    buffers: dict[str, Tensor]
+    memory: dict[str, Tensor]
+    rows: Tensor
+
+
+class Worker:
+    """A client.
+
+    Parameters
+    ----------
+    task
+        What it trains.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.stack = self._new_stack()
+        self.link = Link(task.codec)
+        # A pass that runs ahead needs weights that the next update does not change under it.
+        self._aside = [self._new_stack() for _ in range(task.ahead + 1)] if task.ahead else []
+        self._inputs, self._targets = task.train.inputs.to(task.device), task.train.targets.to(task.device)
+        self._pending: deque[_Pending] = deque()
+        self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
+        self._shared: nn.Module | None = None
+        self._round = -1
+        self.features = features_of(task.segment)
+        own = OwnLoss(task.loss, task.label_prior == "correct")
+        self._tail = OwnTail(task.client, self._targets, task.classes, own, task.guard) if self.features else None
+
+    def _new_stack(self) -> Stack:
+        task = self.task
+        segment = copy.deepcopy(task.segment)
+        return Stack(lambda _: segment, 1, task.optimizer, clip_norm=task.clip_norm, stacked=False, device=task.device)
+
+    @property
+    def samples(self) -> int:
+        """|D_i|."""
+        return len(self.task.train)
+
+    @cached_property
+    def cut(self) -> tuple[int, ...]:
+        """Shape of one sample's smashed data."""
+        return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
+
+    def has_batch(self, step: int) -> bool:
+        """Say whether there are samples left in a step of an epoch."""
+        _, count = self.task.batching.at(step, np.array([self.samples]))
+        return bool(count[0])
+
+    def _batch(self, epoch: int, step: int) -> Tensor:
+        """Return the rows of a step's batch."""
+        if self._order[0] != epoch:
+            self._order = (epoch, order_of(np.arange(self.samples), self.task.seed, self.task.client, epoch))
+        first, count = self.task.batching.at(step, np.array([self.samples]))
+        return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.task.device)
+
+    def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
+        """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.
+
+        Raises
+        ------
+        ExtremeValues
+            If they are not finite or too large: the pass is undone.
+        ValueError
+            If labels must stay here.
+        """
+        self._refuse_labels()
+        smashed, labels = self._run(epoch, step)
+        if not _norm([smashed]) <= most_norm(smashed.numel()):
+            self.drop_passes()
+            raise ExtremeValues("the smashed data are not finite or too large")
+        sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
+        parts = self.link.send(sent)
+        return parts if self.features is not None else {**parts, "labels": labels}
+
+    def _refuse_labels(self) -> None:
+        """Raise ValueError if labels would go with smashed data and must not."""
+        if self.task.keep_labels and self.features is None:
+            raise ValueError("labels stay with this client")
+
+    def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Run a step's batch forward; return its smashed data and labels."""
+        self._begin_round(epoch)
+        rows = self._batch(epoch, step)
+        buffers = self._buffers()
+        stack = self._aside[step % len(self._aside)] if self._aside else self.stack
+        if stack is not self.stack:
+            stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
+        seed_layers(key(self.task.seed, "layers", self.task.client, epoch, step))
+        forward = stack.forward((0,), _images(self._inputs[rows])[None])
+        if stack is not self.stack:
+            self.stack.put_buffers((0,), stack.buffers)
+        memory = self.link.state()
+        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory, rows))
+        return forward.outputs[0].cpu(), self._targets[rows].cpu()
+
+    def _begin_round(self, epoch: int) -> None:
+        # Not undone with the pass: a round that is begun again begins with a fresh optimizer, too.
+        number = -1 if self.task.round_of is None else self.task.round_of(epoch)
+        if number != self._round:
+            self.stack.forget_steps((0,))
+            self._round = number
+
+    def passes(self) -> list[tuple[int, int]]:
+        """Return epoch and step of the passes whose gradients have not come, the oldest first."""
+        return [(pending.epoch, pending.step) for pending in self._pending]
+
+    def shape_of(self, epoch: int, step: int) -> tuple[int, ...] | None:
+        """Return the shape ``[b, ...]`` of the smashed data whose gradient is awaited next; None if it is not this."""
+        if not self._pending or (self._pending[0].epoch, self._pending[0].step) != (epoch, step):
+            return None
+        return tuple(self._pending[0].forward.outputs.shape[1:])
+
+    def backward(self, gradient: Tensor, rate: float) -> None:
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step.
+
+        Raises
+        ------
+        ExtremeValues
+            If the weights would explode: they stay as they are, and the pass is over.
+        """
+        gradients = self._back(gradient)
+        if not _norm(gradients) < MOST_NORM:
+            raise ExtremeValues("the gradient would make this client's weights explode")
+        self.stack.update((0,), gradients, rate)
+
+    def _back(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
+        pending, guard = self._pending.popleft(), self.task.guard
+        arrived = gradient.to(self.task.device)[None]
+        if guard.watches:
+            guard.watch(arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],))
+        if guard.pulls:
+            arrived = arrived + guard.pull(self._inputs[pending.rows][None], pending.forward.outputs)
+        found = pending.stack.backward(pending.forward, arrived).weights
+        return found if self._tail is None else self._tail.added(found)
+
+    def answer(self, features: Tensor) -> tuple[Tensor, float, int]:
+        """Find the own loss at the server's features ``[b, ...]`` of the oldest pass, where labels stay here.
+
+        Returns
+        -------
+        tuple
+            Gradients by the features ``[b, ...]``, the sum of losses, and samples that were classified right.
+        """
+        assert self._tail is not None, "this client has a tail"
+        pending = self._pending[0]
+        where = pending.epoch, pending.step
+        # Other clients of this process may have drawn since the pass.
+        seed_layers(key(self.task.seed, "layers of a tail", self.task.client, *where))
+        return self._tail.answer(pending.stack, pending.forward, pending.rows, where, features)
+
+    @property
+    def answered(self) -> Tensor | None:
+        """Features ``[b, ...]`` that were answered and whose gradient has not come."""
+        return None if self._tail is None else self._tail.features
+
+    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> Tally:
+        """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
+        labels = self.task.held[part].targets[first : first + len(features)]
+        here = features.to(self.task.device)
+        if not shared:
+            assert self.stack.tail is not None, "this client has a tail"
+            return tally(self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
+        if self._shared is None:
+            raise ValueError("the shared weights did not come first")
+        with torch.no_grad():
+            return tally(parts_of(self._shared)[1](here).cpu(), labels)
+
+    def drop_passes(self) -> None:
+        """Undo the passes whose gradients have not come."""
+        if self._pending:
+            first = self._pending[0]
+            self.stack.put_buffers((0,), first.buffers)
+            self.link.restore(first.memory)
+            self._pending.clear()
+        if self._tail is not None:
+            self._tail.forget()
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
+
+    def pass_alone(self, epoch: int, rate: float) -> Tally:
+        """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.
+
+        If the loss stops being a number, the pass is undone: who is absent does not move.
+        """
+        head = self.head
+        before = {name: tensor.clone() for name, tensor in self.state().items()}
+        head.restart_tally()
+        for step in range(self.task.batching.steps(np.array([self.samples]))):
+            head.step_number = step
+            self._run(epoch, step)
+            outputs = self._pending[0].forward.outputs
+            labels = self._targets[self._batch(epoch, step)][None]
+            # Numbers that are none are told with the tally.
+            gradients = self._back(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0])
+            self.stack.update((0,), gradients, rate)
+        found = head.read_tally()
+        if found.bad_step is not None:
+            self.restore(before)
+        return found
+
+    @cached_property
+    def head(self) -> Server:
+        """The loss behind the last layer, for clients that hold the whole model."""
+        task = self.task
+        return Server(
+            nn.Identity(),
+            task.optimizer,
+            classes=task.classes,
+            clients=1,
+            label_prior=task.label_prior,
+            clip_norm=None,
+            device=task.device,
+            loss=task.loss,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of the weights and buffers ``[...]``."""
+        return {name: tensor[0].cpu() for name, tensor in self.stack.weights((0,)).items()}
+
+    def load(self, weights: Weights) -> None:
+        """Set weights and buffers ``[...]``."""
+        self.stack.load((0,), weights)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the weights and buffers."""
+        return digest(self.weights())
+
+    def score(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> dict[str, Tensor]:
+        """Return smashed data and labels of some held-out samples, in evaluation mode.
+
+        Parameters
+        ----------
+        part
+            A name of ``held``.
+        first, count
+            Which samples.
+        shared
+            Weights to use instead of the own, or None.
+        again
+            Use the shared weights of the call before.
+
+        Raises
+        ------
+        ValueError
+            If labels must stay here, or there are no shared weights.
+        """
+        self._refuse_labels()
+        smashed = self._outputs(part, first, count, shared, again=again)
+        sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
+        parts = self.task.codec.encode(sent)
+        labels = self.task.held[part].targets[first : first + count]
+        return parts if self.features is not None else {**parts, "labels": labels}
+
+    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tally:
+        """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
+        outputs = self._outputs(part, first, count, shared, again=again)
+        return tally(outputs.cpu(), self.task.held[part].targets[first : first + count])
+
+    def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
+        inputs = _images(self.task.held[part].inputs[first : first + count].to(self.task.device))
+        if shared is not None:
+            self._shared = copy.deepcopy(self.task.segment).to(self.task.device).eval()
+            load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
+        if again or shared is not None:
+            if self._shared is None:
+                raise ValueError("the shared weights did not come first")
+            with torch.no_grad():
+                outputs: Tensor = self._shared(inputs)
+                return outputs
+        return self.stack.predict((0,), inputs)[0]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a snapshot needs."""
+        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
+        tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
+        return tensors | {"label_counts": self.head.label_counts, "round": torch.tensor(self._round)}
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        self._pending.clear()
+        self.stack.restore(below("segment.", tensors))
+        self.link.restore(below("link.", tensors))
+        self.head.label_counts.copy_(tensors["label_counts"])
+        self._round = int(tensors["round"])
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    """Return the norm of several tensors together; 0 of none."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))) if tensors else 0.0
+
+
+def _images(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs

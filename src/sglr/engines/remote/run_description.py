@@ -1,0 +1,349 @@
+"""What server and clients must agree on before they train together, and how long a message may be.
+
+The server describes the run; a client builds its segment from code of its own and compares hashes. No code comes
+over the wire, and no name in a description is imported that the client did not choose (`sglr.sites.join`).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from itertools import chain
+from typing import Any, Self
+
+import grpc
+import torch
+from torch import nn
+
+from sglr.core.data import Samples
+from sglr.core.engine import Setting
+from sglr.core.errors import SglrError, UsageError
+from sglr.core.types import Weights
+from sglr.engines.remote.wire.frames import MOST_RANK
+from sglr.engines.remote.wire.words import shown
+from sglr.splitting import ClientSegments
+from sglr.splitting.segment_weights import frozen_of, state_of
+from sglr.storage.checkpoint import digest
+from sglr.version import __version__
+
+PROTOCOL = 3
+"""Version of the protocol; those who speak another are refused."""
+
+WORDS = 256 * 1024 + 4096
+"""Bytes of a message beside its tensors, at most."""
+
+MOST_RMS = 1e4
+"""Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
+
+INPUT_TYPES = {
+    str(kind).removeprefix("torch."): kind
+    for kind in (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int32, torch.int64, torch.bool)
+}
+"""Types that inputs may have, by torch's name."""
+
+MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
+"""Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
+
+MOST_SETTING = 1000
+"""Characters of a text among a run's settings."""
+
+MOST_ENCODING = 1 << 20
+"""Characters of a run's encoding, as JSON."""
+
+CONNECTION: tuple[tuple[str, Any], ...] = (
+    # Both sides notice that the other is gone, though its connection looks open.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A compressed message could be a small one that becomes huge.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+"""gRPC options of both sides."""
+
+DIVERGED = grpc.StatusCode.OUT_OF_RANGE
+"""How streams end when the training can't go on, because its numbers are not finite or too large."""
+
+PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking", "schema"))
+"""Settings that say something of the server's machine and nothing to clients."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A run, as its server describes it to clients.
+
+    Parameters
+    ----------
+    run
+        The run's id.
+    settings
+        Plain settings of the experiment that clients need, by name.
+    clients
+        |C|.
+    input_shape, input_type, classes
+        Of the data; the type is torch's name of it.
+    encoding
+        How what sites have becomes inputs, as in `sglr.core.data.Dataset`; empty if it is not known.
+    cut_shape
+        Shape of one sample's smashed data.
+    segment
+        Hash of the client segment's code and shapes.
+    frozen
+        SHA-256 of the client segment's frozen weights; empty if it has none.
+    least_batch
+        Fewest samples of a batch, as in `sglr.data.batches.Batching`.
+    sglr, torch, protocol
+        Versions.
+    time
+        The server's clock, seconds since 1970.
+    """
+
+    run: str
+    settings: dict[str, Any]
+    clients: int
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    cut_shape: tuple[int, ...]
+    segment: str
+    encoding: dict[str, Any] = field(default_factory=dict)
+    input_type: str = "float32"
+    frozen: str = ""
+    least_batch: int = 1
+    sglr: str = __version__
+    torch: str = torch.__version__
+    protocol: int = PROTOCOL
+    time: float = 0.0
+
+    @classmethod
+    def of(cls, setting: Setting, segment: nn.Module) -> Self:
+        """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
+        given = setting.data.train.inputs
+        inputs = tuple(given.shape[1:])
+        cut = shape_at_cut(segment, inputs, given.dtype)
+        return cls(
+            run="",
+            settings=_printable_settings(setting.settings),
+            clients=len(setting.data.indices),
+            input_shape=inputs,
+            classes=setting.data.classes,
+            cut_shape=cut,
+            segment=segment_hash(segment, inputs, cut),
+            encoding=_printable_encoding(setting.data.encoding),
+            input_type=str(given.dtype).removeprefix("torch."),
+            frozen=frozen_hash(segment),
+            least_batch=setting.least_batch,
+        )
+
+    @property
+    def network(self) -> str:
+        """What clients must tell of their network."""
+        return network_hash(self.segment, self.frozen)
+
+    def no_samples(self) -> Samples:
+        """Return samples of the run's shape and type, none of them."""
+        return Samples(
+            torch.zeros(0, *self.input_shape, dtype=INPUT_TYPES[self.input_type]), torch.zeros(0, dtype=torch.int64)
+        )
+
+    def encode(self) -> bytes:
+        """Return it as it goes over the wire, with the time of now."""
+        return json.dumps({**asdict(self), "time": time.time()}).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Read what a server sent.
+
+        Raises
+        ------
+        SglrError
+            If it is none, or of another version of the protocol.
+        """
+        try:
+            found = json.loads(content)
+            if found["protocol"] != PROTOCOL:
+                spoken, version = (shown(str(found.get(name)), 20) for name in ("protocol", "sglr"))
+                told = f"the server speaks version {spoken} of the protocol (sglr {version})"
+                raise SglrError(f"{told}, this sglr {__version__} version {PROTOCOL}: install the same version of sglr")
+            known = {field.name: found[field.name] for field in fields(cls)}
+            _check_types(known)
+            shapes = {name: _shape(known[name]) for name in ("input_shape", "cut_shape")}
+            return cls(**{**known, **shapes, "classes": _classes(known["classes"])})
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise SglrError(f"the server's description of the run cannot be read ({type(error).__name__})") from error
+
+
+def _check_types(found: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError if a field is of another type than any server writes, or without bound."""
+    words = [found[name] for name in ("run", "segment", "frozen", "sglr", "torch")]
+    if not all(isinstance(word, str) and len(word) <= MOST_WORD and word.isprintable() for word in words):
+        raise ValueError("a word is none")
+    _check_encoding(found["encoding"])
+    if found["input_type"] not in INPUT_TYPES:
+        raise ValueError("unknown type of inputs")
+    if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
+        raise TypeError("settings or classes are none")
+    _check_settings(found["settings"])
+    if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
+        raise ValueError("the number of clients is none")
+    if found["least_batch"] not in (1, 2):
+        raise ValueError("malformed field: least_batch")
+    if not math.isfinite(found["time"]):
+        raise ValueError("the time is none")
+
+
+def _check_settings(found: Mapping[str, Any]) -> None:
+    """Raise ValueError if a text among settings is longer, or other, than a client may show."""
+    if not all(len(text) <= MOST_SETTING and text.isprintable() for text in _texts(found)):
+        raise ValueError(f"a text of more than {MOST_SETTING} characters, or with some that can't be printed")
+
+
+def _printable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings as clients will be told them.
+
+    Raises
+    ------
+    UsageError
+        If they would refuse one.
+    """
+    told = {name: value for name, value in settings.items() if name not in PRIVATE}
+    for name, value in told.items():
+        try:
+            _check_settings({name: value})
+        except ValueError as error:
+            raise UsageError(name, str(value)[:60], str(error), "write it otherwise") from None
+    return told
+
+
+def _check_encoding(found: Any) -> None:
+    """Raise ValueError or TypeError if an encoding is none that a client may read or show."""
+    if not isinstance(found, dict):
+        raise TypeError("malformed field: encoding")
+    if len(json.dumps(found)) > MOST_ENCODING:
+        raise ValueError("encoding: too long")
+    if not all(text.isprintable() for text in _texts(found)):
+        raise ValueError("encoding: a name with characters that can't be printed")
+
+
+def _texts(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, Mapping):
+        yield from found
+        yield from chain.from_iterable(map(_texts, found.values()))
+    elif isinstance(found, list | tuple):
+        yield from chain.from_iterable(map(_texts, found))
+
+
+def _printable_encoding(encoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the encoding as clients will be told it.
+
+    Raises
+    ------
+    UsageError
+        If they would refuse it.
+    """
+    try:
+        _check_encoding(dict(encoding))
+    except ValueError as error:
+        raise UsageError(
+            "encoding", encoding.get("kind", ""), str(error), "rename it in the data or the schema"
+        ) from None
+    return dict(encoding)
+
+
+def _shape(found: Any) -> tuple[int, ...]:
+    shape = tuple(found)
+    if len(shape) > MOST_RANK or any(type(size) is not int or size < 1 for size in shape):
+        raise ValueError("a shape is none")
+    # The client computes one sample of it before it has compared it with its own data.
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError("a shape is without measure")
+    return shape
+
+
+def _classes(found: list[Any]) -> tuple[str, ...]:
+    if len(found) > MOST_CLASSES:
+        raise ValueError("there are classes without number")
+    return tuple(shown(str(name), MOST_WORD) for name in found)
+
+
+def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tuple[int, ...]) -> str:
+    """Return a hash of a client segment: its layers and their code, the shapes of weights, of inputs and of the cut.
+
+    Layers of torch count by their names and settings, others by their source too. Weights do not count.
+    """
+    total = hashlib.sha256(f"{input_shape} {cut_shape}\n{segment}\n".encode())
+    for kind in sorted({type(module) for module in segment.modules()}, key=_name):
+        total.update(f"{_name(kind)}\n{_source(kind)}\n".encode())  # type: ignore[arg-type]
+    for module in segment.modules():
+        total.update(str(getattr(module, "code", "")).encode())  # of a torch.fx graph
+    for name, tensor in state_of(segment).items():
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    return total.hexdigest()
+
+
+def frozen_hash(segment: nn.Module) -> str:
+    """Return the SHA-256 of a client segment's frozen weights, with their names; empty if it has none."""
+    weights = frozen_of(segment)
+    return digest(weights) if weights else ""
+
+
+def network_hash(segment: str, frozen: str) -> str:
+    """Return what a client tells of its network, by the hashes of its segment and of its frozen weights."""
+    return f"{segment} {frozen}".rstrip()
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@cache
+def _source(kind: type) -> str:
+    if kind.__module__.partition(".")[0] == "torch":
+        return ""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
+
+
+def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, ...]:
+    """Return the shape of one sample's smashed data, tried on zeros of ``dtype``; the segment stays as it is."""
+    inputs = torch.zeros(2, *input_shape, dtype=dtype)
+    with torch.no_grad(), torch.random.fork_rng([]):
+        return tuple(copy.deepcopy(segment).cpu().eval()(inputs).shape[1:])
+
+
+def features_of(segment: nn.Module) -> tuple[int, ...] | None:
+    """Return the shape of one sample's features where labels stay with the client, or None."""
+    return segment.features if isinstance(segment, ClientSegments) else None
+
+
+def most_bytes(batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, segment: Weights) -> int:
+    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
+    values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
+    sample = 4 * values + 8
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
+    return WORDS + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
+
+
+def run_id(fingerprint: str) -> str:
+    """Return the id of the run whose authority has this fingerprint."""
+    return fingerprint[:32]
+
+
+def chunk(cut_shape: tuple[int, ...]) -> int:
+    """Return how many samples are scored in one message: as many as fit 1 MiB, 1 to 512."""
+    return max(1, min(512, (1 << 20) // max(1, 4 * torch.Size(cut_shape).numel())))
+
+
+def most_norm(values: int) -> float:
+    """Return the largest norm that a tensor of so many values may have."""
+    return MOST_RMS * math.sqrt(max(1, values))

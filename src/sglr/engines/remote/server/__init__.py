@@ -1,0 +1,1 @@
+"""The server's side of the network: connections, admission, requests, checks of what clients send."""

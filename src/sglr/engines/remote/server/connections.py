@@ -1,0 +1,347 @@
+"""The server's side of the network: one gRPC server in a thread of its own, one stream per client.
+
+The event loop does input and output only. The trainer's thread asks (`ask`) and waits
+(`sglr.engines.remote.server.barrier`); between them stands one lock, which guards the `Member`s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from sglr.core.errors import SglrError
+from sglr.engines.remote.run_description import DIVERGED
+from sglr.engines.remote.server.admission import Door
+from sglr.engines.remote.server.client_state import AWAY, HERE, OUT, Member, Request
+from sglr.engines.remote.server.metrics import Metrics
+from sglr.engines.remote.server.opening import Opening
+from sglr.engines.remote.server.outbox import Line, end_tasks
+from sglr.engines.remote.server.services import calls
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.peers import Client
+from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
+from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
+from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
+
+log = logging.getLogger(__name__)
+
+MOST_UNASKED = 64
+"""Messages that nobody asked for until a client is quarantined; a few are late answers."""
+
+
+TOLD = "was told that the training can't go on"
+"""Why a client is out after a training that diverged."""
+
+
+class House:
+    """The gRPC server and its members.
+
+    Parameters
+    ----------
+    opening
+        Where to listen, what to tell.
+    authority
+        Who may come.
+    metrics
+        Where figures go.
+    """
+
+    def __init__(self, opening: Opening, authority: Authority, metrics: Metrics) -> None:
+        self.opening, self.authority, self.metrics = opening, authority, metrics
+        self.members = [Member(client) for client in range(opening.agreement.clients)]
+        self.changed = threading.Condition(threading.RLock())
+        self.attempt = 0
+        self.port = 0
+        self._seq = 0
+        self._ended = ""
+        self._outbox: list[tuple[int, bytes]] = []
+        self._expected: dict[int, int] = {}
+        self._lines: dict[int, Line] = {}
+        self._door = Door(opening, authority, metrics, self.members, self._read)
+        self._status: Callable[[], Mapping[str, Any]] = dict
+        self._ready = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="sglr-network", daemon=True)
+
+    # The trainer's side.
+
+    def open(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        """Listen; ``status`` answers those who ask how it goes.
+
+        Raises
+        ------
+        UsageError
+            If the address can't be listened at.
+        """
+        self._status = status
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """End all streams and stop listening."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(15)
+
+    def next_seq(self) -> int:
+        """Return the number of the next request: one counter for all clients, so that one frame serves several."""
+        self._seq += 1
+        return self._seq
+
+    def ask(self, frames: Mapping[int, bytes], seq: int, kind: str, answer: str | None, *, moves: bool) -> None:
+        """Send clients a request of a kind; ``moves`` if they can't do what follows it without having done it."""
+        now = time.monotonic()
+        with self.changed:
+            sent = {}
+            for client, frame in frames.items():
+                member = self.members[client]
+                if not member.counts or member.lost:
+                    continue
+                member.ask(seq, Request(frame, answer, now))
+                member.moved |= moves
+                if member.state == HERE:
+                    sent[client] = frame
+            # One wake-up of the network's thread serves all that is asked until it has the time.
+            waking = bool(sent) and not self._outbox
+            self._outbox += sent.items()
+        for client, frame in sent.items():
+            self.metrics.message(client, kind, False, len(frame))
+        if waking:
+            self._loop.call_soon_threadsafe(self._send)
+
+    def expect(self, asked: Mapping[int, int]) -> None:
+        """Name the answers, request numbers by client, of which only the last shall wake those who wait."""
+        with self.changed:
+            self._expected = {client: seq for client, seq in asked.items() if seq in self.members[client].unanswered}
+
+    def expire(self, client: int) -> None:
+        """No longer want what a client was asked so far."""
+        with self.changed:
+            self.members[client].expire()
+
+    def begin_attempt(self) -> None:
+        """Forget all requests: everyone goes back to a checkpoint."""
+        with self.changed:
+            self.attempt += 1
+            for member in self.members:
+                member.forget_requests()
+                member.lost = False
+
+    def quarantine(self, client: int, reason: str, kind: str = "other") -> None:
+        """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled.
+
+        Parameters
+        ----------
+        client
+            Which one.
+        reason
+            What it did, for people.
+        kind
+            One of `metrics.REASONS`.
+        """
+        with self.changed:
+            member = self.members[client]
+            if member.banned:
+                return
+            member.rejected += 1
+            member.banned = True
+            member.become(OUT, f"quarantined: {shown(reason)}")
+            self.changed.notify_all()
+        self.metrics.rejected(client, kind)
+        self.metrics.rejected(client, "quarantined")
+        log.warning("client %d is %s", client, member.reason, extra={"client": client, "event": "quarantined"})
+        self._loop.call_soon_threadsafe(self._hang_up, client)
+        try:
+            self.authority.revoke(client)
+        except (OSError, SglrError) as error:  # a full disk; until the server ends, it remembers all the same
+            log.warning("the quarantine of client %d can't be written: %s", client, error)
+
+    def drop(self, client: int, reason: str, state: str = OUT) -> None:
+        """End a client's stream, and no longer wait for it unless it is only ``AWAY``; if it comes, it takes part."""
+        reason, told = shown(reason), "is no longer waited for" if state == OUT else "was sent away"
+        with self.changed:
+            self.members[client].become(state, reason)
+            self.changed.notify_all()
+        log.warning("client %d %s: %s", client, told, reason, extra={"client": client, "event": state})
+        self._loop.call_soon_threadsafe(self._hang_up, client)
+
+    def end(self, reason: str) -> None:
+        """Tell everyone who is here or comes that the training can't go on, and why; no certificate ends."""
+        with self.changed:
+            self._ended = reason
+            here = [member for member in self.members if member.state == HERE]
+            for member in here:
+                member.become(OUT, TOLD)
+            self.changed.notify_all()
+        for member in here:
+            self._loop.call_soon_threadsafe(self._hang_up, member.client)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        handlers = (enrolment(self.authority), self._calls(), self._handlers())
+        try:
+            server, self.port = self.opening.listen(server_credentials(self.authority), handlers)
+            await server.start()
+        except Exception as error:
+            self._failure = error
+            self._ready.set()
+            return
+        self._ready.set()
+        watching = asyncio.create_task(self._door.watch_certificates(self.drop))
+        await self._stop.wait()
+        watching.cancel()
+        for client in list(self._lines):
+            self._hang_up(client)
+        await server.stop(2.0)
+
+    def _calls(self) -> grpc.GenericRpcHandler:
+        return calls(self.authority, self.opening.agreement, lambda: self._status(), self.metrics)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        handlers = {"Train": grpc.stream_stream_rpc_method_handler(self._train)}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
+        """Serve one client's stream."""
+        del messages
+        admitted = await self._door.admit(context)
+        if admitted is None:
+            return
+        member, peer, hello = admitted
+        self._hang_up(member.client)
+        line = self._welcome(member, peer, hello)
+        if self._ended:
+            self.end(self._ended)
+        await self._serve_line(context, member, line)
+        if member.state == OUT:
+            await context.abort(*self._reason(member))
+
+    def _reason(self, member: Member) -> tuple[grpc.StatusCode, str]:
+        """Return why a client's stream ends."""
+        if member.banned:
+            return grpc.StatusCode.PERMISSION_DENIED, member.reason
+        return (DIVERGED, self._ended) if self._ended else (grpc.StatusCode.ABORTED, member.reason)
+
+    async def _serve_line(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+        """Read and write until one of it is over, or the stream is to end."""
+        tasks = [
+            asyncio.create_task(self._write(context, member, line)),
+            asyncio.create_task(self._listen(context, member)),
+            asyncio.create_task(line.ended()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks(*tasks)
+            if self._lines.get(member.client) is line:
+                del self._lines[member.client]
+                self._left(member)
+
+    def _welcome(self, member: Member, peer: Client, hello: Frame) -> Line:
+        """Let a client in: go on with its session if both still know it, else begin a new one."""
+        told = hello.envelope.hello
+        with self.changed:
+            known = told.session == member.session != 0
+            member.come(told, peer.serial, known=known)
+            welcome = Envelope()
+            welcome.welcome.session, welcome.welcome.fresh = member.session, not known
+            welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
+            # Was it asked on the line before, it is not to be asked on this one, or not twice.
+            self._outbox = [(client, frame) for client, frame in self._outbox if client != member.client]
+            line = Line([encode(welcome), *(request.frame for request in member.unanswered.values())])
+            self._lines[member.client] = line
+            here = sum(one.state == HERE for one in self.members)
+            self.changed.notify_all()
+        self.metrics.connected(here)
+        how = "is back" if known else "joined"
+        log.info("client %d %s", member.client, how, extra={"client": member.client, "event": "joined"})
+        return line
+
+    def _left(self, member: Member) -> None:
+        with self.changed:
+            if member.state == HERE:
+                member.become(AWAY, "its connection ended")
+            here = sum(one.state == HERE for one in self.members)
+            self.changed.notify_all()
+        self.metrics.connected(here)
+        log.info("client %d is away", member.client, extra={"client": member.client, "event": "away"})
+
+    async def _write(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+        while True:
+            frame = await line.next()
+            await context.write(frame)
+            member.down_bytes += len(frame)
+
+    async def _listen(self, context: grpc.aio.ServicerContext, member: Member) -> None:
+        while (frame := await self._read(context, member, CLIENT_KINDS)) is not None:
+            if frame.kind == "leaving":
+                with self.changed:
+                    member.become(AWAY, "it left, and can come back")
+                return
+            self._take(member, frame)
+            if member.state == OUT:
+                return
+
+    async def _read(self, context: grpc.aio.ServicerContext, member: Member, kinds: Iterable[str]) -> Frame | None:
+        """Read one message; None when the stream is over or what came is not to be believed."""
+        data = await context.read()
+        if data is grpc.aio.EOF:
+            return None
+        member.up_bytes += len(data)
+        try:
+            frame = decode(data, self.opening.most_bytes, frozenset(kinds))
+        except Malformed as error:
+            self.quarantine(member.client, str(error), "frame")
+            return None
+        self.metrics.message(member.client, frame.kind, True, len(data))
+        return frame
+
+    def _take(self, member: Member, frame: Frame) -> None:
+        """Keep an answer; a message that answers nothing is a late one, or there are too many of them."""
+        seq = frame.envelope.seq
+        with self.changed:
+            request = member.unanswered.get(seq)
+            if request is not None and request.answered_by(frame.kind):
+                member.answered(seq, frame)
+                self.metrics.round_trip(member.client, member.network_seconds[-1])
+                if self._expected.get(member.client) == seq:
+                    del self._expected[member.client]
+                if not self._expected:
+                    self.changed.notify_all()
+                return
+            member.unasked += 1
+            too_many = member.unasked > MOST_UNASKED
+        if request is not None:
+            self.quarantine(member.client, f"a {frame.kind} message answers none of the server's", "order")
+        elif too_many:
+            self.quarantine(member.client, "a flood of messages that nobody asked for", "rate")
+
+    def _send(self) -> None:
+        with self.changed:
+            frames, self._outbox = self._outbox, []
+        for client, frame in frames:
+            line = self._lines.get(client)
+            if line is not None and not line.put(frame):
+                self.drop(client, "it does not read what it is sent")
+
+    def _hang_up(self, client: int) -> None:
+        line = self._lines.pop(client, None)
+        if line is not None:
+            line.end()
+
+
+CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "feature_gradients"))

@@ -1,0 +1,113 @@
+"""Numbers that are well-formed, and not finite or too large: whose they are is absent, and if half send them all stop.
+
+An honest client has such numbers when a training diverges, mostly because of what it received. So nobody loses a
+certificate for them. One client's are its own affair: the step, the pass or the average goes on as if it were not
+there. If half of those present have them, the training diverged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from sglr.core.errors import ExtremeValues, name_clients
+from sglr.core.types import Weights
+from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.server.barrier import Patience
+from sglr.engines.remote.server.client_state import Member
+from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.wire.words import shown
+
+log = logging.getLogger(__name__)
+
+
+class Extremes:
+    """Notes whose last numbers were extreme, and says when the training diverged.
+
+    Parameters
+    ----------
+    house
+        The clients.
+    patience
+        How often in a row a client may be absent until it is no longer waited for, where the run does not wait for
+        everyone.
+    """
+
+    def __init__(self, house: House, patience: Patience) -> None:
+        self._house, self._patience = house, patience
+
+    def judge(self, sound: Collection[int], extreme: Mapping[int, str]) -> None:
+        """Note which of the clients that answered sent extreme numbers, and what was wrong with them.
+
+        Raises
+        ------
+        ExtremeValues
+            If half of those present, by the last that each of them sent, or all of several that answered, do so.
+        """
+        members = self._house.members
+        with self._house.changed:
+            for client in sound:
+                members[client].extreme = 0
+            for client, problem in extreme.items():
+                members[client].send_extreme(shown(problem))
+            present = [one for one in members if one.counts]
+        for client in extreme:
+            self._house.metrics.rejected(client, "values")
+            self._house.metrics.absent(client)
+        having = [one.client for one in present if one.extreme]
+        all_of_several = len(extreme) > 1 and not sound
+        if extreme and (all_of_several or 2 * len(having) >= len(present)):
+            whose = name_clients(having or sorted(extreme))
+            raise ExtremeValues(f"numbers of {whose} are not finite or too large ({members[min(extreme)].remark})")
+        for client in extreme:
+            self._tell(members[client])
+            self._lose_patience(members[client])
+
+    def _tell(self, member: Member) -> None:
+        level = logging.WARNING if member.extreme == 1 else logging.INFO
+        told = "client %d is absent: its numbers are not finite or too large (%s)"
+        log.log(level, told, member.client, member.remark, extra={"client": member.client, "event": "absent"})
+
+    def _lose_patience(self, member: Member) -> None:
+        if not self._patience.strict and member.extreme >= self._patience.max_misses:
+            problem = f"its numbers were not finite or too large {member.extreme} times in a row"
+            self._house.drop(member.client, f"{problem}: {member.remark}")
+
+    def check_sent(self, what: str, values: Mapping[int, Tensor]) -> set[int]:
+        """Return the clients to which what is for them can't be sent, because it is not finite or too large.
+
+        Parameters
+        ----------
+        what
+            What it is.
+        values
+            What is for each client; that of all others is sound.
+
+        Raises
+        ------
+        ExtremeValues
+            If the training diverged.
+        """
+        bad = {
+            client: f"the {what} for it are not finite or too large"
+            for client, own in values.items()
+            # NaN is not at most anything.
+            if not float(torch.linalg.vector_norm(own)) <= most_norm(own.numel())
+        }
+        if bad:
+            self.judge(values.keys() - bad.keys(), bad)
+        return set(bad)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs: how often in a row each client sent extreme numbers, int64 ``[|C|]``."""
+        return {"extreme": torch.tensor([member.extreme for member in self._house.members])}
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned; earlier checkpoints do not tell it."""
+        counts = tensors["extreme"].tolist() if "extreme" in tensors else [0] * len(self._house.members)
+        with self._house.changed:
+            for member, count in zip(self._house.members, counts, strict=True):
+                member.extreme = count

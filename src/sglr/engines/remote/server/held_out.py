@@ -1,0 +1,78 @@
+"""Held-out samples that lie with the clients: who is asked for what its segment makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from torch import nn
+
+from sglr.core.scores import Scores
+from sglr.core.types import Weights
+from sglr.engines.remote.server.evaluation import Sent, score
+from sglr.engines.remote.server.requests import Desk
+from sglr.engines.remote.server.tails import Tails
+from sglr.engines.remote.server.validation import Gate
+
+
+class HeldOut:
+    """Asks clients for what their segments make of held-out samples of their own.
+
+    Parameters
+    ----------
+    desk, gate
+        Ask, and read what is answered.
+    tails
+        Ask clients that keep their labels; None where the server has these.
+    most
+        Samples of one client in one message.
+    """
+
+    def __init__(self, desk: Desk, gate: Gate, tails: Tails | None, most: int) -> None:
+        self._desk, self._gate, self._tails, self._most = desk, gate, tails, most
+
+    def scored(
+        self, server: nn.Module, able: Mapping[int, int], part: str, clients: Sequence[int], shared: Weights | None
+    ) -> Scores:
+        """Score some of those who have samples, or all of them where nobody is named.
+
+        Shared weights are scored by the client that is named, or by the next one if that one's numbers can't be used.
+
+        Parameters
+        ----------
+        server
+            The server's segment.
+        able
+            How many samples each client has that is here.
+        part
+            Which samples.
+        clients
+            Who is scored, if they are able.
+        shared
+            Weights to use instead of the clients' own, or None.
+        """
+        chosen = [client for client in clients if client in able]
+        if not clients:
+            groups = [list(able)]
+        elif shared is None:
+            groups = [chosen or list(able)[:1]]
+        else:
+            groups = [[client] for client in dict.fromkeys([*chosen, *able])]
+        for group in groups:
+            scores = self._scored(server, {client: able[client] for client in group}, part, shared)
+            if bool(scores.accuracy.isfinite().any()):
+                break
+        return scores
+
+    def _scored(self, server: nn.Module, totals: Mapping[int, int], part: str, shared: Weights | None) -> Scores:
+
+        def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
+            envelope = self._desk.at()
+            told = envelope.evaluate
+            told.part, told.first, told.count, told.shared = part, first, self._most, shared is not None
+            weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared and first == 0 else {}
+            frames = self._desk.answers(asked, envelope, "scores", tensors=weights)
+            return self._gate.samples(frames, {client: min(self._most, totals[client] - first) for client in frames})
+
+        answers = partial(self._tails.scored, part=part, shared=shared is not None) if self._tails else None
+        return score(server, totals, self._most, held_out, answers)

@@ -1,0 +1,108 @@
+"""Clients as processes of this machine: for trying it, for tests, and for comparing it with one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from sglr.core.errors import SglrError
+from sglr.core.registry import DATASETS, DECIDED_BY_RUN
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.files import private_folder, write_private
+from sglr.storage.files import NOFOLLOW
+
+MOST_PROCESSES = 16
+"""Beyond so many, clients share processes: each process holds torch, some 200 MB."""
+
+
+class Fleet:
+    """All clients of a run, on this machine.
+
+    Parameters
+    ----------
+    folder
+        Where they keep keys, snapshots and logs.
+    settings
+        The experiment's settings.
+    clients
+        |C|.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], clients: int) -> None:
+        self._folder, self._settings, self._clients = folder, settings, clients
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, port: int, authority: Authority) -> None:
+        """Start the processes, each with join tokens for its clients."""
+        processes = min(self._clients, MOST_PROCESSES)
+        for number in range(processes):
+            own = range(number, self._clients, processes)
+            self._processes.append(self._spawn(number, own, port, authority))
+
+    def _spawn(self, number: int, own: range, port: int, authority: Authority) -> subprocess.Popen[bytes]:
+        folder = self._folder / f"process-{number}"
+        private_folder(folder)
+        tokens = [word for client in own for word in ("--token", f"@{_token_file(folder, client, authority)}")]
+        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
+        command += ["--dataset", str(self._settings["dataset"]), "--out", str(folder), *self._further()]
+        environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
+        with _log(folder / "log.txt") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def _further(self) -> list[str]:
+        """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
+        kind = DATASETS.load(str(self._settings["dataset"]).partition(":")[0])
+        of_data = {field.name for field in fields(kind)} - DECIDED_BY_RUN
+        own = {name: self._settings.get(name) for name in (*_OWN, *sorted(of_data))}
+        if ":" not in str(self._settings["model"]):
+            own["model"] = None
+        return [_flag(name, value) for name, value in own.items() if value not in (None, "", [], "none")]
+
+    def check(self) -> None:
+        """Raise SglrError if a process ended by itself."""
+        for number, process in enumerate(self._processes):
+            if process.poll() not in (None, 0):
+                told = (self._folder / f"process-{number}" / "log.txt").read_text(encoding="utf-8").strip()
+                last = told.rpartition("\n")[2] or f"exit code {process.returncode}"
+                raise SglrError(f"the process of client {number} ended: {last}")
+
+    def stop(self) -> None:
+        """End the processes, those that are not over by themselves within seconds."""
+        for process in self._processes:
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _token_file(folder: Path, client: int, authority: Authority) -> Path:
+    """Write a join token into a file, because everyone on this machine can read command lines."""
+    path = folder / f"client-{client}.token"
+    write_private(path, authority.issue_token(client, timedelta(hours=1)).encode())
+    return path
+
+
+def _log(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | NOFOLLOW, 0o600), "ab")
+
+
+_OWN = ("data_dir", "model", "device", "threads")
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"

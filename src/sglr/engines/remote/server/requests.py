@@ -1,0 +1,207 @@
+"""What the server asks its clients: each request is written once, numbered, and waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+
+from torch import Tensor
+
+from sglr.engines.remote.server.barrier import Barrier
+from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.wire.frames import Frame, encode
+from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.engines.remote.wire.words import shown
+
+STATE_SECONDS = 10.0
+"""The least deadline for what takes longer than a step: snapshots, weights, scores."""
+
+NONE: Mapping[str, Tensor] = {}
+
+
+class Desk:
+    """Asks clients on behalf of the engine.
+
+    Parameters
+    ----------
+    house
+        The clients.
+    barrier
+        Waits for them.
+
+    Attributes
+    ----------
+    epoch, steps
+        Where the training is: the epoch, and all steps so far. They go with every request.
+    """
+
+    def __init__(self, house: House, barrier: Barrier) -> None:
+        self.house, self.barrier = house, barrier
+        self.epoch, self.steps = 0, 0
+        self._ahead: dict[int, dict[int, int]] = {}  # requests for smashed data by client and step
+
+    def begin(self, epoch: int) -> None:
+        """Begin a pass: nothing is asked ahead."""
+        self.epoch = epoch
+        self._ahead.clear()
+
+    def at(self, step: int = 0) -> Envelope:
+        """Return an envelope that says where the training is."""
+        envelope = Envelope()
+        where = envelope.where
+        where.attempt, where.epoch, where.step, where.steps = self.house.attempt, self.epoch, step, self.steps
+        return envelope
+
+    def ask_forward(self, clients: Sequence[int], step: int) -> None:
+        """Ask clients to run a step forward, those that were not asked already."""
+        unasked = [client for client in clients if step not in self._ahead.setdefault(client, {})]
+        if not unasked:
+            return
+        seq = self.house.next_seq()
+        for client in unasked:
+            self._ahead[client][step] = seq
+        self._send(self._forward(step, seq), unasked, "forward", "smashed", moves=True)
+
+    def _forward(self, step: int, seq: int) -> tuple[int, bytes]:
+        envelope = self.at(step)
+        envelope.seq = seq
+        envelope.forward.SetInParent()
+        return seq, encode(envelope)
+
+    def smashed(self, clients: Sequence[int], step: int) -> dict[int, Frame]:
+        """Wait for the smashed data of a step; return what came, by client."""
+        asked = {client: self._ahead[client].pop(step) for client in clients if step in self._ahead.get(client, {})}
+
+        def again(client: int) -> int:
+            self._ahead.pop(client, None)  # in this order, or not at all
+            self.ask_forward([client], step)
+            return self._ahead[client].pop(step)
+
+        frames = self.barrier.answers(asked, again, "smashed")
+        for client in asked.keys() - frames.keys():
+            self.forget_ahead(client)
+        return frames
+
+    def forget_ahead(self, client: int) -> None:
+        """No longer want what a client ran ahead after a step from which it is absent: no gradient comes for that."""
+        if self._ahead.pop(client, None):
+            self.house.expire(client)
+
+    def send_gradient(
+        self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
+    ) -> None:
+        """Send clients one gradient of a step, written once; with ``following`` they go on to that step at once."""
+        if not clients:
+            return
+        envelope = self.at(step)
+        envelope.seq = self.house.next_seq()
+        told = envelope.gradient
+        told.rate, told.averaged, told.then_forward = rate, len(clients) > 1, following is not None
+        if following is not None:
+            for client in clients:
+                self._ahead.setdefault(client, {})[following] = envelope.seq
+        answer = None if following is None else "smashed"
+        self._send((envelope.seq, encode(envelope, parts)), clients, "gradient", answer, moves=True)
+
+    def send_gradients(
+        self,
+        parts: Mapping[str, Tensor],
+        clients: Sequence[int],
+        step: int,
+        rate: float,
+        following: int,
+        going_on: Set[int],
+    ) -> None:
+        """Send one gradient to clients, written once for those who go on at once and once for the others."""
+        on = [client for client in clients if client in going_on]
+        rest = [client for client in clients if client not in going_on]
+        self.send_gradient(parts, on, step, rate, following)
+        self.send_gradient(parts, rest, step, rate, None)
+
+    def ask(
+        self,
+        clients: Sequence[int],
+        envelope: Envelope,
+        answer: str | None,
+        *,
+        moves: bool = False,
+        tensors: Mapping[str, Tensor] = NONE,
+    ) -> dict[int, int]:
+        """Ask clients the same, after which passes that ran ahead no longer count; return the request's number."""
+        envelope.seq = self.house.next_seq()
+        for client in clients:
+            self.forget_ahead(client)
+        kind = str(envelope.WhichOneof("body"))
+        self._send((envelope.seq, encode(envelope, tensors)), clients, kind, answer, moves=moves)
+        return dict.fromkeys(clients, envelope.seq)
+
+    def answers(
+        self,
+        clients: Sequence[int],
+        envelope: Envelope,
+        answer: str,
+        *,
+        moves: bool = False,
+        least_seconds: float = STATE_SECONDS,
+        tensors: Mapping[str, Tensor] = NONE,
+    ) -> dict[int, Frame]:
+        """Ask clients the same and wait; those who refuse are no longer waited for."""
+        asked = self.ask(clients, envelope, answer, moves=moves, tensors=tensors)
+
+        def again(client: int) -> int:
+            return self.ask([client], envelope, answer, moves=moves, tensors=tensors)[client]
+
+        frames = self.barrier.answers(asked, again, answer, least_seconds=least_seconds)
+        for client in [client for client, frame in frames.items() if frame.kind == "refusal"]:
+            self.house.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
+        return frames
+
+    def answers_each(
+        self,
+        tensors: Mapping[int, Tensor],
+        envelope: Envelope,
+        answer: str,
+        *,
+        moves: bool,
+        least_seconds: float = 0.0,
+    ) -> dict[int, Frame]:
+        """Send each client ``values`` of its own and wait for the answers."""
+        kind = str(envelope.WhichOneof("body"))
+
+        def send(client: int) -> int:
+            envelope.seq = self.house.next_seq()
+            request = envelope.seq, encode(envelope, {"values": tensors[client]})
+            self._send(request, [client], kind, answer, moves=moves)
+            return envelope.seq
+
+        return self.barrier.answers(
+            {client: send(client) for client in tensors}, send, answer, least_seconds=least_seconds
+        )
+
+    def restore(self, digests: Mapping[int, str]) -> tuple[set[int], dict[int, str]]:
+        """Have clients take up their snapshots of ``steps``, each with its own SHA-256.
+
+        Returns
+        -------
+        tuple
+            Who did, and why others could not.
+        """
+        self.house.begin_attempt()
+        self._ahead.clear()
+        envelopes = {client: self.at() for client in digests}
+        for client, digest in digests.items():
+            envelopes[client].restore.steps, envelopes[client].restore.digest = self.steps, digest
+
+        def again(client: int) -> int:
+            return self.ask([client], envelopes[client], "done", moves=True)[client]
+
+        asked = {client: again(client) for client in digests}
+        frames = self.barrier.answers(asked, again, "done", least_seconds=STATE_SECONDS)
+        held = {client for client, frame in frames.items() if frame.kind == "done"}
+        refused = {client: shown(frames[client].envelope.refusal.reason) for client in frames.keys() - held}
+        return held, refused
+
+    def _send(
+        self, request: tuple[int, bytes], clients: Sequence[int], kind: str, answer: str | None, *, moves: bool
+    ) -> None:
+        seq, frame = request
+        self.house.ask(dict.fromkeys(clients, frame), seq, kind, answer, moves=moves)

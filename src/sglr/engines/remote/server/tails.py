@@ -1,0 +1,76 @@
+"""What the server asks of clients that keep their labels: answers to features, in training and for scores (U-shape)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sglr.core.types import Answer
+from sglr.engines.remote.server.evaluation import told_sums
+from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.requests import STATE_SECONDS, Desk
+from sglr.engines.remote.server.validation import Gate
+
+
+class Tails:
+    """Clients' tails, over the network.
+
+    Parameters
+    ----------
+    desk
+        Asks clients.
+    gate
+        Reads what they answer.
+    extremes
+        Says what can't be sent.
+
+    Attributes
+    ----------
+    absent
+        Clients that were not sent the features of this step, because these are not finite or too large.
+    """
+
+    def __init__(self, desk: Desk, gate: Gate, extremes: Extremes) -> None:
+        self._desk, self._gate, self._extremes = desk, gate, extremes
+        self.absent: set[int] = set()
+
+    def begin_step(self) -> None:
+        """Begin a step: nobody is absent from it."""
+        self.absent.clear()
+
+    def answer(self, features: Tensor, sizes: Mapping[int, int], step: int) -> Answer:
+        """Send clients, the keys of ``sizes``, the features of their batches ``[n, b, ...]``; return what they find.
+
+        Whoever does not answer in time, or whose answer can't be used, has a gradient of zero.
+        """
+        here = features.detach().cpu().contiguous()
+        gradients = torch.zeros_like(features, memory_format=torch.contiguous_format)
+        sums = torch.zeros(2, len(sizes), dtype=torch.float64, device=features.device)
+        made = {client: here[row, :size] for row, (client, size) in enumerate(sizes.items())}
+        self.absent |= self._extremes.check_sent("features", made)
+        envelope = self._desk.at(step)
+        envelope.features.SetInParent()
+        sent = {client: values for client, values in made.items() if client not in self.absent}
+        frames = self._desk.answers_each(sent, envelope, "feature_gradients", moves=True)
+        found = self._gate.answers(frames, {client: sizes[client] for client in frames})
+        for row, (client, size) in enumerate(sizes.items()):
+            if client in found:
+                own, loss, correct = found[client]
+                gradients[row, :size] = own.to(features.device)
+                sums[:, row] = torch.tensor([loss, float(correct)])
+        answered = tuple(size if client in found else 0 for client, size in sizes.items())
+        return Answer(gradients, sums[0], sums[1], answered)
+
+    def scored(self, features: Mapping[int, Tensor], first: int, *, part: str, shared: bool) -> dict[int, Tensor]:
+        """Return how many held-out samples each client classifies right by their features, and its loss, ``[2]``."""
+        absent = self._extremes.check_sent("features", features)
+        envelope = self._desk.at()
+        told = envelope.features
+        told.part, told.first, told.shared = part, first, shared
+        told.count = max(map(len, features.values()), default=0)
+        sent = {client: values for client, values in features.items() if client not in absent}
+        frames = self._desk.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
+        sizes = {client: len(sent[client]) for client in frames}
+        return {client: told_sums(told) for client, told in self._gate.scores(frames, sizes).items()}

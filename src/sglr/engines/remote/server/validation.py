@@ -1,0 +1,262 @@
+"""What comes from clients, turned into tensors: exactly what was agreed, or the client is quarantined.
+
+One client's NaN would reach everyone through an average, so nothing gets past here that is not finite, of the agreed
+type and shape, of a bounded norm, and labelled with classes that exist. Whose numbers are not finite or too large, in
+messages that are as agreed, is absent (`sglr.engines.remote.server.extremes`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from sglr.compression.codecs import Codec
+from sglr.core.errors import ExtremeValues
+from sglr.core.types import Tally, Uplink, Weights
+from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.evaluation import Sent
+from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.wire import messages_pb2 as wire
+from sglr.engines.remote.wire.frames import Frame, Malformed
+from sglr.engines.remote.wire.layouts import Layout, check_labels, check_layout, read, read_into
+
+T = TypeVar("T")
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+MOST_LOSS = torch.finfo(torch.float32).max
+"""The greatest loss of a sample: sums of what clients tell stay finite, else one client could end the training."""
+
+
+class Gate:
+    """Reads clients' messages.
+
+    Parameters
+    ----------
+    house
+        Whose clients; those that can't be believed are quarantined there.
+    extremes
+        Told whose numbers are extreme.
+    codec
+        How smashed data are written.
+    cut
+        Shape of one sample's smashed data.
+    classes
+        K.
+    segment
+        Names, shapes and types of a client's weights.
+    device
+        Where tensors go.
+    features
+        Shape of one sample's features where labels stay with the clients; None where they come with smashed data.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        extremes: Extremes,
+        codec: Codec,
+        *,
+        cut: tuple[int, ...],
+        classes: int,
+        segment: Weights,
+        device: torch.device,
+        features: tuple[int, ...] | None = None,
+    ) -> None:
+        self._features, self._extremes = features, extremes
+        self._house, self._codec, self._cut, self._classes, self._device = house, codec, cut, classes, device
+        self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
+        self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
+
+    def _each(self, frames: Mapping[int, Frame], read: Callable[[int, Frame], T], kind: str = "tensor") -> dict[int, T]:
+        """Read clients' messages: whose is malformed is quarantined, whose numbers are extreme is absent.
+
+        Raises
+        ------
+        ExtremeValues
+            If so many numbers are extreme that the training diverged.
+        """
+        found, extreme = dict[int, T](), dict[int, str]()
+        for client, frame in frames.items():
+            try:
+                _check_refusal(frame)
+                found[client] = read(client, frame)
+            except ExtremeValues as error:
+                extreme[client] = str(error)
+            except (Malformed, ValueError) as error:
+                self._house.quarantine(client, str(error), kind)
+        self._extremes.judge(found, extreme)
+        return found
+
+    def uplink(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Uplink | None:
+        """Lay what clients sent of a step side by side; None if nobody's can be used.
+
+        Parameters
+        ----------
+        frames
+            Their messages.
+        sizes
+            How many samples each has in this step.
+        """
+        width = max((sizes[client] for client in frames), default=0)
+        make = torch.empty if all(sizes[client] == width for client in frames) else torch.zeros
+        smashed = make(len(frames), width, *self._cut)
+        labels = torch.zeros(len(frames), width, dtype=torch.int64)
+        believed: list[int] = []
+
+        def read(client: int, frame: Frame) -> None:
+            row, size = len(believed), sizes[client]
+            try:
+                self._fill(frame, smashed[row, :size], labels[row, :size])
+            except (ExtremeValues, Malformed, ValueError):
+                smashed[row], labels[row] = 0, 0
+                raise
+            believed.append(client)
+
+        self._each(frames, read)
+        if not believed:
+            return None
+        counts = tuple(sizes[client] for client in believed)
+        rows, width = len(believed), max(counts)
+        told = labels[:rows, :width].to(self._device) if self._features is None else None
+        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(believed), counts)
+
+    def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Sent]:
+        """Return what clients tell of held-out samples; sums alone only where they hold the whole model."""
+        whole = self._cut == (self._classes,)
+        alone = {client: frame for client, frame in frames.items() if whole and frame.kind == "tally"}
+
+        def read(client: int, frame: Frame) -> Sent:
+            smashed, labels = torch.zeros(sizes[client], *self._cut), torch.zeros(sizes[client], dtype=torch.int64)
+            self._fill(frame, smashed, labels)
+            return smashed.to(self._device), labels.to(self._device)
+
+        others = {client: frame for client, frame in frames.items() if client not in alone}
+        return {**self.scores(alone, sizes), **self._each(others, read)}
+
+    def answers(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, float, int]]:
+        """Return gradients by features ``[b, ...]``, and sums of losses and hits, by client (U-shape)."""
+        return self._each(frames, lambda client, frame: self._answer(frame, sizes[client]))
+
+    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Tally]:
+        """Return what clients tell of ``sizes`` held-out samples that they scored themselves."""
+
+        def read(client: int, frame: Frame) -> Tally:
+            told = frame.envelope.tally
+            if told.bad_step >= 0:
+                raise Malformed("what it tells of held-out samples can't be")
+            return _tally(told, sizes[client], "what it tells of held-out samples")
+
+        return self._each(frames, read, "values")
+
+    def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, int]:
+        shape = (size, *(self._features or ()))
+        told = frame.envelope.feature_gradients
+        if told.correct > size:
+            raise Malformed("what it tells of its loss can't be")
+        most = most_norm(torch.Size(shape).numel())
+        gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
+        _check_loss(told.loss, size)
+        return gradients, told.loss, told.correct
+
+    def weights(
+        self, frames: Mapping[int, Frame], check: Callable[[int, Weights], None] = lambda *_: None
+    ) -> dict[int, dict[str, Tensor]]:
+        """Return the weights and buffers that clients sent and that ``check`` lets pass: it raises ExtremeValues."""
+
+        def read_weights(client: int, frame: Frame) -> dict[str, Tensor]:
+            own = read(frame, self._weights, most_norm=self._most_norm)
+            check_buffers(own)
+            check(client, own)
+            return {name: tensor.to(self._device) for name, tensor in own.items()}
+
+        return self._each(frames, read_weights)
+
+    def digests(self, frames: Mapping[int, Frame]) -> dict[int, str]:
+        """Return the SHA-256s that clients told, as 64 hexadecimal digits."""
+        told = {client: frame.envelope.done.digest for client, frame in frames.items()}
+        wrong = [client for client, text in told.items() if not _DIGEST.fullmatch(text)]
+        for client in wrong:
+            self._house.quarantine(client, "what it tells as a SHA-256 is none", "values")
+            del told[client]
+        return told
+
+    def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Tally:
+        """Add up what clients tell of a pass that they took alone, over ``sizes`` samples each.
+
+        That the loss stopped being a number is believed if half of them tell it; of a few it is their own affair.
+        """
+        bad: list[int] = []
+
+        def read(client: int, frame: Frame) -> Tally:
+            told = frame.envelope.tally
+            if told.bad_step >= 0:
+                bad.append(told.bad_step)
+            return _tally(told, sizes[client], "what it tells of its pass")
+
+        try:
+            tallies = self._each(frames, read, "values").values()
+        except ExtremeValues:
+            return Tally(math.nan, 0, 0, min(bad, default=0))
+        return Tally(
+            sum(one.loss for one in tallies), sum(one.correct for one in tallies), sum(one.samples for one in tallies)
+        )
+
+    def _fill(self, frame: Frame, smashed: Tensor, labels: Tensor) -> None:
+        shape = tuple(smashed.shape)
+        layout: Layout = {**self._codec.layout(shape)}
+        if self._features is None:
+            layout = {**layout, "labels": (torch.int64, shape[:1])}
+        check_layout(frame, layout)
+        if self._features is None:
+            read_into(frame, "labels", labels)
+            check_labels(labels, self._classes)
+        most = most_norm(smashed.numel())
+        if self._codec.exact:
+            read_into(frame, "values", smashed, most_norm=most)
+        else:
+            parts = read(frame, layout)
+            parts.pop("labels", None)
+            smashed.copy_(self._codec.decode(parts, shape))
+            check_norm("smashed data", smashed, most)
+
+
+def _check_refusal(frame: Frame) -> None:
+    if frame.kind == "refusal":
+        told = frame.envelope.refusal
+        raise ExtremeValues(told.reason) if told.extreme else Malformed(f"it refused: {told.reason}")
+
+
+def _tally(told: wire.Tally, samples: int, what: str) -> Tally:
+    if told.samples != samples or told.correct > samples:
+        raise Malformed(f"{what} can't be")
+    if told.bad_step >= 0:
+        raise ExtremeValues("its loss stopped being a number")
+    _check_loss(told.loss, samples)
+    return Tally(told.loss, told.correct, told.samples)
+
+
+def _check_loss(loss: float, samples: int) -> None:
+    # NaN is not at most anything.
+    if not abs(loss) <= MOST_LOSS * samples:
+        raise ExtremeValues("its loss is not finite or too large")
+
+
+def check_buffers(tensors: Weights) -> None:
+    """Raise Malformed if what a normalisation layer counts or squares is negative: averaged, it would be NaN later."""
+    for name, tensor in tensors.items():
+        if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
+            raise Malformed(f"tensor {name!r}: expected nothing below zero")
+
+
+def check_norm(name: str, values: Tensor, most: float) -> None:
+    """Raise ExtremeValues if the norm of decoded values is greater than ``most``, or is none."""
+    norm = float(torch.linalg.vector_norm(values))
+    if not norm <= most:
+        raise ExtremeValues(f"{name}: expected a norm of at most {most:g}, got a greater one, NaN or infinity")

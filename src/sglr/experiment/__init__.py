@@ -1,0 +1,1 @@
+"""Train one experiment, record it in its run folder, and resume it."""

@@ -1,0 +1,243 @@
+"""What a run does beside training: checkpoints, records, going back to a checkpoint, the final test, the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sglr.build.build import Built
+from sglr.build.summary import summarise, weights_digest
+from sglr.core.engine import LostClients, MissingSnapshot
+from sglr.core.errors import Interrupted, UsageError
+from sglr.core.scores import Scores
+from sglr.core.trainer import Hooks, Progress
+from sglr.core.types import EpochDone, Event
+from sglr.cost.communication import Ledger
+from sglr.cost.meter import EnergyMeter
+from sglr.cost.paper_view import paper_view
+from sglr.cost.profiles import DeviceProfile
+from sglr.leakage.callback import Watching, watched_summary
+from sglr.report.run_report import write_run_report
+from sglr.runs.config import Experiment
+from sglr.runs.folder import METRICS, Run, damage_explained
+from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.json_files import WRONG
+from sglr.storage.retry import write_patiently
+from sglr.system.allocator import keep_freed_memory
+from sglr.version import __version__
+
+log = logging.getLogger(__name__)
+
+
+class AheadOfRecords(DamagedCheckpoint):
+    """Epochs before the checkpoint have no record, as in a folder that was copied while its run went on."""
+
+
+@dataclass
+class Recorder:
+    """Trains, and writes into the run's folder what there is to keep.
+
+    Parameters
+    ----------
+    run, experiment, built
+        What is trained, and where it is kept.
+    observe
+        Called with every event.
+    stop
+        Asked after every step; True ends the training with a checkpoint.
+    profile, meter
+        What tells the energy.
+    say
+        Told what the user should know.
+    """
+
+    run: Run
+    experiment: Experiment
+    built: Built
+    observe: Callable[[Event], None]
+    stop: Callable[[], bool]
+    profile: DeviceProfile
+    meter: EnergyMeter
+    say: Callable[[str], None]
+    ledger: Ledger = field(init=False)
+    wall_seconds: float = 0.0
+    records: int = 0
+    watching: Watching | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(len(self.built.trainer.sizes))
+        self.watching = Watching.of(self.experiment)
+
+    def go_back(self) -> None:
+        """Go on from the newest checkpoint that is whole, with clients that still hold their part of it.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        complaint: DamagedCheckpoint | None = None
+        newer: list[Path] = []
+        for path in reversed(self.run.checkpoints):
+            if complaint is not None:
+                self.say(f"{complaint}; going back to the checkpoint before it")
+            try:
+                self._take_up(*read_checkpoint(path))
+            except DamagedCheckpoint as error:
+                complaint = error
+                newer.append(path)
+            else:
+                # They are of steps that will be taken again.
+                for passed_over in newer:
+                    passed_over.unlink(missing_ok=True)
+                return
+        if isinstance(complaint, MissingSnapshot):
+            problem = f"no checkpoint is left that all clients hold: {complaint}"
+            remedy = (
+                "start that client with the folder it had, go on without its work (--step-deadline), or train again"
+            )
+            raise UsageError("run", self.run.path, problem, remedy)
+        if isinstance(complaint, AheadOfRecords):
+            problem = f"none of its checkpoints can be gone on from: {complaint}"
+            raise UsageError("run", self.run.path, problem, "copy the folder again while nobody trains in it")
+        raise UsageError("run", self.run.path, f"all checkpoints are damaged ({complaint})", "train again")
+
+    def _take_up(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        with damage_explained(self.run.path, wrong=(*WRONG, RuntimeError)):
+            if state["fingerprint"] != self.experiment.fingerprint():
+                raise UsageError("run", self.run.path, "its checkpoints are of another configuration", "train again")
+            if state["records"] > (there := len(self.run.history)):
+                raise AheadOfRecords(
+                    f"{METRICS} ends after epoch {there}, the checkpoint is of epoch {state['records']}"
+                )
+            self.built.trainer.restore(tensors, Progress.of(state["progress"]))
+            self.ledger.restore(state["ledger"], tensors)
+            self.meter.restore(state.get("energy"))
+            self.wall_seconds, self.records = float(state["wall_seconds"]), int(state["records"])
+        self._write(lambda: self.run.keep_records(self.records))
+
+    def train(self) -> Run:
+        """Train to the end, test, and write the summary and the report."""
+        if self.built.device.type == "cpu":
+            keep_freed_memory()
+        self._started = time.perf_counter() - self.wall_seconds
+        trainer = self.built.trainer
+        trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
+        with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
+            trainer.engine.stopping = self.stop
+            if trainer.engine.loses_clients and not self.run.checkpoints:
+                self._save(False)
+            try:
+                self._run()
+            except Interrupted as error:
+                raise Interrupted(f"{error}; continue with: sglr resume {self.run.path}") from None
+        return self.run
+
+    def _run(self) -> None:
+        """Train and test; where clients lose their work, go back to the newest checkpoint that all hold."""
+        while True:
+            try:
+                self.built.trainer.run()
+                return self._finish()
+            except (LostClients, DamagedCheckpoint) as loss:
+                # What is damaged may show as late as when a client that rested is needed again.
+                log.warning("%s", loss)
+                self.go_back_until_it_works()
+
+    def go_back_until_it_works(self) -> None:
+        """Go back, and again if clients lose their work meanwhile."""
+        while True:
+            try:
+                return self.go_back()
+            except LostClients as loss:
+                log.warning("%s", loss)
+
+    def _note(self, event: Event) -> None:
+        self.ledger(event)
+        if isinstance(event, EpochDone):
+            event = dataclasses.replace(event, record={**event.record, **self.ledger.record(), **self._leaked(event)})
+            record = event.record
+            self._write(lambda: self.run.append(record))
+            self.records += 1
+        self.observe(event)
+
+    def _leaked(self, event: EpochDone) -> dict[str, float]:
+        """Return what is measured of leakage after this epoch."""
+        if self.watching is None or not self.watching.due(event.epoch + 1, event.epochs):
+            return {}
+        return self.watching.look(self.experiment, self.built)
+
+    def _save(self, best: bool) -> None:
+        trainer = self.built.trainer
+        state = {
+            "progress": dataclasses.asdict(trainer.progress),
+            "ledger": self.ledger.state(),
+            "records": self.records,
+            "wall_seconds": time.perf_counter() - self._started,
+            "energy": self.meter.state(),
+            "fingerprint": self.experiment.fingerprint(),
+            "version": __version__,
+        }
+        keep = self.experiment.keep_checkpoints
+        tensors = trainer.state(best)
+        trainer.refuse_bad_weights(tensors)
+        tensors |= self.ledger.tensors()
+        self._write(lambda: self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write; where others wait for this process, again and again while the disk is full."""
+        if self.built.trainer.engine.loses_clients:
+            write_patiently(write, self.stop, log.warning)
+        else:
+            write()
+
+    def _last_checkpoint(self) -> str:
+        return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
+
+    def _finish(self) -> None:
+        weights = weights_digest(self.built)
+        scores, epoch = self._test()
+        seconds = time.perf_counter() - self._started
+        paper = paper_view(self.experiment.method, self.built.trainer, self.ledger.sample_bytes)
+        summary = summarise(
+            self.experiment,
+            self.built,
+            self.run.history,
+            scores,
+            tested_epoch=epoch,
+            communication=self.ledger.summary(paper),
+            profile=self.profile,
+            measured=self.meter.summary(seconds),
+            seconds=seconds,
+            weights_sha256=weights,
+        )
+        if self.watching is not None:
+            summary["leakage"] = watched_summary(self.watching, self.run.history)
+        self._write(lambda: self.run.write_summary(summary))
+        with damage_explained(self.run.path):  # records of before may be
+            write_run_report(self.run)
+
+    def _test(self) -> tuple[Scores, int]:
+        """Score the test samples with the weights of the best validation epoch, or the last where none is known."""
+        trainer, last = self.built.trainer, self.experiment.epochs
+        epoch = trainer.progress.best_epoch or last
+        if epoch != last:
+            try:
+                tensors, state = self.run.best()
+                progress = Progress.of(state["progress"])
+                if progress.best_epoch != epoch:
+                    raise DamagedCheckpoint(f"the best checkpoint is of epoch {progress.best_epoch}")  # noqa: TRY301
+                trainer.restore(tensors, progress)
+            except DamagedCheckpoint as error:
+                log.warning("%s; testing the weights of the last epoch instead of epoch %d", error, epoch)
+                epoch = last
+                # Some clients may hold the best weights by now, and others not.
+                self.go_back()
+        return trainer.evaluate(self.built.data.test, self.experiment.test_clients), epoch

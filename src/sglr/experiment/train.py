@@ -1,0 +1,357 @@
+"""Train an experiment into a run folder, and resume it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sglr.build.build import Built, Given, build, device_here
+from sglr.build.cautions import cautions
+from sglr.build.without_data import located, record_of
+from sglr.core.data import ClientData, Dataset
+from sglr.core.engine import Engine, Setting
+from sglr.core.errors import DivergedError, UsageError
+from sglr.core.method import Method
+from sglr.core.registry import METHODS
+from sglr.core.types import Event
+from sglr.cost.meter import EnergyMeter
+from sglr.cost.power_sources import power_sources
+from sglr.cost.profiles import DeviceProfile, load_profile
+from sglr.data.class_counts import classes_per_client
+from sglr.data.digest import entry_of
+from sglr.data.objects.options import Options
+from sglr.data.objects.read import DataLike, read_objects, settle_dataset
+from sglr.experiment.recorder import Recorder
+from sglr.leakage.callback import Watching
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run, damage_explained
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
+from sglr.storage.lock import locked
+
+log = logging.getLogger(__name__)
+
+CLASSES = "classes.json"
+"""How many samples of each class every client has."""
+
+SHOWN = 1000
+"""Clients, the first ones, whose classes the report shows."""
+
+Observer = Callable[[Event], None]
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+def _never() -> bool:
+    return False
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def _unchanged(built: Built) -> None:
+    del built
+
+
+def tell_notes(built: Built) -> None:
+    """Warn of what the user should know of the data."""
+    for note in built.data.notes:
+        log.warning("%s", note)
+
+
+def execute(
+    experiment: Experiment,
+    out: Path | None = None,
+    *,
+    given: Given | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = tell_notes,
+    warn: Callable[[str], None] = log.warning,
+    command: str = "",
+) -> Run:
+    """Train an experiment in a new run folder.
+
+    Parameters
+    ----------
+    experiment
+        The settings.
+    out
+        The folder; None is ``runs/<time>-<name>``.
+    given
+        Parts given as objects.
+    observe
+        Called with every event.
+    stop
+        Asked after every step; True ends the training with a checkpoint.
+    ready
+        Called with the built training before it begins; the default warns of what looks wrong with the data.
+    warn
+        Told of settings that are known to fail, before the training begins.
+    command
+        The command that was typed, for the report.
+
+    Raises
+    ------
+    UsageError
+        If anything about the settings is wrong, or another process works in the folder; nothing has been written then.
+    DivergedError
+        If the loss stops being a number.
+    Interrupted
+        If ``stop`` answered True.
+    """
+    Run.refuse_occupied(out, experiment)
+    Watching.of(experiment)  # what is wrong with it shows before any work is done
+    energy = _energy(experiment)
+    built = build(experiment, given)
+    with _closing(built):
+        ready(built)
+        for caution in cautions(experiment, built.method, built.data):
+            warn(caution)
+        built.trainer.engine.open(None)
+        path = Run.place(out, experiment)
+        with locked(path):
+            run = _begun(path, experiment, built, command)
+            built.trainer.engine.settle(run.path)
+            return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
+
+
+def _begun(path: Path, experiment: Experiment, built: Built, command: str) -> Run:
+    """Write into a new run's folder what is known before it trains."""
+    run = Run.create(path, experiment, command)
+    run.record_choices(built.choices)
+    run.record_data(record_of(experiment, built))
+    run.keep_frozen(built.frozen)
+    if len(built.data.train):
+        write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
+    return run
+
+
+def resume(
+    path: str | Path,
+    *,
+    method: Method | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    dataset: DataLike | None = None,
+    engine: Callable[[Setting], Engine] | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = _unchanged,
+    say: Callable[[str], None] = _silent,
+    **options: Any,
+) -> Run:
+    """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    method, model, dataset
+        Parts that were given as objects when the run began; they must be given again. A model that is
+        ``package.module:function`` and not installed must be named again.
+    engine
+        Makes the engine, if it is not the one that the settings name.
+    observe, stop, ready
+        As for `execute`.
+    say
+        Told what the user should know, such as a damaged checkpoint that was passed over.
+    **options
+        Options that the data set was given with, such as ``label``.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no run, another process works in it, no checkpoint in it is whole, or an object that was given
+        is missing or another.
+    """
+    named = model if isinstance(model, str) else None
+    run = Run.open(Path(path), named)
+    if run.summary is not None and engine is None:
+        say(f"{path} is finished; nothing to do")
+        return run
+    data = None if dataset is None else read_objects(dataset, Options.of(options))
+    with locked(run.path, "run"):
+        given = Given(method, None if isinstance(model, str) else model, data, engine)
+        return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say)
+
+
+def go_on(
+    run: Run,
+    given: Given,
+    *,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    ready: Callable[[Built], None] = _unchanged,
+    say: Callable[[str], None] = _silent,
+) -> Run:
+    """Continue a run as `resume` does, in a folder that the caller has locked."""
+    given = dataclasses.replace(given, frozen=run.frozen())
+    experiment = run.experiment
+    if run.summary is not None:
+        say(f"{run.path} is finished; nothing to do")
+        if given.engine is not None:
+            _tell_clients(run, given, stop)
+        return run
+    _require_objects(experiment, given)
+    energy = _energy(experiment)
+    built = build(located(run.as_chosen(experiment), run.data), given)
+    _check_same_data(run, built.data)
+    recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
+    with _closing(built):
+        ready(built)
+        built.trainer.engine.stopping = stop
+        built.trainer.engine.open(run.path)
+        built.trainer.engine.settle(run.path)
+        run.tidy()
+        if not run.checkpoints:
+            say(f"{run.path} has no checkpoint yet; training starts from the beginning")
+            run.keep_records(0)
+            run.keep_frozen(built.frozen)
+        else:
+            recorder.go_back_until_it_works()
+        return recorder.train()
+
+
+def _classes(data: ClientData) -> dict[str, Any]:
+    return {"classes": list(data.classes), "counts": classes_per_client(data, SHOWN).tolist()}
+
+
+def _check_same_data(run: Run, data: ClientData) -> None:
+    """Refuse to go on with other data: a file was changed, or another version of sglr divided it otherwise."""
+    path = run.path / CLASSES
+    with damage_explained(run.path, f"restore its {CLASSES}"):
+        known = read_object(path)
+    if len(data.train) and known is not None and known != _classes(data):
+        problem = "its clients would not have the data that they had when the run began"
+        remedy = "restore the data, use the version of sglr that began the run, or start a new one"
+        raise UsageError("run", run.path, problem, remedy)
+
+
+def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
+    """Let an engine that has clients elsewhere tell those who have not heard that the training is over."""
+    built = build(located(run.experiment, run.data), given)
+    with _closing(built):
+        built.trainer.engine.stopping = stop
+        built.trainer.engine.open(run.path)
+        built.trainer.engine.settle(run.path)
+
+
+@contextmanager
+def _closing(built: Built) -> Iterator[None]:
+    """Let the clients go when all is over, or went wrong."""
+    done, diverged = False, ""
+    try:
+        yield
+        done = True
+    except DivergedError as error:
+        diverged = error.what
+        raise
+    finally:
+        built.trainer.engine.close(done=done, diverged=diverged)
+
+
+def _require_objects(experiment: Experiment, given: Given) -> None:
+    for name in ("method", "model", "dataset"):
+        value = str(getattr(experiment, name))
+        if value.startswith("<") and getattr(given, name) is None:
+            remedy = f"resume it in Python: sglr.resume(path, {name}=...)"
+            raise UsageError(name, value, "was given as a Python object", remedy)
+    if ":" in experiment.model and experiment.folder is not None and experiment.engine == "remote":
+        problem = "clients in processes of their own import this code by its name, which only the run's folder tells"
+        raise UsageError("model", experiment.model, problem, f"if you trust it: --model {experiment.model}")
+
+
+def _energy(experiment: Experiment) -> tuple[DeviceProfile, EnergyMeter]:
+    """Prepare what tells the energy, so that what is wrong or missing shows before any work is done."""
+    profile = load_profile(experiment.energy_profile)
+    return profile, EnergyMeter(power_sources(device_here(experiment)) if experiment.energy else [])
+
+
+def train(
+    method: str | Method = "sglr",
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] = "cnn",
+    dataset: str | DataLike = "digits",
+    out: str | Path | None = None,
+    observe: Observer = _ignore,
+    stop: Callable[[], bool] = _never,
+    **settings: Any,
+) -> Run:
+    """Train one network over many clients.
+
+    Parameters
+    ----------
+    method
+        A method's name, or a method object such as ``sglr.SGLR(alpha=0.5, phi=0.75)``.
+    model
+        A model's name, a module (give ``cut=``), or a function of (input_shape, classes) that returns one.
+    dataset
+        A data set's name; a `Dataset`; ``(X, y)`` of arrays or tensors; a torch data set of (input, label); a DataFrame
+        (with ``label=``); a Hugging Face data set; ``{"train": …, "test": …}`` of these; or a list with one of them per
+        client. See `sglr.data.objects.read.read_objects`; `sglr.data.objects.options.Options` has further options.
+    out
+        Folder of the run; default ``runs/<time>-<name>``.
+    observe
+        Called with every event.
+    stop
+        Asked after every step; True ends the training with a checkpoint.
+    **settings
+        Any setting of `Experiment` and parameters of the chosen parts, as on the command line.
+
+    Returns
+    -------
+    Run
+        The run's folder, with ``summary`` and ``history``.
+
+    Examples
+    --------
+    >>> import sglr
+    >>> run = sglr.train(sglr.SGLR(alpha=0.5, phi=0.75), clients=20, epochs=3)  # doctest: +SKIP
+    >>> run.summary["test"]["accuracy"]  # doctest: +SKIP
+    """
+    experiment, given = describe(method, model=model, dataset=dataset, **settings)
+    return execute(experiment, Path(out) if out is not None else None, given=given, observe=observe, stop=stop)
+
+
+def describe(
+    method: str | Method,
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] = "cnn",
+    dataset: str | DataLike = "digits",
+    **settings: Any,
+) -> tuple[Experiment, Given]:
+    """Return the settings of an experiment whose parts are names or objects, and the objects."""
+    flat = settle_dataset({**settings, "dataset": dataset})
+    data = flat["dataset"]
+    given = Given(
+        method=method if isinstance(method, Method) else None,
+        model=model if not isinstance(model, str) else None,
+        dataset=data if isinstance(data, Dataset) else None,
+    )
+    flat["method"] = method if isinstance(method, str) else _method_name(method)
+    if given.method is not None and not flat["method"].startswith("<"):
+        flat |= dataclasses.asdict(given.method)
+    flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
+    flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
+    experiment = Experiment.from_flat(flat)
+    if isinstance(model, nn.Module) and experiment.init == "independent":
+        problem = "a model that is given as a module has one set of weights, which all clients begin with"
+        raise UsageError("init", "independent", problem, "leave it out, or give a function that builds the model")
+    return experiment, given
+
+
+def _method_name(method: Method) -> str:
+    for name in METHODS.names():
+        if METHODS.load(name) is type(method):
+            return name
+    return f"<{type(method).__name__}>"

@@ -1,0 +1,150 @@
+"""Leakage watched while training: cheap measures on few samples after an epoch (``--leakage every=1``).
+
+They show the course over epochs. None trains a network: the critic of InfoNCE is the closed form that it starts from,
+and the decoder is the best linear one, so that both understate what `sglr leak` finds in the end. Nothing of the
+training changes: weights are copied, and random draws are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sglr.build.build import Built
+from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.registry import METHODS
+from sglr.leakage.clients import drawn_clients
+from sglr.leakage.measure_clients import measured_samples
+from sglr.leakage.open_run import Opened
+from sglr.privacy.measures.distance_correlation import distance_correlation
+from sglr.privacy.measures.label_leakage import by_direction
+from sglr.privacy.measures.linear_decoder import explained_share
+from sglr.privacy.measures.mutual_information import LEAST, info_nce
+from sglr.privacy.measures.samples import paired_rows
+from sglr.privacy.target import Target
+from sglr.runs.config import Experiment
+
+LABELLED = 32
+"""Samples whose gradients are taken, in batches as in training."""
+PAIRED = 128
+"""Samples whose distances are compared."""
+COMPONENTS = 4
+"""Principal components that information is looked for in: more are noise in so few samples."""
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How often and on what leakage is watched.
+
+    Parameters
+    ----------
+    every
+        Epochs between two looks; the last epoch is looked at in any case.
+    clients
+        Clients that are looked at, drawn by the run's seed.
+    samples
+        Samples of each.
+    """
+
+    every: int = 1
+    clients: int = 1
+    samples: int = 256
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Watching | None:
+        """Read the setting ``leakage``, such as ``every=2,samples=512``; None where it is empty.
+
+        Raises
+        ------
+        UsageError
+            If it can't be read, or smashed data or weights are not there to be measured.
+        """
+        text = experiment.leakage
+        if not text:
+            return None
+        refuse_long("leakage", text)
+        found = cls(**dict(_number(text, word) for word in text.split(",")))
+        if experiment.engine == "remote":
+            problem = "clients' weights and data are on machines of their own"
+            raise UsageError("leakage", text, problem, "leave it out, or train with --engine local on like data")
+        if not experiment.method.startswith("<") and METHODS.load(experiment.method).whole_model:
+            problem = f"clients of {experiment.method} hold the whole model and send no smashed data"
+            raise UsageError("leakage", text, problem, "leave it out, or choose a method that splits the model")
+        return found
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Return whether leakage is looked at after an epoch, counted from 1."""
+        return epoch % self.every == 0 or epoch == epochs
+
+    def look(self, experiment: Experiment, built: Built) -> dict[str, float]:
+        """Return the measures of the training as it stands, means over clients, as they go into ``metrics.jsonl``."""
+        opened, seed = Opened(experiment, built), experiment.seed
+        devices = [built.device] if built.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            each = [
+                watch_client(opened.target(client, "server", seed), self.samples)
+                for client in drawn_clients(opened, self.clients, seed)
+            ]
+        return {f"leakage_{name}": value for name, value in _means(each).items()}
+
+
+def watch_client(target: Target, samples: int) -> dict[str, float]:
+    """Return the cheap measures of one client; one that these samples don't allow is left out."""
+    drawn = measured_samples(target, samples)
+    few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
+    smashed, half = target.send(drawn.inputs), len(drawn) // 2
+    found: dict[str, Callable[[], float]] = {
+        "distance_correlation": lambda: _distance(drawn.inputs[:PAIRED], smashed[:PAIRED]),
+        "explained": lambda: explained_share(smashed[:half], drawn.inputs[:half], smashed[half:], drawn.inputs[half:]),
+        "label_inference_accuracy": lambda: (
+            by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
+        ),
+    }
+    if len(drawn) >= LEAST:
+        found["mutual_information"] = lambda: _bound(drawn.inputs, smashed, target.seed)
+    told: dict[str, float] = {}
+    for name, measure in found.items():
+        try:
+            told[name] = measure()
+        except UsageError:  # samples of one class only, smashed data that are all the same
+            continue
+    return told
+
+
+def _distance(inputs: Tensor, smashed: Tensor) -> float:
+    return float(distance_correlation(*paired_rows(inputs, smashed, ("inputs", "smashed"), least=4), unbiased=True))
+
+
+def _bound(inputs: Tensor, smashed: Tensor, seed: int) -> float:
+    return info_nce(inputs, smashed, seed=seed, dimensions=COMPONENTS, steps=0).value
+
+
+def watched_summary(watching: Watching, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the last look, for the summary."""
+    looks = [record for record in history if any(name.startswith("leakage_") for name in record)]
+    if not looks:
+        return {}
+    last = looks[-1]
+    figures = {name.removeprefix("leakage_"): last[name] for name in last if name.startswith("leakage_")}
+    return {"epoch": last["epoch"], "clients": watching.clients, "samples": watching.samples, **figures}
+
+
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: fmean(one[name] for one in each) for name in each[0] if all(name in one for one in each)}
+
+
+def _number(text: str, word: str) -> tuple[str, int]:
+    known = [field.name for field in fields(Watching)]
+    name, _, value = (part.strip() for part in word.partition("="))
+    if name not in known:
+        raise unknown("option of leakage", name, known)
+    least = 32 if name == "samples" else 1
+    if not value.isdecimal() or int(value) < least:
+        problem = f"{name} is no whole number of {least} or more"
+        raise UsageError("leakage", text, problem, "write it like every=1,clients=1,samples=256")
+    return name, int(value)

@@ -1,0 +1,80 @@
+"""Train a run again with an attack in it: what a malicious client or server would have achieved.
+
+Everything happens in this process, on the run's own data, and nothing is written. It is a simulation of an attack on
+one's own training, and can be none on anyone else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sglr.build.build import Built, Given, build, build_method
+from sglr.build.without_data import located
+from sglr.core.data import ClientData
+from sglr.core.trainer import Hooks
+from sglr.core.types import Event
+from sglr.engines.local import Local
+from sglr.leakage.open_run import Opened, open_run
+from sglr.privacy.active import ActiveAttack, Aftermath, Scene
+from sglr.privacy.attack import Found
+from sglr.privacy.threat import require
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
+
+
+def replay(
+    run: Run,
+    attack: ActiveAttack,
+    client: int = 0,
+    *,
+    attacker: str | None = None,
+    seed: int | None = None,
+    observe: Callable[[Event], None] = lambda _: None,
+) -> Found:
+    """Train with the attack from the first epoch to the last, and judge it.
+
+    Parameters
+    ----------
+    run
+        The run without the attack, trained.
+    attack
+        The attack.
+    client
+        Who is attacked.
+    attacker
+        Who attacks; the attack's own choice if None.
+    seed
+        Seed of the attack's random draws; the run's if None. The training has the run's in any case.
+    observe
+        Called with every event of the training, for progress.
+
+    Raises
+    ------
+    UsageError
+        If the threat model forbids what the attack needs, these data or this method are not fit for it, there is no
+        such client, or the run has no checkpoint.
+    SglrError
+        If a defence stopped the training.
+    """
+    attacker = attacker or attack.attacker
+    opened = open_run(run)
+    clean = opened.target(client, attacker, seed)
+    require(attack, attacker, attack.needs, clean.seen)
+    scene = Scene(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
+    built = _with_attack(located(run.experiment, run.data), attack, scene)
+    built.trainer.hooks = Hooks(observe=observe)
+    built.trainer.run()
+    attacked = Opened(run.experiment, built).target(client, attacker, seed)
+    return attack.judge(Aftermath(scene, built.method, attacked, clean))
+
+
+def _with_attack(experiment: Experiment, attack: ActiveAttack, scene: Scene) -> Built:
+    here = experiment.model_copy(update={"device": "cpu", "client_store": "memory", "pipelining": False})
+
+    def poison(data: ClientData) -> ClientData:
+        return attack.poison(data, scene)
+
+    method = attack.hijack(build_method(here), scene)
+    built = build(here, Given(method=method, engine=Local, poison=poison))
+    built.trainer.validation = None  # nobody chooses a best epoch: what counts is how the training ends
+    return built

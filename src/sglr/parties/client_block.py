@@ -1,0 +1,355 @@
+"""Some clients in one process: stacked along a leading axis, or looped where a model can't be stacked.
+
+The engine `local` is one block of everyone; a cluster holds a block in each of its processes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sglr.client_store.store import Population, clients_of, is_population
+from sglr.core.data import Samples
+from sglr.core.device import to_device
+from sglr.core.engine import Setting
+from sglr.core.scores import Scores
+from sglr.core.types import Answer, Uplink, Weights, below
+from sglr.data.batches import order_of
+from sglr.parties.client_loss import log_prior
+from sglr.parties.evaluation import score
+from sglr.parties.guarded_step import GuardedStep
+from sglr.parties.tails import TailStep
+from sglr.parties.turns import Turn
+from sglr.splitting.segment_weights import state_of
+from sglr.stacking.autotune import ROWS, best_form
+from sglr.stacking.passes import Gradients, Pass
+from sglr.stacking.stack import Stack, unstackable
+from sglr.storage.checkpoint import digest
+
+log = logging.getLogger(__name__)
+
+FEWEST_SEATS = 2
+"""Rows of a stack at least where clients come and go: a stack of one would be an ordinary module."""
+
+DIGESTED = 256
+"""Clients that are looked at together when all are."""
+
+
+class Block:
+    """Clients of one process, with their data.
+
+    Parameters
+    ----------
+    setting
+        The clients and what they need; ``setting.data.indices`` has the rows of the block's clients alone.
+    ids
+        The clients' ids, ascending; by default 0, 1, … as many as own data.
+
+    Attributes
+    ----------
+    data
+        What the clients own.
+    stack
+        The clients' segments: of all, the row of a client being its place among ``ids``; or, where clients come and go,
+        of those alone that are at work.
+    absent
+        What the others hold.
+
+    Notes
+    -----
+    Samples, weights and optimizer state stay on the device. Clients whose batches have the same size in a step run
+    together; padding never reaches a client, since it would corrupt batch statistics.
+    """
+
+    def __init__(self, setting: Setting, ids: Sequence[int] | None = None) -> None:
+        self.ids = tuple(range(len(setting.data.indices)) if ids is None else ids)
+        self._places = {client: place for place, client in enumerate(self.ids)}
+        self._setting, self.data = setting, setting.data
+        self.device = setting.device
+        self.absent = Population()
+        # Clients without anything of their own need no seats.
+        own = bool(state_of(setting.segment(self.ids[0])))
+        self._comes_and_goes = setting.clients_leave and len(self.ids) > FEWEST_SEATS and own
+        self.stack = self._new_stack(FEWEST_SEATS if self._comes_and_goes else len(self.ids))
+        self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
+        self._rows = {client: row for row, client in enumerate(self._seated)}
+        self._moved = False  # what those who are seated hold is not known elsewhere
+        self.inputs = setting.data.train.inputs.to(setting.device)
+        self.targets = setting.data.train.targets.to(setting.device)
+        self._passes: list[tuple[list[int], Pass]] = []
+        self._tails: TailStep | None = None
+        if setting.stacking == "matmul":
+            self.stack.run_as("matmul")
+        if self.stack.stacked:
+            self._loop_if_unstackable()
+
+    def _new_stack(self, rows: int) -> Stack:
+        """Return a stack of all clients, or of seats, which hold the first client's weights until one is taken."""
+        setting, first = self._setting, self._setting.first_weights
+        whose = [self.ids[0]] * rows if self._comes_and_goes else self.ids
+        segment = setting.segment(whose[0])
+        return Stack(
+            lambda row: segment if whose[row] == whose[0] else setting.segment(whose[row]),
+            rows,
+            setting.optimizer,
+            clip_norm=setting.clip_norm,
+            stacked=setting.stacking != "looped" and len(self.ids) > 1,
+            device=setting.device,
+            first=(lambda row: first(whose[row])) if first else None,
+            apart=self._comes_and_goes,
+            computing=setting.computing,
+        )
+
+    def _loop_if_unstackable(self) -> None:
+        """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked.
+
+        Raises
+        ------
+        UsageError
+            If it can't, and the setting asks for it.
+        """
+        reason = self.stack.why_not_stacked(self.some_inputs())
+        if reason is None:
+            return
+        if self._setting.stacking != "auto":
+            raise unstackable(self._setting.stacking, "the clients' segment", reason)
+        log.warning("clients run one after another, because this model can't be stacked: %s", reason)
+        self.stack.stacked = False
+
+    def some_inputs(self) -> Tensor:
+        """Return inputs to try something on: two samples for each of two rows, ``[2, 2, ...]``."""
+        samples = self.inputs[torch.arange(4, device=self.device) % len(self.inputs)]
+        return torch.unflatten(samples, 0, (2, 2))
+
+    def choose_form(self) -> None:
+        """Measure how clients run fastest, where the setting leaves it open, and run them so."""
+        # Where clients come and go, there are no rows yet that a step would have.
+        if self._setting.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
+            self.stack.run_as(best_form(self.stack, self._some_batch))
+
+    def _some_batch(self, stacked: bool) -> Tensor:
+        """Return inputs like those of a step, ``[n, b, ...]``, of as many clients as a measurement looks at."""
+        shape = (min(self.stack.rows, ROWS), self._setting.batch_size)
+        samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
+        return self._batch(samples.reshape(shape), stacked=stacked)
+
+    def keep_in(self, folder: Path, checkpoints: Path) -> None:
+        """Keep what absent clients hold in files of ``folder``, as long as one of ``checkpoints`` needs them."""
+        self.absent.keep_in(folder, checkpoints)
+
+    def rows_of(self, clients: Sequence[int]) -> tuple[int, ...]:
+        """Return the rows of the stack that hold these clients."""
+        return tuple(self._rows[client] for client in clients)
+
+    def _seat(self, clients: Sequence[int], *, moves: bool) -> tuple[Stack, tuple[int, ...]]:
+        """Have the stack hold these clients, if it does not hold all; return it and their rows.
+
+        Rows are in the order of ids, as they are in a stack of all: so a stack of few gives the same bits.
+        """
+        if self._comes_and_goes and self._seated != tuple(clients):
+            self._empty_seats()
+            if len(clients) > self.stack.rows:
+                before, self.stack = self.stack, self._new_stack(len(clients))
+                self.stack.passes = before.passes
+                if self.stack.tail and before.tail:
+                    self.stack.tail.passes = before.tail.passes
+                self.stack.run_as(before.form)
+            self._rows = {client: row for row, client in enumerate(clients)}
+            for own, tensors in self._held(clients):
+                self.stack.put_in(self.rows_of(own), tensors)
+            self._seated = tuple(clients)
+        self._moved |= moves
+        return self.stack, self.rows_of(clients)
+
+    def _empty_seats(self) -> None:
+        """Take note of what those who are seated hold; the stack is free for others then."""
+        self._keep_seated()
+        self._seated, self._rows = (), {}
+
+    def _keep_seated(self) -> None:
+        if self._moved:
+            for places, tensors in self.stack.take_out(range(len(self._seated))):
+                self.absent.put([self._seated[place] for place in places], tensors)
+            self._moved = False
+
+    def _held(self, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Yield what clients hold who are not seated: their first weights, if they never were."""
+        new = [client for client in clients if client not in self.absent]
+        yield from self.absent.get([client for client in clients if client in self.absent])
+        if new:
+            first = [self._first_weights(client) for client in new]
+            yield new, {f"weights.{name}": torch.stack([own[name] for own in first]) for name in first[0]}
+
+    def _first_weights(self, client: int) -> Weights:
+        setting = self._setting
+        return setting.first_weights(client) if setting.first_weights else state_of(setting.segment(client))
+
+    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+        """Draw the order of every client's samples; return the number of steps of the longest.
+
+        With ``fresh``, each begins with an optimizer that remembers nothing.
+        """
+        stack, seats = self._seat(cohort, moves=True)
+        if fresh:
+            stack.forget_steps(seats)
+        rows = [self.data.indices[self._places[client]].numpy() for client in cohort]
+        orders = [order_of(own, self._setting.seed, client, epoch) for own, client in zip(rows, cohort, strict=True)]
+        sizes = np.array([len(order) for order in orders], dtype=np.int64)
+        table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
+        for row, order in zip(table, orders, strict=True):
+            row[: len(order)] = order
+        self._turn = Turn(cohort, table, sizes, epoch)
+        return self._setting.batching.steps(sizes)
+
+    def forward(self, step: int) -> Uplink | None:
+        """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
+        setting, turn = self._setting, self._turn
+        first, counts = setting.batching.at(step, turn.sizes)
+        present = np.flatnonzero(counts)
+        self._passes = []
+        if not len(present):
+            return None
+        self._seat(turn.cohort, moves=True)
+        sizes = counts[present]
+        positions = first[present, None] + np.arange(int(sizes.max()))
+        # The tail of a short batch is not used.
+        positions = np.minimum(positions, turn.order.shape[1] - 1)
+        samples = torch.from_numpy(turn.order[present[:, None], positions])
+        ids, counted = tuple(turn.cohort[place] for place in present), tuple(sizes.tolist())
+        labels = self.targets[to_device(samples, self.device)]
+        self._guarded = guarded = GuardedStep(setting.guard, ids, counted, labels)
+        for size in np.unique(sizes):
+            places = np.flatnonzero(sizes == size).tolist()
+            rows = self.rows_of([ids[place] for place in places])
+            batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
+            self._passes.append((places, self.stack.forward(rows, batch)))
+            guarded.ran(batch)
+        if setting.own_loss is not None:
+            own, now = (ids, labels, self._passes), (turn.epoch, step)
+            self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, *own, setting.guard, now)
+        sent = setting.guard.send(self._join(len(present)), ids, counted, turn.epoch, step)
+        return Uplink(sent, labels if setting.own_loss is None else None, ids, counted)
+
+    def _log_prior(self, client: int) -> Tensor:
+        """Return the log label prior of all that a client owns, ``[K]``."""
+        rows = self.data.indices[self._places[client]]
+        return log_prior(self.targets[to_device(rows, self.device)], len(self.data.classes))
+
+    def answer(self, features: Tensor, clients: Sequence[int]) -> Answer:
+        """Let clients of the last `forward` find their loss at the server's features ``[n, b, ...]`` (U-shape)."""
+        assert self._tails is not None, "clients have tails, and went forward"
+        return self._tails.answer(features, clients)
+
+    def _batch(self, samples: Tensor, *, stacked: bool) -> Tensor:
+        """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
+        samples = to_device(samples, self.device)
+        if self.inputs.dim() != 4:
+            return self.inputs[samples]
+        if not stacked:
+            flat = self.inputs[samples.flatten()].contiguous(memory_format=torch.channels_last)
+            return torch.unflatten(flat, 0, samples.shape)
+        side_by_side = self.inputs[samples.T].flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        return torch.unflatten(side_by_side, 1, (len(samples), -1)).transpose(0, 1)
+
+    def _join(self, present: int) -> Tensor:
+        """Lay the outputs of all passes side by side ``[C, b, ...]``, zero where a client has no sample."""
+        if len(self._passes) == 1:
+            return self._passes[0][1].outputs
+        largest = self._passes[-1][1].outputs
+        joined = largest.new_zeros(present, *largest.shape[1:])
+        for places, part in self._passes:
+            joined[places, : part.outputs.shape[1]] = part.outputs
+        return joined
+
+    def backward(self, cut_gradients: Tensor, rate: float) -> None:
+        """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
+        found: list[tuple[Pass, Gradients]] = []
+        self._guarded.arrived(cut_gradients)
+        for number, (places, part) in enumerate(self._passes):
+            whole = len(self._passes) == 1
+            own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
+            found.append((part, self.stack.backward(part, self._guarded.pulled(number, part.outputs, own))))
+        # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
+        for number, (part, gradients) in enumerate(found):
+            weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
+            self.stack.update(part.rows, weights, rate)
+        self._passes, self._tails = [], None
+
+    def collect(self, clients: Sequence[int]) -> dict[str, Tensor]:
+        """Return copies of the clients' weights and buffers ``[n, ...]``."""
+        stack, rows = (self.stack, self.rows_of(clients)) if self._holds(clients) else self._seat(clients, moves=False)
+        return stack.weights(rows)
+
+    def _holds(self, clients: Sequence[int]) -> bool:
+        return {*self._seated}.issuperset(clients)
+
+    def publish(self, weights: Weights, clients: Sequence[int]) -> None:
+        """Give the clients the same weights and buffers ``[...]``."""
+        stack, rows = self._seat(clients, moves=True)
+        stack.load(rows, weights)
+
+    def evaluate(
+        self, server: nn.Module, samples: Samples, clients: Sequence[int], shared: Weights | None = None
+    ) -> Scores:
+        """Score clients, or weights that they share, on the same samples."""
+        setting = self._setting
+        if shared is None:
+            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, setting)
+        row = (0,)  # whoever's: it lends its place
+        before = self.stack.weights(row)
+        self.stack.load(row, shared)
+        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, setting)
+        self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
+        return scores
+
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of every client's weights and buffers; empty for those who never took part, if absent."""
+        if not self._comes_and_goes:
+            return _digests(self.stack.weights(tuple(range(len(self.ids)))), len(self.ids))
+        self._empty_seats()
+        found: dict[int, str] = {}
+        for first in range(0, len(known := self.absent.clients), DIGESTED):
+            for clients, tensors in self.absent.get(known[first : first + DIGESTED]):
+                found |= zip(clients, _digests(below("weights.", tensors), len(clients)), strict=True)
+        return [found.get(client, "") for client in self.ids]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, buffers and optimizer state of all clients, or where they are kept."""
+        if not self._comes_and_goes:
+            return self.stack.state()
+        self._keep_seated()
+        return self.absent.state()
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned, of a block that keeps its clients in this way or the other.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            If what is kept elsewhere is missing or torn.
+        """
+        if not is_population(tensors):
+            if not self._comes_and_goes:
+                return self.stack.restore(tensors)
+            self.absent.restore({})
+            for clients, own in clients_of(tensors, self.ids):
+                self.absent.put(clients, own)
+        else:
+            self.absent.restore(tensors)
+        if self._comes_and_goes:
+            self._seated, self._rows, self._moved = (), {}, False
+            return None
+        for first in range(0, len(self.ids), DIGESTED):
+            for clients, own in self._held(self.ids[first : first + DIGESTED]):
+                self.stack.put_in(self.rows_of(clients), own)
+        return self.absent.restore({})
+
+
+def _digests(rows: Weights, count: int) -> list[str]:
+    """Return the SHA-256 of each of ``count`` rows of tensors ``[n, ...]``."""
+    return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(count)]

@@ -1,0 +1,1 @@
+"""Settings and the run folder. Imports no torch."""

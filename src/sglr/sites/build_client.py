@@ -1,0 +1,197 @@
+"""Clients built from what was agreed on, with code and data of this site's own choice.
+
+Settings come over the wire as plain values and never choose code: a model must be registered here or be the one that
+this site names itself. Names of methods and partitions are looked up among those that are installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from sglr.build.build import build_method, client_segments, pick_device
+from sglr.compression.codecs import Plain
+from sglr.compression.error_feedback import parse
+from sglr.core.data import ClientData, Samples
+from sglr.core.errors import UsageError
+from sglr.core.optim import OptimizerSpec
+from sglr.core.registry import METHODS, MODELS, PARTITIONERS
+from sglr.data.batches import Batching
+from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.run_description import Agreement, frozen_hash, segment_hash, shape_at_cut
+from sglr.parties.defences import parse as parse_defences
+from sglr.runs.config import Experiment, part_fields
+from sglr.sites.bounds import refuse_model_beyond_memory
+from sglr.sites.own_data import OwnData, Source, Wanted, load_own
+from sglr.sites.requirements import Terms
+
+log = logging.getLogger(__name__)
+
+TOLD = (
+    *("method", "model", "cut", "tail", "partition", "clients", "samples_per_client", "validation", "test_samples"),
+    *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
+    *("compression", "pipelining", "client_optimizer", "defence"),
+)
+"""Settings that a client takes from the server; besides them, those of the method and of the partition."""
+
+
+_BUILDING = threading.Lock()
+"""First weights are drawn from torch's generator, which all threads of a process share: one at a time."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a site decides for itself.
+
+    Parameters
+    ----------
+    source
+        Its data.
+    model
+        ``package.module:function`` of its own code, if the run's model is that; else the run's name is looked up
+        among registered models.
+    device, threads
+        What it computes with.
+    terms
+        What it asks of the run.
+    """
+
+    source: Source = field(default_factory=Source)
+    model: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    terms: Terms = field(default_factory=Terms)
+
+
+def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list[Worker]:
+    """Build the clients of this process.
+
+    Raises
+    ------
+    UsageError
+        If the run wants code that this site did not choose, is not what it asks for, or its data do not fit.
+    """
+    if own.threads is not None:
+        torch.set_num_threads(own.threads)
+    experiment = own_experiment(agreement, own.model)
+    own.terms.check(experiment)
+    data = load_own(own.source, wanted_of(agreement), clients)
+    for note in dict.fromkeys(note for part in data.values() for note in part.notes):
+        log.warning("%s", note)
+    with _BUILDING:
+        return _build(agreement, experiment, {client: data[client] for client in clients}, own)
+
+
+def wanted_of(agreement: Agreement) -> Wanted:
+    """Return what a run wants of a site's data."""
+    return Wanted(
+        agreement.clients,
+        agreement.input_shape,
+        agreement.classes,
+        agreement.settings,
+        agreement.encoding,
+        agreement.input_type,
+    )
+
+
+def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnData], own: Own) -> list[Worker]:
+    segments = own_segments(agreement, experiment)
+    workers = []
+    for client, its in data.items():
+        segment = segments(client)
+        _check_batches(its.train, agreement)
+        workers.append(Worker(_task(client, segment, its, experiment, agreement, own)))
+    return workers
+
+
+def own_experiment(agreement: Agreement, model: str | None) -> Experiment:
+    """Return the experiment as a client sees it: what it was told, checked, with nothing in it that chooses code.
+
+    Raises
+    ------
+    UsageError
+        If the run's model is code that this site has not chosen, or a setting makes no sense here.
+    """
+    told = agreement.settings
+    chosen = {name: told[name] for name in TOLD if told.get(name) is not None}
+    for kind, registry in (("method", METHODS), ("partition", PARTITIONERS)):
+        if chosen.get(kind) not in registry.names():
+            problem = f"the server names a {kind} that is not installed here"
+            raise UsageError(kind, str(chosen.get(kind))[:60], problem, "install the same version and plug-ins")
+        chosen |= {name: told[name] for name in part_fields(kind, str(chosen[kind])) if name in told}
+    if model is not None:
+        chosen["model"] = model
+    elif chosen.get("model") not in MODELS.names():
+        wanted = str(chosen.get("model"))[:200]
+        problem = "the run's model is code that this site has not chosen"
+        raise UsageError("model", wanted, problem, f"look at that code, then give --model {wanted}")
+    place = {"dataset": "sites", "input_shape": agreement.input_shape, "classes": agreement.classes}
+    return Experiment.from_flat(chosen | place | {"engine": "remote"})
+
+
+def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int], nn.Module]:
+    """Return what gives a client's segment, after comparing it with the server's.
+
+    Raises
+    ------
+    UsageError
+        If it is another than the server's.
+    """
+    refuse_model_beyond_memory(experiment, agreement)
+    none = agreement.no_samples()
+    segments = client_segments(experiment, ClientData(none, (), None, none, agreement.classes))
+    first = segments(0)
+    cut = shape_at_cut(first, agreement.input_shape, none.inputs.dtype)
+    if segment_hash(first, agreement.input_shape, cut) != agreement.segment:
+        raise UsageError("model", experiment.model, "is not the server's", _differs(agreement, cut))
+    if frozen_hash(first) != agreement.frozen:
+        problem = "its frozen weights are not the server's"
+        raise UsageError(
+            "model", experiment.model, problem, "use the same pretrained weights, and freeze the same ones"
+        )
+    return segments
+
+
+def _differs(agreement: Agreement, cut: tuple[int, ...]) -> str:
+    if cut != agreement.cut_shape:
+        return f"its cut has shape {list(cut)}, the server's {list(agreement.cut_shape)}: use the same model"
+    return f"use the same code, sglr {agreement.sglr} and torch {agreement.torch}"
+
+
+def _check_batches(train: Samples, agreement: Agreement) -> None:
+    """Refuse a site whose only sample makes no batch; in a simulation, such a client is there and does not train."""
+    if agreement.settings.get("dataset") == "sites" and len(train) < agreement.least_batch:
+        problem = "the run's model can't train on a single sample (batch statistics)"
+        raise UsageError("data", "1 sample", problem, "bring one more")
+
+
+def _task(
+    client: int, segment: nn.Module, data: OwnData, experiment: Experiment, agreement: Agreement, own: Own
+) -> Task:
+    method = build_method(experiment)
+    return Task(
+        client,
+        segment,
+        data.train,
+        data.held,
+        len(agreement.classes),
+        Batching(experiment.batch_size, experiment.short_clients, agreement.least_batch),
+        OptimizerSpec.parse(experiment.optimizer),
+        experiment.clip_norm,
+        experiment.seed,
+        experiment.loss,
+        experiment.label_prior,
+        Plain() if method.whole_model else parse(experiment.compression),
+        pick_device(own.device),
+        int(experiment.pipelining),
+        method.round_of if experiment.client_optimizer == "reset" else None,
+        parse_defences(experiment.defence, experiment.seed),
+        whole_model=method.whole_model,
+        keep_labels=own.terms.keep_labels,
+    )

@@ -1,0 +1,66 @@
+"""What a site asks of a run before it takes part, and what it is told will leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sglr.build.build import build_method
+from sglr.core.errors import UsageError
+from sglr.parties.defences import parse
+from sglr.runs.config import Experiment
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a run must do for this site to take part.
+
+    Parameters
+    ----------
+    defence
+        Defences with options, as for ``--defence``; ``"none"`` asks for none. What a client does itself (``clip``,
+        ``noise``, ``quantize``, ``nopeek``, ``scrutiny``) is then done by this site's own code; what is done where the
+        labels are (``max-norm``, ``marvell``) is the server's word unless they are here.
+    keep_labels
+        True if labels must not leave this site. In federated learning it then scores its held-out samples itself.
+
+    Raises
+    ------
+    UsageError
+        If there is no such defence.
+    """
+
+    defence: str = "none"
+    keep_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse defences that don't exist, before the server is asked."""
+        parse(self.defence)
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse a run that does not do it.
+
+        Raises
+        ------
+        UsageError
+            If a defence is missing or has other options, or labels would be sent.
+        """
+        there = dict(parse(experiment.defence).named)
+        for name, wanted in parse(self.defence).named:
+            if there.get(name) != wanted:
+                problem = f"the run's defence is {experiment.defence!r}"
+                remedy = "ask its operator for a run with yours, or require another"
+                raise UsageError("require-defence", self.defence, problem, remedy)
+        if self.keep_labels and experiment.tail is None and not build_method(experiment).whole_model:
+            remedy = "ask its operator for a run with --tail, or leave this out"
+            raise UsageError("keep-labels", "true", "labels would go to the server of this run", remedy)
+
+
+def what_leaves(experiment: Experiment, terms: Terms) -> str:
+    """Say what goes from a client to the server, for whoever decides whether it may."""
+    if build_method(experiment).whole_model:
+        if terms.keep_labels:
+            return "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"
+        return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
+    defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"
+    labels = "and labels go to the server" if experiment.tail is None else "go to the server; labels stay here"
+    return f"smashed data{defended} {labels}"

@@ -1,0 +1,21 @@
+"""Cut a model: the client's lower segment and the server's upper one, and a tail of the client's own if wanted."""
+
+from __future__ import annotations
+
+from sglr.splitting.check import Split, check_segments
+from sglr.splitting.cut import cut_points, split
+from sglr.splitting.single_samples import needing_two
+from sglr.splitting.u_shape import ClientSegments, Thirds, features_of, parts_of, split_in_three
+
+__all__ = [
+    "ClientSegments",
+    "Split",
+    "Thirds",
+    "check_segments",
+    "cut_points",
+    "features_of",
+    "needing_two",
+    "parts_of",
+    "split",
+    "split_in_three",
+]

@@ -1,0 +1,156 @@
+"""Cut a model behind a layer: by a child's number, a submodule's name or a node of its ``torch.fx`` graph."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from difflib import get_close_matches
+
+from torch import Tensor, nn
+from torch.fx import Node
+
+from sglr.core.errors import UsageError
+from sglr.splitting.check import Split, check_segments
+from sglr.splitting.graph import Trace, named_weights, trace, weights
+from sglr.splitting.sequence import (
+    around,
+    child_before,
+    cut_sequence,
+    is_plain,
+    leave_input,
+    runs_in_sequence,
+)
+
+
+def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
+    """Cut ``module`` in two; both segments are copies and share nothing with it or with each other.
+
+    Parameters
+    ----------
+    module
+        Any module that takes one input.
+    at
+        Where to cut: the number of children that an ``nn.Sequential`` leaves to the client (negative as in
+        slices), the name of the client's last layer (a submodule, such as ``"layer2"`` or ``"features.3"``,
+        or a node of the module's ``torch.fx`` graph, such as ``"relu_1"``), or ``""`` or ``"output"`` for
+        behind the last layer, which leaves the server ``nn.Identity``.
+    example
+        Inputs [b, ...] to run through both segments before returning them; see ``check_segments``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such place, more than one value crosses the cut, a weight that is trained is used on
+        both its sides, the model cannot be traced, or the example does not fit.
+    """
+    lower, upper = _cut(deepcopy(module), at)
+    _reject_shared_weights(at, lower, upper)
+    # Copied one by one, since a layer without weights may serve in both.
+    segments = Split(deepcopy(lower), deepcopy(upper))
+    leave_input(segments.upper)
+    if example is not None:
+        check_segments(segments, example)
+    return segments
+
+
+def cut_points(module: nn.Module) -> list[str]:
+    """Return the names of layers at which ``split`` can cut, in the order of execution.
+
+    These are the children of the module and, inside children that are plain ``nn.Sequential``, theirs. Where
+    several end together the outermost is named. The list is empty if ``torch.fx`` cannot trace the module.
+    """
+    root = deepcopy(module)
+    try:
+        traced = trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
+    except UsageError:
+        return []
+    return list(_places(traced).values())
+
+
+def _cut(root: nn.Module, at: int | str) -> tuple[nn.Module, nn.Module]:
+    if at == "" or (at == "output" and not _has(root, "output")):
+        return root, nn.Identity().train(root.training)
+    name = child_before(root, at) if isinstance(at, int) else at
+    if not _has(root, name):
+        return _cut_at_node(root, name)
+    return cut_sequence(root, name) if runs_in_sequence(root, name) else _cut_at_submodule(root, name)
+
+
+def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
+    containers = around(name)
+    traced = trace(root, opened=lambda path: path in containers or is_plain(root.get_submodule(path)))
+    registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
+    if registered not in traced.ends:
+        points = ", ".join(_places(traced).values())
+        raise UsageError("cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}")
+    return _part(traced, traced.ends[registered], name)
+
+
+def _cut_at_node(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
+    try:
+        traced = trace(deepcopy(root))
+    except UsageError:
+        raise _no_such_layer(root, name, []) from None
+    nodes = {node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")}
+    if name not in nodes:
+        raise _no_such_layer(root, name, list(nodes))
+    return _part(traced, nodes[name], name)
+
+
+def _no_such_layer(root: nn.Module, name: str, nodes: list[str]) -> UsageError:
+    layers = [path for path, _ in root.named_modules() if path]
+    nearest = get_close_matches(name, [*layers, *nodes], n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    places = cut_points(root) or [child for child, _ in root.named_children()]
+    return UsageError("cut", name, "the model has no such layer", f"{hint}places to cut: {', '.join(places)}")
+
+
+def _part(traced: Trace, cut: Node, name: str) -> tuple[nn.Module, nn.Module]:
+    crossing = traced.crossing(cut)
+    if crossing:
+        values = "; ".join(map(_described, [cut, *crossing]))
+        problem = f"{len(crossing) + 1} values cross the cut, and only one can: {values}"
+        raise UsageError("cut", name, problem, _nearest(traced, cut))
+    return traced.segments(cut)
+
+
+def _described(node: Node) -> str:
+    users = ", ".join(str(user.target) if user.op == "call_module" else user.name for user in node.users)
+    made = f" made by {node.target}" if node.op == "call_module" else ""
+    return f"{node.name}{made} (used by {users})"
+
+
+def _nearest(traced: Trace, cut: Node) -> str:
+    order = {node: index for index, node in enumerate(traced.graph.nodes)}
+    places = _places(traced)
+    before = [name for node, name in places.items() if order[node] < order[cut]][-1:]
+    behind = [name for node, name in places.items() if order[node] > order[cut]][:1]
+    return f"the nearest places to cut are: {', '.join(before + behind)}"
+
+
+def _places(traced: Trace) -> dict[Node, str]:
+    """Return where the traced model can be cut, in the order of execution, with the shortest name of each."""
+    names: dict[Node, str] = {}
+    for name, node in traced.ends.items():
+        names[node] = min(name, names.get(node, name), key=len)
+    return {node: names[node] for node in traced.graph.nodes if node in names and _can_cut(traced, node)}
+
+
+def _can_cut(traced: Trace, cut: Node) -> bool:
+    lower = traced.lower(cut)
+    behind = [node for node in traced.graph.nodes if node not in lower or not lower.issuperset(node.users)]
+    upper = [node for node in behind if node is not cut]
+    shared = weights(traced.root, lower).keys() & weights(traced.root, upper).keys()
+    return not shared and not traced.crossing(cut)
+
+
+def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) -> None:
+    below, above = named_weights(lower), named_weights(upper)
+    shared = sorted(f"{below[key]} (behind the cut as {above[key]})" for key in below.keys() & above.keys())
+    if shared:
+        problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
+        remedy = "cut where their uses stay together, give each side its own, or freeze them (requires_grad=False)"
+        raise UsageError("cut", at, problem, remedy)
+
+
+def _has(root: nn.Module, name: str) -> bool:
+    return name in dict(root.named_modules(remove_duplicate=False)) and name != ""

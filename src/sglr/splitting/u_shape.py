@@ -1,0 +1,125 @@
+"""Cut a model in three, for labels that stay with the client: lower segment, server's segment, tail (U-shape).
+
+Vepakomma, Gupta, Swedish, Raskar: *Split learning for health* (arXiv 1812.00564), the configuration without label
+sharing: the first and the last layers are the client's, and the middle is the server's.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.errors import UsageError
+from sglr.splitting.check import Split, check_segments
+from sglr.splitting.cut import cut_points, split
+from sglr.splitting.sequence import child_before
+
+
+class Thirds(NamedTuple):
+    """The segments of a model: ``tail(upper(lower(x)))`` is what it makes of ``x``.
+
+    Parameters
+    ----------
+    lower
+        The client's lower segment w_c: inputs ``[b, ...]`` to smashed data.
+    upper
+        The server's segment w_s: smashed data to features, or to logits where there is no tail.
+    tail
+        The client's last layers: features to logits ``[b, K]``; the identity where the server has these.
+    """
+
+    lower: nn.Module
+    upper: nn.Module
+    tail: nn.Module
+
+
+class ClientSegments(nn.Module):
+    """Both segments of a client as one module, so that they are trained, merged and kept as one; it runs the lower one.
+
+    Parameters
+    ----------
+    lower, tail
+        The segments.
+    features
+        Shape of what the tail takes of one sample.
+    """
+
+    def __init__(self, lower: nn.Module, tail: nn.Module, features: tuple[int, ...]) -> None:
+        super().__init__()
+        self.lower, self.tail, self.features = lower, tail, features
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the smashed data of ``inputs`` ``[b, ...]``."""
+        smashed: Tensor = self.lower(inputs)
+        return smashed
+
+    def extra_repr(self) -> str:
+        """Tell the shape of features, which both sides of a network must agree on."""
+        return f"features={self.features}"
+
+
+def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: Tensor) -> Thirds:
+    """Cut ``module`` behind ``cut`` and behind ``tail``; the segments are copies and share nothing.
+
+    Parameters
+    ----------
+    module
+        Any module that takes one input.
+    cut
+        The client's last layer before the server's, as in `sglr.splitting.cut.split`.
+    tail
+        The server's last layer, named in the same way; what follows is the client's.
+    example
+        Inputs ``[b, ...]`` to try all segments on.
+
+    Raises
+    ------
+    UsageError
+        If there is no such place, it is not behind the cut, or no layer with weights that are trained follows it: the
+        server knows frozen ones.
+    """
+    name = _named(module, tail)
+    lower, rest = split(module, cut, example)
+    if name in ("", "output"):
+        raise _nothing_left(tail, rest)
+    try:
+        upper, last = split(rest, name)
+    except UsageError as error:
+        places = [place for place in cut_points(rest)[:-1] if place not in ("", "output")]
+        before = name in dict(module.named_modules()) and name not in dict(rest.named_modules())
+        problem = f"it is not behind the cut ({cut})" if before else error.problem
+        raise UsageError("tail", tail, problem, f"give one of: {', '.join(places) or 'none'}") from error
+    if not any(weight.requires_grad for weight in last.parameters()):
+        raise _nothing_left(tail, rest)
+    check_segments(Split(lower, nn.Sequential(upper, last)), example)
+    return Thirds(lower, upper, last)
+
+
+def features_of(thirds: Thirds, example: Tensor) -> tuple[int, ...]:
+    """Return the shape of what the server sends of one sample, tried on inputs ``[b, ...]``."""
+    whole = deepcopy(nn.Sequential(thirds.lower, thirds.upper)).eval()
+    with torch.no_grad(), torch.random.fork_rng([]):
+        return tuple(whole(example[:2]).shape[1:])
+
+
+def parts_of(client: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return a client's lower segment and its tail, the identity if it has none."""
+    return (client.lower, client.tail) if isinstance(client, ClientSegments) else (client, nn.Identity())
+
+
+def _named(module: nn.Module, tail: int | str) -> str:
+    if isinstance(tail, str):
+        return tail
+    try:
+        return child_before(module, tail)
+    except UsageError as error:
+        raise UsageError("tail", tail, error.problem, error.remedy) from error
+
+
+def _nothing_left(tail: int | str, rest: nn.Module) -> UsageError:
+    problem = "no layer with weights that are trained follows it: the server would work out every label"
+    places = ", ".join(cut_points(rest)[:-1])
+    return UsageError("tail", tail, problem, f"name an earlier layer, one of: {places}")

@@ -1,0 +1,1 @@
+"""Many copies of one segment, computed as one call."""

@@ -1,0 +1,95 @@
+"""Runs a segment with the weights of one row, or of several rows as one call, in the precision that is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from sglr.core.types import Weights
+from sglr.stacking.compiled import Compiled, Run
+from sglr.stacking.layers import stacked_layers
+from sglr.stacking.precision import Computing
+
+
+class Runner:
+    """Runs one segment.
+
+    Parameters
+    ----------
+    template
+        The segment; its own weights don't matter.
+    computing
+        Precision, and whether to compile.
+    device
+        Where tensors live.
+
+    Attributes
+    ----------
+    by_matmul
+        True if stacked convolutions run as products of matrices.
+    """
+
+    def __init__(self, template: nn.Module, computing: Computing, device: torch.device) -> None:
+        self._template, self.computing, self._device = template, computing, device
+        self.by_matmul = False
+        self._compiled: dict[object, Compiled] = {}
+
+    def train_rows(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run rows in training mode: weights and buffers ``[R, ...]``, inputs and outputs ``[b, R, ...]``.
+
+        Returns
+        -------
+        The outputs, and the buffers as they are afterwards.
+        """
+        return self._train(partial(self._rows, shared_input=False), weights, buffers, inputs)
+
+    def train_one(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run one row in training mode: weights and buffers ``[...]``, inputs and outputs ``[b, ...]``."""
+        return self._train(self._one, weights, buffers, inputs)
+
+    def predict_one(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run one row in evaluation mode."""
+        self._template.eval()
+        return self._one(weights, buffers, inputs)
+
+    def predict_rows(self, weights: Weights, buffers: Weights, inputs: Tensor, *, shared: bool = True) -> Tensor:
+        """Run rows in evaluation mode on inputs that they share, ``[b, ...]``; returns ``[b, R, ...]``.
+
+        If inputs are not ``shared``, each row has its own, ``[b, R, ...]``.
+        """
+        self._template.eval()
+        return self._rows(weights, buffers, inputs, shared_input=shared)[0]
+
+    def _train(self, run: Run, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        self._template.train()
+        if not self.computing.compiled:
+            return run(weights, buffers, inputs)
+        rows = [tuple(tensor.shape) for tensor in weights.values()][:1]
+        key = (tuple(inputs.shape), inputs.stride(), inputs.requires_grad, self.by_matmul, *rows)
+        if key not in self._compiled:
+            self._compiled[key] = Compiled(run)
+        return self._compiled[key](weights, buffers, inputs)
+
+    def _one(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
+        own = {name: tensor.clone() for name, tensor in buffers.items()}
+        with self.computing.mixed(self._device):
+            outputs = functional_call(self._template, {**weights, **own}, (inputs,))
+        return self.computing.single(outputs), own
+
+    def _rows(
+        self, weights: Weights, buffers: Weights, inputs: Tensor, *, shared_input: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        def run(weights: Weights, buffers: Weights, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            # Layers update buffers in place, which vmap forbids for captured tensors: clone, then return them.
+            own = {name: tensor.clone() for name, tensor in buffers.items()}
+            return functional_call(self._template, {**weights, **own}, (sample,)), own
+
+        in_dims = (0, 0, None if shared_input else 1)
+        mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
+        with stacked_layers(by_matmul=self.by_matmul), self.computing.mixed(self._device):
+            outputs, moved = mapped(dict(weights), dict(buffers), inputs)
+        return self.computing.single(outputs), moved

@@ -1,0 +1,331 @@
+"""Copies of one segment side by side: the lower segments of clients, the server's, or its copy for each client.
+
+Every weight is one tensor with a leading axis R (rows, one per copy); passes run through `sglr.stacking.passes`, steps
+through `sglr.stacking.row_optimizer`. A stack of one row is an ordinary module. Frozen weights are there once for all
+rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sglr.core.errors import UsageError
+from sglr.core.optim import OptimizerSpec
+from sglr.core.random import draws
+from sglr.core.types import Weights, below
+from sglr.splitting import ClientSegments
+from sglr.splitting.segment_weights import frozen_of, keep_frozen, state_of, trained_of
+from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes, run_forward
+from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.stacking.row_optimizer import RowOptimizer
+from sglr.stacking.runner import Runner
+from sglr.stacking.sub_stack import Part
+
+
+class Stack:
+    """Copies of one segment, with their optimizers.
+
+    Parameters
+    ----------
+    segment
+        Gives the copy of a row with its first weights; all are of one architecture, and asked for once, in order.
+    rows
+        R.
+    optimizer
+        The optimizer of every copy.
+    clip_norm
+        Largest norm of one copy's gradient, or None.
+    stacked
+        Run copies as one call (True) or one after another (False).
+    device
+        Where weights live.
+    first
+        Gives the first weights and buffers of a row, where that is faster than its segment.
+    apart
+        True if rows will never have taken equally many steps, because copies come and go.
+    computing
+        Precision of its passes, and whether they are compiled.
+
+    Attributes
+    ----------
+    frozen
+        Weights that are not trained, ``[...]``, the same for every row.
+    runner
+        What a pass runs the segment by.
+    passes
+        Who runs its passes: by default the stack by itself.
+    module
+        The copy as a module that shares its weights, where there is one copy; else None.
+    device
+        Where weights live.
+    tail
+        The tails, where segments are two (U-shape); else None.
+    """
+
+    def __init__(
+        self,
+        segment: Callable[[int], nn.Module],
+        rows: int,
+        optimizer: OptimizerSpec,
+        *,
+        clip_norm: float | None,
+        stacked: bool,
+        device: torch.device,
+        first: Callable[[int], Weights] | None = None,
+        apart: bool = False,
+        computing: Computing = SINGLE_PRECISION,
+    ) -> None:
+        self.rows, self.device = rows, device
+        self.template = segment(0)
+        tensors = {name: tensor.new_empty(rows, *tensor.shape) for name, tensor in state_of(self.template).items()}
+        for row in range(rows):
+            # Copied one by one, so that there never is a second copy of all.
+            own = first(row) if first and row else state_of(segment(row) if row else self.template)
+            for name, tensor in own.items():
+                tensors[name][row] = tensor
+        keep_frozen(self.template, device)
+        names = list(trained_of(self.template))
+        self.parameters = {name: tensors.pop(name).to(device).requires_grad_() for name in names}
+        self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
+        self.frozen = frozen_of(self.template)
+        self.stacked = stacked
+        self.runner = Runner(self.template, computing, device)
+        self.passes: Passes = Alone()
+        self.row_parameters = self._split_rows()
+        self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
+        self.module = self._as_module() if self.rows == 1 else None
+        self.tail: Part | None = None
+        if isinstance(self.template, ClientSegments):
+            self.tail = Part(self, "tail", self.template.features)
+
+    def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
+        """View every row of every weight as a parameter of its own, without copying."""
+        views = [tensor.detach().unbind() for tensor in self.parameters.values()]
+        if not views:
+            return [()] * self.rows
+        return [tuple(nn.Parameter(view) for view in row) for row in zip(*views, strict=True)]
+
+    def _as_module(self) -> nn.Module:
+        """Copy the template with the one row's tensors in their places, wherever these are used."""
+        own: dict[str, object] = dict(zip(self.parameters, self.row_parameters[0], strict=True))
+        places = {id(tensor): own.get(name, tensor) for name, tensor in self.template.named_parameters()}
+        places |= {id(tensor): self.buffers[name][0] for name, tensor in self.template.named_buffers()}
+        return copy.deepcopy(self.template, places)
+
+    def forward(self, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
+        """Run the chosen rows in training mode.
+
+        Parameters
+        ----------
+        rows
+            Rows to run, n of them, ascending.
+        inputs
+            ``[n, b, ...]``: every sample real, since padding would reach batch statistics.
+        by_inputs
+            True if `backward` shall also return gradients by the inputs.
+
+        Returns
+        -------
+        Pass
+            Outputs ``[n, b, ...]`` and what `backward` needs.
+        """
+        return self.passes.forward(Job(self, rows, inputs, by_inputs))
+
+    def backward(self, forward: Pass, loss_gradients: Tensor) -> Gradients:
+        """Return the gradients of a pass.
+
+        Parameters
+        ----------
+        forward
+            The pass.
+        loss_gradients
+            Gradients of each row's own loss by its outputs, ``[n, b, ...]``.
+        """
+        return self.passes.backward(forward, loss_gradients)
+
+    def update(self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float) -> None:
+        """Let the chosen rows take one step of their optimizers; no other row moves.
+
+        Parameters
+        ----------
+        rows
+            Rows that step, n of them.
+        gradients
+            Per parameter ``[n, ...]``.
+        rate
+            The learning rate.
+        """
+        self._optimizer.step(rows, gradients, rate)
+
+    @property
+    def form(self) -> str:
+        """How rows run: ``"stacked"``, ``"matmul"`` or ``"looped"``."""
+        return ("matmul" if self.runner.by_matmul else "stacked") if self.stacked else "looped"
+
+    def run_as(self, form: str) -> None:
+        """Run rows from now on as one call, ``"stacked"``, or one after another, ``"looped"``.
+
+        ``"matmul"`` is stacked with convolutions as products of matrices.
+        """
+        self.stacked = form != "looped"
+        self.runner.by_matmul = form == "matmul"
+
+    def stacks(self, rows: Sequence[int]) -> bool:
+        """Say whether these rows run as one call."""
+        return self.stacked and len(rows) > 1
+
+    def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
+        """Run one row on ``[b, ...]``, by itself."""
+        computing = self.runner.computing
+        if self.module is not None and not (training and computing.compiled):
+            with computing.mixed(self.device):
+                return computing.single(self.module.train(training)(inputs))
+        weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
+        # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
+        buffers = {name: tensor[row] for name, tensor in self.buffers.items()}
+        run = self.runner.train_one if training else self.runner.predict_one
+        outputs, moved = run(weights, buffers, inputs)
+        with torch.no_grad():
+            for name, tensor in moved.items():
+                self.buffers[name][row] = tensor
+        return outputs
+
+    def predict(self, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
+        """Run the chosen rows in evaluation mode on the same inputs ``[m, ...]``; returns ``[n, m, ...]``."""
+        with torch.no_grad():
+            if not (self.parameters or self.buffers):
+                # Without anything of their own all give the same.
+                outputs = self.call(0, inputs, training=False)
+                return outputs.expand(len(rows), *outputs.shape)
+            if not self.stacks(rows):
+                return torch.stack([self.call(row, inputs, training=False) for row in rows])
+            weights, buffers = self.take(self.parameters, rows), self.take(self.buffers, rows)
+            return self.runner.predict_rows(weights, buffers, inputs).transpose(0, 1)
+
+    def why_not_stacked(self, inputs: Tensor) -> str | None:
+        """Try two rows stacked on inputs ``[2, b, ...]``, leaving no trace; return what is against it, if anything."""
+        try:
+            with self._leaving_no_trace():
+                run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
+                if self.tail is not None:
+                    run_forward([Job(self.tail, (0,), self.tail.some_inputs(1, inputs.shape[1])) for _ in range(2)])
+        except Exception as error:  # vmap raises many kinds, and a model may raise any
+            return str(error).partition("\n")[0]
+        return None
+
+    def draws_random_numbers(self, inputs: Tensor) -> bool:
+        """Say whether the segment draws from torch's generators in training, as dropout does; try on ``[b, ...]``."""
+
+        def run() -> None:
+            self.call(0, inputs, training=True)
+            if self.tail is not None:
+                self.tail.call(0, self.tail.some_inputs(len(inputs)), training=True)
+
+        with self._leaving_no_trace(), torch.no_grad():
+            return draws(run, inputs.device)
+
+    @contextmanager
+    def _leaving_no_trace(self) -> Iterator[None]:
+        before = self.weights((0,))
+        try:
+            yield
+        finally:
+            self.load((0,), {name: tensor[0] for name, tensor in before.items()})
+
+    def weights(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return a copy of the chosen rows' weights and buffers, each ``[n, ...]``."""
+        index = _index(rows)
+        return {name: tensor.detach()[index].clone() for name, tensor in self._everything().items()}
+
+    def load(self, rows: tuple[int, ...], weights: Weights) -> None:
+        """Set the weights and buffers of the chosen rows, all to the same values ``[...]``."""
+        index = _index(rows)
+        with torch.no_grad():
+            for name, tensor in self._everything().items():
+                tensor[index] = weights[name].to(tensor.device)
+
+    def take_out(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], dict[str, Tensor]]]:
+        """Return copies of all that rows hold: weights, buffers and optimizer state, named as in `state`.
+
+        Returns
+        -------
+        list
+            Places in ``rows`` and their tensors ``[n, ...]``, those together that have the same entries: a row that has
+            not stepped yet mostly has no optimizer state.
+        """
+        states = self._optimizer.take(rows)
+        alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, state in enumerate(states):
+            alike[tuple(state)].append(place)
+        found = []
+        for names, places in alike.items():
+            weights = self.weights(tuple(rows[place] for place in places))
+            tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
+            tensors |= {f"optimizer.{name}": torch.stack([states[place][name] for place in places]) for name in names}
+            found.append((tuple(places), tensors))
+        return found
+
+    def put_in(self, rows: tuple[int, ...], tensors: Weights) -> None:
+        """Set all that rows hold to ``tensors`` ``[n, ...]``; without optimizer state they have a fresh optimizer."""
+        index = _index(rows)
+        with torch.no_grad():
+            for name, tensor in self._everything().items():
+                tensor[index] = tensors[f"weights.{name}"].to(tensor.device)
+        self._optimizer.put(rows, below("optimizer.", tensors))
+
+    def forget_steps(self, rows: tuple[int, ...]) -> None:
+        """Give the chosen rows a fresh optimizer."""
+        self._optimizer.forget(rows)
+
+    def _everything(self) -> dict[str, Tensor]:
+        return {**self.parameters, **self.buffers}
+
+    def take(self, tensors: Mapping[str, Tensor], rows: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return the chosen rows of parameters or buffers: neighbours as they are, others as copies."""
+        index = _index(rows)
+        return {name: tensor.detach()[index] for name, tensor in tensors.items()}
+
+    def put_buffers(self, rows: tuple[int, ...], moved: Weights) -> None:
+        """Set the buffers of the chosen rows to ``[n, ...]``."""
+        index = _index(rows)
+        with torch.no_grad():
+            for name, tensor in moved.items():
+                self.buffers[name][index] = tensor
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint needs: weights, buffers and optimizer state, by name."""
+        tensors = {f"weights.{name}": tensor.detach() for name, tensor in self._everything().items()}
+        return tensors | {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
+
+    def restore(self, tensors: Weights) -> None:
+        """Take up what `state` returned."""
+        with torch.no_grad():
+            for name, tensor in self._everything().items():
+                tensor.copy_(tensors[f"weights.{name}"])
+        of_optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+        self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in of_optimizer.items()})
+
+
+def why_not_stacked(segment: nn.Module, inputs: Tensor) -> str | None:
+    """Try two copies of a segment stacked on inputs ``[2, b, ...]``; return what is against it, if anything."""
+    own = copy.deepcopy(segment)
+    trial = Stack(lambda _: own, 1, OptimizerSpec(), clip_norm=None, stacked=True, device=torch.device("cpu"))
+    return trial.why_not_stacked(inputs)
+
+
+def unstackable(wanted: str, what: str, reason: str) -> UsageError:
+    """Return what to say if copies shall run as one call, ``wanted``, and can't."""
+    problem = f"{what} can't be stacked ({reason})"
+    return UsageError("stacking", wanted, problem, "give --stacking auto, which runs copies one after another")
+
+
+def _index(rows: tuple[int, ...]) -> slice | list[int]:
+    """Index rows; neighbours by a slice, which copies nothing and sends no list of numbers to a GPU."""
+    ascending = range(rows[0], rows[0] + len(rows)) if rows else range(0)
+    return slice(ascending.start, ascending.stop) if rows == tuple(ascending) else list(rows)

@@ -1,0 +1,1 @@
+"""Many runs: comparisons, sweeps, reproductions of papers, and the scheduler that trains them."""

@@ -1,0 +1,1 @@
+"""Compare methods over several seeds."""

@@ -1,0 +1,121 @@
+"""What an artefact shows, in plain values that a report can draw; and the grid of figures that most of them share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Protocol
+
+from sglr.studies.papers.claims import Figures
+from sglr.studies.papers.declared import Artefact, Cell
+from sglr.studies.scheduler.outcome import Outcome
+
+Outcomes = Mapping[str, Outcome]
+"""Outcomes of experiments by the fingerprint of their settings."""
+
+
+@dataclass
+class Measured:
+    """What came out for one artefact.
+
+    Parameters
+    ----------
+    tables, charts, pictures
+        As `sglr.report.reproduction.write_reproduction_report` takes them.
+    figures
+        The figures that claims are judged by, by the name of the measure.
+    notes
+        What a reader must know.
+    """
+
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Figures] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Kind(Protocol):
+    """A way to turn finished cells into what an artefact shows: the function ``measure`` of a file in ``kinds``."""
+
+    def __call__(self, artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+        """Return what the artefact shows; ``folder`` is for what may be kept between two calls."""
+        ...
+
+
+def outcome_of(cell: Cell, outcomes: Outcomes) -> Outcome:
+    """Return what became of a cell."""
+    return outcomes[cell.experiment.fingerprint()]
+
+
+def grid(
+    artefact: Artefact, figures: Figures, *, caption: str, unit: str, notes: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, Any]:
+    """Return the table of an artefact: the paper's figure, ours over the seeds, and the difference.
+
+    Parameters
+    ----------
+    artefact
+        The artefact.
+    figures
+        Figures by row, column and seed.
+    caption, unit
+        What the figures are.
+    notes
+        What is to be said of a place, such as a run that diverged.
+    """
+    notes = notes or {}
+    return {
+        "caption": caption,
+        "unit": unit,
+        "row_title": artefact.options.get("row_title", ""),
+        "rows": list(artefact.rows),
+        "columns": [column.label for column in artefact.columns],
+        "cells": [
+            [
+                place(
+                    column.paper.get(row),
+                    [value for (a, b, _), value in figures.items() if (a, b) == (row, column.label)],
+                    notes.get((row, column.label), ""),
+                )
+                for column in artefact.columns
+            ]
+            for row in artefact.rows
+        ],
+    }
+
+
+def place(paper: float | None, values: Sequence[float], note: str = "") -> dict[str, Any]:
+    """Return one cell of a table: the paper's figure beside the mean and spread of ours."""
+    ours = fmean(values) if values else None
+    return {
+        "paper": paper,
+        "ours": ours,
+        "spread": stdev(values) if len(values) > 1 else None,
+        "difference": None if paper is None or ours is None else ours - paper,
+        "runs": len(values),
+        "note": note,
+    }
+
+
+def divergences(artefact: Artefact, outcomes: Outcomes) -> dict[tuple[str, str], str]:
+    """Return what is to be said of every place where a run diverged."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    for cell in artefact.cells:
+        problem = outcome_of(cell, outcomes).problem
+        if problem is not None:
+            where = re.search(r"in epoch \d+, step \d+|after \d+ steps", problem)
+            told = f"diverged {where.group() if where else ''}".strip()
+            notes.setdefault((cell.row, cell.column), []).append(f"{told} (seed {cell.seed})")
+    return {where: "; ".join(told) for where, told in notes.items()}
+
+
+def collect(
+    artefact: Artefact, outcomes: Outcomes, read: Callable[[Outcome], float | None]
+) -> dict[tuple[str, str, int], float]:
+    """Return a figure of every cell that has one, by row, column and seed."""
+    values = {(cell.row, cell.column, cell.seed): read(outcome_of(cell, outcomes)) for cell in artefact.cells}
+    return {where: value for where, value in values.items() if value is not None}

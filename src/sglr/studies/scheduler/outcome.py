@@ -1,0 +1,93 @@
+"""What became of one cell, as its run folder tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sglr.core.errors import UsageError
+from sglr.runs.config import Experiment
+from sglr.runs.folder import CONFIG, SUMMARY, Run, damage_explained
+from sglr.storage.files import is_file, write_text
+from sglr.storage.json_files import read_object
+from sglr.version import __version__
+
+DIVERGED, SHARE = "diverged.json", "share.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one experiment.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    run
+        Its run folder.
+    problem
+        What is to be said of its divergence; None if it finished.
+    """
+
+    experiment: Experiment
+    run: Run
+    problem: str | None
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """The test accuracy in [0, 1]; None if it diverged."""
+        summary = self.run.summary
+        return None if self.problem is not None or summary is None else float(summary["test"]["accuracy"])
+
+    @property
+    def seconds(self) -> float:
+        """The time it took; of several that trained at once, its equal part."""
+        return _seconds(self.run.path)
+
+
+def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
+    """Return the outcome of an experiment that is over, or None.
+
+    Raises
+    ------
+    UsageError
+        If another version of sglr made it.
+    """
+    if not is_file(path / CONFIG):
+        return None
+    run = Run.open(path)
+    with damage_explained(path, "remove that run"):
+        record = read_object(path / DIVERGED) or run.summary
+        if record is None:
+            return None
+        version = record["versions"]["sglr"]
+    if version != __version__:
+        problem = f"was made by sglr {version}, and this is {__version__}"
+        raise UsageError("out", path, problem, "give another folder, or remove that run")
+    return Outcome(experiment, run, record.get("problem"))
+
+
+def is_over(path: Path) -> bool:
+    """Say whether the run in a folder has finished or diverged."""
+    return (path / SUMMARY).is_file() or (path / DIVERGED).is_file()
+
+
+def write_divergence(path: Path, problem: str) -> None:
+    """Note that an experiment diverged, so that it is not tried again."""
+    record = {"problem": problem, "versions": {"sglr": __version__}}
+    write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
+
+
+def share_out(seconds: float, paths: Sequence[Path]) -> None:
+    """Note for every run its part of the time of all that trained at once, on top of what it had before."""
+    for path in filter(Path.is_dir, paths):
+        before = _seconds(path)
+        write_text(path / SHARE, json.dumps({"seconds": before + seconds / len(paths)}) + "\n")
+
+
+def _seconds(path: Path) -> float:
+    with damage_explained(path, f"delete its {SHARE}"):
+        return float((read_object(path / SHARE) or {"seconds": 0.0})["seconds"])

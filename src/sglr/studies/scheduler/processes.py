@@ -1,0 +1,129 @@
+"""Groups of experiments in processes of this machine, which end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from sglr.core.errors import SglrError
+from sglr.studies.scheduler.groups import Group, train_group
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
+
+POLL_SECONDS = 0.2
+
+
+def train_here(
+    groups: Sequence[Group], folder: Path, jobs: int, stop: Callable[[], bool], dataset: Dataset | None = None
+) -> Iterator[Group]:
+    """Train groups, ``jobs`` of them side by side; yield each when it is over. One job trains in this process.
+
+    A data set that was given as an object is ``dataset``.
+    """
+    if jobs == 1 or len(groups) < 2:
+        for group in groups:
+            train_group(group, folder, stop, dataset)
+            yield group
+        return
+    context = multiprocessing.get_context("spawn")
+    stopping = context.Event()
+    with ProcessPoolExecutor(min(jobs, len(groups)), context, _begin_worker, (stopping, dataset)) as pool:
+        with _without_script():
+            futures = {pool.submit(_train_in_worker, group, folder): group for group in groups}
+        try:
+            yield from _collected(futures, stopping, stop)
+        finally:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Have processes start without the user's script, which each would run anew unless it has a guard.
+
+    Nothing of it is needed there: what is trained is named in the settings, and what is sent is sglr's own.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _collected(futures: dict[Future[None], Group], stopping: Any, stop: Callable[[], bool]) -> Iterator[Group]:
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
+        if stop() and not stopping.is_set():
+            stopping.set()
+        for future in done:
+            try:
+                future.result()
+            except BrokenProcessPool as error:
+                raise SglrError("a training process was killed, perhaps for want of memory; start again") from error
+            yield futures[future]
+
+
+@dataclass
+class _Worker:
+    """What a worker process knows of its parent."""
+
+    stopping: Any = None
+    dataset: Dataset | None = None
+    orphaned: bool = False
+    busy: bool = False
+
+    def asked_to_stop(self) -> bool:
+        return self.orphaned or (self.stopping is not None and self.stopping.is_set())
+
+    def outlive_nobody(self) -> None:
+        """End this process when its parent is gone; a training under way first writes its checkpoint."""
+        parent = multiprocessing.parent_process()
+        assert parent is not None, "runs in a worker process"
+        parent.join()
+        self.orphaned = True
+        while self.busy:
+            time.sleep(POLL_SECONDS)
+        os._exit(1)
+
+
+_worker = _Worker()
+
+
+def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
+    """Leave Ctrl-C and hangups to the parent, and stop with a checkpoint when it says so or is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _worker.stopping, _worker.dataset = stopping, dataset
+    threading.Thread(target=_worker.outlive_nobody, daemon=True).start()
+
+
+def _train_in_worker(group: Group, folder: Path) -> None:
+    _worker.busy = True
+    try:
+        train_group(group, folder, _worker.asked_to_stop, _worker.dataset)
+    finally:
+        _worker.busy = False
+
+
+def default_jobs(device: str) -> int:
+    """Return how many processes train side by side: one per core on a CPU, one on a GPU."""
+    import torch
+
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return 1

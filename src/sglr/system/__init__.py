@@ -1,0 +1,1 @@
+"""The machine: processor, memory, cache, accelerators, a Ray cluster."""

@@ -1,0 +1,39 @@
+"""Clients that are started on this machine: nobody else on it learns their tokens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sglr.engines.remote.server.local_clients import Fleet
+from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.trust.token import Token
+from sglr.runs.config import Experiment
+
+
+def told(process: int, name: str) -> bytes:
+    """Return what anyone may read of a process, once it is there."""
+    path, until = Path(f"/proc/{process}/{name}"), time.monotonic() + 10
+    while not (content := path.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return content
+
+
+def test_tokens_stand_in_files_of_their_user_and_in_no_command_line(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "trust")
+    settings = Experiment.from_flat({"engine": "remote"}).model_dump(mode="json")
+    fleet = Fleet(tmp_path / "clients", settings, 2)
+    fleet.start(1, authority)
+    try:
+        lines = [told(process.pid, "cmdline") for process in fleet._processes]
+        environments = [told(process.pid, "environ") for process in fleet._processes]
+    finally:
+        for process in fleet._processes:
+            process.kill()
+            process.wait()
+    assert all(b"--token" in line for line in lines)
+    assert not any(b"sglr1-" in text for text in (*lines, *environments))
+    files = sorted((tmp_path / "clients").glob("process-*/*.token"))
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
+    for path in files:
+        Token.parse(path.read_text())

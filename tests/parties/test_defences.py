@@ -1,0 +1,101 @@
+"""Defences at work: read from a text, the same wherever clients live, and exact after a resume."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglr.core.errors import UsageError
+from sglr.parties.defences import Guard, parse
+
+
+def smashed(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_none_does_nothing() -> None:
+    guard, values = parse("none"), smashed(2, 3, 4)
+    assert not guard.parts
+    assert not (guard.disguises or guard.pulls or guard.perturbs or guard.watches)
+    assert guard.send(values, (0, 1), (3, 3), 0, 0) is values
+    assert guard.scored(values, (0, 1), 0) is values
+    assert guard.perturb(values, torch.zeros(2, 3).long(), (0, 1), (3, 3), 0, 0) is values
+    layer = torch.nn.Linear(2, 2)
+    assert guard.covered(layer) is layer
+
+
+def test_options_are_read_and_the_first_needs_no_name() -> None:
+    named = dict(parse("clip:3+noise:sigma=0.25,secret=true+max_norm+quantize:bits=5").named)
+    assert list(named) == ["clip", "noise", "max-norm", "quantize"]
+    assert vars(named["clip"]) == {"norm": 3.0}
+    assert vars(named["noise"]) == {"sigma": 0.25, "secret": True}
+    assert vars(named["quantize"]) == {"bits": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nopeak", "did you mean 'nopeek'"),
+        ("noise:power=3", "sigma="),
+        ("noise:sigma=much", "sigma="),
+        ("noise:sigma=-1", "at least 0"),
+        ("noise:sigma=nan", "finite"),
+        ("clip:norm=0", "above 0"),
+        ("quantize:bits=2.5", "bits="),
+        ("quantize:bits=40", "at most 16"),
+        ("noise:sigma=1,sigma=2", "sigma="),
+        ("max-norm:3", "no option"),
+        ("noise+noise", "once"),
+        ("clip+", "known:"),
+        ("", "known:"),
+    ],
+)
+def test_bad_texts_name_the_field_and_the_remedy(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.field == "defence"
+    assert words in str(caught.value)
+
+
+def test_noise_depends_on_seed_client_epoch_and_step_alone() -> None:
+    values = smashed(3, 4, 5)
+    sent = parse("noise", seed=7).send(values, (0, 1, 2), (4, 4, 4), 2, 3)
+    alone = parse("noise", seed=7).send(values[1:2], (1,), (4,), 2, 3)
+    assert torch.equal(sent[1:2], alone)
+    others = [(8, (1,), 2, 3), (7, (0,), 2, 3), (7, (1,), 1, 3), (7, (1,), 2, 2)]
+    for seed, client, epoch, step in others:
+        assert not torch.equal(alone, parse("noise", seed=seed).send(values[1:2], client, (4,), epoch, step))
+
+
+def test_noise_has_its_deviation_and_spares_padding() -> None:
+    sent = parse("noise:sigma=0.5").send(torch.zeros(2, 400, 50), (0, 1), (400, 200), 0, 0)
+    assert float(sent[0].std()) == pytest.approx(0.5, rel=0.03)
+    assert not sent[1, 200:].any()
+
+
+def test_secret_noise_never_repeats() -> None:
+    guard, values = parse("noise:sigma=1,secret=true"), torch.zeros(1, 4, 5)
+    assert not torch.equal(guard.send(values, (0,), (4,), 0, 0), guard.send(values, (0,), (4,), 0, 0))
+
+
+@given(cuts=st.lists(st.integers(1, 199), max_size=4, unique=True))
+def test_held_out_samples_are_disguised_alike_in_any_portions(cuts: list[int]) -> None:
+    guard, values = parse("noise", seed=3), smashed(2, 200, 3)
+    whole = guard.scored(values, (4, 9), 0)
+    bounds = [0, *sorted(cuts), 200]
+    parts = [guard.scored(values[:, low:high], (4, 9), low) for low, high in itertools.pairwise(bounds)]
+    assert torch.equal(torch.cat(parts, 1), whole)
+
+
+def test_layers_go_behind_the_lower_segment_in_order() -> None:
+    covered = parse("clip:norm=1+quantize:bits=1").covered(torch.nn.Identity())
+    found = covered(torch.tensor([[3.0, 4.0, 0.0]]))
+    torch.testing.assert_close(found, torch.tensor([[0.8, 0.8, 0.0]]))
+
+
+def test_a_guard_without_parts_is_the_default() -> None:
+    assert Guard().parts == ()

@@ -1,0 +1,133 @@
+"""What a server says never chooses code, files or devices; and where a client keeps what it has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sglr.build.build import build
+from sglr.core.errors import UsageError
+from sglr.engines.remote.run_description import Agreement, segment_hash, shape_at_cut
+from sglr.engines.remote.trust.authority import Authority
+from sglr.runs.config import Experiment
+from sglr.sites.build_client import Own, make_workers, own_experiment, own_segments
+from sglr.sites.join import SITES, folders
+from sglr.sites.own_data import Source
+
+SETTINGS = {"clients": 3, "model": "mlp", "samples_per_client": 17, "batch_size": 4, "device": "cpu"}
+OWN = Own(Source(dataset="digits"), device="cpu")
+
+
+def agreement(**changes: Any) -> Agreement:
+    """Return what an honest server of these settings tells, with some of them changed."""
+    experiment = Experiment.from_flat(SETTINGS)
+    first = build(experiment).lower(0)
+    cut = shape_at_cut(first, (1, 8, 8))
+    told = {**experiment.flat(), **changes}
+    return Agreement("run", told, 3, (1, 8, 8), tuple(map(str, range(10))), cut, segment_hash(first, (1, 8, 8), cut))
+
+
+def test_a_client_has_its_segment_and_data_of_the_simulation():
+    built = build(Experiment.from_flat(SETTINGS))
+    for client, worker in zip((0, 2), make_workers(agreement(), [0, 2], OWN), strict=True):
+        assert torch.equal(worker.task.train.inputs, built.data.train.inputs[built.data.indices[client]])
+        expected = built.lower(client).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in worker.task.segment.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "os:system"}, "code that this site has not chosen; look at that code, then give --model os:system"),
+        ({"model": None}, "code that this site has not chosen"),
+        ({"method": "os:system"}, "the server names a method that is not installed here"),
+        ({"partition": "x:y"}, "the server names a partition that is not installed here"),
+        ({"optimizer": "os.system"}, "optimizer = os.system"),
+        ({"loss": "exec"}, "loss = exec"),
+        ({"compression": "pickle"}, "compression = pickle"),
+        ({"batch_size": "many"}, "batch_size = many"),
+        ({"cut": "nowhere"}, "cut = nowhere"),
+    ],
+)
+def test_what_is_told_is_checked_and_chooses_no_code(changes, told):
+    with pytest.raises(UsageError) as raised:
+        make_workers(agreement(**changes), [0], OWN)
+    assert told in str(raised.value)
+
+
+def test_what_is_this_sites_own_affair_is_not_taken_from_the_server():
+    told = agreement(
+        data_dir="/etc", device="cuda", threads=999, energy=True, energy_profile="/etc/passwd", dataset="folder:/etc"
+    )
+    experiment = own_experiment(told, None)
+    assert (experiment.data_dir, experiment.threads, experiment.energy) == (None, None, False)
+    assert (experiment.device, experiment.dataset) == ("auto", "sites")
+
+
+def test_other_code_than_the_servers_is_refused():
+    with pytest.raises(UsageError, match="is not the server's; its cut has shape"):
+        own_segments(agreement(), own_experiment(agreement(model="cnn"), None))
+    honest = agreement()
+    told = Agreement(**{**vars(honest), "segment": "0" * 64})
+    with pytest.raises(UsageError, match="is not the server's; use the same code"):
+        own_segments(told, own_experiment(told, None))
+
+
+def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatch):
+    (tmp_path / "site_model.py").write_text(
+        "from torch import nn\n\n\ndef make(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = agreement(model="server_model:make", cut=2)
+    experiment = own_experiment(told, "site_model:make")
+    assert experiment.model == "site_model:make"
+    with pytest.raises(UsageError, match="is not the server's"):
+        own_segments(told, experiment)
+
+
+def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
+    for least, counts in ((1, [4, 4, 4, 4, 1]), (2, [4, 4, 4, 5])):
+        told = Agreement(**{**vars(agreement()), "least_batch": least})
+        (worker,) = make_workers(told, [0], OWN)
+        steps = worker.task.batching.steps(np.array([17]))
+        assert [int(worker.task.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
+
+
+def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
+    (tmp_path / "0").mkdir()
+    for number in range(2):  # one of them for the test
+        pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) + number
+        Image.fromarray(pixels).save(tmp_path / "0" / f"{number}.png")
+    own = Own(Source(path=tmp_path), device="cpu")
+    honest = agreement(dataset="sites", validation=0)
+    assert len(make_workers(honest, [0], own)) == 1
+    with pytest.raises(UsageError, match=r"data = 1 sample: the run's model can't train .*; bring one more"):
+        make_workers(Agreement(**{**vars(honest), "least_batch": 2}), [0], own)
+
+
+# Folders
+
+
+def test_a_folder_is_found_by_the_token_or_by_its_place(tmp_path):
+    authority = Authority.open(tmp_path / "trust")
+    first, second, anew = (authority.issue_token(client, timedelta(hours=1)) for client in (0, 1, 1))
+    named = folders([first, second], None)
+    assert named == folders([first, second], None)
+    assert {path.parent for path in named} == {SITES}
+    assert len({*named, *folders([anew], None)}) == 3
+    assert folders([first], tmp_path / "out") == [tmp_path / "out"]
+    # A new token for the same client finds the snapshots of the one before.
+    assert folders([first, anew], tmp_path / "out") == folders([first, second], tmp_path / "out")
+
+
+def test_neither_a_token_nor_an_identity(tmp_path):
+    for out in (None, tmp_path):
+        with pytest.raises(UsageError):
+            folders([], out)
