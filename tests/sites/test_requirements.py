@@ -12,7 +12,7 @@ from sglr.sites.build_client import Own, make_workers
 from sglr.sites.own_data import Source
 from sglr.sites.requirements import Terms, what_leaves
 
-from .test_workers import agreement
+from .test_build_client import agreement
 
 
 def run(**settings: Any) -> Experiment:

@@ -12,7 +12,7 @@ from sglr.engines.remote.client.session import Memory
 from sglr.engines.remote.client.trainer import Worker
 from sglr.splitting import ClientSegments
 
-from .test_worker import BATCH, make_segment, make_worker, same
+from .test_trainer import BATCH, make_segment, make_worker, same
 
 FEATURES = torch.linspace(-1, 1, 2 * BATCH).reshape(BATCH, 2)
 
