@@ -17,8 +17,8 @@ import sglr
 from record import machine, write_result
 from sglr.build.build import Built, build
 from sglr.build.load_model import restored
-from sglr.compression.codecs import Plain
 from sglr.compression.error_feedback import parse
+from sglr.core.codec import Plain
 from sglr.runs.config import Experiment
 
 CODECS = (

@@ -14,7 +14,7 @@ from leakage_measures import pictures
 from record import machine, write_result
 from sglr.build.build import Built, Given
 from sglr.core.data import Dataset, Samples
-from sglr.core.types import EpochDone, Event
+from sglr.core.events import EpochDone, Event
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 

@@ -27,7 +27,6 @@ from torch import nn
 
 from record import machine, write_result
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
 from sglr.core.types import Moment
@@ -41,6 +40,7 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.parties.server import Server
+from sglr.parties.spec import Setting
 from sglr.system.allocator import keep_freed_memory
 
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from record import machine, write_result
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.experiment.train import describe, execute
 
 EVERY, STEPS = 500, 5_000

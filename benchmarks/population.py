@@ -21,7 +21,7 @@ import torch
 import sglr
 from record import machine, write_result
 from sglr.core.data import Dataset, Samples
-from sglr.core.types import EpochDone, Event
+from sglr.core.events import EpochDone, Event
 
 SHAPE, SAMPLES, AT_WORK = (1, 28, 28), 5000, 100
 

@@ -29,7 +29,6 @@ from torch import nn
 
 from record import write_result
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import Downlink
 from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
@@ -43,6 +42,7 @@ from sglr.engines.remote.server.opening import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
+from sglr.parties.spec import Setting
 from sglr.system.allocator import keep_freed_memory
 
 VALUES, BATCH = 8192, 8  # 8 samples of 8,192 float32: 256 KiB

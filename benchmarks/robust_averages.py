@@ -21,12 +21,12 @@ from torch import Tensor
 from record import machine, write_result
 from sglr.build.build import Given, build
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
 from sglr.core.errors import DivergedError
 from sglr.core.merging import Merging
 from sglr.core.registry import MERGE_RULES
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 from sglr.engines.local import Local
+from sglr.parties.spec import Setting
 from sglr.runs.config import Experiment
 
 ATTACKERS = (0, 1)

@@ -16,7 +16,7 @@ FIRST_STEP = """
 import os, sys
 from sglr.cli import progress
 from sglr.cli.main import main
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 progress.Plain.observe = lambda view, event: os._exit(0) if isinstance(event, StepDone) else None
 main(sys.argv[1:])
 """

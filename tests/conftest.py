@@ -14,21 +14,22 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from sglr.compression.codecs import Codec
 from sglr.compression.error_feedback import parse as parse_codec
+from sglr.core.codec import Codec
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Engine, Setting
+from sglr.core.engine import Engine
+from sglr.core.events import Event
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import Plan
 from sglr.core.trainer import Hooks, Trainer
-from sglr.core.types import Event
 from sglr.engines.local import Local
 from sglr.parties.client_loss import OwnLoss
 from sglr.parties.defences import Guard
 from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import Server
+from sglr.parties.spec import Setting
 from sglr.splitting import ClientSegments
 
 # Tensors of a dozen numbers: threads would only wait for each other.

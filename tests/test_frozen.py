@@ -19,7 +19,8 @@ from sglr.core.errors import Interrupted, UsageError
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Trainer
-from sglr.splitting.segment_weights import frozen_of, state_of, trained_of
+from sglr.core.weights import state_of, trained_of
+from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
 
 every_method = pytest.mark.parametrize("name", METHODS.names())

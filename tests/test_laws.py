@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sglr.core.errors import Interrupted
+from sglr.core.events import EpochDone, Event, StepDone
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks, Progress, Trainer
-from sglr.core.types import EpochDone, Event, StepDone
 
 every_method = pytest.mark.parametrize("name", METHODS.names())
 with_and_without_norm = pytest.mark.parametrize("norm", [False, True], ids=["plain", "batchnorm"])

@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from sglr import load_model, train
 from sglr.build.build import build
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import Event, Traffic
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks
-from sglr.core.types import Downlink, Event, Moment, Traffic, Uplink
+from sglr.core.types import Downlink, Moment, Uplink
 from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sglr.core.data import ClientData, Dataset, Samples
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
+    from sglr.core.server_protocol import Server
     from sglr.core.types import Downlink, Moment, Uplink
     from sglr.experiment.train import resume, train
     from sglr.leakage.leak import leak
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from sglr.methods.sglr import SGLR
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
-    from sglr.parties.server import Server
     from sglr.runs.config import Experiment
     from sglr.runs.folder import Run
     from sglr.splitting import Split, cut_points, split
@@ -45,7 +45,7 @@ _HOMES = {
     "sglr.core.data": ("ClientData", "Dataset", "Samples"),
     "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
     "sglr.core.method": ("Method",),
-    "sglr.parties.server": ("Server",),
+    "sglr.core.server_protocol": ("Server",),
     "sglr.splitting": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "Moment", "Uplink"),
     "sglr.experiment.train": ("resume", "train"),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sglr.build.initial_weights import FirstWeights
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS
+from sglr.core.weights import state_of
 from sglr.splitting import split
-from sglr.splitting.segment_weights import state_of
 
 
 def built(make: Callable[[], nn.Module], client: int) -> nn.Module:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.cli.logs import FIELDS, FIGURES, LONGEST, JsonLines, Logged, log_json, without_secrets
-from sglr.core.types import EpochDone
+from sglr.core.events import EpochDone
 
 TOKEN = "sglr1-" + "abcdefghij234567" * 6
 KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----"

@@ -13,7 +13,7 @@ import pytest
 import sglr
 from sglr.cli.main import main
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.installed import import_installed
+from sglr.core.model import import_installed
 
 CODE = """
 from pathlib import Path

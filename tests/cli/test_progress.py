@@ -11,7 +11,7 @@ import pytest
 from sglr.cli.progress import Live, Pace, Plain, epoch_line
 from sglr.cli.screens import sparkline
 from sglr.cli.watch import watching
-from sglr.core.types import EpochDone, StepDone
+from sglr.core.events import EpochDone, StepDone
 from sglr.studies.scheduler.progress import SweepProgress
 
 RECORD = {"epoch": 1, "loss": 1.25, "train_accuracy": 0.5, "steps": 4, "samples": 64, "seconds": 2.0}

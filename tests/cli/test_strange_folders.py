@@ -15,9 +15,9 @@ from types import FrameType
 
 import pytest
 
-from sglr.core.errors import NotRead
+from sglr.core.errors import DamagedCheckpoint, NotRead
 from sglr.runs.folder import BEST, CHECKPOINTS, SUMMARY, Run
-from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.files import read_if_there
 from sglr.storage.json_files import parse, read_object
 

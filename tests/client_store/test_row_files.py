@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sglr.client_store import row_files
 from sglr.client_store.store import Population
-from sglr.core.errors import NotRead, NotWritten
-from sglr.storage.checkpoint import DamagedCheckpoint, write_checkpoint
+from sglr.core.errors import DamagedCheckpoint, NotRead, NotWritten
+from sglr.storage.checkpoint import write_checkpoint
 
 CLIENTS = 8
 KEPT = 3

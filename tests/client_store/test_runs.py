@@ -16,7 +16,7 @@ import torch
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 
 SETTINGS = {
     "clients": 30,

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sglr.compression.channels import Links
-from sglr.compression.codecs import Bfloat16, Codec, Float16, Int8, Plain, TopK
+from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
 from sglr.compression.error_feedback import Link
+from sglr.core.codec import Codec, Plain
 from sglr.core.split_avg import split_avg
 from sglr.core.types import Downlink, Uplink
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.compression.codecs import SMALL_CHANNEL, Bfloat16, Codec, Float16, Int8, Plain, TopK
+from sglr.compression.codecs import SMALL_CHANNEL, Bfloat16, Float16, Int8, TopK
+from sglr.core.codec import Codec, Plain
 
 CODECS: list[Codec] = [Plain(), Bfloat16(), Float16(), Int8(), TopK(), TopK(share=0.4), TopK(share=1.0)]
 every_codec = pytest.mark.parametrize("codec", CODECS, ids=repr)

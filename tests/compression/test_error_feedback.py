@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.compression.codecs import Bfloat16, Float16, Int8, Plain, TopK
+from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
 from sglr.compression.error_feedback import Link, Received, parse
+from sglr.core.codec import Plain
 from sglr.core.errors import UsageError
 
 

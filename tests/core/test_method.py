@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.core.merging import weighted_mean
-from sglr.core.method import Method, data_shares
+from sglr.core.method import Method
 from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.weights import data_shares, weighted_mean
 from sglr.parties.server import Server
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import sglr
 from sglr.core.errors import Interrupted
+from sglr.core.events import EpochDone, Event, StepDone, Traffic
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.trainer import Hooks, Trainer
-from sglr.core.types import EpochDone, Event, StepDone, Traffic
 from sglr.cost import closed_forms
 from sglr.cost.communication import LINES, Ledger
 from sglr.cost.paper_view import paper_view

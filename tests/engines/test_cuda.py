@@ -12,9 +12,10 @@ import torch
 import sglr
 from sglr.build.build import build
 from sglr.core.errors import Interrupted
+from sglr.core.events import StepDone
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Trainer
-from sglr.core.types import Moment, StepDone
+from sglr.core.types import Moment
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 from sglr.storage.checkpoint import read_checkpoint

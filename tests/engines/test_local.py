@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
 from sglr.core.optim import OptimizerSpec
 from sglr.core.scores import Scores
 from sglr.core.types import Downlink
 from sglr.engines.local import Local
 from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
+from sglr.parties.spec import Setting
 
 both_ways = pytest.mark.parametrize("stacking", ["stacked", "looped"])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 from sglr.cost import power_sources
 from sglr.runs.config import Experiment
 

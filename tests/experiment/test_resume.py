@@ -18,7 +18,7 @@ import pytest
 import sglr
 from sglr.cli.main import main
 from sglr.core.errors import Interrupted, NotRead, UsageError
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 

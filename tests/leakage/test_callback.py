@@ -8,7 +8,7 @@ import pytest
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 
 TINY = {"clients": 3, "samples_per_client": 40, "epochs": 3, "model": "cnn", "stacking": "stacked"}
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sglr.core import merging as sums
 from sglr.core.errors import UsageError
-from sglr.core.merging import MergeRule, Merging, middle_mean, weighted_mean
+from sglr.core.merging import MergeRule, Merging, middle_mean
 from sglr.core.registry import MERGE_RULES
+from sglr.core.weights import weighted_mean
 from sglr.merge_rules.mean import Mean
 from sglr.merge_rules.median import Median
 from sglr.merge_rules.norm_bound import NormBound

@@ -15,11 +15,11 @@ from torch import Tensor
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import StepDone
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.registry import MERGE_RULES, METHODS
 from sglr.core.trainer import Hooks, Trainer
-from sglr.core.types import StepDone
 from sglr.merge_rules.mean import Mean
 from sglr.merge_rules.median import Median
 from sglr.merge_rules.norm_bound import NormBound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sglr.core.types import StepDone, Traffic
+from sglr.core.events import StepDone, Traffic
 from sglr.methods.cl import CL
 
 

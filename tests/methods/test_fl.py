@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sglr.core.errors import UsageError
-from sglr.core.types import Traffic
+from sglr.core.events import Traffic
 from sglr.methods.fl import FL
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sglr.build.build import Given
-from sglr.core.engine import Setting
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.experiment.train import execute, resume
+from sglr.parties.spec import Setting
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
 from sglr.sites.build_client import Own

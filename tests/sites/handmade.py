@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from sglr.build.build import Given, build
-from sglr.core.engine import Setting
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.layouts import read
+from sglr.parties.spec import Setting
 from sglr.runs.config import Experiment
 from sglr.sites.build_client import Own
 from sglr.sites.join import join

@@ -17,12 +17,11 @@ from torch import nn
 
 from sglr.compression.error_feedback import parse
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
+from sglr.core.events import Event, StepDone, Traffic
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import Plan
 from sglr.core.trainer import Hooks, Trainer
-from sglr.core.types import Event, StepDone, Traffic
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import Client, Post
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -36,6 +35,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.parties.server import Server
+from sglr.parties.spec import Setting
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
 FIRST, LAST = 2, 10

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sglr.core.errors import UsageError
-from sglr.core.types import EpochDone, Event
+from sglr.core.events import EpochDone, Event
 from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.server import client_state as members
 from sglr.runs.folder import Run

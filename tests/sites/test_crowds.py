@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.server import admission as door
 from sglr.engines.remote.server import opening

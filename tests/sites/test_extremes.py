@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import DivergedError, ExtremeValues
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.server import client_state as states
 from sglr.engines.remote.server.extremes import Extremes

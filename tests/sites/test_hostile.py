@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.engines.remote.wire.frames import encode
 from sglr.runs.folder import Run
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.engines.remote.wire.frames import Frame, encode
 
 from .attacker import Act, Gang, Line, envelope

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 
 from .federation import Federation, local_twin
 

@@ -16,7 +16,7 @@ import torch
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 from sglr.engines.remote.trust.authority import Authority
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run

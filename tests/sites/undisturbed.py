@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from benchmarks.chaos.proxy import Proxy
 
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.runs.folder import Run
 
 from .federation import Federation, local_twin

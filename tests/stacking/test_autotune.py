@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import StepDone
 from sglr.core.optim import OptimizerSpec
-from sglr.core.types import StepDone
 from sglr.stacking.autotune import best_form, measure
 from sglr.stacking.stack import Stack
 from sglr.system.cache import cache_folder

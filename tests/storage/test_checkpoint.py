@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sglr.core.errors import NotRead
+from sglr.core.errors import DamagedCheckpoint, NotRead
 from sglr.storage import checkpoint
-from sglr.storage.checkpoint import DamagedCheckpoint, digest, read_checkpoint, write_checkpoint
+from sglr.storage.checkpoint import digest, read_checkpoint, write_checkpoint
 
 TENSORS = {
     "w": torch.tensor([[1.0, float("nan")], [-0.0, float("inf")]]),

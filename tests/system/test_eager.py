@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from sglr.core.optim import OptimizerSpec, _known_optimizers
+from sglr.core.optim import OptimizerSpec, _known_optimizers, eager_optimizer
 from sglr.system import eager
-from sglr.system.eager import backward, eager_optimizer
+from sglr.system.eager import backward
 
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "torch.fx.experimental.symbolic_shapes")
 

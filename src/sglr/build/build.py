@@ -16,7 +16,7 @@ from sglr.build.segments import Segments
 from sglr.client_store.capacity import Crowd, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
-from sglr.core.engine import Engine, Setting
+from sglr.core.engine import Engine
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
@@ -24,25 +24,23 @@ from sglr.core.plan import Plan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.trainer import Trainer
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, state_of
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.parties.client_loss import OwnLoss
 from sglr.parties.defences import Guard
 from sglr.parties.server import Server
+from sglr.parties.spec import Setting
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
 from sglr.splitting import Thirds
-from sglr.splitting.segment_weights import state_of
 from sglr.stacking.precision import Computing
 from sglr.stacking.stack import unstackable, why_not_stacked
+from sglr.system.device import LOOKS_PER_STEP, pick_device
 from sglr.system.machine import memory_of
 
 log = logging.getLogger(__name__)
-
-LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
-"""Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -215,30 +213,6 @@ def load(experiment: Experiment) -> Dataset:
         problem = "was given as a Python object, which settings don't hold"
         raise UsageError("dataset", experiment.dataset, problem, "give it again, in Python: dataset=...")
     return load_dataset(experiment.dataset, experiment.data_dir, experiment.dataset_parameters)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``"auto"`` is a GPU if there is one.
-
-    Raises
-    ------
-    UsageError
-        If there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind = name.partition(":")[0]
-    if kind not in LOOKS_PER_STEP:
-        raise UsageError("device", name, "is not supported", "give auto, cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device", name, "torch finds no CUDA device here", "give cpu, or auto")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError("device", name, f"torch refuses it ({reason})", "give auto, cpu or cuda") from error
-    return device
 
 
 def device_here(experiment: Experiment) -> torch.device:

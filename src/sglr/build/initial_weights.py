@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sglr.core.types import Weights
-from sglr.splitting.segment_weights import state_of
+from sglr.core.weights import Weights, state_of
 from sglr.system.eager import EagerMode
 
 

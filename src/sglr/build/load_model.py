@@ -14,17 +14,17 @@ from torch import nn
 from sglr.build.build import Built, Given, build
 from sglr.build.without_data import stand_ins
 from sglr.compression.error_feedback import Received
-from sglr.core.errors import UsageError
+from sglr.core.errors import DamagedCheckpoint, UsageError
 from sglr.core.registry import ENGINES
 from sglr.core.trainer import Progress
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, state_of
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects
 from sglr.engines.local import Local
 from sglr.runs.folder import Run, damage_explained
 from sglr.splitting import Thirds, parts_of
-from sglr.splitting.segment_weights import load_state, state_of
-from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.splitting.segment_weights import load_state
+from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
 
 

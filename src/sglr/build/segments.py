@@ -16,7 +16,7 @@ from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method
 from sglr.core.model import build_model, built_by, copied
 from sglr.core.random import key
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, state_of, trained_of
 from sglr.parties.defences import parse
 from sglr.runs.config import Experiment
 from sglr.splitting import (
@@ -32,7 +32,7 @@ from sglr.splitting import (
     split_in_three,
 )
 from sglr.splitting.model_checks import check_weights, given_shapes
-from sglr.splitting.segment_weights import frozen_of, load_state, state_of, trained_of
+from sglr.splitting.segment_weights import frozen_of, load_state
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from sglr.build.build import Built
 from sglr.core.scores import ClassCounts, Scores
+from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
 from sglr.data.batches import Batching
 from sglr.privacy.accounting import described
 from sglr.runs.config import Experiment
-from sglr.splitting.segment_weights import frozen_of, state_of, trained_of
+from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
 from sglr.system.machine import describe_machine
 from sglr.version import __version__

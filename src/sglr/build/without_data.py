@@ -14,9 +14,9 @@ from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.registry import ENGINES
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Moment, Uplink
 from sglr.data.formats.files import data_root
-from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 from sglr.runs.data_record import DataRecord, MethodFacts
 

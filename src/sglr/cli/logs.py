@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sglr.cli.progress import Silent
-from sglr.core.types import EpochDone
+from sglr.core.events import EpochDone
 
 FIELDS = ("event", "client", "attempt", "epoch", "epochs", "step", "steps", "seconds", "bytes", "samples")
 """What a record may tell besides time, level and message."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from sglr.core.types import EpochDone, StepDone
+from sglr.core.events import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration, percent, points
 from sglr.studies.compare.compare import Trial, TrialDone, TrialStarted
 from sglr.studies.scheduler.progress import SweepProgress

@@ -10,7 +10,7 @@ from torch import nn
 
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
-from sglr.splitting.segment_weights import state_of, trained_of
+from sglr.core.weights import state_of, trained_of
 
 LARGEST_SHARE = 0.25
 """Share of the memory up to which all clients stay in it: activations, data and the server need some, too."""

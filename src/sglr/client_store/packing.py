@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 
 class Entry(NamedTuple):

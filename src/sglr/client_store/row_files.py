@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.client_store.packing import Layout, read_layout, write_layout
-from sglr.core.errors import NotRead, NotWritten
-from sglr.storage.checkpoint import DamagedCheckpoint, open_tensors, save_tensors
+from sglr.core.errors import DamagedCheckpoint, NotRead, NotWritten
+from sglr.storage.checkpoint import open_tensors, save_tensors
 from sglr.storage.files import files_in, reading, sweep_partials, written_whole
 
 PLACES, FILES, DIGESTS = "places", "files", "digests"

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sglr.client_store.packing import Layout, largest, layout_of, pack, read_layout, unpack, write_layout
 from sglr.client_store.row_files import FILES, RowFiles
-from sglr.core.types import Weights, below
-from sglr.storage.checkpoint import DamagedCheckpoint
+from sglr.core.errors import DamagedCheckpoint
+from sglr.core.weights import Weights, below
 
 PREFIX = "population."
 """What tensors of a checkpoint begin with that are a population's."""

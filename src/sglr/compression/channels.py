@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sglr.compression.codecs import Codec
 from sglr.compression.error_feedback import Link
+from sglr.core.codec import Codec
 from sglr.core.types import Downlink, Uplink
 
 AVERAGE = "average"

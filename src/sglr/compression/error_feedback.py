@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from sglr.compression.codecs import Bfloat16, Codec, Float16, Int8, Plain, TopK
+from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
+from sglr.core.codec import Codec, Plain
 from sglr.core.errors import UsageError, refuse_long, unknown
 
 CODECS: Mapping[str, Callable[..., Codec]] = {

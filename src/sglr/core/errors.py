@@ -118,3 +118,7 @@ def name_clients(clients: Sequence[int]) -> str:
     """Return clients as a message names them: ``"client 3"``, or ``"clients 0, 1, 2, 3, 4, …"``."""
     shown = ", ".join(map(str, clients[:5]))
     return f"client{'s' if len(clients) > 1 else ''} {shown}{', …' if len(clients) > 5 else ''}"
+
+
+class DamagedCheckpoint(SglrError):  # noqa: N818 - says what it is
+    """The file is missing or isn't what was written: nobody can go on from it."""

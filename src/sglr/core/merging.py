@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, weighted_mean
 
 WORKSPACE = 1 << 21
 """Numbers that are sorted at once: whatever the size of the weights, sorting takes some 50 MB beside them."""
@@ -82,19 +82,6 @@ class Merging:
         Else whoever makes others late would do away with the rule.
         """
         return self.last if self.too_few else self.rule.merge(weights, self)
-
-
-def weighted_mean(weights: Weights, shares: Tensor) -> dict[str, Tensor]:
-    """Average ``[n, ...]`` weights over n with shares ``[n]`` that sum to one (FedAvg, eq. 8; buffers too).
-
-    Integer buffers, as BatchNorm's count of batches, take the rounded mean.
-    """
-    means = {}
-    for name, tensor in weights.items():
-        wide = tensor.to(torch.float64) if not tensor.is_floating_point() else tensor
-        mean = torch.tensordot(shares.to(wide), wide, dims=1)
-        means[name] = mean if tensor.is_floating_point() else mean.round().to(tensor.dtype)
-    return means
 
 
 def middle_mean(tensor: Tensor, trimmed: int) -> Tensor:

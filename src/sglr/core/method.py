@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sglr.core.merging import Merging
-from sglr.core.types import Downlink, Moment, Uplink, Weights
-from sglr.parties.server import Server
+from sglr.core.server_protocol import Server
+from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,3 @@ class Method(ABC):
         """
         del server
         return merging.merge(client_weights)
-
-
-def data_shares(sizes: list[int]) -> Tensor:
-    """Return δ_i = |D_i| / |D| over those present, ``[n]``."""
-    weights = torch.tensor(sizes, dtype=torch.float64)
-    return weights / weights.sum()

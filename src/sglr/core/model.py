@@ -1,13 +1,21 @@
-"""Build a model by name: a built-in or plugged-in one, or the user's own ``package.module:function``."""
+"""Build a model by name: a built-in or plugged-in one, or the user's own ``package.module:function``.
+
+Who opens a stranger's run folder did not choose the code that its settings name. So it must be installed: the current
+directory is not searched, nothing in the folder is taken, and neither are Python's own modules and sglr's, which hold
+no models but functions that do other things.
+"""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +23,9 @@ from typing import Any
 from torch import nn
 
 from sglr.core.errors import UsageError, refuse_long, unknown
-from sglr.core.installed import import_installed
 from sglr.core.registry import MODELS
+
+_REFUSED = frozenset((*sys.stdlib_module_names, "sglr"))
 
 
 def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: Path | None = None) -> nn.Module:
@@ -160,3 +169,48 @@ def _failed(spec: str, problem: str) -> UsageError:
 
 def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def import_installed(spec: str, place: str, folder: Path) -> ModuleType:
+    """Import module ``place`` of a model ``spec``, ``package.module:function``, that the run in ``folder`` names.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed outside the folder.
+    ModuleNotFoundError
+        If a parent of it is installed and it is not there.
+    """
+    top, inside = place.partition(".")[0], folder.resolve()
+    with _only_installed(inside):
+        if top in _REFUSED or "__main__" in place.split(".") or not _is_installed(place, inside):
+            problem = "the run's folder names this code, which is not installed"
+            remedy = f"if you trust it, name it yourself: --model {spec} (in Python: model={spec!r})"
+            raise UsageError("model", spec, problem, remedy)
+        return import_module(place)
+
+
+@contextmanager
+def _only_installed(folder: Path) -> Iterator[None]:
+    before = sys.path[:]
+    sys.path[:] = [entry for entry in before if entry and not Path(entry).resolve().is_relative_to(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _is_installed(place: str, folder: Path) -> bool:
+    """Say whether a module and the packages around it are there, and all of them outside the folder."""
+    words = place.split(".")
+    for count in range(1, len(words) + 1):
+        # Finding a module imports what is around it, which was looked at before.
+        found = find_spec(".".join(words[:count]))
+        if found is None or any(place.is_relative_to(folder) for place in _places(found)):
+            return False
+    return True
+
+
+def _places(found: ModuleSpec) -> list[Path]:
+    origin = [found.origin] if found.has_location and found.origin else []
+    return [Path(place).resolve() for place in (*origin, *(found.submodule_search_locations or ()))]

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError, refuse_long, unknown
-from sglr.system.eager import eager_optimizer
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
 
@@ -137,3 +137,14 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 def scheduled_rate(schedule: str, rate: float, epoch: int, epochs: int) -> float:
     """Return the learning rate of an epoch (counted from 0)."""
     return rate * SCHEDULES[schedule](epoch / epochs)
+
+
+WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+"""Methods of ``torch.optim.Optimizer`` that are wrapped, beside ``step``."""
+
+
+def eager_optimizer(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Return the same optimizer with its methods unwrapped, for all options but ``differentiable``."""
+    own: dict[str, Any] = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
+    own["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
+    return type(optimizer.__name__, (optimizer,), own)

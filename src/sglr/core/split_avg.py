@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.core.device import to_device
 from sglr.core.errors import UsageError, unknown
 from sglr.core.types import Average, Downlink, Moment, Uplink
+from sglr.core.weights import to_device
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,16 @@ from torch import Tensor
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
+from sglr.core.events import EpochDone, Event, StepDone, exchange_traffic, weights_traffic
 from sglr.core.merging import MergeRule, Merging
-from sglr.core.method import Method, data_shares
+from sglr.core.method import Method
 from sglr.core.optim import scheduled_rate
 from sglr.core.plan import Plan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
-from sglr.core.traffic import exchange_traffic, weights_traffic
-from sglr.core.types import Average, EpochDone, Event, Moment, StepDone, Uplink, Weights, below
-from sglr.parties.server import Server
+from sglr.core.server_protocol import Server
+from sglr.core.types import Average, Moment, Uplink
+from sglr.core.weights import Weights, below, data_shares
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.types import EpochDone, Event, StepDone, Traffic
+from sglr.core.events import EpochDone, Event, StepDone, Traffic
 from sglr.cost.spans import Spans
 
 LINES = (

@@ -7,9 +7,8 @@ from typing import Any
 from sglr.core.method import Method
 from sglr.core.split_avg import SplitAvg
 from sglr.core.trainer import Trainer
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, state_of
 from sglr.cost.closed_forms import METHODS, SAME_AS, Sizes, paper
-from sglr.splitting.segment_weights import state_of
 
 FORMULAS = {
     "fl": "2|C|S(w)",

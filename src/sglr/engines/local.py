@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from sglr.compression.channels import Links
 from sglr.core.data import Samples
-from sglr.core.engine import Setting
+from sglr.core.events import Tally
 from sglr.core.scores import Scores
-from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
+from sglr.core.server_protocol import Server
+from sglr.core.types import Answer, Downlink, Uplink
+from sglr.core.weights import Weights, below
 from sglr.parties.client_block import Block
-from sglr.parties.server import Server
+from sglr.parties.spec import Setting
 
 __all__ = ["Local"]
 
@@ -45,7 +46,7 @@ class Local:
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
         self._links = Links(setting.codec)
 
-    def host(self, make: partial[Server]) -> Server:
+    def host(self, make: Callable[..., Server]) -> Server:
         """Return the server, which is in this process."""
         return make(device=self.block.device)
 

@@ -15,10 +15,10 @@ import torch
 from sglr.build.build import Built
 from sglr.build.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
-from sglr.core.errors import Interrupted, UsageError
+from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
+from sglr.core.events import EpochDone, Event
 from sglr.core.scores import Scores
 from sglr.core.trainer import Hooks, Progress
-from sglr.core.types import EpochDone, Event
 from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
@@ -27,7 +27,7 @@ from sglr.leakage.callback import Watching, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
 from sglr.runs.folder import METRICS, Run, damage_explained
-from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
 from sglr.storage.retry import write_patiently
 from sglr.system.allocator import keep_freed_memory

@@ -16,11 +16,11 @@ from sglr.build.build import Built, Given, build, device_here
 from sglr.build.cautions import cautions
 from sglr.build.without_data import located, record_of
 from sglr.core.data import ClientData, Dataset
-from sglr.core.engine import Engine, Setting
+from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, UsageError
+from sglr.core.events import Event
 from sglr.core.method import Method
 from sglr.core.registry import METHODS
-from sglr.core.types import Event
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
@@ -30,6 +30,7 @@ from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects, settle_dataset
 from sglr.experiment.recorder import Recorder
 from sglr.leakage.callback import Watching
+from sglr.parties.spec import Setting
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run, damage_explained
 from sglr.storage.files import write_text

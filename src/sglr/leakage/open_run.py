@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from sglr.build.build import Built, Given, build
 from sglr.build.load_model import restored, trained_segments
 from sglr.build.without_data import located
-from sglr.compression.codecs import Codec
+from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.random import key
 from sglr.core.registry import ENGINES
+from sglr.core.weights import trained_of
 from sglr.parties.losses import LOSSES
 from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
-from sglr.splitting.segment_weights import trained_of
 
 CHUNK = 500
 """Samples that pass a segment at a time."""

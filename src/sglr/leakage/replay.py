@@ -11,8 +11,8 @@ from collections.abc import Callable
 from sglr.build.build import Built, Given, build, build_method
 from sglr.build.without_data import located
 from sglr.core.data import ClientData
+from sglr.core.events import Event
 from sglr.core.trainer import Hooks
-from sglr.core.types import Event
 from sglr.engines.local import Local
 from sglr.leakage.open_run import Opened, open_run
 from sglr.privacy.active import ActiveAttack, Aftermath, Scene

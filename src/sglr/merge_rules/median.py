@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sglr.core.merging import MergeRule, Merging, median
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 __all__ = ["Median"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.merging import MergeRule, Merging, median, weighted_mean
-from sglr.core.types import Weights
+from sglr.core.merging import MergeRule, Merging, median
+from sglr.core.weights import Weights, weighted_mean
 
 __all__ = ["NormBound"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sglr.core.errors import UsageError
 from sglr.core.merging import MergeRule, Merging, middle_mean
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 __all__ = ["TrimmedMean"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sglr.core.method import Method
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.parties.server import Server
 
 __all__ = ["CL"]
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.parties.server import Server
 
 __all__ = ["FL"]
 

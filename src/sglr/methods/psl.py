@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sglr.core.method import Method
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.parties.server import Server
 
 __all__ = ["PSL"]
 

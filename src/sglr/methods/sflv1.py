@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from sglr.core.merging import Merging
 from sglr.core.method import Method
-from sglr.core.types import Downlink, Moment, Uplink, Weights
-from sglr.parties.server import Server
+from sglr.core.server_protocol import Server
+from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.weights import Weights
 
 __all__ = ["SFLV1"]
 

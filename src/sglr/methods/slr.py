@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sglr.core.method import Method
+from sglr.core.server_protocol import Server
 from sglr.core.split_lr import check_alpha, split_lr
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.parties.server import Server
 
 __all__ = ["SLR"]
 

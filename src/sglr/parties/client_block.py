@@ -15,17 +15,16 @@ from torch import Tensor, nn
 
 from sglr.client_store.store import Population, clients_of, is_population
 from sglr.core.data import Samples
-from sglr.core.device import to_device
-from sglr.core.engine import Setting
 from sglr.core.scores import Scores
-from sglr.core.types import Answer, Uplink, Weights, below
+from sglr.core.types import Answer, Uplink
+from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.data.batches import order_of
 from sglr.parties.client_loss import log_prior
 from sglr.parties.evaluation import score
 from sglr.parties.guarded_step import GuardedStep
+from sglr.parties.spec import Setting
 from sglr.parties.tails import TailStep
 from sglr.parties.turns import Turn
-from sglr.splitting.segment_weights import state_of
 from sglr.stacking.autotune import ROWS, best_form
 from sglr.stacking.passes import Gradients, Pass
 from sglr.stacking.stack import Stack, unstackable

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sglr.compression.codecs import Codec
+from sglr.core.codec import Codec
 from sglr.core.data import Samples
-from sglr.core.engine import Setting
 from sglr.core.scores import ClassCounts, Scores
+from sglr.parties.spec import Setting
 from sglr.stacking.stack import Stack
 
 EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}

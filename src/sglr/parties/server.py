@@ -15,13 +15,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sglr.core.device import to_device
+from sglr.core.events import Tally
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
-from sglr.core.types import Answer, Tally, Uplink, Weights, below
+from sglr.core.types import Answer, Uplink
+from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.defences import Guard
 from sglr.parties.losses import LOSSES
-from sglr.splitting.segment_weights import load_state, state_of
+from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.precision import SINGLE_PRECISION, Computing
 from sglr.stacking.stack import Stack

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
+from sglr.core.weights import state_of
 from sglr.cost.computation import segment_flops
 from sglr.planner.costs import BYTES_PER_MB, Work
 from sglr.splitting import Split, check_segments, cut_points, split
 from sglr.splitting.model_checks import given_shapes
-from sglr.splitting.segment_weights import state_of
 from sglr.splitting.sequence import child_before
 
 

@@ -17,8 +17,9 @@ from torch import nn
 from sglr.core.data import ClientData, Samples
 from sglr.core.merging import Merging
 from sglr.core.method import Method
-from sglr.core.types import Downlink, Moment, Uplink, Weights
-from sglr.parties.server import Server
+from sglr.core.server_protocol import Server
+from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.weights import Weights
 from sglr.privacy.attack import Found
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees

@@ -283,7 +283,8 @@ class Run:
         NotRead
             If one can't be read.
         """
-        from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+        from sglr.core.errors import DamagedCheckpoint
+        from sglr.storage.checkpoint import read_checkpoint
 
         complaints: list[str] = []
         for path in reversed(self.checkpoints):
@@ -323,7 +324,8 @@ class Run:
         UsageError
             If the file is damaged.
         """
-        from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+        from sglr.core.errors import DamagedCheckpoint
+        from sglr.storage.checkpoint import read_checkpoint
 
         path = self.path / FROZEN
         if not is_file(path):

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sglr.build.build import build_method, client_segments, pick_device
-from sglr.compression.codecs import Plain
+from sglr.build.build import build_method, client_segments
 from sglr.compression.error_feedback import parse
+from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
@@ -30,6 +30,7 @@ from sglr.runs.config import Experiment, part_fields
 from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, Wanted, load_own
 from sglr.sites.requirements import Terms
+from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sglr.core.errors import SglrError, UsageError
+from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, samples_line, shape_text
 from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, Client, Post
 from sglr.engines.remote.client.handlers import SEGMENT
@@ -26,7 +26,7 @@ from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.words import shown
 from sglr.sites.build_client import Own, make_workers, own_experiment
 from sglr.sites.requirements import what_leaves
-from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint
+from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.lock import locked
 
 T = TypeVar("T")

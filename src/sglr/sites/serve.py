@@ -10,15 +10,16 @@ from time import monotonic
 from typing import Any
 
 from sglr.build.build import Given
-from sglr.core.engine import Engine, Setting
+from sglr.core.engine import Engine
 from sglr.core.errors import Interrupted
-from sglr.core.types import EpochDone, Event, StepDone
+from sglr.core.events import EpochDone, Event, StepDone
 from sglr.data.tables.schema import read_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
 from sglr.experiment.train import execute, go_on
+from sglr.parties.spec import Setting
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, Run
 from sglr.storage.files import is_file, write_text

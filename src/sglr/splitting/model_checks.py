@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sglr.core.errors import UsageError
-from sglr.splitting.segment_weights import trained_of
+from sglr.core.weights import trained_of
 
 
 def given_shapes(model: nn.Module, example: Tensor) -> nn.Module:

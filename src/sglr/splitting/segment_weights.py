@@ -6,22 +6,10 @@ value for all, any type of numbers, no optimizer, and it is in no message, snaps
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import Tensor, nn
 
-from sglr.core.types import Weights
-
-
-def trained_of(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the weights of a module that are trained, by name."""
-    return {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
-
-
-def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return what training may change of a module, by name: trained weights, and all buffers."""
-    return {name: tensor.detach() for name, tensor in chain(trained_of(module).items(), module.named_buffers())}
+from sglr.core.weights import Weights, state_of
 
 
 def frozen_of(module: nn.Module) -> dict[str, Tensor]:

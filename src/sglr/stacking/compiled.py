@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 from sglr.system.eager import backward
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.optim import OptimizerSpec, give_gradients, set_rate
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 UPDATE_BYTES = 1 << 26
 """Steps are taken in parts of so many bytes: a gradient that must be copied into its weight's layout is not there

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 from sglr.stacking.compiled import Compiled, Run
 from sglr.stacking.layers import stacked_layers
 from sglr.stacking.precision import Computing

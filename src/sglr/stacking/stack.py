@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import draws
-from sglr.core.types import Weights, below
+from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.splitting import ClientSegments
-from sglr.splitting.segment_weights import frozen_of, keep_frozen, state_of, trained_of
+from sglr.splitting.segment_weights import frozen_of, keep_frozen
 from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes, run_forward
 from sglr.stacking.precision import SINGLE_PRECISION, Computing
 from sglr.stacking.row_optimizer import RowOptimizer

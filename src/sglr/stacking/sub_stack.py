@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sglr.core.types import Weights, below
+from sglr.core.weights import Weights, below
 from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes
 from sglr.stacking.runner import Runner
 

@@ -18,17 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sglr.core.errors import NotRead, SglrError
+from sglr.core.errors import DamagedCheckpoint, NotRead
 from sglr.storage.files import not_read, read_through, size_of, written_whole
 from sglr.storage.json_files import parse
 from sglr.system.machine import memory_of
 
 LARGE, MOST_HOLES = 1 << 28, 64
 """Bytes from which a file is looked at for holes; of which a share of one in so many must be on the disk."""
-
-
-class DamagedCheckpoint(SglrError):  # noqa: N818 - says what it is
-    """The file is missing or isn't what was written: nobody can go on from it."""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -16,17 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
-"""Methods of ``torch.optim.Optimizer`` that are wrapped, beside ``step``."""
-
 _ENGINE: Any = getattr(torch.autograd.Variable, "_execution_engine", None)
-
-
-def eager_optimizer(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Return the same optimizer with its methods unwrapped, for all options but ``differentiable``."""
-    own: dict[str, Any] = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
-    own["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
-    return type(optimizer.__name__, (optimizer,), own)
 
 
 class EagerMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.core.engine import Setting
 from sglr.core.trainer import Trainer
 from sglr.engines.ray import Ray
+from sglr.parties.spec import Setting
 from sglr.system.ray_cluster import connect, disconnect
 
 

@@ -26,7 +26,7 @@ import logging, sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from sglr.runs.config import Experiment
-from sglr.core.types import StepDone
+from sglr.core.events import StepDone
 from sglr.engines.ray import actor_pool as crew
 from sglr.experiment.train import execute
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from sglr.build.build import Built, Given
 from sglr.core.errors import SglrError
-from sglr.core.types import Event, StepDone
+from sglr.core.events import Event, StepDone
 from sglr.engines.ray import actor_pool as crew
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import StepDone
 from sglr.core.registry import METHODS
-from sglr.core.types import StepDone
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.runs.folder import Run

@@ -13,9 +13,9 @@ from tests.conftest import assert_close
 from torch import Tensor, nn
 
 from sglr.core.errors import DivergedError, Interrupted
+from sglr.core.events import Event, StepDone
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks, Trainer
-from sglr.core.types import Event, StepDone
 from sglr.stacking.passes import Job
 from sglr.studies.scheduler import rendezvous as meeting_module
 from sglr.studies.scheduler.rendezvous import Meeting

@@ -11,7 +11,7 @@ import torch
 
 import sglr
 from sglr.core.errors import DivergedError, Interrupted, UsageError
-from sglr.core.types import EpochDone, Event, StepDone
+from sglr.core.events import EpochDone, Event, StepDone
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run

@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import torch
 
 from sglr.core.data import ClientData
-from sglr.core.engine import LostClients, Setting
+from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted, SglrError
 from sglr.engines.ray.server_worker import Post, ServerWorker
 from sglr.engines.ray.sizing import Design, too_small_gpu
 from sglr.engines.ray.worker import Worker, owned_by
+from sglr.parties.spec import Setting
 from sglr.system.ray_cluster import reachable
 
 log = logging.getLogger(__name__)

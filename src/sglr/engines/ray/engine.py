@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from sglr.compression.channels import Links
 from sglr.core.data import Samples
-from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.events import Tally
 from sglr.core.scores import ClassCounts, Scores
-from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
+from sglr.core.server_protocol import Server
+from sglr.core.types import Answer, Downlink, Uplink
+from sglr.core.weights import Weights, below, state_of
 from sglr.engines.ray.actor_pool import Call, Crew
 from sglr.engines.ray.death_notice import LastWords
 from sglr.engines.ray.gather import gather_answers, join, scatter
@@ -30,8 +32,7 @@ from sglr.engines.ray.server_worker import Post
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
 from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
 from sglr.parties.client_block import Block
-from sglr.parties.server import Server
-from sglr.splitting.segment_weights import state_of
+from sglr.parties.spec import Setting
 from sglr.system.ray_cluster import connect, started_here
 
 __all__ = ["Ray"]
@@ -59,14 +60,15 @@ class Ray:
         self._links = Links(setting.codec)
         self._crew: Crew | None = None
         self._last_words: LastWords | None = None
-        self._make: partial[Server] | None = None
+        self._make: partial[Any] | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
 
-    def host(self, make: partial[Server]) -> Server:
+    def host(self, make: Callable[..., Server]) -> Server:
         """Return the server; where it shall be on the cluster, one that learns there."""
         if self._setting.settings.get("ray_server", "driver") == "driver":
             return make(device=self._setting.device)
+        assert isinstance(make, partial), "the arguments go to another process"
         self._make = make
         # A copy: whoever builds a server takes its segment apart.
         return HostedServer(copy.deepcopy(make), lambda: self._crew)

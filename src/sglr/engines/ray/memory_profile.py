@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sglr.core.engine import Setting
 from sglr.engines.ray.object_store import receive, send
 from sglr.engines.ray.worker import Owned, block_of
 from sglr.parties.client_block import Block
+from sglr.parties.spec import Setting
 
 PROCESS = 600 << 20
 """Bytes of a process that has imported torch and holds no client."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 
 _STAND_IN = {1: torch.int8, 2: torch.int16}
 """What values are sent as, by their bytes, where NumPy lacks their type."""

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sglr.core.events import Tally
 from sglr.core.merging import Merging
-from sglr.core.types import Tally, Uplink, Weights
+from sglr.core.types import Uplink
+from sglr.core.weights import Weights
 from sglr.engines.ray.actor_pool import SERVER, Crew
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
 from sglr.engines.ray.server_worker import Learnt, Order
@@ -33,7 +35,7 @@ class HostedServer(Server):
         Returns the processes, or None while there are none.
     """
 
-    def __init__(self, make: partial[Server], crew: Callable[[], Crew | None]) -> None:
+    def __init__(self, make: partial[Any], crew: Callable[[], Crew | None]) -> None:
         super().__init__(*make.args, **make.keywords, device=torch.device("cpu"))
         self._crew = crew
         self._behind = False  # the process has learnt since the copy was fetched

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sglr.core.data import ClientData, Samples
-from sglr.core.engine import Setting
 from sglr.core.random import key, seed_layers
 from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
 from sglr.parties.client_block import Block
+from sglr.parties.spec import Setting
 from sglr.system.allocator import keep_freed_memory
 
 

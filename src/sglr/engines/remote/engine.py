@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from sglr.compression.channels import Links
 from sglr.core.data import Samples
-from sglr.core.engine import MissingSnapshot, Setting
+from sglr.core.engine import MissingSnapshot
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.events import Tally
 from sglr.core.scores import Scores
-from sglr.core.types import Answer, Downlink, Tally, Uplink, Weights, below
+from sglr.core.server_protocol import Server
+from sglr.core.types import Answer, Downlink, Uplink
+from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.engines.remote.run_description import Agreement, chunk, features_of, most_bytes
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.client_state import Member
@@ -34,8 +37,7 @@ from sglr.engines.remote.server.runtime import Premises
 from sglr.engines.remote.server.shared_weights import SharedWeights
 from sglr.engines.remote.server.tails import Tails
 from sglr.engines.remote.server.validation import Gate
-from sglr.parties.server import Server
-from sglr.splitting.segment_weights import state_of, trained_of
+from sglr.parties.spec import Setting
 
 PASS_SECONDS = 600.0
 """The least deadline for a whole pass over a client's data."""
@@ -72,7 +74,7 @@ class Remote:
 
     # Opening and closing.
 
-    def host(self, make: partial[Server]) -> Server:
+    def host(self, make: Callable[..., Server]) -> Server:
         """Return the server, which is in this process."""
         return make(device=self._setting.device)
 

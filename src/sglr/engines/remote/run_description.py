@@ -23,13 +23,13 @@ import torch
 from torch import nn
 
 from sglr.core.data import Samples
-from sglr.core.engine import Setting
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.types import Weights
+from sglr.core.weights import Weights, state_of
 from sglr.engines.remote.wire.frames import MOST_RANK
 from sglr.engines.remote.wire.words import shown
+from sglr.parties.spec import Setting
 from sglr.splitting import ClientSegments
-from sglr.splitting.segment_weights import frozen_of, state_of
+from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
 from sglr.version import __version__
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.random import key
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Moment, Uplink
-from sglr.parties.server import Server
 from sglr.privacy.active import ActiveAttack, Aftermath, Hijacked, Scene
 from sglr.privacy.attack import Found
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images

@@ -21,8 +21,8 @@ from sglr.studies.method_specs import Variant, parse_methods
 
 if TYPE_CHECKING:
     from sglr.build.build import Built, Given
+    from sglr.core.events import Event
     from sglr.core.method import Method
-    from sglr.core.types import Event
 
 __all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "plan"]
 

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from sglr.build.build import Built, Given, load, pick_device
+from sglr.build.build import Built, Given, load
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.core.registry import METHODS
 from sglr.engines.local import Local
 from sglr.experiment.train import execute, resume
+from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, Run
 from sglr.studies.scheduler.rendezvous import Meeting, Member
+from sglr.system.device import pick_device
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
-    from sglr.core.types import Event
+    from sglr.core.events import Event
 
 T = TypeVar("T")
 
@@ -218,7 +220,7 @@ def take_seats(member: Member[T], experiment: Experiment, built: Built) -> str |
         Why it trains alone, if it does.
     """
     engine, server, shape = built.trainer.engine, built.trainer.server, _shape(experiment)
-    if shape is None or not isinstance(engine, Local):
+    if shape is None or not isinstance(engine, Local) or not isinstance(server, Server):
         return "of engine = local, stacked, with parts that are named, trials can be stacked, and of nothing else"
     lower, inputs = engine.block.stack, engine.block.some_inputs()
     if lower.frozen or server.stack.frozen:

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sglr.build.build import Given, build, load, pick_device
+from sglr.build.build import Given, build, load
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
 from sglr.runs.config import Experiment
 from sglr.studies.sweeps.configuration import Configuration
+from sglr.system.device import pick_device
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset

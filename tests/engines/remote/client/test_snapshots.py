@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sglr.core.errors import NotRead
+from sglr.core.errors import DamagedCheckpoint, NotRead
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.storage.checkpoint import DamagedCheckpoint
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:

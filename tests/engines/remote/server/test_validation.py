@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from sglr.core.weights import state_of
 from sglr.engines.remote.server.validation import check_buffers
 from sglr.engines.remote.wire.frames import Malformed
-from sglr.splitting.segment_weights import state_of
 
 
 @pytest.mark.parametrize("name", ["0.running_var", "0.num_batches_tracked"])

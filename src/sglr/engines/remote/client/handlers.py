@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sglr.core.errors import ExtremeValues
-from sglr.core.types import Tally
+from sglr.core.errors import DamagedCheckpoint, ExtremeValues
+from sglr.core.events import Tally
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.run_description import chunk, most_norm
@@ -18,7 +18,7 @@ from sglr.engines.remote.server.validation import check_buffers, check_norm
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
 from sglr.engines.remote.wire.layouts import Layout, read
 from sglr.engines.remote.wire.messages_pb2 import Envelope
-from sglr.storage.checkpoint import DamagedCheckpoint, write_checkpoint
+from sglr.storage.checkpoint import write_checkpoint
 from sglr.storage.retry import write_patiently
 
 log = logging.getLogger(__name__)

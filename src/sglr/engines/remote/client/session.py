@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from sglr.core.types import below
+from sglr.core.errors import DamagedCheckpoint
+from sglr.core.weights import below
 from sglr.engines.remote.client.trainer import Worker
-from sglr.storage.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from sglr.storage.checkpoint import read_checkpoint, write_checkpoint
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sglr.core.errors import NotRead
-from sglr.storage.checkpoint import DamagedCheckpoint, digest, read_checkpoint, write_checkpoint
+from sglr.core.errors import DamagedCheckpoint, NotRead
+from sglr.storage.checkpoint import digest, read_checkpoint, write_checkpoint
 from sglr.storage.files import files_in, read_if_there, sweep_partials, write_text
 
 BEST = "best"

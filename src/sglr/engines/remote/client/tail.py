@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sglr.core.types import Tally
+from sglr.core.events import Tally
 from sglr.parties.client_loss import OwnLoss, log_prior
 from sglr.parties.defences import Guard
 from sglr.parties.tails import TailStep

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sglr.compression.codecs import Codec, Plain
+from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.data.batches import Batching
@@ -32,7 +32,7 @@ class Task:
     classes
         K.
     batching, optimizer, clip_norm, seed, loss, label_prior
-        As in `sglr.core.engine.Setting` and `sglr.parties.server.Server`.
+        As in `sglr.parties.spec.Setting` and `sglr.parties.server.Server`.
     codec
         How smashed data go over the wire.
     device

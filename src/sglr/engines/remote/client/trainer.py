@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from sglr.compression.error_feedback import Link
 from sglr.core.errors import ExtremeValues
+from sglr.core.events import Tally
 from sglr.core.random import key, seed_layers
-from sglr.core.types import Tally, Uplink, Weights, below
+from sglr.core.types import Uplink
+from sglr.core.weights import Weights, below, state_of
 from sglr.data.batches import order_of
 from sglr.engines.remote.client.tail import OwnTail, tally
 from sglr.engines.remote.client.task import Task
@@ -28,7 +30,7 @@ from sglr.engines.remote.run_description import features_of, most_norm, shape_at
 from sglr.parties.client_loss import OwnLoss
 from sglr.parties.server import Server
 from sglr.splitting import parts_of
-from sglr.splitting.segment_weights import load_state, state_of
+from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
 from sglr.storage.checkpoint import digest

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sglr.core.events import Tally
 from sglr.core.scores import ClassCounts, Scores
-from sglr.core.types import Tally
 
 Sent = tuple[Tensor, Tensor] | Tally
 """What a client tells of held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or how it scored them."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import ExtremeValues, name_clients
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 from sglr.engines.remote.run_description import most_norm
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.client_state import Member

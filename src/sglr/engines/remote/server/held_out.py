@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from sglr.core.scores import Scores
-from sglr.core.types import Weights
+from sglr.core.weights import Weights
 from sglr.engines.remote.server.evaluation import Sent, score
 from sglr.engines.remote.server.requests import Desk
 from sglr.engines.remote.server.tails import Tails

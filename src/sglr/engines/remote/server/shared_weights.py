@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import ExtremeValues
-from sglr.core.types import Weights, below
+from sglr.core.weights import Weights, below
 from sglr.engines.remote.run_description import most_norm
 
 FACTOR = 10.0

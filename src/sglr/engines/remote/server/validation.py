@@ -15,9 +15,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sglr.compression.codecs import Codec
+from sglr.core.codec import Codec
 from sglr.core.errors import ExtremeValues
-from sglr.core.types import Tally, Uplink, Weights
+from sglr.core.events import Tally
+from sglr.core.types import Uplink
+from sglr.core.weights import Weights
 from sglr.engines.remote.run_description import most_norm
 from sglr.engines.remote.server.connections import House
 from sglr.engines.remote.server.evaluation import Sent

@@ -1,14 +1,107 @@
-"""What a step and a merge send, as `Traffic` events."""
+"""What observers of a training are told: traffic, steps and epochs; and what a step and a merge send."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sglr.compression.codecs import Codec
-from sglr.core.types import Average, Traffic, Uplink, Weights
+from sglr.core.codec import Codec
+from sglr.core.types import Average, Uplink
+from sglr.core.weights import Weights
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the training samples of some steps.
+
+    Parameters
+    ----------
+    loss
+        Sum of the losses of single samples.
+    correct
+        Samples that were classified right.
+    samples
+        Their number.
+    bad_step
+        The first step, in order, whose loss was not a number; None if there is none.
+    """
+
+    loss: float
+    correct: int
+    samples: int
+    bad_step: int | None = None
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss per sample."""
+        return self.loss / max(1, self.samples)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of training samples that were classified right, in [0, 1]."""
+        return self.correct / max(1, self.samples)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Something that crossed the network between clients and server, all clients at once.
+
+    Parameters
+    ----------
+    kind
+        ``"smashed"``, ``"labels"``, ``"gradients"`` (a client's own), ``"average"`` (to active clients), ``"weights"``,
+        or, where labels stay with the clients, ``"features"`` and ``"feature_gradients"``.
+    up
+        True from clients to server, False from server to clients.
+    clients
+        Ids of the clients concerned.
+    sizes
+        Bytes of every one of these clients, int64 ``[C]``; each is one message.
+    broadcast
+        Bytes of the one message to all of them that takes their place where a network can broadcast; None if it
+        can't, because they differ.
+    """
+
+    kind: str
+    up: bool
+    clients: tuple[int, ...]
+    sizes: NDArray[np.int64]
+    broadcast: int | None = None
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step is over.
+
+    Parameters
+    ----------
+    epoch, epochs, step, steps
+        As in `Moment`, with ``step`` and ``steps`` counted over all cohorts that are known so far.
+    samples
+        Training samples that were used in the step.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over; ``record`` holds its measurements by name, as they go into ``metrics.jsonl``."""
+
+    epoch: int
+    epochs: int
+    record: Mapping[str, float | int]
+
+
+Event = Traffic | StepDone | EpochDone
 
 
 def exchange_traffic(

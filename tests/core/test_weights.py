@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sglr.core.device import to_device
+from sglr.core.weights import to_device
 
 CPU = torch.device("cpu")
 

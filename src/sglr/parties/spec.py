@@ -1,0 +1,86 @@
+"""What every engine needs to put clients to work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sglr.core.codec import Codec, Plain
+from sglr.core.data import ClientData
+from sglr.core.optim import OptimizerSpec
+from sglr.core.weights import Weights
+from sglr.data.batches import Batching
+from sglr.parties.client_loss import OwnLoss
+from sglr.parties.defences import Guard
+from sglr.stacking.precision import SINGLE_PRECISION, Computing
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every engine needs to put clients to work.
+
+    Parameters
+    ----------
+    segment
+        Gives a client's lower segment with its first weights, by client id.
+    data
+        The data, divided among clients.
+    batch_size
+        b, the samples that a client uses in one step.
+    optimizer
+        Every client's optimizer.
+    clip_norm
+        Largest norm of a client's gradient, or None.
+    seed
+        Seed of all random draws.
+    device
+        Where computation happens.
+    stacking
+        ``"auto"``, ``"stacked"``, ``"matmul"`` or ``"looped"``, for engines that hold many clients in one process.
+    short_clients
+        What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
+        beginning its data again.
+    least_batch
+        Fewest samples of a batch, as in `sglr.data.batches.Batching`.
+    settings
+        All settings of the experiment by name, for engines whose clients build their own parts.
+    codec
+        How smashed data and cut-layer gradients are written.
+    first_weights
+        Gives a client's first weights and buffers, by client id, where that is faster than its segment.
+    clients_leave
+        True if only the clients at work are on the device, for engines that hold many clients in one process.
+    computing
+        In which precision passes are computed, and whether they are compiled.
+    guard
+        The clients' defences.
+    own_loss
+        How clients compute the loss, where labels stay with them and segments are two; None where the server does.
+    """
+
+    segment: Callable[[int], nn.Module]
+    data: ClientData
+    batch_size: int
+    optimizer: OptimizerSpec
+    clip_norm: float | None
+    seed: int
+    device: torch.device
+    stacking: str = "auto"
+    short_clients: str = "wait"
+    least_batch: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    codec: Codec = field(default_factory=Plain)
+    first_weights: Callable[[int], Weights] | None = None
+    clients_leave: bool = False
+    computing: Computing = SINGLE_PRECISION
+    guard: Guard = field(default_factory=Guard)
+    own_loss: OwnLoss | None = None
+
+    @property
+    def batching(self) -> Batching:
+        """How clients cut their data into batches."""
+        return Batching(self.batch_size, self.short_clients, self.least_batch)
