@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
+from sglr.core.random import key
 from sglr.core.registry import PARTITIONERS
 from sglr.data.partitioners.balanced import Balanced
 from sglr.data.partitioners.dirichlet import Dirichlet
@@ -153,3 +157,41 @@ def test_resample_serves_any_number_of_clients_and_later_ones_change_nothing(cou
     few, many = (Resample(draws).partition(data, number, 0) for number in (clients, clients + more))
     assert [len(own) for own in many] == [draws] * (clients + more)
     assert all(np.array_equal(one, two) for one, two in zip(few, many, strict=False))
+
+
+@pytest.mark.slow  # flwr-datasets takes seconds to import
+def test_parts_by_class_are_those_of_flwr_datasets_bit_for_bit() -> None:
+    """A run of a version that asked flwr-datasets keeps its partition when it is resumed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations within its libraries, and its own complaints about draws
+        from flwr_datasets import partitioner as flower
+
+        for clients, seed, classes in ((1, 0, 3), (7, 1, 5), (20, 2**40, 5), (50, 3, 2)):
+            data, drawn = samples(997, classes, 1), key(seed, "partition")
+            theirs: list[tuple[Any, Any]] = [
+                *((Shards(n), flower.ShardPartitioner(clients, "label", n, seed=drawn)) for n in (1, 2, 3)),
+                *(
+                    (
+                        Pathological(n),
+                        flower.PathologicalPartitioner(clients, "label", n, "first-deterministic", seed=drawn),
+                    )
+                    for n in (1, 2)
+                ),
+                # The smaller, the more often some client has nothing, and shares are drawn anew.
+                *(
+                    (Dirichlet(size), flower.DirichletPartitioner(clients, "label", size, 1, seed=drawn))
+                    for size in ((0.3, 100.0) if clients < 50 else (2.0,))
+                ),
+            ]
+            for rule, other in theirs:
+                found = rule.partition(data, clients, seed)
+                assert [own.tolist() for own in found] == _rows_of(other, data, clients), (rule, clients, seed)
+
+
+def _rows_of(partitioner: Any, data: Samples, clients: int) -> list[list[int]]:
+    """Return the rows that a partitioner of flwr-datasets gives to every client; it sorts samples by class first."""
+    from datasets import Dataset
+
+    order = np.argsort(data.targets.numpy(), kind="stable")
+    partitioner.dataset = Dataset.from_dict({"label": data.targets.numpy()[order], "row": order})
+    return [list(partitioner.load_partition(client)["row"]) for client in range(clients)]

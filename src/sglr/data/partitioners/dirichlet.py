@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
-from sglr.data.flower import LABEL, divide, flower_seed
+from sglr.core.random import generator
+from sglr.data.class_rows import class_rows, joined
 
 __all__ = ["Dirichlet"]
+
+DRAWS = 11
+"""How often shares are drawn until every client has a sample; as in flwr-datasets, whose partitions these are."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,16 @@ class Dirichlet:
         if not 0 < self.concentration < float("inf"):
             remedy = "give a number above 0, such as 0.5"
             raise UsageError("concentration", self.concentration, "not a positive number", remedy)
-        from flwr_datasets.partitioner import DirichletPartitioner
+        rng, rows = generator(seed, "partition"), class_rows(samples)
+        for _ in range(DRAWS):
+            parts = [self._divide(own, clients, rng) for own in rows]
+            if all(sum(map(len, of_client)) for of_client in zip(*parts, strict=True)):
+                return joined(parts, rng)
+        problem = f"some of {clients} clients got none of {len(samples)} samples in each of {DRAWS} draws"
+        remedy = "give a larger concentration or fewer clients"
+        raise UsageError("concentration", self.concentration, problem, remedy)
 
-        flower = DirichletPartitioner(
-            clients, LABEL, float(self.concentration), min_partition_size=1, seed=flower_seed(seed)
-        )
-        try:
-            return divide(flower, samples, clients)
-        except ValueError as error:
-            problem = f"some of {clients} clients got none of {len(samples)} samples in each of 10 draws"
-            remedy = "give a larger concentration or fewer clients"
-            raise UsageError("concentration", self.concentration, problem, remedy) from error
+    def _divide(self, rows: NDArray[np.int64], clients: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Cut the rows of one class by shares that are drawn; what overflows or underflows is a share of nothing."""
+        shares = np.nan_to_num(rng.dirichlet(np.full(clients, float(self.concentration))))
+        return np.split(rows, (np.cumsum(shares) * len(rows)).astype(int)[:-1])

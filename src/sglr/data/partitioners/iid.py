@@ -19,5 +19,4 @@ class Iid:
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
         """Return the rows of every client."""
-        # Two lines of NumPy; flwr-datasets would do the same after an import of several seconds.
         return np.array_split(generator(seed, "partition").permutation(len(samples)), clients)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
-from sglr.data.flower import LABEL, divide, flower_seed
+from sglr.core.random import generator
+from sglr.data.class_rows import class_rows, joined
 
 __all__ = ["Pathological"]
 
@@ -32,18 +33,32 @@ class Pathological:
         UsageError
             If there are not so many classes, or a class has fewer samples than clients that should have it.
         """
-        classes = len(np.unique(samples.targets.numpy()))
+        rows = class_rows(samples)
+        classes = len(rows)
         if not 1 <= self.classes_per_client <= classes:
             problem = f"the samples have {classes} classes"
             raise UsageError("classes_per_client", self.classes_per_client, problem, f"give 1 to {classes}")
-        from flwr_datasets.partitioner import PathologicalPartitioner
-
-        flower = PathologicalPartitioner(
-            clients, LABEL, self.classes_per_client, "first-deterministic", seed=flower_seed(seed)
-        )
-        try:
-            return divide(flower, samples, clients)
-        except ValueError as error:
+        rng = generator(seed, "partition")
+        chosen = [self._choose(client % classes, classes, rng) for client in range(clients)]
+        having = [[client for client in range(clients) if name in chosen[client]] for name in range(classes)]
+        if any(len(own) < len(those) for own, those in zip(rows, having, strict=True)):
             problem = f"a class has fewer samples than those of the {clients} clients that should have it"
             remedy = "give fewer classes per client or fewer clients"
-            raise UsageError("classes_per_client", self.classes_per_client, problem, remedy) from error
+            raise UsageError("classes_per_client", self.classes_per_client, problem, remedy)
+        return joined([_share(own, those, clients) for own, those in zip(rows, having, strict=True)], rng)
+
+    def _choose(self, first: int, classes: int, rng: np.random.Generator) -> list[int]:
+        """Draw further classes one by one, as flwr-datasets does, whose partitions these are."""
+        chosen = [first]
+        while len(chosen) < self.classes_per_client:
+            (another,) = rng.integers(classes, size=1).tolist()
+            chosen += [another] if another not in chosen else []
+        return chosen
+
+
+def _share(rows: NDArray[np.int64], having: list[int], clients: int) -> list[NDArray[np.int64]]:
+    """Divide the rows of a class evenly among the clients that have it."""
+    parts = [rows[:0]] * clients
+    for client, part in zip(having, np.array_split(rows, len(having)) if having else [], strict=True):
+        parts[client] = part
+    return parts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
-from sglr.data.flower import LABEL, divide, flower_seed
+from sglr.core.random import generator
 
 __all__ = ["Shards"]
 
@@ -34,7 +34,13 @@ class Shards:
             problem = f"{clients} clients would need more shards than there are samples ({len(samples)})"
             remedy = f"give {len(samples) // clients} or fewer, or fewer clients"
             raise UsageError("shards_per_client", self.shards_per_client, problem, remedy)
-        from flwr_datasets.partitioner import ShardPartitioner
-
-        flower = ShardPartitioner(clients, LABEL, self.shards_per_client, seed=flower_seed(seed))
-        return divide(flower, samples, clients)
+        rng, number = generator(seed, "partition"), self.shards_per_client * clients
+        size = len(samples) // number
+        by_class = np.argsort(samples.targets.numpy(), kind="stable")
+        # As in flwr-datasets, whose partitions these are, a remainder of whole shards may be drawn, too.
+        shards = by_class[: len(samples) // size * size].reshape(-1, size)
+        drawn = rng.permutation(len(shards))[:number].reshape(clients, -1)
+        rows = [shards[own].ravel() for own in drawn]
+        for own in rows:
+            rng.shuffle(own)
+        return rows
