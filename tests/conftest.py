@@ -44,6 +44,7 @@ INPUTS, CUT, CLASSES = 4, 3, 3
 CPU = torch.device("cpu")
 parse_optimizer = cache(OptimizerSpec.parse)
 RAY = Path(__file__).parent / "engines" / "ray"
+PAGES = Path(__file__).parent / "report"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -237,6 +238,18 @@ def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: floa
         torch.testing.assert_close(
             found[key], wanted[key], atol=atol, rtol=rtol, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+@pytest.fixture(autouse=True)
+def _blank_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave charts blank, except where tests are about them: they take most of the time of a tiny training.
+
+    The rest of every page is made as ever. Trainings that tests share, and those in processes of their own, draw.
+    """
+    if request.path.parent != PAGES and request.node.get_closest_marker("charts") is None:
+        monkeypatch.setattr("sglr.report.run_report._charts", lambda summary, history: [])
+        monkeypatch.setattr("sglr.report.run_report._classes_chart", lambda path: None)
+        monkeypatch.setattr("sglr.report.svg._drawn", lambda figure, name: '<svg width="1pt" height="1pt"></svg>')
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ def test_several_runs_share_a_page(call, run_folder: Path, finished: Path, tmp_p
     assert "Accuracy against distance correlation" in page
 
 
+@pytest.mark.charts
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["backdoor", "fsha:samples=16"])
 def test_an_attack_that_takes_part_in_training_is_played_through(call, run_folder: Path, spec: str) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from sglr.runs.folder import Run
 
+pytestmark = pytest.mark.charts
+
 
 def test_a_run_is_reported_anew_and_its_path_printed(call, run_folder):
     (run_folder / "report.html").unlink()

@@ -24,6 +24,7 @@ from sglr.storage.json_files import parse, read_object
 from .conftest import Answer
 from .mutated_folders import mutate
 
+pytestmark = pytest.mark.charts
 Call = Callable[..., Answer]
 SECONDS = 30
 

@@ -23,6 +23,7 @@ def grid(tmp_path):
     return path
 
 
+@pytest.mark.charts
 def test_a_sweep_prints_its_progress_and_one_table(call, tiny, grid, tmp_path):
     answer = call("sweep", grid, *tiny, "--jobs", "1", "--out", tmp_path / "s")
     assert answer.code == 0

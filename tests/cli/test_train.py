@@ -22,6 +22,7 @@ def test_train_prints_json_alone_and_a_line_per_epoch(start, tiny, tmp_path):
     assert all(len(line) <= 80 for line in err.splitlines())
 
 
+@pytest.mark.charts
 def test_a_quiet_training_prints_its_result_and_what_to_do_next(call, tiny, tmp_path):
     answer = call("train", *tiny, "--quiet", "--out", tmp_path / "run")
     assert answer.code == 0

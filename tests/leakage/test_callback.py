@@ -13,6 +13,7 @@ from sglr.core.events import StepDone
 TINY = {"clients": 3, "samples_per_client": 40, "epochs": 3, "model": "cnn", "stacking": "stacked"}
 
 
+@pytest.mark.charts
 def test_weights_are_those_of_a_training_that_is_not_watched(tmp_path: Path) -> None:
     plain = sglr.train("sglr", **TINY, out=tmp_path / "plain")
     watched = sglr.train("sglr", **TINY, leakage="every=2,samples=64", out=tmp_path / "watched")

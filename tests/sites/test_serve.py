@@ -95,6 +95,7 @@ def digits(_: int) -> Source:
     return Source(dataset="digits")
 
 
+@pytest.mark.charts
 @pytest.mark.parametrize("method", ["sglr", "sfl"])
 def test_data_that_stay_at_the_sites_are_trained_on(sites, tmp_path, method):
     rng = np.random.default_rng(0)

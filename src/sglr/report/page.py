@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sglr.report import numbers
 from sglr.report.palette import DEEPEST_DARK, DEEPEST_LIGHT, KINDS, OVER, SERIES, UNDER, dark_rules, triple
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(template: str, **content: Any) -> str:
@@ -17,6 +21,12 @@ def render(template: str, **content: Any) -> str:
 
     Text in ``content`` is escaped, except what is `markupsafe.Markup`.
     """
+    return _environment().get_template(template).render(content)
+
+
+@cache
+def _environment() -> Environment:
+    """Return what all pages are made with; it keeps its templates compiled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -32,7 +42,7 @@ def render(template: str, **content: Any) -> str:
     environment.globals |= {"dark_chart_rules": dark_rules(), "series": SERIES, "kinds": KINDS}
     environment.globals |= {"over": OVER, "under": UNDER}
     environment.globals |= {"deep": {"light": DEEPEST_LIGHT, "dark": DEEPEST_DARK}}
-    return environment.get_template(template).render(content)
+    return environment
 
 
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -42,6 +42,7 @@ def test_every_method_and_seed_is_an_ordinary_run(tmp_path):
         assert {**row["parameters"], "name": row["method"]} == runs[0].summary["method"]
 
 
+@pytest.mark.charts
 def test_a_comparison_leaves_its_table_its_plot_and_its_page(tmp_path):
     result = compare(["sfl"], out=tmp_path / "c", **TINY)
     assert read_comparison(tmp_path / "c") == result

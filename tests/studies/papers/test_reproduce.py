@@ -17,6 +17,7 @@ from sglr.studies.papers.declared import artefacts
 from sglr.studies.papers.reproduce import reproduce
 
 
+@pytest.mark.charts
 def test_closed_forms_need_no_training(tmp_path: Path) -> None:
     result = reproduce(["table6", "fig5"], out=tmp_path / "paper")
     table6, fig5 = result.records
@@ -65,6 +66,7 @@ def test_missing_data_is_told_by_the_processes_that_look_for_it(tmp_path: Path, 
         reproduce(["fig2"], "small", jobs=2, data_dir=tmp_path, out=tmp_path / "out")
 
 
+@pytest.mark.charts
 @pytest.mark.slow
 def test_everything_runs_at_the_smoke_scale_by_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sglr", "reproduce", "all", "--scale", "smoke", "--seeds", "1", "--json"]
