@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from sglr.build.build import Built, Given, build
 from sglr.core.data import Dataset, Samples
 from sglr.core.model import build_model
-from sglr.core.types import Moment
+from sglr.core.types import StepContext
 from sglr.runs.config import Experiment
 from sglr.splitting import split
-from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.stacking.precision import SINGLE_PRECISION, Precision
 
 SHAPES = {"resnet16": (3, 32, 32), "cnn": (1, 28, 28), "mlp": (1, 28, 28)}
 STEPS = 3
@@ -39,7 +39,7 @@ def build_split(
     batch: int,
     stacking: str,
     device: str,
-    computing: Computing = SINGLE_PRECISION,
+    precision: Precision = SINGLE_PRECISION,
 ) -> Built:
     """Build SGLR whose clients own equal parts of ``data``."""
     settings: dict[str, object] = {
@@ -50,7 +50,7 @@ def build_split(
         "batch_size": batch,
     }
     settings |= {"validation": 0, "stacking": stacking, "device": device, "init": "common"}
-    settings |= {"precision": computing.precision, "compile": computing.compiled}
+    settings |= {"precision": precision.precision, "compile": precision.compiled}
     return build(Experiment.from_flat(settings), Given(dataset=data))
 
 
@@ -61,21 +61,21 @@ def split_steps(built: Built) -> Callable[[], None]:
     trainer.server.rate = RATE
 
     def run() -> None:
-        for step in range(trainer.engine.begin(everyone, 0)):
-            moment = Moment(0, 1, step, STEPS, np.random.default_rng(step))
+        for step in range(trainer.engine.begin_epoch(everyone, 0)):
+            context = StepContext(0, 1, step, STEPS, np.random.default_rng(step))
             uplink = trainer.engine.forward(step)
-            trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, moment), RATE)
+            trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, context), RATE)
 
     return run
 
 
 def unsplit_steps(
-    model: str, data: Dataset, total_batch: int, device: str, computing: Computing = SINGLE_PRECISION
+    model: str, data: Dataset, total_batch: int, device: str, precision: Precision = SINGLE_PRECISION
 ) -> Callable[[], None]:
     """Train the unsplit model as a user would, images channels-last and the optimizer fused."""
     network = build_model(model, SHAPES[model], 10).to(device)
-    computing.prepare(torch.device(device))
-    forward = torch.compile(network) if computing.compiled else network
+    precision.prepare(torch.device(device))
+    forward = torch.compile(network) if precision.compiled else network
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     inputs, targets = data.train.inputs.to(device), data.train.targets.to(device)
 
@@ -83,7 +83,7 @@ def unsplit_steps(
         for rows in torch.randperm(len(inputs), device=device).split(total_batch):
             batch = inputs[rows].contiguous(memory_format=torch.channels_last)
             optimizer.zero_grad()
-            with computing.mixed(torch.device(device)):
+            with precision.mixed(torch.device(device)):
                 scores = forward(batch)
             F.cross_entropy(scores.float(), targets[rows]).backward()
             optimizer.step()

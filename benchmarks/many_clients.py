@@ -29,7 +29,7 @@ from record import machine, write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
-from sglr.core.types import Moment
+from sglr.core.types import StepContext
 from sglr.engines.remote.client.connection import Client, Post
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Task, Worker
@@ -40,7 +40,7 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.parties.server import Server
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
@@ -71,9 +71,9 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
     data = ClientData(none, rows, None, none, tuple("0123456789"))
     spec = OptimizerSpec.parse("sgd")
-    setting = Setting(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
+    setting = ClientSpec(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
     engine = Remote(setting, Listen(fleet=False, opened=opened))
-    engine.settle(folder / "server")
+    engine.attach(folder / "server")
     return engine, started
 
 
@@ -82,7 +82,7 @@ def idle(clients: int, folder: Path) -> dict[str, float]:
     before = resident()
     engine, started = make_engine(clients, 1, folder)
     began = time.perf_counter()
-    engine.begin(tuple(range(clients)), 0)
+    engine.begin_epoch(tuple(range(clients)), 0)
     seconds = time.perf_counter() - began
     time.sleep(3)
     after = resident()
@@ -106,14 +106,14 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
         device=torch.device("cpu"),
     )
     server.rate = 0.1
-    taken = engine.begin(tuple(range(clients)), 0)
+    taken = engine.begin_epoch(tuple(range(clients)), 0)
     seconds = []
     for step in range(taken):
         began = time.perf_counter()
         uplink = engine.forward(step)
         assert uplink is not None
         assert len(uplink.clients) == clients, f"step {step}: {clients - len(uplink.clients)} clients are missing"
-        downlink = PSL().exchange(server, uplink, Moment(0, 1, step, taken, generator(0, "step", step)))
+        downlink = PSL().exchange(server, uplink, StepContext(0, 1, step, taken, generator(0, "step", step)))
         engine.backward(downlink, 0.1)
         seconds.append(time.perf_counter() - began)
     connections = [member.connections for member in engine.house.members]

@@ -42,7 +42,7 @@ from sglr.engines.remote.server.opening import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 
 VALUES, BATCH = 8192, 8  # 8 samples of 8,192 float32: 256 KiB
@@ -60,13 +60,13 @@ class Scale(nn.Module):
         return inputs * self.weight
 
 
-def setting(clients: int) -> Setting:
+def setting(clients: int) -> ClientSpec:
     """Describe clients that tell themselves how many samples they have."""
     inputs = torch.zeros(0, VALUES)
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
     none = Samples(inputs, torch.zeros(0, dtype=torch.int64))
     data = ClientData(none, rows, None, none, tuple("ab"))
-    return Setting(lambda _: Scale(), data, BATCH, OptimizerSpec.parse("sgd"), None, 0, torch.device("cpu"))
+    return ClientSpec(lambda _: Scale(), data, BATCH, OptimizerSpec.parse("sgd"), None, 0, torch.device("cpu"))
 
 
 def engine_side(clients: int, steps: int, folder: Path) -> dict[str, float]:
@@ -78,10 +78,10 @@ def engine_side(clients: int, steps: int, folder: Path) -> dict[str, float]:
         started.append(start_clients("engine", port, tokens, folder, steps))
 
     engine = Remote(setting(clients), Listen(fleet=False, opened=opened))
-    engine.settle(folder / "server")
+    engine.attach(folder / "server")
     everyone = tuple(range(clients))
     seconds = []
-    engine.begin(everyone, 0)
+    engine.begin_epoch(everyone, 0)
     for step in range(steps):
         began = time.perf_counter()
         uplink = engine.forward(step)

@@ -26,7 +26,7 @@ from sglr.core.merging import Merging
 from sglr.core.registry import MERGE_RULES
 from sglr.core.weights import Weights
 from sglr.engines.local import Local
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 
 ATTACKERS = (0, 1)
@@ -73,7 +73,7 @@ TRIED = {"iid": tuple(ATTACKS), "shards": ("none", "scaled ×−10", "label-flip
 class Attacked(Local):
     """Clients in this process, of whom some send other weights than they have."""
 
-    def __init__(self, setting: Setting, change: Any) -> None:
+    def __init__(self, setting: ClientSpec, change: Any) -> None:
         super().__init__(setting)
         self._change, self._rng = change, torch.Generator().manual_seed(setting.seed)
         self._last: Weights = {}
@@ -82,8 +82,8 @@ class Attacked(Local):
         self._last = weights
         return super().publish(weights, clients)
 
-    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
-        present, weights = super().gather(cohort)
+    def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+        present, weights = super().collect_present(cohort)
         if self._change is not None:
             for place in (place for place, client in enumerate(present) if client in ATTACKERS):
                 for name, rows in weights.items():

@@ -27,7 +27,7 @@ from contenders import SHAPES, build_split, make_data, published_loop_steps, spl
 from record import RESULTS, machine, write_result
 from sglr.core.model import build_model
 from sglr.splitting import split
-from sglr.stacking.precision import Computing
+from sglr.stacking.precision import Precision
 from sglr.system.allocator import keep_freed_memory
 from sglr.system.machine import memory_of
 
@@ -36,7 +36,7 @@ LOOPED = 100
 """Most clients of the loops: they take one after another, so that their samples per second hardly change beyond."""
 MEMORY, PROCESS = 0.8, 500 << 20
 """The share of the memory that a cell may take, and the bytes of a process without clients."""
-WAYS = (Computing(), Computing("tf32"), Computing("bf16"), Computing("tf32", True), Computing("bf16", True))
+WAYS = (Precision(), Precision("tf32"), Precision("bf16"), Precision("tf32", True), Precision("bf16", True))
 """Ways of computing that are compared on a GPU."""
 
 
@@ -51,27 +51,27 @@ def steps_of(clients: int) -> int:
 
 
 def contenders(
-    model: str, clients: int, device: str, computing: Computing
+    model: str, clients: int, device: str, precision: Precision
 ) -> dict[str, tuple[Callable[[], None], int]]:
     """Return every contender and the samples of its round."""
     batch, steps = batch_of(clients), steps_of(clients)
     few = min(clients, LOOPED)
     data, part = make_data(model, clients, batch, steps), make_data(model, few, 8, 1)
-    built = build_split(model, data, clients, batch, "auto", device, computing)
+    built = build_split(model, data, clients, batch, "auto", device, precision)
     found = {
         "sglr": (split_steps(built), len(data.train)),
-        "unsplit": (unsplit_steps(model, data, clients * batch, device, computing), len(data.train)),
+        "unsplit": (unsplit_steps(model, data, clients * batch, device, precision), len(data.train)),
     }
-    if computing == Computing():
+    if precision == Precision():
         looped = split_steps(build_split(model, part, few, 8, "looped", device))
         loop = published_loop_steps(model, part, few, 8, device)
         found |= {"sglr looped": (looped, len(part.train)), "published loop": (loop, len(part.train))}
     return found
 
 
-def cell(model: str, clients: int, device: str, computing: Computing, rounds: int, seconds: float) -> dict[str, Any]:
+def cell(model: str, clients: int, device: str, precision: Precision, rounds: int, seconds: float) -> dict[str, Any]:
     """Measure one cell: after a warm-up, as many rounds as ``seconds`` allow, but one."""
-    running = contenders(model, clients, device, computing)
+    running = contenders(model, clients, device, precision)
     times: dict[str, list[float]] = {name: [] for name in running}
     begun = time.perf_counter()
     for round_ in range(rounds + 1):
@@ -86,7 +86,7 @@ def cell(model: str, clients: int, device: str, computing: Computing, rounds: in
         if round_ > 0 and time.perf_counter() - begun > seconds:
             break
     rates = {name: running[name][1] / statistics.median(taken) for name, taken in times.items()}
-    row: dict[str, Any] = {"model": model, "clients": clients, "batch": batch_of(clients), **vars(computing)}
+    row: dict[str, Any] = {"model": model, "clients": clients, "batch": batch_of(clients), **vars(precision)}
     row["samples_per_second"] = {name: round(rate) for name, rate in rates.items()}
     row["ratios"] = {f"sglr / {name}": round(rates["sglr"] / rate, 2) for name, rate in rates.items() if name != "sglr"}
     row["seconds"] = round(time.perf_counter() - begun, 1)
@@ -128,21 +128,21 @@ def why_not(row: Mapping[str, Any] | None, clients: int, device: str, limit: flo
     return None
 
 
-def in_fresh_process(model: str, clients: int, arguments: argparse.Namespace, computing: Computing) -> dict[str, Any]:
+def in_fresh_process(model: str, clients: int, arguments: argparse.Namespace, precision: Precision) -> dict[str, Any]:
     command = [
         sys.executable,
         __file__,
         "--one",
         model,
         str(clients),
-        computing.precision,
-        str(int(computing.compiled)),
+        precision.precision,
+        str(int(precision.compiled)),
     ]
     command += ["--device", arguments.device, "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-        return {"model": model, "clients": clients, **vars(computing), "skipped": f"failed: {reason}"}
+        return {"model": model, "clients": clients, **vars(precision), "skipped": f"failed: {reason}"}
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
     return found
 
@@ -155,7 +155,7 @@ def matrix(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for clients in arguments.clients:
             reason = why_not(last, clients, arguments.device, arguments.limit)
             row = {"model": model, "clients": clients, "skipped": reason}
-            last = row if reason else in_fresh_process(model, clients, arguments, Computing())
+            last = row if reason else in_fresh_process(model, clients, arguments, Precision())
             rows.append(last)
             print(json.dumps(last), file=sys.stderr, flush=True)
     return rows
@@ -167,8 +167,8 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         return []
     two_cores = two_cores_rate()
     found = []
-    for computing in WAYS if arguments.device != "cpu" else [Computing("bf16")]:
-        row = in_fresh_process(arguments.ways or "resnet16", 20, arguments, computing)
+    for precision in WAYS if arguments.device != "cpu" else [Precision("bf16")]:
+        row = in_fresh_process(arguments.ways or "resnet16", 20, arguments, precision)
         if two_cores and "skipped" not in row and not arguments.ways:
             row["ratios"]["sglr / 2 cores"] = round(row["samples_per_second"]["sglr"] / two_cores, 1)
         found.append(row)
@@ -210,8 +210,8 @@ def main() -> None:
         keep_freed_memory()
     if arguments.one:
         model, clients, precision, compiled = arguments.one
-        computing = Computing(precision, compiled == "1")
-        print(json.dumps(cell(model, int(clients), arguments.device, computing, arguments.rounds, arguments.seconds)))
+        precision = Precision(precision, compiled == "1")
+        print(json.dumps(cell(model, int(clients), arguments.device, precision, arguments.rounds, arguments.seconds)))
         return
     rows = matrix(arguments)
     result = {

@@ -13,10 +13,10 @@ class FrozenStart(sglr.Method):
 
     frozen: float = field(default=0.5, metadata={"help": "share of the epochs in which only the server learns"})
 
-    def exchange(self, server: sglr.Server, uplink: sglr.Uplink, moment: sglr.Moment) -> sglr.Downlink:
+    def exchange(self, server: sglr.Server, uplink: sglr.Uplink, context: sglr.Moment) -> sglr.Downlink:
         """Take one joint step; cut gradients ``[C, b, ...]`` are zero while clients are frozen."""
         cut_gradients = server.learn(uplink)
-        if moment.epoch < self.frozen * moment.epochs:
+        if context.epoch < self.frozen * context.epochs:
             cut_gradients.zero_()
         return sglr.Downlink(cut_gradients)
 

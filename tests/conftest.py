@@ -22,14 +22,14 @@ from sglr.core.events import Event
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
-from sglr.core.plan import Plan
+from sglr.core.plan import TrainingPlan
 from sglr.core.trainer import Hooks, Trainer
 from sglr.engines.local import Local
-from sglr.parties.client_loss import OwnLoss
-from sglr.parties.defences import Guard
+from sglr.parties.client_loss import ClientLoss
+from sglr.parties.defences import DefenceChain
 from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import Server
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments
 
 # Tensors of a dozen numbers: threads would only wait for each other.
@@ -104,9 +104,9 @@ def make_client(seed: int, *, lower: Callable[[int], nn.Module], norm: bool) -> 
     return ClientSegments(first, nn.Sequential(*tail, nn.Linear(CUT, CLASSES)), (CUT,))
 
 
-def make_covered(seed: int, *, lower: Callable[[int], nn.Module], guard: Guard) -> nn.Module:
+def make_covered(seed: int, *, lower: Callable[[int], nn.Module], defences: DefenceChain) -> nn.Module:
     """Build a client segment with its defences' layers."""
-    return guard.covered(lower(seed))
+    return defences.covered(lower(seed))
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Case:
     upper: nn.Module | None = None
     data: ClientData | None = None
     validate: bool = False
-    engine: Callable[[Setting], Engine] = Local
+    engine: Callable[[ClientSpec], Engine] = Local
     check_every: int = 1
     checkpoint_every: int = 0
     hooks: Hooks = field(default_factory=Hooks)
@@ -161,11 +161,11 @@ class Case:
             assert isinstance(upper, nn.Sequential)
             return partial(make_client, lower=lower, norm=self.norm), upper[:-1]
         if not self.method.whole_model:
-            return partial(make_covered, lower=lower, guard=self.guard), upper
+            return partial(make_covered, lower=lower, defences=self.defences), upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
 
     @property
-    def guard(self) -> Guard:
+    def defences(self) -> DefenceChain:
         """The defences, with memories of their own."""
         return parse_defence(self.defence, self.seed)
 
@@ -177,13 +177,13 @@ class Case:
         spec = parse_optimizer(self.optimizer)
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
-        setting = Setting(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        own_loss = OwnLoss(corrects_prior=self.label_prior == "correct") if self.tail else None
+        setting = ClientSpec(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        client_loss = ClientLoss(corrects_prior=self.label_prior == "correct") if self.tail else None
         engine = self.engine(
             replace(
                 setting,
-                own_loss=own_loss,
-                guard=self.guard,
+                client_loss=client_loss,
+                defences=self.defences,
                 codec=self._codec(),
                 clients_leave=self.clients_leave,
                 short_clients=self.short_clients,
@@ -200,9 +200,9 @@ class Case:
             clip_norm=self.clip_norm,
             copies=self.method.server_copies,
             stacked=self.stacking == "stacked",
-            guard=self.guard,
+            defences=self.defences,
         )
-        plan = Plan(
+        plan = TrainingPlan(
             self.epochs,
             self.rate,
             self.rate if self.server_rate is None else self.server_rate,
@@ -213,7 +213,7 @@ class Case:
             checkpoint_every=self.checkpoint_every,
             least_batch=self.least_batch,
         )
-        validation, server = data.validation if self.validate else None, engine.host(make_server)
+        validation, server = data.validation if self.validate else None, engine.make_server(make_server)
         if self.tail:
             server.ask = engine.answer
         buffers = {name for name, _ in lower(0).named_buffers()}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.parties.server import Server
 from sglr.runs.data_record import DATA, DataRecord
 
@@ -51,8 +51,8 @@ class Sharing(sglr.Method):
 
     shares = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
-        del moment
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
+        del context
         return Downlink(server.learn(uplink))
 
 

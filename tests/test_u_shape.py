@@ -22,7 +22,7 @@ from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 
@@ -190,8 +190,8 @@ class Balancing(Method):
     def needs_labels(self) -> bool:
         return self.says_so
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
-        del moment
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
+        del context
         rare = 1 + (uplink.labels > 4)
         return Downlink(server.learn(uplink) * rare[..., None])
 

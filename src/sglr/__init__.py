@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
     from sglr.core.server_protocol import Server
-    from sglr.core.types import Downlink, Moment, Uplink
+    from sglr.core.types import Downlink, StepContext, Uplink
     from sglr.experiment.train import resume, train
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
@@ -47,7 +47,7 @@ _HOMES = {
     "sglr.core.method": ("Method",),
     "sglr.core.server_protocol": ("Server",),
     "sglr.splitting": ("Split", "cut_points", "split"),
-    "sglr.core.types": ("Downlink", "Moment", "Uplink"),
+    "sglr.core.types": ("Downlink", "StepContext", "Uplink"),
     "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
@@ -86,12 +86,12 @@ __all__ = [
     "Experiment",
     "Interrupted",
     "Method",
-    "Moment",
     "Run",
     "Samples",
     "Server",
     "SglrError",
     "Split",
+    "StepContext",
     "Sweep",
     "Uplink",
     "UsageError",

@@ -14,12 +14,12 @@ import sglr
 from sglr.build.build import Given, build
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import StepContext, Uplink
 from sglr.engines.local import Local
 from sglr.engines.remote.run_description import shape_at_cut
 from sglr.experiment.train import describe
 from sglr.runs.config import Experiment
-from sglr.stacking.precision import Computing
+from sglr.stacking.precision import Precision
 
 TINY: dict[str, Any] = {"clients": 3, "samples_per_client": 24, "epochs": 1, "model": "mlp"}
 
@@ -103,7 +103,7 @@ def test_own_function_own_data_own_method(tmp_path: Path) -> None:
     class Mean(sglr.Method):
         """Everyone back-propagates the mean gradient."""
 
-        def exchange(self, server: sglr.Server, uplink: Uplink, moment: Moment) -> sglr.Downlink:
+        def exchange(self, server: sglr.Server, uplink: Uplink, context: StepContext) -> sglr.Downlink:
             gradients = server.learn(uplink)
             return sglr.Downlink(gradients.mean(0, keepdim=True).expand_as(gradients))
 
@@ -244,4 +244,4 @@ def test_clients_and_server_compute_in_the_precision_that_is_set() -> None:
     engine = built.trainer.engine
     assert isinstance(engine, Local)
     for stack in (engine.block.stack, built.trainer.server.stack):
-        assert stack.runner.computing == Computing("bf16")
+        assert stack.runner.precision == Precision("bf16")

@@ -14,7 +14,7 @@ from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.optim import OptimizerSpec
 from sglr.leakage.attack_clients import choose_attack
-from sglr.parties import defences as guard
+from sglr.parties import defences
 from sglr.studies.method_specs import Variant
 
 LONG = {
@@ -56,7 +56,7 @@ def test_those_of_allowed_length_are_refused_as_well(
     [
         OptimizerSpec.parse,
         compression.parse,
-        guard.parse,
+        defences.parse,
         choose_attack,
         Variant.of,
         lambda text: build_model(text, (4,), 2),

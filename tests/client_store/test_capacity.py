@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sglr.client_store.capacity import Crowd, bytes_of
+from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.system.machine import memory_of
@@ -24,7 +24,7 @@ GIGABYTE = 10**9
 )
 def test_what_is_chosen_fits(clients: int, share: float, each: int, wanted: str) -> None:
     at_work = max(1, round(share * clients))
-    crowd = Crowd(clients, at_work, at_work, each, 8 * GIGABYTE)
+    crowd = MemoryBudget(clients, at_work, at_work, each, 8 * GIGABYTE)
     try:
         chosen = crowd.store(wanted)
     except UsageError:
@@ -46,16 +46,16 @@ def test_what_is_chosen_fits(clients: int, share: float, each: int, wanted: str)
     ids=["the paper's", "few", "large ones", "many", "all at work"],
 )
 def test_left_to_itself(clients: int, at_work: int, each: int, wanted: str) -> None:
-    assert Crowd(clients, at_work, at_work, each, 8 * GIGABYTE).store("auto") == wanted
+    assert MemoryBudget(clients, at_work, at_work, each, 8 * GIGABYTE).store("auto") == wanted
 
 
 def test_what_does_not_fit_is_refused_with_figures() -> None:
     with pytest.raises(UsageError, match=r"1000 clients take 100 GB of 8 GB of memory; give --client-store disk"):
-        Crowd(1000, 10, 10, 10**8, 8 * GIGABYTE).store("memory")
+        MemoryBudget(1000, 10, 10, 10**8, 8 * GIGABYTE).store("memory")
     with pytest.raises(UsageError, match=r"500 clients that step together take 50 GB of 8 GB.*--participation"):
-        Crowd(1000, 500, 500, 10**8, 8 * GIGABYTE).store("disk")
+        MemoryBudget(1000, 500, 500, 10**8, 8 * GIGABYTE).store("disk")
     with pytest.raises(UsageError, match=r"1000 copies of the server's segment take 10 GB of 8 GB.*such as sfl"):
-        Crowd(1000, 1, 1, 0, 8 * GIGABYTE).require_copies(10**7, "sflv1")
+        MemoryBudget(1000, 1, 1, 0, 8 * GIGABYTE).require_copies(10**7, "sflv1")
 
 
 @pytest.mark.parametrize(

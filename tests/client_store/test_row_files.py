@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sglr.client_store import row_files
-from sglr.client_store.store import Population
+from sglr.client_store.store import ClientStore
 from sglr.core.errors import DamagedCheckpoint, NotRead, NotWritten
 from sglr.storage.checkpoint import write_checkpoint
 
@@ -36,7 +36,7 @@ class Store:
 
     def open(self) -> None:
         """Begin as a new process does."""
-        self.population = Population()
+        self.population = ClientStore()
         self.population.keep_in(self.folder / "clients", self.checkpoints)
 
     def put(self, clients: list[int], value: float) -> None:
@@ -249,14 +249,14 @@ def test_numbers_that_are_none_show_in_the_checkpoint(store: Store) -> None:
 
 
 def test_in_host_memory_a_checkpoint_holds_all_rows_and_either_kind_takes_them_up(store: Store) -> None:
-    host = Population()
+    host = ClientStore()
     host.put([3, 5], {"weights.w": torch.tensor([[1.0], [2.0]])})
     host.put([4], {"weights.w": torch.tensor([[3.0]]), "optimizer.w.step": torch.tensor([7.0])})
     saved = host.state()
-    for other in (Population(), store.population):
+    for other in (ClientStore(), store.population):
         other.restore(saved)
         found = {clients[0]: tensors for clients, tensors in other.get([3]) for _ in clients}
         assert found[3]["weights.w"].tolist() == [[1.0]]
         assert next(iter(other.get([4])))[1]["optimizer.w.step"].tolist() == [7.0]
     with pytest.raises(DamagedCheckpoint, match="run's folder, which was not given"):
-        Population().restore(store.population.state())
+        ClientStore().restore(store.population.state())

@@ -42,7 +42,7 @@ class Kept:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def settle(self, trainer: Trainer) -> Trainer:
-        trainer.engine.settle(self.folder)
+        trainer.engine.attach(self.folder)
         trainer.hooks = replace(trainer.hooks, save=lambda best: self.save(trainer))
         return trainer
 
@@ -91,7 +91,7 @@ def test_resumed_from_any_step_the_weights_are_the_same(case, name: str, where: 
     wanted = ends(whole)
     for tensors, progress in kept.saved[-2:]:
         again = replace(training, clients_leave=True).build()
-        again.engine.settle(tmp_path)
+        again.engine.attach(tmp_path)
         for trainer in (again, whole):
             trainer.hooks = Hooks()
             trainer.restore(tensors, replace(progress))
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_one_kind_is_taken_up_by_the_other(case, optimizer: str,
         kept = Kept(tmp_path / str(leave))
         kept.settle(half).run()
         other = replace(training, clients_leave=not leave).build()
-        other.engine.settle(kept.folder)
+        other.engine.attach(kept.folder)
         other.restore(*kept.saved[-1])
         other.run()
         for one, two in zip(wanted, ends(other), strict=True):

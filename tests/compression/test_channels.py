@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.compression.channels import Links
+from sglr.compression.channels import Channels
 from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
-from sglr.compression.error_feedback import Link
+from sglr.compression.error_feedback import ErrorFeedbackChannel
 from sglr.core.codec import Codec, Plain
 from sglr.core.split_avg import split_avg
 from sglr.core.types import Downlink, Uplink
@@ -33,13 +33,13 @@ def make_downlink(uplink: Uplink, active: list[int], rule: str = "position") -> 
     return split_avg(make_uplink(1, uplink.clients, uplink.sizes).smashed, uplink, active, rule)
 
 
-def sent_by(link: Link, values: Tensor) -> Tensor:
+def sent_by(link: ErrorFeedbackChannel, values: Tensor) -> Tensor:
     return link.codec.decode(link.send(values), tuple(values.shape))
 
 
 @pytest.mark.parametrize("codec", [*LOSSY, *WITH_FEEDBACK], ids=repr)
 def test_the_server_sees_what_each_client_sends_over_its_own_link(codec: Codec) -> None:
-    links, alone = Links(codec), {client: Link(codec) for client in CLIENTS}
+    links, alone = Channels(codec), {client: ErrorFeedbackChannel(codec) for client in CLIENTS}
     for seed in range(3):
         uplink = make_uplink(seed)
         seen = links.received(uplink)
@@ -51,7 +51,7 @@ def test_the_server_sees_what_each_client_sends_over_its_own_link(codec: Codec) 
 
 @pytest.mark.parametrize("codec", [*LOSSY, *WITH_FEEDBACK], ids=repr)
 def test_clients_receive_the_average_over_one_link_and_their_own_over_theirs(codec: Codec) -> None:
-    links, average, own = Links(codec), Link(codec), Link(codec)
+    links, average, own = Channels(codec), ErrorFeedbackChannel(codec), ErrorFeedbackChannel(codec)
     uplink = make_uplink()
     for _ in range(3):
         downlink = make_downlink(uplink, [0, 2])
@@ -69,7 +69,7 @@ def test_clients_receive_the_average_over_one_link_and_their_own_over_theirs(cod
 def test_parts_for_a_network_are_those_that_arrive_here() -> None:
     """The remote engine's calls, and the local engine's, move the same memories."""
     codec = TopK(share=0.3, feedback=True)
-    here, network = Links(codec), Links(codec)
+    here, network = Channels(codec), Channels(codec)
     uplink = make_uplink()
     for _ in range(2):
         seen = here.received(uplink).smashed
@@ -88,7 +88,7 @@ def test_parts_for_a_network_are_those_that_arrive_here() -> None:
 
 @pytest.mark.parametrize("codec", WITH_FEEDBACK, ids=repr)
 def test_averages_by_class_go_over_each_clients_own_link(codec: Codec) -> None:
-    links, alone = Links(codec), Link(codec)
+    links, alone = Channels(codec), ErrorFeedbackChannel(codec)
     uplink = make_uplink()
     for _ in range(2):
         downlink = make_downlink(uplink, [0, 1, 2], "class")
@@ -99,7 +99,7 @@ def test_averages_by_class_go_over_each_clients_own_link(codec: Codec) -> None:
 
 @given(present=st.sets(st.integers(0, 5), min_size=1))
 def test_absent_clients_memories_do_not_move(present: set[int]) -> None:
-    links, everyone = Links(Int8(feedback=True)), tuple(range(6))
+    links, everyone = Channels(Int8(feedback=True)), tuple(range(6))
     whole = make_uplink(0, everyone, (4, 2, 3, 4, 1, 2))
     links.received(whole)
     links.delivered(Downlink(whole.smashed * 1.1), everyone, whole.sizes)
@@ -115,7 +115,7 @@ def test_absent_clients_memories_do_not_move(present: set[int]) -> None:
 
 def test_links_go_on_from_their_state() -> None:
     codec = TopK(share=0.3, feedback=True)
-    links, resumed = Links(codec), Links(codec)
+    links, resumed = Channels(codec), Channels(codec)
     resumed.received(make_uplink(7))  # is forgotten
     for seed in range(2):
         links.received(make_uplink(seed))
@@ -124,7 +124,7 @@ def test_links_go_on_from_their_state() -> None:
 
 
 def test_without_compression_nothing_is_touched() -> None:
-    links, uplink = Links(Plain()), make_uplink()
+    links, uplink = Channels(Plain()), make_uplink()
     downlink = make_downlink(uplink, [0, 1])
     assert links.received(uplink) is uplink
     assert links.delivered(downlink, CLIENTS, SIZES) is downlink

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
-from sglr.compression.error_feedback import Link, Received, parse
+from sglr.compression.error_feedback import ErrorFeedbackChannel, Received, parse
 from sglr.core.codec import Plain
 from sglr.core.errors import UsageError
 
@@ -64,7 +64,7 @@ def test_an_option_that_says_nothing_is_refused(text: str) -> None:
 
 
 def test_feedback_by_hand() -> None:
-    link = Link(TopK(share=0.5, feedback=True))
+    link = ErrorFeedbackChannel(TopK(share=0.5, feedback=True))
     first = link.send(torch.tensor([[4.0, 1.0], [2.0, 6.0]]))
     assert first["values"].tolist() == [[4.0], [6.0]]
     # Lost were 1 of feature 1 and 2 of feature 0, half of it on average over the two samples.
@@ -79,7 +79,7 @@ def test_feedback_by_hand() -> None:
 @given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=8), seed=st.integers(0, 2**31))
 def test_with_feedback_means_arrive_unbiased_over_time(codec, sizes, seed) -> None:
     rng = torch.Generator().manual_seed(seed)
-    link, meant, arrived = Link(codec), torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
+    link, meant, arrived = ErrorFeedbackChannel(codec), torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
     for size in sizes:
         values = torch.randn(size, 3, 2, 4, generator=rng)
         received = codec.decode(link.send(values), tuple(values.shape))
@@ -91,7 +91,7 @@ def test_with_feedback_means_arrive_unbiased_over_time(codec, sizes, seed) -> No
 
 def test_what_would_never_be_sent_arrives_with_feedback() -> None:
     values = torch.tensor([[1.0, 0.4]])
-    plain, remembering = (Link(TopK(share=0.5, feedback=feedback)) for feedback in (False, True))
+    plain, remembering = (ErrorFeedbackChannel(TopK(share=0.5, feedback=feedback)) for feedback in (False, True))
     without, arrived = (
         sum(link.codec.decode(link.send(values), (1, 2)) for _ in range(10)) for link in (plain, remembering)
     )
@@ -102,7 +102,7 @@ def test_what_would_never_be_sent_arrives_with_feedback() -> None:
 
 
 def test_without_feedback_nothing_is_remembered() -> None:
-    link = Link(TopK(share=0.5))
+    link = ErrorFeedbackChannel(TopK(share=0.5))
     link.send(torch.ones(2, 4))
     assert link.state() == {}
 
@@ -110,12 +110,12 @@ def test_without_feedback_nothing_is_remembered() -> None:
 def test_a_link_goes_on_from_its_state() -> None:
     codec = Int8(feedback=True)
     values = torch.randn(4, 2, 40, generator=torch.Generator().manual_seed(0))
-    link, resumed = Link(codec), Link(codec)
+    link, resumed = ErrorFeedbackChannel(codec), ErrorFeedbackChannel(codec)
     link.send(values)
     resumed.restore(link.state())
     for name, part in link.send(values).items():
         assert torch.equal(part, resumed.send(values)[name]) or name != "values"
-    again = Link(codec)
+    again = ErrorFeedbackChannel(codec)
     again.restore(resumed.state())
     assert again.lost is not None
     assert torch.equal(again.lost, resumed.lost)
@@ -123,7 +123,7 @@ def test_a_link_goes_on_from_its_state() -> None:
 
 def test_the_memory_does_not_depend_on_the_layout_of_numbers() -> None:
     values = torch.randn(8, 5, 7, 7, generator=torch.Generator().manual_seed(0))
-    links = [Link(Int8(feedback=True)) for _ in range(3)]
+    links = [ErrorFeedbackChannel(Int8(feedback=True)) for _ in range(3)]
     for _ in range(2):
         links[0].send(values)
         links[1].send(values.contiguous(memory_format=torch.channels_last))

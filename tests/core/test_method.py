@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.core.method import Method
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import data_shares, weighted_mean
 from sglr.parties.server import Server
 
@@ -20,7 +20,7 @@ from sglr.parties.server import Server
 class Plain(Method):
     strength: float = 1.0
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         return Downlink(server.learn(uplink))
 
 
@@ -58,7 +58,7 @@ def test_unless_it_says_otherwise_a_method_steps_together_and_keeps_client_weigh
     method = Plain()
     rng = np.random.default_rng(0)
     assert method.cohorts((0, 2, 5), rng) == [(0, 2, 5)]
-    assert not method.merges(Moment(0, 1, 0, 1, rng))
+    assert not method.merges(StepContext(0, 1, 0, 1, rng))
     assert [method.round_of(epoch) for epoch in range(3)] == [0, 1, 2]
     assert all(method.begins_round(epoch) for epoch in range(3))
     assert not (method.whole_model or method.pooled or method.shares or method.server_copies)

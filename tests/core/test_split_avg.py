@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sglr.core.random import generator
 from sglr.core.split_avg import RULES, SplitAvg, in_phase, sample_active, split_avg
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import StepContext, Uplink
 
 
 def make_uplink(labels: list[list[int]]) -> Uplink:
@@ -211,7 +211,7 @@ def test_switched_off_it_returns_the_very_gradients(phi: float, phase: str, epoc
     """φ = 0.25 of two clients is one: the mean of one is its own."""
     uplink = make_uplink([[0], [1]])
     gradients = numbered(uplink)
-    moment = Moment(epoch, 2, 0, 1, np.random.default_rng(0))
-    downlink = SplitAvg(phi, "position", phase)(gradients, uplink, moment)
+    context = StepContext(epoch, 2, 0, 1, np.random.default_rng(0))
+    downlink = SplitAvg(phi, "position", phase)(gradients, uplink, context)
     assert downlink.gradients is gradients
     assert downlink.averaged is None

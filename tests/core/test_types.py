@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import StepContext, Uplink
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 
@@ -58,5 +58,5 @@ def test_one_client_alone_brings_its_samples_and_no_padding(sizes: list[int]) ->
 
 
 def test_the_last_step_ends_the_epoch() -> None:
-    ends = [Moment(0, 1, step, 3, np.random.default_rng()).ends_epoch for step in range(3)]
+    ends = [StepContext(0, 1, step, 3, np.random.default_rng()).ends_epoch for step in range(3)]
     assert ends == [False, False, True]

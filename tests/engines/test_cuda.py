@@ -15,7 +15,7 @@ from sglr.core.errors import Interrupted
 from sglr.core.events import StepDone
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Trainer
-from sglr.core.types import Moment
+from sglr.core.types import StepContext
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 from sglr.storage.checkpoint import read_checkpoint
@@ -75,8 +75,8 @@ def test_trials_together_are_trials_alone(model: str, tmp_path: Path) -> None:
 def _one_step(trainer: Trainer, step: int) -> None:
     uplink = trainer.engine.forward(step)
     assert uplink is not None, "everyone has samples"
-    moment = Moment(0, 1, step, 5, np.random.default_rng(step))
-    trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, moment), 1e-3)
+    context = StepContext(0, 1, step, 5, np.random.default_rng(step))
+    trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, context), 1e-3)
 
 
 @pytest.mark.parametrize("stacking", ["stacked", "matmul", "looped"])
@@ -84,7 +84,7 @@ def _one_step(trainer: Trainer, step: int) -> None:
 def test_a_step_never_waits_for_the_device(method: str, stacking: str) -> None:
     settings = {**SETTINGS, "method": method, "device": "cuda", "stacking": stacking, "optimizer": "adam"}
     trainer = build(Experiment.from_flat(settings)).trainer
-    trainer.engine.begin(tuple(range(5)), 0)
+    trainer.engine.begin_epoch(tuple(range(5)), 0)
     _one_step(trainer, 0)  # what is set up once may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -99,7 +99,7 @@ def test_convolutions_as_products_of_matrices_are_convolutions(model: str) -> No
     weights = []
     for stacking in ("stacked", "matmul"):
         built = build(Experiment.from_flat({**SETTINGS, "model": model, "device": "cuda", "stacking": stacking}))
-        built.trainer.engine.begin(tuple(range(5)), 0)
+        built.trainer.engine.begin_epoch(tuple(range(5)), 0)
         _one_step(built.trainer, 0)
         weights.append(built.trainer.engine.collect(tuple(range(5))))
     for name, value in weights[0].items():

@@ -20,7 +20,7 @@ from sglr.core.types import Downlink
 from sglr.engines.local import Local
 from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 
 both_ways = pytest.mark.parametrize("stacking", ["stacked", "looped"])
 
@@ -40,7 +40,7 @@ def make_engine(
     inputs = torch.randn(total, *shape, generator=torch.Generator().manual_seed(1))
     samples = Samples(inputs, torch.arange(total))
     data = ClientData(samples, torch.arange(total).split(list(sizes)), None, samples, ("a",))
-    return Local(Setting(segment, data, batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking))
+    return Local(ClientSpec(segment, data, batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking))
 
 
 def make_norm(client: int) -> nn.Module:
@@ -70,7 +70,7 @@ def make_images(client: int) -> nn.Module:
 def test_every_sample_of_every_client_is_used_once_per_epoch(stacking, sizes, batch, epoch) -> None:
     engine = make_engine(make_linear, sizes, batch=batch, stacking=stacking)
     used: dict[int, list[int]] = {client: [] for client in range(len(sizes))}
-    steps = engine.begin(tuple(range(len(sizes))), epoch)
+    steps = engine.begin_epoch(tuple(range(len(sizes))), epoch)
     assert steps == max(-(-size // batch) for size in sizes)
     for step in range(steps):
         uplink = engine.forward(step)
@@ -84,7 +84,7 @@ def test_every_sample_of_every_client_is_used_once_per_epoch(stacking, sizes, ba
 
 def test_clients_without_a_batch_left_are_absent() -> None:
     engine = make_engine(make_linear, (5, 2, 9), batch=4)
-    assert engine.begin((0, 1, 2), 0) == 3
+    assert engine.begin_epoch((0, 1, 2), 0) == 3
     found = []
     for step in range(3):
         uplink = engine.forward(step)
@@ -94,7 +94,7 @@ def test_clients_without_a_batch_left_are_absent() -> None:
 
 
 def orders(engine: Local, cohort: tuple[int, ...], epoch: int) -> dict[int, list[int]]:
-    steps = engine.begin(cohort, epoch)
+    steps = engine.begin_epoch(cohort, epoch)
     found: dict[int, list[int]] = {client: [] for client in cohort}
     for step in range(steps):
         uplink = engine.forward(step)
@@ -118,7 +118,7 @@ def test_the_order_depends_on_seed_client_and_epoch_and_not_on_company() -> None
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 2, 3)], ids=["equal", "unequal"])
 def test_what_is_sent_is_each_clients_segment_on_its_own_samples(stacking, make, shape, sizes) -> None:
     engine = make_engine(make, sizes, batch=4, shape=shape, stacking=stacking)
-    engine.begin((0, 1, 2), 0)
+    engine.begin_epoch((0, 1, 2), 0)
     uplink = engine.forward(0)
     assert not uplink.smashed.requires_grad
     for client, size in enumerate(sizes):
@@ -136,7 +136,7 @@ def test_padding_never_reaches_a_client(stacking: str) -> None:
     """Statistics of unequal batches are those of the real samples alone."""
     sizes = (2, 5, 3)
     engine = make_engine(make_norm, sizes, batch=5, stacking=stacking)
-    engine.begin((0, 1, 2), 0)
+    engine.begin_epoch((0, 1, 2), 0)
     engine.forward(0)
     found = engine.collect((0, 1, 2))
     for client, rows in enumerate(engine.block.data.indices):
@@ -151,7 +151,7 @@ def test_what_the_server_sends_for_padding_is_not_back_propagated(stacking: str)
     sizes = (2, 5, 3)
     engine = make_engine(lambda _: nn.Linear(4, 2, bias=False), sizes, batch=5, stacking=stacking)
     before = engine.collect((0, 1, 2))["weight"]
-    engine.begin((0, 1, 2), 0)
+    engine.begin_epoch((0, 1, 2), 0)
     uplink = engine.forward(0)
     cut = torch.full_like(uplink.smashed, torch.nan)
     for client, size in enumerate(sizes):
@@ -174,7 +174,7 @@ def test_clients_of_one_batch_size_step_without_disturbing_those_of_another(stac
 
     sizes = (2, 5, 3)
     engine = make_engine(make, sizes, batch=5, stacking=stacking, optimizer="rmsprop")
-    engine.begin((0, 1, 2), 0)
+    engine.begin_epoch((0, 1, 2), 0)
     engine.backward(Downlink(torch.ones_like(engine.forward(0).smashed)), 0.1)
     after = engine.collect((0, 1, 2))
     for client, rows in enumerate(engine.block.data.indices):

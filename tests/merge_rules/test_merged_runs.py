@@ -50,14 +50,14 @@ def test_the_mean_is_what_it_was_before_there_were_rules(case, name: str, norm: 
     """The mean by δ_i of what was pushed last, to the last bit."""
     pushed: dict[str, Tensor] = {}
     trainer = case(make(name), sizes=SIZES, norm=norm, rule=Mean()).build()
-    gather = trainer.engine.gather
+    gather = trainer.engine.collect_present
 
     def remember(cohort: tuple[int, ...]) -> Any:
         present, weights = gather(cohort)
         pushed.update(weights)
         return present, weights
 
-    trainer.engine.gather = remember
+    trainer.engine.collect_present = remember
     trainer.run()
     shares = torch.tensor(SIZES, dtype=torch.float64) / sum(SIZES)
     for key, rows in pushed.items():
@@ -136,14 +136,14 @@ def test_copies_of_the_server_are_merged_by_the_same_rule(case, rule: MergeRule)
 @pytest.mark.parametrize("name", ["sfl", "sflv1", "fl"])
 def test_a_merge_of_too_few_is_left_out_and_said(case, name: str, caplog: pytest.LogCaptureFixture) -> None:
     trainer = case(make(name), sizes=(6, 6, 6), epochs=2, rule=Median()).build()
-    gather = trainer.engine.gather
+    gather = trainer.engine.collect_present
 
     def two_came(cohort: tuple[int, ...]) -> Any:
         present, weights = gather(cohort)
         few = 2 if trainer.progress.epoch == 1 else 3
         return present[:few], {key: rows[:few] for key, rows in weights.items()}
 
-    trainer.engine.gather = two_came
+    trainer.engine.collect_present = two_came
     first: dict[str, Tensor] = {}
     trainer.hooks = Hooks(
         observe=lambda event: first.update(trainer.shared) if isinstance(event, StepDone) and event.epoch == 0 else None

@@ -14,7 +14,7 @@ from torch import nn
 
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
-from sglr.core.types import Moment, Uplink
+from sglr.core.types import StepContext, Uplink
 from sglr.parties.server import Server
 
 Array = NDArray[np.float64]
@@ -125,9 +125,9 @@ def problem(case: Callable[..., Any]) -> Callable[..., Problem]:
 
 
 @pytest.fixture(scope="session")
-def moment() -> Callable[..., Moment]:
+def context() -> Callable[..., StepContext]:
     """Build a moment with its own random numbers: ``moment(seed, epoch=0, epochs=1)``."""
-    return lambda seed=0, epoch=0, epochs=1: Moment(epoch, epochs, 0, 1, np.random.default_rng(seed))
+    return lambda seed=0, epoch=0, epochs=1: StepContext(epoch, epochs, 0, 1, np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,12 @@ def in_turn(p, order):
     return w_s, np.stack(cut)
 
 
-def test_the_server_steps_once_per_client_in_some_order_and_another_next_time(problem, moment) -> None:
+def test_the_server_steps_once_per_client_in_some_order_and_another_next_time(problem, context) -> None:
     p = problem((2, 3, 1))
     seen = set()
     for seed in range(12):
         server = p.server(rate=0.5)
-        cut = SFLV2().exchange(server, p.uplink(), moment(seed)).gradients.numpy()
+        cut = SFLV2().exchange(server, p.uplink(), context(seed)).gradients.numpy()
         weight = server.segment.weight.detach().numpy()
         matching = [
             order
@@ -37,9 +37,9 @@ def test_the_server_steps_once_per_client_in_some_order_and_another_next_time(pr
     assert len(seen) > 2
 
 
-def test_the_same_random_numbers_give_the_same_order(problem, moment) -> None:
+def test_the_same_random_numbers_give_the_same_order(problem, context) -> None:
     p = problem((2, 3, 1))
-    first, second = (SFLV2().exchange(p.server(rate=0.5), p.uplink(), moment(5)).gradients for _ in range(2))
+    first, second = (SFLV2().exchange(p.server(rate=0.5), p.uplink(), context(5)).gradients for _ in range(2))
     assert np.array_equal(first, second)
 
 

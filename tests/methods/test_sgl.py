@@ -21,10 +21,10 @@ def test_active_clients_back_propagate_the_mean_of_their_cut_gradients(problem, 
 
 
 def test_the_server_gives_each_client_the_gradient_of_its_own_mean_loss_before_averaging(
-    problem, moment, close
+    problem, context, close
 ) -> None:
     p = problem((2, 2, 2))
-    found = SGL(phi=1.0).exchange(p.server(), p.uplink(), moment()).gradients
+    found = SGL(phi=1.0).exchange(p.server(), p.uplink(), context()).gradients
     # ∂/∂s of the mean over a client's two samples is half of the sample's own.
     for j in range(2):
         mean = sum(p.gradients(i).cut[j] / 2 for i in range(3)) / 3
@@ -32,9 +32,9 @@ def test_the_server_gives_each_client_the_gradient_of_its_own_mean_loss_before_a
 
 
 @pytest.mark.parametrize(("phi", "active"), [(0.0, 0), (0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
-def test_a_fraction_phi_is_active_and_the_rest_keep_their_own(problem, moment, close, phi: float, active: int) -> None:
+def test_a_fraction_phi_is_active_and_the_rest_keep_their_own(problem, context, close, phi: float, active: int) -> None:
     p = problem((1, 1, 1, 1))
-    found = SGL(phi=phi).exchange(p.server(), p.uplink(), moment(3)).gradients.numpy()
+    found = SGL(phi=phi).exchange(p.server(), p.uplink(), context(3)).gradients.numpy()
     own = np.stack([p.gradients(i).cut for i in range(4)])
     changed = [i for i in range(4) if not np.allclose(found[i], own[i], atol=1e-5)]
     assert len(changed) == (active if active > 1 else 0)  # the mean of one is its own
@@ -61,10 +61,10 @@ def test_active_clients_are_drawn_anew_every_step(problem) -> None:
     assert len(set(active)) > 2
 
 
-def test_by_class_a_sample_gets_the_mean_of_its_class(problem, moment, close) -> None:
+def test_by_class_a_sample_gets_the_mean_of_its_class(problem, context, close) -> None:
     p = problem((2, 3, 1))
     p.y = [np.array([0, 1]), np.array([1, 1, 2]), np.array([0])]
-    found = SGL(phi=1.0, average="class").exchange(p.server(), p.uplink(), moment()).gradients
+    found = SGL(phi=1.0, average="class").exchange(p.server(), p.uplink(), context()).gradients
     own = [p.gradients(i).cut / n for i, n in enumerate(p.sizes)]
     zero = (own[0][0] + own[2][0]) / 2
     one = (own[0][1] + own[1][0] + own[1][1]) / 3
@@ -83,10 +83,10 @@ def test_by_class_a_sample_gets_the_mean_of_its_class(problem, moment, close) ->
         ("last:0.4", {3, 4}),
     ],
 )
-def test_phases_of_table_3(problem, moment, phase: str, averaged: set[int]) -> None:
+def test_phases_of_table_3(problem, context, phase: str, averaged: set[int]) -> None:
     p = problem((1, 1))
     for epoch in range(5):
-        found = SGL(phi=1.0, phase=phase).exchange(p.server(), p.uplink(), moment(0, epoch, 5)).gradients
+        found = SGL(phi=1.0, phase=phase).exchange(p.server(), p.uplink(), context(0, epoch, 5)).gradients
         assert np.array_equal(found[0], found[1]) == (epoch in averaged)
 
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglr.core.defence import Defence
 from sglr.core.errors import UsageError
-from sglr.parties.defences import Guard, parse
+from sglr.parties.defences import DefenceChain, parse
 
 
 def smashed(*shape: int) -> torch.Tensor:
@@ -18,14 +19,19 @@ def smashed(*shape: int) -> torch.Tensor:
 
 
 def test_none_does_nothing() -> None:
-    guard, values = parse("none"), smashed(2, 3, 4)
-    assert not guard.parts
-    assert not (guard.disguises or guard.pulls or guard.perturbs or guard.watches)
-    assert guard.send(values, (0, 1), (3, 3), 0, 0) is values
-    assert guard.scored(values, (0, 1), 0) is values
-    assert guard.perturb(values, torch.zeros(2, 3).long(), (0, 1), (3, 3), 0, 0) is values
+    defences, values = parse("none"), smashed(2, 3, 4)
+    assert not defences.parts
+    assert not (
+        defences.privatizes_smashed
+        or defences.adds_gradient
+        or defences.privatizes_gradient
+        or defences.inspects_gradient
+    )
+    assert defences.send(values, (0, 1), (3, 3), 0, 0) is values
+    assert defences.scored(values, (0, 1), 0) is values
+    assert defences.privatize_gradient(values, torch.zeros(2, 3).long(), (0, 1), (3, 3), 0, 0) is values
     layer = torch.nn.Linear(2, 2)
-    assert guard.covered(layer) is layer
+    assert defences.covered(layer) is layer
 
 
 def test_options_are_read_and_the_first_needs_no_name() -> None:
@@ -78,16 +84,16 @@ def test_noise_has_its_deviation_and_spares_padding() -> None:
 
 
 def test_secret_noise_never_repeats() -> None:
-    guard, values = parse("noise:sigma=1,secret=true"), torch.zeros(1, 4, 5)
-    assert not torch.equal(guard.send(values, (0,), (4,), 0, 0), guard.send(values, (0,), (4,), 0, 0))
+    defences, values = parse("noise:sigma=1,secret=true"), torch.zeros(1, 4, 5)
+    assert not torch.equal(defences.send(values, (0,), (4,), 0, 0), defences.send(values, (0,), (4,), 0, 0))
 
 
 @given(cuts=st.lists(st.integers(1, 199), max_size=4, unique=True))
 def test_held_out_samples_are_disguised_alike_in_any_portions(cuts: list[int]) -> None:
-    guard, values = parse("noise", seed=3), smashed(2, 200, 3)
-    whole = guard.scored(values, (4, 9), 0)
+    defences, values = parse("noise", seed=3), smashed(2, 200, 3)
+    whole = defences.scored(values, (4, 9), 0)
     bounds = [0, *sorted(cuts), 200]
-    parts = [guard.scored(values[:, low:high], (4, 9), low) for low, high in itertools.pairwise(bounds)]
+    parts = [defences.scored(values[:, low:high], (4, 9), low) for low, high in itertools.pairwise(bounds)]
     assert torch.equal(torch.cat(parts, 1), whole)
 
 
@@ -98,4 +104,16 @@ def test_layers_go_behind_the_lower_segment_in_order() -> None:
 
 
 def test_a_guard_without_parts_is_the_default() -> None:
-    assert Guard().parts == ()
+    assert DefenceChain().parts == ()
+
+
+def test_hooks_that_are_named_as_in_0_1_still_work() -> None:
+    with pytest.warns(DeprecationWarning, match="disguise is now called privatize_smashed"):
+
+        class Old(Defence):
+            def disguise(self, smashed: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+                del rng
+                return -smashed
+
+    values = smashed(2, 3, 4)
+    assert torch.equal(DefenceChain([("old", Old())]).send(values, (0, 1), (3, 3), 0, 0), -values)

@@ -15,7 +15,7 @@ from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.experiment.train import execute, resume
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
 from sglr.sites.build_client import Own
@@ -93,7 +93,7 @@ class Federation:
     def _given(self) -> Given:
         return Given(engine=self._make)
 
-    def _make(self, setting: Setting) -> Remote:
+    def _make(self, setting: ClientSpec) -> Remote:
         self.engine = Remote(setting, Listen(fleet=False, opened=self._opened))
         return self.engine
 

@@ -23,7 +23,7 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.layouts import read
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.sites.build_client import Own
 from sglr.sites.join import join
@@ -40,7 +40,7 @@ def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> Agreement:
     """Describe a run as a real server does."""
     made: list[Remote] = []
 
-    def engine(setting: Setting) -> Remote:
+    def engine(setting: ClientSpec) -> Remote:
         made.append(Remote(setting))
         return made[0]
 

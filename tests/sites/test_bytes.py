@@ -20,7 +20,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.events import Event, StepDone, Traffic
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
-from sglr.core.plan import Plan
+from sglr.core.plan import TrainingPlan
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import Client, Post
@@ -35,7 +35,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.parties.server import Server
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
 FIRST, LAST = 2, 10
@@ -78,7 +78,7 @@ class Run:
         """Return how many bytes the socket carried between two steps for each that the ledger counts: up, down."""
         with Proxy(0) as self.proxy:
             trainer = self.trainer()
-            trainer.engine.settle(self.folder / "server")
+            trainer.engine.attach(self.folder / "server")
             trainer.run()
             trainer.engine.close(done=True)
             self.thread.join(30)
@@ -90,12 +90,12 @@ class Run:
         none = Samples(torch.zeros(0, VALUES), torch.zeros(0, dtype=torch.int64))
         rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(CLIENTS))
         data = ClientData(none, rows, None, none, tuple("ab"))
-        setting = Setting(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
+        setting = ClientSpec(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
         engine = Remote(setting, Listen(fleet=False, opened=self.opened))
         server = Server(
             nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore", clip_norm=None, device=CPU
         )
-        return Trainer(self.method, engine, server, Plan(1, 0.1, 0.1), None, Hooks(self.observe))
+        return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), None, Hooks(self.observe))
 
     def observe(self, event: Event) -> None:
         if isinstance(event, Traffic) and len(self.carried) == 1:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from sglr.core.optim import OptimizerSpec
 from sglr.stacking.compiled import Compiled
-from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.stack import Stack
 
 pytestmark = pytest.mark.slow  # importing the compiler alone takes seconds
-CPU, COMPILED = torch.device("cpu"), Computing(compiled=True)
+CPU, COMPILED = torch.device("cpu"), Precision(compiled=True)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def make_segment(row: int, *, dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(dropout))
 
 
-def steps(computing: Computing, *, rows: int, stacked: bool, dropout: float = 0.0) -> dict[str, Tensor]:
+def steps(precision: Precision, *, rows: int, stacked: bool, dropout: float = 0.0) -> dict[str, Tensor]:
     """Take three steps; return outputs, gradients by the inputs and all weights."""
     stack = Stack(
         lambda row: make_segment(row, dropout=dropout),
@@ -40,7 +40,7 @@ def steps(computing: Computing, *, rows: int, stacked: bool, dropout: float = 0.
         clip_norm=None,
         stacked=stacked,
         device=CPU,
-        computing=computing,
+        precision=precision,
     )
     everyone = tuple(range(rows))
     rng = torch.Generator().manual_seed(0)
@@ -57,7 +57,7 @@ def steps(computing: Computing, *, rows: int, stacked: bool, dropout: float = 0.
 
 @pytest.mark.parametrize(("rows", "stacked"), [(3, True), (2, False), (1, False)])
 def test_compiled_is_what_is_not_compiled(rows: int, stacked: bool, caplog: pytest.LogCaptureFixture) -> None:
-    found, wanted = (steps(computing, rows=rows, stacked=stacked) for computing in (COMPILED, SINGLE_PRECISION))
+    found, wanted = (steps(precision, rows=rows, stacked=stacked) for precision in (COMPILED, SINGLE_PRECISION))
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
     assert "failed" not in caplog.text

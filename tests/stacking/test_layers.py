@@ -105,9 +105,9 @@ def test_takes_gradients_through_vjp_as_well() -> None:
         return vmap(client)(weights, buffers, x)
 
     with stacked_layers():
-        _, pull, fresh = vjp(clients, weights, has_aux=True)
+        _, extra_gradient, fresh = vjp(clients, weights, has_aux=True)
     _, expected_fresh, expected, _ = run_stacked(segments, x, 0, g)
-    torch.testing.assert_close(pull(g)[0], expected)
+    torch.testing.assert_close(extra_gradient(g)[0], expected)
     torch.testing.assert_close(fresh, expected_fresh)
 
 

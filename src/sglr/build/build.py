@@ -13,14 +13,14 @@ from torch import nn
 
 from sglr.build.merge_rule import merge_rule_of
 from sglr.build.segments import Segments
-from sglr.client_store.capacity import Crowd, bytes_of
+from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
-from sglr.core.plan import Plan
+from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
 from sglr.core.trainer import Trainer
@@ -28,14 +28,14 @@ from sglr.core.weights import Weights, state_of
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
-from sglr.parties.client_loss import OwnLoss
-from sglr.parties.defences import Guard
+from sglr.parties.client_loss import ClientLoss
+from sglr.parties.defences import DefenceChain
 from sglr.parties.server import Server
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
 from sglr.splitting import Thirds
-from sglr.stacking.precision import Computing
+from sglr.stacking.precision import Precision
 from sglr.stacking.stack import unstackable, why_not_stacked
 from sglr.system.device import LOOKS_PER_STEP, pick_device
 from sglr.system.machine import memory_of
@@ -50,7 +50,7 @@ class Given:
     method: Method | None = None
     model: nn.Module | Callable[..., nn.Module] | None = None
     dataset: Dataset | None = None
-    engine: Callable[[Setting], Engine] | None = None
+    engine: Callable[[ClientSpec], Engine] | None = None
     poison: Callable[[ClientData], ClientData] | None = None
     """What an attacking client makes of its data once they are divided."""
     frozen: Weights | None = None
@@ -76,7 +76,7 @@ class Built:
     """Settings that were left to a measurement, and what it chose."""
     tail: str | int | None = None
     """The server's last layer, where what follows stays with the clients and the labels."""
-    guard: Guard = field(default_factory=Guard)
+    defences: DefenceChain = field(default_factory=DefenceChain)
     """The defences."""
     frozen: Weights = field(default_factory=dict)
     """Frozen weights of the whole model, by name."""
@@ -92,8 +92,8 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     """
     given = given or Given()
     device = device_here(experiment)
-    computing = Computing(experiment.precision, experiment.compile)
-    computing.prepare(device)
+    precision = Precision(experiment.precision, experiment.compile)
+    precision.prepare(device)
     if experiment.threads is not None:
         torch.set_num_threads(experiment.threads)
     method = given.method or build_method(experiment)
@@ -104,7 +104,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     _check_tail(experiment, method)
     rule = merge_rule_of(experiment, method)
     segments = Segments(experiment, given.model, method, given.frozen)
-    check_accounted(segments.guard.named)
+    check_accounted(segments.defences.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
     data = data if given.poison is None else given.poison(data)
     _check_place(experiment, given, data)
@@ -117,7 +117,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, least)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    setting = _setting(experiment, segments, data, optimizer, device, computing, store, least)
+    setting = _setting(experiment, segments, data, optimizer, device, precision, store, least)
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
@@ -136,10 +136,10 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         and _stacks(
             experiment.stacking, segments.upper, torch.zeros(2, 2, *segments.cut_shape), "the server's segment"
         ),
-        computing=computing,
-        guard=segments.guard,
+        precision=precision,
+        defences=segments.defences,
     )
-    server = engine.host(make_server)
+    server = engine.make_server(make_server)
     if segments.tail is not None:
         server.ask = engine.answer
     trainer = Trainer(method, engine, server, plan, data.validation)
@@ -158,7 +158,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         store,
         choices,
         segments.tail,
-        segments.guard,
+        segments.defences,
         segments.frozen,
     )
 
@@ -227,8 +227,8 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> Plan:
-    return Plan(
+def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> TrainingPlan:
+    return TrainingPlan(
         epochs=experiment.epochs,
         rate=experiment.lr,
         server_rate=experiment.server_lr or experiment.lr,
@@ -248,7 +248,7 @@ def _client_store(
     experiment: Experiment,
     method: Method,
     segments: Segments,
-    plan: Plan,
+    plan: TrainingPlan,
     clients: int,
     optimizer: OptimizerSpec,
     device: torch.device,
@@ -259,7 +259,7 @@ def _client_store(
     at_work = plan.at_work(clients)
     cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
     each, memory = bytes_of(segments.lower_of(0), optimizer), memory_of(device)
-    crowd = Crowd(clients, at_work, max(map(len, cohorts)), each, memory)
+    crowd = MemoryBudget(clients, at_work, max(map(len, cohorts)), each, memory)
     if method.server_copies:
         crowd.require_copies(bytes_of(segments.upper, optimizer), experiment.method)
     store = crowd.store(experiment.client_store)
@@ -276,11 +276,11 @@ def _setting(
     data: ClientData,
     optimizer: OptimizerSpec,
     device: torch.device,
-    computing: Computing,
+    precision: Precision,
     store: str,
     least_batch: int,
-) -> Setting:
-    return Setting(
+) -> ClientSpec:
+    return ClientSpec(
         segment=segments.lower_of,
         data=data,
         batch_size=experiment.batch_size,
@@ -289,14 +289,14 @@ def _setting(
         seed=experiment.seed,
         device=device,
         stacking=experiment.stacking,
-        computing=computing,
+        precision=precision,
         short_clients=experiment.short_clients,
         least_batch=least_batch,
         settings=experiment.flat(),
         first_weights=segments.weights_of,
         clients_leave=store != "memory",
-        guard=segments.guard,
-        own_loss=None if segments.tail is None else OwnLoss(experiment.loss, experiment.label_prior == "correct"),
+        defences=segments.defences,
+        client_loss=None if segments.tail is None else ClientLoss(experiment.loss, experiment.label_prior == "correct"),
     )
 
 

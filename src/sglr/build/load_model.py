@@ -97,7 +97,7 @@ def restored(run: Run, built: Built) -> Built:
         If the run has no checkpoint.
     """
     if isinstance(built.trainer.engine, Local):
-        built.trainer.engine.settle(run.path)  # where clients may be that did not take part
+        built.trainer.engine.attach(run.path)  # where clients may be that did not take part
     try:
         tensors, state = run.best()
     except DamagedCheckpoint:

@@ -81,17 +81,17 @@ class Segments:
             problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
             raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
         self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
-        self.guard = parse(experiment.defence, experiment.seed)
+        self.defences = parse(experiment.defence, experiment.seed)
         self._check_defences(method)
 
     def _check_defences(self, method: Method) -> None:
         """Refuse defences where they would do nothing, or no good."""
         defence = self._experiment.defence
-        if self.guard.parts and self._whole:
+        if self.defences.parts and self._whole:
             problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
             raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
-        for part in self.guard.parts:
-            part.check(method, self.guard.named)
+        for part in self.defences.parts:
+            part.check(method, self.defences.named)
 
     def prepare(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""
@@ -160,11 +160,11 @@ class Segments:
         """Return all that a client holds of a model, and the server's segment."""
         if self.tail is None:
             lower, upper = split(whole, self.cut, self.example)
-            return Split(self.guard.covered(lower), upper)
+            return Split(self.defences.covered(lower), upper)
         thirds = split_in_three(whole, self.cut, self.tail, self.example)
         features = features_of(thirds, self.example)
         client = ClientSegments(thirds.lower, thirds.tail, features)
-        return Split(self.guard.covered(client), thirds.upper)
+        return Split(self.defences.covered(client), thirds.upper)
 
     def fresh(self, seed: int) -> Thirds:
         """Return all segments with first weights that nobody has had."""

@@ -86,7 +86,7 @@ def summarise(
             **class_figures(scores.counts, built.data.classes, alike=len(built.data.test) > 0),
         },
         "validation": _best_validation(history),
-        "defences": described(built.guard.named, _releases(experiment, built)),
+        "defences": described(built.defences.named, _releases(experiment, built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
         "energy": {

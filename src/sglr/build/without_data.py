@@ -15,7 +15,7 @@ from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.registry import ENGINES
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.data.formats.files import data_root
 from sglr.runs.config import Experiment
 from sglr.runs.data_record import DataRecord, MethodFacts
@@ -83,7 +83,7 @@ class Recorded(Method):
         for name, value in self.facts.model_dump().items():
             object.__setattr__(self, name, value)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Refuse: nothing is trained with it."""
         raise NotImplementedError("a recorded method can't train")
 

@@ -20,7 +20,7 @@ MANY_CLIENTS, FEW_AT_WORK = 2000, 0.1
 
 
 @dataclass(frozen=True)
-class Crowd:
+class MemoryBudget:
     """The clients of a training, and the memory that there is.
 
     Parameters

@@ -25,7 +25,7 @@ HOST_BYTES = 1 << 28
 """Rows that changed go to disk before the next checkpoint when they are more than so many bytes."""
 
 
-class Population:
+class ClientStore:
     """What absent clients hold, by client id.
 
     Tensors are named as in `sglr.stacking.stack.Stack.state`, with a leading axis for the clients.
@@ -157,7 +157,7 @@ def is_population(tensors: Weights) -> bool:
 
 
 def clients_of(tensors: Weights, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Yield what clients hold by the state of a stack of all of them, as `Population.put` takes it.
+    """Yield what clients hold by the state of a stack of all of them, as `ClientStore.put` takes it.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sglr.compression.error_feedback import Link
+from sglr.compression.error_feedback import ErrorFeedbackChannel
 from sglr.core.codec import Codec
 from sglr.core.types import Downlink, Uplink
 
@@ -17,7 +17,7 @@ AVERAGE = "average"
 """The link of what is sent once to all active clients."""
 
 
-class Links:
+class Channels:
     """The links of all clients, by name: ``up.ID``, ``down.ID`` and ``average``.
 
     Where sender and receiver are in one process, `received` and `delivered` are what the other side has. Where they are
@@ -31,7 +31,7 @@ class Links:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self._links: defaultdict[str, Link] = defaultdict(lambda: Link(codec))
+        self._links: defaultdict[str, ErrorFeedbackChannel] = defaultdict(lambda: ErrorFeedbackChannel(codec))
 
     def up(self, client: int, values: Tensor) -> dict[str, Tensor]:
         """Return the parts of a client's smashed data ``[b, ...]``."""

@@ -73,7 +73,7 @@ def _read_option(key: str, value: str) -> float | bool | None:
     return share if 0 < share <= 1 else None
 
 
-class Link:
+class ErrorFeedbackChannel:
     """One direction between one client and the server, as its sender sees it: a codec, and what it lost so far.
 
     Parameters

@@ -28,7 +28,7 @@ class Codec(ABC):
     Parameters
     ----------
     feedback
-        Is what the code lost in one step added in the next (`sglr.compression.error_feedback.Link`)?
+        Is what the code lost in one step added in the next (`sglr.compression.error_feedback.ErrorFeedbackChannel`)?
     """
 
     exact: ClassVar[bool] = False

@@ -8,6 +8,7 @@ its options (`option`).
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,14 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from sglr.core.method import Method
 
+_RENAMED = {
+    "disguise": "privatize_smashed",
+    "pull": "extra_gradient",
+    "perturb": "privatize_gradient",
+    "watch": "inspect_gradient",
+}
+"""Hooks of sglr 0.1, and what they are called now."""
+
 
 @dataclass(frozen=True)
 class Defence:
@@ -30,6 +39,14 @@ class Defence:
     UsageError
         If an option is out of its range.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Take hooks that are named as in sglr 0.1 for what they are called now, with a warning."""
+        super().__init_subclass__(**keywords)
+        for old, new in _RENAMED.items():
+            if old in vars(cls):
+                warnings.warn(f"{cls.__name__}.{old} is now called {new}", DeprecationWarning, stacklevel=2)
+                setattr(cls, new, vars(cls)[old])
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
@@ -58,7 +75,7 @@ class Defence:
         """
         return None
 
-    def disguise(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
+    def privatize_smashed(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
         """Return what one client sends instead of ``smashed`` ``[b, ...]``; gradients pass as if it were the same.
 
         Parameters
@@ -71,7 +88,7 @@ class Defence:
         del rng
         return smashed
 
-    def pull(self, inputs: Tensor, smashed: Tensor) -> Tensor:
+    def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:
         """Return the gradient of a client's own further loss by its smashed data, ``[b, ...]``.
 
         It is added to the cut-layer gradient that arrives, which is that of the mean loss over the client's batch.
@@ -84,7 +101,7 @@ class Defence:
         del inputs
         return torch.zeros_like(smashed)
 
-    def perturb(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def privatize_gradient(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return what whoever holds the labels sends instead of ``gradients`` ``[b, ...]`` of one client's batch.
 
         Parameters
@@ -99,7 +116,9 @@ class Defence:
         del labels, rng
         return gradients
 
-    def watch(self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]) -> None:
+    def inspect_gradient(
+        self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]
+    ) -> None:
         """Look at the cut-layer gradients ``[b, ...]`` that a client received for samples of ``labels`` ``[b]``.
 
         It may raise an error, which ends the training.

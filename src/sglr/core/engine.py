@@ -11,11 +11,16 @@ from torch import Tensor, nn
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.errors import DamagedCheckpoint, SglrError
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights
+
+
+def never() -> bool:
+    """Say that nobody wants to stop."""
+    return False
 
 
 class MissingSnapshot(DamagedCheckpoint):
@@ -36,8 +41,6 @@ class Engine(Protocol):
     ----------
     sizes
         |D_i| of every client that is registered; 0 where it is not known yet.
-    stopping
-        Asked, where the engine waits, whether the user wants to stop; if so it raises `Interrupted`.
     segment
         Names, shapes and types of one client's weights and buffers, on the meta device.
     loses_clients
@@ -46,7 +49,6 @@ class Engine(Protocol):
         How smashed data and cut-layer gradients are written, in training and when clients are scored.
     """
 
-    stopping: Callable[[], bool]
     loses_clients: bool
     codec: Codec
 
@@ -56,7 +58,7 @@ class Engine(Protocol):
     @property
     def segment(self) -> Weights: ...  # noqa: D102
 
-    def host(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[..., Server]) -> Server:
         """Return the server, given `Server` with all arguments but the device; called once, before all else."""
         ...
 
@@ -70,11 +72,14 @@ class Engine(Protocol):
         """
         ...
 
-    def settle(self, folder: Path) -> None:
-        """Take the run's folder for what the engine must keep to go on, and begin to receive clients."""
+    def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
+        """Take the run's folder for what the engine must keep to go on, and begin to receive clients.
+
+        ``should_stop`` is asked where the engine waits; if it says so, `Interrupted` is raised.
+        """
         ...
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps.
 
         With ``fresh``, each begins with an optimizer that remembers nothing.
@@ -96,17 +101,17 @@ class Engine(Protocol):
         """Let the clients of the last `forward` back-propagate what they receive, and step at ``rate``."""
         ...
 
-    def pass_alone(self, rate: float) -> Tally | None:
+    def train_locally(self, rate: float) -> TrainMetrics | None:
         """Let clients that hold the whole model take the pass that `begin` prepared by themselves.
 
         Returns
         -------
-        Tally or None
+        TrainMetrics or None
             What they measured; None where the engine has them step one by one, with `forward` and `backward`.
         """
         ...
 
-    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+    def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return who of ``cohort`` is present, and their weights and buffers, each ``[n, ...]``, to be merged."""
         ...
 

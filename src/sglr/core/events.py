@@ -15,7 +15,7 @@ from sglr.core.weights import Weights
 
 
 @dataclass(frozen=True)
-class Tally:
+class TrainMetrics:
     """Sums over the training samples of some steps.
 
     Parameters

@@ -14,7 +14,7 @@ import numpy as np
 
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights
 
 
@@ -58,7 +58,7 @@ class Method(ABC):
         return [clients]
 
     @abstractmethod
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Let the server learn from a step, and say what each client back-propagates.
 
         Parameters
@@ -67,7 +67,7 @@ class Method(ABC):
             The server; it only learns when told to.
         uplink
             What the clients sent.
-        moment
+        context
             Where in the training this is, with the step's random numbers.
 
         Returns
@@ -99,9 +99,9 @@ class Method(ABC):
         """Say whether clients take up the shared weights before this epoch."""
         return epoch == 0 or self.round_of(epoch) != self.round_of(epoch - 1)
 
-    def merges(self, moment: Moment) -> bool:
+    def merges(self, context: StepContext) -> bool:
         """Say whether client segments are merged after this step."""
-        return self.shares and moment.ends_epoch
+        return self.shares and context.ends_epoch
 
     def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
         """Say what becomes of client weights when they are merged: by default what the run's rule makes of them.

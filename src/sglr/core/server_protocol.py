@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights
@@ -67,11 +67,11 @@ class Server(Protocol):
         """Merge the copies of those who are merged, and give all copies the result."""
         ...
 
-    def read_tally(self) -> Tally:
+    def read_tally(self) -> TrainMetrics:
         """Return the sums since `restart_tally`."""
         ...
 
-    def add_tally(self, tally: Tally) -> None:
+    def add_tally(self, tally: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
         ...
 

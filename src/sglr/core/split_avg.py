@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.types import Average, Downlink, Moment, Uplink
+from sglr.core.types import Average, Downlink, StepContext, Uplink
 from sglr.core.weights import to_device
 
 
@@ -58,11 +58,11 @@ class SplitAvg:
         """Say whether an epoch (from 0) has averages."""
         return self.phi > 0 and in_phase(self.phase, epoch, epochs)
 
-    def __call__(self, gradients: Tensor, uplink: Uplink, moment: Moment) -> Downlink:
+    def __call__(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Downlink:
         """Sample the active clients anew and return what each client back-propagates."""
-        if not self.applies(moment.epoch, moment.epochs):
+        if not self.applies(context.epoch, context.epochs):
             return Downlink(gradients)
-        active = sample_active(len(uplink.clients), self.phi, moment.rng)
+        active = sample_active(len(uplink.clients), self.phi, context.rng)
         return split_avg(gradients, uplink, active, self.average)
 
 

@@ -25,11 +25,11 @@ from sglr.core.events import EpochDone, Event, StepDone, exchange_traffic, weigh
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method
 from sglr.core.optim import scheduled_rate
-from sglr.core.plan import Plan
+from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
-from sglr.core.types import Average, Moment, Uplink
+from sglr.core.types import Average, StepContext, Uplink
 from sglr.core.weights import Weights, below, data_shares
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Trainer:
     method: Method
     engine: Engine
     server: Server
-    plan: Plan
+    plan: TrainingPlan
     validation: Samples | None = None
     hooks: Hooks = field(default_factory=Hooks)
     progress: Progress = field(default_factory=Progress)
@@ -180,18 +180,18 @@ class Trainer:
             self._send_shared(cohort)
         rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
         self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
-        steps = self.engine.begin(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
+        steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
         if self.method.whole_model and progress.step == 0 and steps > 0:
-            self._pass_alone(cohort, steps, rate, cohorts)
+            self._train_locally(cohort, steps, rate, cohorts)
         while progress.step < steps:
             started = time.perf_counter()
-            samples = self._step(cohort, self._moment(progress.step, steps), rate)
+            samples = self._step(cohort, self._context(progress.step, steps), rate)
             self._took(1, samples, time.perf_counter() - started, steps * cohorts)
             self._between_steps()
 
-    def _moment(self, step: int, steps: int) -> Moment:
+    def _context(self, step: int, steps: int) -> StepContext:
         rng = generator(self.plan.seed, "step", self.progress.epoch, self.progress.cohort, step)
-        return Moment(self.progress.epoch, self.plan.epochs, step, steps, rng)
+        return StepContext(self.progress.epoch, self.plan.epochs, step, steps, rng)
 
     def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
         """Count steps that are over."""
@@ -203,34 +203,34 @@ class Trainer:
         progress.steps += steps
         self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples))
 
-    def _pass_alone(self, cohort: tuple[int, ...], steps: int, rate: float, cohorts: int) -> None:
+    def _train_locally(self, cohort: tuple[int, ...], steps: int, rate: float, cohorts: int) -> None:
         """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
         started = time.perf_counter()
-        tally = self.engine.pass_alone(rate)
+        tally = self.engine.train_locally(rate)
         if tally is None:
             return
         self.server.add_tally(tally)
-        moment = self._moment(steps - 1, steps)
-        if self.method.merges(moment):
-            self._merge(cohort, moment)
+        context = self._context(steps - 1, steps)
+        if self.method.merges(context):
+            self._merge(cohort, context)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
         self._between_steps()
 
-    def _step(self, cohort: tuple[int, ...], moment: Moment, rate: float) -> int:
+    def _step(self, cohort: tuple[int, ...], context: StepContext, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
-        seed_layers(key(self.plan.seed, "layers", moment.epoch, self.progress.cohort, moment.step))
+        seed_layers(key(self.plan.seed, "layers", context.epoch, self.progress.cohort, context.step))
         self.server.epoch, self.server.step_number = self.progress.epoch, self.progress.epoch_steps
-        uplink = self.engine.forward(moment.step)
+        uplink = self.engine.forward(context.step)
         if uplink is not None:
-            downlink = self.method.exchange(self.server, uplink, moment)
+            downlink = self.method.exchange(self.server, uplink, context)
             self.engine.backward(downlink, rate)
             self._report_exchange(uplink, downlink.averaged)
-        if self.method.merges(moment):
-            self._merge(cohort, moment)
+        if self.method.merges(context):
+            self._merge(cohort, context)
         return 0 if uplink is None else sum(uplink.sizes)
 
-    def _merge(self, cohort: tuple[int, ...], moment: Moment) -> None:
-        present, weights = self.engine.gather(cohort)
+    def _merge(self, cohort: tuple[int, ...], context: StepContext) -> None:
+        present, weights = self.engine.collect_present(cohort)
         if not present:
             return
         shares = data_shares([self.sizes[client] for client in present])
@@ -240,7 +240,7 @@ class Trainer:
             log.warning(what, self.progress.epoch + 1, merging.too_few)
         self.shared = self.method.merge(weights, merging, self.server)
         self._report_weights(present, up=True)
-        if moment.ends_epoch:
+        if context.ends_epoch:
             # They receive it when their next pass begins: it is counted then.
             self.engine.publish(self.shared, cohort)
         else:

@@ -144,7 +144,7 @@ class Downlink(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where in the training a step is, and the random numbers that belong to it.
 
     Parameters

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from sglr.compression.channels import Links
+from sglr.compression.channels import Channels
 from sglr.core.data import Samples
-from sglr.core.events import Tally
+from sglr.core.engine import never
+from sglr.core.events import TrainMetrics
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below
-from sglr.parties.client_block import Block
-from sglr.parties.spec import Setting
+from sglr.parties.client_block import ClientBlock
+from sglr.parties.spec import ClientSpec
 
 __all__ = ["Local"]
 
@@ -31,22 +32,21 @@ class Local:
 
     Parameters
     ----------
-    setting
+    spec
         The clients and what they need.
     """
 
     loses_clients = False
 
-    def __init__(self, setting: Setting) -> None:
-        self.block = Block(setting)
+    def __init__(self, spec: ClientSpec) -> None:
+        self.block = ClientBlock(spec)
         self.block.choose_form()
-        self.codec = setting.codec
-        self.sizes = setting.data.sizes
-        self.stopping: Callable[[], bool] = lambda: False
+        self.codec = spec.codec
+        self.sizes = spec.data.sizes
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
-        self._links = Links(setting.codec)
+        self._links = Channels(spec.codec)
 
-    def host(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[..., Server]) -> Server:
         """Return the server, which is in this process."""
         return make(device=self.block.device)
 
@@ -59,13 +59,14 @@ class Local:
         """What was decided here, by measurement, that changes the last bits of a result."""
         return {"stacking": self.block.stack.form}
 
-    def settle(self, folder: Path) -> None:
+    def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Keep those who don't take part in the run's folder, if they are not kept here."""
+        del should_stop
         self.block.keep_in(folder / ROWS, folder / CHECKPOINTS)
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
-        return self.block.begin(cohort, epoch, fresh=fresh)
+        return self.block.begin_epoch(cohort, epoch, fresh=fresh)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step."""
@@ -81,12 +82,12 @@ class Local:
         assert self._sent is not None, "there was a forward pass"
         self.block.backward(self._links.delivered(downlink, self._sent.clients, self._sent.sizes).gradients, rate)
 
-    def pass_alone(self, rate: float) -> Tally | None:
+    def train_locally(self, rate: float) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
         del rate
         return None
 
-    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+    def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return everyone's weights."""
         return cohort, self.collect(cohort)
 

@@ -131,7 +131,6 @@ class Recorder:
         trainer = self.built.trainer
         trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
         with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
-            trainer.engine.stopping = self.stop
             if trainer.engine.loses_clients and not self.run.checkpoints:
                 self._save(False)
             try:

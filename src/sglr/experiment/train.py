@@ -30,7 +30,7 @@ from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects, settle_dataset
 from sglr.experiment.recorder import Recorder
 from sglr.leakage.callback import Watching
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run, damage_explained
 from sglr.storage.files import write_text
@@ -123,7 +123,7 @@ def execute(
         path = Run.place(out, experiment)
         with locked(path):
             run = _begun(path, experiment, built, command)
-            built.trainer.engine.settle(run.path)
+            built.trainer.engine.attach(run.path, stop)
             return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
 
 
@@ -144,7 +144,7 @@ def resume(
     method: Method | None = None,
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
-    engine: Callable[[Setting], Engine] | None = None,
+    engine: Callable[[ClientSpec], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Built], None] = _unchanged,
@@ -210,9 +210,8 @@ def go_on(
     recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
     with _closing(built):
         ready(built)
-        built.trainer.engine.stopping = stop
         built.trainer.engine.open(run.path)
-        built.trainer.engine.settle(run.path)
+        built.trainer.engine.attach(run.path, stop)
         run.tidy()
         if not run.checkpoints:
             say(f"{run.path} has no checkpoint yet; training starts from the beginning")
@@ -242,9 +241,8 @@ def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
     """Let an engine that has clients elsewhere tell those who have not heard that the training is over."""
     built = build(located(run.experiment, run.data), given)
     with _closing(built):
-        built.trainer.engine.stopping = stop
         built.trainer.engine.open(run.path)
-        built.trainer.engine.settle(run.path)
+        built.trainer.engine.attach(run.path, stop)
 
 
 @contextmanager

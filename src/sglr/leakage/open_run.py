@@ -61,13 +61,16 @@ class Opened:
         auxiliary, unseen = _held_out(built)
         own = built.data.train.select(built.data.indices[client])
 
-        guard, rng = built.guard, torch.Generator().manual_seed(key(experiment.seed, "defence of a target", client))
+        defences, rng = (
+            built.defences,
+            torch.Generator().manual_seed(key(experiment.seed, "defence of a target", client)),
+        )
 
         def send(inputs: Tensor) -> Tensor:
-            return _smashed(segments.lower, codec, inputs, lambda smashed: guard.disguised(smashed, rng))
+            return _smashed(segments.lower, codec, inputs, lambda smashed: defences.privatized_smashed(smashed, rng))
 
         def hide(gradients: Tensor, labels: Tensor) -> Tensor:
-            return guard.perturbed(gradients, labels, rng)
+            return defences.privatized_gradient(gradients, labels, rng)
 
         def by_features(samples: Samples) -> Tensor:
             smashed = send(samples.inputs)
@@ -171,9 +174,9 @@ def weight_gradients(
     return torch.autograd.grad(losses.mean(), weights)
 
 
-def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor, disguise: Callable[[Tensor], Tensor]) -> Tensor:
+def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor, privatize_smashed: Callable[[Tensor], Tensor]) -> Tensor:
     with torch.no_grad():
-        return torch.cat([codec.received(disguise(lower(part))) for part in torch.split(inputs, CHUNK)])
+        return torch.cat([codec.received(privatize_smashed(lower(part))) for part in torch.split(inputs, CHUNK)])
 
 
 def _held_out(built: Built) -> tuple[Samples, Samples]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["CL"]
 
@@ -23,7 +23,7 @@ class CL(Method):
     whole_model: ClassVar[bool] = True
     pooled: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of the whole model."""
-        del moment
+        del context
         return Downlink(server.learn(uplink))

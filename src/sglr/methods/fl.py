@@ -8,7 +8,7 @@ from typing import ClassVar
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["FL"]
 
@@ -34,12 +34,12 @@ class FL(Method):
         """Return the round: its participants stay the same through all local epochs."""
         return epoch // self.local_epochs
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Return each client's gradient of its own mean loss by its logits; the server has no weights."""
-        del moment
+        del context
         return Downlink(server.learn(uplink))
 
-    def merges(self, moment: Moment) -> bool:
+    def merges(self, context: StepContext) -> bool:
         """Average at the end of every round, and of the training."""
-        over = moment.epoch + 1
-        return moment.ends_epoch and (over % self.local_epochs == 0 or over == moment.epochs)
+        over = context.epoch + 1
+        return context.ends_epoch and (over % self.local_epochs == 0 or over == context.epochs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["PSL"]
 
@@ -20,7 +20,7 @@ class PSL(Method):
     faults that SGLR cures.
     """
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
-        del moment
+        del context
         return Downlink(server.learn(uplink))

@@ -8,7 +8,7 @@ from typing import ClassVar
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SFL"]
 
@@ -32,12 +32,12 @@ class SFL(Method):
         """Whether averages come more often than once an epoch."""
         return self.average_every > 0
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
-        del moment
+        del context
         return Downlink(server.learn(uplink))
 
-    def merges(self, moment: Moment) -> bool:
+    def merges(self, context: StepContext) -> bool:
         """Average every so many steps, and at the end of every epoch."""
-        due = self.average_every > 0 and (moment.step + 1) % self.average_every == 0
-        return due or moment.ends_epoch
+        due = self.average_every > 0 and (context.step + 1) % self.average_every == 0
+        return due or context.ends_epoch

@@ -8,7 +8,7 @@ from typing import ClassVar
 from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights
 
 __all__ = ["SFLV1"]
@@ -25,9 +25,9 @@ class SFLV1(Method):
     shares: ClassVar[bool] = True
     server_copies: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of every client's own server copy."""
-        del moment
+        del context
         return Downlink(server.learn_copies(uplink))
 
     def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:

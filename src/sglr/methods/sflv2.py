@@ -9,7 +9,7 @@ import torch
 
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SFLV2"]
 
@@ -24,9 +24,9 @@ class SFLV2(Method):
 
     shares: ClassVar[bool] = True
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one server step per client; every client back-propagates its own gradient."""
         cut_gradients = torch.zeros_like(uplink.smashed)
-        for row in moment.rng.permutation(len(uplink.clients)).tolist():
+        for row in context.rng.permutation(len(uplink.clients)).tolist():
             cut_gradients[row : row + 1, : uplink.sizes[row]] = server.learn(uplink.only(row))
         return Downlink(cut_gradients)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.split_avg import SplitAvg
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SGL"]
 
@@ -41,7 +41,7 @@ class SGL(Method):
         """φ where averages are by position, else 0."""
         return self.split_avg.mixed_share
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; active clients back-propagate the average, the others their own gradient."""
         cut_gradients = server.learn(uplink)
-        return self.split_avg(cut_gradients, uplink, moment)
+        return self.split_avg(cut_gradients, uplink, context)

@@ -8,7 +8,7 @@ from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.split_avg import SplitAvg
 from sglr.core.split_lr import check_alpha, split_lr
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SGLR"]
 
@@ -53,7 +53,7 @@ class SGLR(Method):
         """φ where averages are by position, else 0."""
         return self.split_avg.mixed_share
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
         cut_gradients = server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))
-        return self.split_avg(cut_gradients, uplink, moment)
+        return self.split_avg(cut_gradients, uplink, context)

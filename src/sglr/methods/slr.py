@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.split_lr import check_alpha, split_lr
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SLR"]
 
@@ -21,7 +21,7 @@ class SLR(Method):
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; every client back-propagates its own gradient."""
-        del moment
+        del context
         return Downlink(server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SSL"]
 
@@ -28,7 +28,7 @@ class SSL(Method):
         """Let every client train alone."""
         return [(client,) for client in rng.permutation(clients).tolist()]
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of both segments on the client's batch."""
-        del moment
+        del context
         return Downlink(server.learn(uplink))

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.client_store.store import Population, clients_of, is_population
+from sglr.client_store.store import ClientStore, clients_of, is_population
 from sglr.core.data import Samples
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.data.batches import order_of
 from sglr.parties.client_loss import log_prior
+from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
-from sglr.parties.guarded_step import GuardedStep
-from sglr.parties.spec import Setting
+from sglr.parties.local_epoch import LocalEpoch
+from sglr.parties.spec import ClientSpec
 from sglr.parties.tails import TailStep
-from sglr.parties.turns import Turn
 from sglr.stacking.autotune import ROWS, best_form
 from sglr.stacking.passes import Gradients, Pass
 from sglr.stacking.stack import Stack, unstackable
@@ -39,12 +39,12 @@ DIGESTED = 256
 """Clients that are looked at together when all are."""
 
 
-class Block:
+class ClientBlock:
     """Clients of one process, with their data.
 
     Parameters
     ----------
-    setting
+    spec
         The clients and what they need; ``setting.data.indices`` has the rows of the block's clients alone.
     ids
         The clients' ids, ascending; by default 0, 1, … as many as own data.
@@ -65,43 +65,43 @@ class Block:
     together; padding never reaches a client, since it would corrupt batch statistics.
     """
 
-    def __init__(self, setting: Setting, ids: Sequence[int] | None = None) -> None:
-        self.ids = tuple(range(len(setting.data.indices)) if ids is None else ids)
+    def __init__(self, spec: ClientSpec, ids: Sequence[int] | None = None) -> None:
+        self.ids = tuple(range(len(spec.data.indices)) if ids is None else ids)
         self._places = {client: place for place, client in enumerate(self.ids)}
-        self._setting, self.data = setting, setting.data
-        self.device = setting.device
-        self.absent = Population()
+        self._spec, self.data = spec, spec.data
+        self.device = spec.device
+        self.absent = ClientStore()
         # Clients without anything of their own need no seats.
-        own = bool(state_of(setting.segment(self.ids[0])))
-        self._comes_and_goes = setting.clients_leave and len(self.ids) > FEWEST_SEATS and own
+        own = bool(state_of(spec.segment(self.ids[0])))
+        self._comes_and_goes = spec.clients_leave and len(self.ids) > FEWEST_SEATS and own
         self.stack = self._new_stack(FEWEST_SEATS if self._comes_and_goes else len(self.ids))
         self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
         self._rows = {client: row for row, client in enumerate(self._seated)}
         self._moved = False  # what those who are seated hold is not known elsewhere
-        self.inputs = setting.data.train.inputs.to(setting.device)
-        self.targets = setting.data.train.targets.to(setting.device)
+        self.inputs = spec.data.train.inputs.to(spec.device)
+        self.targets = spec.data.train.targets.to(spec.device)
         self._passes: list[tuple[list[int], Pass]] = []
         self._tails: TailStep | None = None
-        if setting.stacking == "matmul":
+        if spec.stacking == "matmul":
             self.stack.run_as("matmul")
         if self.stack.stacked:
             self._loop_if_unstackable()
 
     def _new_stack(self, rows: int) -> Stack:
         """Return a stack of all clients, or of seats, which hold the first client's weights until one is taken."""
-        setting, first = self._setting, self._setting.first_weights
+        spec, first = self._spec, self._spec.first_weights
         whose = [self.ids[0]] * rows if self._comes_and_goes else self.ids
-        segment = setting.segment(whose[0])
+        segment = spec.segment(whose[0])
         return Stack(
-            lambda row: segment if whose[row] == whose[0] else setting.segment(whose[row]),
+            lambda row: segment if whose[row] == whose[0] else spec.segment(whose[row]),
             rows,
-            setting.optimizer,
-            clip_norm=setting.clip_norm,
-            stacked=setting.stacking != "looped" and len(self.ids) > 1,
-            device=setting.device,
+            spec.optimizer,
+            clip_norm=spec.clip_norm,
+            stacked=spec.stacking != "looped" and len(self.ids) > 1,
+            device=spec.device,
             first=(lambda row: first(whose[row])) if first else None,
             apart=self._comes_and_goes,
-            computing=setting.computing,
+            precision=spec.precision,
         )
 
     def _loop_if_unstackable(self) -> None:
@@ -115,8 +115,8 @@ class Block:
         reason = self.stack.why_not_stacked(self.some_inputs())
         if reason is None:
             return
-        if self._setting.stacking != "auto":
-            raise unstackable(self._setting.stacking, "the clients' segment", reason)
+        if self._spec.stacking != "auto":
+            raise unstackable(self._spec.stacking, "the clients' segment", reason)
         log.warning("clients run one after another, because this model can't be stacked: %s", reason)
         self.stack.stacked = False
 
@@ -128,12 +128,12 @@ class Block:
     def choose_form(self) -> None:
         """Measure how clients run fastest, where the setting leaves it open, and run them so."""
         # Where clients come and go, there are no rows yet that a step would have.
-        if self._setting.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
+        if self._spec.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
             self.stack.run_as(best_form(self.stack, self._some_batch))
 
     def _some_batch(self, stacked: bool) -> Tensor:
         """Return inputs like those of a step, ``[n, b, ...]``, of as many clients as a measurement looks at."""
-        shape = (min(self.stack.rows, ROWS), self._setting.batch_size)
+        shape = (min(self.stack.rows, ROWS), self._spec.batch_size)
         samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
         return self._batch(samples.reshape(shape), stacked=stacked)
 
@@ -185,10 +185,10 @@ class Block:
             yield new, {f"weights.{name}": torch.stack([own[name] for own in first]) for name in first[0]}
 
     def _first_weights(self, client: int) -> Weights:
-        setting = self._setting
-        return setting.first_weights(client) if setting.first_weights else state_of(setting.segment(client))
+        spec = self._spec
+        return spec.first_weights(client) if spec.first_weights else state_of(spec.segment(client))
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest.
 
         With ``fresh``, each begins with an optimizer that remembers nothing.
@@ -197,18 +197,18 @@ class Block:
         if fresh:
             stack.forget_steps(seats)
         rows = [self.data.indices[self._places[client]].numpy() for client in cohort]
-        orders = [order_of(own, self._setting.seed, client, epoch) for own, client in zip(rows, cohort, strict=True)]
+        orders = [order_of(own, self._spec.seed, client, epoch) for own, client in zip(rows, cohort, strict=True)]
         sizes = np.array([len(order) for order in orders], dtype=np.int64)
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
-        self._turn = Turn(cohort, table, sizes, epoch)
-        return self._setting.batching.steps(sizes)
+        self._turn = LocalEpoch(cohort, table, sizes, epoch)
+        return self._spec.batching.steps(sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
-        setting, turn = self._setting, self._turn
-        first, counts = setting.batching.at(step, turn.sizes)
+        spec, turn = self._spec, self._turn
+        first, counts = spec.batching.at(step, turn.sizes)
         present = np.flatnonzero(counts)
         self._passes = []
         if not len(present):
@@ -221,18 +221,18 @@ class Block:
         samples = torch.from_numpy(turn.order[present[:, None], positions])
         ids, counted = tuple(turn.cohort[place] for place in present), tuple(sizes.tolist())
         labels = self.targets[to_device(samples, self.device)]
-        self._guarded = guarded = GuardedStep(setting.guard, ids, counted, labels)
+        self._guarded = guarded = DefendedStep(spec.defences, ids, counted, labels)
         for size in np.unique(sizes):
             places = np.flatnonzero(sizes == size).tolist()
             rows = self.rows_of([ids[place] for place in places])
             batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
-            guarded.ran(batch)
-        if setting.own_loss is not None:
+            guarded.note_inputs(batch)
+        if spec.client_loss is not None:
             own, now = (ids, labels, self._passes), (turn.epoch, step)
-            self._tails = TailStep(self.stack, setting.own_loss, self._log_prior, *own, setting.guard, now)
-        sent = setting.guard.send(self._join(len(present)), ids, counted, turn.epoch, step)
-        return Uplink(sent, labels if setting.own_loss is None else None, ids, counted)
+            self._tails = TailStep(self.stack, spec.client_loss, self._log_prior, *own, spec.defences, now)
+        sent = spec.defences.send(self._join(len(present)), ids, counted, turn.epoch, step)
+        return Uplink(sent, labels if spec.client_loss is None else None, ids, counted)
 
     def _log_prior(self, client: int) -> Tensor:
         """Return the log label prior of all that a client owns, ``[K]``."""
@@ -268,11 +268,11 @@ class Block:
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
         found: list[tuple[Pass, Gradients]] = []
-        self._guarded.arrived(cut_gradients)
+        self._guarded.inspect(cut_gradients)
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
-            found.append((part, self.stack.backward(part, self._guarded.pulled(number, part.outputs, own))))
+            found.append((part, self.stack.backward(part, self._guarded.with_extra(number, part.outputs, own))))
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
         for number, (part, gradients) in enumerate(found):
             weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
@@ -296,13 +296,13 @@ class Block:
         self, server: nn.Module, samples: Samples, clients: Sequence[int], shared: Weights | None = None
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples."""
-        setting = self._setting
+        spec = self._spec
         if shared is None:
-            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, setting)
+            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, spec)
         row = (0,)  # whoever's: it lends its place
         before = self.stack.weights(row)
         self.stack.load(row, shared)
-        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, setting)
+        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, spec)
         self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
 

@@ -28,7 +28,7 @@ class Lost(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OwnLoss:
+class ClientLoss:
     """How clients compute their own loss.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Several defences at work: what engines and the server call, with random numbers keyed by client, epoch and step.
+"""Several defences in a row: what engines and the server call, with random numbers keyed by client, epoch and step.
 
 Draws are made on the CPU, client by client, so that they are the same wherever a client lives (law 2), and from no
 generator that a checkpoint would have to keep (law 5).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import torch
@@ -24,8 +25,8 @@ SCORED = 64
 """Held-out samples that are disguised with one generator, so that they may be scored in portions of any size."""
 
 
-class Guard:
-    """The defences of a training, in their order; without any, all that it does is nothing.
+class DefenceChain:
+    """The defences of a training, in their order; without any it changes nothing.
 
     Parameters
     ----------
@@ -45,9 +46,13 @@ class Guard:
         self.parts = tuple(part for _, part in parts)
         self._seed = seed
         self._memories: defaultdict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
-        self.disguises, self.pulls, self.perturbs, self.watches = (
-            any(has(part, hook) for part in self.parts) for hook in ("disguise", "pull", "perturb", "watch")
-        )
+        self.privatizes_smashed = self._any("privatize_smashed")
+        self.adds_gradient = self._any("extra_gradient")
+        self.privatizes_gradient = self._any("privatize_gradient")
+        self.inspects_gradient = self._any("inspect_gradient")
+
+    def _any(self, hook: str) -> bool:
+        return any(has(part, hook) for part in self.parts)
 
     def covered(self, client: nn.Module) -> nn.Module:
         """Return a client's segments with the defences' layers behind the lower one."""
@@ -60,17 +65,17 @@ class Guard:
 
     def send(self, smashed: Tensor, clients: Sequence[int], sizes: Sequence[int], epoch: int, step: int) -> Tensor:
         """Return what clients send in a step instead of their smashed data ``[C, b, ...]``; rows are those of sizes."""
-        if not self.disguises:
+        if not self.privatizes_smashed:
             return smashed
         sent = smashed.clone()
         for place, (client, size) in enumerate(zip(clients, sizes, strict=True)):
             rng = self._rng("defence", client, epoch, step)
-            sent[place, :size] = self.disguised(smashed[place, :size], rng)
+            sent[place, :size] = self.privatized_smashed(smashed[place, :size], rng)
         return sent
 
     def scored(self, smashed: Tensor, clients: Sequence[int], first: int) -> Tensor:
         """Return what clients send of held-out samples, ``[n, m, ...]``, the first of which is number ``first``."""
-        if not self.disguises:
+        if not self.privatizes_smashed:
             return smashed
         sent = smashed.clone()
         last = first + smashed.shape[1]
@@ -79,26 +84,26 @@ class Guard:
                 begin, end = max(start, first), min(start + SCORED, last)
                 whole = smashed.new_zeros(SCORED, *smashed.shape[2:])
                 whole[begin - start : end - start] = smashed[place, begin - first : end - first]
-                whole = self.disguised(whole, self._rng("defence of scores", client, start))
+                whole = self.privatized_smashed(whole, self._rng("defence of scores", client, start))
                 sent[place, begin - first : end - first] = whole[begin - start : end - start]
         return sent
 
-    def disguised(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
+    def privatized_smashed(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
         """Return what one client sends instead of ``smashed`` ``[b, ...]``."""
         for part in self.parts:
-            smashed = part.disguise(smashed, rng)
+            smashed = part.privatize_smashed(smashed, rng)
         return smashed
 
-    def pull(self, inputs: Tensor, smashed: Tensor) -> Tensor:
+    def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:
         """Return the gradients of clients' own further losses by their smashed data, ``[n, b, ...]``."""
         total = torch.zeros_like(smashed)
         for part in self.parts:
-            if has(part, "pull"):
+            if has(part, "extra_gradient"):
                 for row, (own, its) in enumerate(zip(inputs, smashed, strict=True)):
-                    total[row] += part.pull(own, its)
+                    total[row] += part.extra_gradient(own, its)
         return total
 
-    def perturb(
+    def privatize_gradient(
         self,
         gradients: Tensor,
         labels: Tensor,
@@ -108,27 +113,27 @@ class Guard:
         step: int,
     ) -> Tensor:
         """Return what is sent instead of gradients ``[C, b, ...]``, by who knows the labels ``[C, b]``."""
-        if not self.perturbs:
+        if not self.privatizes_gradient:
             return gradients
         sent = gradients.clone()
         for place, (client, size) in enumerate(zip(clients, sizes, strict=True)):
             rng = self._rng("defence of labels", client, epoch, step)
-            sent[place, :size] = self.perturbed(gradients[place, :size], labels[place, :size], rng)
+            sent[place, :size] = self.privatized_gradient(gradients[place, :size], labels[place, :size], rng)
         return sent
 
-    def perturbed(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def privatized_gradient(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return what is sent instead of one client's gradients ``[b, ...]`` for samples of ``labels`` ``[b]``."""
         for part in self.parts:
-            gradients = part.perturb(gradients, labels, rng)
+            gradients = part.privatize_gradient(gradients, labels, rng)
         return gradients
 
-    def watch(self, gradients: Tensor, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> None:
+    def inspect_gradient(self, gradients: Tensor, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> None:
         """Show clients' defences the cut-layer gradients ``[C, b, ...]`` that arrived, and the labels ``[C, b]``."""
         for number, part in enumerate(self.parts):
-            if has(part, "watch"):
+            if has(part, "inspect_gradient"):
                 for place, (client, size) in enumerate(zip(clients, sizes, strict=True)):
                     memory = self._memories[number, client]
-                    part.watch(gradients[place, :size], labels[place, :size], client, memory)
+                    part.inspect_gradient(gradients[place, :size], labels[place, :size], client, memory)
 
     def memory(self, name: str, client: int) -> dict[str, Any]:
         """Return what the watching defence called ``name`` remembers of a client."""
@@ -141,6 +146,44 @@ class Guard:
         return torch.Generator().manual_seed(key(self._seed, purpose, *indices))
 
 
+@dataclass(frozen=True)
+class DefendedStep:
+    """A step of clients side by side.
+
+    Parameters
+    ----------
+    defences
+        Their defences.
+    clients, sizes
+        Who is in the step, C of them, and how many samples each has.
+    labels
+        Theirs, ``[C, b]``.
+    inputs
+        Those of every forward pass, ``[n, b, ...]``, kept only where a defence adds a gradient.
+    """
+
+    defences: DefenceChain
+    clients: tuple[int, ...]
+    sizes: tuple[int, ...]
+    labels: Tensor
+    inputs: list[Tensor] = field(default_factory=list)
+
+    def note_inputs(self, inputs: Tensor) -> None:
+        """Take note of the inputs of the next forward pass."""
+        if self.defences.adds_gradient:
+            self.inputs.append(inputs)
+
+    def inspect(self, gradients: Tensor) -> None:
+        """Look at the cut-layer gradients ``[C, b, ...]`` that came."""
+        self.defences.inspect_gradient(gradients, self.labels, self.clients, self.sizes)
+
+    def with_extra(self, number: int, smashed: Tensor, gradients: Tensor) -> Tensor:
+        """Return the gradients ``[n, b, ...]`` that a pass goes back with, given those that came for it."""
+        if not self.defences.adds_gradient:
+            return gradients
+        return gradients + self.defences.extra_gradient(self.inputs[number], smashed)
+
+
 def has(part: Defence, hook: str) -> bool:
     """Say whether a defence has a hook of its own."""
     return getattr(type(part), hook) is not getattr(Defence, hook)
@@ -151,7 +194,7 @@ def _in_turn(lower: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
     return nn.Sequential(OrderedDict(segment=lower, **named))
 
 
-def parse(text: str, seed: int = 0) -> Guard:
+def parse(text: str, seed: int = 0) -> DefenceChain:
     """Read ``"nopeek:weight=0.5"``, or several defences: ``"clip:norm=10+noise:sigma=0.5"``.
 
     Raises
@@ -161,7 +204,7 @@ def parse(text: str, seed: int = 0) -> Guard:
     """
     refuse_long("defence", text)
     if text == "none":
-        return Guard()
+        return DefenceChain()
     parts: list[tuple[str, Defence]] = []
     for word in text.split("+"):
         name, _, tail = word.strip().partition(":")
@@ -169,7 +212,7 @@ def parse(text: str, seed: int = 0) -> Guard:
         if any(name == known for known, _ in parts):
             raise UsageError("defence", text, f"{name} is there twice", "name each defence once")
         parts.append((name, _read(text, name, tail)))
-    return Guard(parts, seed)
+    return DefenceChain(parts, seed)
 
 
 def _read(text: str, name: str, tail: str) -> Defence:

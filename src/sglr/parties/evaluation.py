@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.scores import ClassCounts, Scores
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.stacking.stack import Stack
 
 EVALUATION_VALUES = {"cpu": 1 << 21, "cuda": 1 << 26}
@@ -23,7 +23,7 @@ def score(
     ids: Sequence[int],
     server: nn.Module,
     samples: Samples,
-    setting: Setting,
+    spec: ClientSpec,
 ) -> Scores:
     """Score clients.
 
@@ -37,7 +37,7 @@ def score(
         The server's segment, on the stack's device.
     samples
         m samples, anywhere.
-    setting
+    spec
         Theirs: how smashed data are written, and the defences, which disguise what is sent for scoring, too.
 
     Returns
@@ -63,8 +63,8 @@ def score(
             for first in range(0, len(samples), per_batch):
                 inputs = samples.inputs[first : first + per_batch].to(device)
                 labels = samples.targets[first : first + per_batch].to(device)
-                smashed = setting.guard.scored(_smashed(stack, rows, inputs), ids[chosen], first)
-                logits = _logits(stack, rows, server, smashed, setting.codec)
+                smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], first)
+                logits = _logits(stack, rows, server, smashed, spec.codec)
                 wanted = labels.expand(len(logits), -1)
                 counts = ClassCounts.none(clients, logits.shape[2], device) if counts is None else counts
                 counts.add(chosen, logits.argmax(2), labels)
@@ -87,8 +87,8 @@ def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, smashed: Ten
     flat = codec.received(smashed.flatten(0, 1))
     if flat.dim() == 4:
         flat = flat.contiguous(memory_format=torch.channels_last)
-    computing = stack.runner.computing
-    with computing.mixed(stack.device):
-        outputs = computing.single(server(flat))
+    precision = stack.runner.precision
+    with precision.mixed(stack.device):
+        outputs = precision.single(server(flat))
     own = torch.unflatten(outputs, 0, smashed.shape[:2])
     return own if stack.tail is None else stack.tail.predict(rows, own)

@@ -15,16 +15,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
-from sglr.parties.defences import Guard
+from sglr.parties.defences import DefenceChain
 from sglr.parties.losses import LOSSES
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
-from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.stack import Stack
 
 
@@ -56,9 +56,9 @@ class Server:
         True if every client has its own copy of the upper segment (SplitFed v1).
     stacked
         Run such copies as one call, not one after another.
-    computing
+    precision
         In which precision passes are computed, and whether they are compiled.
-    guard
+    defences
         The defences of labels, which change the gradients that it tells, not its own steps.
 
     Attributes
@@ -83,11 +83,11 @@ class Server:
         loss: str = "cross_entropy",
         copies: bool = False,
         stacked: bool = True,
-        computing: Computing = SINGLE_PRECISION,
-        guard: Guard | None = None,
+        precision: Precision = SINGLE_PRECISION,
+        defences: DefenceChain | None = None,
     ) -> None:
         self.rate = 0.0
-        self._guard = guard or Guard()
+        self._defences = defences or DefenceChain()
         self.ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
         self.features: tuple[int, ...] | None = None
         self._loss = LOSSES[loss]
@@ -102,10 +102,10 @@ class Server:
                 clip_norm=clip_norm,
                 stacked=stacked,
                 device=device,
-                computing=computing,
+                precision=precision,
             )
         self.stack = Stack(
-            lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device, computing=computing
+            lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device, precision=precision
         )
         # Set by the training loop, to name the step in which a loss went bad, and to key what is drawn.
         self.epoch = self.step_number = 0
@@ -138,7 +138,7 @@ class Server:
         if self.ask is not None:
             return gradients
         where = self.epoch, self.step_number
-        return self._guard.perturb(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
+        return self._defences.privatize_gradient(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
 
     def _learn(self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink) -> Tensor:
         """Let rows step, each on the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
@@ -240,12 +240,12 @@ class Server:
         self._bad_step = torch.where(newly_bad, self.step_number, self._bad_step)
         self._samples += samples
 
-    def read_tally(self) -> Tally:
+    def read_tally(self) -> TrainMetrics:
         """Return the sums since `restart_tally`; waits for the device."""
         loss, correct = self._sums.tolist()
-        return Tally(loss, int(correct), self._samples, self.bad_step())
+        return TrainMetrics(loss, int(correct), self._samples, self.bad_step())
 
-    def add_tally(self, tally: Tally) -> None:
+    def add_tally(self, tally: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
         self._sums += torch.tensor([tally.loss, tally.correct], dtype=torch.float64, device=self._sums.device)
         self._samples += tally.samples

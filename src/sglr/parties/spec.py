@@ -14,13 +14,13 @@ from sglr.core.data import ClientData
 from sglr.core.optim import OptimizerSpec
 from sglr.core.weights import Weights
 from sglr.data.batches import Batching
-from sglr.parties.client_loss import OwnLoss
-from sglr.parties.defences import Guard
-from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.parties.client_loss import ClientLoss
+from sglr.parties.defences import DefenceChain
+from sglr.stacking.precision import SINGLE_PRECISION, Precision
 
 
 @dataclass(frozen=True)
-class Setting:
+class ClientSpec:
     """What every engine needs to put clients to work.
 
     Parameters
@@ -54,11 +54,11 @@ class Setting:
         Gives a client's first weights and buffers, by client id, where that is faster than its segment.
     clients_leave
         True if only the clients at work are on the device, for engines that hold many clients in one process.
-    computing
+    precision
         In which precision passes are computed, and whether they are compiled.
-    guard
+    defences
         The clients' defences.
-    own_loss
+    client_loss
         How clients compute the loss, where labels stay with them and segments are two; None where the server does.
     """
 
@@ -76,9 +76,9 @@ class Setting:
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
     clients_leave: bool = False
-    computing: Computing = SINGLE_PRECISION
-    guard: Guard = field(default_factory=Guard)
-    own_loss: OwnLoss | None = None
+    precision: Precision = SINGLE_PRECISION
+    defences: DefenceChain = field(default_factory=DefenceChain)
+    client_loss: ClientLoss | None = None
 
     @property
     def batching(self) -> Batching:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sglr.core.types import Answer
-from sglr.parties.client_loss import OwnLoss
-from sglr.parties.defences import Guard
+from sglr.parties.client_loss import ClientLoss
+from sglr.parties.defences import DefenceChain
 from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
 
@@ -33,19 +33,19 @@ class TailStep:
         Theirs, ``[C, b]``.
     passes
         The forward passes through lower segments, with the places in ``clients`` of who took part in each.
-    guard
+    defences
         The clients' defences, which change the gradients that they send, not their own steps.
     where
         The epoch, and its step.
     """
 
     stack: Stack
-    loss: OwnLoss
+    loss: ClientLoss
     log_prior: Callable[[int], Tensor]
     clients: tuple[int, ...]
     labels: Tensor
     passes: Sequence[tuple[list[int], Pass]]
-    guard: Guard = field(default_factory=Guard)
+    defences: DefenceChain = field(default_factory=DefenceChain)
     where: tuple[int, int] = (0, 0)
     _found: dict[int, list[Tensor]] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class TailStep:
         self._keep(number, chosen, found.weights)
         assert found.inputs is not None, "asked for by the part"
         ids, sizes = [self.clients[place] for place in who], [features.shape[1]] * len(who)
-        sent = self.guard.perturb(found.inputs, labels, ids, sizes, *self.where)
+        sent = self.defences.privatize_gradient(found.inputs, labels, ids, sizes, *self.where)
         return sent, torch.stack([lost.loss.double(), lost.correct.double()])
 
     def _keep(self, number: int, chosen: list[int], gradients: list[Tensor]) -> None:

@@ -18,7 +18,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.privacy.attack import Found
 from sglr.privacy.target import Target
@@ -144,9 +144,9 @@ class Hijacked(Method):
         """Say who steps together, as the honest method does."""
         return self.honest.cohorts(clients, rng)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Answer as the honest method does."""
-        return self.honest.exchange(server, uplink, moment)
+        return self.honest.exchange(server, uplink, context)
 
     def round_of(self, epoch: int) -> int:
         """Return the round of an epoch, as the honest method does."""
@@ -156,9 +156,9 @@ class Hijacked(Method):
         """Say whether a round begins, as the honest method does."""
         return self.honest.begins_round(epoch)
 
-    def merges(self, moment: Moment) -> bool:
+    def merges(self, context: StepContext) -> bool:
         """Say whether segments are merged, as the honest method does."""
-        return self.honest.merges(moment)
+        return self.honest.merges(context)
 
     def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
         """Merge as the honest method does."""

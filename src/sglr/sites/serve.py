@@ -19,7 +19,7 @@ from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
 from sglr.experiment.train import execute, go_on
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, Run
 from sglr.storage.files import is_file, write_text
@@ -117,7 +117,7 @@ def served(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"engine": "remote", "dataset_parameters": parameters})
 
 
-def _engine(server: Server, progress: Progress) -> Callable[[Setting], Engine]:
+def _engine(server: Server, progress: Progress) -> Callable[[ClientSpec], Engine]:
     host, port = parse_address(server.listen)
     bare = f"[{host}]" if ":" in host else host
     listen = Listen(bare, port, fleet=False, opened=server.opened, progress=progress.describe, metrics=server.metrics)

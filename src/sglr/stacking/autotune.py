@@ -44,7 +44,7 @@ def best_form(stack: Stack, batch: Callable[[bool], Tensor]) -> str:
         Gives inputs ``[n, b, ...]`` of the first n rows, laid out for stacked rows or for looped ones.
     """
     forms = _forms(stack)
-    if os.environ.get(SWITCH) == "off" or stack.runner.computing.compiled:
+    if os.environ.get(SWITCH) == "off" or stack.runner.precision.compiled:
         return forms[0]  # compiling every form to compare them takes longer than most trainings
     about = _about(stack, batch(True), forms)
     known = recall("stacking", about)
@@ -88,7 +88,7 @@ def _about(stack: Stack, inputs: Tensor, forms: Sequence[str]) -> dict[str, Any]
         "weights": [[name, *tensor.shape[1:]] for name, tensor in stack.parameters.items()],
         "inputs": list(inputs.shape),
         "forms": list(forms),
-        "precision": stack.runner.computing.precision,
+        "precision": stack.runner.precision.precision,
         "device": torch.cuda.get_device_name(stack.device) if on_gpu else processor_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

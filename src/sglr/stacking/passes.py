@@ -19,7 +19,7 @@ from sglr.system.eager import backward
 
 if TYPE_CHECKING:
     from sglr.stacking.stack import Stack
-    from sglr.stacking.sub_stack import Part
+    from sglr.stacking.sub_stack import SubStack
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
         True if gradients by the inputs will be wanted.
     """
 
-    stack: Stack | Part
+    stack: Stack | SubStack
     rows: tuple[int, ...]
     inputs: Tensor
     by_inputs: bool = False

@@ -13,7 +13,7 @@ from sglr.core.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Computing:
+class Precision:
     """How the passes of clients and server are computed.
 
     Weights, optimizers, losses and what crosses the cut are single precision in any case: what a client sends is a
@@ -59,5 +59,5 @@ class Computing:
         return outputs.float() if self.precision == "bf16" else outputs
 
 
-SINGLE_PRECISION = Computing()
+SINGLE_PRECISION = Precision()
 """Single precision, not compiled."""

@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 from sglr.core.weights import Weights
 from sglr.stacking.compiled import Compiled, Run
 from sglr.stacking.layers import stacked_layers
-from sglr.stacking.precision import Computing
+from sglr.stacking.precision import Precision
 
 
 class Runner:
@@ -21,7 +21,7 @@ class Runner:
     ----------
     template
         The segment; its own weights don't matter.
-    computing
+    precision
         Precision, and whether to compile.
     device
         Where tensors live.
@@ -32,8 +32,8 @@ class Runner:
         True if stacked convolutions run as products of matrices.
     """
 
-    def __init__(self, template: nn.Module, computing: Computing, device: torch.device) -> None:
-        self._template, self.computing, self._device = template, computing, device
+    def __init__(self, template: nn.Module, precision: Precision, device: torch.device) -> None:
+        self._template, self.precision, self._device = template, precision, device
         self.by_matmul = False
         self._compiled: dict[object, Compiled] = {}
 
@@ -65,7 +65,7 @@ class Runner:
 
     def _train(self, run: Run, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         self._template.train()
-        if not self.computing.compiled:
+        if not self.precision.compiled:
             return run(weights, buffers, inputs)
         rows = [tuple(tensor.shape) for tensor in weights.values()][:1]
         key = (tuple(inputs.shape), inputs.stride(), inputs.requires_grad, self.by_matmul, *rows)
@@ -76,9 +76,9 @@ class Runner:
     def _one(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
         own = {name: tensor.clone() for name, tensor in buffers.items()}
-        with self.computing.mixed(self._device):
+        with self.precision.mixed(self._device):
             outputs = functional_call(self._template, {**weights, **own}, (inputs,))
-        return self.computing.single(outputs), own
+        return self.precision.single(outputs), own
 
     def _rows(
         self, weights: Weights, buffers: Weights, inputs: Tensor, *, shared_input: bool
@@ -90,6 +90,6 @@ class Runner:
 
         in_dims = (0, 0, None if shared_input else 1)
         mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
-        with stacked_layers(by_matmul=self.by_matmul), self.computing.mixed(self._device):
+        with stacked_layers(by_matmul=self.by_matmul), self.precision.mixed(self._device):
             outputs, moved = mapped(dict(weights), dict(buffers), inputs)
-        return self.computing.single(outputs), moved
+        return self.precision.single(outputs), moved

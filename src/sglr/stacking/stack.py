@@ -22,10 +22,10 @@ from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of, keep_frozen
 from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes, run_forward
-from sglr.stacking.precision import SINGLE_PRECISION, Computing
+from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.row_optimizer import RowOptimizer
 from sglr.stacking.runner import Runner
-from sglr.stacking.sub_stack import Part
+from sglr.stacking.sub_stack import SubStack
 
 
 class Stack:
@@ -49,7 +49,7 @@ class Stack:
         Gives the first weights and buffers of a row, where that is faster than its segment.
     apart
         True if rows will never have taken equally many steps, because copies come and go.
-    computing
+    precision
         Precision of its passes, and whether they are compiled.
 
     Attributes
@@ -79,7 +79,7 @@ class Stack:
         device: torch.device,
         first: Callable[[int], Weights] | None = None,
         apart: bool = False,
-        computing: Computing = SINGLE_PRECISION,
+        precision: Precision = SINGLE_PRECISION,
     ) -> None:
         self.rows, self.device = rows, device
         self.template = segment(0)
@@ -95,14 +95,14 @@ class Stack:
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.frozen = frozen_of(self.template)
         self.stacked = stacked
-        self.runner = Runner(self.template, computing, device)
+        self.runner = Runner(self.template, precision, device)
         self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
         self.module = self._as_module() if self.rows == 1 else None
-        self.tail: Part | None = None
+        self.tail: SubStack | None = None
         if isinstance(self.template, ClientSegments):
-            self.tail = Part(self, "tail", self.template.features)
+            self.tail = SubStack(self, "tail", self.template.features)
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
         """View every row of every weight as a parameter of its own, without copying."""
@@ -182,10 +182,10 @@ class Stack:
 
     def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
         """Run one row on ``[b, ...]``, by itself."""
-        computing = self.runner.computing
-        if self.module is not None and not (training and computing.compiled):
-            with computing.mixed(self.device):
-                return computing.single(self.module.train(training)(inputs))
+        precision = self.runner.precision
+        if self.module is not None and not (training and precision.compiled):
+            with precision.mixed(self.device):
+                return precision.single(self.module.train(training)(inputs))
         weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
         # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
         buffers = {name: tensor[row] for name, tensor in self.buffers.items()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sglr.stacking.stack import Stack
 
 
-class Part:
+class SubStack:
     """A child of every row's segment; its weights are the stack's own, so that it has no steps of its own to take.
 
     Parameters
@@ -40,7 +40,7 @@ class Part:
         self.buffers = below(prefix, stack.buffers)
         self._places = [place for place, name in enumerate(stack.parameters) if name.startswith(prefix)]
         template = stack.template.get_submodule(child)
-        self.runner = Runner(template, stack.runner.computing, stack.device)
+        self.runner = Runner(template, stack.runner.precision, stack.device)
         self.module: nn.Module | None = None if stack.module is None else stack.module.get_submodule(child)
         self.row_parameters = [tuple(row[place] for place in self._places) for row in stack.row_parameters]
         self.take = stack.take
@@ -76,10 +76,10 @@ class Part:
 
     def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
         """Run one row on ``[b, ...]``, by itself."""
-        computing = self.runner.computing
-        if self.module is not None and not (training and computing.compiled):
-            with computing.mixed(self._stack.device):
-                return computing.single(self.module.train(training)(inputs))
+        precision = self.runner.precision
+        if self.module is not None and not (training and precision.compiled):
+            with precision.mixed(self._stack.device):
+                return precision.single(self.module.train(training)(inputs))
         weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
         run = self.runner.train_one if training else self.runner.predict_one
         outputs, moved = run(weights, {name: tensor[row] for name, tensor in self.buffers.items()}, inputs)

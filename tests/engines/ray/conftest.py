@@ -13,7 +13,7 @@ import torch
 
 from sglr.core.trainer import Trainer
 from sglr.engines.ray import Ray
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.system.ray_cluster import connect, disconnect
 
 
@@ -33,7 +33,7 @@ def on_ray(ray_here: Any, case: Any) -> Iterator[Callable[..., Trainer]]:
     engines: list[Ray] = []
 
     def build(*args: Any, block_clients: int | None = None, ray_server: str = "driver", **kwargs: Any) -> Trainer:
-        def make(setting: Setting) -> Ray:
+        def make(setting: ClientSpec) -> Ray:
             settings = {"block_clients": block_clients, "ray_server": ray_server, "threads": torch.get_num_threads()}
             engines.append(Ray(replace(setting, settings=settings)))
             return engines[-1]

@@ -80,7 +80,7 @@ def test_a_client_with_nopeek_minimises_the_joint_loss(case) -> None:
     smashed = model(inputs)
     loss = F.cross_entropy(above(smashed), labels)
     # A sum of products with the term's gradient has the term's own gradient by the weights.
-    own = (smashed * NoPeek(2.0).pull(inputs, smashed)).sum()
+    own = (smashed * NoPeek(2.0).extra_gradient(inputs, smashed)).sum()
     gradients = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
     further = torch.autograd.grad(own, list(model.parameters()))
     wanted = [

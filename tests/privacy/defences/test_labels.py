@@ -26,7 +26,9 @@ def two_classes(count: int = 4000, share: float = 0.5) -> tuple[Tensor, Tensor]:
 
 def test_max_norm_gives_every_gradient_the_largest_expected_squared_norm() -> None:
     gradients = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]])
-    repeated = torch.stack([MaxNorm().perturb(gradients, torch.zeros(3).long(), rng(seed)) for seed in range(4000)])
+    repeated = torch.stack(
+        [MaxNorm().privatize_gradient(gradients, torch.zeros(3).long(), rng(seed)) for seed in range(4000)]
+    )
     squares = repeated.square().sum(2).mean(0)
     assert torch.equal(repeated[:, 0], gradients[0].expand(4000, 2))
     assert float(squares[1]) == pytest.approx(25, rel=0.1)
@@ -39,7 +41,7 @@ def test_max_norm_gives_every_gradient_the_largest_expected_squared_norm() -> No
 def test_max_norm_hides_the_label_that_norms_tell() -> None:
     labels = (torch.rand(400, generator=rng(1)) < 0.2).long()
     gradients = torch.randn(400, 5, generator=rng(2)) * (0.1 + labels[:, None])
-    hidden = MaxNorm().perturb(gradients, labels, rng())
+    hidden = MaxNorm().privatize_gradient(gradients, labels, rng())
     assert norm_auc(gradients, labels, positive=1).value > 0.97
     assert norm_auc(hidden, labels, positive=1).value < 0.7
 
@@ -64,7 +66,7 @@ def test_no_other_noise_of_that_power_hides_the_means_better() -> None:
 
 def test_marvell_puts_the_power_along_the_difference_of_two_classes() -> None:
     gradients, labels = two_classes()
-    noise = Marvell(power=4.0).perturb(gradients, labels, rng()) - gradients
+    noise = Marvell(power=4.0).privatize_gradient(gradients, labels, rng()) - gradients
     # The squared distance of the means is 4.
     assert float(noise[:, 0].square().mean()) == pytest.approx(16, rel=0.1)
     assert float(noise[:, 1:].square().sum(1).mean()) < 0.05
@@ -73,12 +75,12 @@ def test_marvell_puts_the_power_along_the_difference_of_two_classes() -> None:
 
 def test_one_class_needs_no_noise() -> None:
     gradients = torch.randn(5, 3, generator=rng())
-    torch.testing.assert_close(Marvell().perturb(gradients, torch.ones(5).long(), rng()), gradients)
+    torch.testing.assert_close(Marvell().privatize_gradient(gradients, torch.ones(5).long(), rng()), gradients)
 
 
 def test_marvell_hides_the_sign_that_tells_a_class() -> None:
     gradients, labels = two_classes()
-    told = Marvell(power=16.0).perturb(gradients, labels, rng())
+    told = Marvell(power=16.0).privatize_gradient(gradients, labels, rng())
     right = ((told[:, 0] > 0).long() == labels).double().mean()
     assert float(((gradients[:, 0] > 0).long() == labels).double().mean()) == 1
     # Classes 2 apart under noise of standard deviation 8: the best guess is right in 55 %.
@@ -88,8 +90,8 @@ def test_marvell_hides_the_sign_that_tells_a_class() -> None:
 @pytest.mark.parametrize("defence", [Marvell(power=4.0), MaxNorm()], ids=["marvell", "max-norm"])
 def test_noise_is_the_same_to_rounding_for_gradients_that_are(defence: Defence) -> None:
     gradients, labels = torch.randn(12, 4, 3, 3, generator=rng(3)), torch.arange(12) % 4
-    told = defence.perturb(gradients, labels, rng())
-    nearly = defence.perturb(gradients * (1 + 1e-6), labels, rng())
+    told = defence.privatize_gradient(gradients, labels, rng())
+    nearly = defence.privatize_gradient(gradients * (1 + 1e-6), labels, rng())
     torch.testing.assert_close(told, nearly, rtol=1e-4, atol=1e-4)
     other_layout = gradients.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(told, defence.perturb(other_layout, labels, rng()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(told, defence.privatize_gradient(other_layout, labels, rng()), rtol=1e-5, atol=1e-5)

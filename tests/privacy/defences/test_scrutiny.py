@@ -41,7 +41,7 @@ def test_an_honest_server_is_let_be_for_ever() -> None:
     memory: dict[str, Any] = {}
     draws = torch.Generator().manual_seed(1)
     for _ in range(200):
-        Scrutiny().watch(honest(draws), LABELS, 0, memory)
+        Scrutiny().inspect_gradient(honest(draws), LABELS, 0, memory)
 
 
 def test_a_server_that_does_not_care_about_labels_is_noticed_after_window_and_patience() -> None:
@@ -49,9 +49,9 @@ def test_a_server_that_does_not_care_about_labels_is_noticed_after_window_and_pa
     draws = torch.Generator().manual_seed(2)
     defence = Scrutiny(window=10, patience=5)
     for _ in range(13):
-        defence.watch(hijacking(draws), LABELS, 7, memory)
+        defence.inspect_gradient(hijacking(draws), LABELS, 7, memory)
     with pytest.raises(SglrError, match=r"client 7: .* threshold 0\.3, 5 steps"):
-        defence.watch(hijacking(draws), LABELS, 7, memory)
+        defence.inspect_gradient(hijacking(draws), LABELS, 7, memory)
 
 
 def test_it_can_warn_once_instead(caplog: pytest.LogCaptureFixture) -> None:
@@ -59,14 +59,14 @@ def test_it_can_warn_once_instead(caplog: pytest.LogCaptureFixture) -> None:
     draws = torch.Generator().manual_seed(3)
     with caplog.at_level(logging.WARNING):
         for _ in range(30):
-            Scrutiny(window=5, patience=2, stop=False).watch(hijacking(draws), LABELS, 1, memory)
+            Scrutiny(window=5, patience=2, stop=False).inspect_gradient(hijacking(draws), LABELS, 1, memory)
     assert len(caplog.records) == 1
 
 
 def test_a_client_of_one_class_has_nothing_to_compare_and_is_let_be() -> None:
     memory: dict[str, Any] = {}
     for _ in range(100):
-        Scrutiny(window=5, patience=2).watch(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), 1, memory)
+        Scrutiny(window=5, patience=2).inspect_gradient(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64), 1, memory)
 
 
 @pytest.mark.parametrize("name", ["sgl", "sglr"])

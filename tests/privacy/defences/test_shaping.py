@@ -59,7 +59,7 @@ def test_quantize_leaves_at_most_so_many_values_and_gradients_pass(bits: int) ->
 
 def test_nopeek_is_the_gradient_of_weight_times_distance_correlation() -> None:
     inputs, smashed = drawn(6, 1, 3, 3), drawn(6, 4, seed=1)
-    found = NoPeek(weight=0.7).pull(inputs, smashed)
+    found = NoPeek(weight=0.7).extra_gradient(inputs, smashed)
     step = 1e-3
     for row, column in ((0, 0), (3, 2), (5, 3)):
         moved = torch.zeros_like(smashed)
@@ -69,7 +69,7 @@ def test_nopeek_is_the_gradient_of_weight_times_distance_correlation() -> None:
 
 
 def test_nopeek_leaves_a_single_sample_alone() -> None:
-    assert torch.equal(NoPeek().pull(drawn(1, 3), drawn(1, 2)), torch.zeros(1, 2))
+    assert torch.equal(NoPeek().extra_gradient(drawn(1, 3), drawn(1, 2)), torch.zeros(1, 2))
 
 
 def test_following_nopeek_lowers_the_distance_correlation() -> None:
@@ -77,12 +77,12 @@ def test_following_nopeek_lowers_the_distance_correlation() -> None:
     smashed = inputs @ drawn(5, 4, seed=2)
     before = float(distance_correlation(inputs, smashed))
     for _ in range(60):
-        smashed = smashed - 20 * NoPeek(weight=1.0).pull(inputs, smashed)
+        smashed = smashed - 20 * NoPeek(weight=1.0).extra_gradient(inputs, smashed)
     assert float(distance_correlation(inputs, smashed)) < 0.7 * before
 
 
 def test_a_guard_adds_the_pull_of_every_client_by_itself() -> None:
     inputs, smashed = drawn(3, 5, 4), drawn(3, 5, 2, seed=1)
-    found = parse("nopeek:weight=0.5").pull(inputs, smashed)
+    found = parse("nopeek:weight=0.5").extra_gradient(inputs, smashed)
     for row in range(3):
-        torch.testing.assert_close(found[row], NoPeek(0.5).pull(inputs[row], smashed[row]))
+        torch.testing.assert_close(found[row], NoPeek(0.5).extra_gradient(inputs[row], smashed[row]))

@@ -17,7 +17,7 @@ from sglr.core.errors import Interrupted, SglrError
 from sglr.engines.ray.server_worker import Post, ServerWorker
 from sglr.engines.ray.sizing import Design, too_small_gpu
 from sglr.engines.ray.worker import Worker, owned_by
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.system.ray_cluster import reachable
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Crew:
     ----------
     ray
         The module, connected.
-    setting
+    spec
         What all blocks have in common, without data.
     data
         The data, of which each block gets its own clients' part.
@@ -86,14 +86,14 @@ class Crew:
     def __init__(
         self,
         ray: Any,
-        setting: Setting,
+        spec: ClientSpec,
         data: ClientData,
         design: Design,
         stopping: Callable[[], bool],
         post: Post | None = None,
     ) -> None:
         self._ray, self._design, self._stopping = ray, design, stopping
-        self._places = _blocks(ray, setting, data, design) | ({} if post is None else {SERVER: _server(ray, post)})
+        self._places = _blocks(ray, spec, data, design) | ({} if post is None else {SERVER: _server(ray, post)})
         self._actors: dict[int, Any] = {}
         self._told: list[Any] = []
         self._losses = 0
@@ -264,9 +264,9 @@ class Crew:
         return actor.ready.remote()
 
 
-def _blocks(ray: Any, setting: Setting, data: ClientData, design: Design) -> dict[int, Place]:
+def _blocks(ray: Any, spec: ClientSpec, data: ClientData, design: Design) -> dict[int, Place]:
     """Return the places of the blocks; what they have in common is in the store once."""
-    common, kind, share = ray.put(setting), ray.remote(Worker), design.share
+    common, kind, share = ray.put(spec), ray.remote(Worker), design.share
     asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": share.memory}
 
     def arguments(clients: Sequence[int]) -> tuple[Any, ...]:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.compression.channels import Links
+from sglr.compression.channels import Channels
 from sglr.core.data import Samples
+from sglr.core.engine import never
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.scores import ClassCounts, Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
@@ -31,8 +32,8 @@ from sglr.engines.ray.remote_server import HostedServer
 from sglr.engines.ray.server_worker import Post
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
 from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
-from sglr.parties.client_block import Block
-from sglr.parties.spec import Setting
+from sglr.parties.client_block import ClientBlock
+from sglr.parties.spec import ClientSpec
 from sglr.system.ray_cluster import connect, started_here
 
 __all__ = ["Ray"]
@@ -46,28 +47,27 @@ class Ray:
 
     Parameters
     ----------
-    setting
+    spec
         The clients and what they need.
     """
 
     loses_clients = True
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-        self.codec, self.sizes = setting.codec, setting.data.sizes
-        self.stopping: Callable[[], bool] = lambda: False
-        self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(setting.segment(0)).items()}
-        self._links = Links(setting.codec)
+    def __init__(self, spec: ClientSpec) -> None:
+        self._spec = spec
+        self.codec, self.sizes = spec.codec, spec.data.sizes
+        self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(spec.segment(0)).items()}
+        self._links = Channels(spec.codec)
         self._crew: Crew | None = None
         self._last_words: LastWords | None = None
         self._make: partial[Any] | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
 
-    def host(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[..., Server]) -> Server:
         """Return the server; where it shall be on the cluster, one that learns there."""
-        if self._setting.settings.get("ray_server", "driver") == "driver":
-            return make(device=self._setting.device)
+        if self._spec.settings.get("ray_server", "driver") == "driver":
+            return make(device=self._spec.device)
         assert isinstance(make, partial), "the arguments go to another process"
         self._make = make
         # A copy: whoever builds a server takes its segment apart.
@@ -77,12 +77,12 @@ class Ray:
 
     def open(self, run: Path | None) -> None:
         """Connect, measure what a client takes, and divide the clients; as they were if a run goes on."""
-        settings = self._setting.settings
+        settings = self._spec.settings
         self._ray = connect(settings.get("ray_address"))
         nodes = nodes_of(self._ray)
         on_gpus = uses_gpus(str(settings.get("device", "cpu")), nodes)
         device = torch.device("cuda" if on_gpus else "cpu")
-        self._common = without_data(dataclasses.replace(self._setting, device=device))
+        self._common = without_data(dataclasses.replace(self._spec, device=device))
         before = None if run is None else read_layout(run, len(self.sizes))
         self.footprint = self._measure(on_gpus=on_gpus)
         self.design = design(
@@ -99,7 +99,7 @@ class Ray:
         some = sorted(range(len(self.sizes)), key=lambda client: -self.sizes[client])[: max(SIZES)]
         task = self._ray.remote(measure).options(num_cpus=0, num_gpus=1 if on_gpus else 0, max_retries=0)
         try:
-            found: Footprint = self._ray.get(task.remote(self._common, owned_by(self._setting.data, some)))
+            found: Footprint = self._ray.get(task.remote(self._common, owned_by(self._spec.data, some)))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         return found
@@ -112,18 +112,18 @@ class Ray:
             problem = f"it can't be sent to the cluster's processes ({type(error).__name__}: {error})"
             raise UsageError("model", "of this run", problem, "give it as package.module:function") from error
 
-    def settle(self, folder: Path) -> None:
+    def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Start the blocks' processes; write into ``folder`` which clients are together."""
         if read_layout(folder, len(self.sizes)) is None:
             write_layout(folder, self.design.blocks)
         if not started_here():
             self._last_words = LastWords()
-        self.start()
+        self.start(should_stop)
 
-    def start(self) -> None:
+    def start(self, should_stop: Callable[[], bool] = never) -> None:
         """Start the blocks' processes, with first weights."""
         self._home = {client: number for number, block in enumerate(self.design.blocks) for client in block}
-        self._crew = Crew(self._ray, self._common, self._setting.data, self.design, lambda: self.stopping(), self._post)
+        self._crew = Crew(self._ray, self._common, self._spec.data, self.design, should_stop, self._post)
 
     def close(self, *, done: bool, diverged: str = "") -> None:
         """End the blocks' processes; a Ray that was started here serves this process's next run, too."""
@@ -138,24 +138,24 @@ class Ray:
     @property
     def crew(self) -> Crew:
         """The processes of the blocks."""
-        assert self._crew is not None, "settle comes first"
+        assert self._crew is not None, "attach comes first"
         return self._crew
 
     # Steps.
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
         self._parts = self._by_block(cohort)
         for block, clients in self._parts.items():
-            self.crew.tell(block, "begin", clients, epoch, cohort[0], fresh)
+            self.crew.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh)
         sizes = np.array([self.sizes[client] for client in cohort], dtype=np.int64)
-        return self._setting.batching.steps(sizes)
+        return self._spec.batching.steps(sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""
         answers: dict[int, Smashed | None] = self.crew.ask(dict.fromkeys(self._parts, ("forward", (step,))))
         self._came = {block: part for block, part in answers.items() if part is not None}
-        self._sent = join(list(self._came.values()), self._setting.device) if self._came else None
+        self._sent = join(list(self._came.values()), self._spec.device) if self._came else None
         return None if self._sent is None else self._links.received(self._sent)
 
     def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
@@ -176,14 +176,14 @@ class Ray:
         for block, gradients in parts.items():
             self.crew.tell(block, "backward", gradients, shared if gradients.active else None, rate)
 
-    def pass_alone(self, rate: float) -> Tally | None:
+    def train_locally(self, rate: float) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
         del rate
         return None
 
     # Weights.
 
-    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+    def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return everyone's weights."""
         return cohort, self.collect(cohort)
 
@@ -195,24 +195,24 @@ class Ray:
         found = self.crew.ask({block: ("collect", (own,)) for block, own in parts.items()})
         held = [receive_all(found[block]) for block in parts]
         order = [client for own in parts.values() for client in own]
-        return _ordered(held, order, clients, self._setting.device)
+        return _ordered(held, order, clients, self._spec.device)
 
     def _collect_held(self, clients: tuple[int, ...]) -> Weights:
         """Return weights out of a checkpoint, for which no cluster is needed."""
         if FIRST not in self._held:
             raise SglrError("the clients of this run have not been started")
         first = [*self._held[FIRST].tolist(), len(self.sizes)]
-        here = dataclasses.replace(self._setting, device=torch.device("cpu"))
+        here = dataclasses.replace(self._spec, device=torch.device("cpu"))
         found: list[Weights] = []
         for client in clients:
             number = int(np.searchsorted(first, client, side="right")) - 1
             block = self._block_here(here, range(first[number], first[number + 1]))
             block.restore(below(f"{BLOCK}{number}.", self._held))
             found.append(block.collect((client,)))
-        return _ordered(found, list(clients), clients, self._setting.device)
+        return _ordered(found, list(clients), clients, self._spec.device)
 
-    def _block_here(self, setting: Setting, ids: Sequence[int]) -> Block:
-        return block_of(without_data(setting), owned_by(setting.data, ids))
+    def _block_here(self, spec: ClientSpec, ids: Sequence[int]) -> ClientBlock:
+        return block_of(without_data(spec), owned_by(spec.data, ids))
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``, sent once."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sglr.engines.ray.object_store import receive, send
 from sglr.engines.ray.worker import Owned, block_of
-from sglr.parties.client_block import Block
-from sglr.parties.spec import Setting
+from sglr.parties.client_block import ClientBlock
+from sglr.parties.spec import ClientSpec
 
 PROCESS = 600 << 20
 """Bytes of a process that has imported torch and holds no client."""
@@ -36,19 +36,19 @@ class Footprint:
         return self.fixed + clients * self.each
 
 
-def measure(setting: Setting, owned: Owned) -> Footprint:
+def measure(spec: ClientSpec, owned: Owned) -> Footprint:
     """Return what a block takes, from a step of its first clients.
 
     Parameters
     ----------
-    setting
+    spec
         What all blocks have in common.
     owned
         As many clients as the larger of `SIZES`, or all there are.
     """
-    if setting.device.type == "cuda":
-        return _on_gpu(setting, owned)
-    block = block_of(dataclasses.replace(setting, stacking="looped"), _first(owned, 1))
+    if spec.device.type == "cuda":
+        return _on_gpu(spec, owned)
+    block = block_of(dataclasses.replace(spec, stacking="looped"), _first(owned, 1))
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -65,23 +65,23 @@ def measure(setting: Setting, owned: Owned) -> Footprint:
     return Footprint(PROCESS, int(2 * state + TEMPORARY * passing + samples))
 
 
-def _on_gpu(setting: Setting, owned: Owned) -> Footprint:
+def _on_gpu(spec: ClientSpec, owned: Owned) -> Footprint:
     peaks = []
     counts = [count for count in SIZES if count <= len(owned.ids)]
     for count in counts:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        _step(block_of(setting, _first(owned, count)))
+        _step(block_of(spec, _first(owned, count)))
         peaks.append(torch.cuda.max_memory_allocated() - before)
     each = (peaks[-1] - peaks[0]) // (counts[-1] - counts[0]) if len(counts) > 1 else peaks[0]
     free, _ = torch.cuda.mem_get_info()
     return Footprint(max(0, peaks[0] - each) + PROCESS, each, free)
 
 
-def _step(block: Block) -> int:
+def _step(block: ClientBlock) -> int:
     """Take a step with gradients of zero; return the bytes of the smashed data."""
-    block.begin(block.ids, 0)
+    block.begin_epoch(block.ids, 0)
     uplink = block.forward(0)
     assert uplink is not None, "every client has samples"
     if block.stack.tail is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
@@ -77,7 +77,7 @@ class HostedServer(Server):
         # Its own last weights are there already.
         self._do(super().merge_copies, "merge_copies", dataclasses.replace(merging, last={}))
 
-    def add_tally(self, tally: Tally) -> None:
+    def add_tally(self, tally: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
         self._do(super().add_tally, "add_tally", tally)
 
@@ -93,7 +93,7 @@ class HostedServer(Server):
         self._behind = True
         return crew.tell(SERVER, "call", name, *arguments)
 
-    def read_tally(self) -> Tally:
+    def read_tally(self) -> TrainMetrics:
         """Return the sums since `restart_tally`."""
         self._fetch()
         return super().read_tally()

@@ -15,8 +15,8 @@ from torch import nn
 from sglr.core.data import ClientData, Samples
 from sglr.core.random import key, seed_layers
 from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
-from sglr.parties.client_block import Block
-from sglr.parties.spec import Setting
+from sglr.parties.client_block import ClientBlock
+from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 
 
@@ -81,12 +81,12 @@ class Worker:
         """Answer with the process's id, which says that it runs."""
         return os.getpid()
 
-    def build(self, setting: Setting, owned: Owned, threads: int) -> None:
+    def build(self, spec: ClientSpec, owned: Owned, threads: int) -> None:
         """Make the block with its first weights.
 
         Parameters
         ----------
-        setting
+        spec
             What all blocks have in common; its data are empty.
         owned
             The block's clients and their samples.
@@ -94,15 +94,15 @@ class Worker:
             Threads that it may use.
         """
         torch.set_num_threads(threads)
-        if setting.device.type == "cpu":
+        if spec.device.type == "cpu":
             keep_freed_memory()
-        self._seed = setting.seed
-        self._block = block_of(setting, owned)
+        self._seed = spec.seed
+        self._block = block_of(spec, owned)
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, first: int, fresh: bool) -> None:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, first: int, fresh: bool) -> None:
         """Prepare the pass of the block's part of a cohort that begins with client ``first``."""
         self._pass = (epoch, first, self._block.ids[0])
-        self._block.begin(cohort, epoch, fresh=fresh)
+        self._block.begin_epoch(cohort, epoch, fresh=fresh)
 
     def forward(self, step: int) -> Smashed | None:
         """Run the clients that have a batch in this step."""
@@ -176,12 +176,12 @@ class Worker:
         self._block.restore(receive_all(tensors))
 
 
-def block_of(setting: Setting, owned: Owned) -> Block:
+def block_of(spec: ClientSpec, owned: Owned) -> ClientBlock:
     """Return the block of ``owned``, whose clients draw the same numbers as they do among all."""
     train = Samples(receive(owned.inputs), receive(owned.targets))
     rows = torch.split(torch.arange(len(train)), list(owned.sizes))
-    data = dataclasses.replace(setting.data, train=train, indices=tuple(rows))
-    return Block(dataclasses.replace(setting, data=data), owned.ids)
+    data = dataclasses.replace(spec.data, train=train, indices=tuple(rows))
+    return ClientBlock(dataclasses.replace(spec, data=data), owned.ids)
 
 
 def owned_by(data: ClientData, ids: Sequence[int]) -> Owned:
@@ -191,8 +191,8 @@ def owned_by(data: ClientData, ids: Sequence[int]) -> Owned:
     return Owned(tuple(ids), send(data.train.inputs[rows]), send(data.train.targets[rows]), sizes)
 
 
-def without_data(setting: Setting) -> Setting:
+def without_data(spec: ClientSpec) -> ClientSpec:
     """Return the setting as every block needs it, with no samples in it."""
-    nothing = Samples(setting.data.train.inputs[:0].clone(), setting.data.train.targets[:0].clone())
-    empty = ClientData(nothing, (), None, nothing, setting.data.classes)
-    return dataclasses.replace(setting, data=empty)
+    nothing = Samples(spec.data.train.inputs[:0].clone(), spec.data.train.targets[:0].clone())
+    empty = ClientData(nothing, (), None, nothing, spec.data.classes)
+    return dataclasses.replace(spec, data=empty)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.compression.channels import Links
+from sglr.compression.channels import Channels
 from sglr.core.data import Samples
-from sglr.core.engine import MissingSnapshot
+from sglr.core.engine import MissingSnapshot, never
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
@@ -37,7 +37,7 @@ from sglr.engines.remote.server.runtime import Premises
 from sglr.engines.remote.server.shared_weights import SharedWeights
 from sglr.engines.remote.server.tails import Tails
 from sglr.engines.remote.server.validation import Gate
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 
 PASS_SECONDS = 600.0
 """The least deadline for a whole pass over a client's data."""
@@ -48,7 +48,7 @@ class Remote:
 
     Parameters
     ----------
-    setting
+    spec
         The clients and what they need.
     listen
         Where to listen; None listens on this machine alone, and starts clients as processes here.
@@ -56,17 +56,16 @@ class Remote:
 
     loses_clients = True
 
-    def __init__(self, setting: Setting, listen: Listen | None = None) -> None:
-        self._setting, self._listen = setting, listen or Listen()
-        self.stopping: Callable[[], bool] = lambda: False
-        self.codec = setting.codec
-        first = setting.segment(0)
+    def __init__(self, spec: ClientSpec, listen: Listen | None = None) -> None:
+        self._spec, self._listen = spec, listen or Listen()
+        self.codec = spec.codec
+        first = spec.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
-        self._agreement = Agreement.of(setting, first)
+        self._agreement = Agreement.of(spec, first)
         self._cut, self._features = self._agreement.cut_shape, features_of(first)
-        self._patience = Patience.of(setting.settings)
-        self._ahead = int(bool(setting.settings.get("pipelining")))
-        self._links = Links(setting.codec)
+        self._patience = Patience.of(spec.settings)
+        self._ahead = int(bool(spec.settings.get("pipelining")))
+        self._links = Channels(spec.codec)
         self._shared = SharedWeights(trained_of(first))
         self._started = False
         self._premises: Premises | None = None
@@ -74,23 +73,23 @@ class Remote:
 
     # Opening and closing.
 
-    def host(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[..., Server]) -> Server:
         """Return the server, which is in this process."""
-        return make(device=self._setting.device)
+        return make(device=self._spec.device)
 
     def open(self, run: Path | None) -> None:
         """Do nothing: clients come when they can."""
         del run
 
-    def settle(self, folder: Path) -> None:
+    def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
-        longest = most_bytes(self._setting.batching.longest, self._cut, self._features, self.segment)
+        longest = most_bytes(self._spec.batching.longest, self._cut, self._features, self.segment)
         terms = (self._agreement, longest, self._patience)
         self._premises = Premises(folder, self._listen, *terms, self.sizes, self._held)
-        self._premises.open(self._setting.settings, lambda: self.stopping())
+        self._premises.open(self._spec.settings, should_stop)
         self._desk = Desk(self._premises.house, self._premises.barrier)
         self._desk.steps = self._steps_taken
-        data, device = self._setting.data, self._setting.device
+        data, device = self._spec.data, self._spec.device
         self._extremes = Extremes(self._premises.house, self._patience)
         reads = partial(Gate, self._premises.house, self._extremes, self.codec, cut=self._cut, features=self._features)
         self._gate = reads(classes=len(data.classes), segment=self.segment, device=device)
@@ -135,14 +134,14 @@ class Remote:
     @property
     def sizes(self) -> Sequence[int]:
         """|D_i| as clients told, where their data are their own; 0 of those who have not joined."""
-        if self._premises is None or len(self._setting.data.train):
-            return self._setting.data.sizes
+        if self._premises is None or len(self._spec.data.train):
+            return self._spec.data.sizes
         return [member.samples for member in self._premises.house.members]
 
     @property
     def _held(self) -> dict[str, int]:
         """How many samples every client scores on, where the data are not its own."""
-        data = self._setting.data
+        data = self._spec.data
         if not len(data.train):
             return {}
         return {"validation": 0 if data.validation is None else len(data.validation), "test": len(data.test)}
@@ -153,7 +152,7 @@ class Remote:
         self._open.barrier.joined(self._patience.min_clients or least)
         self._started = True
 
-    def begin(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Note the cohort; return the number of steps of its longest client.
 
         When to begin with a fresh optimizer a client knows by itself, even one that comes late.
@@ -164,14 +163,14 @@ class Remote:
         self._desk.begin(epoch)
         known = self.sizes
         sizes = np.array([known[client] for client in cohort if self._member(client).counts], dtype=np.int64)
-        self._steps = self._setting.batching.steps(sizes)
+        self._steps = self._spec.batching.steps(sizes)
         return self._steps
 
     def _counts(self, step: int) -> dict[int, int]:
         """Return how many samples each client of the cohort has in a step, of those that have some and are here."""
         known, clients = self.sizes, [client for client in self._cohort if self._member(client).counts]
         sizes = np.array([known[client] for client in clients], dtype=np.int64)
-        _, counts = self._setting.batching.at(step, sizes)
+        _, counts = self._spec.batching.at(step, sizes)
         return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
 
     def forward(self, step: int) -> Uplink | None:
@@ -230,7 +229,7 @@ class Remote:
         known = dict(zip(self._uplink.clients, self._uplink.sizes, strict=True))
         return self._tails.answer(features, {client: known[client] for client in clients}, self._step)
 
-    def pass_alone(self, rate: float) -> Tally | None:
+    def train_locally(self, rate: float) -> TrainMetrics | None:
         """Have clients that hold the whole model pass over their data by themselves."""
         counts = self._counts(0)
         self._catch_up(counts)
@@ -242,7 +241,7 @@ class Remote:
         known = self.sizes
         return self._gate.tally(frames, {client: known[client] for client in frames})
 
-    def gather(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
+    def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return the weights of those of the cohort that are present, and whose last numbers were sound."""
         envelope = self._desk.at()
         envelope.collect.SetInParent()
@@ -262,7 +261,7 @@ class Remote:
             If clients are not connected, because nobody listens for them here.
         """
         _ = self._open
-        present, weights = self.gather(clients)
+        present, weights = self.collect_present(clients)
         if present != clients:
             raise SglrError(f"clients {sorted({*clients} - {*present})} are not there")
         return weights
@@ -292,13 +291,13 @@ class Remote:
         Which samples these are is all that ``samples`` says: they lie with the clients. Shared weights are scored by
         everyone whose data are its own, else by one client.
         """
-        part = "validation" if samples is self._setting.data.validation else "test"
+        part = "validation" if samples is self._spec.data.validation else "test"
         self._wait_for_clients()
         held = ((client, self._member(client).held.get(part, 0)) for client in self._counting())
         able = {client: samples for client, samples in held if samples}
         if not able:
             raise SglrError(f"no client that is here has {part} samples")
-        own_data = not len(self._setting.data.train)
+        own_data = not len(self._spec.data.train)
         return self._held_out.scored(server, able, part, () if own_data and shared is not None else clients, shared)
 
     def digests(self) -> list[str]:

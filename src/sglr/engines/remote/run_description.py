@@ -27,7 +27,7 @@ from sglr.core.errors import SglrError, UsageError
 from sglr.core.weights import Weights, state_of
 from sglr.engines.remote.wire.frames import MOST_RANK
 from sglr.engines.remote.wire.words import shown
-from sglr.parties.spec import Setting
+from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
@@ -122,23 +122,23 @@ class Agreement:
     time: float = 0.0
 
     @classmethod
-    def of(cls, setting: Setting, segment: nn.Module) -> Self:
+    def of(cls, spec: ClientSpec, segment: nn.Module) -> Self:
         """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
-        given = setting.data.train.inputs
+        given = spec.data.train.inputs
         inputs = tuple(given.shape[1:])
         cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
-            settings=_printable_settings(setting.settings),
-            clients=len(setting.data.indices),
+            settings=_printable_settings(spec.settings),
+            clients=len(spec.data.indices),
             input_shape=inputs,
-            classes=setting.data.classes,
+            classes=spec.data.classes,
             cut_shape=cut,
             segment=segment_hash(segment, inputs, cut),
-            encoding=_printable_encoding(setting.data.encoding),
+            encoding=_printable_encoding(spec.data.encoding),
             input_type=str(given.dtype).removeprefix("torch."),
             frozen=frozen_hash(segment),
-            least_batch=setting.least_batch,
+            least_batch=spec.least_batch,
         )
 
     @property

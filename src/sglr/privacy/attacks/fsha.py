@@ -13,7 +13,7 @@ from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.random import key
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Moment, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.privacy.active import ActiveAttack, Aftermath, Hijacked, Scene
 from sglr.privacy.attack import Found
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
@@ -181,10 +181,10 @@ class _Hijacking(Hijacked):
     crew: _Crew = field(kw_only=True)
     averages: bool = field(kw_only=True)
 
-    def exchange(self, server: Server, uplink: Uplink, moment: Moment) -> Downlink:
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Let the server learn the task, and answer with what leads clients on."""
         masked = _Masked(server, self.crew)
-        downlink = self.honest.exchange(cast("Server", masked), uplink, moment)
+        downlink = self.honest.exchange(cast("Server", masked), uplink, context)
         return downlink if self.averages else Downlink(masked.sent)
 
 

@@ -34,7 +34,7 @@ class Marvell(Defence):
 
     power: float = option(4.0, "power of the noise beside the squared distance of two class means", least=0)
 
-    def perturb(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def privatize_gradient(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return gradients ``[b, ...]`` with noise; as they are if the batch has one class only."""
         drawn = torch.randn(gradients.shape, generator=rng, dtype=torch.float32)
         flat = gradients.detach().flatten(1).double()

@@ -22,7 +22,7 @@ __all__ = ["MaxNorm"]
 class MaxNorm(Defence):
     """Scale each gradient at random, so that its expected squared norm is the batch's largest."""
 
-    def perturb(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def privatize_gradient(self, gradients: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return gradients ``[b, ...]`` of one expected squared norm; those that are zero stay zero."""
         del labels
         norms = torch.linalg.vector_norm(gradients.flatten(1), dim=1)

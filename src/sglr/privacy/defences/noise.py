@@ -25,7 +25,7 @@ class Noise(Defence):
         False, "draw from the machine's own entropy, not from the run's seed, which others may know: no run repeats"
     )
 
-    def disguise(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
+    def privatize_smashed(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
         """Return ``smashed`` ``[b, ...]`` with noise."""
         if self.secret:
             rng = torch.Generator()

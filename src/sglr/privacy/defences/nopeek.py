@@ -24,7 +24,7 @@ class NoPeek(Defence):
 
     weight: float = option(0.5, "how much the distance correlation counts beside the loss", least=0)
 
-    def pull(self, inputs: Tensor, smashed: Tensor) -> Tensor:
+    def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:
         """Return the term's gradient by the smashed data ``[b, ...]``; zero for a single sample."""
         if len(smashed) < 2:
             return torch.zeros_like(smashed)

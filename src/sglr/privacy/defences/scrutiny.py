@@ -54,7 +54,7 @@ class Scrutiny(Defence):
             0.3 (1 − φ), where φ of the clients get averages by position.
         """
         for other, part in named:
-            if has(part, "perturb"):
+            if has(part, "privatize_gradient"):
                 problem = f"{other} makes gradients of an honest server look hijacked: that is how it hides labels"
                 raise UsageError("defence", f"scrutiny with {other}", problem, "choose one of the two")
         if method.mixed_share == 1:
@@ -67,7 +67,9 @@ class Scrutiny(Defence):
                 "defence", f"scrutiny:threshold={self.threshold:g}", problem, f"give {highest:.3g} or less"
             )
 
-    def watch(self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]) -> None:
+    def inspect_gradient(
+        self, gradients: Tensor, labels: Tensor, client: int, memory: MutableMapping[str, Any]
+    ) -> None:
         """Take in a step's gradients.
 
         Raises

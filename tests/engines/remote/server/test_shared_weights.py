@@ -100,7 +100,7 @@ def test_honest_runs_at_high_rates_stay_far_below_the_bound(
 
     def look_and_merge(trainer: Trainer, cohort: tuple[int, ...], moment: Any) -> None:
         weights.begin_gathering()
-        present, found = trainer.engine.gather(cohort)
+        present, found = trainer.engine.collect_present(cohort)
         for row, client in enumerate(present):
             weights.check(client, {name: tensor[row] for name, tensor in found.items()})
         reached.extend(far / weights.most for far in weights.distances.values())

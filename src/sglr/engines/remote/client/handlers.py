@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import DamagedCheckpoint, ExtremeValues
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Worker
 from sglr.engines.remote.run_description import chunk, most_norm
@@ -208,7 +208,7 @@ class Duties:
         _check_rate(told.rate)
         if not self._worker.task.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
-        return _tallied(self._worker.pass_alone(where.epoch, told.rate))
+        return _tallied(self._worker.train_locally(where.epoch, told.rate))
 
     def _digest(self, frame: Frame) -> Answer:
         del frame
@@ -231,7 +231,7 @@ def _check_rate(rate: float) -> None:
         raise Malformed(f"the learning rate {rate} is none")
 
 
-def _tallied(tally: Tally) -> Answer:
+def _tallied(tally: TrainMetrics) -> Answer:
     envelope = Envelope()
     answer = envelope.tally
     answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples

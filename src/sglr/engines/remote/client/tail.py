@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sglr.core.events import Tally
-from sglr.parties.client_loss import OwnLoss, log_prior
-from sglr.parties.defences import Guard
+from sglr.core.events import TrainMetrics
+from sglr.parties.client_loss import ClientLoss, log_prior
+from sglr.parties.defences import DefenceChain
 from sglr.parties.tails import TailStep
 from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
@@ -27,12 +27,12 @@ class OwnTail:
         K.
     loss
         How it computes the loss.
-    guard
+    defences
         Its defences.
     """
 
-    def __init__(self, client: int, targets: Tensor, classes: int, loss: OwnLoss, guard: Guard) -> None:
-        self._client, self._targets, self._loss, self._guard = client, targets, loss, guard
+    def __init__(self, client: int, targets: Tensor, classes: int, loss: ClientLoss, defences: DefenceChain) -> None:
+        self._client, self._targets, self._loss, self._defences = client, targets, loss, defences
         self._log_prior = log_prior(targets, classes)
         self._step: TailStep | None = None
         self.features: Tensor | None = None
@@ -50,7 +50,7 @@ class OwnTail:
         """
         passes = [([0], forward)]
         labels, who = self._targets[rows][None], (self._client,)
-        step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._guard, where)
+        step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._defences, where)
         found = step.answer(features.to(labels.device)[None], who)
         self._step, self.features = step, features
         return found.gradients[0].cpu(), float(found.loss), int(found.correct)
@@ -74,8 +74,8 @@ class OwnTail:
         self._step = self.features = None
 
 
-def tally(logits: Tensor, labels: Tensor) -> Tally:
+def tally(logits: Tensor, labels: Tensor) -> TrainMetrics:
     """Return what logits ``[m, K]`` of held-out samples come to."""
     with torch.no_grad():
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        return Tally(float(loss), int((logits.argmax(1) == labels).sum()), len(labels))
+        return TrainMetrics(float(loss), int((logits.argmax(1) == labels).sum()), len(labels))

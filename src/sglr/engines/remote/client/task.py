@@ -12,7 +12,7 @@ from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.data.batches import Batching
-from sglr.parties.defences import Guard
+from sglr.parties.defences import DefenceChain
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Task:
     classes
         K.
     batching, optimizer, clip_norm, seed, loss, label_prior
-        As in `sglr.parties.spec.Setting` and `sglr.parties.server.Server`.
+        As in `sglr.parties.spec.ClientSpec` and `sglr.parties.server.Server`.
     codec
         How smashed data go over the wire.
     device
@@ -41,7 +41,7 @@ class Task:
         Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
     round_of
         Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
-    guard
+    defences
         Its defences, whose layers are in ``segment`` already.
     whole_model
         True if ``segment`` is the whole model: it trains alone, and sends no smashed data.
@@ -64,6 +64,6 @@ class Task:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     ahead: int = 0
     round_of: Callable[[int], int] | None = None
-    guard: Guard = field(default_factory=Guard)
+    defences: DefenceChain = field(default_factory=DefenceChain)
     whole_model: bool = False
     keep_labels: bool = False

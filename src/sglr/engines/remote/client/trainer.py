@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.compression.error_feedback import Link
+from sglr.compression.error_feedback import ErrorFeedbackChannel
 from sglr.core.errors import ExtremeValues
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights, below, state_of
@@ -27,7 +27,7 @@ from sglr.data.batches import order_of
 from sglr.engines.remote.client.tail import OwnTail, tally
 from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.run_description import features_of, most_norm, shape_at_cut
-from sglr.parties.client_loss import OwnLoss
+from sglr.parties.client_loss import ClientLoss
 from sglr.parties.server import Server
 from sglr.splitting import parts_of
 from sglr.splitting.segment_weights import load_state
@@ -63,7 +63,7 @@ class Worker:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.stack = self._new_stack()
-        self.link = Link(task.codec)
+        self.link = ErrorFeedbackChannel(task.codec)
         # A pass that runs ahead needs weights that the next update does not change under it.
         self._aside = [self._new_stack() for _ in range(task.ahead + 1)] if task.ahead else []
         self._inputs, self._targets = task.train.inputs.to(task.device), task.train.targets.to(task.device)
@@ -72,8 +72,8 @@ class Worker:
         self._shared: nn.Module | None = None
         self._round = -1
         self.features = features_of(task.segment)
-        own = OwnLoss(task.loss, task.label_prior == "correct")
-        self._tail = OwnTail(task.client, self._targets, task.classes, own, task.guard) if self.features else None
+        own = ClientLoss(task.loss, task.label_prior == "correct")
+        self._tail = OwnTail(task.client, self._targets, task.classes, own, task.defences) if self.features else None
 
     def _new_stack(self) -> Stack:
         task = self.task
@@ -117,7 +117,7 @@ class Worker:
         if not _norm([smashed]) <= most_norm(smashed.numel()):
             self.drop_passes()
             raise ExtremeValues("the smashed data are not finite or too large")
-        sent = self.task.guard.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
+        sent = self.task.defences.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}
 
@@ -174,12 +174,14 @@ class Worker:
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
-        pending, guard = self._pending.popleft(), self.task.guard
+        pending, defences = self._pending.popleft(), self.task.defences
         arrived = gradient.to(self.task.device)[None]
-        if guard.watches:
-            guard.watch(arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],))
-        if guard.pulls:
-            arrived = arrived + guard.pull(self._inputs[pending.rows][None], pending.forward.outputs)
+        if defences.inspects_gradient:
+            defences.inspect_gradient(
+                arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],)
+            )
+        if defences.adds_gradient:
+            arrived = arrived + defences.extra_gradient(self._inputs[pending.rows][None], pending.forward.outputs)
         found = pending.stack.backward(pending.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
@@ -203,7 +205,7 @@ class Worker:
         """Features ``[b, ...]`` that were answered and whose gradient has not come."""
         return None if self._tail is None else self._tail.features
 
-    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> Tally:
+    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> TrainMetrics:
         """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
         labels = self.task.held[part].targets[first : first + len(features)]
         here = features.to(self.task.device)
@@ -228,7 +230,7 @@ class Worker:
     def _buffers(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
 
-    def pass_alone(self, epoch: int, rate: float) -> Tally:
+    def train_locally(self, epoch: int, rate: float) -> TrainMetrics:
         """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.
 
         If the loss stops being a number, the pass is undone: who is absent does not move.
@@ -297,12 +299,12 @@ class Worker:
         """
         self._refuse_labels()
         smashed = self._outputs(part, first, count, shared, again=again)
-        sent = self.task.guard.scored(smashed.cpu()[None], (self.task.client,), first)[0]
+        sent = self.task.defences.scored(smashed.cpu()[None], (self.task.client,), first)[0]
         parts = self.task.codec.encode(sent)
         labels = self.task.held[part].targets[first : first + count]
         return parts if self.features is not None else {**parts, "labels": labels}
 
-    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tally:
+    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> TrainMetrics:
         """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
         outputs = self._outputs(part, first, count, shared, again=again)
         return tally(outputs.cpu(), self.task.held[part].targets[first : first + count])

@@ -96,12 +96,12 @@ class Barrier:
         The clients.
     patience
         Whom to wait for.
-    stopping
+    should_stop
         Asked now and then whether to stop waiting.
     """
 
-    def __init__(self, house: House, patience: Patience, stopping: Callable[[], bool]) -> None:
-        self.house, self.patience, self.stopping = house, patience, stopping
+    def __init__(self, house: House, patience: Patience, should_stop: Callable[[], bool]) -> None:
+        self.house, self.patience, self.should_stop = house, patience, should_stop
         self.waiting_for = ""
         self._since = 0.0
 
@@ -233,7 +233,7 @@ class Barrier:
         self._since = told
         with self.house.changed:
             while not over():
-                if self.stopping():
+                if self.should_stop():
                     stopped = stopped or time.monotonic()
                     # Mostly the step is over in no time, and then ends with a checkpoint.
                     if time.monotonic() - stopped > STOP_SECONDS:

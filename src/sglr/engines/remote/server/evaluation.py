@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.scores import ClassCounts, Scores
 
-Sent = tuple[Tensor, Tensor] | Tally
+Sent = tuple[Tensor, Tensor] | TrainMetrics
 """What a client tells of held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or how it scored them."""
 
 HeldOut = Callable[[list[int], int], Mapping[int, Sent]]
@@ -77,14 +77,14 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
         return features.cpu()
 
 
-def told_sums(told: Tally) -> Tensor:
+def told_sums(told: TrainMetrics) -> Tensor:
     """Return how many samples a client says that it classified right, and the sum of their losses, ``[2]``."""
     return torch.tensor([told.correct, told.loss]).double()
 
 
 def _sums(server: nn.Module, own: Sent, client: int, counts: dict[int, ClassCounts]) -> Tensor:
     """Return how many samples are classified right, and the sum of their losses; count classes for the client."""
-    if isinstance(own, Tally):
+    if isinstance(own, TrainMetrics):
         return told_sums(own)
     smashed, labels = own
     with torch.no_grad():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sglr.core.codec import Codec
 from sglr.core.errors import ExtremeValues
-from sglr.core.events import Tally
+from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
 from sglr.engines.remote.run_description import most_norm
@@ -146,10 +146,10 @@ class Gate:
         """Return gradients by features ``[b, ...]``, and sums of losses and hits, by client (U-shape)."""
         return self._each(frames, lambda client, frame: self._answer(frame, sizes[client]))
 
-    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Tally]:
+    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, TrainMetrics]:
         """Return what clients tell of ``sizes`` held-out samples that they scored themselves."""
 
-        def read(client: int, frame: Frame) -> Tally:
+        def read(client: int, frame: Frame) -> TrainMetrics:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 raise Malformed("what it tells of held-out samples can't be")
@@ -189,14 +189,14 @@ class Gate:
             del told[client]
         return told
 
-    def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Tally:
+    def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> TrainMetrics:
         """Add up what clients tell of a pass that they took alone, over ``sizes`` samples each.
 
         That the loss stopped being a number is believed if half of them tell it; of a few it is their own affair.
         """
         bad: list[int] = []
 
-        def read(client: int, frame: Frame) -> Tally:
+        def read(client: int, frame: Frame) -> TrainMetrics:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 bad.append(told.bad_step)
@@ -205,8 +205,8 @@ class Gate:
         try:
             tallies = self._each(frames, read, "values").values()
         except ExtremeValues:
-            return Tally(math.nan, 0, 0, min(bad, default=0))
-        return Tally(
+            return TrainMetrics(math.nan, 0, 0, min(bad, default=0))
+        return TrainMetrics(
             sum(one.loss for one in tallies), sum(one.correct for one in tallies), sum(one.samples for one in tallies)
         )
 
@@ -235,13 +235,13 @@ def _check_refusal(frame: Frame) -> None:
         raise ExtremeValues(told.reason) if told.extreme else Malformed(f"it refused: {told.reason}")
 
 
-def _tally(told: wire.Tally, samples: int, what: str) -> Tally:
+def _tally(told: wire.Tally, samples: int, what: str) -> TrainMetrics:
     if told.samples != samples or told.correct > samples:
         raise Malformed(f"{what} can't be")
     if told.bad_step >= 0:
         raise ExtremeValues("its loss stopped being a number")
     _check_loss(told.loss, samples)
-    return Tally(told.loss, told.correct, told.samples)
+    return TrainMetrics(told.loss, told.correct, told.samples)
 
 
 def _check_loss(loss: float, samples: int) -> None:

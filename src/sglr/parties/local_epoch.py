@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass
-class Turn:
+class LocalEpoch:
     """A cohort's pass over its data: who, and in which order the samples come."""
 
     cohort: tuple[int, ...]
