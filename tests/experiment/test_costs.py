@@ -10,6 +10,7 @@ import pytest
 from torch import Tensor, nn
 
 import sglr
+from sglr.build.run_checkpoints import newest_checkpoint
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import StepDone
 from sglr.cost import power_sources
@@ -102,7 +103,7 @@ def test_measured_energy_goes_on_where_a_stopped_run_goes_on(tmp_path: Path) -> 
 
     with pytest.raises(Interrupted):
         sglr.train("psl", **TINY, energy=True, out=tmp_path / "run", observe=observe, stop=lambda: len(seen) >= 3)
-    found = sglr.Run(tmp_path / "run").newest()
+    found = newest_checkpoint(sglr.Run(tmp_path / "run"))
     assert found is not None
     first = found[1]["energy"]
     assert first["seconds"] > 0

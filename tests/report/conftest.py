@@ -14,6 +14,7 @@ import pytest
 
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
+from sglr.runs.new_folder import create_run
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "line", "path", "rect", "use", "image", "circle"}
 INLINE = {"span", "code", "small", "a"}
@@ -172,7 +173,7 @@ def write_run(tmp_path: Path) -> Write:
         **settings: Any,
     ) -> Run:
         experiment = Experiment.from_flat({"method": "sglr", "epochs": epochs, **settings})
-        run = Run.create(tmp_path / folder, experiment)
+        run = create_run(tmp_path / folder, experiment)
         for epoch in range(1, epochs + 1 if finished else epochs):
             accuracy = top * (1 - math.exp(-epoch)) / (1 - math.exp(-epochs))
             run.append(record(epoch, accuracy, validated=validated))

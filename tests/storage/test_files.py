@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sglr.build.run_checkpoints import save_checkpoint
 from sglr.core.errors import NotRead
 from sglr.runs.folder import Run
 from sglr.storage.files import (
@@ -112,7 +113,7 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
         done.clear()
     run = Run(tmp_path)
     monkeypatch.setattr(os, "link", partial(named, link))
-    run.save(3, {"w": torch.zeros(1)}, {}, best=True, keep=2)
+    save_checkpoint(run, 3, {"w": torch.zeros(1)}, {}, best=True, keep=2)
     assert done[-3:] == ["copy", "file", "folder"]
     done.clear()
     run.write_summary({})

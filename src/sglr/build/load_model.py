@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from sglr.build.build import Built, Given, build
+from sglr.build.run_checkpoints import best_checkpoint, frozen_weights, newest_checkpoint
 from sglr.build.without_data import stand_ins
 from sglr.compression.error_feedback import Received
 from sglr.core.errors import DamagedCheckpoint, UsageError
@@ -76,7 +77,7 @@ def load_model(
         given = Given(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
     else:
         experiment, given = stand_ins(run.experiment, record, built_by)
-    given = replace(given, frozen=run.frozen())
+    given = replace(given, frozen=frozen_weights(run))
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
@@ -99,12 +100,12 @@ def restored(run: Run, built: Built) -> Built:
     if isinstance(built.trainer.engine, Local):
         built.trainer.engine.attach(run.path)  # where clients may be that did not take part
     try:
-        tensors, state = run.best()
+        tensors, state = best_checkpoint(run)
     except DamagedCheckpoint:
-        newest = run.newest()
+        newest = newest_checkpoint(run)
         if newest is None:
             raise UsageError("run", run.path, "has no checkpoint", "train it for an epoch at least") from None
-        tensors, state, _ = newest
+        tensors, state = newest
     with damage_explained(run.path, wrong=(*WRONG, RuntimeError)):
         built.trainer.restore(tensors, Progress.of(state["progress"]))
     return built

@@ -106,7 +106,7 @@ class Dataset:
             if not isinstance(samples, Samples):
                 problem = "is no sglr.Samples"
                 raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
-            check_part(part, samples, len(self.classes))
+            check_part(part, samples.inputs, samples.targets, len(self.classes))
         self._check_parts_fit()
 
     @property

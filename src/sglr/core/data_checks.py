@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from sglr.core.data import Samples
 
 
 def as_inputs(given: object) -> Tensor:
@@ -58,15 +55,15 @@ def as_targets(given: object) -> Tensor:
     return targets.to(torch.int64)
 
 
-def check_part(part: str, samples: Samples, classes: int) -> None:
+def check_part(part: str, inputs: Tensor, targets: Tensor, classes: int) -> None:
     """Refuse labels outside the classes and inputs that are not finite.
 
     Parameters
     ----------
     part
         ``"train"``, ``"test"`` or ``"validation"``, for the message.
-    samples
-        The samples.
+    inputs, targets
+        Its samples, ``[N, ...]``, and their class numbers, int64 ``[N]``.
     classes
         The number of classes.
 
@@ -75,9 +72,9 @@ def check_part(part: str, samples: Samples, classes: int) -> None:
     UsageError
         If there are any; the message names the first row.
     """
-    if not len(samples):
+    if not len(targets):
         return
-    targets, inputs, field = samples.targets, samples.inputs, f"{part}.targets"
+    field = f"{part}.targets"
     low, high = int(targets.min()), int(targets.max())
     if low == 1 and high == classes:
         problem = f"labels run from 1 to {classes}, and classes are counted from 0"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from sglr.build.build import Built
+from sglr.build.run_checkpoints import best_checkpoint, save_checkpoint
 from sglr.build.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
@@ -188,7 +189,7 @@ class Recorder:
         tensors = trainer.state(best)
         trainer.refuse_bad_weights(tensors)
         tensors |= self.ledger.tensors()
-        self._write(lambda: self.run.save(trainer.progress.steps, tensors, state, best=best, keep=keep))
+        self._write(lambda: save_checkpoint(self.run, trainer.progress.steps, tensors, state, best=best, keep=keep))
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write; where others wait for this process, again and again while the disk is full."""
@@ -229,7 +230,7 @@ class Recorder:
         epoch = trainer.progress.best_epoch or last
         if epoch != last:
             try:
-                tensors, state = self.run.best()
+                tensors, state = best_checkpoint(self.run)
                 progress = Progress.of(state["progress"])
                 if progress.best_epoch != epoch:
                     raise DamagedCheckpoint(f"the best checkpoint is of epoch {progress.best_epoch}")  # noqa: TRY301

@@ -14,6 +14,7 @@ from torch import nn
 
 from sglr.build.build import Built, Given, build, device_here
 from sglr.build.cautions import cautions
+from sglr.build.run_checkpoints import frozen_weights, save_frozen
 from sglr.build.without_data import located, record_of
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine
@@ -33,6 +34,7 @@ from sglr.leakage.callback import Watching
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run, damage_explained
+from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 from sglr.storage.lock import locked
@@ -111,7 +113,7 @@ def execute(
     Interrupted
         If ``stop`` answered True.
     """
-    Run.refuse_occupied(out, experiment)
+    refuse_occupied(out, experiment)
     Watching.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
@@ -120,7 +122,7 @@ def execute(
         for caution in cautions(experiment, built.method, built.data):
             warn(caution)
         built.trainer.engine.open(None)
-        path = Run.place(out, experiment)
+        path = make_run_folder(out, experiment)
         with locked(path):
             run = _begun(path, experiment, built, command)
             built.trainer.engine.attach(run.path, stop)
@@ -129,10 +131,10 @@ def execute(
 
 def _begun(path: Path, experiment: Experiment, built: Built, command: str) -> Run:
     """Write into a new run's folder what is known before it trains."""
-    run = Run.create(path, experiment, command)
+    run = create_run(path, experiment, command)
     run.record_choices(built.choices)
     run.record_data(record_of(experiment, built))
-    run.keep_frozen(built.frozen)
+    save_frozen(run, built.frozen)
     if len(built.data.train):
         write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
     return run
@@ -196,7 +198,7 @@ def go_on(
     say: Callable[[str], None] = _silent,
 ) -> Run:
     """Continue a run as `resume` does, in a folder that the caller has locked."""
-    given = dataclasses.replace(given, frozen=run.frozen())
+    given = dataclasses.replace(given, frozen=frozen_weights(run))
     experiment = run.experiment
     if run.summary is not None:
         say(f"{run.path} is finished; nothing to do")
@@ -216,7 +218,7 @@ def go_on(
         if not run.checkpoints:
             say(f"{run.path} has no checkpoint yet; training starts from the beginning")
             run.keep_records(0)
-            run.keep_frozen(built.frozen)
+            save_frozen(run, built.frozen)
         else:
             recorder.go_back_until_it_works()
         return recorder.train()

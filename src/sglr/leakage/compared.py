@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sglr.core.errors import UsageError
 from sglr.report.leakage_comparison import leakage_page
-from sglr.runs.folder import Run, make_folder
+from sglr.runs.folder import Run
+from sglr.runs.new_folder import make_folder
 from sglr.storage.files import write_text
 
 PAGE = "leakage.html"

@@ -22,7 +22,8 @@ from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
 from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
-from sglr.runs.folder import Run, damage_explained, refuse_unwritable
+from sglr.runs.folder import Run, damage_explained
+from sglr.runs.new_folder import refuse_unwritable
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sglr.build.build import Built, Given, build
 from sglr.build.load_model import restored, trained_segments
+from sglr.build.run_checkpoints import frozen_weights
 from sglr.build.without_data import located
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
@@ -118,7 +119,7 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
         If the run has no checkpoint, or clients were on machines of their own, so that their data are not here.
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=run.frozen())
+    given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=frozen_weights(run))
     return Opened(experiment, restored(run, build(located(experiment, run.data), given)))
 
 

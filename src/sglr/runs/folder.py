@@ -1,39 +1,31 @@
-"""The folder of one run: its settings, measurements, checkpoints and summary, all written so that nothing is lost."""
+"""The folder of one run: its settings, measurements and summary, all written so that nothing is lost.
+
+Nothing here imports torch. What holds tensors is in `sglr.build.run_checkpoints`.
+"""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
-import shutil
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
-from sglr.core.errors import NotRead, NotWritten, UsageError, printable
+from sglr.core.errors import UsageError, printable
 from sglr.runs.config import Experiment, read_toml
 from sglr.runs.data_record import DATA, DataRecord
 from sglr.storage.files import (
     NOFOLLOW,
-    create,
     files_in,
     is_file,
     read_if_there,
-    refuse_foreign,
     sweep_partials,
     write_text,
-    written_whole,
 )
 from sglr.storage.json_files import WRONG, parse, read_object
-from sglr.storage.lock import LOCK, locked
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST, FROZEN = (
     "config.toml",
@@ -69,53 +61,6 @@ class Run:
 
     path: Path
     model: str | None = None
-
-    @classmethod
-    def create(cls, path: Path | None, experiment: Experiment, command: str = "") -> Self:
-        """Make a new run folder.
-
-        Parameters
-        ----------
-        path
-            Where; None is ``runs/<time>-<name>``.
-        experiment
-            Its settings, written to ``config.toml``.
-        command
-            The command that was typed, if one was, written to ``command.txt``.
-
-        Raises
-        ------
-        UsageError
-            If the folder can't be written, or holds a run or other files already.
-        """
-        cls.refuse_occupied(path, experiment)
-        path = cls.place(path, experiment)
-        try:
-            write_text(path / CONFIG, experiment.to_toml())
-            write_command(path, command)
-            (path / CHECKPOINTS).mkdir(exist_ok=True)
-        except OSError as error:
-            raise UsageError("out", path, f"cannot be written ({error.strerror})", "choose another folder") from error
-        return cls(path)
-
-    @staticmethod
-    def place(path: Path | None, experiment: Experiment) -> Path:
-        """Make the folder ``path`` for a new run, or ``runs/<time>-<name>``, and return it.
-
-        Raises
-        ------
-        UsageError
-            If it can't be made.
-        """
-        folder = path if path is not None else _default_path(experiment)
-        make_folder(folder)
-        return folder
-
-    @staticmethod
-    def refuse_occupied(path: Path | None, experiment: Experiment) -> None:
-        """Raise UsageError if a new run can't have the folder ``path``, before any work is done."""
-        if path is not None:
-            _refuse_occupied(path, experiment)
 
     @classmethod
     def open(cls, path: Path, model: str | None = None) -> Self:
@@ -231,32 +176,6 @@ class Run:
         """Write ``summary.json``."""
         write_text(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
-    def save(
-        self, steps: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: bool, keep: int
-    ) -> None:
-        """Write the checkpoint after ``steps`` steps, keep it as the best if it is, and drop old ones."""
-        from sglr.storage.checkpoint import write_checkpoint
-
-        path = self.path / CHECKPOINTS / f"step-{steps:09d}.safetensors"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_checkpoint(path, tensors, state)
-            if best:
-                self._link_best(path)
-        except OSError as error:
-            raise NotWritten(f"{path}: the checkpoint could not be written ({error.strerror or error})") from error
-        with suppress(NotRead):  # another time
-            for old in self.checkpoints[:-keep]:
-                old.unlink(missing_ok=True)
-
-    def _link_best(self, path: Path) -> None:
-        with written_whole(self.path / CHECKPOINTS / BEST) as partial:
-            try:
-                os.link(path, partial)
-            except OSError:  # a file system without hard links
-                with create(partial) as copy, path.open("rb") as file:
-                    shutil.copyfileobj(file, copy)
-
     @property
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first; NotRead if their folder can't be read."""
@@ -266,86 +185,6 @@ class Run:
         """Delete what a process left that was killed while it wrote; nobody else may work in the folder."""
         for folder in (self.path, self.path / CHECKPOINTS):
             sweep_partials(folder)
-
-    def newest(self) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-        """Read the newest checkpoint that is whole.
-
-        Returns
-        -------
-        tuple or None
-            Tensors, state, and a complaint about each damaged checkpoint that was passed over; None if there is no
-            checkpoint at all.
-
-        Raises
-        ------
-        UsageError
-            If there are checkpoints, all damaged.
-        NotRead
-            If one can't be read.
-        """
-        from sglr.core.errors import DamagedCheckpoint
-        from sglr.storage.checkpoint import read_checkpoint
-
-        complaints: list[str] = []
-        for path in reversed(self.checkpoints):
-            try:
-                tensors, state = read_checkpoint(path)
-            except DamagedCheckpoint as error:
-                complaints.append(str(error))
-            else:
-                return tensors, state, complaints
-        if complaints:
-            raise UsageError("run", self.path, f"all checkpoints are damaged ({complaints[0]})", "train again")
-        return None
-
-    def keep_frozen(self, weights: Mapping[str, Tensor]) -> None:
-        """Write the frozen weights of the whole model, which no checkpoint holds; without any, nothing.
-
-        Raises
-        ------
-        NotWritten
-            If they can't be written.
-        """
-        from sglr.storage.checkpoint import write_checkpoint
-
-        if not weights:
-            return
-        path = self.path / FROZEN
-        try:
-            write_checkpoint(path, weights, {})
-        except OSError as error:
-            raise NotWritten(f"{path}: could not be written ({error.strerror or error})") from error
-
-    def frozen(self) -> dict[str, Tensor] | None:
-        """Return the frozen weights of the whole model that the run began with, by name; None if it did not get so far.
-
-        Raises
-        ------
-        UsageError
-            If the file is damaged.
-        """
-        from sglr.core.errors import DamagedCheckpoint
-        from sglr.storage.checkpoint import read_checkpoint
-
-        path = self.path / FROZEN
-        if not is_file(path):
-            return {} if self.checkpoints else None
-        try:
-            return read_checkpoint(path)[0]
-        except DamagedCheckpoint as error:
-            raise UsageError("run", path, f"is damaged ({error})", "restore that file from a copy") from error
-
-    def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Read the checkpoint of the best validation epoch.
-
-        Raises
-        ------
-        DamagedCheckpoint
-            If it is not there, or not whole.
-        """
-        from sglr.storage.checkpoint import read_checkpoint
-
-        return read_checkpoint(self.path / CHECKPOINTS / BEST)
 
 
 def write_command(folder: Path, command: str) -> None:
@@ -359,75 +198,6 @@ def read_command(folder: Path) -> str:
     path = folder / COMMAND
     content = read_if_there(path, MOST_LINE) or b""
     return printable(content.decode(errors="replace"), instead="").strip()
-
-
-def refuse_single_run(folder: Path, purpose: str) -> None:
-    """Raise UsageError if a folder for several runs, ``purpose``, is a file or a run itself."""
-    if folder.is_file():
-        raise UsageError("out", folder, "is a file", "choose a folder")
-    if (folder / CONFIG).is_file():
-        raise UsageError("out", folder, "holds a single run", f"choose another folder for {purpose}")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder; UsageError if it can't be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError("out", folder, f"cannot be written ({error.strerror})", "choose another folder") from error
-
-
-@contextmanager
-def folder_of_runs(folder: Path) -> Iterator[None]:
-    """Make a folder for several runs, and keep other processes from it for as long as this takes.
-
-    Raises
-    ------
-    UsageError
-        If it can't be made, or another process works in it.
-    """
-    make_folder(folder)
-    with locked(folder):
-        yield
-
-
-def _default_path(experiment: Experiment) -> Path:
-    name = experiment.name or f"{experiment.method}-{experiment.dataset}"
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"
-    paths = (Path("runs") / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
-    return next(path for path in paths if not path.exists())
-
-
-def _refuse_occupied(path: Path, experiment: Experiment) -> None:
-    if path.is_file():
-        raise UsageError("out", path, "is a file", "choose a folder")
-    refuse_unwritable(path)
-    refuse_foreign(path / TRUST, "out")
-    if not path.is_dir() or all(file.name in (TRUST, STATUS, LOCK) for file in path.iterdir()):
-        return
-    if not (path / CONFIG).is_file():
-        raise UsageError("out", path, "is a folder with other files in it", "choose a new or empty folder")
-    there, here = read_toml(path / CONFIG), experiment.flat()
-    changed = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-    if changed:
-        key = changed[0]
-        problem = f"holds a run of another configuration ({key} is {there.get(key)} there, {here.get(key)} here)"
-        raise UsageError("out", path, problem, "choose another folder")
-    raise UsageError("out", path, "holds this run already", f"continue it with: sglr resume {path}")
-
-
-def refuse_unwritable(path: Path, field: str = "out", remedy: str = "choose another folder") -> None:
-    """Refuse a folder that can't be made or written, as far as that can be seen without writing."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    reason = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK) else _forbidding(there)
-    if reason:
-        raise UsageError(field, path, f"cannot be written ({os.strerror(reason)})", remedy)
-
-
-def _forbidding(folder: Path) -> int:
-    read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
-    return errno.EROFS if read_only else errno.EACCES
 
 
 def _appended(path: Path) -> IO[bytes]:

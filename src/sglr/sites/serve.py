@@ -22,6 +22,7 @@ from sglr.experiment.train import execute, go_on
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, Run
+from sglr.runs.new_folder import refuse_occupied
 from sglr.storage.files import is_file, write_text
 from sglr.storage.lock import locked
 
@@ -127,7 +128,7 @@ def _engine(server: Server, progress: Progress) -> Callable[[ClientSpec], Engine
 def _take_over(experiment: Experiment, out: Path) -> None:
     """Let a run that is there go on with these settings, if they make the same run."""
     if Run.open(out).experiment.fingerprint() != experiment.fingerprint():
-        Run.refuse_occupied(out, experiment)
+        refuse_occupied(out, experiment)
     write_text(out / CONFIG, experiment.to_toml())
 
 

@@ -15,7 +15,8 @@ from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.data.objects.read import settle_dataset
 from sglr.report.comparison import write_comparison_report
 from sglr.runs.config import SETTINGS, Experiment
-from sglr.runs.folder import CONFIG, Run, folder_of_runs, refuse_single_run, write_command
+from sglr.runs.folder import CONFIG, Run, write_command
+from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.studies.compare.comparison import Comparison, make_row, write_comparison
 from sglr.studies.method_specs import Variant, parse_methods
 

@@ -15,7 +15,7 @@ from sglr.build.summary import versions
 from sglr.core.errors import UsageError
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
-from sglr.runs.folder import folder_of_runs, refuse_single_run
+from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
 from sglr.studies.papers.claims import Verdict, judge
 from sglr.studies.papers.declared import Artefact, artefacts, read_artefact

@@ -23,6 +23,7 @@ from sglr.experiment.train import execute, resume
 from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, Run
+from sglr.runs.new_folder import refuse_occupied
 from sglr.studies.scheduler.rendezvous import Meeting, Member
 from sglr.system.device import pick_device
 
@@ -133,7 +134,7 @@ def execute_together(
 
 def _refuse_other(experiment: Experiment, path: Path) -> None:
     if not (path / CONFIG).is_file():
-        Run.refuse_occupied(path, experiment)
+        refuse_occupied(path, experiment)
     elif Run.open(path).experiment.fingerprint() != experiment.fingerprint():
         raise UsageError("out", path, "holds a run of another configuration", "choose another folder")
 

@@ -14,7 +14,8 @@ from sglr.data.digest import entry_of
 from sglr.data.objects.read import settle_dataset
 from sglr.report.sweep import write_sweep_report
 from sglr.runs.config import Experiment
-from sglr.runs.folder import CONFIG, folder_of_runs, refuse_single_run, write_command
+from sglr.runs.folder import CONFIG, write_command
+from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
 from sglr.studies.scheduler.outcome import read_outcome
 from sglr.studies.scheduler.processes import default_jobs
