@@ -24,7 +24,7 @@ from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
-from sglr.leakage.callback import Watching, watched_summary
+from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
 from sglr.runs.folder import METRICS, Run, damage_explained
@@ -70,11 +70,11 @@ class Recorder:
     ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
-    watching: Watching | None = field(init=False)
+    leakage_callback: LeakageCallback | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(len(self.built.trainer.sizes))
-        self.watching = Watching.of(self.experiment)
+        self.leakage_callback = LeakageCallback.of(self.experiment)
 
     def go_back(self) -> None:
         """Go on from the newest checkpoint that is whole, with clients that still hold their part of it.
@@ -170,9 +170,9 @@ class Recorder:
 
     def _leaked(self, event: EpochDone) -> dict[str, float]:
         """Return what is measured of leakage after this epoch."""
-        if self.watching is None or not self.watching.due(event.epoch + 1, event.epochs):
+        if self.leakage_callback is None or not self.leakage_callback.due(event.epoch + 1, event.epochs):
             return {}
-        return self.watching.look(self.experiment, self.built)
+        return self.leakage_callback.measure(self.experiment, self.built)
 
     def _save(self, best: bool) -> None:
         trainer = self.built.trainer
@@ -218,8 +218,8 @@ class Recorder:
             seconds=seconds,
             weights_sha256=weights,
         )
-        if self.watching is not None:
-            summary["leakage"] = watched_summary(self.watching, self.run.history)
+        if self.leakage_callback is not None:
+            summary["leakage"] = watched_summary(self.leakage_callback, self.run.history)
         self._write(lambda: self.run.write_summary(summary))
         with damage_explained(self.run.path):  # records of before may be
             write_run_report(self.run)

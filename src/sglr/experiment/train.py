@@ -30,7 +30,7 @@ from sglr.data.digest import entry_of
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects, settle_dataset
 from sglr.experiment.recorder import Recorder
-from sglr.leakage.callback import Watching
+from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run, damage_explained
@@ -114,7 +114,7 @@ def execute(
         If ``stop`` answered True.
     """
     refuse_occupied(out, experiment)
-    Watching.of(experiment)  # what is wrong with it shows before any work is done
+    LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
     with _closing(built):

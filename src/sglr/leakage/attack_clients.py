@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ATTACKS
 from sglr.leakage.measure_clients import over_clients
-from sglr.privacy.attack import Found
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.target import Target
 
 
@@ -99,7 +99,7 @@ def attack_clients(chosen: Chosen, clients: Sequence[int], target: Callable[[int
     return attack_record(chosen, found)
 
 
-def attack_record(chosen: Chosen, found: Mapping[int, Found]) -> dict[str, Any]:
+def attack_record(chosen: Chosen, found: Mapping[int, AttackResult]) -> dict[str, Any]:
     """Return the record of an attack on some clients: means, each one's figures, pictures of the first."""
     first = next(iter(found.values()))
     combined = over_clients([{"score": one.score, "baseline": one.baseline, **one.details} for one in found.values()])

@@ -18,9 +18,8 @@ from torch import Tensor
 from sglr.build.build import Built
 from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import METHODS
-from sglr.leakage.clients import drawn_clients
 from sglr.leakage.measure_clients import measured_samples
-from sglr.leakage.open_run import Opened
+from sglr.leakage.open_run import OpenedRun, drawn_clients
 from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.privacy.measures.label_leakage import by_direction
 from sglr.privacy.measures.linear_decoder import explained_share
@@ -38,7 +37,7 @@ COMPONENTS = 4
 
 
 @dataclass(frozen=True)
-class Watching:
+class LeakageCallback:
     """How often and on what leakage is watched.
 
     Parameters
@@ -56,7 +55,7 @@ class Watching:
     samples: int = 256
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Watching | None:
+    def of(cls, experiment: Experiment) -> LeakageCallback | None:
         """Read the setting ``leakage``, such as ``every=2,samples=512``; None where it is empty.
 
         Raises
@@ -81,9 +80,9 @@ class Watching:
         """Return whether leakage is looked at after an epoch, counted from 1."""
         return epoch % self.every == 0 or epoch == epochs
 
-    def look(self, experiment: Experiment, built: Built) -> dict[str, float]:
+    def measure(self, experiment: Experiment, built: Built) -> dict[str, float]:
         """Return the measures of the training as it stands, means over clients, as they go into ``metrics.jsonl``."""
-        opened, seed = Opened(experiment, built), experiment.seed
+        opened, seed = OpenedRun(experiment, built), experiment.seed
         devices = [built.device] if built.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             each = [
@@ -124,14 +123,14 @@ def _bound(inputs: Tensor, smashed: Tensor, seed: int) -> float:
     return info_nce(inputs, smashed, seed=seed, dimensions=COMPONENTS, steps=0).value
 
 
-def watched_summary(watching: Watching, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def watched_summary(callback: LeakageCallback, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the last look, for the summary."""
     looks = [record for record in history if any(name.startswith("leakage_") for name in record)]
     if not looks:
         return {}
     last = looks[-1]
     figures = {name.removeprefix("leakage_"): last[name] for name in last if name.startswith("leakage_")}
-    return {"epoch": last["epoch"], "clients": watching.clients, "samples": watching.samples, **figures}
+    return {"epoch": last["epoch"], "clients": callback.clients, "samples": callback.samples, **figures}
 
 
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -139,7 +138,7 @@ def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _number(text: str, word: str) -> tuple[str, int]:
-    known = [field.name for field in fields(Watching)]
+    known = [field.name for field in fields(LeakageCallback)]
     name, _, value = (part.strip() for part in word.partition("="))
     if name not in known:
         raise unknown("option of leakage", name, known)

@@ -11,12 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.leakage.activations import activation_maps
 from sglr.leakage.attack_clients import Chosen, attack_clients, attack_record, choose_attack
-from sglr.leakage.clients import drawn_clients
 from sglr.leakage.interpretation import read_attack, read_figures
-from sglr.leakage.measure_clients import MEASURES, Wanted, measure_client, nested, over_clients
-from sglr.leakage.open_run import Opened, open_run
+from sglr.leakage.measure_clients import MEASURES, Wanted, activation_maps, measure_client, nested, over_clients
+from sglr.leakage.open_run import OpenedRun, drawn_clients, open_run
 from sglr.leakage.replay import replay
 from sglr.privacy.active import ActiveAttack
 from sglr.privacy.target import Target
@@ -126,7 +124,7 @@ def leak(
     return _Looking(folder, opened, asked, wanted, say).look(chosen)
 
 
-def refuse_what_does_not_cross(opened: Opened, wanted: Wanted, chosen: Sequence[Chosen]) -> None:
+def refuse_what_does_not_cross(opened: OpenedRun, wanted: Wanted, chosen: Sequence[Chosen]) -> None:
     """Refuse measures of smashed data where none are sent.
 
     Raises
@@ -147,7 +145,7 @@ class _Looking:
     """One look at one run."""
 
     run: Run
-    opened: Opened
+    opened: OpenedRun
     asked: Asked
     wanted: Wanted
     say: Callable[[str], None]
@@ -225,7 +223,7 @@ class _Looking:
         return self.opened.target(client, attacker, self.asked.seed)
 
 
-def _opened(run: Run) -> Opened:
+def _opened(run: Run) -> OpenedRun:
     settings = run.experiment
     for kind in ("method", "model", "dataset"):
         value = str(getattr(settings, kind))

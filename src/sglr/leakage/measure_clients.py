@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ KNOWN, ATTACKED, SHOWN = 2000, 512, 10
 """Images that a decoder learns from, that it reconstructs, and that are shown, at most."""
 EPOCHS, STEPS = 10, 600
 """Passes of a decoder over its images; few images are passed more often, until there were so many steps."""
+
+MAPS = 8
+"""Channels of an activation map that are shown: those that vary most over the image."""
 
 Figures = dict[str, Estimate]
 """Estimates by name; a dot parts a group from its member, as in ``reconstruction.mse``."""
@@ -133,6 +136,19 @@ def measured_samples(target: Target, most: int) -> Samples:
         return own
     more = _drawn(target.unseen, rest, target.seed, "further samples")
     return Samples(torch.cat([own.inputs, more.inputs]), torch.cat([own.targets, more.targets]))
+
+
+def activation_maps(send: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Return the `MAPS` channels ``[m, height, width]`` that vary most of what a client sends of an image ``[1, ...]``.
+
+    Smashed data without height and width come as one row of pixels, ``[1, 1, n]`` (paper, Figure 4).
+    """
+    with torch.no_grad():
+        smashed = send(image)[0]
+    if smashed.dim() != 3:
+        return smashed.reshape(1, 1, -1)
+    liveliest = smashed.flatten(1).std(1).topk(min(MAPS, len(smashed))).indices
+    return smashed[liveliest.sort().values]
 
 
 def _drawn(samples: Samples, most: int, seed: int, purpose: str) -> Samples:

@@ -15,7 +15,7 @@ from sglr.build.run_checkpoints import frozen_weights
 from sglr.build.without_data import located
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
-from sglr.core.random import key
+from sglr.core.random import generator, key
 from sglr.core.registry import ENGINES
 from sglr.core.weights import trained_of
 from sglr.parties.losses import LOSSES
@@ -29,7 +29,7 @@ CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedRun:
     """A run with the weights of its best validation epoch.
 
     Parameters
@@ -110,7 +110,7 @@ class Opened:
         )
 
 
-def open_run(run: Run, given: Given | None = None) -> Opened:
+def open_run(run: Run, given: Given | None = None) -> OpenedRun:
     """Build a run's parts on the CPU and give them its trained weights.
 
     Raises
@@ -120,7 +120,15 @@ def open_run(run: Run, given: Given | None = None) -> Opened:
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
     given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=frozen_weights(run))
-    return Opened(experiment, restored(run, build(located(experiment, run.data), given)))
+    return OpenedRun(experiment, restored(run, build(located(experiment, run.data), given)))
+
+
+def drawn_clients(opened: OpenedRun, number: int, seed: int) -> tuple[int, ...]:
+    """Return up to ``number`` random clients, ascending, of those that have samples and took part."""
+    trainer = opened.built.trainer
+    there = sorted(client for client in trainer.took_part() if trainer.sizes[client])
+    rng = generator(seed, "leaking clients")
+    return tuple(sorted(rng.choice(there, size=min(number, len(there)), replace=False).tolist()))
 
 
 def _as_they_are(gradients: Tensor, labels: Tensor) -> Tensor:

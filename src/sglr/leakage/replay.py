@@ -14,9 +14,9 @@ from sglr.core.data import ClientData
 from sglr.core.events import Event
 from sglr.core.trainer import Hooks
 from sglr.engines.local import Local
-from sglr.leakage.open_run import Opened, open_run
-from sglr.privacy.active import ActiveAttack, Aftermath, Scene
-from sglr.privacy.attack import Found
+from sglr.leakage.open_run import OpenedRun, open_run
+from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.threat import require
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
@@ -30,7 +30,7 @@ def replay(
     attacker: str | None = None,
     seed: int | None = None,
     observe: Callable[[Event], None] = lambda _: None,
-) -> Found:
+) -> AttackResult:
     """Train with the attack from the first epoch to the last, and judge it.
 
     Parameters
@@ -60,21 +60,21 @@ def replay(
     opened = open_run(run)
     clean = opened.target(client, attacker, seed)
     require(attack, attacker, attack.needs, clean.seen)
-    scene = Scene(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
-    built = _with_attack(located(run.experiment, run.data), attack, scene)
+    setup = AttackSetup(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
+    built = _with_attack(located(run.experiment, run.data), attack, setup)
     built.trainer.hooks = Hooks(observe=observe)
     built.trainer.run()
-    attacked = Opened(run.experiment, built).target(client, attacker, seed)
-    return attack.judge(Aftermath(scene, built.method, attacked, clean))
+    attacked = OpenedRun(run.experiment, built).target(client, attacker, seed)
+    return attack.judge(AttackOutcome(setup, built.method, attacked, clean))
 
 
-def _with_attack(experiment: Experiment, attack: ActiveAttack, scene: Scene) -> Built:
+def _with_attack(experiment: Experiment, attack: ActiveAttack, setup: AttackSetup) -> Built:
     here = experiment.model_copy(update={"device": "cpu", "client_store": "memory", "pipelining": False})
 
     def poison(data: ClientData) -> ClientData:
-        return attack.poison(data, scene)
+        return attack.poison(data, setup)
 
-    method = attack.hijack(build_method(here), scene)
+    method = attack.hijack(build_method(here), setup)
     built = build(here, Given(method=method, engine=Local, poison=poison))
     built.trainer.validation = None  # nobody chooses a best epoch: what counts is how the training ends
     return built

@@ -20,13 +20,13 @@ from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights
-from sglr.privacy.attack import Found
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackSetup:
     """What an attacker knows when the training begins.
 
     Parameters
@@ -51,12 +51,12 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Aftermath:
+class AttackOutcome:
     """What became of the training.
 
     Parameters
     ----------
-    scene
+    setup
         As it was when the training began.
     method
         What `ActiveAttack.hijack` returned.
@@ -66,7 +66,7 @@ class Aftermath:
         The same client after the run without it.
     """
 
-    scene: Scene
+    setup: AttackSetup
     method: Method
     attacked: Target
     clean: Target
@@ -90,7 +90,7 @@ class ActiveAttack(ABC):
     needs: ClassVar[frozenset[Sees]]
     source: ClassVar[str]
 
-    def poison(self, data: ClientData, scene: Scene) -> ClientData:
+    def poison(self, data: ClientData, setup: AttackSetup) -> ClientData:
         """Return the clients' data with what the attacker makes of its own: by default as they are.
 
         Raises
@@ -98,10 +98,10 @@ class ActiveAttack(ABC):
         UsageError
             If these data are not fit for the attack.
         """
-        del scene
+        del setup
         return data
 
-    def hijack(self, method: Method, scene: Scene) -> Method:
+    def hijack(self, method: Method, setup: AttackSetup) -> Method:
         """Return the method as the attacking server carries it out: by default as it is.
 
         Raises
@@ -109,11 +109,11 @@ class ActiveAttack(ABC):
         UsageError
             If this method gives the server nothing to mislead by.
         """
-        del scene
+        del setup
         return method
 
     @abstractmethod
-    def judge(self, aftermath: Aftermath) -> Found:
+    def judge(self, outcome: AttackOutcome) -> AttackResult:
         """Say what the attack achieved."""
 
 

@@ -19,7 +19,7 @@ from sglr.privacy.threat import Sees, require
 
 
 @dataclass(frozen=True)
-class Found:
+class AttackResult:
     """What an attack achieved.
 
     Parameters
@@ -77,7 +77,7 @@ class Attack(ABC):
     source: ClassVar[str]
 
     @abstractmethod
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Attack, knowing what `needs` names and nothing more.
 
         Raises
@@ -86,7 +86,7 @@ class Attack(ABC):
             If there are too few samples, or inputs are of another kind than it works on.
         """
 
-    def __call__(self, target: Target) -> Found:
+    def __call__(self, target: Target) -> AttackResult:
         """Attack, if this attacker sees what is needed.
 
         Raises

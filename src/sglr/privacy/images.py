@@ -10,7 +10,7 @@ from torch import Tensor
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.attack import Found
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.measures.estimate import Estimate, mean_estimate
 from sglr.privacy.measures.pictures import SMALLEST, psnr, ssim
 from sglr.privacy.target import Target
@@ -94,7 +94,7 @@ def recovered(
     *,
     note: str,
     details: Mapping[str, Estimate] | None = None,
-) -> Found:
+) -> AttackResult:
     """Hold recovered images against the originals, by the mean squared error per pixel of images in [0, 1].
 
     Parameters
@@ -113,7 +113,7 @@ def recovered(
     wanted, found = unit_range(originals), unit_range(images)
     score = squared_error(found, wanted, f"mean squared error of {how}")
     baseline = squared_error(unit_range(guess).expand_as(wanted), wanted, "mean squared error of the mean image")
-    return Found(
+    return AttackResult(
         score=score,
         baseline=baseline,
         measure="mean squared error",

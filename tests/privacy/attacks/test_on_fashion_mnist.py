@@ -12,7 +12,7 @@ import pytest
 import sglr
 from sglr.core.registry import ATTACKS
 from sglr.leakage.open_run import open_run
-from sglr.privacy.attack import Found
+from sglr.privacy.attack import AttackResult
 from sglr.runs.folder import Run
 
 from ..conftest import SETTINGS
@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train
 
 
-def attacked(trained: Trained, name: str, method: str, defence: str) -> Found:
+def attacked(trained: Trained, name: str, method: str, defence: str) -> AttackResult:
     attack = ATTACKS.load(name)
     return attack()(open_run(trained(method, defence)).target(0, attack.attacker))
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.active import ActiveAttack, Aftermath, Scene
-from sglr.privacy.attack import Found
+from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.images import SHOWN, unit_range
 from sglr.privacy.measures.estimate import Estimate, share_estimate
 from sglr.privacy.target import Target
@@ -49,7 +49,7 @@ class Backdoor(ActiveAttack):
             if value < 1:
                 raise UsageError(name, value, "there would be no attack", "give 1 or more")
 
-    def poison(self, data: ClientData, scene: Scene) -> ClientData:
+    def poison(self, data: ClientData, setup: AttackSetup) -> ClientData:
         """Return the data with the attackers' marked samples in place of their own.
 
         Raises
@@ -57,12 +57,12 @@ class Backdoor(ActiveAttack):
         UsageError
             If inputs are not images larger than the patch, there is no such class, or too few clients.
         """
-        self._check(data, scene)
+        self._check(data, setup)
         train, indices = data.train, list(data.indices)
         inputs, targets = [train.inputs], [train.targets]
         added = len(train)
-        for client in self._malicious(scene):
-            own = self._marked(train.select(indices[client]), scene.seed, client)
+        for client in self._malicious(setup):
+            own = self._marked(train.select(indices[client]), setup.seed, client)
             inputs.append(own.inputs)
             targets.append(own.targets)
             # New rows, for where clients' samples overlap the old ones are others' too.
@@ -70,7 +70,7 @@ class Backdoor(ActiveAttack):
             added += len(own)
         return dataclasses.replace(data, train=Samples(torch.cat(inputs), torch.cat(targets)), indices=tuple(indices))
 
-    def judge(self, aftermath: Aftermath) -> Found:
+    def judge(self, outcome: AttackOutcome) -> AttackResult:
         """Return how often unseen marked images of other classes are called as the attackers wish.
 
         Raises
@@ -78,27 +78,27 @@ class Backdoor(ActiveAttack):
         UsageError
             If there are no unseen samples of other classes.
         """
-        attacked, clean = aftermath.attacked, aftermath.clean
+        attacked, clean = outcome.attacked, outcome.clean
         others = attacked.unseen.select((attacked.unseen.targets != self.label).nonzero().flatten())
         if not len(others):
             raise UsageError("label", self.label, "all unseen samples are of this class", "give another")
         marked = self._patched(others.inputs)
         shown = {"originals": unit_range(others.inputs[:SHOWN]), "with the patch": unit_range(marked[:SHOWN])}
-        return Found(
+        return AttackResult(
             score=self._obeyed(attacked, marked, "marked images called as the attackers wish"),
             baseline=self._obeyed(clean, marked, "the same of the network that was trained without the attack"),
             measure="attack success rate",
             more_leaks=True,
             details={"accuracy": _accuracy(attacked), "accuracy_without_attack": _accuracy(clean)},
             pictures=shown,
-            note=f"{self.attackers} of {aftermath.scene.clients} clients marked {self.share:.0%} of their samples; "
+            note=f"{self.attackers} of {outcome.setup.clients} clients marked {self.share:.0%} of their samples; "
             f"judged through the segment of client {attacked.client}, which is honest.",
         )
 
-    def _malicious(self, scene: Scene) -> list[int]:
-        return [(scene.client + 1 + number) % scene.clients for number in range(self.attackers)]
+    def _malicious(self, setup: AttackSetup) -> list[int]:
+        return [(setup.client + 1 + number) % setup.clients for number in range(self.attackers)]
 
-    def _check(self, data: ClientData, scene: Scene) -> None:
+    def _check(self, data: ClientData, setup: AttackSetup) -> None:
         shape = tuple(data.train.inputs.shape[1:])
         if len(shape) != 3 or min(shape[1:]) <= self.size:
             problem = f"inputs of shape {list(shape)} have no place for the patch"
@@ -106,8 +106,8 @@ class Backdoor(ActiveAttack):
         if not 0 <= self.label < len(data.classes):
             problem = f"there are {len(data.classes)} classes"
             raise UsageError("label", self.label, problem, f"give 0 to {len(data.classes) - 1}")
-        if self.attackers >= scene.clients:
-            problem = f"there are {scene.clients} clients, one of whom is attacked"
+        if self.attackers >= setup.clients:
+            problem = f"there are {setup.clients} clients, one of whom is attacked"
             raise UsageError("attackers", self.attackers, problem, "give fewer, or a run of more clients")
 
     def _marked(self, own: Samples, seed: int, client: int) -> Samples:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from sglr.core.random import key
-from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
 from sglr.privacy.measures.reconstruction import BATCH, reconstruct
 from sglr.privacy.target import Target
@@ -35,7 +35,7 @@ class Decoder(Attack):
     def __post_init__(self) -> None:
         require_positive(self, "samples", "auxiliary", "steps")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Recover images of the client's own from what it sends of them.
 
         Raises

@@ -14,8 +14,8 @@ from sglr.core.method import Method
 from sglr.core.random import key
 from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
-from sglr.privacy.active import ActiveAttack, Aftermath, Hijacked, Scene
-from sglr.privacy.attack import Found
+from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup, Hijacked
+from sglr.privacy.attack import AttackResult
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
 from sglr.privacy.measures.reconstruction import Decoder
 from sglr.privacy.threat import Sees
@@ -61,7 +61,7 @@ class Fsha(ActiveAttack):
         default=False, metadata={"help": "average the gradients it sends as the method does, not to be noticed"}
     )
 
-    def hijack(self, method: Method, scene: Scene) -> Method:
+    def hijack(self, method: Method, setup: AttackSetup) -> Method:
         """Return the method with a server that hijacks every client.
 
         Raises
@@ -74,14 +74,14 @@ class Fsha(ActiveAttack):
         if method.whole_model or method.server_copies:
             problem = "this attack needs one server that answers smashed data with gradients"
             raise UsageError("method", name, problem, "attack a run of psl, sfl, sgl or sglr")
-        require_images("auxiliary", scene.auxiliary, LEAST)
-        return _Hijacking(honest=method, crew=_Crew(scene, self.rate, self.labels), averages=self.averages)
+        require_images("auxiliary", setup.auxiliary, LEAST)
+        return _Hijacking(honest=method, crew=_Crew(setup, self.rate, self.labels), averages=self.averages)
 
-    def judge(self, aftermath: Aftermath) -> Found:
+    def judge(self, outcome: AttackOutcome) -> AttackResult:
         """Recover images of the client's own from what it sends of them at the end."""
-        attacked = aftermath.attacked
+        attacked = outcome.attacked
         originals = attacked.own.inputs[attacked_rows(attacked, self.samples)]
-        images = cast("_Hijacking", aftermath.method).crew.read(attacked.send(originals))
+        images = cast("_Hijacking", outcome.method).crew.read(attacked.send(originals))
         note = "The server sent every client gradients of its own making from the first step on."
         return recovered(originals, images, mean_image(attacked), "hijacking", note=note)
 
@@ -111,12 +111,12 @@ class _Discriminator(nn.Module):
 class _Crew:
     """The server's encoder and decoder, which have learnt, and a discriminator, which learns at every step."""
 
-    def __init__(self, scene: Scene, rate: float, by_label: bool) -> None:
-        self._own, self._by_label = scene.auxiliary, by_label
-        self._draws = torch.Generator().manual_seed(key(scene.seed, "hijacking"))
+    def __init__(self, setup: AttackSetup, rate: float, by_label: bool) -> None:
+        self._own, self._by_label = setup.auxiliary, by_label
+        self._draws = torch.Generator().manual_seed(key(setup.seed, "hijacking"))
         with torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(key(scene.seed, "hijackers"))
-            self._encoder = scene.fresh(scene.seed).eval()
+            torch.default_generator.manual_seed(key(setup.seed, "hijackers"))
+            self._encoder = setup.fresh(setup.seed).eval()
             with torch.no_grad():
                 features = self._encoder(self._own.inputs[:2])
             self._decoder = Decoder(tuple(features.shape[1:]), tuple(self._own.inputs.shape[1:]))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.random import key
 from sglr.parties.losses import LOSSES
-from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, total_variation
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees
@@ -45,7 +45,7 @@ class GradientInversion(Attack):
     def __post_init__(self) -> None:
         require_positive(self, "samples", "steps", "rate")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Recover images of the client's own, batch by batch, from what a step on each does to the weights.
 
         Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sglr.privacy.attack import Attack, Found
+from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.gradients import attacked_gradients
 from sglr.privacy.measures.label_leakage import by_clusters
 from sglr.privacy.target import Target
@@ -24,7 +24,7 @@ class LabelClusters(Attack):
 
     samples: int = field(default=1000, metadata={"help": "samples whose label is inferred, at most"})
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Infer the labels of the client's samples.
 
         Raises
@@ -33,7 +33,7 @@ class LabelClusters(Attack):
             If there are fewer than 10 samples, or one class only.
         """
         inferred = by_clusters(*attacked_gradients(target, self.samples), seed=target.seed)
-        return Found(
+        return AttackResult(
             score=inferred.accuracy,
             baseline=inferred.baseline,
             measure="accuracy",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from sglr.privacy.attack import Attack, Found
+from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.gradients import attacked_gradients, require_class
 from sglr.privacy.measures.estimate import Estimate
 from sglr.privacy.measures.label_leakage import by_norm, norm_auc
@@ -34,7 +34,7 @@ class LabelNorm(Attack):
         default=None, metadata={"help": "number of the class told from all others; none is the client's rarest"}
     )
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Infer which of the client's samples are of the class.
 
         Raises
@@ -49,7 +49,7 @@ class LabelNorm(Attack):
         positive = int(classes[counts.argmin()]) if self.positive is None else self.positive
         inferred = by_norm(gradients, labels, positive=positive)
         half = Estimate(0.5, 0.5, 0.5, "a guess without gradients", "1", len(labels))
-        return Found(
+        return AttackResult(
             score=norm_auc(gradients, labels, positive=positive),
             baseline=half,
             measure="leak AUC",

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.attack import Attack, Found
+from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.measures.estimate import Estimate, share_estimate
 from sglr.privacy.measures.roc import auc_estimate, true_positives_at
 from sglr.privacy.target import Target
@@ -48,7 +48,7 @@ class Membership(Attack):
         if self.samples < LEAST:
             raise UsageError("samples", self.samples, f"this attack needs {LEAST} samples", f"give {LEAST} or more")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Tell the client's own samples from unseen ones.
 
         Raises
@@ -59,7 +59,7 @@ class Membership(Attack):
         members, others = self._balanced(target)
         inside, outside = self._scores(target, members), self._scores(target, others)
         accuracy = [_right(target, samples) for samples in (members, others)]
-        return Found(
+        return AttackResult(
             score=auc_estimate(inside, outside, f"membership by {self.signal}"),
             baseline=Estimate(0.5, 0.5, 0.5, "a guess", "1", len(inside) + len(outside)),
             measure="area under the ROC curve",

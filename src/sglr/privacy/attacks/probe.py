@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.measures.estimate import share_estimate
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees
@@ -43,7 +43,7 @@ class Probe(Attack):
     def __post_init__(self) -> None:
         require_positive(self, "samples", "labelled", "ridge")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Infer the labels of the client's samples from what it sends of them.
 
         Raises
@@ -61,7 +61,7 @@ class Probe(Attack):
         sent, seen = target.send(target.auxiliary.inputs[known]), target.send(own.inputs)
         guessed = _ridge(sent.flatten(1), F.one_hot(labels, target.classes), seen.flatten(1), self.ridge).argmax(1)
         hits, most = int((guessed == own.targets).sum()), int(torch.bincount(own.targets).max())
-        return Found(
+        return AttackResult(
             score=share_estimate(hits, len(own), "a linear probe of smashed data"),
             baseline=share_estimate(most, len(own), "the most frequent label"),
             measure="accuracy",

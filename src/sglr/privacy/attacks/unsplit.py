@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.random import key
-from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import (
     attacked_rows,
     mean_image,
@@ -46,7 +46,7 @@ class Unsplit(Attack):
     def __post_init__(self) -> None:
         require_positive(self, "samples", "rounds", "steps", "rate", "clone_rate")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Recover images of the client's own from what it sends of them.
 
         Raises

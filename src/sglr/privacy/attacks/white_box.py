@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sglr.privacy.attack import Attack, Found, require_positive
+from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, total_variation
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees
@@ -36,7 +36,7 @@ class WhiteBox(Attack):
     def __post_init__(self) -> None:
         require_positive(self, "samples", "steps", "rate")
 
-    def carry_out(self, target: Target) -> Found:
+    def carry_out(self, target: Target) -> AttackResult:
         """Recover images of the client's own from what it sends of them.
 
         Raises

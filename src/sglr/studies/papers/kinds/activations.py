@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sglr.leakage.activations import MAPS, activation_maps
+from sglr.leakage.measure_clients import MAPS, activation_maps
 from sglr.leakage.open_run import open_run
 from sglr.studies.papers.declared import Artefact
 from sglr.studies.papers.measured import Measured, Outcomes, divergences, outcome_of

@@ -14,7 +14,7 @@ from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import generator
 from sglr.leakage.measure_clients import Wanted, measure_client
-from sglr.leakage.open_run import Opened, open_run
+from sglr.leakage.open_run import OpenedRun, open_run
 from sglr.privacy.measures.reconstruction import reconstruct
 from sglr.runs.folder import damage_explained
 from sglr.storage.files import write_text
@@ -84,7 +84,7 @@ def _measured(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, list[fl
     return {name: [one[name] for one in each] for name in each[0] if all(name in one for one in each)}
 
 
-def _of_client(opened: Opened, client: int, options: Mapping[str, Any]) -> dict[str, float]:
+def _of_client(opened: OpenedRun, client: int, options: Mapping[str, Any]) -> dict[str, float]:
     target = opened.target(client)
     auxiliary, targets = (_some(samples, options["samples"]) for samples in (target.auxiliary, target.unseen))
     found = reconstruct(target.send, auxiliary, targets, epochs=options["epochs"], seed=target.seed)
