@@ -36,9 +36,10 @@ from sglr.engines.remote.client.connection import Client, Post
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Task, Worker
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.run_description import Agreement, segment_hash
+from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.segment_hash import segment_hash
+from sglr.engines.remote.server.listen import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.server.listen import Listen
-from sglr.engines.remote.server.opening import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials

@@ -16,7 +16,7 @@ from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import StepContext, Uplink
 from sglr.engines.local import Local
-from sglr.engines.remote.run_description import shape_at_cut
+from sglr.engines.remote.segment_hash import shape_at_cut
 from sglr.experiment.train import describe
 from sglr.runs.config import Experiment
 from sglr.stacking.precision import Precision

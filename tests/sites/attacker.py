@@ -122,7 +122,7 @@ class Attacker:
         token = federation.authority.issue_token(self.client, timedelta(hours=1))
         self.address = f"127.0.0.1:{federation.ports[0]}"
         self.identity = Identity.enrol(self.address, token, folder)
-        self.agreement = federation.engine.house.opening.agreement
+        self.agreement = federation.engine.house.run.agreement
 
     async def attack(self) -> None:
         """Act until the server ends the stream."""

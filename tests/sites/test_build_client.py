@@ -12,7 +12,8 @@ from PIL import Image
 
 from sglr.build.build import build
 from sglr.core.errors import UsageError
-from sglr.engines.remote.run_description import Agreement, segment_hash, shape_at_cut
+from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.segment_hash import segment_hash, shape_at_cut
 from sglr.engines.remote.trust.authority import Authority
 from sglr.runs.config import Experiment
 from sglr.sites.build_client import Own, make_workers, own_experiment, own_segments

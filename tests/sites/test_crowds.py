@@ -20,10 +20,10 @@ import pytest
 from sglr.core.events import Event, StepDone
 from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.server import admission as door
-from sglr.engines.remote.server import opening
+from sglr.engines.remote.server import listen
 from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.listen import ServedRun, most_connections
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.opening import Opening, most_connections
 from sglr.engines.remote.server.outbox import MOST_WAITING
 from sglr.engines.remote.trust.authority import Authority
 
@@ -41,8 +41,8 @@ class Place:
         self.folder = folder
         self.authority = Authority.open(folder / "trust")
         agreement = Agreement("run", {}, 2, (4,), ("a", "b"), (3,), "segment")
-        opening = Opening("127.0.0.1", 0, agreement, 1 << 20, (20, 20))
-        self.house = House(opening, self.authority, Metrics(2))
+        run = ServedRun("127.0.0.1", 0, agreement, 1 << 20, (20, 20))
+        self.house = House(run, self.authority, Metrics(2))
         self.house.open(dict)
         self.ports = self.house.port, self.house.port
         self.engine = self
@@ -199,7 +199,7 @@ def until_closed(connection: socket.socket, content: bytes) -> float:
 
 def test_who_drips_byte_by_byte_is_ended_and_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "grpc.server_handshake_timeout_ms"
-    monkeypatch.setattr(opening, "OPTIONS", tuple((one, 2_000 if one == name else had) for one, had in opening.OPTIONS))
+    monkeypatch.setattr(listen, "OPTIONS", tuple((one, 2_000 if one == name else had) for one, had in listen.OPTIONS))
     found = Place(tmp_path)
     try:
         address = "127.0.0.1", found.house.port
@@ -224,7 +224,7 @@ def test_who_drips_byte_by_byte_is_ended_and_keeps_nobody_out(tmp_path: Path, mo
 
 def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert most_connections() <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 2
-    monkeypatch.setattr(opening, "most_connections", lambda: 20)
+    monkeypatch.setattr(listen, "most_connections", lambda: 20)
     place = Place(tmp_path)
     with ExitStack() as crowd:
         crowd.callback(place.house.close)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sglr.build.merge_rule import merge_rule_of
+from sglr.build.method import build_method
 from sglr.build.segments import Segments
 from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
@@ -22,7 +23,7 @@ from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
-from sglr.core.registry import ENGINES, METHODS, PARTITIONERS
+from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights, state_of
 from sglr.data.digest import refuse_other_data
@@ -177,27 +178,6 @@ def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) ->
     if reason is not None:
         log.warning("copies run one after another, because %s can't be stacked: %s", what, reason)
     return reason is None
-
-
-def client_segments(
-    experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
-) -> Callable[[int], nn.Module]:
-    """Return what gives a client's segment with its first weights, for one who has only clients' parts to build.
-
-    Raises
-    ------
-    UsageError
-        If the model or the cut does not fit ``data``.
-    """
-    segments = Segments(experiment, model, build_method(experiment))
-    segments.prepare(data)
-    return segments.lower_of
-
-
-def build_method(experiment: Experiment) -> Method:
-    """Return the method that the settings name, with its parameters."""
-    method: Method = METHODS.load(experiment.method)(**experiment.method_parameters)
-    return method
 
 
 def _dataset(experiment: Experiment, given: Dataset | None) -> Dataset:

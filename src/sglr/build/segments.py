@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sglr.build.initial_weights import FirstWeights
+from sglr.build.method import build_method
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method
@@ -236,3 +237,18 @@ class Segments:
 def _place(given: str | int | None) -> str | int | None:
     """Read a number that came as text."""
     return int(given) if isinstance(given, str) and given.lstrip("-").isdigit() else given
+
+
+def client_segments(
+    experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
+) -> Callable[[int], nn.Module]:
+    """Return what gives a client's segment with its first weights, for one who has only clients' parts to build.
+
+    Raises
+    ------
+    UsageError
+        If the model or the cut does not fit ``data``.
+    """
+    segments = Segments(experiment, model, build_method(experiment))
+    segments.prepare(data)
+    return segments.lower_of

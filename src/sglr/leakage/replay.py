@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sglr.build.build import Built, Given, build, build_method
+from sglr.build.build import Built, Given, build
+from sglr.build.method import build_method
 from sglr.build.without_data import located
 from sglr.core.data import ClientData
 from sglr.core.events import Event

@@ -79,13 +79,13 @@ class TailStep:
         if self.loss.corrects_prior:
             priors = torch.stack([self.log_prior(self.clients[place]) for place in who])
         labels = self.labels[who, : features.shape[1]]
-        lost = self.loss(forward.outputs, labels, priors)
-        found = self.stack.tail.backward(forward, lost.by_logits)
+        loss = self.loss(forward.outputs, labels, priors)
+        found = self.stack.tail.backward(forward, loss.by_logits)
         self._keep(number, chosen, found.weights)
         assert found.inputs is not None, "asked for by the part"
         ids, sizes = [self.clients[place] for place in who], [features.shape[1]] * len(who)
         sent = self.defences.privatize_gradient(found.inputs, labels, ids, sizes, *self.where)
-        return sent, torch.stack([lost.loss.double(), lost.correct.double()])
+        return sent, torch.stack([loss.losses.sum(1).double(), loss.correct.sum(1).double()])
 
     def _keep(self, number: int, chosen: list[int], gradients: list[Tensor]) -> None:
         count = len(self.passes[number][0])

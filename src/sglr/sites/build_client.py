@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sglr.build.build import build_method, client_segments
+from sglr.build.method import build_method
+from sglr.build.segments import client_segments
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
@@ -24,7 +25,8 @@ from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import Agreement, frozen_hash, segment_hash, shape_at_cut
+from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
 from sglr.parties.defences import parse as parse_defences
 from sglr.runs.config import Experiment, part_fields
 from sglr.sites.bounds import refuse_model_beyond_memory

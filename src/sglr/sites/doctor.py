@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from sglr.core.errors import SglrError, UsageError
+from sglr.engines.remote.limits import MOST_SAMPLES
 from sglr.engines.remote.run_description import PROTOCOL, Agreement
-from sglr.engines.remote.server.opening import MOST_SAMPLES
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
 from sglr.engines.remote.trust.connection import parse_address, presented
@@ -27,7 +27,7 @@ from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire import probe
-from sglr.engines.remote.wire.words import shown
+from sglr.engines.remote.wire.frames import shown
 from sglr.version import __version__
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, Clie
 from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import Agreement, frozen_hash, network_hash, run_id, segment_hash
+from sglr.engines.remote.run_description import Agreement, run_id
+from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
-from sglr.engines.remote.wire.words import shown
+from sglr.engines.remote.wire.frames import shown
 from sglr.sites.build_client import Own, make_workers, own_experiment
 from sglr.sites.requirements import what_leaves
 from sglr.storage.checkpoint import read_checkpoint

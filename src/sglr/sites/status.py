@@ -55,7 +55,7 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
     import grpc
 
     from sglr.engines.remote.trust.identity import Identity
-    from sglr.engines.remote.wire.words import shown
+    from sglr.engines.remote.wire.frames import shown
 
     identity = Identity.open(folder)
     with identity.sync_channel(address) as channel:

@@ -73,7 +73,7 @@ class Variant:
 
     def describe(self, settings: Mapping[str, Any]) -> tuple[Experiment, Given]:
         """Return the experiment that ``settings`` make with this method, its parameters checked."""
-        from sglr.build.build import build_method
+        from sglr.build.method import build_method
         from sglr.experiment.train import describe
 
         experiment, given = describe(self.method, **{**settings, **self.given})

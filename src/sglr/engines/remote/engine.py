@@ -25,7 +25,9 @@ from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below, state_of, trained_of
-from sglr.engines.remote.run_description import Agreement, chunk, features_of, most_bytes
+from sglr.engines.remote.limits import chunk, most_bytes
+from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.client_state import Member
 from sglr.engines.remote.server.connections import House
@@ -71,7 +73,7 @@ class Remote:
         self._premises: Premises | None = None
         self._steps_taken = 0
 
-    # Opening and closing.
+    # ServedRun and closing.
 
     def make_server(self, make: Callable[..., Server]) -> Server:
         """Return the server, which is in this process."""

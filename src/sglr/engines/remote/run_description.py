@@ -1,4 +1,4 @@
-"""What server and clients must agree on before they train together, and how long a message may be.
+"""What server and clients must agree on before they train together.
 
 The server describes the run; a client builds its segment from code of its own and compares hashes. No code comes
 over the wire, and no name in a description is imported that the client did not choose (`sglr.sites.join`).
@@ -6,15 +6,11 @@ over the wire, and no name in a description is imported that the client did not 
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import inspect
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from itertools import chain
 from typing import Any, Self
 
@@ -24,23 +20,13 @@ from torch import nn
 
 from sglr.core.data import Samples
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.weights import Weights, state_of
-from sglr.engines.remote.wire.frames import MOST_RANK
-from sglr.engines.remote.wire.words import shown
+from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash, shape_at_cut
+from sglr.engines.remote.wire.frames import MOST_RANK, shown
 from sglr.parties.spec import ClientSpec
-from sglr.splitting import ClientSegments
-from sglr.splitting.segment_weights import frozen_of
-from sglr.storage.checkpoint import digest
 from sglr.version import __version__
 
 PROTOCOL = 3
 """Version of the protocol; those who speak another are refused."""
-
-WORDS = 256 * 1024 + 4096
-"""Bytes of a message beside its tensors, at most."""
-
-MOST_RMS = 1e4
-"""Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
 
 INPUT_TYPES = {
     str(kind).removeprefix("torch."): kind
@@ -274,76 +260,6 @@ def _classes(found: list[Any]) -> tuple[str, ...]:
     return tuple(shown(str(name), MOST_WORD) for name in found)
 
 
-def segment_hash(segment: nn.Module, input_shape: tuple[int, ...], cut_shape: tuple[int, ...]) -> str:
-    """Return a hash of a client segment: its layers and their code, the shapes of weights, of inputs and of the cut.
-
-    Layers of torch count by their names and settings, others by their source too. Weights do not count.
-    """
-    total = hashlib.sha256(f"{input_shape} {cut_shape}\n{segment}\n".encode())
-    for kind in sorted({type(module) for module in segment.modules()}, key=_name):
-        total.update(f"{_name(kind)}\n{_source(kind)}\n".encode())  # type: ignore[arg-type]
-    for module in segment.modules():
-        total.update(str(getattr(module, "code", "")).encode())  # of a torch.fx graph
-    for name, tensor in state_of(segment).items():
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-    return total.hexdigest()
-
-
-def frozen_hash(segment: nn.Module) -> str:
-    """Return the SHA-256 of a client segment's frozen weights, with their names; empty if it has none."""
-    weights = frozen_of(segment)
-    return digest(weights) if weights else ""
-
-
-def network_hash(segment: str, frozen: str) -> str:
-    """Return what a client tells of its network, by the hashes of its segment and of its frozen weights."""
-    return f"{segment} {frozen}".rstrip()
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-@cache
-def _source(kind: type) -> str:
-    if kind.__module__.partition(".")[0] == "torch":
-        return ""
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):
-        return ""
-
-
-def shape_at_cut(segment: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, ...]:
-    """Return the shape of one sample's smashed data, tried on zeros of ``dtype``; the segment stays as it is."""
-    inputs = torch.zeros(2, *input_shape, dtype=dtype)
-    with torch.no_grad(), torch.random.fork_rng([]):
-        return tuple(copy.deepcopy(segment).cpu().eval()(inputs).shape[1:])
-
-
-def features_of(segment: nn.Module) -> tuple[int, ...] | None:
-    """Return the shape of one sample's features where labels stay with the client, or None."""
-    return segment.features if isinstance(segment, ClientSegments) else None
-
-
-def most_bytes(batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, segment: Weights) -> int:
-    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
-    values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
-    sample = 4 * values + 8
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
-    return WORDS + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
-
-
 def run_id(fingerprint: str) -> str:
     """Return the id of the run whose authority has this fingerprint."""
     return fingerprint[:32]
-
-
-def chunk(cut_shape: tuple[int, ...]) -> int:
-    """Return how many samples are scored in one message: as many as fit 1 MiB, 1 to 512."""
-    return max(1, min(512, (1 << 20) // max(1, 4 * torch.Size(cut_shape).numel())))
-
-
-def most_norm(values: int) -> float:
-    """Return the largest norm that a tensor of so many values may have."""
-    return MOST_RMS * math.sqrt(max(1, values))

@@ -11,13 +11,13 @@ import torch
 from tests.sites.handmade import honest
 
 from sglr.core.errors import ExtremeValues
-from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.client_state import AWAY, HERE, NEVER, OUT
 from sglr.engines.remote.server.connections import House
 from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.opening import Opening
 from sglr.engines.remote.trust.authority import Authority
 
 Make = Callable[..., tuple[Extremes, House]]
@@ -30,7 +30,7 @@ def make(tmp_path: Path) -> Make:
 
     def made(*states: str) -> tuple[Extremes, House]:
         agreement = replace(honest(), clients=len(states))
-        house = House(Opening("127.0.0.1", 0, agreement, 1000, [8] * len(states)), authority, Metrics(len(states)))
+        house = House(ServedRun("127.0.0.1", 0, agreement, 1000, [8] * len(states)), authority, Metrics(len(states)))
         for member, state in zip(house.members, states, strict=True):
             member.become(state)
         return Extremes(house, Patience()), house

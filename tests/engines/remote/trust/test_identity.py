@@ -216,7 +216,7 @@ def test_without_a_server(authority: Authority, tmp_path: Path) -> None:
         Identity.enrol("127.0.0.1:1", authority.issue_token(3, HOUR), tmp_path / "mine")
 
 
-# Opening
+# ServedRun
 
 
 def test_a_folder_without_an_identity_says_what_to_do(tmp_path: Path) -> None:

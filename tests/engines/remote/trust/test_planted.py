@@ -138,7 +138,7 @@ def test_while_it_cannot_be_seen_who_was_revoked_nobody_stays_for_long(
 
     async def watch() -> None:
         watching = asyncio.create_task(
-            door.Door(None, authority, None, members, None).watch_certificates(lambda *told: dropped.append(told))
+            door.Admission(None, authority, None, members, None).watch_certificates(lambda *told: dropped.append(told))
         )
         while not dropped:
             await asyncio.sleep(0.05)

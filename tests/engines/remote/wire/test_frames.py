@@ -19,11 +19,13 @@ from sglr.engines.remote.wire.frames import (
     MOST_LIST,
     MOST_NAME,
     MOST_RANK,
+    MOST_SHOWN,
     MOST_TENSORS,
     MOST_TEXT,
     Malformed,
     decode,
     encode,
+    shown,
 )
 from sglr.engines.remote.wire.messages_pb2 import DType, Envelope
 
@@ -211,3 +213,9 @@ def test_an_envelope_nested_without_end_is_refused() -> None:
     for deep in (b"\xa3\x06" * 50_000, b"\xa3\x06" * 50_000 + b"\xa4\x06" * 50_000, b"\x12\x04" * 50_000):
         with pytest.raises(Malformed):
             decode(b"SGLR\1\0\0\0" + len(deep).to_bytes(4, "little") + deep, PLENTY, KINDS)
+
+
+def test_a_peers_text_is_shown_on_one_line_and_cut() -> None:
+    assert shown("as\nit \x1b[2J\u202e is") == "as it  [2J  is"
+    assert shown("x" * MOST_SHOWN) == "x" * MOST_SHOWN
+    assert len(shown("\r" * 10**6)) == MOST_SHOWN + 1

@@ -24,12 +24,12 @@ from sglr.engines.remote.client.handlers import Duties, LeftUndone
 from sglr.engines.remote.client.session import Memory
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import CONNECTION, DIVERGED, Agreement, most_bytes
+from sglr.engines.remote.limits import most_bytes
+from sglr.engines.remote.run_description import CONNECTION, DIVERGED, Agreement
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
-from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
+from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
-from sglr.engines.remote.wire.words import shown
 from sglr.version import __version__
 
 log = logging.getLogger(__name__)

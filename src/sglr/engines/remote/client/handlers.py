@@ -13,10 +13,9 @@ from sglr.core.errors import DamagedCheckpoint, ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import chunk, most_norm
-from sglr.engines.remote.server.validation import check_buffers, check_norm
+from sglr.engines.remote.limits import chunk, most_norm
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
-from sglr.engines.remote.wire.layouts import Layout, read
+from sglr.engines.remote.wire.layouts import Layout, check_buffers, check_norm, read
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.storage.checkpoint import write_checkpoint
 from sglr.storage.retry import write_patiently

@@ -21,14 +21,14 @@ from sglr.compression.error_feedback import ErrorFeedbackChannel
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
-from sglr.core.types import Uplink
 from sglr.core.weights import Weights, below, state_of
 from sglr.data.batches import order_of
 from sglr.engines.remote.client.tail import OwnTail, tally
 from sglr.engines.remote.client.task import Task
-from sglr.engines.remote.run_description import features_of, most_norm, shape_at_cut
+from sglr.engines.remote.limits import most_norm
+from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.parties.client_loss import ClientLoss
-from sglr.parties.server import Server
+from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting import parts_of
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
@@ -235,35 +235,27 @@ class Worker:
 
         If the loss stops being a number, the pass is undone: who is absent does not move.
         """
-        head = self.head
+        loss = self.loss
         before = {name: tensor.clone() for name, tensor in self.state().items()}
-        head.restart_tally()
+        loss.restart()
         for step in range(self.task.batching.steps(np.array([self.samples]))):
-            head.step_number = step
             self._run(epoch, step)
-            outputs = self._pending[0].forward.outputs
             labels = self._targets[self._batch(epoch, step)][None]
+            by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
             # Numbers that are none are told with the tally.
-            gradients = self._back(head.learn(Uplink(outputs, labels, (0,), (labels.shape[1],)))[0])
+            gradients = self._back(by_outputs[0])
             self.stack.update((0,), gradients, rate)
-        found = head.read_tally()
+        found = loss.read()
         if found.bad_step is not None:
             self.restore(before)
         return found
 
     @cached_property
-    def head(self) -> Server:
+    def loss(self) -> TrainingLoss:
         """The loss behind the last layer, for clients that hold the whole model."""
         task = self.task
-        return Server(
-            nn.Identity(),
-            task.optimizer,
-            classes=task.classes,
-            clients=1,
-            label_prior=task.label_prior,
-            clip_norm=None,
-            device=task.device,
-            loss=task.loss,
+        return TrainingLoss(
+            task.loss, clients=1, classes=task.classes, label_prior=task.label_prior, device=task.device
         )
 
     def weights(self) -> dict[str, Tensor]:
@@ -326,14 +318,14 @@ class Worker:
         """Return everything that a snapshot needs."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
-        return tensors | {"label_counts": self.head.label_counts, "round": torch.tensor(self._round)}
+        return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self._pending.clear()
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
-        self.head.label_counts.copy_(tensors["label_counts"])
+        self.loss.label_counts.copy_(tensors["label_counts"])
         self._round = int(tensors["round"])
 
 

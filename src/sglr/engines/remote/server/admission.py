@@ -11,13 +11,15 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import NotRead
+from sglr.engines.remote.limits import MOST_HELD, MOST_SAMPLES
 from sglr.engines.remote.server.client_state import AWAY, HERE, Member
+from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.opening import Opening
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client, OutOfDate, Untrusted
 from sglr.engines.remote.trust.service import Attempts, peer_of
 from sglr.engines.remote.wire.frames import Frame
+from sglr.engines.remote.wire.messages_pb2 import Hello
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +36,12 @@ Read = Callable[[grpc.aio.ServicerContext, Member, Iterable[str]], Awaitable[Fra
 """Reads one message of some kinds; None if nothing came that can be believed."""
 
 
-class Door:
-    """Lets clients in.
+class Admission:
+    """Admits clients, or turns them away.
 
     Parameters
     ----------
-    opening
+    run
         What the run is.
     authority
         Whose certificates count.
@@ -52,9 +54,9 @@ class Door:
     """
 
     def __init__(
-        self, opening: Opening, authority: Authority, metrics: Metrics, members: Sequence[Member], read: Read
+        self, run: ServedRun, authority: Authority, metrics: Metrics, members: Sequence[Member], read: Read
     ) -> None:
-        self._opening, self._authority, self._metrics = opening, authority, metrics
+        self._run, self._authority, self._metrics = run, authority, metrics
         self._members, self._read = members, read
         self._streams = Attempts(most=MOST_STREAMS)
 
@@ -74,10 +76,37 @@ class Door:
         await peer_of(context, self._authority)
         if hello is None:
             return None
-        problem = self._opening.problem(member.client, hello)
+        problem = self._problem(member.client, hello)
         if problem:
             await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
         return member, peer, hello
+
+    def _problem(self, client: int, hello: Frame) -> str:
+        """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""
+        told = hello.envelope.hello
+        if told.run != self._run.agreement.run:
+            return "this is another run than the client's: give the client a new folder and a new token"
+        if told.segment != self._run.agreement.network:
+            return (
+                "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
+                "another cut, or other frozen weights"
+            )
+        return self._samples_problem(told, self._run.sizes[client]) or self._held_problem(told)
+
+    def _samples_problem(self, told: Hello, known: int) -> str:
+        if known and told.samples != known:
+            return f"the client has {told.samples} samples, where the division of the data gives it {known}"
+        if not 0 < told.samples <= MOST_SAMPLES:
+            return f"the client tells of {told.samples} samples; 1 to {MOST_SAMPLES} are possible"
+        return ""
+
+    def _held_problem(self, told: Hello) -> str:
+        for part, found in (("validation", told.validation), ("test", told.test)):
+            if found != self._run.held.get(part, found):
+                return f"the client has {found} samples for {part}, where the run has {self._run.held[part]}"
+            if found > MOST_HELD:
+                return f"the client tells of {found} samples for {part}, more than {MOST_HELD}"
+        return ""
 
     async def watch_certificates(self, drop: Callable[..., None]) -> None:
         """Have clients dropped whose certificates were revoked or replaced while their streams were open.

@@ -18,18 +18,17 @@ import grpc.aio
 
 from sglr.core.errors import SglrError
 from sglr.engines.remote.run_description import DIVERGED
-from sglr.engines.remote.server.admission import Door
+from sglr.engines.remote.server.admission import Admission
 from sglr.engines.remote.server.client_state import AWAY, HERE, OUT, Member, Request
+from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.opening import Opening
 from sglr.engines.remote.server.outbox import Line, end_tasks
 from sglr.engines.remote.server.services import calls
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
-from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
+from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
-from sglr.engines.remote.wire.words import shown
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class House:
 
     Parameters
     ----------
-    opening
+    run
         Where to listen, what to tell.
     authority
         Who may come.
@@ -54,9 +53,9 @@ class House:
         Where figures go.
     """
 
-    def __init__(self, opening: Opening, authority: Authority, metrics: Metrics) -> None:
-        self.opening, self.authority, self.metrics = opening, authority, metrics
-        self.members = [Member(client) for client in range(opening.agreement.clients)]
+    def __init__(self, run: ServedRun, authority: Authority, metrics: Metrics) -> None:
+        self.run, self.authority, self.metrics = run, authority, metrics
+        self.members = [Member(client) for client in range(run.agreement.clients)]
         self.changed = threading.Condition(threading.RLock())
         self.attempt = 0
         self.port = 0
@@ -65,7 +64,7 @@ class House:
         self._outbox: list[tuple[int, bytes]] = []
         self._expected: dict[int, int] = {}
         self._lines: dict[int, Line] = {}
-        self._door = Door(opening, authority, metrics, self.members, self._read)
+        self._admission = Admission(run, authority, metrics, self.members, self._read)
         self._status: Callable[[], Mapping[str, Any]] = dict
         self._ready = threading.Event()
         self._failure: Exception | None = None
@@ -194,14 +193,14 @@ class House:
         self._stop = asyncio.Event()
         handlers = (enrolment(self.authority), self._calls(), self._handlers())
         try:
-            server, self.port = self.opening.listen(server_credentials(self.authority), handlers)
+            server, self.port = self.run.listen(server_credentials(self.authority), handlers)
             await server.start()
         except Exception as error:
             self._failure = error
             self._ready.set()
             return
         self._ready.set()
-        watching = asyncio.create_task(self._door.watch_certificates(self.drop))
+        watching = asyncio.create_task(self._admission.watch_certificates(self.drop))
         await self._stop.wait()
         watching.cancel()
         for client in list(self._lines):
@@ -209,7 +208,7 @@ class House:
         await server.stop(2.0)
 
     def _calls(self) -> grpc.GenericRpcHandler:
-        return calls(self.authority, self.opening.agreement, lambda: self._status(), self.metrics)
+        return calls(self.authority, self.run.agreement, lambda: self._status(), self.metrics)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
         handlers = {"Train": grpc.stream_stream_rpc_method_handler(self._train)}
@@ -218,7 +217,7 @@ class House:
     async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
         """Serve one client's stream."""
         del messages
-        admitted = await self._door.admit(context)
+        admitted = await self._admission.admit(context)
         if admitted is None:
             return
         member, peer, hello = admitted
@@ -303,7 +302,7 @@ class House:
             return None
         member.up_bytes += len(data)
         try:
-            frame = decode(data, self.opening.most_bytes, frozenset(kinds))
+            frame = decode(data, self.run.most_bytes, frozenset(kinds))
         except Malformed as error:
             self.quarantine(member.client, str(error), "frame")
             return None

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from sglr.core.errors import ExtremeValues, name_clients
 from sglr.core.weights import Weights
-from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.client_state import Member
 from sglr.engines.remote.server.connections import House
-from sglr.engines.remote.wire.words import shown
+from sglr.engines.remote.wire.frames import shown
 
 log = logging.getLogger(__name__)
 

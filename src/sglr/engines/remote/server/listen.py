@@ -1,13 +1,34 @@
-"""Where a server listens, and what happens once it does."""
+"""Where a server listens, for which run, with which limits, and what happens once it does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
+import grpc.aio
+
+from sglr.core.errors import UsageError
+from sglr.engines.remote.run_description import CONNECTION, Agreement
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
+from sglr.engines.remote.wire import probe
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    *CONNECTION,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.server_handshake_timeout_ms", 15_000),
+    # Who has a certificate and asks nothing keeps no connection.
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.so_reuseport", 0),
+)
+
+MOST_FILES = 65536
+"""Files and connections that a server asks the system for."""
 
 
 def _nothing(port: int, authority: Authority) -> None:
@@ -50,3 +71,61 @@ class Listen:
         """Stop serving metrics."""
         if self._stop_metrics is not None:
             self._stop_metrics()
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """A run and the address that it is served at.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens; port 0 takes a free one.
+    agreement
+        What it tells clients of the run.
+    most_bytes
+        Length of the longest message.
+    sizes
+        |D_i| of every client where it is known; else 0.
+    held
+        How many samples every client scores on, by ``"validation"`` and ``"test"``, where that is known.
+    """
+
+    host: str
+    port: int
+    agreement: Agreement
+    most_bytes: int
+    sizes: Sequence[int]
+    held: Mapping[str, int] = field(default_factory=dict)
+
+    def listen(
+        self, credentials: grpc.ServerCredentials, handlers: Sequence[grpc.GenericRpcHandler]
+    ) -> tuple[grpc.aio.Server, int]:
+        """Return a server that is ready to start, and the port that it listens at.
+
+        Raises
+        ------
+        UsageError
+            If the address can't be listened at.
+        """
+        most = max(self.most_bytes, probe.MOST_BYTES)
+        limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
+        limits.append(("grpc.max_allowed_incoming_connections", most_connections()))
+        server = grpc.aio.server(options=[*OPTIONS, *limits])
+        server.add_generic_rpc_handlers(handlers)
+        address = f"{self.host}:{self.port}"
+        try:
+            return server, server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            problem = f"cannot be listened at ({str(error).partition(';')[0]})"
+            raise UsageError("listen", address, problem, "is another server running there? choose another") from error
+
+
+def most_connections() -> int:
+    """Let this process open many files, and return half of them: connections must leave some for checkpoints."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return (wanted if soft == resource.RLIM_INFINITY else soft) // 2

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from sglr.engines.remote.server.barrier import Barrier
 from sglr.engines.remote.server.connections import House
-from sglr.engines.remote.wire.frames import Frame, encode
+from sglr.engines.remote.wire.frames import Frame, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
-from sglr.engines.remote.wire.words import shown
 
 STATE_SECONDS = 10.0
 """The least deadline for what takes longer than a step: snapshots, weights, scores."""

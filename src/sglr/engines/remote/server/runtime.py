@@ -12,10 +12,9 @@ from sglr.engines.remote.run_description import Agreement, run_id
 from sglr.engines.remote.server.barrier import Barrier, Patience
 from sglr.engines.remote.server.client_state import AWAY, DONE, HERE, NEVER, Member
 from sglr.engines.remote.server.connections import House
-from sglr.engines.remote.server.listen import Listen
+from sglr.engines.remote.server.listen import Listen, ServedRun
 from sglr.engines.remote.server.local_clients import Fleet
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.opening import Opening
 from sglr.engines.remote.server.status_file import StatusFile
 from sglr.engines.remote.trust.authority import Authority
 
@@ -75,8 +74,8 @@ class Premises:
         self._metrics = Metrics(agreement.clients)
         self._fleet: Fleet | None = None
         self._stopping: Callable[[], bool] = lambda: False
-        opening = Opening(listen.host, listen.port, self._agreement, most_bytes, sizes, held)
-        self.house = House(opening, self._authority, self._metrics)
+        run = ServedRun(listen.host, listen.port, self._agreement, most_bytes, sizes, held)
+        self.house = House(run, self._authority, self._metrics)
         self.barrier = Barrier(self.house, patience, self._stop)
         self._status = StatusFile(folder / "status.json", self.describe)
         self._step_began = time.perf_counter()

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from sglr.core.errors import ExtremeValues
 from sglr.core.weights import Weights, below
-from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.limits import most_norm
 
 FACTOR = 10.0
 """How many times farther than the norm of the weights and the length of all steps."""

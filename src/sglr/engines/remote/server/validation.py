@@ -20,13 +20,21 @@ from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
-from sglr.engines.remote.run_description import most_norm
+from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.connections import House
 from sglr.engines.remote.server.evaluation import Sent
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.wire import messages_pb2 as wire
 from sglr.engines.remote.wire.frames import Frame, Malformed
-from sglr.engines.remote.wire.layouts import Layout, check_labels, check_layout, read, read_into
+from sglr.engines.remote.wire.layouts import (
+    Layout,
+    check_buffers,
+    check_labels,
+    check_layout,
+    check_norm,
+    read,
+    read_into,
+)
 
 T = TypeVar("T")
 
@@ -248,17 +256,3 @@ def _check_loss(loss: float, samples: int) -> None:
     # NaN is not at most anything.
     if not abs(loss) <= MOST_LOSS * samples:
         raise ExtremeValues("its loss is not finite or too large")
-
-
-def check_buffers(tensors: Weights) -> None:
-    """Raise Malformed if what a normalisation layer counts or squares is negative: averaged, it would be NaN later."""
-    for name, tensor in tensors.items():
-        if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
-            raise Malformed(f"tensor {name!r}: expected nothing below zero")
-
-
-def check_norm(name: str, values: Tensor, most: float) -> None:
-    """Raise ExtremeValues if the norm of decoded values is greater than ``most``, or is none."""
-    norm = float(torch.linalg.vector_norm(values))
-    if not norm <= most:
-        raise ExtremeValues(f"{name}: expected a norm of at most {most:g}, got a greater one, NaN or infinity")

@@ -21,7 +21,7 @@ from sglr.engines.remote.trust.files import private_folder, read_private, write_
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
-from sglr.engines.remote.wire.words import shown
+from sglr.engines.remote.wire.frames import shown
 
 ENROL = "/sglr.Split/Enrol"
 _FILE = "identity.pem"

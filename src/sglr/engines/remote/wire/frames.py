@@ -19,7 +19,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
-from sglr.core.errors import SglrError, UsageError
+from sglr.core.errors import SglrError, UsageError, printable
 from sglr.engines.remote.wire import messages_pb2
 from sglr.engines.remote.wire.messages_pb2 import DType, Envelope
 
@@ -32,6 +32,9 @@ MOST_RANK = 8
 MOST_NAME = 200
 MOST_TEXT = 16 * 1024
 MOST_LIST = 4096
+
+MOST_SHOWN = 300
+"""Characters of a stranger's text that are shown."""
 
 DTYPES: Mapping[int, torch.dtype] = MappingProxyType(
     {number: getattr(torch, name.lower()) for name, number in DType.items() if number != DType.NONE}
@@ -138,6 +141,12 @@ def memory_of(tensor: Tensor) -> memoryview:
     """Return the memory of ``tensor``, which lies contiguous on the CPU, without a copy."""
     # NumPy knows no bfloat16.
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy().data
+
+
+def shown(text: str, most: int = MOST_SHOWN) -> str:
+    """Return ``text`` without line breaks and control characters, which a log or a terminal would obey, and cut."""
+    kept = printable(text[:most], instead=" ")
+    return kept if len(text) <= most else f"{kept}…"
 
 
 def _describe(envelope: Envelope, name: str, tensor: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import ExtremeValues
+from sglr.core.weights import Weights
 from sglr.engines.remote.wire import messages_pb2
 from sglr.engines.remote.wire.frames import DTYPES, Frame, Malformed, memory_of
 
@@ -103,6 +104,20 @@ def check_labels(labels: Tensor, classes: int) -> None:
     least, most = torch.aminmax(labels)
     if least < 0 or most >= classes:
         raise Malformed(f"a label is outside 0 to {classes - 1}")
+
+
+def check_buffers(tensors: Weights) -> None:
+    """Raise Malformed if what a normalisation layer counts or squares is negative: averaged, it would be NaN later."""
+    for name, tensor in tensors.items():
+        if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
+            raise Malformed(f"tensor {name!r}: expected nothing below zero")
+
+
+def check_norm(name: str, values: Tensor, most: float) -> None:
+    """Raise ExtremeValues if the norm of decoded values is greater than ``most``, or is none."""
+    norm = float(torch.linalg.vector_norm(values))
+    if not norm <= most:
+        raise ExtremeValues(f"{name}: expected a norm of at most {most:g}, got a greater one, NaN or infinity")
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:

@@ -1,0 +1,36 @@
+"""Limits that server and clients share: how long a message, how many samples, and how large numbers may be."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from sglr.core.weights import Weights
+
+ENVELOPE_BYTES = 256 * 1024 + 4096
+"""Bytes of a message beside its tensors, at most."""
+
+MOST_SAMPLES, MOST_HELD = 10**8, 10**6
+"""Samples to train on and to score on that a client may tell of: one that tells of more only wants to waste time."""
+
+MOST_RMS = 1e4
+"""Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
+
+
+def most_bytes(batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, segment: Weights) -> int:
+    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
+    values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
+    sample = 4 * values + 8
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
+    return ENVELOPE_BYTES + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
+
+
+def chunk(cut_shape: tuple[int, ...]) -> int:
+    """Return how many samples are scored in one message: as many as fit 1 MiB, 1 to 512."""
+    return max(1, min(512, (1 << 20) // max(1, 4 * torch.Size(cut_shape).numel())))
+
+
+def most_norm(values: int) -> float:
+    """Return the largest norm that a tensor of so many values may have."""
+    return MOST_RMS * math.sqrt(max(1, values))

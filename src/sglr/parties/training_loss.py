@@ -1,0 +1,128 @@
+"""The loss where labels come with the outputs: the server's, and that of a client that holds the whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sglr.core.events import TrainMetrics
+from sglr.core.weights import to_device
+from sglr.parties.losses import log_prior, loss_and_gradient
+
+
+class TrainingLoss:
+    """The loss of clients' samples, the sums of it since an epoch began, and the labels that were seen.
+
+    Parameters
+    ----------
+    loss
+        A name of `sglr.parties.losses.LOSSES`.
+    clients
+        Number of clients whose labels arrive.
+    classes
+        K.
+    label_prior
+        ``"correct"``: the log label prior of the sample's own client is added to its logits, so that the network can't
+        score by recognising the client instead of the image (logit adjustment, Menon et al. 2007.07314; per client,
+        FedLC, Zhang et al. 2209.00189). Priors are counted from the labels that arrived so far, one added to every
+        class (Laplace). ``"ignore"``: the plain loss.
+    device
+        Where outputs are.
+
+    Attributes
+    ----------
+    label_counts
+        How many labels of each class came from each client, ``[clients, K]``; counted only where priors are corrected.
+    """
+
+    def __init__(self, loss: str, *, clients: int, classes: int, label_prior: str, device: torch.device) -> None:
+        self._loss, self.corrects_prior = loss, label_prior == "correct"
+        self.label_counts = torch.zeros(clients, classes, device=device)
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._bad_step = torch.full((), -1, device=device)
+        self._samples = 0
+
+    def gradient(
+        self, logits: Tensor, labels: Tensor, clients: Sequence[int], sizes: Sequence[int], step: int
+    ) -> Tensor:
+        """Return the gradients of every row's mean loss by its own logits; add the losses to the sums.
+
+        Parameters
+        ----------
+        logits
+            ``[n, N, K]``.
+        labels
+            ``[n, N]``.
+        clients, sizes
+            Whose samples these are, in their order, and how many each client has.
+        step
+            The number of the step, to name the first one whose loss is not finite.
+
+        Returns
+        -------
+        Tensor
+            ``[n, N, K]``.
+        """
+        priors = self._log_priors(labels.flatten(), clients, sizes) if self.corrects_prior else None
+        priors = None if priors is None else torch.unflatten(priors, 0, labels.shape)
+        found = loss_and_gradient(self._loss, logits, labels, priors)
+        self.note(found.losses.sum(), found.correct.sum(), labels.numel(), step)
+        return found.by_logits
+
+    def _log_priors(self, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> Tensor:
+        """Count labels ``[N]``; return the log label prior of each sample's client ``[N, K]``."""
+        owners = torch.repeat_interleave(
+            to_device(clients, labels.device), to_device(sizes, labels.device), output_size=len(labels)
+        )
+        ones = torch.ones(len(labels), device=labels.device)
+        self.label_counts.view(-1).index_add_(0, owners * self.label_counts.shape[1] + labels, ones)
+        return log_prior(self.label_counts[owners])
+
+    def note(self, loss: Tensor, correct: Tensor, samples: int, step: int) -> None:
+        """Add the sum of a step's losses, and the number of its samples that were classified right."""
+        self._sums[0] += loss
+        self._sums[1] += correct
+        newly_bad = (self._bad_step < 0) & ~torch.isfinite(loss)
+        self._bad_step = torch.where(newly_bad, step, self._bad_step)
+        self._samples += samples
+
+    def add(self, tally: TrainMetrics) -> None:
+        """Add what clients measured that trained by themselves."""
+        self._sums += torch.tensor([tally.loss, tally.correct], dtype=torch.float64, device=self._sums.device)
+        self._samples += tally.samples
+        if tally.bad_step is not None and int(self._bad_step) < 0:
+            self._bad_step.fill_(tally.bad_step)
+
+    def read(self) -> TrainMetrics:
+        """Return the sums since `restart`; waits for the device."""
+        loss, correct = self._sums.tolist()
+        return TrainMetrics(loss, int(correct), self._samples, self.bad_step())
+
+    def bad_step(self) -> int | None:
+        """Return the first step since `restart` whose loss was not finite; waits for the device."""
+        bad = int(self._bad_step)
+        return None if bad < 0 else bad
+
+    def restart(self) -> None:
+        """Begin new sums, at the start of an epoch."""
+        self._sums.zero_()
+        self._bad_step.fill_(-1)
+        self._samples = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint needs, by name."""
+        tensors = {"label_counts": self.label_counts} if self.corrects_prior else {}
+        return tensors | {
+            "tally.sums": self._sums,
+            "tally.counts": torch.tensor([self._samples, int(self._bad_step)]),
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+        if self.corrects_prior:
+            self.label_counts.copy_(tensors["label_counts"])
+        self._sums.copy_(tensors["tally.sums"])
+        self._samples, bad = (int(value) for value in tensors["tally.counts"])
+        self._bad_step.fill_(bad)
