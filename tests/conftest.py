@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import product
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +61,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if on_ray or item.path.parent == RAY:
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+def covering(**axes: Sequence[Any] | Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Parametrize with all combinations; those beyond a set that has each value at least once are slow.
+
+    The first axis is to be the longest: its values go with all of the second's in turn, all pairs of the others' too
+    if there are enough of it.
+    """
+    values = [list(axis.values()) if isinstance(axis, Mapping) else list(axis) for axis in axes.values()]
+    names = [list(axis) if isinstance(axis, Mapping) else [str(value) for value in axis] for axis in axes.values()]
+    sizes = [len(axis) for axis in values]
+    strides = [1, *(prod(sizes[1:number]) for number in range(1, len(sizes)))]
+    quick = {
+        tuple(place // stride % size for size, stride in zip(sizes, strides, strict=True))
+        for place in range(max(sizes))
+    }
+    cases = [
+        pytest.param(
+            *(axis[place] for axis, place in zip(values, places, strict=True)),
+            id="-".join(axis[place] for axis, place in zip(names, places, strict=True)),
+            marks=[] if places in quick else [pytest.mark.slow],
+        )
+        for places in product(*map(range, sizes))
+    ]
+    return pytest.mark.parametrize(tuple(axes), cases)
 
 
 def make_samples(number: int, seed: int = 0) -> Samples:

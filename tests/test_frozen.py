@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import CLASSES, CUT, INPUTS, assert_close, make_lower, make_upper
+from tests.conftest import CLASSES, CUT, INPUTS, assert_close, covering, make_lower, make_upper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,7 +48,7 @@ SIDES: dict[str, dict[str, Any]] = {
     "all of the server": {"upper": ()},
     "both": {"lower": ("0.bias",), "upper": ("0.weight", "2.bias")},
 }
-every_side = pytest.mark.parametrize("side", SIDES)
+every_method_and_side = covering(name=METHODS.names(), side=list(SIDES))
 
 
 def frozen_case(case: Any, name: str, side: str, **options: Any) -> Any:
@@ -78,8 +78,7 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     assert not [name for name in first if not torch.equal(first[name], second[name])]
 
 
-@every_method
-@every_side
+@every_method_and_side
 def test_frozen_weights_stay_and_the_others_move(case, name: str, side: str) -> None:
     for stacking, optimizer in (("stacked", "adamw:weight_decay=0.1"), ("looped", "sgd:momentum=0.9,weight_decay=0.1")):
         training = frozen_case(case, name, side, optimizer=optimizer, stacking=stacking, participation=0.7)
@@ -92,8 +91,7 @@ def test_frozen_weights_stay_and_the_others_move(case, name: str, side: str) -> 
         assert any(not torch.equal(before[key], after[key]) for key in before if ".weights." in key)
 
 
-@every_method
-@every_side
+@every_method_and_side
 def test_no_state_snapshot_or_message_holds_a_frozen_weight(case, name: str, side: str) -> None:
     trainer = frozen_case(case, name, side).run()
     frozen = {key.partition(".")[2] for key in frozen_weights(trainer)}
@@ -106,8 +104,7 @@ def test_no_state_snapshot_or_message_holds_a_frozen_weight(case, name: str, sid
     assert frozen
 
 
-@every_method
-@every_side
+@every_method_and_side
 def test_one_client_trains_like_the_unsplit_model_with_the_same_layers_frozen(case, name: str, side: str) -> None:
     training = frozen_case(case, name, side, sizes=(8,), optimizer="sgd:momentum=0.9,weight_decay=0.1")
     lower, upper = training.segments()
@@ -208,7 +205,14 @@ def train(model: Any, out: Path, **settings: Any) -> sglr.Run:
     return sglr.train(**{"method": "sfl", "model": model, "dataset": dataset(), "out": out, **SETTINGS, **settings})
 
 
-@pytest.mark.parametrize("settings", [{}, {"participation": 0.5, "client_store": "disk"}, {"method": "fl"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"participation": 0.5, "client_store": "disk"},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"method": "fl"})),
+    ],
+    ids=str,
+)
 def test_a_run_gives_its_frozen_weights_back(tmp_path: Path, settings: dict[str, Any]) -> None:
     model = network((INPUTS,), CLASSES)
     run = train(model, tmp_path / "run", **settings)
@@ -246,7 +250,14 @@ def test_no_frozen_weight_is_in_the_traffic(tmp_path: Path) -> None:
     assert up[False] - up[True] == 4 * 4 * (INPUTS * 8 + 8)
 
 
-@pytest.mark.parametrize("settings", [{}, {"participation": 0.5, "client_store": "disk"}, {"method": "sflv1"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"participation": 0.5, "client_store": "disk"},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"method": "sflv1"})),
+    ],
+    ids=str,
+)
 def test_resumed_it_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     whole = train(network, tmp_path / "whole", **settings)
     seen = [0]
@@ -262,8 +273,7 @@ def test_resumed_it_ends_with_the_same_bits(tmp_path: Path, settings: dict[str, 
         assert run.summary[key] == whole.summary[key]
 
 
-@pytest.mark.parametrize("method", ["psl", "sfl", "sflv1", "sglr"])
-@pytest.mark.parametrize("store", ["memory", "disk"])
+@covering(method=["psl", "sfl", "sflv1", "sglr"], store=["memory", "disk"])
 def test_a_run_whose_clients_train_nothing(tmp_path: Path, method: str, store: str, caplog) -> None:
     model = nn.Sequential(freeze(nn.Linear(INPUTS, 8)), nn.Tanh(), nn.Linear(8, CLASSES))
     run = train(model, tmp_path / "run", cut=2, method=method, participation=0.5, client_store=store)

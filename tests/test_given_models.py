@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import CLASSES, INPUTS
+from tests.conftest import CLASSES, INPUTS, covering
 from torch import Tensor, nn
 
 import sglr
@@ -129,8 +129,7 @@ def reader(input_shape: tuple[int, ...] = (LENGTH,), classes: int = CLASSES) -> 
     return nn.Sequential(*first, nn.Linear(4 * input_shape[0], 8), nn.Tanh(), nn.Linear(8, classes))
 
 
-@pytest.mark.parametrize("stacking", ["stacked", "looped"])
-@pytest.mark.parametrize("method", ["sglr", "sfl", "fl"])
+@covering(method=["sglr", "sfl", "fl"], stacking=["stacked", "looped"])
 def test_tokens(method: str, stacking: str, tmp_path: Path) -> None:
     settings = {"cut": 4, "dataset": tokens(), "method": method, "stacking": stacking, "epochs": 10, "lr": 0.03}
     run = train(reader, tmp_path / "run", **settings)
@@ -208,8 +207,7 @@ class Quantized(nn.Module):
         return x @ (self.matrix.to(x.dtype) * self.scale[:, None]).T
 
 
-@pytest.mark.parametrize("stacking", ["stacked", "looped"])
-@pytest.mark.parametrize("place", ["client", "server"])
+@covering(stacking=["stacked", "looped"], place=["client", "server"])
 def test_weights_of_whole_numbers_are_frozen(stacking: str, place: str, tmp_path: Path) -> None:
     layer = Quantized()
     model = chain(layer) if place == "client" else nn.Sequential(nn.Linear(INPUTS, INPUTS), *chain(layer))
@@ -314,8 +312,7 @@ class Positions(nn.Module):
         return x + self.table(self.places)[:, 0]
 
 
-@pytest.mark.parametrize("method", ["sfl", "sflv1", "fl"])
-@pytest.mark.parametrize("place", ["client", "server"])
+@covering(method=["sfl", "sflv1", "fl"], place=["client", "server"])
 def test_buffers_that_are_not_persistent(method: str, place: str, tmp_path: Path) -> None:
     layers = [Positions(), nn.Linear(INPUTS, INPUTS)]
     model = nn.Sequential(*(layers if place == "client" else reversed(layers)), nn.Tanh(), nn.Linear(INPUTS, CLASSES))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import assert_close
+from tests.conftest import assert_close, covering
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +25,7 @@ from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks, Progress, Trainer
 
 every_method = pytest.mark.parametrize("name", METHODS.names())
-with_and_without_norm = pytest.mark.parametrize("norm", [False, True], ids=["plain", "batchnorm"])
+NORM = {"plain": False, "batchnorm": True}
 
 EQUAL, UNEQUAL = (8, 8, 8, 8), (11, 7, 3, 3)
 """Sizes of four clients; in batches of four, none is below three, as BatchNorm over two enlarges every rounding."""
@@ -51,9 +51,7 @@ def model_weights(trainer: Trainer, client: int = 0) -> dict[str, Tensor]:
 # Law 1: with one client, every method takes the same steps as training the unsplit model.
 
 
-@every_method
-@with_and_without_norm
-@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+@covering(name=METHODS.names(), norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
 def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, optimizer: str) -> None:
     training = case(make(name), sizes=(8,), norm=norm, optimizer=optimizer, rate=0.05, seed=3)
     lower, upper = training.segments()
@@ -74,13 +72,14 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, o
 # Law 2: where clients live makes no difference, to rounding.
 
 
-@every_method
-@with_and_without_norm
-@pytest.mark.parametrize(
-    ("sizes", "participation"), [(EQUAL, 1.0), (UNEQUAL, 1.0), (UNEQUAL, 0.5)], ids=["equal", "unequal", "half-present"]
+@covering(
+    name=METHODS.names(),
+    sizes_and_participation={"equal": (EQUAL, 1.0), "unequal": (UNEQUAL, 1.0), "half-present": (UNEQUAL, 0.5)},
+    norm=NORM,
 )
 @pytest.mark.usefixtures("double")
-def test_stacked_equals_looped(case, state_of, name, norm, sizes, participation) -> None:
+def test_stacked_equals_looped(case, state_of, name, sizes_and_participation, norm) -> None:
+    sizes, participation = sizes_and_participation
     # SGD with momentum, since Adam divides by the gradient's own size: where that is rounding noise, so is the step.
     stacked, looped = (
         state_of(
@@ -188,7 +187,8 @@ def test_switched_on_is_another_method(case, state_of, name: str, options: dict[
 
 # Law 4: an absent client's weights and optimizer state do not move.
 
-several_clients = pytest.mark.parametrize("name", [n for n in METHODS.names() if not METHODS.load(n).pooled])
+SEVERAL = [name for name in METHODS.names() if not METHODS.load(name).pooled]
+several_clients = pytest.mark.parametrize("name", SEVERAL)
 
 
 def row_of(trainer: Trainer, client: int) -> dict[str, Tensor]:
@@ -205,16 +205,19 @@ def row_of(trainer: Trainer, client: int) -> dict[str, Tensor]:
     return row
 
 
-@several_clients
-@pytest.mark.parametrize(
-    ("sizes", "norm", "compression"),
-    [(EQUAL, False, "none"), (UNEQUAL, True, "none"), (UNEQUAL, False, "topk:0.4,feedback=true")],
-    ids=["equal-plain", "unequal-batchnorm", "unequal-compressed"],
+@covering(
+    name=SEVERAL,
+    variant={
+        "equal-plain": (EQUAL, False, "none"),
+        "unequal-batchnorm": (UNEQUAL, True, "none"),
+        "unequal-compressed": (UNEQUAL, False, "topk:0.4,feedback=true"),
+    },
+    optimizer=["adam", "sgd:momentum=0.9"],
 )
-@pytest.mark.parametrize("optimizer", ["adam", "sgd:momentum=0.9"])
 def test_absent_clients_do_not_move(
-    case, name: str, sizes: tuple[int, ...], norm: bool, optimizer: str, compression: str
+    case, name: str, variant: tuple[tuple[int, ...], bool, str], optimizer: str
 ) -> None:
+    sizes, norm, compression = variant
     before: dict[int, dict[str, Tensor]] = {}
     rested: list[int] = []
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import assert_close
+from tests.conftest import assert_close, covering
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ from sglr.runs.config import Experiment
 
 SPLIT = [name for name in METHODS.names() if not METHODS.load(name).whole_model]
 every_split_method = pytest.mark.parametrize("name", SPLIT)
-with_and_without_norm = pytest.mark.parametrize("norm", [False, True], ids=["plain", "batchnorm"])
+NORM = {"plain": False, "batchnorm": True}
 
 UNEQUAL = (11, 7, 3, 3)
 DIGITS = {"model": "mlp", "clients": 3, "samples_per_client": 24, "epochs": 1, "tail": "relu2", "threads": 1}
@@ -39,9 +39,7 @@ def make(name: str) -> Method:
     return method
 
 
-@every_split_method
-@with_and_without_norm
-@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+@covering(name=SPLIT, norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
 def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, optimizer: str) -> None:
     training = case(make(name), sizes=(8,), tail=True, norm=norm, optimizer=optimizer, rate=0.05, seed=3)
     client, upper = training.segments()
@@ -67,9 +65,7 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, o
     assert trainer.server.read_tally().loss == pytest.approx(losses, rel=1e-4)
 
 
-@every_split_method
-@with_and_without_norm
-@pytest.mark.parametrize("participation", [1.0, 0.5])
+@covering(name=SPLIT, norm=NORM, participation=[1.0, 0.5])
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped(case, state_of, name: str, norm: bool, participation: float) -> None:
     stacked, looped = (
@@ -137,8 +133,7 @@ def test_the_server_is_never_told_a_label(case, name: str, monkeypatch: pytest.M
     assert down == sum(sum(uplink.sizes) for uplink in sent) * 3 * 4  # three features of four bytes
 
 
-@every_split_method
-@pytest.mark.parametrize("stop_after", [1, 4])
+@covering(name=SPLIT, stop_after=[1, 4])
 def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, stop_after: int) -> None:
     training = case(
         make(name), sizes=(8, 2, 5), tail=True, norm=True, dropout=0.3, optimizer="adam", label_prior="correct", seed=5

@@ -93,6 +93,7 @@ DEEDS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(deeds=DEEDS)
 @settings(max_examples=60, deadline=None)
 def test_every_kept_checkpoint_gives_back_what_was_there(deeds) -> None:

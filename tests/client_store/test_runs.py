@@ -86,7 +86,9 @@ def stopped(out: Path, steps: int) -> sglr.Run:
     return sglr.Run.open(out)
 
 
-@pytest.mark.parametrize("damage", ["missing", "torn", "flipped"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(each, marks=pytest.mark.slow) for each in ("missing", "torn"))]
+)
 def test_damaged_rows_send_a_run_back_to_the_checkpoint_before(damage: str, both, tmp_path: Path) -> None:
     run = stopped(tmp_path / "r", 11)
     newest = max((run.path / "clients").iterdir())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import covering
 from torch import Tensor
 
 from sglr.core.method import Method
@@ -15,7 +16,7 @@ from sglr.core.trainer import Hooks, Progress, Trainer
 from sglr.storage.checkpoint import write_checkpoint
 
 SIZES = (6, 5, 6, 3, 6, 5, 6)
-several_clients = pytest.mark.parametrize("name", [n for n in METHODS.names() if not METHODS.load(n).pooled])
+SEVERAL = [name for name in METHODS.names() if not METHODS.load(name).pooled]
 
 
 def make(name: str) -> Method:
@@ -54,9 +55,7 @@ class Kept:
             old.unlink()
 
 
-@several_clients
-@pytest.mark.parametrize("where", ["host", "disk"])
-@pytest.mark.parametrize("stacking", ["stacked", "looped"])
+@covering(name=SEVERAL, where=["host", "disk"], stacking=["stacked", "looped"])
 def test_weights_are_those_of_a_stack_of_all_bit_for_bit(case, name: str, where: str, stacking: str, tmp_path) -> None:
     training = case(
         make(name), sizes=SIZES, batch=3, norm=True, optimizer="adam", participation=0.4, epochs=5, stacking=stacking
@@ -76,8 +75,7 @@ def test_weights_are_those_of_a_stack_of_all_bit_for_bit(case, name: str, where:
     assert {client for client, digest in enumerate(digests) if digest} == took_part
 
 
-@several_clients
-@pytest.mark.parametrize("where", ["host", "disk"])
+@covering(name=SEVERAL, where=["disk", "host"])
 def test_resumed_from_any_step_the_weights_are_the_same(case, name: str, where: str, tmp_path) -> None:
     """Law 5, for a new process, and for one that goes back."""
     training = case(make(name), sizes=SIZES, batch=2, optimizer="adam", participation=0.4, epochs=3, checkpoint_every=1)

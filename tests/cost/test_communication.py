@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import covering
 
 import sglr
 from sglr.core.errors import Interrupted
@@ -202,20 +203,19 @@ def check(ledger: Ledger, law: Law) -> None:
 # Exactness.
 
 
-@every_setup
-@pytest.mark.parametrize("participation", [1.0, 0.5])
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
+@covering(setup=SETUPS, sizes=SIZES, participation=[1.0, 0.5])
 def test_counted_bytes_are_those_of_the_closed_form(case, setup: Setup, sizes, participation: float) -> None:
     ledger, law, _ = train(case, setup, sizes, participation)
     check(ledger, law)
 
 
 # A sample is three numbers: 2 bytes each, and a scale of 4; one byte each, a scale and a zero; one with its place.
-@pytest.mark.parametrize(
-    ("compression", "cut"), [("bf16", 6), ("fp16", 10), ("int8", 8), ("int8:feedback=true", 8), ("topk:0.4", 8)]
+@covering(
+    compression_and_cut=[("bf16", 6), ("fp16", 10), ("int8", 8), ("int8:feedback=true", 8), ("topk:0.4", 8)],
+    name=["psl", "sgl", "sgl, class", "ssl"],
 )
-@pytest.mark.parametrize("name", ["psl", "sgl", "sgl, class", "ssl"])
-def test_counted_bytes_are_those_after_compression(case, name: str, compression: str, cut: int) -> None:
+def test_counted_bytes_are_those_after_compression(case, compression_and_cut: tuple[str, int], name: str) -> None:
+    compression, cut = compression_and_cut
     ledger, law, _ = train(case, SETUPS[name], SIZES["unequal"], compression=compression, cut=cut)
     check(ledger, law)
     assert ledger.sample_bytes == cut

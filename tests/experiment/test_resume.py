@@ -89,7 +89,7 @@ def _stop_after(steps: int) -> tuple[object, object]:
     return observe, lambda: seen[0] >= steps
 
 
-@pytest.mark.parametrize("steps", [1, 8, 13])
+@pytest.mark.parametrize("steps", [8, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 13))])
 def test_stopped_by_the_user_and_resumed(steps: int, tmp_path: Path) -> None:
     settings = {"clients": 4, "samples_per_client": 60, "epochs": 2, "model": "mlp"}
     whole = sglr.train(out=tmp_path / "whole", **settings)
@@ -118,7 +118,9 @@ def _stopped_run(path: Path, steps: int = 13) -> sglr.Run:
     return sglr.Run.open(path)
 
 
-@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(each, marks=pytest.mark.slow) for each in ("torn", "empty"))]
+)
 def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, tmp_path: Path) -> None:
     whole = sglr.train(clients=4, samples_per_client=60, epochs=2, model="mlp", checkpoint_every=2, out=tmp_path / "w")
     run = _stopped_run(tmp_path / "r")
@@ -232,7 +234,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
         sglr.train(seed=1, **settings)
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"stacking": "matmul"}])
+@pytest.mark.parametrize(
+    "settings", [pytest.param({"precision": "bf16"}, marks=pytest.mark.slow), {"stacking": "matmul"}]
+)
 def test_another_way_of_computing_resumes_bit_for_bit_too(settings: dict[str, str], tmp_path: Path) -> None:
     settings = {"clients": 4, "samples_per_client": 40, "epochs": 2, "model": "cnn", **settings}
     whole = sglr.train(out=tmp_path / "whole", **settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import assert_close, snapshot
+from tests.conftest import assert_close, covering, snapshot
 from torch import Tensor
 
 import sglr
@@ -66,9 +66,7 @@ def test_the_mean_is_what_it_was_before_there_were_rules(case, name: str, norm: 
         assert torch.equal(trainer.shared[key], mean if rows.is_floating_point() else mean.round().long())
 
 
-@every_averaging_method
-@every_robust_rule
-@pytest.mark.parametrize("tail", [False, True], ids=["", "tail"])
+@covering(name=AVERAGING, rule=ROBUST, tail={"": False, "tail": True})
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped_with_clients_absent(case, name: str, rule: MergeRule, tail: bool) -> None:
     if tail and make(name).whole_model:

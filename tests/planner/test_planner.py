@@ -103,6 +103,7 @@ def test_a_tie_at_one_value_is_no_range():
     assert _found(plan, "total_mb.paper", ("psl", "fl"), "samples") == [(31, "psl", "fl")]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     clients=st.integers(1, 200),
@@ -164,6 +165,7 @@ def test_without_rates_computation_takes_no_time_and_this_is_said(example, digit
 # Cuts of a model
 
 
+@pytest.mark.slow
 def test_sizes_of_the_papers_network():
     chosen, cuts = measure_cuts("resnet16", (1, 28, 28), 10)
     assert (chosen.name, chosen.smashed_shape, chosen.cut_mb) == ("layer2", (32, 14, 14), 32 * 14 * 14 * 4 / 1e6)
@@ -223,7 +225,7 @@ def test_efficient_cuts_are_those_that_none_beats(digits):
     assert "behind pool1" in " ".join(paragraphs(digits)["cuts"])
 
 
-@pytest.mark.parametrize("method", ["fl", "psl", "sfl"])
+@pytest.mark.parametrize("method", ["sfl", *(pytest.param(each, marks=pytest.mark.slow) for each in ("fl", "psl"))])
 def test_a_plan_tells_what_a_run_sends(method, tmp_path):
     """One epoch of digits: the plan's bytes are the run's, but for labels and the weights that start it."""
     run = sglr.train(

@@ -76,6 +76,7 @@ def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int
     return federation, run
 
 
+@pytest.mark.slow
 @with_and_without_shared_segments
 def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_path):
     _, first = with_a_late_joiner(settings, tmp_path / "first", workers)
@@ -151,6 +152,7 @@ class Skipping:
         return time.monotonic() + self.skipped
 
 
+@pytest.mark.slow
 def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, monkeypatch):
     slow, forward = threading.Event(), Worker.forward
 
@@ -168,6 +170,7 @@ def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, m
     assert clock.skipped
 
 
+@pytest.mark.slow
 def test_whose_certificate_expires_is_waited_for_until_it_has_another_or_the_clock_is_right(tmp_path):
     federation = Federation(tmp_path, WITH_MEMORY, groups=[(0, 1), (2,)])
 

@@ -27,6 +27,7 @@ def test_the_network_is_the_servers_checkpoint_and_a_clients_file(tmp_path: Path
         sglr.load_model(run.path)
 
 
+@pytest.mark.slow
 def test_where_weights_are_shared_the_server_has_all_of_it(tmp_path: Path) -> None:
     settings = {"method": "sfl", "epochs": 1}
     run, twin = Federation(tmp_path, settings).train(), local_twin(settings, tmp_path / "local")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 import torch
 from benchmarks.chaos.proxy import BOTH, Proxy
+from tests.conftest import covering
 from torch import nn
 
 from sglr.compression.error_feedback import parse
@@ -136,8 +136,7 @@ class Run:
             await asyncio.gather(*(client.run() for client in clients))
 
 
-@pytest.mark.parametrize("method", [SGLR(phi=1.0), PSL()], ids=["sglr", "psl"])
-@pytest.mark.parametrize("compression", ["none", "int8"])
+@covering(method={"psl": PSL(), "sglr": SGLR(phi=1.0)}, compression=["none", "int8"])
 def test_the_ledger_counts_what_the_socket_carries(method: Method, compression: str, tmp_path: Path) -> None:
     run = Run(tmp_path, method, compression)
     up, down = run.train()

@@ -39,6 +39,7 @@ def test_clients_that_lose_their_memory_send_all_back_to_a_checkpoint(settings, 
     ends_as_undisturbed(federation, federation.train(observe=observe))
 
 
+@pytest.mark.slow
 def test_clients_that_die_after_a_snapshot_lose_only_what_came_after_it(tmp_path):
     federation = Federation(tmp_path, {**SHARED, "checkpoint_every": 1}, groups=[(0,), (1, 2)])
     save, crashed = Run.save, list[int]()
@@ -56,6 +57,7 @@ def test_clients_that_die_after_a_snapshot_lose_only_what_came_after_it(tmp_path
     ends_as_undisturbed(federation, run)
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
     save, crashed = Run.save, list[int]()
@@ -72,6 +74,7 @@ def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
     assert crashed == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
     score, crashed = Worker.score, threading.Event()
@@ -99,7 +102,8 @@ def test_a_server_that_dies_again_and_again(tmp_path):
     ends_as_undisturbed(federation, federation.go_on())
 
 
-@pytest.mark.parametrize("whose", ["site-1", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", ["site-1", "server"])
 def test_a_torn_file_sends_all_back_to_the_step_before(whose, tmp_path):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1,), (2,)])
     with pytest.raises(PowerCutError):
@@ -123,6 +127,7 @@ def test_a_client_whose_snapshots_are_gone_is_named_with_what_to_do(tmp_path):
     assert len(list((tmp_path / "server" / "checkpoints").glob("step-*"))) == 3
 
 
+@pytest.mark.slow
 def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
     federation = Federation(tmp_path, WITH_MEMORY, groups=[(0,), (1, 2)])
 

@@ -31,7 +31,7 @@ from .attacker import Attacker, Gang, Line
 from .federation import Federation
 from .test_hostile import BASE, result, undisturbed
 
-CROWD = 300
+CROWD = 100
 
 
 class Place:

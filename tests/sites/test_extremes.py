@@ -118,6 +118,7 @@ class Leaver(Extremist):
         super().__init__({})
 
 
+@pytest.mark.slow
 def test_weights_that_no_training_reaches_do_not_enter_the_average(tmp_path: Path) -> None:
     settings = {**BASE, "method": "sfl", "epochs": 1}
     attack = Extremist({"weights": random_signs})
@@ -195,7 +196,13 @@ DIVERGING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", DIVERGING.values(), ids=DIVERGING)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(chosen, id=name, marks=[] if name in ("sglr", "fl") else [pytest.mark.slow])
+        for name, chosen in DIVERGING.items()
+    ],
+)
 def test_a_training_that_diverges_stops_everywhere_with_the_message_of_the_local_engine(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

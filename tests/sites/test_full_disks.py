@@ -75,6 +75,7 @@ def test_full_disks_are_waited_out(disks, tmp_path, caplog):
     ends_as_undisturbed(federation, run)
 
 
+@pytest.mark.slow
 def test_a_server_waits_out_a_full_disk(disks, tmp_path, caplog):
     federation = Federation(tmp_path, SHORT)
 
@@ -90,6 +91,7 @@ def test_a_server_waits_out_a_full_disk(disks, tmp_path, caplog):
     ends_as_undisturbed(federation, run)
 
 
+@pytest.mark.slow
 def test_a_client_whose_disk_is_full_can_leave_and_come_back(disks, tmp_path):
     federation = Federation(tmp_path, SHORT, groups=[(0, 1), (2,)])
 

@@ -185,6 +185,7 @@ SCORES: dict[str, tuple[Act, str]] = {
 }
 
 
+@pytest.mark.slow
 def test_scores_that_are_none_count_for_nobody(tmp_path: Path) -> None:
     federation, gang = attacked(tmp_path, [act for act, _ in SCORES.values()], after=(0, 3))
     are_quarantined(federation, gang, {name: reason for name, (_, reason) in SCORES.items()})
@@ -207,6 +208,7 @@ TALLIES: dict[str, tuple[Act, str]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_pass_that_can_not_be_ends_no_training(tmp_path: Path) -> None:
     acts = [act for act, _ in TALLIES.values()]
     federation, gang = attacked(tmp_path, acts, after=(0, 3), method="fl")
@@ -305,6 +307,7 @@ def test_whoever_says_what_nobody_asked_for_is_turned_away(tmp_path: Path) -> No
             assert found[attacker.client].rejected == 1, name
 
 
+@pytest.mark.slow
 def test_who_is_quarantined_comes_back_with_a_new_certificate_only(tmp_path: Path) -> None:
     codes: list[tuple[grpc.StatusCode | None, str]] = []
     acts = [ANSWERS["label above"][0], something_else_first]

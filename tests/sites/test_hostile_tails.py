@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -131,6 +132,7 @@ def test_answers_to_features_that_are_none_end_their_sender_alone(tmp_path: Path
     are_quarantined(federation, gang, {name: reason for name, (_, reason) in ANSWERS.items()})
 
 
+@pytest.mark.slow
 def test_answers_to_features_that_nobody_asked_for_end_their_sender_alone(tmp_path: Path) -> None:
     federation, gang = trained_with(tmp_path, list(FLOODS.values()))
     # Who still writes when the server ends the stream may miss its last word.
@@ -165,6 +167,7 @@ TALLIES: dict[str, Act] = {
 }
 
 
+@pytest.mark.slow
 def test_scores_told_by_clients_that_can_not_be_count_for_nobody(tmp_path: Path) -> None:
     federation, gang = attacked(tmp_path, list(TALLIES.values()), after=(0, 3), tail="relu2")
     are_quarantined(federation, gang, dict.fromkeys(TALLIES, "what it tells of held-out samples"))

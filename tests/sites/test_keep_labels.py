@@ -65,6 +65,7 @@ def test_training_samples_leave_no_client_of_federated_learning(server: Server) 
     server.serve(script)
 
 
+@pytest.mark.slow
 def test_who_keeps_labels_is_scored_as_if_it_did_not(tmp_path: Path) -> None:
     """Sums that the client makes are those that the server makes of outputs and labels."""
     runs = []

@@ -12,7 +12,7 @@ from sglr.core.events import StepDone
 from .federation import Federation, local_twin
 
 
-@pytest.mark.parametrize("method", ["sglr", "sfl"])
+@pytest.mark.parametrize("method", ["sglr", pytest.param("sfl", marks=pytest.mark.slow)])
 def test_a_client_that_leaves_and_comes_back_changes_nothing(method: str, tmp_path: Path) -> None:
     settings = {"method": method, "compression": "int8:feedback=true"}
     federation = Federation(tmp_path, settings, groups=[(0, 1), (2,)])

@@ -21,7 +21,7 @@ from .undisturbed import (
 )
 
 
-@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("way", ["up", pytest.param("down", marks=pytest.mark.slow)])
 @with_and_without_shared_segments
 def test_connections_are_cut_at_many_points(settings, way, proxy, tmp_path):
     federation = Federation(tmp_path, settings, ready=through(proxy))
@@ -43,6 +43,7 @@ def test_a_slow_line_changes_nothing(proxy, tmp_path):
     ends_as_undisturbed(federation, federation.train())
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_half_open_heals(proxy, tmp_path):
     federation = Federation(tmp_path, WITH_MEMORY, ready=through(proxy))
 

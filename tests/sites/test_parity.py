@@ -18,27 +18,28 @@ def final_state(run: Any) -> dict[str, torch.Tensor]:
     return read_checkpoint(run.checkpoints[-1])[0]
 
 
-QUICK = ("sglr", "sfl", "ssl", "fl")
-"""Methods that differ in what crosses the network; the others are slow tests."""
+QUICK: list[dict[str, Any]] = [
+    {"method": "sglr", "average": "class", "label_prior": "correct", "partition": "shards"},
+    {"method": "sfl", "compression": "topk:0.3,feedback=true"},
+    {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},
+    {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
+    | {"participation": 0.7, "label_prior": "correct", "compression": "int8"},
+]
+"""Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 
 CASES: list[dict[str, Any]] = [
     *({"method": name} for name in METHODS.names()),
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
-    {"method": "sglr", "average": "class", "label_prior": "correct", "partition": "shards"},
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
     {"method": "sglr", "partition": "dirichlet", "concentration": 0.3, "batch_size": 32, "samples_per_client": 40},
     {"method": "sglr", "model": "resnet16", "samples_per_client": 17},
     {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd", "epochs": 1},
     {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
-    {"method": "sfl", "compression": "topk:0.3,feedback=true"},
-    {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5},
     {"method": "sfl", "average_every": 2},
     {"method": "sfl", "merge_rule": "trimmed-mean", "trimmed_share": 0.34, "partition": "dirichlet"},
     {"method": "fl", "merge_rule": "norm-bound"},
     {"method": "sglr", "defence": "nopeek:weight=0.5+clip:norm=5+noise:sigma=0.2+max-norm"},
     *({"method": name, "tail": "relu2"} for name in METHODS.names() if not METHODS.load(name).whole_model),
-    {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
-    | {"participation": 0.7, "label_prior": "correct", "compression": "int8"},
 ]
 
 BY_CLASS = ("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion")
@@ -46,13 +47,12 @@ BY_CLASS = ("majority_share", "balanced_accuracy", "macro_f1", "per_class", "con
 
 
 def as_test(case: dict[str, Any]) -> Any:
-    """Return a case with its name; with a method's defaults, or a tail, only some are quick."""
-    ordinary = len(case) == 1 or list(case) == ["method", "tail"]
-    marks = [pytest.mark.slow] if ordinary and case["method"] not in QUICK else []
+    """Return a case with its name."""
+    marks = [] if case in QUICK else [pytest.mark.slow]
     return pytest.param(case, id="-".join(str(value) for value in case.values()), marks=marks)
 
 
-@pytest.mark.parametrize("settings", [as_test(case) for case in CASES])
+@pytest.mark.parametrize("settings", [as_test(case) for case in QUICK + CASES])
 def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
     federation = Federation(tmp_path, settings)
     remote = federation.train()

@@ -137,6 +137,7 @@ def test_data_that_stay_at_the_sites_are_trained_on(sites, tmp_path, method):
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_ends_with_the_weights_of_a_run_in_one_process(sites, tmp_path):
     settings = {"epochs": 3, "checkpoint_every": 2}
     run_sites = sites(digits, **settings)

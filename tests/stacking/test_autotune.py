@@ -119,7 +119,7 @@ def test_two_equal_runs_are_equal_and_tell_what_was_chosen(tmp_path: Path) -> No
     assert first.summary["weights_sha256"] == second.summary["weights_sha256"]
 
 
-@pytest.mark.parametrize("form", ["stacked", "looped"])
+@pytest.mark.parametrize("form", ["looped", pytest.param("stacked", marks=pytest.mark.slow)])
 def test_a_resumed_run_goes_on_with_what_it_began_with(form: str, tmp_path: Path) -> None:
     sglr.train(out=tmp_path / "any", **SETTINGS)
     _remembered(form)

@@ -74,6 +74,10 @@ TABLES = {
 }
 
 
+QUICK = ("penguins-raw.csv", "iris.csv", "modechoice.csv, separated by semicolons")
+"""A header or none, what is missing, groups, categories and another separator."""
+
+
 def shipped(path: str) -> Path:
     package, _, inside = path.partition("/")
     spec = find_spec(package)
@@ -81,7 +85,9 @@ def shipped(path: str) -> Path:
     return Path(spec.origin).parent / inside
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in TABLES]
+)
 def test_a_table_as_it_is_shipped_trains_with_flags_alone(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from ..conftest import allow, noisy
 ATTACK = Decoder(samples=64, steps=100)
 
 
+@pytest.mark.slow
 def test_a_decoder_beats_the_mean_image_and_noise_weakens_it(digits: Target) -> None:
     target = allow(digits, ATTACK)
     plain, hidden = ATTACK(target), ATTACK(noisy(target, 1.0))

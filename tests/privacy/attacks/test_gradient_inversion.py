@@ -49,6 +49,7 @@ def small(digits: Target) -> Target:
     return allow(digits, ATTACK, updates=updates, fresh=small_lower, fresh_upper=small_upper)
 
 
+@pytest.mark.slow
 def test_updates_of_single_samples_lay_them_open_and_noise_hides_them(small: Target) -> None:
     attack = dataclasses.replace(ATTACK, steps=50)
     plain, hidden = attack(small), attack(with_noise(small, 2.0))
