@@ -41,7 +41,6 @@ bench: $(TOOLS)
 	$(BIN)/python benchmarks/memory.py --write
 	$(BIN)/python benchmarks/memory_curve.py --write
 	$(BIN)/python benchmarks/startup.py --write
-	$(BIN)/python benchmarks/trials.py --rounds 3 --write
 	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
 
 bench-remote: $(TOOLS)
@@ -55,7 +54,6 @@ bench-remote: $(TOOLS)
 bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/throughput.py --device cuda --seconds 4 --limit 20 --write
 	$(BIN)/python benchmarks/convolutions.py --device cuda --write
-	$(BIN)/python benchmarks/trials.py --device cuda --rounds 3 --models resnet16 --clients 4 20 --trials 4 12 --write
 	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
 
 chaos: $(TOOLS)

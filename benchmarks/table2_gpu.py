@@ -1,4 +1,4 @@
-"""All of the paper's Table 2 on one GPU, trials stacked beside clients, in jobs of limited length.
+"""All of the paper's Table 2 on one GPU, in jobs of limited length.
 
 The same command again goes on where the last one stopped, so that a table which does not fit one job takes several.
 Only then are time and samples per second those of the whole table.

@@ -16,10 +16,7 @@ from sglr.core.events import StepDone
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Trainer
 from sglr.core.types import StepContext
-from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
-from sglr.storage.checkpoint import read_checkpoint
-from sglr.studies.scheduler.trial_batching import execute_together
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,22 +51,6 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         sglr.train(out=tmp_path / "stopped", observe=observe, stop=lambda: seen[0] >= 7, **settings)
     assert sglr.resume(tmp_path / "stopped").summary["weights_sha256"] == whole.summary["weights_sha256"]
-
-
-@pytest.mark.parametrize("model", ["mlp", "resnet16"])
-def test_trials_together_are_trials_alone(model: str, tmp_path: Path) -> None:
-    several = [
-        Experiment.from_flat(
-            {**SETTINGS, "device": "cuda", "model": model, "epochs": 1, "seed": seed, "alpha": seed / 2}
-        )
-        for seed in range(3)
-    ]
-    together = execute_together(several, [tmp_path / f"{seed}" for seed in range(3)])
-    for own, run in zip(several, together, strict=True):
-        alone = execute(own, tmp_path / f"alone-{own.seed}")
-        found, wanted = (read_checkpoint(each.checkpoints[-1])[0] for each in (run, alone))
-        for name, value in wanted.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-3)
 
 
 def _one_step(trainer: Trainer, step: int) -> None:

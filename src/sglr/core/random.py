@@ -6,7 +6,6 @@ that a run gives the same numbers on every engine, and again after it was stoppe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import blake2b
 
 import numpy as np
@@ -33,14 +32,3 @@ def seed_layers(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
-
-
-def draws(work: Callable[[], object], device: torch.device) -> bool:
-    """Say whether ``work`` draws from torch's own generators, for the CPU or for the device."""
-    before = _generator_states(device)
-    work()
-    return any(not torch.equal(old, new) for old, new in zip(before, _generator_states(device), strict=True))
-
-
-def _generator_states(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

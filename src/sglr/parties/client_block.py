@@ -153,11 +153,9 @@ class ClientBlock:
         if self._comes_and_goes and self._seated != tuple(clients):
             self._empty_seats()
             if len(clients) > self.stack.rows:
-                before, self.stack = self.stack, self._new_stack(len(clients))
-                self.stack.passes = before.passes
-                if self.stack.tail and before.tail:
-                    self.stack.tail.passes = before.tail.passes
-                self.stack.run_as(before.form)
+                form = self.stack.form
+                self.stack = self._new_stack(len(clients))
+                self.stack.run_as(form)
             self._rows = {client: row for row, client in enumerate(clients)}
             for own, tensors in self._held(clients):
                 self.stack.put_in(self.rows_of(own), tensors)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sglr.stacking.passes import Job, run_backward, run_forward
+from sglr.stacking.passes import run_backward, run_forward
 from sglr.stacking.stack import Stack
 from sglr.system.cache import recall, remember
 from sglr.system.machine import processor_name
@@ -98,8 +98,8 @@ def _about(stack: Stack, inputs: Tensor, forms: Sequence[str]) -> dict[str, Any]
 def _seconds(stack: Stack, inputs: Tensor) -> float:
     _wait(stack.device)
     started = time.perf_counter()
-    (forward,) = run_forward([Job(stack, tuple(range(len(inputs))), inputs)])
-    run_backward([(forward, torch.zeros_like(forward.outputs))])
+    forward = run_forward(stack, tuple(range(len(inputs))), inputs)
+    run_backward(forward, torch.zeros_like(forward.outputs))
     _wait(stack.device)
     return time.perf_counter() - started
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
-from sglr.core.random import draws
 from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of, keep_frozen
-from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes, run_forward
+from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward, run_stacked
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.row_optimizer import RowOptimizer
 from sglr.stacking.runner import Runner
@@ -58,8 +56,6 @@ class Stack:
         Weights that are not trained, ``[...]``, the same for every row.
     runner
         What a pass runs the segment by.
-    passes
-        Who runs its passes: by default the stack by itself.
     module
         The copy as a module that shares its weights, where there is one copy; else None.
     device
@@ -96,7 +92,6 @@ class Stack:
         self.frozen = frozen_of(self.template)
         self.stacked = stacked
         self.runner = Runner(self.template, precision, device)
-        self.passes: Passes = Alone()
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
         self.module = self._as_module() if self.rows == 1 else None
@@ -135,7 +130,7 @@ class Stack:
         Pass
             Outputs ``[n, b, ...]`` and what `backward` needs.
         """
-        return self.passes.forward(Job(self, rows, inputs, by_inputs))
+        return run_forward(self, rows, inputs, by_inputs=by_inputs)
 
     def backward(self, forward: Pass, loss_gradients: Tensor) -> Gradients:
         """Return the gradients of a pass.
@@ -147,7 +142,7 @@ class Stack:
         loss_gradients
             Gradients of each row's own loss by its outputs, ``[n, b, ...]``.
         """
-        return self.passes.backward(forward, loss_gradients)
+        return run_backward(forward, loss_gradients)
 
     def update(self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float) -> None:
         """Let the chosen rows take one step of their optimizers; no other row moves.
@@ -210,33 +205,16 @@ class Stack:
 
     def why_not_stacked(self, inputs: Tensor) -> str | None:
         """Try two rows stacked on inputs ``[2, b, ...]``, leaving no trace; return what is against it, if anything."""
-        try:
-            with self._leaving_no_trace():
-                run_forward([Job(self, (0,), inputs[:1]), Job(self, (0,), inputs[1:])])
-                if self.tail is not None:
-                    run_forward([Job(self.tail, (0,), self.tail.some_inputs(1, inputs.shape[1])) for _ in range(2)])
-        except Exception as error:  # vmap raises many kinds, and a model may raise any
-            return str(error).partition("\n")[0]
-        return None
-
-    def draws_random_numbers(self, inputs: Tensor) -> bool:
-        """Say whether the segment draws from torch's generators in training, as dropout does; try on ``[b, ...]``."""
-
-        def run() -> None:
-            self.call(0, inputs, training=True)
-            if self.tail is not None:
-                self.tail.call(0, self.tail.some_inputs(len(inputs)), training=True)
-
-        with self._leaving_no_trace(), torch.no_grad():
-            return draws(run, inputs.device)
-
-    @contextmanager
-    def _leaving_no_trace(self) -> Iterator[None]:
         before = self.weights((0,))
         try:
-            yield
+            run_stacked(self, (0, 0), inputs)
+            if self.tail is not None:
+                run_stacked(self.tail, (0, 0), self.tail.some_inputs(2, inputs.shape[1]))
+        except Exception as error:  # vmap raises many kinds, and a model may raise any
+            return str(error).partition("\n")[0]
         finally:
             self.load((0,), {name: tensor[0] for name, tensor in before.items()})
+        return None
 
     def weights(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
         """Return a copy of the chosen rows' weights and buffers, each ``[n, ...]``."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.weights import Weights, below
-from sglr.stacking.passes import Alone, Gradients, Job, Pass, Passes
+from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward
 from sglr.stacking.runner import Runner
 
 if TYPE_CHECKING:
@@ -26,16 +26,10 @@ class SubStack:
         The child's name.
     inputs
         Shape of what it takes of one sample.
-
-    Attributes
-    ----------
-    passes
-        Who runs its passes: by default the part by itself.
     """
 
     def __init__(self, stack: Stack, child: str, inputs: tuple[int, ...]) -> None:
         self._stack, self._inputs, prefix = stack, inputs, f"{child}."
-        self.passes: Passes = Alone()
         self.parameters = below(prefix, stack.parameters)
         self.buffers = below(prefix, stack.buffers)
         self._places = [place for place, name in enumerate(stack.parameters) if name.startswith(prefix)]
@@ -48,11 +42,11 @@ class SubStack:
     def forward(self, rows: tuple[int, ...], inputs: Tensor) -> Pass:
         """Run the chosen rows in training mode on inputs of their own ``[n, b, ...]``, for gradients by these too."""
         self.runner.by_matmul = self._stack.runner.by_matmul
-        return self.passes.forward(Job(self, rows, inputs, by_inputs=True))
+        return run_forward(self, rows, inputs, by_inputs=True)
 
     def backward(self, forward: Pass, loss_gradients: Tensor) -> Gradients:
         """Return the gradients of a pass, given those of each row's own loss by its outputs ``[n, b, ...]``."""
-        return self.passes.backward(forward, loss_gradients)
+        return run_backward(forward, loss_gradients)
 
     def added(self, whole: list[Tensor], own: list[Tensor]) -> list[Tensor]:
         """Return the stack's gradients with those of the part in their places: a pass elsewhere has none of them."""

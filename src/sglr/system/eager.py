@@ -27,9 +27,7 @@ class EagerMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
         cls.__torch_dispatch__ = inspect.unwrap(cls.__torch_dispatch__)  # type: ignore[method-assign]
 
 
-def backward(
-    outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Sequence[Tensor], *, retain_graph: bool = False
-) -> tuple[Tensor, ...]:
+def backward(outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return gradients by the leaves, given those by the outputs, as ``torch.autograd.grad`` does.
 
     Parameters
@@ -38,17 +36,13 @@ def backward(
         What was computed, and a gradient by each, of its shape.
     leaves
         What gradients are wanted by; where one was not used, its gradient is zero.
-    retain_graph
-        Whether the graph is needed again.
     """
     if _ENGINE is None:
-        return torch.autograd.grad(
-            outputs, leaves, arrived, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
-        )
+        return torch.autograd.grad(outputs, leaves, arrived, allow_unused=True, materialize_grads=True)
     found = _ENGINE.run_backward(
         tuple(outputs),
         tuple(arrived),
-        retain_graph,
+        False,  # the graph is not needed again
         False,
         tuple(leaves),
         allow_unreachable=True,

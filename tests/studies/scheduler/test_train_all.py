@@ -1,4 +1,4 @@
-"""Cells: each trained once, stopped ones go on, what diverges is told, and equal shapes train together."""
+"""Experiments of a study: each is trained once, stopped ones go on, and what diverges is told."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sglr.core.errors import Interrupted, UsageError
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG
-from sglr.studies.scheduler.groups import grouped, spread
 from sglr.studies.scheduler.outcome import DIVERGED
 from sglr.studies.scheduler.progress import SweepProgress
 from sglr.studies.scheduler.run_all import train_all
@@ -20,13 +17,12 @@ from sglr.studies.scheduler.run_all import train_all
 TINY = {"method": "slr", "model": "mlp", "clients": 4, "samples_per_client": 16, "epochs": 1, "threads": 1}
 
 
-def experiments(seeds: int = 1, **settings) -> list[Experiment]:
-    rates = ({"alpha": alpha, "seed": seed} for alpha in (0.0, 0.5, 1.0) for seed in range(seeds))
-    return [Experiment.from_flat({**TINY, **rate, **settings}) for rate in rates]
+def experiments(**settings) -> list[Experiment]:
+    return [Experiment.from_flat({**TINY, "alpha": alpha, **settings}) for alpha in (0.0, 0.5, 1.0)]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped_and_repeats_nothing(tmp_path: Path) -> None:
-    wanted = experiments(stacking="looped")  # looped trials train one after another
+    wanted = experiments()
     polls = iter(range(10**6))
     with pytest.raises(Interrupted):
         train_all(wanted, tmp_path, stop=lambda: next(polls) > 4)
@@ -65,25 +61,3 @@ def test_runs_of_another_version_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(summary), encoding="utf-8")
     with pytest.raises(UsageError, match=r"0\.0\.1"):
         train_all([wanted], tmp_path)
-
-
-def test_experiments_of_equal_shapes_train_together_up_to_what_the_device_can_use() -> None:
-    wanted = experiments(seeds=3, device="cpu")
-    groups = grouped(wanted)
-    assert sorted(one.fingerprint() for group in groups for one in group) == sorted(one.fingerprint() for one in wanted)
-    assert max(len(group) for group in groups) > 1
-    assert max(sum(one.clients for one in group) for group in groups) <= 16
-
-
-@given(st.lists(st.integers(1, 6), max_size=5), st.integers(1, 8))
-def test_groups_are_divided_until_every_job_has_one_and_nothing_is_lost(sizes: list[int], jobs: int) -> None:
-    every = experiments(seeds=10)
-    taken = iter(every)
-    groups = [tuple(next(taken) for _ in range(size)) for size in sizes]
-    found = spread(groups, jobs)
-    assert sorted(one.fingerprint() for group in found for one in group) == sorted(
-        one.fingerprint() for group in groups for one in group
-    )
-    assert len(found) >= min(jobs, sum(sizes))
-    if len(groups) >= jobs:
-        assert sorted(map(len, found)) == sorted(sizes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from sglr.storage.files import is_file, write_text
 from sglr.storage.json_files import read_object
 from sglr.version import __version__
 
-DIVERGED, SHARE = "diverged.json", "share.json"
+DIVERGED, SECONDS = "diverged.json", "share.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """The time it took; of several that trained at once, its equal part."""
+        """The time it took, over all its sittings."""
         return _seconds(self.run.path)
 
 
@@ -81,13 +80,12 @@ def write_divergence(path: Path, problem: str) -> None:
     write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
 
 
-def share_out(seconds: float, paths: Sequence[Path]) -> None:
-    """Note for every run its part of the time of all that trained at once, on top of what it had before."""
-    for path in filter(Path.is_dir, paths):
-        before = _seconds(path)
-        write_text(path / SHARE, json.dumps({"seconds": before + seconds / len(paths)}) + "\n")
+def add_seconds(path: Path, seconds: float) -> None:
+    """Add time that a run took to what it took before; where there is no folder, nothing was done."""
+    if path.is_dir():
+        write_text(path / SECONDS, json.dumps({"seconds": _seconds(path) + seconds}) + "\n")
 
 
 def _seconds(path: Path) -> float:
-    with damage_explained(path, f"delete its {SHARE}"):
-        return float((read_object(path / SHARE) or {"seconds": 0.0})["seconds"])
+    with damage_explained(path, f"delete its {SECONDS}"):
+        return float((read_object(path / SECONDS) or {"seconds": 0.0})["seconds"])

@@ -1,4 +1,4 @@
-"""Groups of experiments in processes of this machine, which end with the one that started them."""
+"""Experiments in processes of this machine, which end with the one that started them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import SglrError
-from sglr.studies.scheduler.groups import Group, train_group
+from sglr.runs.config import Experiment
+from sglr.studies.scheduler.datasets import Datasets
+from sglr.studies.scheduler.train_one import train_one
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
@@ -27,22 +29,23 @@ POLL_SECONDS = 0.2
 
 
 def train_here(
-    groups: Sequence[Group], folder: Path, jobs: int, stop: Callable[[], bool], dataset: Dataset | None = None
-) -> Iterator[Group]:
-    """Train groups, ``jobs`` of them side by side; yield each when it is over. One job trains in this process.
+    experiments: Sequence[Experiment], folder: Path, jobs: int, stop: Callable[[], bool], dataset: Dataset | None = None
+) -> Iterator[Experiment]:
+    """Train experiments, ``jobs`` of them side by side; yield each when it is over. One job trains in this process.
 
     A data set that was given as an object is ``dataset``.
     """
-    if jobs == 1 or len(groups) < 2:
-        for group in groups:
-            train_group(group, folder, stop, dataset)
-            yield group
+    if jobs == 1 or len(experiments) < 2:
+        datasets = Datasets(dataset)
+        for experiment in experiments:
+            train_one(experiment, folder, stop, datasets)
+            yield experiment
         return
     context = multiprocessing.get_context("spawn")
     stopping = context.Event()
-    with ProcessPoolExecutor(min(jobs, len(groups)), context, _begin_worker, (stopping, dataset)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(experiments)), context, _begin_worker, (stopping, dataset)) as pool:
         with _without_script():
-            futures = {pool.submit(_train_in_worker, group, folder): group for group in groups}
+            futures = {pool.submit(_train_in_worker, experiment, folder): experiment for experiment in experiments}
         try:
             yield from _collected(futures, stopping, stop)
         finally:
@@ -64,7 +67,9 @@ def _without_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _collected(futures: dict[Future[None], Group], stopping: Any, stop: Callable[[], bool]) -> Iterator[Group]:
+def _collected(
+    futures: dict[Future[None], Experiment], stopping: Any, stop: Callable[[], bool]
+) -> Iterator[Experiment]:
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
@@ -83,7 +88,7 @@ class _Worker:
     """What a worker process knows of its parent."""
 
     stopping: Any = None
-    dataset: Dataset | None = None
+    datasets: Datasets = field(default_factory=Datasets)
     orphaned: bool = False
     busy: bool = False
 
@@ -108,14 +113,14 @@ def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
     """Leave Ctrl-C and hangups to the parent, and stop with a checkpoint when it says so or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _worker.stopping, _worker.dataset = stopping, dataset
+    _worker.stopping, _worker.datasets = stopping, Datasets(dataset)
     threading.Thread(target=_worker.outlive_nobody, daemon=True).start()
 
 
-def _train_in_worker(group: Group, folder: Path) -> None:
+def _train_in_worker(experiment: Experiment, folder: Path) -> None:
     _worker.busy = True
     try:
-        train_group(group, folder, _worker.asked_to_stop, _worker.dataset)
+        train_one(experiment, folder, _worker.asked_to_stop, _worker.datasets)
     finally:
         _worker.busy = False
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from sglr.core.errors import Interrupted, SglrError, UsageError
 from sglr.runs.config import Experiment
+from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.files import Files, pack, tidy, unpack
-from sglr.studies.scheduler.groups import Group, train_group
 from sglr.studies.scheduler.outcome import is_over
+from sglr.studies.scheduler.train_one import train_one
 from sglr.system.ray_cluster import connect, disconnect, reachable
 from sglr.version import __version__
 
@@ -37,7 +38,7 @@ ATTEMPTS = 4
 
 def train_on_cluster(
     experiments: Sequence[Experiment], folder: Path, address: str, jobs: int | None, stop: Callable[[], bool]
-) -> Iterator[Group]:
+) -> Iterator[Experiment]:
     """Train each experiment as a task of a cluster; yield it when its files are in ``folder``.
 
     Parameters
@@ -106,7 +107,7 @@ class _Tasks:
         self._running: dict[Any, Experiment] = {}
         self._next_look = time.monotonic() + LOOK_SECONDS
 
-    def run(self, experiments: Sequence[Experiment], jobs: int | None) -> Iterator[Group]:
+    def run(self, experiments: Sequence[Experiment], jobs: int | None) -> Iterator[Experiment]:
         """Keep as many tasks under way as may be; yield each experiment that is over."""
         for experiment in experiments:
             self._check_room(experiment)
@@ -118,7 +119,7 @@ class _Tasks:
                 for task in self._ray.wait(list(self._running), timeout=POLL_SECONDS)[0]:
                     experiment = self._running.pop(task)
                     if self._collect(task, experiment):
-                        yield (experiment,)
+                        yield experiment
                     else:
                         pending.append(experiment)
                 self._check_wishes()
@@ -233,7 +234,7 @@ def train_away(version: str, settings: Mapping[str, Any], files: Files, desk: An
             lambda: bool(ray.get(desk.stopping.remote())), lambda: ray.get(desk.keep.remote(key, pack(path)))
         )
         try:
-            train_group((experiment,), Path(name), asked)
+            train_one(experiment, Path(name), asked, Datasets())
         except Interrupted:
             return False, pack(path)
         return True, pack(path)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sglr.runs.config import Experiment
-from sglr.studies.scheduler.groups import grouped, spread
 from sglr.studies.scheduler.outcome import Outcome, read_outcome
 from sglr.studies.scheduler.processes import default_jobs, train_here
 from sglr.studies.scheduler.progress import SweepProgress
@@ -72,14 +71,13 @@ def train_all(
     if not pending:
         return found
     if ray_address is not None:
-        groups = train_on_cluster(pending, folder, ray_address, jobs, stop)
+        trained = train_on_cluster(pending, folder, ray_address, jobs, stop)
     else:
         workers = default_jobs(pending[0].device) if jobs is None else jobs
-        groups = train_here(spread(grouped(pending), workers), folder, workers, stop, dataset)
-    for group in groups:
-        for experiment in group:
-            outcome = read_outcome(experiment, folder / experiment.fingerprint())
-            assert outcome is not None, "a trained experiment has a summary or has diverged"
-            found[experiment.fingerprint()] = outcome
+        trained = train_here(pending, folder, workers, stop, dataset)
+    for experiment in trained:
+        outcome = read_outcome(experiment, folder / experiment.fingerprint())
+        assert outcome is not None, "a trained experiment has a summary or has diverged"
+        found[experiment.fingerprint()] = outcome
         observe(SweepProgress(len(found), total, before))
     return found

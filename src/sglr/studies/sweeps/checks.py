@@ -7,11 +7,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sglr.build.build import Given, build, load
+from sglr.build.build import Given, build
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
 from sglr.runs.config import Experiment
+from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.sweeps.configuration import Configuration
 from sglr.system.device import pick_device
 
@@ -51,7 +52,7 @@ def check_builds(
         If one can't be built, with the configuration's label.
     """
     seen: set[str] = set()
-    datasets: dict[str, Dataset] = {}
+    datasets = Datasets(dataset)
     notes: dict[str, None] = {}
     for one in configurations:
         experiment = one.experiments[0]
@@ -63,10 +64,7 @@ def check_builds(
         seen.add(parts)
         try:
             _check_energy(experiment)
-            name = _data(experiment)
-            if name not in datasets:
-                datasets[name] = dataset or load(experiment)
-            built = build(experiment, Given(dataset=datasets[name]))
+            built = build(experiment, Given(dataset=datasets.of(experiment)))
             built.trainer.engine.close(done=False)
             notes.update(dict.fromkeys(built.data.notes))
         except UsageError as error:
@@ -85,7 +83,3 @@ def _check_energy(experiment: Experiment) -> None:
 def _parts(experiment: Experiment) -> str:
     ignored = TRAINING_ONLY | experiment.method_parameters.keys()
     return json.dumps({key: value for key, value in experiment.flat().items() if key not in ignored}, default=str)
-
-
-def _data(experiment: Experiment) -> str:
-    return json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)

@@ -38,8 +38,7 @@ class Sweep:
         (folders inside ``path``) and ``accuracies`` (None where a run diverged) for each seed, ``diverged`` (what is to
         be said of runs that diverged), and over the other runs the
         means of ``test.accuracy`` (with its standard deviation over seeds, ``test.accuracy_sd``),
-        ``test.accuracy_std_over_clients``, ``best_epoch``, ``communication``, ``samples_per_second`` and ``seconds``;
-        of runs that trained at once each has its equal part of the seconds.
+        ``test.accuracy_std_over_clients``, ``best_epoch``, ``communication``, ``samples_per_second`` and ``seconds``.
     """
 
     path: Path

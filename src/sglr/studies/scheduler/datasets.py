@@ -1,0 +1,42 @@
+"""The data set of one experiment after another, loaded again only where it is another one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sglr.build.build import load
+from sglr.runs.config import Experiment
+
+if TYPE_CHECKING:
+    from sglr.core.data import Dataset
+
+
+class Datasets:
+    """Loads data sets and keeps the last one.
+
+    Parameters
+    ----------
+    given
+        The data set, if it was given as an object.
+    """
+
+    def __init__(self, given: Dataset | None = None) -> None:
+        self._given, self._name = given, ""
+        self._last: Dataset | None = None
+
+    def of(self, experiment: Experiment) -> Dataset:
+        """Return the data set of an experiment.
+
+        Raises
+        ------
+        UsageError
+            If it can't be loaded.
+        """
+        if self._given is not None:
+            return self._given
+        name = json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
+        if self._last is None or name != self._name:
+            self._last = load(experiment)
+            self._name = name
+        return self._last
