@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sglr.deprecated.old_names import install, old_name
 from sglr.version import __version__
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'sglr' has no attribute {name!r}")
+        return old_name(__name__, name, 3)
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
@@ -117,3 +118,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+install()

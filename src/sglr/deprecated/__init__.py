@@ -1,0 +1,1 @@
+"""Names of the release before, which still work and warn."""
