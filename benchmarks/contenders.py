@@ -58,11 +58,10 @@ def split_steps(built: Built) -> Callable[[], None]:
     """Take everyone through their data once."""
     trainer = built.trainer
     everyone = tuple(range(len(trainer.sizes)))
-    trainer.server.rate = RATE
 
     def run() -> None:
         for step in range(trainer.engine.begin_epoch(everyone, 0)):
-            context = StepContext(0, 1, step, STEPS, np.random.default_rng(step))
+            context = StepContext(0, 1, step, STEPS, np.random.default_rng(step), step, RATE)
             uplink = trainer.engine.forward(step)
             trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, context), RATE)
 

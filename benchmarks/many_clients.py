@@ -40,7 +40,7 @@ from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
-from sglr.parties.server import Server
+from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 
@@ -97,16 +97,8 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
     """Train PSL; every client must be there in every step."""
     engine, started = make_engine(clients, steps, folder)
     upper = nn.Linear(CUT, CLASSES)
-    server = Server(
-        upper,
-        OptimizerSpec.parse("sgd"),
-        classes=CLASSES,
-        clients=clients,
-        label_prior="ignore",
-        clip_norm=None,
-        device=torch.device("cpu"),
-    )
-    server.rate = 0.1
+    spec = ServerSpec(upper, OptimizerSpec.parse("sgd"), classes=CLASSES, clients=clients, label_prior="ignore")
+    server = SplitServer(spec, torch.device("cpu"))
     taken = engine.begin_epoch(tuple(range(clients)), 0)
     seconds = []
     for step in range(taken):
@@ -114,7 +106,7 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
         uplink = engine.forward(step)
         assert uplink is not None
         assert len(uplink.clients) == clients, f"step {step}: {clients - len(uplink.clients)} clients are missing"
-        downlink = PSL().exchange(server, uplink, StepContext(0, 1, step, taken, generator(0, "step", step)))
+        downlink = PSL().exchange(server, uplink, StepContext(0, 1, step, taken, generator(0, "step", step), step, 0.1))
         engine.backward(downlink, 0.1)
         seconds.append(time.perf_counter() - began)
     connections = [member.connections for member in engine.house.members]

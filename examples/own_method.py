@@ -15,7 +15,7 @@ class FrozenStart(sglr.Method):
 
     def exchange(self, server: sglr.Server, uplink: sglr.Uplink, context: sglr.Moment) -> sglr.Downlink:
         """Take one joint step; cut gradients ``[C, b, ...]`` are zero while clients are frozen."""
-        cut_gradients = server.learn(uplink)
+        cut_gradients = server.learn(uplink, context, context.server_rate)
         if context.epoch < self.frozen * context.epochs:
             cut_gradients.zero_()
         return sglr.Downlink(cut_gradients)

@@ -31,7 +31,7 @@ from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
 from sglr.parties.defences import parse as parse_defence
-from sglr.parties.server import Server
+from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments
 
@@ -218,8 +218,7 @@ class Case:
                 least_batch=self.least_batch,
             )
         )
-        make_server = partial(
-            Server,
+        spec = ServerSpec(
             upper,
             server_spec,
             classes=CLASSES,
@@ -229,6 +228,7 @@ class Case:
             copies=self.method.server_copies,
             stacked=self.stacking == "stacked",
             defences=self.defences,
+            ask=engine.answer if self.tail else None,
         )
         plan = TrainingPlan(
             self.epochs,
@@ -241,9 +241,8 @@ class Case:
             checkpoint_every=self.checkpoint_every,
             least_batch=self.least_batch,
         )
-        validation, server = data.validation if self.validate else None, engine.make_server(make_server)
-        if self.tail:
-            server.ask = engine.answer
+        validation = data.validation if self.validate else None
+        server = engine.make_server(partial(SplitServer, spec))
         buffers = {name for name, _ in lower(0).named_buffers()}
         return Trainer(self.method, engine, server, plan, validation, self.hooks, rule=self.rule, buffers=buffers)
 

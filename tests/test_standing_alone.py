@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 import sglr
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
-from sglr.parties.server import Server
 from sglr.runs.data_record import DATA, DataRecord
 
 TINY: dict[str, Any] = {"clients": 3, "epochs": 1, "model": "mlp", "validation": 10}
@@ -52,8 +52,7 @@ class Sharing(sglr.Method):
     shares = True
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
-        del context
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))
 
 
 @pytest.mark.parametrize("method", ["psl", "sfl", "fl", "cl", "sflv1"])

@@ -21,9 +21,9 @@ from sglr.core.events import Event, Traffic
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
+from sglr.core.server_protocol import Server
 from sglr.core.trainer import Hooks
 from sglr.core.types import Downlink, StepContext, Uplink
-from sglr.parties.server import Server
 from sglr.runs.config import Experiment
 
 SPLIT = [name for name in METHODS.names() if not METHODS.load(name).whole_model]
@@ -62,7 +62,7 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, o
     found = {key: tensor[0] for key, tensor in trainer.engine.collect((0,)).items()}
     assert_close(found, own.state_dict(), atol=1e-6)
     assert_close(trainer.server.segment.state_dict(), model[1].state_dict(), atol=1e-6)
-    assert trainer.server.read_tally().loss == pytest.approx(losses, rel=1e-4)
+    assert trainer.server.read_metrics().loss == pytest.approx(losses, rel=1e-4)
 
 
 @covering(name=SPLIT, norm=NORM, participation=[1.0, 0.5])
@@ -125,7 +125,7 @@ def test_the_server_is_never_told_a_label(case, name: str, monkeypatch: pytest.M
     trainer.run()
     assert sent
     assert all(uplink.told is None for uplink in sent)
-    assert not bool(trainer.server.label_counts.any())
+    assert not bool(trainer.server.loss.label_counts.any())
     traffic = [event for event in events if isinstance(event, Traffic)]
     assert {event.kind for event in traffic} >= {"smashed", "features", "feature_gradients"}
     assert "labels" not in {event.kind for event in traffic}
@@ -186,9 +186,8 @@ class Balancing(Method):
         return self.says_so
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
-        del context
         rare = 1 + (uplink.labels > 4)
-        return Downlink(server.learn(uplink) * rare[..., None])
+        return Downlink(server.learn(uplink, context, context.server_rate) * rare[..., None])
 
 
 @pytest.mark.parametrize("says_so", [True, False])

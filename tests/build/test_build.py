@@ -104,7 +104,7 @@ def test_own_function_own_data_own_method(tmp_path: Path) -> None:
         """Everyone back-propagates the mean gradient."""
 
         def exchange(self, server: sglr.Server, uplink: Uplink, context: StepContext) -> sglr.Downlink:
-            gradients = server.learn(uplink)
+            gradients = server.learn(uplink, context, context.server_rate)
             return sglr.Downlink(gradients.mean(0, keepdim=True).expand_as(gradients))
 
     settings: dict[str, Any] = {"cut": 3, "clients": 4, "lr": 0.02}

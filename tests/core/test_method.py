@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.core.method import Method
+from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import data_shares, weighted_mean
-from sglr.parties.server import Server
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Plain(Method):
     strength: float = 1.0
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))
 
 
 def test_shares_by_hand() -> None:

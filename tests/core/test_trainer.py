@@ -331,7 +331,7 @@ def test_label_priors_are_for_training_only(case) -> None:
     """Scores are those of plain logits, whatever the priors."""
     training = case(PSL(), sizes=(6, 6), label_prior="correct")
     trainer = training.run()
-    trainer.server.label_counts[:, 0] += 1000
+    trainer.server.loss.label_counts[:, 0] += 1000
     test = training.clients().test
     scores = trainer.evaluate(test)
     lower, upper = training.segments()

@@ -15,7 +15,7 @@ from torch import nn
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import StepContext, Uplink
-from sglr.parties.server import Server
+from sglr.parties.server import ServerSpec, SplitServer
 
 Array = NDArray[np.float64]
 
@@ -93,19 +93,12 @@ class Problem:
             method, data=data, lower=lambda i: linear(self.w_c[i]), upper=linear(self.w_s), **(defaults | options)
         )
 
-    def server(self, rate: float = 0.0) -> Server:
+    def server(self) -> SplitServer:
         """Build the server alone, with SGD."""
-        server = Server(
-            linear(self.w_s),
-            OptimizerSpec("sgd"),
-            classes=3,
-            clients=len(self.sizes),
-            label_prior="ignore",
-            clip_norm=None,
-            device=torch.device("cpu"),
+        spec = ServerSpec(
+            linear(self.w_s), OptimizerSpec("sgd"), classes=3, clients=len(self.sizes), label_prior="ignore"
         )
-        server.rate = rate
-        return server
+        return SplitServer(spec, torch.device("cpu"))
 
     def uplink(self) -> Uplink:
         """Return what the clients send in one step of all their samples."""
@@ -126,8 +119,10 @@ def problem(case: Callable[..., Any]) -> Callable[..., Problem]:
 
 @pytest.fixture(scope="session")
 def context() -> Callable[..., StepContext]:
-    """Build a moment with its own random numbers: ``moment(seed, epoch=0, epochs=1)``."""
-    return lambda seed=0, epoch=0, epochs=1: StepContext(epoch, epochs, 0, 1, np.random.default_rng(seed))
+    """Build a context with its own random numbers: ``context(seed, epoch=0, epochs=1, rate=0.0)``."""
+    return lambda seed=0, epoch=0, epochs=1, rate=0.0: StepContext(
+        epoch, epochs, 0, 1, np.random.default_rng(seed), server_rate=rate
+    )
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def test_the_joint_loss_is_the_mean_over_all_samples(problem, sizes) -> None:
     p = problem(sizes)
     trainer = p.build(PSL(), rate=0.5).run()
     wanted = np.mean(np.concatenate([p.gradients(i).loss for i in range(3)]))
-    assert trainer.server.read_tally().mean_loss == pytest.approx(wanted, rel=1e-5)
+    assert trainer.server.read_metrics().mean_loss == pytest.approx(wanted, rel=1e-5)
 
 
 @every_size

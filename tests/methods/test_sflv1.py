@@ -26,11 +26,10 @@ def test_both_sides_are_averaged_after_an_epoch(problem, close, sizes) -> None:
     close(trainer.server.copies.weights((0, 1, 2))["weight"], np.stack([w_s] * 3))
 
 
-def test_copies_go_their_own_ways_within_an_epoch(problem, close) -> None:
+def test_copies_go_their_own_ways_within_an_epoch(problem, close, context) -> None:
     p = problem((2, 2))
     server = p.build(SFLV1()).build().server
-    server.rate = 0.25
-    server.learn_copies(p.uplink())
+    server.learn_copies(p.uplink(), context(), 0.25)
     for i in range(2):
         copy = server.copies.weights((i,))["weight"][0]
         close(copy, p.w_s - 0.25 * p.gradients(i).server.mean(0))

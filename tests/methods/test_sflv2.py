@@ -23,8 +23,8 @@ def test_the_server_steps_once_per_client_in_some_order_and_another_next_time(pr
     p = problem((2, 3, 1))
     seen = set()
     for seed in range(12):
-        server = p.server(rate=0.5)
-        cut = SFLV2().exchange(server, p.uplink(), context(seed)).gradients.numpy()
+        server = p.server()
+        cut = SFLV2().exchange(server, p.uplink(), context(seed, rate=0.5)).gradients.numpy()
         weight = server.segment.weight.detach().numpy()
         matching = [
             order
@@ -39,7 +39,7 @@ def test_the_server_steps_once_per_client_in_some_order_and_another_next_time(pr
 
 def test_the_same_random_numbers_give_the_same_order(problem, context) -> None:
     p = problem((2, 3, 1))
-    first, second = (SFLV2().exchange(p.server(rate=0.5), p.uplink(), context(5)).gradients for _ in range(2))
+    first, second = (SFLV2().exchange(p.server(), p.uplink(), context(5, rate=0.5)).gradients for _ in range(2))
     assert np.array_equal(first, second)
 
 

@@ -36,8 +36,8 @@ def test_phases_switch_splitavg_and_leave_splitlr_on(problem, close) -> None:
 
 def test_unequal_batches_average_over_those_that_have_a_sample(problem, context, close) -> None:
     p = problem((2, 3, 1))
-    server = p.server(rate=0.125)
-    found = SGLR(alpha=1.0, phi=1.0).exchange(server, p.uplink(), context()).gradients
+    server = p.server()
+    found = SGLR(alpha=1.0, phi=1.0).exchange(server, p.uplink(), context(rate=0.125)).gradients
     own = [p.gradients(i).cut / n for i, n in enumerate(p.sizes)]
     first = (own[0][0] + own[1][0] + own[2][0]) / 3
     second = (own[0][1] + own[1][1]) / 2

@@ -35,7 +35,7 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
-from sglr.parties.server import Server
+from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
@@ -93,9 +93,8 @@ class Run:
         data = ClientData(none, rows, None, none, tuple("ab"))
         setting = ClientSpec(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
         engine = Remote(setting, Listen(fleet=False, opened=self.opened))
-        server = Server(
-            nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore", clip_norm=None, device=CPU
-        )
+        spec = ServerSpec(nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore")
+        server = SplitServer(spec, CPU)
         return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), None, Hooks(self.observe))
 
     def observe(self, event: Event) -> None:

@@ -31,7 +31,7 @@ from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
-from sglr.parties.server import Server
+from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
@@ -122,8 +122,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
-    make_server = partial(
-        Server,
+    spec = ServerSpec(
         segments.upper,
         optimizer,
         classes=len(data.classes),
@@ -139,10 +138,9 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         ),
         precision=precision,
         defences=segments.defences,
+        ask=None if segments.tail is None else engine.answer,
     )
-    server = engine.make_server(make_server)
-    if segments.tail is not None:
-        server.ask = engine.answer
+    server = engine.make_server(partial(SplitServer, spec))
     trainer = Trainer(method, engine, server, plan, data.validation)
     if method.shares:
         first = segments.lower_of(0)

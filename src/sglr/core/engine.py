@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from sglr.core.codec import Codec
@@ -58,8 +59,8 @@ class Engine(Protocol):
     @property
     def segment(self) -> Weights: ...  # noqa: D102
 
-    def make_server(self, make: Callable[..., Server]) -> Server:
-        """Return the server, given `Server` with all arguments but the device; called once, before all else."""
+    def make_server(self, make: Callable[[torch.device], Server]) -> Server:
+        """Return the server, made on the device where it computes; called once, before all else."""
         ...
 
     def open(self, run: Path | None) -> None:

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
-from sglr.core.types import Answer, Uplink
+from sglr.core.types import StepContext, Uplink
 from sglr.core.weights import Weights
 
 
 class Server(Protocol):
-    """Holds the upper segment, learns from uplinks, and answers with cut-layer gradients.
-
-    Attributes
-    ----------
-    rate
-        The learning rate of the epoch, before SplitLr scales it.
-    epoch, step_number
-        Where in the training the next step is.
-    last_rate
-        The learning rate of the last step.
-    ask
-        Where labels stay with the clients (U-shape): gives their answer to features ``[n, b, ...]`` of the clients that
-        it is told. None where the server has the labels.
-    features
-        Shape of one sample's features in the last step, where clients are asked.
-    """
-
-    rate: float
-    epoch: int
-    step_number: int
-    last_rate: float
-    ask: Callable[[Tensor, tuple[int, ...]], Answer] | None
-    features: tuple[int, ...] | None
+    """Holds the upper segment, learns from uplinks, and answers with cut-layer gradients."""
 
     @property
     def segment(self) -> nn.Module:
         """The upper segment, as it is now."""
         ...
 
-    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
-        """Take one joint step on everything received, at the server's rate times ``rate_factor``.
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step; 0 before the first."""
+        ...
+
+    @property
+    def features(self) -> tuple[int, ...] | None:
+        """Shape of one sample's features in the last step, where labels stay with the clients (U-shape); else None."""
+        ...
+
+    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+        """Take one joint step on everything received.
+
+        Parameters
+        ----------
+        uplink
+            What the clients sent.
+        context
+            Where in the training this is.
+        rate
+            The learning rate: ``context.server_rate``, unless the method scales it (SplitLr).
 
         Returns
         -------
@@ -53,13 +49,10 @@ class Server(Protocol):
         """
         ...
 
-    def learn_copies(self, uplink: Uplink) -> Tensor:
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
 
-        Returns
-        -------
-        Tensor
-            Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
+        Parameters and result are those of `learn`.
         """
         ...
 
@@ -67,19 +60,19 @@ class Server(Protocol):
         """Merge the copies of those who are merged, and give all copies the result."""
         ...
 
-    def read_tally(self) -> TrainMetrics:
-        """Return the sums since `restart_tally`."""
+    def read_metrics(self) -> TrainMetrics:
+        """Return the sums since `restart_metrics`."""
         ...
 
-    def add_tally(self, tally: TrainMetrics) -> None:
+    def add_metrics(self, metrics: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
         ...
 
     def bad_step(self) -> int | None:
-        """Return the first step since `restart_tally` whose loss was not a number."""
+        """Return the first step since `restart_metrics` whose loss was not finite."""
         ...
 
-    def restart_tally(self) -> None:
+    def restart_metrics(self) -> None:
         """Begin new sums, at the start of an epoch."""
         ...
 

@@ -164,7 +164,7 @@ class Trainer:
     def _epoch(self) -> None:
         progress, epoch = self.progress, self.progress.epoch
         if progress.cohort == progress.step == 0:
-            self.server.restart_tally()
+            self.server.restart_metrics()
         rng = generator(self.plan.seed, "cohorts", epoch)
         cohorts = self.method.cohorts(self.participants(epoch), rng)
         for number in range(progress.cohort, len(cohorts)):
@@ -179,7 +179,6 @@ class Trainer:
         if self.method.shares and begins:
             self._send_shared(cohort)
         rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
-        self.server.rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
         steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
         if self.method.whole_model and progress.step == 0 and steps > 0:
             self._train_locally(cohort, steps, rate, cohorts)
@@ -190,8 +189,10 @@ class Trainer:
             self._between_steps()
 
     def _context(self, step: int, steps: int) -> StepContext:
-        rng = generator(self.plan.seed, "step", self.progress.epoch, self.progress.cohort, step)
-        return StepContext(self.progress.epoch, self.plan.epochs, step, steps, rng)
+        plan, progress = self.plan, self.progress
+        rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
+        rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
+        return StepContext(progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate)
 
     def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
         """Count steps that are over."""
@@ -209,7 +210,7 @@ class Trainer:
         tally = self.engine.train_locally(rate)
         if tally is None:
             return
-        self.server.add_tally(tally)
+        self.server.add_metrics(tally)
         context = self._context(steps - 1, steps)
         if self.method.merges(context):
             self._merge(cohort, context)
@@ -219,7 +220,6 @@ class Trainer:
     def _step(self, cohort: tuple[int, ...], context: StepContext, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
         seed_layers(key(self.plan.seed, "layers", context.epoch, self.progress.cohort, context.step))
-        self.server.epoch, self.server.step_number = self.progress.epoch, self.progress.epoch_steps
         uplink = self.engine.forward(context.step)
         if uplink is not None:
             downlink = self.method.exchange(self.server, uplink, context)
@@ -281,7 +281,7 @@ class Trainer:
         progress, plan = self.progress, self.plan
         self._check_loss()
         epoch = progress.epoch
-        tally = self.server.read_tally()
+        tally = self.server.read_metrics()
         record: dict[str, float | int] = {
             "epoch": epoch + 1,
             "loss": tally.mean_loss,

@@ -155,6 +155,10 @@ class StepContext:
         The step of the cohort within the epoch, counted from 0, and their number.
     rng
         The step's own random numbers.
+    number
+        Steps of the epoch that are over, in all cohorts.
+    server_rate
+        The server's learning rate in this epoch, before SplitLr scales it.
     """
 
     epoch: int
@@ -162,6 +166,8 @@ class StepContext:
     step: int
     steps: int
     rng: np.random.Generator
+    number: int = 0
+    server_rate: float = 0.0
 
     @property
     def ends_epoch(self) -> bool:

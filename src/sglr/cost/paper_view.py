@@ -22,7 +22,7 @@ LIKE_SFL = ("ssl", "sflv1", "sflv2")
 """Methods without a row of their own that send what SFL sends."""
 
 
-def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]:
+def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: bool = False) -> dict[str, Any]:
     """Evaluate Table 6 for a run, from its sizes alone.
 
     |C| and |D| are the clients and samples that take part in an epoch, S(w) and S(w_c) bytes of trained
@@ -38,6 +38,8 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]
         The run.
     sample_bytes
         S(L), bytes of one sample's smashed data as they were sent: after compression, where there was any.
+    labels_stay
+        True if labels stay with the clients (U-shape).
 
     Returns
     -------
@@ -47,7 +49,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int) -> dict[str, Any]
         the paper has no form they are None and ``reason`` says why.
     """
     reason = _no_row(name, trainer.method)
-    if trainer.server.ask is not None:
+    if labels_stay:
         reason = "Table 6 has no row for labels that stay with the clients"
     if reason is not None:
         figures = ("total_bytes", "per_client_bytes", "per_epoch_bytes", "formula")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from sglr.compression.channels import Channels
@@ -46,9 +47,9 @@ class Local:
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
         self._links = Channels(spec.codec)
 
-    def make_server(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server, which is in this process."""
-        return make(device=self.block.device)
+        return make(self.block.device)
 
     def open(self, run: Path | None) -> None:
         """Do nothing: all that clients need is here."""

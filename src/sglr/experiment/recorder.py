@@ -205,7 +205,8 @@ class Recorder:
         weights = weights_digest(self.built)
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started
-        paper = paper_view(self.experiment.method, self.built.trainer, self.ledger.sample_bytes)
+        sample, labels_stay = self.ledger.sample_bytes, self.built.tail is not None
+        paper = paper_view(self.experiment.method, self.built.trainer, sample, labels_stay=labels_stay)
         summary = summarise(
             self.experiment,
             self.built,

@@ -36,8 +36,7 @@ class FL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Return each client's gradient of its own mean loss by its logits; the server has no weights."""
-        del context
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))
 
     def merges(self, context: StepContext) -> bool:
         """Average at the end of every round, and of the training."""

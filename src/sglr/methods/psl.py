@@ -22,5 +22,4 @@ class PSL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
-        del context
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))

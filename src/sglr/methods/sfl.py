@@ -34,8 +34,7 @@ class SFL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
-        del context
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))
 
     def merges(self, context: StepContext) -> bool:
         """Average every so many steps, and at the end of every epoch."""

@@ -27,8 +27,7 @@ class SFLV1(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of every client's own server copy."""
-        del context
-        return Downlink(server.learn_copies(uplink))
+        return Downlink(server.learn_copies(uplink, context, context.server_rate))
 
     def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
         """Average the server copies with δ_i as well as the client segments, both by the run's merge rule."""

@@ -28,5 +28,7 @@ class SFLV2(Method):
         """Take one server step per client; every client back-propagates its own gradient."""
         cut_gradients = torch.zeros_like(uplink.smashed)
         for row in context.rng.permutation(len(uplink.clients)).tolist():
-            cut_gradients[row : row + 1, : uplink.sizes[row]] = server.learn(uplink.only(row))
+            cut_gradients[row : row + 1, : uplink.sizes[row]] = server.learn(
+                uplink.only(row), context, context.server_rate
+            )
         return Downlink(cut_gradients)

@@ -43,5 +43,5 @@ class SGL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; active clients back-propagate the average, the others their own gradient."""
-        cut_gradients = server.learn(uplink)
+        cut_gradients = server.learn(uplink, context, context.server_rate)
         return self.split_avg(cut_gradients, uplink, context)

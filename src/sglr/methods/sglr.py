@@ -55,5 +55,6 @@ class SGLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
-        cut_gradients = server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha))
+        rate = context.server_rate * split_lr(uplink.sizes, self.alpha)
+        cut_gradients = server.learn(uplink, context, rate)
         return self.split_avg(cut_gradients, uplink, context)

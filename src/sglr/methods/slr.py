@@ -23,5 +23,5 @@ class SLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; every client back-propagates its own gradient."""
-        del context
-        return Downlink(server.learn(uplink, rate_factor=split_lr(uplink.sizes, self.alpha)))
+        rate = context.server_rate * split_lr(uplink.sizes, self.alpha)
+        return Downlink(server.learn(uplink, context, rate))

@@ -30,5 +30,4 @@ class SSL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of both segments on the client's batch."""
-        del context
-        return Downlink(server.learn(uplink))
+        return Downlink(server.learn(uplink, context, context.server_rate))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,40 +19,34 @@ from torch import Tensor, nn
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
-from sglr.core.types import Answer, Uplink
+from sglr.core.types import Answer, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.defences import DefenceChain
-from sglr.parties.losses import LOSSES
+from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.stack import Stack
 
 
-class Server:
-    """The upper segment, its optimizer, and what the server learns about its clients' labels.
+@dataclass(frozen=True)
+class ServerSpec:
+    """What a server is made of.
 
     Parameters
     ----------
     segment
-        The upper segment; after it come logits ``[N, K]``.
+        The upper segment; after it come logits ``[N, K]``. The server takes it over.
     optimizer
         The server's optimizer.
     classes
         K.
     clients
         Number of registered clients.
-    label_prior
-        ``"correct"``: while training, the log label prior of the sample's own client is added to its logits, so
-        that the network can't score by recognising the client instead of the image (logit adjustment, Menon et
-        al. 2007.07314; per client, FedLC, Zhang et al. 2209.00189). Priors are counted from received labels, one
-        added to every class (Laplace). ``"ignore"``: the plain loss.
+    label_prior, loss
+        As in `sglr.parties.training_loss.TrainingLoss`.
     clip_norm
         Largest norm of the server's gradient, or None.
-    device
-        Where the segment lives.
-    loss
-        A name of `sglr.parties.losses.LOSSES`.
     copies
         True if every client has its own copy of the upper segment (SplitFed v1).
     stacked
@@ -59,60 +54,65 @@ class Server:
     precision
         In which precision passes are computed, and whether they are compiled.
     defences
-        The defences of labels, which change the gradients that it tells, not its own steps.
-
-    Attributes
-    ----------
+        The defences of labels, which change the gradients that it sends, not its own steps.
     ask
         Where labels stay with the clients (U-shape): gives their answer to features ``[n, b, ...]`` of the clients that
         it is told. None where the server has the labels.
-    features
-        Shape of one sample's features in the last step, where clients are asked.
     """
 
-    def __init__(
-        self,
-        segment: nn.Module,
-        optimizer: OptimizerSpec,
-        *,
-        classes: int,
-        clients: int,
-        label_prior: str,
-        clip_norm: float | None,
-        device: torch.device,
-        loss: str = "cross_entropy",
-        copies: bool = False,
-        stacked: bool = True,
-        precision: Precision = SINGLE_PRECISION,
-        defences: DefenceChain | None = None,
-    ) -> None:
-        self.rate = 0.0
-        self._defences = defences or DefenceChain()
-        self.ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
-        self.features: tuple[int, ...] | None = None
-        self._loss = LOSSES[loss]
-        self.corrects_prior = label_prior == "correct"
-        self.label_counts = torch.zeros(clients, classes, device=device)
-        self.copies: Stack | None = None
-        if copies:
-            self.copies = Stack(
-                lambda _: copy.deepcopy(segment),
-                clients,
-                optimizer,
-                clip_norm=clip_norm,
-                stacked=stacked,
-                device=device,
-                precision=precision,
-            )
-        self.stack = Stack(
-            lambda _: segment, 1, optimizer, clip_norm=clip_norm, stacked=False, device=device, precision=precision
+    segment: nn.Module
+    optimizer: OptimizerSpec
+    classes: int
+    clients: int
+    label_prior: str
+    clip_norm: float | None = None
+    loss: str = "cross_entropy"
+    copies: bool = False
+    stacked: bool = True
+    precision: Precision = SINGLE_PRECISION
+    defences: DefenceChain = field(default_factory=DefenceChain)
+    ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
+
+    def stack(self, device: torch.device) -> Stack:
+        """Return the segment as a stack of one row."""
+        return self._stack(lambda _: self.segment, 1, device, stacked=False)
+
+    def stack_of_copies(self, device: torch.device) -> Stack:
+        """Return a copy of the segment for every client, as a stack of as many rows."""
+        return self._stack(lambda _: copy.deepcopy(self.segment), self.clients, device, stacked=self.stacked)
+
+    def _stack(self, segment: Callable[[int], nn.Module], rows: int, device: torch.device, *, stacked: bool) -> Stack:
+        return Stack(
+            segment,
+            rows,
+            self.optimizer,
+            clip_norm=self.clip_norm,
+            stacked=stacked,
+            device=device,
+            precision=self.precision,
         )
-        # Set by the training loop, to name the step in which a loss went bad, and to key what is drawn.
-        self.epoch = self.step_number = 0
+
+
+class SplitServer:
+    """The server of a training in this process: see `sglr.core.server_protocol.Server`.
+
+    Parameters
+    ----------
+    spec
+        What it is made of.
+    device
+        Where the segment lives.
+    """
+
+    def __init__(self, spec: ServerSpec, device: torch.device) -> None:
+        self._defences, self._ask = spec.defences, spec.ask
+        self.loss = TrainingLoss(
+            spec.loss, clients=spec.clients, classes=spec.classes, label_prior=spec.label_prior, device=device
+        )
+        self.copies = spec.stack_of_copies(device) if spec.copies else None
+        self.stack = spec.stack(device)
         self.last_rate = 0.0
-        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self._bad_step = torch.full((), -1, device=device)
-        self._samples = 0
+        self.features: tuple[int, ...] | None = None
 
     @property
     def segment(self) -> nn.Module:
@@ -120,27 +120,29 @@ class Server:
         assert self.stack.module is not None, "a stack of one row"
         return self.stack.module
 
-    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
-        """Take one joint step on everything received, at the server's rate times ``rate_factor``.
+    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+        """Take one joint step on everything received, at ``rate``.
 
         Returns
         -------
         Tensor
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
-        self.last_rate = self.rate * rate_factor
+        self.last_rate = rate
         smashed = uplink.flatten(uplink.smashed)[None]
-        found = _own_mean(uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink)[0]), uplink)
-        return self._told(found, uplink)
+        found = uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink, context)[0])
+        return self._defended(_own_mean(found, uplink), uplink, context)
 
-    def _told(self, gradients: Tensor, uplink: Uplink) -> Tensor:
-        """Return what clients are told of their gradients ``[C, b, ...]``; whoever keeps the labels perturbs them."""
-        if self.ask is not None:
+    def _defended(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Tensor:
+        """Return what clients get of their gradients ``[C, b, ...]``; whoever keeps the labels privatizes them."""
+        if self._ask is not None:
             return gradients
-        where = self.epoch, self.step_number
+        where = context.epoch, context.number
         return self._defences.privatize_gradient(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
 
-    def _learn(self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink) -> Tensor:
+    def _learn(
+        self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink, context: StepContext
+    ) -> Tensor:
         """Let rows step, each on the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
 
         Returns
@@ -149,35 +151,32 @@ class Server:
             Each row's gradients by its own smashed data, ``[n, N, ...]``.
         """
         forward = stack.forward(rows, smashed, by_inputs=True)
-        by_outputs = self._by_logits(forward.outputs, uplink) if self.ask is None else self._asked(forward, uplink)
+        by_outputs = (self._by_logits if self._ask is None else self._by_features)(forward, uplink, context)
         found = stack.backward(forward, by_outputs)
         stack.update(rows, found.weights, self.last_rate)
         assert found.inputs is not None, "asked for above"
         return found.inputs
 
-    def _by_logits(self, outputs: Tensor, uplink: Uplink) -> Tensor:
+    def _by_logits(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
         """Return the gradients of every row's mean loss by its own logits ``[n, N, K]``."""
-        logits = outputs.detach().requires_grad_()
-        losses = self._losses(logits.flatten(0, 1), uplink)
-        row_means = torch.unflatten(losses, 0, logits.shape[:2]).mean(1)
-        (by_logits,) = torch.autograd.grad(row_means.sum(), logits)
-        return by_logits
+        labels = torch.unflatten(uplink.flatten(uplink.labels), 0, forward.outputs.shape[:2])
+        return self.loss.gradient(forward.outputs, labels, uplink.clients, uplink.sizes, context.number)
 
-    def _asked(self, forward: Pass, uplink: Uplink) -> Tensor:
+    def _by_features(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
         """Have the clients find the loss; return its gradients by every row's own features ``[n, N, ...]``.
 
-        Clients tell gradients of their own means. Whoever does not answer counts with a gradient of zero.
+        Clients send gradients of their own means. Whoever does not answer counts with a gradient of zero.
         """
-        assert self.ask is not None, "labels are with the clients"
+        assert self._ask is not None, "labels are with the clients"
         outputs = forward.outputs
         self.features = tuple(outputs.shape[2:])
-        answer = self.ask(uplink.unflatten(outputs.flatten(0, 1)), uplink.clients)
+        answer = self._ask(uplink.unflatten(outputs.flatten(0, 1)), uplink.clients)
         shares = to_device([size / outputs.shape[1] for size in uplink.sizes], outputs.device).to(outputs.dtype)
         scaled = answer.gradients * shares.reshape(-1, *(1,) * (outputs.dim() - 1))
-        self._note(answer.loss.sum(), answer.correct.sum(), sum(answer.sizes))
+        self.loss.note(answer.loss.sum(), answer.correct.sum(), sum(answer.sizes), context.number)
         return torch.unflatten(uplink.flatten(scaled), 0, outputs.shape[:2])
 
-    def learn_copies(self, uplink: Uplink) -> Tensor:
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
 
         Returns
@@ -186,7 +185,7 @@ class Server:
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
         assert self.copies is not None, "built without copies"
-        self.last_rate = self.rate
+        self.last_rate = rate
         result = torch.zeros_like(uplink.smashed, memory_format=torch.contiguous_format)
         for size in sorted(set(uplink.sizes)):
             places = [place for place, own in enumerate(uplink.sizes) if own == size]
@@ -196,8 +195,8 @@ class Server:
                 tuple(uplink.clients[place] for place in places),
                 (size,) * len(places),
             )
-            result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part)
-        return self._told(result, uplink)
+            result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part, context)
+        return self._defended(result, uplink, context)
 
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""
@@ -208,68 +207,25 @@ class Server:
         self.copies.load(tuple(range(self.copies.rows)), merged)
         load_state(self.segment, merged)
 
-    def _losses(self, logits: Tensor, uplink: Uplink) -> Tensor:
-        """The loss of every real sample ``[N]``, prior-corrected if asked; tallies it."""
-        labels = uplink.flatten(uplink.labels)
-        plain = logits.detach()
-        if self.corrects_prior:
-            logits = logits + self._log_prior(uplink, labels)
-        losses = self._loss(logits, labels)
-        self._tally(losses.detach(), plain, labels)
-        return losses
+    def read_metrics(self) -> TrainMetrics:
+        """Return the sums since `restart_metrics`; waits for the device."""
+        return self.loss.read()
 
-    def _log_prior(self, uplink: Uplink, labels: Tensor) -> Tensor:
-        """Log label prior of each sample's client ``[N, K]``, counted from all labels received so far."""
-        clients = to_device(uplink.clients, labels.device)
-        sizes = to_device(uplink.sizes, labels.device)
-        owners = torch.repeat_interleave(clients, sizes, output_size=sum(uplink.sizes))
-        classes = self.label_counts.shape[1]
-        ones = torch.ones(len(labels), device=labels.device)
-        self.label_counts.view(-1).index_add_(0, owners * classes + labels, ones)
-        counts = self.label_counts[owners] + 1
-        return torch.log(counts / counts.sum(1, keepdim=True))
-
-    def _tally(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self._note(losses.sum(), (logits.argmax(1) == labels).sum(), len(labels))
-
-    def _note(self, loss: Tensor, correct: Tensor, samples: int) -> None:
-        """Add the sums of a step's losses and of samples that were classified right."""
-        self._sums[0] += loss
-        self._sums[1] += correct
-        newly_bad = (self._bad_step < 0) & ~torch.isfinite(loss)
-        self._bad_step = torch.where(newly_bad, self.step_number, self._bad_step)
-        self._samples += samples
-
-    def read_tally(self) -> TrainMetrics:
-        """Return the sums since `restart_tally`; waits for the device."""
-        loss, correct = self._sums.tolist()
-        return TrainMetrics(loss, int(correct), self._samples, self.bad_step())
-
-    def add_tally(self, tally: TrainMetrics) -> None:
+    def add_metrics(self, metrics: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
-        self._sums += torch.tensor([tally.loss, tally.correct], dtype=torch.float64, device=self._sums.device)
-        self._samples += tally.samples
-        if tally.bad_step is not None and int(self._bad_step) < 0:
-            self._bad_step.fill_(tally.bad_step)
+        self.loss.add(metrics)
 
     def bad_step(self) -> int | None:
-        """Return the first step since `restart_tally` whose loss was not a number; waits for the device."""
-        bad = int(self._bad_step)
-        return None if bad < 0 else bad
+        """Return the first step since `restart_metrics` whose loss was not finite; waits for the device."""
+        return self.loss.bad_step()
 
-    def restart_tally(self) -> None:
+    def restart_metrics(self) -> None:
         """Begin new sums, at the start of an epoch."""
-        self._sums.zero_()
-        self._bad_step.fill_(-1)
-        self._samples = 0
+        self.loss.restart()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
-        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
-        if self.corrects_prior:
-            tensors["label_counts"] = self.label_counts
-        tensors["tally.sums"] = self._sums
-        tensors["tally.counts"] = torch.tensor([self._samples, int(self._bad_step)])
+        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()} | self.loss.state()
         if self.copies is not None:
             tensors |= {f"copies.{name}": tensor for name, tensor in self.copies.state().items()}
         return tensors
@@ -277,11 +233,7 @@ class Server:
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self.stack.restore(below("segment.", tensors))
-        if self.corrects_prior:
-            self.label_counts.copy_(tensors["label_counts"])
-        self._sums.copy_(tensors["tally.sums"])
-        self._samples, bad = (int(value) for value in tensors["tally.counts"])
-        self._bad_step.fill_(bad)
+        self.loss.restore(tensors)
         if self.copies is not None:
             self.copies.restore(below("copies.", tensors))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.events import TrainMetrics
-from sglr.core.weights import to_device
+from sglr.core.weights import Weights, to_device
 from sglr.parties.losses import log_prior, loss_and_gradient
 
 
@@ -119,7 +119,7 @@ class TrainingLoss:
             "tally.counts": torch.tensor([self._samples, int(self._bad_step)]),
         }
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         if self.corrects_prior:
             self.label_counts.copy_(tensors["label_counts"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +59,17 @@ class Ray:
         self._links = Channels(spec.codec)
         self._crew: Crew | None = None
         self._last_words: LastWords | None = None
-        self._make: partial[Any] | None = None
+        self._make: Callable[[torch.device], Server] | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
 
-    def make_server(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server; where it shall be on the cluster, one that learns there."""
         if self._spec.settings.get("ray_server", "driver") == "driver":
-            return make(device=self._spec.device)
-        assert isinstance(make, partial), "the arguments go to another process"
+            return make(self._spec.device)
         self._make = make
         # A copy: whoever builds a server takes its segment apart.
-        return HostedServer(copy.deepcopy(make), lambda: self._crew)
+        return HostedServer(copy.deepcopy(make)(torch.device("cpu")), lambda: self._crew)
 
     # Opening and closing.
 

@@ -1,10 +1,9 @@
-"""A server whose learning happens in a process of the cluster: what of it stays here."""
+"""A server that learns in a process of the cluster."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,32 +11,34 @@ from torch import Tensor, nn
 
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
-from sglr.core.types import Uplink
+from sglr.core.server_protocol import Server
+from sglr.core.types import StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.engines.ray.actor_pool import SERVER, Crew
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
 from sglr.engines.ray.server_worker import Learnt, Order
 from sglr.engines.ray.worker import Smashed
-from sglr.parties.server import Server
 
 
-class HostedServer(Server):
-    """A server whose learning happens in a process of the cluster.
+class HostedServer:
+    """A server that learns in a process of the cluster: see `sglr.core.server_protocol.Server`.
 
-    As long as no process has been started it is an ordinary server; afterwards its own tensors are a copy that is
-    fetched when somebody looks at them.
+    As long as no process has been started, the server here learns; afterwards it is a copy that is brought up to date
+    when it is read.
 
     Parameters
     ----------
-    make
-        `Server` with all arguments but the device.
+    here
+        The server of this process.
     crew
         Returns the processes, or None while there are none.
     """
 
-    def __init__(self, make: partial[Any], crew: Callable[[], Crew | None]) -> None:
-        super().__init__(*make.args, **make.keywords, device=torch.device("cpu"))
-        self._crew = crew
+    features = None  # labels are sent to the server: `--tail` is refused
+
+    def __init__(self, here: Server, crew: Callable[[], Crew | None]) -> None:
+        self._here, self._crew = here, crew
+        self._rate = 0.0
         self._behind = False  # the process has learnt since the copy was fetched
         self._bad: int | None = None
 
@@ -45,27 +46,29 @@ class HostedServer(Server):
     def segment(self) -> nn.Module:
         """The upper segment, as it is now."""
         self._fetch()
-        return super().segment
+        return self._here.segment
 
-    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
-        """Take one joint step on everything received, at the server's rate times ``rate_factor``."""
-        crew = self._crew()
-        if crew is None:
-            return super().learn(uplink, rate_factor)
-        self.last_rate = self.rate * rate_factor
-        return self._step(crew, uplink, "learn", rate_factor)
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self._rate
 
-    def learn_copies(self, uplink: Uplink) -> Tensor:
+    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+        """Take one joint step on everything received, at ``rate``."""
+        return self._step("learn", self._here.learn, uplink, context, rate)
+
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch."""
-        crew = self._crew()
-        if crew is None:
-            return super().learn_copies(uplink)
-        self.last_rate = self.rate
-        return self._step(crew, uplink, "learn_copies")
+        return self._step("learn_copies", self._here.learn_copies, uplink, context, rate)
 
-    def _step(self, crew: Crew, uplink: Uplink, call: str, *arguments: float) -> Tensor:
+    def _step(
+        self, call: str, here: Callable[..., Tensor], uplink: Uplink, context: StepContext, rate: float
+    ) -> Tensor:
+        self._rate, crew = rate, self._crew()
+        if crew is None:
+            return here(uplink, context, rate)
         # What layers draw follows from the seed that the training loop has just set.
-        order = Order(call, self.rate, self.epoch, self.step_number, torch.initial_seed(), arguments)
+        order = Order(call, context, rate, torch.initial_seed())
         sent = Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
         learnt: Learnt = crew.ask({SERVER: ("step", (order, sent))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step
@@ -75,16 +78,16 @@ class HostedServer(Server):
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""
         # Its own last weights are there already.
-        self._do(super().merge_copies, "merge_copies", dataclasses.replace(merging, last={}))
+        self._do(self._here.merge_copies, "merge_copies", dataclasses.replace(merging, last={}))
 
-    def add_tally(self, tally: TrainMetrics) -> None:
+    def add_metrics(self, metrics: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""
-        self._do(super().add_tally, "add_tally", tally)
+        self._do(self._here.add_metrics, "add_metrics", metrics)
 
-    def restart_tally(self) -> None:
+    def restart_metrics(self) -> None:
         """Begin new sums, at the start of an epoch."""
         self._bad = None
-        self._do(super().restart_tally, "restart_tally")
+        self._do(self._here.restart_metrics, "restart_metrics")
 
     def _do(self, here: Callable[..., None], name: str, *arguments: Any) -> None:
         crew = self._crew()
@@ -93,24 +96,24 @@ class HostedServer(Server):
         self._behind = True
         return crew.tell(SERVER, "call", name, *arguments)
 
-    def read_tally(self) -> TrainMetrics:
-        """Return the sums since `restart_tally`."""
+    def read_metrics(self) -> TrainMetrics:
+        """Return the sums since `restart_metrics`."""
         self._fetch()
-        return super().read_tally()
+        return self._here.read_metrics()
 
     def bad_step(self) -> int | None:
-        """Return the first step since `restart_tally` whose loss was not a number."""
-        return super().bad_step() if self._crew() is None else self._bad
+        """Return the first step since `restart_metrics` whose loss was not finite."""
+        return self._here.bad_step() if self._crew() is None else self._bad
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
         self._fetch()
-        return super().state()
+        return self._here.state()
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
-        super().restore(tensors)
-        self._behind, self._bad = False, super().bad_step()
+        self._here.restore(tensors)
+        self._behind, self._bad = False, self._here.bad_step()
         crew = self._crew()
         if crew is not None:
             crew.tell(SERVER, "restore", send_all(tensors))
@@ -120,5 +123,5 @@ class HostedServer(Server):
         crew = self._crew()
         if crew is None or not self._behind:
             return
-        super().restore(receive_all(crew.ask({SERVER: ("state", ())})[SERVER]))
+        self._here.restore(receive_all(crew.ask({SERVER: ("state", ())})[SERVER]))
         self._behind = False

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sglr.core.random import seed_layers
-from sglr.core.types import Uplink
+from sglr.core.server_protocol import Server
+from sglr.core.types import StepContext, Uplink
 from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
 from sglr.engines.ray.worker import Smashed
-from sglr.parties.server import Server
 from sglr.system.allocator import keep_freed_memory
 
 
@@ -25,20 +24,16 @@ class Order(NamedTuple):
     ----------
     call
         ``"learn"`` or ``"learn_copies"``.
-    rate, epoch, step_number
-        As `Server` has them.
+    context, rate
+        Its arguments.
     seed
         Of torch's generator, for layers that draw random numbers.
-    arguments
-        Further arguments of the call.
     """
 
     call: str
+    context: StepContext
     rate: float
-    epoch: int
-    step_number: int
     seed: int
-    arguments: tuple[Any, ...]
 
 
 class Learnt(NamedTuple):
@@ -54,7 +49,7 @@ class Post(NamedTuple):
     Parameters
     ----------
     make
-        `Server` with all arguments but the device.
+        Makes the server on a device.
     device
         Where it computes.
     threads
@@ -63,7 +58,7 @@ class Post(NamedTuple):
         Its share of a GPU.
     """
 
-    make: partial[Server]
+    make: Callable[[torch.device], Server]
     device: torch.device
     threads: int | None
     gpus: float
@@ -81,17 +76,16 @@ class ServerWorker:
         torch.set_num_threads(post.threads or os.cpu_count() or 1)
         if post.device.type == "cpu":
             keep_freed_memory()
-        self._device, self._server = post.device, post.make(device=post.device)
+        self._device, self._server = post.device, post.make(post.device)
 
     def step(self, order: Order, sent: Smashed) -> Learnt:
         """Let the server learn from what the clients sent."""
         server = self._server
-        server.rate, server.epoch, server.step_number = order.rate, order.epoch, order.step_number
         seed_layers(order.seed)
         assert sent.labels is not None, "a server in the cluster has the labels"
         smashed, labels = receive(sent.smashed).to(self._device), receive(sent.labels).to(self._device)
         uplink = Uplink(smashed, labels, sent.clients, sent.sizes)
-        gradients: Tensor = getattr(server, order.call)(uplink, *order.arguments)
+        gradients: Tensor = getattr(server, order.call)(uplink, order.context, order.rate)
         return Learnt(send(gradients), server.bad_step())
 
     def call(self, name: str, *arguments: Any) -> Any:

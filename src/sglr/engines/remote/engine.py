@@ -75,9 +75,9 @@ class Remote:
 
     # ServedRun and closing.
 
-    def make_server(self, make: Callable[..., Server]) -> Server:
+    def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server, which is in this process."""
-        return make(device=self._spec.device)
+        return make(self._spec.device)
 
     def open(self, run: Path | None) -> None:
         """Do nothing: clients come when they can."""

@@ -194,9 +194,9 @@ class _Masked:
     def __init__(self, server: Server, crew: _Crew) -> None:
         self._server, self._crew = server, crew
 
-    def learn(self, uplink: Uplink, rate_factor: float = 1.0) -> Tensor:
+    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Take a joint step; return hijacking gradients ``[C, b, ...]``, each of the client's own mean."""
-        self._server.learn(uplink, rate_factor)
+        self._server.learn(uplink, context, rate)
         labels = None if uplink.told is None else uplink.flatten(uplink.told)
         found = uplink.unflatten(self._crew.mislead(uplink.flatten(uplink.smashed), labels))
         sizes = torch.tensor(uplink.sizes, dtype=found.dtype).reshape(-1, *(1,) * (found.dim() - 1))
