@@ -38,6 +38,9 @@ def test_a_name_that_is_not_known_lists_those_that_are(text: str) -> None:
         parse(text)
 
 
+REFUSALS = r"is not key=value|invalid value|given twice|unknown option|has no options"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -55,11 +58,10 @@ def test_a_name_that_is_not_known_lists_those_that_are(text: str) -> None:
         "int8:bits=4",
         "fp16:feedback=true",
         "none:0.1",
-        "topk:,",
     ],
 )
-def test_an_option_that_says_nothing_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"compression = .*says nothing to .*; give "):
+def test_an_option_that_is_not_known_or_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=REFUSALS):
         parse(text)
 
 

@@ -40,9 +40,9 @@ def test_reads_any_optimizer_of_torch(text: str, name: str, options: dict[str, o
         ("", r"optimizer = : no such optimizer; known: "),
         ("lbfgs", r"optimizer = lbfgs: no such optimizer; "),  # needs a closure
         ("optimizer", r"no such optimizer"),  # the base class
-        ("sgd:momentm=0.9", r"sgd has no option 'momentm'; did you mean 'momentum'\? options: "),
-        ("adam:lr=0.1", r"adam has no option 'lr'; "),  # the rate is a setting of its own
-        ("adam:params=1", r"adam has no option 'params'; "),
+        ("sgd:momentm=0.9", r"unknown option 'momentm' for sgd; did you mean 'momentum'\? options: "),
+        ("adam:lr=0.1", r"unknown option 'lr' for adam; "),  # the rate is a setting of its own
+        ("adam:params=1", r"unknown option 'params' for adam; "),
         ("sgd:momentum=-1", r"Invalid momentum value: -1; correct that option"),
         ("sgd:nesterov=True", r"Nesterov momentum requires a momentum"),
         ("sgd:momentum='x'", r"correct that option"),
@@ -63,7 +63,7 @@ def test_refuses_what_torch_does_not_have(text: str, message: str) -> None:
         "momentum=",
         "momentum=0.9;nesterov=True",
         "momentum=0.9,momentum=0.8",
-        "betas=(0.9",
+        "momentum=(0.9",
         "momentum=open('f')",
         "momentum=x",
         "**{'momentum': 0.9}",
@@ -73,7 +73,7 @@ def test_refuses_what_torch_does_not_have(text: str, message: str) -> None:
     ],
 )
 def test_refuses_what_it_cannot_read(tail: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot be read; write it like sgd:momentum=0\.9,nesterov=True"):
+    with pytest.raises(UsageError, match=r"is not key=value|invalid value|given twice"):
         OptimizerSpec.parse(f"sgd:{tail}")
 
 

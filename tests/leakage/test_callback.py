@@ -50,7 +50,7 @@ def test_a_run_that_was_stopped_measures_the_same(tmp_path: Path) -> None:
     ("settings", "problem"),
     [
         ({"leakage": "evry=1"}, "every"),
-        ({"leakage": "every=0"}, "whole number"),
+        ({"leakage": "every=0"}, "greater than or equal to 1; give every=<int>"),
         ({"leakage": "every=1,samples=5"}, "32"),
         ({"leakage": "every=1", "method": "fl"}, "whole model"),
         ({"leakage": "every=1", "engine": "remote"}, "machines of their own"),

@@ -15,6 +15,7 @@ from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.registry import ENGINES
 from sglr.core.server_protocol import Server
+from sglr.core.spec import name_in
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.data.formats.files import data_root
 from sglr.runs.config import Experiment
@@ -62,7 +63,7 @@ def located(experiment: Experiment, record: DataRecord | None) -> Experiment:
     places: dict[str, Any] = {}
     if record.data_dir is not None and Path(record.data_dir).is_dir():
         places["data_dir"] = Path(record.data_dir)
-    kind = experiment.dataset.partition(":")[0]
+    kind = name_in(experiment.dataset)
     if record.dataset is not None and record.dataset.startswith(f"{kind}:/"):
         place = Path(record.dataset.partition(":")[2])
         if place.exists():

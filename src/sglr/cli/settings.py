@@ -7,15 +7,14 @@ import inspect
 from collections.abc import Iterable, Mapping
 from copy import copy
 from functools import cache
-from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
 from sglr.core.registry import PARTS
+from sglr.core.spec import placeholder, plain_value
 
 PART_PANELS = {
     "method": "Parameters of methods",
@@ -26,8 +25,6 @@ PART_PANELS = {
 
 _ALL = "sglr.help_all"
 """The key under which a command's context says that its help is to show all settings."""
-
-_PLACEHOLDERS = {int: "int", float: "number", str: "text", bool: "true|false", Path: "path", tuple: "text,…"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +62,7 @@ class Setting:
     @property
     def placeholder(self) -> str:
         """What the help writes for the value, such as ``<number>``."""
-        kinds = [kind for kind in _alternatives(self.kind) if kind is not NoneType]
-        if get_origin(self.kind) is Literal:
-            return "|".join(get_args(self.kind))
-        if float in kinds:
-            return "<number>"
-        return f"<{'|'.join(_PLACEHOLDERS.get(get_origin(kind) or kind, 'text') for kind in reversed(kinds))}>"
+        return placeholder(self.kind)
 
     @property
     def help(self) -> str:
@@ -80,13 +72,7 @@ class Setting:
 
     def read(self, text: str | bool) -> Any:
         """Return the value that was typed as far as its meaning is not plain from the setting's type."""
-        if isinstance(text, bool):
-            return text
-        if text == "none" and NoneType in _alternatives(self.kind):
-            return None
-        if tuple in {get_origin(kind) for kind in _alternatives(self.kind)}:
-            return tuple(filter(None, text.split(",")))
-        return text
+        return plain_value(self.kind, text)
 
     def option(self) -> inspect.Parameter:
         """Return the parameter that makes typer offer the flag."""
@@ -207,11 +193,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    is_union = get_origin(kind) not in (None, tuple, Literal)
-    return get_args(kind) if is_union else (kind,)
 
 
 @cache

@@ -14,12 +14,15 @@ used through its code, as it is between sites (docs/results/compression.md). Rud
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
 from sglr.core.codec import Codec, Plain
-from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.errors import unknown
+from sglr.core.spec import Option, Spec
 
 CODECS: Mapping[str, Callable[..., Codec]] = {
     "none": Plain,
@@ -30,11 +33,14 @@ CODECS: Mapping[str, Callable[..., Codec]] = {
 }
 """Codecs by name."""
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"int8": ("feedback",), "topk": ("share", "feedback")}
-"""What may be said about a codec; the first of several may go without its name."""
+FEEDBACK = Option(bool, "is what a step lost added in the next?")
+SHARE = Option(Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], "share of the values that is sent")
 
-FORMS = {"share": "a share of the values in (0, 1], such as 0.1", "feedback": "feedback=true or feedback=false"}
-"""How an option is written."""
+OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "int8": {"feedback": FEEDBACK},
+    "topk": {"share": SHARE, "feedback": FEEDBACK},
+}
+"""Options of codecs; others have none."""
 
 
 def parse(text: str) -> Codec:
@@ -45,32 +51,11 @@ def parse(text: str) -> Codec:
     UsageError
         If there is no such codec, or it has no such option.
     """
-    refuse_long("compression", text)
-    name, _, tail = text.partition(":")
-    if name not in CODECS:
-        raise unknown("compression", name, CODECS)
-    known = OPTIONS.get(name, ())
-    options: dict[str, float | bool] = {}
-    for place, word in enumerate(tail.split(",") if tail else []):
-        key, equals, value = word.strip().rpartition("=")
-        if not equals and place == 0 and len(known) > 1:
-            key = known[0]
-        read = _read_option(key, value) if key in known and key not in options else None
-        if read is None:
-            remedy = " or ".join(FORMS[option] for option in known) or "no option"
-            raise UsageError("compression", text, f"{word!r} says nothing to {name}", f"give {remedy}")
-        options[key] = read
-    return CODECS[name](**options)
-
-
-def _read_option(key: str, value: str) -> float | bool | None:
-    if key == "feedback":
-        return {"true": True, "false": False}.get(value)
-    try:
-        share = float(value)
-    except ValueError:
-        return None
-    return share if 0 < share <= 1 else None
+    spec = Spec.parse("compression", text)
+    if spec.name not in CODECS:
+        raise unknown("compression", spec.name, CODECS)
+    known = OPTIONS.get(spec.name, {})
+    return CODECS[spec.name](**spec.options(known, first="share" if "share" in known else None))
 
 
 class ErrorFeedbackChannel:

@@ -7,16 +7,28 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.errors import UsageError, unknown
+from sglr.core.spec import Option, Spec
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the last is of brackets too deep
+        raise ValueError("it is no number, truth value, text in quotes, or list of these") from None
+
+
+Literals = Annotated[Any, BeforeValidator(_literal)]
+"""An option as Python writes it: ``0.9``, ``True``, ``None``, ``(0.9, 0.99)``."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +55,13 @@ class OptimizerSpec:
         UsageError
             If torch has no such optimizer, or it has no such option.
         """
-        refuse_long("optimizer", text)
-        name, _, tail = text.partition(":")
+        written = Spec.parse("optimizer", text)
+        name = written.name.lower()
         known = _known_optimizers()
-        if name.lower() not in known:
-            raise unknown("optimizer", name, known)
-        options = _parse_options(text, tail)
-        accepted = set(inspect.signature(known[name.lower()]).parameters) - {"params", "lr"}
-        for option in options:
-            if option not in accepted:
-                near = get_close_matches(option, accepted, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                remedy = f"{hint}options: {', '.join(sorted(accepted))}"
-                raise UsageError("optimizer", text, f"{name} has no option {option!r}", remedy)
-        spec = cls(name.lower(), options)
+        if name not in known:
+            raise unknown("optimizer", written.name, known)
+        accepted = inspect.signature(known[name]).parameters.keys() - {"params", "lr"}
+        spec = cls(name, written.options({option: Option(Literals) for option in sorted(accepted)}))
         try:
             spec.build([nn.Parameter(torch.zeros(1))], 1e-3)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -90,20 +95,6 @@ def _known_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
             found[name.lower()] = value
     del found["optimizer"]
     return found
-
-
-def _parse_options(text: str, tail: str) -> dict[str, object]:
-    # A comma inside brackets, as in betas=(0.9,0.99), belongs to the value: let Python's own grammar read it.
-    try:
-        call = ast.parse(f"dict({tail})", mode="eval").body
-        readable = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
-        words = call.keywords if readable else []  # type: ignore[attr-defined]
-        options: dict[str, object] = {word.arg: ast.literal_eval(word.value) for word in words if word.arg}
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the last is of brackets too deep
-        words, options = [], {}
-    if tail and not len(words) == len(options) > 0:
-        raise UsageError("optimizer", text, "cannot be read", "write it like sgd:momentum=0.9,nesterov=True")
-    return options
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

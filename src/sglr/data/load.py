@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS
+from sglr.core.spec import options_of, plain_value, problem_of
 
 
 def load_dataset(spec: str, data_dir: Path | None, parameters: Mapping[str, object] | None = None) -> Dataset:
@@ -42,33 +44,21 @@ def pick_dataset(spec: str, parameters: Mapping[str, object] | None = None) -> A
     part = DATASETS.load(name)
     given = dict(parameters or {})
     if colon:
-        given[fields(part)[0].name] = argument
+        given[next(iter(options_of(part)))] = argument
     return _build(part, name, given)
 
 
 def _build(part: type[Any], name: str, given: Mapping[str, object]) -> Any:
-    from pydantic import TypeAdapter, ValidationError
-
-    known = [entry.name for entry in fields(part)]
+    known = options_of(part)
     for parameter in given:
         if parameter not in known:
-            raise _unknown_parameter(name, parameter, known)
+            raise _unknown_parameter(name, parameter, list(known))
     try:
-        plain = {entry.name: _read(given[entry.name], entry) for entry in fields(part) if entry.name in given}
+        plain = {key: plain_value(known[key].kind, value) for key, value in given.items()}
         return TypeAdapter(part).validate_python(plain)
     except ValidationError as error:
         first = error.errors()[0]
-        parameter = str(first["loc"][0])
-        raise UsageError(parameter, first["input"], first["msg"].lower(), f"correct it ({name})") from error
-
-
-def _read(value: object, entry: Field[Any]) -> object:
-    """Read words typed on a command line: ``none``, and lists with commas."""
-    if value == "none":
-        return None
-    if isinstance(value, str) and "tuple" in str(entry.type):
-        return tuple(filter(None, value.split(",")))
-    return value
+        raise UsageError(str(first["loc"][0]), first["input"], problem_of(error), f"correct it ({name})") from error
 
 
 def _unknown_parameter(dataset: str, parameter: str, known: list[str]) -> UsageError:

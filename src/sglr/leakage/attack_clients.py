@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ATTACKS
+from sglr.core.spec import Spec, options_of
 from sglr.leakage.measure_clients import over_clients
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.target import Target
@@ -54,28 +52,10 @@ def choose_attack(spec: str, attacker: str | None = None) -> Chosen:
     UsageError
         If there is no such attack or option, or an option's value is wrong.
     """
-    refuse_long("attack", spec)
-    name, _, listed = spec.partition(":")
-    part = ATTACKS.load(name.strip().replace("_", "-"))
-    pairs = [word.partition("=") for word in filter(None, listed.split(","))]
-    for key, equals, _value in pairs:
-        if not equals:
-            raise UsageError("attack", spec, f"{key!r} is not option=value", "write it like decoder:steps=500")
-    given = {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
-    known = [field.name for field in fields(part) if field.init]
-    for key in given:
-        if key not in known:
-            raise unknown(f"option of {name}", key, known)
-    try:
-        attack = TypeAdapter(part).validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][-1]) if first["loc"] else spec
-        problem = first["msg"][0].lower() + first["msg"][1:]
-        raise UsageError(
-            option, given.get(option, spec), problem, f"see: sglr list attacks --verbose ({name})"
-        ) from error
-    return Chosen(name.strip().replace("_", "-"), attack, attacker or part.attacker)
+    written = Spec.parse("attack", spec)
+    name = written.name.replace("_", "-")
+    part = ATTACKS.load(name)
+    return Chosen(name, part(**written.options(options_of(part))), attacker or part.attacker)
 
 
 def attack_clients(chosen: Chosen, clients: Sequence[int], target: Callable[[int, str], Target]) -> dict[str, Any]:

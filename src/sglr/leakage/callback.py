@@ -8,16 +8,18 @@ training changes: weights are copied, and random draws are its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sglr.build.build import Built
-from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
+from sglr.core.spec import Option, Spec
 from sglr.leakage.measure_clients import measured_samples
 from sglr.leakage.open_run import OpenedRun, drawn_clients
 from sglr.privacy.measures.distance_correlation import distance_correlation
@@ -34,6 +36,13 @@ PAIRED = 128
 """Samples whose distances are compared."""
 COMPONENTS = 4
 """Principal components that information is looked for in: more are noise in so few samples."""
+
+OPTIONS = {
+    "every": Option(Annotated[int, Field(ge=1)], "epochs between two looks"),
+    "clients": Option(Annotated[int, Field(ge=1)], "clients that are looked at"),
+    "samples": Option(Annotated[int, Field(ge=32)], "samples of each, 32 or more"),
+}
+"""What may be set, by key."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,7 @@ class LeakageCallback:
         text = experiment.leakage
         if not text:
             return None
-        refuse_long("leakage", text)
-        found = cls(**dict(_number(text, word) for word in text.split(",")))
+        found = cls(**Spec.parse_options("leakage", text).options(OPTIONS))
         if experiment.engine == "remote":
             problem = "clients' weights and data are on machines of their own"
             raise UsageError("leakage", text, problem, "leave it out, or train with --engine local on like data")
@@ -135,15 +143,3 @@ def watched_summary(callback: LeakageCallback, history: Sequence[Mapping[str, An
 
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: fmean(one[name] for one in each) for name in each[0] if all(name in one for one in each)}
-
-
-def _number(text: str, word: str) -> tuple[str, int]:
-    known = [field.name for field in fields(LeakageCallback)]
-    name, _, value = (part.strip() for part in word.partition("="))
-    if name not in known:
-        raise unknown("option of leakage", name, known)
-    least = 32 if name == "samples" else 1
-    if not value.isdecimal() or int(value) < least:
-        problem = f"{name} is no whole number of {least} or more"
-        raise UsageError("leakage", text, problem, "write it like every=1,clients=1,samples=256")
-    return name, int(value)

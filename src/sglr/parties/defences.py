@@ -6,11 +6,10 @@ generator that a checkpoint would have to keep (law 5).
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from sglr.core.defence import Defence
 from sglr.core.errors import UsageError, refuse_long
 from sglr.core.random import key
 from sglr.core.registry import DEFENCES
+from sglr.core.spec import Spec, options_of
 from sglr.splitting import ClientSegments
 
 SCORED = 64
@@ -207,37 +207,11 @@ def parse(text: str, seed: int = 0) -> DefenceChain:
         return DefenceChain()
     parts: list[tuple[str, Defence]] = []
     for word in text.split("+"):
-        name, _, tail = word.strip().partition(":")
-        name = name.replace("_", "-")
+        spec = Spec.parse("defence", word.strip())
+        name = spec.name.replace("_", "-")
         if any(name == known for known, _ in parts):
             raise UsageError("defence", text, f"{name} is there twice", "name each defence once")
-        parts.append((name, _read(text, name, tail)))
+        kind: type[Defence] = DEFENCES.load(name)
+        known = options_of(kind)
+        parts.append((name, kind(**spec.options(known, first=next(iter(known), None)))))
     return DefenceChain(parts, seed)
-
-
-def _read(text: str, name: str, tail: str) -> Defence:
-    kind: type[Defence] = DEFENCES.load(name)
-    known = {field.name: str(field.metadata.get("help", "")) for field in dataclasses.fields(kind) if field.init}
-    hints = get_type_hints(kind)
-    options: dict[str, Any] = {}
-    for place, word in enumerate(tail.split(",") if tail else []):
-        option, equals, value = word.strip().partition("=")
-        if not equals and place == 0 and known:
-            option, value = next(iter(known)), word.strip()
-        read = _value(value, hints[option]) if option in known and option not in options else None
-        if read is None:
-            remedy = " or ".join(f"{option}=... ({about})" for option, about in known.items()) or "no option"
-            raise UsageError("defence", text, f"{word!r} says nothing to {name}", f"give {remedy}")
-        options[option] = read
-    return kind(**options)
-
-
-def _value(text: str, kind: Any) -> float | int | bool | str | None:
-    if kind is bool:
-        return {"true": True, "false": False}.get(text)
-    if kind is str:
-        return text or None
-    try:
-        return int(text) if kind is int else float(text)
-    except ValueError:
-        return None

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.config import JsonDict
 
 from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ENGINES, MODELS, PARTS
+from sglr.core.spec import name_in, problem_of, read_value
 from sglr.runs.presets import PRESET, expanded
 from sglr.storage.toml_files import read_toml_file
 
@@ -305,7 +306,7 @@ def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
 
 
 def _load(kind: str, name: str) -> type[Any]:
-    part: type[Any] = PARTS[kind].load(name.partition(":")[0])
+    part: type[Any] = PARTS[kind].load(name_in(name))
     return part
 
 
@@ -325,13 +326,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _typed(key: str, value: Any, part: type[Any], field: dataclasses.Field[Any]) -> Any:
     """Turn a text from the command line or a file into what the parameter takes; ``"none"`` is None where it may be."""
-    adapter: TypeAdapter[Any] = TypeAdapter(get_type_hints(part)[key])
-    for candidate in [None, value] if value == "none" else [value]:
-        try:
-            return adapter.validate_python(candidate)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-    raise UsageError(key, value, problem[0].lower() + problem[1:], f"it is: {field.metadata.get('help', field.type)}")
+    try:
+        return read_value(get_type_hints(part)[key], value)
+    except ValidationError as error:
+        remedy = f"it is: {field.metadata.get('help', field.type)}"
+        raise UsageError(key, value, problem_of(error), remedy) from error
 
 
 def _unknown_setting(
@@ -351,6 +350,5 @@ def _unknown_setting(
 def _explained(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = str(first["loc"][0])
-    problem = first["msg"][0].lower() + first["msg"][1:]
     described = Experiment.model_fields[key].description if key in Experiment.model_fields else None
-    return UsageError(key, first["input"], problem, f"it is: {described}" if described else "correct it")
+    return UsageError(key, first["input"], problem_of(error), f"it is: {described}" if described else "correct it")

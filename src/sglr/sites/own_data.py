@@ -7,7 +7,7 @@ never chooses which are read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS, METHODS, PARTITIONERS
+from sglr.core.spec import name_in, options_of
 from sglr.data.classes import refuse_unknown
 from sglr.data.federate import federate
 from sglr.data.images.pixel_range import number
@@ -148,7 +149,7 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
     assert source.path is not None
     kind = _kind(source.path)
     parameters = dict(source.parameters)
-    known = {entry.name for entry in fields(DATASETS.load(kind))}
+    known = options_of(DATASETS.load(kind))
     if kind == "table":
         parameters |= _by_schema(source, wanted)
     elif "classes" in known:
@@ -213,9 +214,9 @@ def _of_shares(
 ) -> dict[int, OwnData]:
     for client in clients:
         _check_share(source, wanted, client)
-    known = {entry.name for entry in fields(DATASETS.load(name.partition(":")[0]))}
+    known = options_of(DATASETS.load(name_in(name)))
     told = {key: wanted.settings[key] for key in FORM if key in known and wanted.settings.get(key) is not None}
-    if name.partition(":")[0] == "table":
+    if name_in(name) == "table":
         told |= _by_schema(source, wanted)
     dataset = _fitting(load_dataset(name, source.data_dir, told | dict(source.parameters)), source, wanted)
     data = federate(

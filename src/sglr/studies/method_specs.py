@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sglr.core.errors import UsageError, refuse_long
+from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
+from sglr.core.spec import Spec
 from sglr.runs.config import Experiment, part_fields
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class Variant:
         """Take a method, or a text such as ``"sglr:phi=0.5,alpha=1"``."""
         if not isinstance(method, str):
             return cls(method, _object_label(method), frozenset(), {})
-        refuse_long("methods", method)
-        name, _, listed = method.partition(":")
-        given = dict(_pair(method, word) for word in filter(None, listed.split(",")))
+        spec = Spec.parse("methods", method)
+        name, given = spec.name, spec.texts()
         shown = ", ".join(f"{key}={value}" for key, value in given.items())
         label = f"{name} ({shown})" if shown else name
         return cls(name, label, frozenset(part_fields("method", name)), given)
@@ -80,13 +80,6 @@ class Variant:
         if given.method is None:
             build_method(experiment)
         return experiment, given
-
-
-def _pair(spec: str, word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise UsageError("methods", spec, f"{word!r} is not key=value", "write it like sglr:phi=0.5,alpha=1")
-    return key.strip().replace("-", "_"), value.strip()
 
 
 def _object_label(method: Method) -> str:

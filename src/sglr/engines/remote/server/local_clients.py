@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from sglr.core.errors import SglrError
 from sglr.core.registry import DATASETS, DECIDED_BY_RUN
+from sglr.core.spec import name_in
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.files import private_folder, write_private
 from sglr.storage.files import NOFOLLOW
@@ -57,7 +58,7 @@ class Fleet:
 
     def _further(self) -> list[str]:
         """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
-        kind = DATASETS.load(str(self._settings["dataset"]).partition(":")[0])
+        kind = DATASETS.load(name_in(str(self._settings["dataset"])))
         of_data = {field.name for field in fields(kind)} - DECIDED_BY_RUN
         own = {name: self._settings.get(name) for name in (*_OWN, *sorted(of_data))}
         if ":" not in str(self._settings["model"]):
