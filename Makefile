@@ -1,5 +1,6 @@
 # make demo    install what training needs, train on the embedded data and show the result
 # make test    the fast tests; make test-all adds the slow ones; these and what follows install the tools for it
+# make format  format the code and mend what the linter can
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
 #              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: demo test test-all check bench bench-remote bench-gpu chaos clean
+.PHONY: demo test test-all format check bench bench-remote bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -26,6 +27,10 @@ test: $(TOOLS)
 
 test-all: $(TOOLS)
 	$(BIN)/python -m pytest -n auto
+
+format: $(TOOLS)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 check: $(TOOLS)
 	$(BIN)/ruff format --check .
