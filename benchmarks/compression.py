@@ -15,8 +15,9 @@ import torch
 
 import sglr
 from record import machine, write_result
-from sglr.build.build import Built, build
+from sglr.build.build import build
 from sglr.build.load_model import restored
+from sglr.build.parts import Training
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.runs.config import Experiment
@@ -52,7 +53,7 @@ def train(experiment: Experiment, path: Path) -> sglr.Run:
     return sglr.train(**experiment.flat(), out=path)
 
 
-def accuracy_without_code(run: sglr.Run, built: Built) -> float:
+def accuracy_without_code(run: sglr.Run, built: Training) -> float:
     """Return the test accuracy of the same weights where smashed data reach the server as they are."""
     engine: Any = restored(run, built).trainer.engine
     engine.codec = Plain()

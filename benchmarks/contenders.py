@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from sglr.build.build import Built, Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.model import build_model
 from sglr.core.types import StepContext
@@ -40,7 +41,7 @@ def build_split(
     stacking: str,
     device: str,
     precision: Precision = SINGLE_PRECISION,
-) -> Built:
+) -> Training:
     """Build SGLR whose clients own equal parts of ``data``."""
     settings: dict[str, object] = {
         "method": "sglr",
@@ -51,10 +52,10 @@ def build_split(
     }
     settings |= {"validation": 0, "stacking": stacking, "device": device, "init": "common"}
     settings |= {"precision": precision.precision, "compile": precision.compiled}
-    return build(Experiment.from_flat(settings), Given(dataset=data))
+    return build(Experiment.from_flat(settings), PartOverrides(dataset=data))
 
 
-def split_steps(built: Built) -> Callable[[], None]:
+def split_steps(built: Training) -> Callable[[], None]:
     """Take everyone through their data once."""
     trainer = built.trainer
     everyone = tuple(range(len(trainer.sizes)))

@@ -12,7 +12,7 @@ import torch
 
 from leakage_measures import pictures
 from record import machine, write_result
-from sglr.build.build import Built, Given
+from sglr.build.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.events import EpochDone, Event
 from sglr.experiment.train import execute
@@ -29,18 +29,18 @@ def noise(number: int) -> Dataset:
     return Dataset("noise", samples, held, tuple("0123456789"))
 
 
-def cases(epochs: int, samples: int) -> dict[str, tuple[dict[str, object], Given]]:
+def cases(epochs: int, samples: int) -> dict[str, tuple[dict[str, object], PartOverrides]]:
     """Return settings and parts of each case: defaults, and Fashion-MNIST's sizes, both with 10 clients."""
     images = noise(10 * samples)
     common: dict[str, object] = {"threads": 1, "stacking": "stacked"}
     large = {"dataset": "<noise>", "epochs": epochs, "validation": TESTED}
     return {
-        "defaults": (common, Given()),
-        f"28 x 28 pixels, {samples} samples per client": (common | large, Given(dataset=images)),
+        "defaults": (common, PartOverrides()),
+        f"28 x 28 pixels, {samples} samples per client": (common | large, PartOverrides(dataset=images)),
     }
 
 
-def training_seconds(settings: dict[str, object], given: Given, leakage: str) -> float:
+def training_seconds(settings: dict[str, object], given: PartOverrides, leakage: str) -> float:
     """Return the processor time from the first step to the end of the last epoch; imports of the package are before."""
     marks: list[float] = []
 
@@ -48,7 +48,7 @@ def training_seconds(settings: dict[str, object], given: Given, leakage: str) ->
         if isinstance(event, EpochDone):
             marks.append(time.process_time())
 
-    def begin(built: Built) -> None:
+    def begin(built: Training) -> None:
         del built
         marks.append(time.process_time())
 
@@ -58,7 +58,7 @@ def training_seconds(settings: dict[str, object], given: Given, leakage: str) ->
     return marks[-1] - marks[0]
 
 
-def compared(settings: dict[str, object], given: Given, rounds: int) -> dict[str, object]:
+def compared(settings: dict[str, object], given: PartOverrides, rounds: int) -> dict[str, object]:
     """Let the contenders alternate; what a first look imports is told apart."""
     first = {name: training_seconds(settings, given, leakage) for name, leakage in CONTENDERS.items()}
     taken: dict[str, list[float]] = {name: [] for name in CONTENDERS}

@@ -19,7 +19,8 @@ from typing import Any
 
 from record import machine, write_result
 from sglr.core.events import Event, StepDone
-from sglr.experiment.train import describe, execute
+from sglr.experiment.describe import describe
+from sglr.experiment.train import execute
 
 EVERY, STEPS = 500, 5_000
 SETTINGS: dict[str, Any] = {

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from record import machine, write_result
-from sglr.build.build import Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import DivergedError
 from sglr.core.merging import Merging
@@ -104,7 +105,7 @@ def accuracy(method: str, partition: str, attack: str, rule: str, seed: int) -> 
     own = {"method": method, "partition": partition, "merge_rule": rule, "seed": seed}
     experiment = Experiment.from_flat({**SETTINGS, **own})
     poison = flipped if attack == "label-flip" else None
-    built = build(experiment, Given(engine=partial(Attacked, change=ATTACKS[attack]), poison=poison))
+    built = build(experiment, PartOverrides(engine=partial(Attacked, change=ATTACKS[attack]), poison=poison))
     try:
         built.trainer.run()
     except DivergedError:

@@ -16,7 +16,7 @@ from sglr.build.build import build
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.data.load import load_dataset
-from sglr.experiment.train import describe
+from sglr.experiment.describe import describe
 from sglr.splitting import Thirds, needing_two
 
 

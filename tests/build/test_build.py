@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import sglr
-from sglr.build.build import Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import StepContext, Uplink
 from sglr.engines.local import Local
 from sglr.engines.remote.segment_hash import shape_at_cut
-from sglr.experiment.train import describe
+from sglr.experiment.describe import describe
 from sglr.runs.config import Experiment
 from sglr.stacking.precision import Precision
 
@@ -45,7 +46,7 @@ class _Scaled(nn.Module):
         return self.scale * x
 
 
-def _lower_weights(experiment: Experiment, given: Given | None = None) -> dict[str, Tensor]:
+def _lower_weights(experiment: Experiment, given: PartOverrides | None = None) -> dict[str, Tensor]:
     built = build(experiment, given)
     return dict(built.trainer.engine.collect(tuple(range(experiment.clients))))
 

@@ -17,7 +17,7 @@ from sglr.build.cautions import FAST, FEW, SKEWED, cautions, label_skew
 from sglr.build.method import build_method
 from sglr.cli.main import main
 from sglr.core.data import ClientData, Samples
-from sglr.experiment.train import describe
+from sglr.experiment.describe import describe
 
 CLASSES = 4
 

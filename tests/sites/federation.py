@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sglr.build.build import Given
+from sglr.build.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
@@ -90,8 +90,8 @@ class Federation:
         finally:
             self.end()
 
-    def _given(self) -> Given:
-        return Given(engine=self._make)
+    def _given(self) -> PartOverrides:
+        return PartOverrides(engine=self._make)
 
     def _make(self, setting: ClientSpec) -> Remote:
         self.engine = Remote(setting, Listen(fleet=False, opened=self._opened))

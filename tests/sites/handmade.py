@@ -16,7 +16,8 @@ import grpc.aio
 import torch
 from torch import Tensor
 
-from sglr.build.build import Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import Agreement
 from sglr.engines.remote.trust.authority import Authority
@@ -44,7 +45,7 @@ def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> Agreement:
         made.append(Remote(setting))
         return made[0]
 
-    build(Experiment.from_flat({**SETTINGS, **settings, "engine": "remote"}), Given(engine=engine))
+    build(Experiment.from_flat({**SETTINGS, **settings, "engine": "remote"}), PartOverrides(engine=engine))
     return made[0]._agreement
 
 

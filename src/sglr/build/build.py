@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import nn
 
+from sglr.build.checks import check_cluster, check_defences, check_pipelining, check_place, check_tail
 from sglr.build.merge_rule import merge_rule_of
 from sglr.build.method import build_method
+from sglr.build.parts import PartOverrides, Training
 from sglr.build.segments import Segments
 from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
-from sglr.core.engine import Engine
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
@@ -25,17 +24,16 @@ from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.trainer import Trainer
-from sglr.core.weights import Weights, state_of
+from sglr.core.weights import state_of
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.parties.client_loss import ClientLoss
-from sglr.parties.defences import DefenceChain
+from sglr.parties.defences import parse as parse_defences
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
-from sglr.splitting import Thirds
 from sglr.stacking.precision import Precision
 from sglr.stacking.stack import unstackable, why_not_stacked
 from sglr.system.device import LOOKS_PER_STEP, pick_device
@@ -44,46 +42,7 @@ from sglr.system.machine import memory_of
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Given:
-    """Parts given as Python objects instead of by name; None where the settings name the part."""
-
-    method: Method | None = None
-    model: nn.Module | Callable[..., nn.Module] | None = None
-    dataset: Dataset | None = None
-    engine: Callable[[ClientSpec], Engine] | None = None
-    poison: Callable[[ClientData], ClientData] | None = None
-    """What an attacking client makes of its data once they are divided."""
-    frozen: Weights | None = None
-    """Frozen weights of the whole model that a run began with; None where it begins now."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A training ready to run, and what its summary tells of the parts."""
-
-    trainer: Trainer
-    data: ClientData
-    method: Method
-    cut: str | int
-    device: torch.device
-    lower: Callable[[int], nn.Module]
-    """Gives a client's lower segment with its first weights, by client id."""
-    fresh: Callable[[int], Thirds]
-    """Gives all segments with first weights that nobody has had, by seed."""
-    client_store: str = "memory"
-    """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
-    choices: Mapping[str, str] = field(default_factory=dict)
-    """Settings that were left to a measurement, and what it chose."""
-    tail: str | int | None = None
-    """The server's last layer, where what follows stays with the clients and the labels."""
-    defences: DefenceChain = field(default_factory=DefenceChain)
-    """The defences."""
-    frozen: Weights = field(default_factory=dict)
-    """Frozen weights of the whole model, by name."""
-
-
-def build(experiment: Experiment, given: Given | None = None) -> Built:
+def build(experiment: Experiment, given: PartOverrides | None = None) -> Training:
     """Build all parts, checking that they fit before any work is done.
 
     Raises
@@ -91,7 +50,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     UsageError
         If a setting, a file or a combination of settings is wrong.
     """
-    given = given or Given()
+    given = given or PartOverrides()
     device = device_here(experiment)
     precision = Precision(experiment.precision, experiment.compile)
     precision.prepare(device)
@@ -100,16 +59,17 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
     method = given.method or build_method(experiment)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
     codec = parse_codec(experiment.compression)
-    _check_pipelining(experiment, method)
-    _check_cluster(experiment)
-    _check_tail(experiment, method)
+    check_pipelining(experiment, method)
+    check_cluster(experiment)
+    check_tail(experiment, method)
     rule = merge_rule_of(experiment, method)
-    segments = Segments(experiment, given.model, method, given.frozen)
-    check_accounted(segments.defences.named)
+    defences = parse_defences(experiment.defence, experiment.seed)
+    check_defences(experiment, method, defences)
+    check_accounted(defences.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
     data = data if given.poison is None else given.poison(data)
-    _check_place(experiment, given, data)
-    segments.prepare(data)
+    check_place(experiment, given, data)
+    segments = Segments(experiment, data, given.model, method, defences, given.frozen)
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     if method.pooled:
@@ -146,7 +106,7 @@ def build(experiment: Experiment, given: Given | None = None) -> Built:
         first = segments.lower_of(0)
         trainer.shared = {name: tensor.to(device) for name, tensor in state_of(first).items()}
         trainer.rule, trainer.buffers = rule, {name for name, _ in first.named_buffers()}
-    return Built(
+    return Training(
         trainer,
         data,
         method,
@@ -289,47 +249,6 @@ def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
         samples_per_client=experiment.samples_per_client,
         test_samples=experiment.test_samples,
     )
-
-
-def _check_place(experiment: Experiment, given: Given, data: ClientData) -> None:
-    """Refuse data that are elsewhere, unless whoever builds brings the engine that has clients there."""
-    if not len(data.train) and given.engine is None:
-        problem = "these data are at the sites that join, and there are none here to train on"
-        raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
-
-
-def _check_pipelining(experiment: Experiment, method: Method) -> None:
-    if not experiment.pipelining:
-        return
-    if experiment.engine != "remote":
-        problem = f"engine {experiment.engine} has no gradients under way"
-        raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
-    if method.whole_model or method.merges_inside_epoch:
-        problem = f"method {experiment.method} has nothing to compute ahead with these settings"
-        raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
-
-
-def _check_cluster(experiment: Experiment) -> None:
-    """Refuse settings of a cluster where there is none, which would be ignored."""
-    for name, unset in (("ray_address", None), ("block_clients", None), ("ray_server", "driver")):
-        value = getattr(experiment, name)
-        if value != unset and experiment.engine != "ray":
-            raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
-
-
-def _check_tail(experiment: Experiment, method: Method) -> None:
-    """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
-    if experiment.tail is None:
-        return
-    if method.needs_labels:
-        problem = f"the method reads labels with these parameters ({method}), and they stay with the clients"
-        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
-    if experiment.pipelining:
-        problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
-        raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
-    if experiment.ray_server == "cluster":
-        problem = "a server in the cluster's processes can't ask clients in the midst of a step (tail)"
-        raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")
 
 
 def _pooled(data: ClientData) -> ClientData:

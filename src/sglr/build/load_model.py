@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build.build import Built, Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides, Training
 from sglr.build.run_checkpoints import best_checkpoint, frozen_weights, newest_checkpoint
 from sglr.build.without_data import stand_ins
 from sglr.compression.error_feedback import Received
@@ -74,7 +75,7 @@ def load_model(
     if record is None:
         experiment = run.experiment.model_copy(update={"device": "cpu"})
         data = None if dataset is None else read_objects(dataset, Options.of(options))
-        given = Given(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
+        given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
     else:
         experiment, given = stand_ins(run.experiment, record, built_by)
     given = replace(given, frozen=frozen_weights(run))
@@ -89,7 +90,7 @@ def load_model(
     return nn.Sequential(layers).eval()
 
 
-def restored(run: Run, built: Built) -> Built:
+def restored(run: Run, built: Training) -> Training:
     """Give a run's parts the weights of its best validation epoch, or of its newest checkpoint.
 
     Raises
@@ -111,7 +112,7 @@ def restored(run: Run, built: Built) -> Built:
     return built
 
 
-def trained_segments(built: Built, client: int, segment: Path | None = None) -> Thirds:
+def trained_segments(built: Training, client: int, segment: Path | None = None) -> Thirds:
     """Return copies of a client's segments and the server's, as they stand, in evaluation mode on the CPU.
 
     Parameters
@@ -138,7 +139,7 @@ def trained_segments(built: Built, client: int, segment: Path | None = None) -> 
     return Thirds(lower, copy.deepcopy(trainer.server.segment).cpu().eval(), tail.eval())
 
 
-def _weights(built: Built, client: int) -> Weights:
+def _weights(built: Training, client: int) -> Weights:
     trainer = built.trainer
     return trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
 

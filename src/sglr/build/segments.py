@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from sglr.build.checks import check_defences, check_tail
 from sglr.build.initial_weights import FirstWeights
 from sglr.build.method import build_method
 from sglr.core.data import ClientData
@@ -18,7 +19,7 @@ from sglr.core.method import Method
 from sglr.core.model import build_model, built_by, copied
 from sglr.core.random import key
 from sglr.core.weights import Weights, state_of, trained_of
-from sglr.parties.defences import parse
+from sglr.parties.defences import DefenceChain, parse
 from sglr.runs.config import Experiment
 from sglr.splitting import (
     ClientSegments,
@@ -50,13 +51,24 @@ class Segments:
 
     Parameters
     ----------
-    experiment, model, method
-        What is trained, and the model if it is not built by name.
+    experiment, data, model, method
+        What is trained, on which data, and the model if it is not built by name.
+    defences
+        The defences, whose layers stand behind the clients' lower segments.
     frozen
         Frozen weights of the whole model that a run began with; None for a run that begins now.
 
+    Raises
+    ------
+    UsageError
+        If the model can't be built or cut, or does not fit the data.
+
     Attributes
     ----------
+    cut, tail
+        The layers that the model is cut behind.
+    upper
+        The server's segment.
     frozen
         Frozen weights of the whole model, by name.
     example
@@ -68,8 +80,10 @@ class Segments:
     def __init__(
         self,
         experiment: Experiment,
+        data: ClientData,
         model: nn.Module | Callable[..., nn.Module] | None,
         method: Method,
+        defences: DefenceChain,
         frozen: Weights | None = None,
     ) -> None:
         self._experiment = experiment
@@ -78,23 +92,11 @@ class Segments:
         self.frozen: Weights = {}
         self._whole = method.whole_model
         self.tail = _place(experiment.tail)
-        if self.tail is not None and self._whole:
-            problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
-            raise UsageError("tail", self.tail, problem, "leave it out, or choose a method that splits the model")
         self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
-        self.defences = parse(experiment.defence, experiment.seed)
-        self._check_defences(method)
+        self.defences = defences
+        self._build_first(data)
 
-    def _check_defences(self, method: Method) -> None:
-        """Refuse defences where they would do nothing, or no good."""
-        defence = self._experiment.defence
-        if self.defences.parts and self._whole:
-            problem = f"method {self._experiment.method} sends weights, and nothing crosses a cut"
-            raise UsageError("defence", defence, problem, "leave it out, or choose a method that splits the model")
-        for part in self.defences.parts:
-            part.check(method, self.defences.named)
-
-    def prepare(self, data: ClientData) -> None:
+    def _build_first(self, data: ClientData) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
@@ -249,6 +251,7 @@ def client_segments(
     UsageError
         If the model or the cut does not fit ``data``.
     """
-    segments = Segments(experiment, model, build_method(experiment))
-    segments.prepare(data)
-    return segments.lower_of
+    method, defences = build_method(experiment), parse(experiment.defence, experiment.seed)
+    check_tail(experiment, method)
+    check_defences(experiment, method, defences)
+    return Segments(experiment, data, model, method, defences).lower_of

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.build.build import Built
+from sglr.build.parts import Training
 from sglr.core.scores import ClassCounts, Scores
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
@@ -30,7 +30,7 @@ from sglr.version import __version__
 
 def summarise(
     experiment: Experiment,
-    built: Built,
+    built: Training,
     history: Sequence[Mapping[str, Any]],
     scores: Scores,
     *,
@@ -133,7 +133,7 @@ def _known_means(shares: Tensor) -> list[float | None]:
     return [None if math.isnan(mean) else mean for mean in shares.nanmean(0).tolist()]
 
 
-def _releases(experiment: Experiment, built: Built) -> int:
+def _releases(experiment: Experiment, built: Training) -> int:
     """Return how often a training sample was sent at most: once in an epoch, or more if short clients begin again."""
     batching = Batching(experiment.batch_size, experiment.short_clients, built.trainer.plan.least_batch)
     steps = batching.own_steps(np.array(built.data.sizes))
@@ -142,7 +142,7 @@ def _releases(experiment: Experiment, built: Built) -> int:
     return experiment.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
 
 
-def weights_digest(built: Built) -> str:
+def weights_digest(built: Training) -> str:
     """Return the SHA-256 of the SHA-256s of all clients' weights and buffers, in their order, and of the server's.
 
     For clients that never took part an empty line stands: their first weights follow from the seed, and to draw those
@@ -166,7 +166,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _count(built: Built) -> Computation | str:
+def _count(built: Training) -> Computation | str:
     """Count what the training computed; or say why that can't be done, which is no reason to lose a run."""
     try:
         inputs = built.data.train.inputs
@@ -196,7 +196,7 @@ def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]}
 
 
-def _count_parameters(built: Built) -> dict[str, int]:
+def _count_parameters(built: Training) -> dict[str, int]:
     """Count the trained and the frozen values of one client's segment, with its tail, and of the server's."""
     segments = {"client": built.lower(0), "server": built.trainer.server.segment}
     trained = {name: _values(trained_of(segment)) for name, segment in segments.items()}

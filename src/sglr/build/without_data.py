@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sglr.build.build import Built, Given
+from sglr.build.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
@@ -22,7 +22,7 @@ from sglr.runs.config import Experiment
 from sglr.runs.data_record import DataRecord, MethodFacts
 
 
-def record_of(experiment: Experiment, built: Built) -> DataRecord:
+def record_of(experiment: Experiment, built: Training) -> DataRecord:
     """Return what a run's folder keeps of its data and of parts that were given as objects."""
     data, method = built.data, built.method
     facts = {name: bool(getattr(method, name)) for name in MethodFacts.model_fields}
@@ -89,7 +89,7 @@ class Recorded(Method):
         raise NotImplementedError("a recorded method can't train")
 
 
-def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> tuple[Experiment, Given]:
+def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> tuple[Experiment, PartOverrides]:
     """Return settings and parts from which a run's network is built without its data.
 
     Raises
@@ -118,5 +118,5 @@ def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> 
         "partition_parameters": {},
     }
     cuts = {} if record.method.whole_model else {"cut": record.cut, "tail": record.tail}
-    given = Given(method, model, dataset, ENGINES.load(experiment.engine))
+    given = PartOverrides(method, model, dataset, ENGINES.load(experiment.engine))
     return experiment.model_copy(update=here | cuts), given

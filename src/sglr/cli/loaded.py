@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sglr.build.build import Built
+    from sglr.build.parts import Training
     from sglr.runs.config import Experiment
 
 
-def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Built], None]:
+def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Training], None]:
     """Return what tells of a training that was built: data, classes, model and cut, then what looks wrong.
 
     Where the result is JSON, only what looks wrong is told.
     """
 
-    def tell(experiment: Experiment, built: Built) -> None:
+    def tell(experiment: Experiment, built: Training) -> None:
         from sglr.experiment.train import tell_notes
 
         if not as_json:
@@ -27,7 +27,7 @@ def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experi
     return tell
 
 
-def loaded_lines(experiment: Experiment, built: Built) -> dict[str, str]:
+def loaded_lines(experiment: Experiment, built: Training) -> dict[str, str]:
     """Return what was loaded and built, in a few short lines by name."""
     from sglr.data.loaded import data_lines, shape_text
 

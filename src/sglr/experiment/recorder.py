@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sglr.build.build import Built
+from sglr.build.parts import Training
 from sglr.build.run_checkpoints import best_checkpoint, save_checkpoint
 from sglr.build.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
@@ -61,7 +61,7 @@ class Recorder:
 
     run: Run
     experiment: Experiment
-    built: Built
+    built: Training
     observe: Callable[[Event], None]
     stop: Callable[[], bool]
     profile: DeviceProfile
@@ -76,7 +76,7 @@ class Recorder:
         self.ledger = Ledger(len(self.built.trainer.sizes))
         self.leakage_callback = LeakageCallback.of(self.experiment)
 
-    def go_back(self) -> None:
+    def rollback(self) -> None:
         """Go on from the newest checkpoint that is whole, with clients that still hold their part of it.
 
         Raises
@@ -149,13 +149,13 @@ class Recorder:
             except (LostClients, DamagedCheckpoint) as loss:
                 # What is damaged may show as late as when a client that rested is needed again.
                 log.warning("%s", loss)
-                self.go_back_until_it_works()
+                self.rollback_until_it_works()
 
-    def go_back_until_it_works(self) -> None:
+    def rollback_until_it_works(self) -> None:
         """Go back, and again if clients lose their work meanwhile."""
         while True:
             try:
-                return self.go_back()
+                return self.rollback()
             except LostClients as loss:
                 log.warning("%s", loss)
 
@@ -240,5 +240,5 @@ class Recorder:
                 log.warning("%s; testing the weights of the last epoch instead of epoch %d", error, epoch)
                 epoch = last
                 # Some clients may hold the best weights by now, and others not.
-                self.go_back()
+                self.rollback()
         return trainer.evaluate(self.built.data.test, self.experiment.test_clients), epoch

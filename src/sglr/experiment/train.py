@@ -12,23 +12,23 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build.build import Built, Given, build, device_here
+from sglr.build.build import build, device_here
 from sglr.build.cautions import cautions
+from sglr.build.parts import PartOverrides, Training
 from sglr.build.run_checkpoints import frozen_weights, save_frozen
 from sglr.build.without_data import located, record_of
-from sglr.core.data import ClientData, Dataset
+from sglr.core.data import ClientData
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, UsageError
 from sglr.core.events import Event
 from sglr.core.method import Method
-from sglr.core.registry import METHODS
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
 from sglr.data.class_counts import classes_per_client
-from sglr.data.digest import entry_of
 from sglr.data.objects.options import Options
-from sglr.data.objects.read import DataLike, read_objects, settle_dataset
+from sglr.data.objects.read import DataLike, read_objects
+from sglr.experiment.describe import describe
 from sglr.experiment.recorder import Recorder
 from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
@@ -62,11 +62,11 @@ def _silent(message: str) -> None:
     del message
 
 
-def _unchanged(built: Built) -> None:
+def _unchanged(built: Training) -> None:
     del built
 
 
-def tell_notes(built: Built) -> None:
+def tell_notes(built: Training) -> None:
     """Warn of what the user should know of the data."""
     for note in built.data.notes:
         log.warning("%s", note)
@@ -76,10 +76,10 @@ def execute(
     experiment: Experiment,
     out: Path | None = None,
     *,
-    given: Given | None = None,
+    given: PartOverrides | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
-    ready: Callable[[Built], None] = tell_notes,
+    ready: Callable[[Training], None] = tell_notes,
     warn: Callable[[str], None] = log.warning,
     command: str = "",
 ) -> Run:
@@ -129,7 +129,7 @@ def execute(
             return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
 
 
-def _begun(path: Path, experiment: Experiment, built: Built, command: str) -> Run:
+def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:
     """Write into a new run's folder what is known before it trains."""
     run = create_run(path, experiment, command)
     run.record_choices(built.choices)
@@ -149,7 +149,7 @@ def resume(
     engine: Callable[[ClientSpec], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
-    ready: Callable[[Built], None] = _unchanged,
+    ready: Callable[[Training], None] = _unchanged,
     say: Callable[[str], None] = _silent,
     **options: Any,
 ) -> Run:
@@ -184,17 +184,17 @@ def resume(
         return run
     data = None if dataset is None else read_objects(dataset, Options.of(options))
     with locked(run.path, "run"):
-        given = Given(method, None if isinstance(model, str) else model, data, engine)
+        given = PartOverrides(method, None if isinstance(model, str) else model, data, engine)
         return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say)
 
 
 def go_on(
     run: Run,
-    given: Given,
+    given: PartOverrides,
     *,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
-    ready: Callable[[Built], None] = _unchanged,
+    ready: Callable[[Training], None] = _unchanged,
     say: Callable[[str], None] = _silent,
 ) -> Run:
     """Continue a run as `resume` does, in a folder that the caller has locked."""
@@ -220,7 +220,7 @@ def go_on(
             run.keep_records(0)
             save_frozen(run, built.frozen)
         else:
-            recorder.go_back_until_it_works()
+            recorder.rollback_until_it_works()
         return recorder.train()
 
 
@@ -239,7 +239,7 @@ def _check_same_data(run: Run, data: ClientData) -> None:
         raise UsageError("run", run.path, problem, remedy)
 
 
-def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
+def _tell_clients(run: Run, given: PartOverrides, stop: Callable[[], bool]) -> None:
     """Let an engine that has clients elsewhere tell those who have not heard that the training is over."""
     built = build(located(run.experiment, run.data), given)
     with _closing(built):
@@ -248,7 +248,7 @@ def _tell_clients(run: Run, given: Given, stop: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def _closing(built: Built) -> Iterator[None]:
+def _closing(built: Training) -> Iterator[None]:
     """Let the clients go when all is over, or went wrong."""
     done, diverged = False, ""
     try:
@@ -261,7 +261,7 @@ def _closing(built: Built) -> Iterator[None]:
         built.trainer.engine.close(done=done, diverged=diverged)
 
 
-def _require_objects(experiment: Experiment, given: Given) -> None:
+def _require_objects(experiment: Experiment, given: PartOverrides) -> None:
     for name in ("method", "model", "dataset"):
         value = str(getattr(experiment, name))
         if value.startswith("<") and getattr(given, name) is None:
@@ -322,37 +322,3 @@ def train(
     """
     experiment, given = describe(method, model=model, dataset=dataset, **settings)
     return execute(experiment, Path(out) if out is not None else None, given=given, observe=observe, stop=stop)
-
-
-def describe(
-    method: str | Method,
-    *,
-    model: str | nn.Module | Callable[..., nn.Module] = "cnn",
-    dataset: str | DataLike = "digits",
-    **settings: Any,
-) -> tuple[Experiment, Given]:
-    """Return the settings of an experiment whose parts are names or objects, and the objects."""
-    flat = settle_dataset({**settings, "dataset": dataset})
-    data = flat["dataset"]
-    given = Given(
-        method=method if isinstance(method, Method) else None,
-        model=model if not isinstance(model, str) else None,
-        dataset=data if isinstance(data, Dataset) else None,
-    )
-    flat["method"] = method if isinstance(method, str) else _method_name(method)
-    if given.method is not None and not flat["method"].startswith("<"):
-        flat |= dataclasses.asdict(given.method)
-    flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
-    flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
-    experiment = Experiment.from_flat(flat)
-    if isinstance(model, nn.Module) and experiment.init == "independent":
-        problem = "a model that is given as a module has one set of weights, which all clients begin with"
-        raise UsageError("init", "independent", problem, "leave it out, or give a function that builds the model")
-    return experiment, given
-
-
-def _method_name(method: Method) -> str:
-    for name in METHODS.names():
-        if METHODS.load(name) is type(method):
-            return name
-    return f"<{type(method).__name__}>"

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sglr.build.build import Built
+from sglr.build.parts import Training
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.spec import Option, Spec
@@ -88,7 +88,7 @@ class LeakageCallback:
         """Return whether leakage is looked at after an epoch, counted from 1."""
         return epoch % self.every == 0 or epoch == epochs
 
-    def measure(self, experiment: Experiment, built: Built) -> dict[str, float]:
+    def measure(self, experiment: Experiment, built: Training) -> dict[str, float]:
         """Return the measures of the training as it stands, means over clients, as they go into ``metrics.jsonl``."""
         opened, seed = OpenedRun(experiment, built), experiment.seed
         devices = [built.device] if built.device.type == "cuda" else []

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from sglr.build.build import Built, Given, build
+from sglr.build.build import build
 from sglr.build.load_model import restored, trained_segments
+from sglr.build.parts import PartOverrides, Training
 from sglr.build.run_checkpoints import frozen_weights
 from sglr.build.without_data import located
 from sglr.core.codec import Codec
@@ -41,7 +42,7 @@ class OpenedRun:
     """
 
     experiment: Experiment
-    built: Built
+    built: Training
 
     def target(self, client: int, attacker: str = "server", seed: int | None = None) -> Target:
         """Return one of its clients as an attacker sees it.
@@ -110,7 +111,7 @@ class OpenedRun:
         )
 
 
-def open_run(run: Run, given: Given | None = None) -> OpenedRun:
+def open_run(run: Run, given: PartOverrides | None = None) -> OpenedRun:
     """Build a run's parts on the CPU and give them its trained weights.
 
     Raises
@@ -119,7 +120,7 @@ def open_run(run: Run, given: Given | None = None) -> OpenedRun:
         If the run has no checkpoint, or clients were on machines of their own, so that their data are not here.
     """
     experiment = run.experiment.model_copy(update={"device": "cpu"})
-    given = replace(given or Given(engine=ENGINES.load(experiment.engine)), frozen=frozen_weights(run))
+    given = replace(given or PartOverrides(engine=ENGINES.load(experiment.engine)), frozen=frozen_weights(run))
     return OpenedRun(experiment, restored(run, build(located(experiment, run.data), given)))
 
 
@@ -188,7 +189,7 @@ def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor, privatize_smashed: 
         return torch.cat([codec.received(privatize_smashed(lower(part))) for part in torch.split(inputs, CHUNK)])
 
 
-def _held_out(built: Built) -> tuple[Samples, Samples]:
+def _held_out(built: Training) -> tuple[Samples, Samples]:
     """Return the samples that the attacker has, and those that nobody has."""
     data = built.data
     if data.validation is not None and len(data.validation):

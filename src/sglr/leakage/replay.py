@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sglr.build.build import Built, Given, build
+from sglr.build.build import build
 from sglr.build.method import build_method
+from sglr.build.parts import PartOverrides, Training
 from sglr.build.without_data import located
 from sglr.core.data import ClientData
 from sglr.core.events import Event
@@ -69,13 +70,13 @@ def replay(
     return attack.judge(AttackOutcome(setup, built.method, attacked, clean))
 
 
-def _with_attack(experiment: Experiment, attack: ActiveAttack, setup: AttackSetup) -> Built:
+def _with_attack(experiment: Experiment, attack: ActiveAttack, setup: AttackSetup) -> Training:
     here = experiment.model_copy(update={"device": "cpu", "client_store": "memory", "pipelining": False})
 
     def poison(data: ClientData) -> ClientData:
         return attack.poison(data, setup)
 
     method = attack.hijack(build_method(here), setup)
-    built = build(here, Given(method=method, engine=Local, poison=poison))
+    built = build(here, PartOverrides(method=method, engine=Local, poison=poison))
     built.trainer.validation = None  # nobody chooses a best epoch: what counts is how the training ends
     return built

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sglr.build.build import Given
+from sglr.build.parts import PartOverrides
 from sglr.core.engine import Engine
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone, Event, StepDone
@@ -90,7 +90,7 @@ def serve(
         If ``stop`` answered True.
     """
     progress = Progress(observe)
-    given = Given(engine=_engine(server, progress))
+    given = PartOverrides(engine=_engine(server, progress))
     try:
         if not is_file(out / CONFIG):
             return execute(experiment, out, given=given, observe=progress.observe, stop=stop, command=command)

@@ -13,7 +13,7 @@ from sglr.core.spec import Spec
 from sglr.runs.config import Experiment, part_fields
 
 if TYPE_CHECKING:
-    from sglr.build.build import Given
+    from sglr.build.parts import PartOverrides
     from sglr.core.method import Method
 
 
@@ -71,10 +71,10 @@ class Variant:
         label = f"{name} ({shown})" if shown else name
         return cls(name, label, frozenset(part_fields("method", name)), given)
 
-    def describe(self, settings: Mapping[str, Any]) -> tuple[Experiment, Given]:
+    def describe(self, settings: Mapping[str, Any]) -> tuple[Experiment, PartOverrides]:
         """Return the experiment that ``settings`` make with this method, its parameters checked."""
         from sglr.build.method import build_method
-        from sglr.experiment.train import describe
+        from sglr.experiment.describe import describe
 
         experiment, given = describe(self.method, **{**settings, **self.given})
         if given.method is None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from sglr.build.build import Built, Given
+from sglr.build.parts import PartOverrides, Training
 from sglr.core.errors import SglrError
 from sglr.core.events import Event, StepDone
 from sglr.engines.ray import actor_pool as crew
@@ -39,10 +39,13 @@ SETTINGS = {
 
 
 def train(
-    out: Path, disturb: Callable[[Built, int], None] = lambda built, step: None, given: Given | None = None, **more: Any
+    out: Path,
+    disturb: Callable[[Training, int], None] = lambda built, step: None,
+    given: PartOverrides | None = None,
+    **more: Any,
 ) -> Run:
     """Train; ``disturb`` is called after every step, counted over repetitions too."""
-    built: list[Built] = []
+    built: list[Training] = []
     steps = 0
 
     def observe(event: Event) -> None:
@@ -67,7 +70,7 @@ def test_processes_killed_twice_at_random(ray_here: Any, tmp_path: Path) -> None
     when = sorted(rng.sample(range(1, 12), 2))
     killed = []
 
-    def kill(built: Built, step: int) -> None:
+    def kill(built: Training, step: int) -> None:
         if step in when:
             engine: Any = built.trainer.engine
             victim = rng.choice(engine.crew.processes())
@@ -83,7 +86,7 @@ def test_the_servers_process_is_killed(ray_here: Any, tmp_path: Path) -> None:
     # With other numbers of threads sums round otherwise, and a server in the cluster takes all processors.
     settings = {"ray_server": "cluster", "method": "sglr", "threads": 1}
 
-    def kill(built: Built, step: int) -> None:
+    def kill(built: Training, step: int) -> None:
         if step == 7:
             engine: Any = built.trainer.engine
             os.kill(engine.crew.processes()[-1], signal.SIGKILL)
@@ -109,12 +112,12 @@ class Failing(nn.Module):
         return torch.relu(self.layer(values.flatten(1)))
 
 
-def failing(when: Path, *, dies: bool) -> Given:
+def failing(when: Path, *, dies: bool) -> PartOverrides:
     def build(shape: Sequence[int], classes: int) -> nn.Module:
         lower = Failing(math.prod(shape), when, dies)
         return nn.Sequential(OrderedDict(lower=lower, upper=nn.Linear(8, classes)))
 
-    return Given(model=build)
+    return PartOverrides(model=build)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import sglr
-from sglr.build.build import Given
+from sglr.build.parts import PartOverrides
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS, ENGINES
@@ -36,7 +36,7 @@ def nines_told(out: Path, defence: str = "none") -> Target:
     nines = Dataset("nines", train, test, ("others", "nines"))
     # After more epochs the gradients of samples that are learnt tell less of the class.
     run = sglr.train("psl", dataset=nines, epochs=1, out=out, defence=defence, **SETTINGS)
-    return open_run(run, Given(dataset=nines, engine=ENGINES.load("local"))).target(0)
+    return open_run(run, PartOverrides(dataset=nines, engine=ENGINES.load("local"))).target(0)
 
 
 def with_noise(target: Target, size: float) -> Target:

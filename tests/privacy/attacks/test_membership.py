@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sglr
-from sglr.build.build import Given
+from sglr.build.parts import PartOverrides
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.data.load import load_dataset
@@ -48,7 +48,7 @@ def test_a_network_that_learnt_by_heart_leaks_who_was_there_and_one_trained_brie
     for name, epochs in (("long", 60), ("short", 2)):
         shape = {"clients": 2, "samples_per_client": 200, "validation": 0}
         run = sglr.train("psl", dataset=noisy, epochs=epochs, threads=1, out=tmp_path / name, **shape)
-        opened = open_run(run, Given(dataset=noisy, engine=Local))
+        opened = open_run(run, PartOverrides(dataset=noisy, engine=Local))
         scores[name] = Membership()(opened.target(0, "client"))
     assert scores["long"].succeeds
     assert not scores["short"].succeeds

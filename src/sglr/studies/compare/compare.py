@@ -21,7 +21,7 @@ from sglr.studies.compare.comparison import Comparison, make_row, write_comparis
 from sglr.studies.method_specs import Variant, parse_methods
 
 if TYPE_CHECKING:
-    from sglr.build.build import Built, Given
+    from sglr.build.parts import PartOverrides, Training
     from sglr.core.events import Event
     from sglr.core.method import Method
 
@@ -55,7 +55,7 @@ class Trial:
     total: int
     path: Path
     experiment: Experiment
-    given: Given
+    given: PartOverrides
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def compare(
     out: str | Path | None = None,
     observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
-    loaded: Callable[[Experiment, Built], None] | None = None,
+    loaded: Callable[[Experiment, Training], None] | None = None,
     command: str = "",
     **settings: Any,
 ) -> Comparison:
@@ -179,11 +179,11 @@ def plan(
     return trials
 
 
-def _first_only(loaded: Callable[[Experiment, Built], None]) -> Callable[[Experiment, Built], None]:
+def _first_only(loaded: Callable[[Experiment, Training], None]) -> Callable[[Experiment, Training], None]:
     """Return what does the same the first time, and nothing later: all trials have the same data."""
     calls = iter([loaded])
 
-    def tell(experiment: Experiment, built: Built) -> None:
+    def tell(experiment: Experiment, built: Training) -> None:
         for call in calls:
             call(experiment, built)
 
@@ -194,7 +194,7 @@ def _conclude(
     trial: Trial,
     observe: Observer,
     stop: Callable[[], bool],
-    ready: Callable[[Experiment, Built], None],
+    ready: Callable[[Experiment, Training], None],
     command: str,
     warn: Callable[[str], None],
 ) -> tuple[Trial, Run, str | None]:

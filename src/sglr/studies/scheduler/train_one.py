@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sglr.build.build import Given
+from sglr.build.parts import PartOverrides
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.experiment.train import execute, resume
 from sglr.runs.config import Experiment
@@ -67,7 +67,7 @@ def train_one(experiment: Experiment, folder: Path, stop: Callable[[], bool], da
 
 def _train(experiment: Experiment, path: Path, stop: Callable[[], bool], dataset: Dataset) -> Run:
     if not (path / CONFIG).is_file():
-        given = Given(dataset=dataset)
+        given = PartOverrides(dataset=dataset)
         # A study tries what may fail, so that cautions are no warnings.
         return execute(experiment, path, given=given, stop=stop, ready=lambda _: None, warn=log.info)
     if Run.open(path).experiment.fingerprint() != experiment.fingerprint():

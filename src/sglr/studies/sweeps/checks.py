@@ -7,7 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sglr.build.build import Given, build
+from sglr.build.build import build
+from sglr.build.parts import PartOverrides
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
@@ -64,7 +65,7 @@ def check_builds(
         seen.add(parts)
         try:
             _check_energy(experiment)
-            built = build(experiment, Given(dataset=datasets.of(experiment)))
+            built = build(experiment, PartOverrides(dataset=datasets.of(experiment)))
             built.trainer.engine.close(done=False)
             notes.update(dict.fromkeys(built.data.notes))
         except UsageError as error:

@@ -1,0 +1,65 @@
+"""Refuse settings that do not fit together, before any work is done."""
+
+from __future__ import annotations
+
+from sglr.build.parts import PartOverrides
+from sglr.core.data import ClientData
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.parties.defences import DefenceChain
+from sglr.runs.config import Experiment
+
+
+def check_defences(experiment: Experiment, method: Method, defences: DefenceChain) -> None:
+    """Refuse defences where they would do nothing, or no good."""
+    if defences.parts and method.whole_model:
+        problem = f"method {experiment.method} sends weights, and nothing crosses a cut"
+        remedy = "leave it out, or choose a method that splits the model"
+        raise UsageError("defence", experiment.defence, problem, remedy)
+    for part in defences.parts:
+        part.check(method, defences.named)
+
+
+def check_place(experiment: Experiment, given: PartOverrides, data: ClientData) -> None:
+    """Refuse data that are elsewhere, unless whoever builds brings the engine that has clients there."""
+    if not len(data.train) and given.engine is None:
+        problem = "these data are at the sites that join, and there are none here to train on"
+        raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
+
+
+def check_pipelining(experiment: Experiment, method: Method) -> None:
+    """Refuse to compute ahead where there is nothing to compute ahead of."""
+    if not experiment.pipelining:
+        return
+    if experiment.engine != "remote":
+        problem = f"engine {experiment.engine} has no gradients under way"
+        raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
+    if method.whole_model or method.merges_inside_epoch:
+        problem = f"method {experiment.method} has nothing to compute ahead with these settings"
+        raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
+
+
+def check_cluster(experiment: Experiment) -> None:
+    """Refuse settings of a cluster where there is none, which would be ignored."""
+    for name, unset in (("ray_address", None), ("block_clients", None), ("ray_server", "driver")):
+        value = getattr(experiment, name)
+        if value != unset and experiment.engine != "ray":
+            raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
+
+
+def check_tail(experiment: Experiment, method: Method) -> None:
+    """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
+    if experiment.tail is None:
+        return
+    if method.needs_labels:
+        problem = f"the method reads labels with these parameters ({method}), and they stay with the clients"
+        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
+    if experiment.pipelining:
+        problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
+        raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
+    if experiment.ray_server == "cluster":
+        problem = "a server in the cluster's processes can't ask clients in the midst of a step (tail)"
+        raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")
+    if method.whole_model:
+        problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"
+        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose a method that splits the model")
