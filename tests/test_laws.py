@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone, Event, StepDone
 from sglr.core.method import Method
+from sglr.core.plan import Progress
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
-from sglr.core.trainer import Hooks, Progress, Trainer
+from sglr.core.trainer import Hooks, Trainer
 
 every_method = pytest.mark.parametrize("name", METHODS.names())
 NORM = {"plain": False, "batchnorm": True}

@@ -11,8 +11,9 @@ from tests.conftest import covering
 from torch import Tensor
 
 from sglr.core.method import Method
+from sglr.core.plan import Progress
 from sglr.core.registry import METHODS
-from sglr.core.trainer import Hooks, Progress, Trainer
+from sglr.core.trainer import Hooks, Trainer
 from sglr.storage.checkpoint import write_checkpoint
 
 SIZES = (6, 5, 6, 3, 6, 5, 6)

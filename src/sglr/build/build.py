@@ -24,7 +24,7 @@ from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.trainer import Trainer
-from sglr.core.weights import state_of
+from sglr.core.weights import Weights, state_of
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -101,11 +101,8 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         ask=None if segments.tail is None else engine.answer,
     )
     server = engine.make_server(partial(SplitServer, spec))
-    trainer = Trainer(method, engine, server, plan, data.validation)
-    if method.shares:
-        first = segments.lower_of(0)
-        trainer.shared = {name: tensor.to(device) for name, tensor in state_of(first).items()}
-        trainer.rule, trainer.buffers = rule, {name for name, _ in first.named_buffers()}
+    shared, buffers = _shared(segments.lower_of(0), device) if method.shares else ({}, set())
+    trainer = Trainer(method, engine, server, plan, data.validation, shared=shared, rule=rule, buffers=buffers)
     return Training(
         trainer,
         data,
@@ -120,6 +117,13 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.defences,
         segments.frozen,
     )
+
+
+def _shared(first: nn.Module, device: torch.device) -> tuple[Weights, set[str]]:
+    """Return the weights and buffers that clients share in the beginning, and the names of the buffers."""
+    return {name: tensor.to(device) for name, tensor in state_of(first).items()}, {
+        name for name, _ in first.named_buffers()
+    }
 
 
 def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) -> bool:

@@ -17,8 +17,8 @@ from sglr.build.run_checkpoints import best_checkpoint, frozen_weights, newest_c
 from sglr.build.without_data import stand_ins
 from sglr.compression.error_feedback import Received
 from sglr.core.errors import DamagedCheckpoint, UsageError
+from sglr.core.plan import Progress
 from sglr.core.registry import ENGINES
-from sglr.core.trainer import Progress
 from sglr.core.weights import Weights, state_of
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects

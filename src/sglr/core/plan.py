@@ -1,8 +1,11 @@
-"""How long and how fast a training goes, who takes part, and how often it is looked at."""
+"""The plan of a training: how long, how fast, who takes part, how often it is evaluated; and how far it is."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,34 @@ class TrainingPlan:
     def at_work(self, clients: int) -> int:
         """Return how many of the clients take part in a round."""
         return max(1, round(self.participation * clients))
+
+
+@dataclass
+class Progress:
+    """How far a run is; together with the state of engine and server, all that a resumed run needs."""
+
+    epoch: int = 0
+    cohort: int = 0
+    step: int = 0
+    epoch_steps: int = 0  # steps of this epoch that are over, in all cohorts
+    steps: int = 0  # steps of the whole run that are over
+    samples: int = 0
+    seconds: float = 0.0  # spent training, without evaluation
+    best_epoch: int | None = None
+    best_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """Read what a checkpoint says.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it says something else, or what can't be.
+        """
+        found = cls(**state)
+        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
+        figures = [found.seconds, found.best_epoch or 0, found.best_accuracy or 0.0]
+        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
+            raise ValueError("the progress of the training is malformed")
+        return found

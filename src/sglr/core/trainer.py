@@ -6,12 +6,10 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +23,7 @@ from sglr.core.events import EpochDone, Event, StepDone, exchange_traffic, weigh
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method
 from sglr.core.optim import scheduled_rate
-from sglr.core.plan import TrainingPlan
+from sglr.core.plan import Progress, TrainingPlan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
@@ -33,37 +31,6 @@ from sglr.core.types import Average, StepContext, Uplink
 from sglr.core.weights import Weights, below, data_shares
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """How far a run is; together with the state of engine and server, all that a resumed run needs."""
-
-    epoch: int = 0
-    cohort: int = 0
-    step: int = 0
-    epoch_steps: int = 0  # steps of this epoch that are over, in all cohorts
-    steps: int = 0  # steps of the whole run that are over
-    samples: int = 0
-    seconds: float = 0.0  # spent training, without evaluation
-    best_epoch: int | None = None
-    best_accuracy: float | None = None
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Self:
-        """Read what a checkpoint says.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it says something else, or what can't be.
-        """
-        found = cls(**state)
-        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
-        figures = [found.seconds, found.best_epoch or 0, found.best_accuracy or 0.0]
-        if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
-            raise ValueError("the progress of the training is none")
-        return found
 
 
 @dataclass
@@ -124,8 +91,13 @@ class Trainer:
         """|D_i| of every client, as the engine knows it by now."""
         return self.engine.sizes
 
-    def run(self) -> None:
+    def run(self, hooks: Hooks | None = None) -> None:
         """Train from where `progress` stands to the end.
+
+        Parameters
+        ----------
+        hooks
+            What happens beside training; by default those that it was made with.
 
         Raises
         ------
@@ -134,6 +106,7 @@ class Trainer:
         Interrupted
             If the user asked to stop, after a checkpoint.
         """
+        self.hooks = hooks or self.hooks
         if self.method.shares and not self.shared:
             self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
         while self.progress.epoch < self.plan.epochs:

@@ -18,8 +18,9 @@ from sglr.build.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
 from sglr.core.events import EpochDone, Event
+from sglr.core.plan import Progress
 from sglr.core.scores import Scores
-from sglr.core.trainer import Hooks, Progress
+from sglr.core.trainer import Hooks
 from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
@@ -130,7 +131,6 @@ class Recorder:
             keep_freed_memory()
         self._started = time.perf_counter() - self.wall_seconds
         trainer = self.built.trainer
-        trainer.hooks = Hooks(self._note, self._save, self.stop, self._last_checkpoint)
         with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
             if trainer.engine.loses_clients and not self.run.checkpoints:
                 self._save(False)
@@ -144,7 +144,7 @@ class Recorder:
         """Train and test; where clients lose their work, go back to the newest checkpoint that all hold."""
         while True:
             try:
-                self.built.trainer.run()
+                self.built.trainer.run(Hooks(self._note, self._save, self.stop, self._last_checkpoint))
                 return self._finish()
             except (LostClients, DamagedCheckpoint) as loss:
                 # What is damaged may show as late as when a client that rested is needed again.

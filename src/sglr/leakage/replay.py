@@ -64,8 +64,7 @@ def replay(
     require(attack, attacker, attack.needs, clean.seen)
     setup = AttackSetup(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
     built = _with_attack(located(run.experiment, run.data), attack, setup)
-    built.trainer.hooks = Hooks(observe=observe)
-    built.trainer.run()
+    built.trainer.run(Hooks(observe=observe))
     attacked = OpenedRun(run.experiment, built).target(client, attacker, seed)
     return attack.judge(AttackOutcome(setup, built.method, attacked, clean))
 

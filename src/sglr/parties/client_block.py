@@ -18,7 +18,6 @@ from sglr.core.data import Samples
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
-from sglr.data.batches import order_of
 from sglr.parties.client_loss import log_prior
 from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
@@ -45,7 +44,7 @@ class ClientBlock:
     Parameters
     ----------
     spec
-        The clients and what they need; ``setting.data.indices`` has the rows of the block's clients alone.
+        The clients and what they need; ``spec.data.indices`` has the rows of the block's clients alone.
     ids
         The clients' ids, ascending; by default 0, 1, … as many as own data.
 
@@ -194,43 +193,32 @@ class ClientBlock:
         stack, seats = self._seat(cohort, moves=True)
         if fresh:
             stack.forget_steps(seats)
-        rows = [self.data.indices[self._places[client]].numpy() for client in cohort]
-        orders = [order_of(own, self._spec.seed, client, epoch) for own, client in zip(rows, cohort, strict=True)]
-        sizes = np.array([len(order) for order in orders], dtype=np.int64)
-        table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
-        for row, order in zip(table, orders, strict=True):
-            row[: len(order)] = order
-        self._turn = LocalEpoch(cohort, table, sizes, epoch)
-        return self._spec.batching.steps(sizes)
+        owned = [self.data.indices[self._places[client]].numpy() for client in cohort]
+        self._local_epoch = LocalEpoch.draw(cohort, owned, self._spec.seed, epoch)
+        return self._spec.batching.steps(self._local_epoch.sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
-        spec, turn = self._spec, self._turn
-        first, counts = spec.batching.at(step, turn.sizes)
-        present = np.flatnonzero(counts)
-        self._passes = []
-        if not len(present):
+        spec, local = self._spec, self._local_epoch
+        self._passes, now = [], (local.epoch, step)
+        used = local.at(step, spec.batching)
+        if used is None:
             return None
-        self._seat(turn.cohort, moves=True)
-        sizes = counts[present]
-        positions = first[present, None] + np.arange(int(sizes.max()))
-        # The tail of a short batch is not used.
-        positions = np.minimum(positions, turn.order.shape[1] - 1)
-        samples = torch.from_numpy(turn.order[present[:, None], positions])
-        ids, counted = tuple(turn.cohort[place] for place in present), tuple(sizes.tolist())
-        labels = self.targets[to_device(samples, self.device)]
-        self._guarded = guarded = DefendedStep(spec.defences, ids, counted, labels)
-        for size in np.unique(sizes):
-            places = np.flatnonzero(sizes == size).tolist()
-            rows = self.rows_of([ids[place] for place in places])
-            batch = self._batch(samples[places, :size], stacked=self.stack.stacks(rows))
+        self._seat(local.cohort, moves=True)
+        clients, sizes = used.clients, tuple(used.sizes.tolist())
+        labels = self.targets[to_device(used.samples, self.device)]
+        self._defended = DefendedStep(spec.defences, clients, sizes, labels)
+        for size in np.unique(used.sizes):
+            places = np.flatnonzero(used.sizes == size).tolist()
+            rows = self.rows_of([clients[place] for place in places])
+            batch = self._batch(used.samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
-            guarded.note_inputs(batch)
+            self._defended.note_inputs(batch)
         if spec.client_loss is not None:
-            own, now = (ids, labels, self._passes), (turn.epoch, step)
+            own = (clients, labels, self._passes)
             self._tails = TailStep(self.stack, spec.client_loss, self._log_prior, *own, spec.defences, now)
-        sent = spec.defences.send(self._join(len(present)), ids, counted, turn.epoch, step)
-        return Uplink(sent, labels if spec.client_loss is None else None, ids, counted)
+        sent = spec.defences.send(self._join(len(clients)), clients, sizes, *now)
+        return Uplink(sent, labels if spec.client_loss is None else None, clients, sizes)
 
     def _log_prior(self, client: int) -> Tensor:
         """Return the log label prior of all that a client owns, ``[K]``."""
@@ -266,11 +254,11 @@ class ClientBlock:
     def backward(self, cut_gradients: Tensor, rate: float) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
         found: list[tuple[Pass, Gradients]] = []
-        self._guarded.inspect(cut_gradients)
+        self._defended.inspect(cut_gradients)
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
-            found.append((part, self.stack.backward(part, self._guarded.with_extra(number, part.outputs, own))))
+            found.append((part, self.stack.backward(part, self._defended.with_extra(number, part.outputs, own))))
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
         for number, (part, gradients) in enumerate(found):
             weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)

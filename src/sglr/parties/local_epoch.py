@@ -1,18 +1,77 @@
-"""What a block of clients remembers while a cohort passes over its data."""
+"""A cohort's pass over its data: who, in which order the samples come, and what of them a step uses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from sglr.data.batches import Batching, order_of
 
 
-@dataclass
+class LocalBatch(NamedTuple):
+    """What the clients that have a batch in a step use.
+
+    Parameters
+    ----------
+    clients
+        Their ids, n of them.
+    sizes
+        How many samples each has, ``[n]``.
+    samples
+        Rows of the training samples, int64 ``[n, b]``; the tail of a short row is not used.
+    """
+
+    clients: tuple[int, ...]
+    sizes: NDArray[np.int64]
+    samples: Tensor
+
+
+@dataclass(frozen=True)
 class LocalEpoch:
-    """A cohort's pass over its data: who, and in which order the samples come."""
+    """A cohort's pass over its data in one epoch.
+
+    Parameters
+    ----------
+    cohort
+        Who takes it.
+    order
+        Rows of the training samples in each client's order, int64 ``[n, largest |D_i|]``; the tail of a short row is
+        not used.
+    sizes
+        |D_i|, int64 ``[n]``.
+    epoch
+        The epoch, counted from 0.
+    """
 
     cohort: tuple[int, ...]
-    order: NDArray[np.int64]  # [n, largest |D_i|] rows of the training samples; the tail of short rows is unused
-    sizes: NDArray[np.int64]  # [n] |D_i|
+    order: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     epoch: int
+
+    @classmethod
+    def draw(cls, cohort: tuple[int, ...], owned: Sequence[NDArray[np.int64]], seed: int, epoch: int) -> Self:
+        """Draw the order of every client's samples, given the rows of the training samples that each owns."""
+        orders = [order_of(rows, seed, client, epoch) for rows, client in zip(owned, cohort, strict=True)]
+        sizes = np.array([len(order) for order in orders], dtype=np.int64)
+        table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
+        for row, order in zip(table, orders, strict=True):
+            row[: len(order)] = order
+        return cls(cohort, table, sizes, epoch)
+
+    def at(self, step: int, batching: Batching) -> LocalBatch | None:
+        """Return what a step uses; None if nobody has a batch in it."""
+        first, counts = batching.at(step, self.sizes)
+        present = np.flatnonzero(counts)
+        if not len(present):
+            return None
+        sizes = counts[present]
+        positions = first[present, None] + np.arange(int(sizes.max()))
+        positions = np.minimum(positions, self.order.shape[1] - 1)
+        samples = torch.from_numpy(self.order[present[:, None], positions])
+        return LocalBatch(tuple(self.cohort[place] for place in present), sizes, samples)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sglr.stacking.rows import Rows
 from sglr.system.eager import backward
-
-if TYPE_CHECKING:
-    from sglr.stacking.stack import Stack
-    from sglr.stacking.sub_stack import SubStack
 
 
 class Gradients(NamedTuple):
@@ -88,7 +85,7 @@ class Pass:
     graph: Graph
 
 
-def run_forward(stack: Stack | SubStack, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
+def run_forward(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
     """Run rows in training mode, stacked or looped, as the stack says.
 
     Parameters
@@ -104,7 +101,7 @@ def run_forward(stack: Stack | SubStack, rows: tuple[int, ...], inputs: Tensor, 
     return run(stack, rows, inputs, by_inputs=by_inputs)
 
 
-def run_stacked(stack: Stack | SubStack, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
+def run_stacked(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
     """Run rows as one call."""
     weights, buffers = stack.take(stack.parameters, rows), stack.take(stack.buffers, rows)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
@@ -118,7 +115,7 @@ def run_stacked(stack: Stack | SubStack, rows: tuple[int, ...], inputs: Tensor, 
     return Pass(rows, outputs.detach(), Graph((outputs,), everything, len(leaves), by_inputs, stacked=True))
 
 
-def _run_looped(stack: Stack | SubStack, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool) -> Pass:
+def _run_looped(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool) -> Pass:
     outputs: list[Tensor] = []
     leaves: list[Tensor] = []
     for row, sample in zip(rows, inputs.detach().unbind(), strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,12 @@ from sglr.splitting.segment_weights import frozen_of, keep_frozen
 from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward, run_stacked
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.row_optimizer import RowOptimizer
+from sglr.stacking.rows import Rows, index_of
 from sglr.stacking.runner import Runner
 from sglr.stacking.sub_stack import SubStack
 
 
-class Stack:
+class Stack(Rows):
     """Copies of one segment, with their optimizers.
 
     Parameters
@@ -54,12 +55,6 @@ class Stack:
     ----------
     frozen
         Weights that are not trained, ``[...]``, the same for every row.
-    runner
-        What a pass runs the segment by.
-    module
-        The copy as a module that shares its weights, where there is one copy; else None.
-    device
-        Where weights live.
     tail
         The tails, where segments are two (U-shape); else None.
     """
@@ -97,7 +92,7 @@ class Stack:
         self.module = self._as_module() if self.rows == 1 else None
         self.tail: SubStack | None = None
         if isinstance(self.template, ClientSegments):
-            self.tail = SubStack(self, "tail", self.template.features)
+            self.tail = SubStack(self, self.template, "tail", self.template.features)
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
         """View every row of every weight as a parameter of its own, without copying."""
@@ -175,22 +170,6 @@ class Stack:
         """Say whether these rows run as one call."""
         return self.stacked and len(rows) > 1
 
-    def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
-        """Run one row on ``[b, ...]``, by itself."""
-        precision = self.runner.precision
-        if self.module is not None and not (training and precision.compiled):
-            with precision.mixed(self.device):
-                return precision.single(self.module.train(training)(inputs))
-        weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
-        # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
-        buffers = {name: tensor[row] for name, tensor in self.buffers.items()}
-        run = self.runner.train_one if training else self.runner.predict_one
-        outputs, moved = run(weights, buffers, inputs)
-        with torch.no_grad():
-            for name, tensor in moved.items():
-                self.buffers[name][row] = tensor
-        return outputs
-
     def predict(self, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
         """Run the chosen rows in evaluation mode on the same inputs ``[m, ...]``; returns ``[n, m, ...]``."""
         with torch.no_grad():
@@ -218,12 +197,12 @@ class Stack:
 
     def weights(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
         """Return a copy of the chosen rows' weights and buffers, each ``[n, ...]``."""
-        index = _index(rows)
+        index = index_of(rows)
         return {name: tensor.detach()[index].clone() for name, tensor in self._everything().items()}
 
     def load(self, rows: tuple[int, ...], weights: Weights) -> None:
         """Set the weights and buffers of the chosen rows, all to the same values ``[...]``."""
-        index = _index(rows)
+        index = index_of(rows)
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor[index] = weights[name].to(tensor.device)
@@ -251,7 +230,7 @@ class Stack:
 
     def put_in(self, rows: tuple[int, ...], tensors: Weights) -> None:
         """Set all that rows hold to ``tensors`` ``[n, ...]``; without optimizer state they have a fresh optimizer."""
-        index = _index(rows)
+        index = index_of(rows)
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor[index] = tensors[f"weights.{name}"].to(tensor.device)
@@ -264,18 +243,6 @@ class Stack:
     def _everything(self) -> dict[str, Tensor]:
         return {**self.parameters, **self.buffers}
 
-    def take(self, tensors: Mapping[str, Tensor], rows: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the chosen rows of parameters or buffers: neighbours as they are, others as copies."""
-        index = _index(rows)
-        return {name: tensor.detach()[index] for name, tensor in tensors.items()}
-
-    def put_buffers(self, rows: tuple[int, ...], moved: Weights) -> None:
-        """Set the buffers of the chosen rows to ``[n, ...]``."""
-        index = _index(rows)
-        with torch.no_grad():
-            for name, tensor in moved.items():
-                self.buffers[name][index] = tensor
-
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs: weights, buffers and optimizer state, by name."""
         tensors = {f"weights.{name}": tensor.detach() for name, tensor in self._everything().items()}
@@ -286,8 +253,7 @@ class Stack:
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor.copy_(tensors[f"weights.{name}"])
-        of_optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
-        self._optimizer.restore({name.removeprefix("optimizer."): tensor for name, tensor in of_optimizer.items()})
+        self._optimizer.restore(below("optimizer.", tensors))
 
 
 def why_not_stacked(segment: nn.Module, inputs: Tensor) -> str | None:
@@ -301,9 +267,3 @@ def unstackable(wanted: str, what: str, reason: str) -> UsageError:
     """Return what to say if copies shall run as one call, ``wanted``, and can't."""
     problem = f"{what} can't be stacked ({reason})"
     return UsageError("stacking", wanted, problem, "give --stacking auto, which runs copies one after another")
-
-
-def _index(rows: tuple[int, ...]) -> slice | list[int]:
-    """Index rows; neighbours by a slice, which copies nothing and sends no list of numbers to a GPU."""
-    ascending = range(rows[0], rows[0] + len(rows)) if rows else range(0)
-    return slice(ascending.start, ascending.stop) if rows == tuple(ascending) else list(rows)
