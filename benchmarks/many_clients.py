@@ -30,11 +30,11 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
 from sglr.core.types import StepContext
-from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import Task, Worker
+from sglr.engines.remote.client.trainer import LocalTrainer, Task
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
@@ -73,7 +73,7 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
     data = ClientData(none, rows, None, none, tuple("0123456789"))
     spec = OptimizerSpec.parse("sgd")
     setting = ClientSpec(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
-    engine = Remote(setting, Listen(fleet=False, opened=opened))
+    engine = Remote(setting, Listen(local_clients=False, opened=opened))
     engine.attach(folder / "server")
     return engine, started
 
@@ -109,7 +109,7 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
         downlink = PSL().exchange(server, uplink, StepContext(0, 1, step, taken, generator(0, "step", step), step, 0.1))
         engine.backward(downlink, 0.1)
         seconds.append(time.perf_counter() - began)
-    connections = [member.connections for member in engine.house.members]
+    connections = [state.connections for state in engine.connections.states]
     engine.close(done=True)
     codes = [process.wait(120) for process in started]
     assert codes == [0] * PROCESSES, codes
@@ -142,7 +142,7 @@ def client_process() -> None:
         identities = list(pool.map(enrol, range(len(told["tokens"]))))
     samples = Samples(torch.randn(steps * BATCH, INPUTS), torch.randint(CLASSES, (steps * BATCH,)))
     with identities[0].sync_channel(address) as channel:
-        agreement = Agreement.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
+        description = RunDescription.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
     segment = segment_hash(make_lower(), (INPUTS,), (CUT,))
 
     async def run() -> None:
@@ -150,9 +150,9 @@ def client_process() -> None:
             clients = []
             for identity in identities:
                 task = Task(identity.client, make_lower(), samples, {}, CLASSES, BATCH, OptimizerSpec.parse("sgd"))
-                snapshots = Snapshots(folder / f"{identity.client}-snapshots", agreement.run, 3)
-                post = Post(identity, address, agreement, segment, Worker(task), snapshots)
-                clients.append(Client(post, computing, 120))
+                snapshots = Snapshots(folder / f"{identity.client}-snapshots", description.run, 3)
+                context = ClientContext(identity, address, description, segment, LocalTrainer(task), snapshots)
+                clients.append(ClientConnection(context, computing, 120))
             await asyncio.gather(*(client.run() for client in clients))
 
     asyncio.run(run())

@@ -32,11 +32,11 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import Downlink
 from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
-from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import Task, Worker
+from sglr.engines.remote.client.trainer import LocalTrainer, Task
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash
 from sglr.engines.remote.server.listen import OPTIONS as SERVER_OPTIONS
 from sglr.engines.remote.server.listen import Listen
@@ -78,7 +78,7 @@ def engine_side(clients: int, steps: int, folder: Path) -> dict[str, float]:
         tokens = [authority.issue_token(client, timedelta(hours=1)) for client in range(clients)]
         started.append(start_clients("engine", port, tokens, folder, steps))
 
-    engine = Remote(setting(clients), Listen(fleet=False, opened=opened))
+    engine = Remote(setting(clients), Listen(local_clients=False, opened=opened))
     engine.attach(folder / "server")
     everyone = tuple(range(clients))
     seconds = []
@@ -96,13 +96,13 @@ def engine_side(clients: int, steps: int, folder: Path) -> dict[str, float]:
 
 def computing(clients: int, steps: int) -> float:
     """Return the milliseconds of a step that all clients' segments take by themselves, one after another."""
-    workers = [Worker(make_task(client, noise(steps))) for client in range(clients)]
+    trainers = [LocalTrainer(make_task(client, noise(steps))) for client in range(clients)]
     seconds = []
     for step in range(steps):
         began = time.perf_counter()
-        for worker in workers:
-            smashed = worker.forward(0, step)["values"]
-            worker.backward(smashed, 0.0)
+        for trainer in trainers:
+            smashed = trainer.forward(0, step)["values"]
+            trainer.backward(smashed, 0.0)
         seconds.append(time.perf_counter() - began)
     return 1e3 * statistics.median(seconds[5:])
 
@@ -203,13 +203,17 @@ async def engine_clients(address: str, identities: list[Identity], folder: Path,
     samples = noise(steps)
     segment = segment_hash(Scale(), (VALUES,), (VALUES,))
     with identities[0].sync_channel(address) as channel:
-        agreement = Agreement.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
+        description = RunDescription.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
     with ThreadPoolExecutor(1) as computing:
         clients = []
         for identity in identities:
             task = make_task(identity.client, samples)
-            snapshots = Snapshots(folder / f"{identity.client}-snapshots", agreement.run, 3)
-            clients.append(Client(Post(identity, address, agreement, segment, Worker(task), snapshots), computing, 60))
+            snapshots = Snapshots(folder / f"{identity.client}-snapshots", description.run, 3)
+            clients.append(
+                ClientConnection(
+                    ClientContext(identity, address, description, segment, LocalTrainer(task), snapshots), computing, 60
+                )
+            )
         await asyncio.gather(*(client.run() for client in clients))
 
 

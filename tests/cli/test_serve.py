@@ -20,7 +20,7 @@ from sglr.cli.join import read_share
 from sglr.cli.serve import waiting_line
 from sglr.core.errors import UsageError
 from sglr.runs.folder import Run
-from sglr.sites.build_client import Own
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
 
@@ -64,7 +64,7 @@ class Joining:
         until = time.monotonic() + 60
         while not file.is_file() and time.monotonic() < until:
             time.sleep(0.05)
-        own = Own(Source(path=self._folder / f"data{client}"), device="cpu")
+        own = SiteConfig(Source(path=self._folder / f"data{client}"), device="cpu")
         try:
             assert join(self._address, [file.read_text()], own, self._folder / f"site{client}", patience=30) == [True]
         except BaseException as problem:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sglr.engines.remote.client.connection import OPTIONS, SERVER_KINDS
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
@@ -43,7 +43,7 @@ class Line:
     """An attacker's stream to the server."""
 
     call: Any
-    agreement: Agreement
+    description: RunDescription
     here: threading.Event
 
     async def send(self, kind: str, tensors: Mapping[str, Tensor] = NOTHING, seq: int = 0, **told: Any) -> None:
@@ -56,7 +56,7 @@ class Line:
 
     async def hello(self, **told: Any) -> None:
         """Say who it is, like an honest client where nothing else is told."""
-        honest = {"run": self.agreement.run, "segment": self.agreement.segment}
+        honest = {"run": self.description.run, "segment": self.description.segment}
         await self.send("hello", **(honest | {"samples": 20, "validation": 30, "test": 40} | told))
 
     async def next(self) -> Frame | None:
@@ -80,7 +80,7 @@ class Line:
 
     def smashed(self) -> dict[str, Tensor]:
         """Return what an honest client could send of eight samples."""
-        return {"values": torch.zeros(8, *self.agreement.cut_shape), "labels": torch.zeros(8, dtype=torch.int64)}
+        return {"values": torch.zeros(8, *self.description.cut_shape), "labels": torch.zeros(8, dtype=torch.int64)}
 
 
 Act = Callable[[Line], Awaitable[None]]
@@ -122,14 +122,14 @@ class Attacker:
         token = federation.authority.issue_token(self.client, timedelta(hours=1))
         self.address = f"127.0.0.1:{federation.ports[0]}"
         self.identity = Identity.enrol(self.address, token, folder)
-        self.agreement = federation.engine.house.run.agreement
+        self.description = federation.engine.connections.run.description
 
     async def attack(self) -> None:
         """Act until the server ends the stream."""
         async with self.identity.channel(self.address, (*OPTIONS, *NO_LIMITS)) as channel:
             call = channel.stream_stream("/sglr.Split/Train")(compression=self.compression)
             try:
-                await asyncio.wait_for(self.act(Line(call, self.agreement, self.here)), SECONDS)
+                await asyncio.wait_for(self.act(Line(call, self.description, self.here)), SECONDS)
                 while await asyncio.wait_for(call.read(), SECONDS) is not grpc.aio.EOF:
                     pass
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

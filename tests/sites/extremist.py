@@ -100,7 +100,7 @@ class Extremist:
         return tensors
 
     def _batch(self, line: Line, size: int) -> dict[str, Tensor]:
-        values = {"values": torch.zeros(size, *line.agreement.cut_shape)}
+        values = {"values": torch.zeros(size, *line.description.cut_shape)}
         return values if self._features else {**values, "labels": torch.zeros(size, dtype=torch.int64)}
 
 

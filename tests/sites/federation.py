@@ -18,10 +18,10 @@ from sglr.experiment.train import execute, resume
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
-from sglr.sites.build_client import Own
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.requirements import Terms
+from sglr.sites.requirements import SiteRequirements
 
 SETTINGS: dict[str, Any] = {
     "clients": 3,
@@ -53,7 +53,7 @@ class Federation:
         Which clients share a process' thread; default: all of them.
     direct
         Groups that connect to the server's own port, whatever ``ready`` returned.
-    terms
+    requirements
         Terms of groups that have some.
     """
 
@@ -62,7 +62,7 @@ class Federation:
     ready: Callable[[int], int] = lambda port: port
     groups: Sequence[Sequence[int]] | None = None
     direct: Sequence[int] = ()
-    terms: Mapping[int, Terms] = field(default_factory=dict)
+    requirements: Mapping[int, SiteRequirements] = field(default_factory=dict)
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Federation:
         return PartOverrides(engine=self._make)
 
     def _make(self, setting: ClientSpec) -> Remote:
-        self.engine = Remote(setting, Listen(fleet=False, opened=self._opened))
+        self.engine = Remote(setting, Listen(local_clients=False, opened=self._opened))
         return self.engine
 
     def _opened(self, port: int, authority: Authority) -> None:
@@ -116,14 +116,15 @@ class Federation:
         tokens, folder = self.tokens[number], self.folder / f"site-{number}"
         address = f"127.0.0.1:{self.ports[number not in self.direct]}"
         thread = threading.Thread(
-            target=partial(self._join, address, tokens, folder, self.terms.get(number, Terms())), name=f"site-{number}"
+            target=partial(self._join, address, tokens, folder, self.requirements.get(number, SiteRequirements())),
+            name=f"site-{number}",
         )
         thread.start()
         self.threads.append(thread)
         return thread
 
-    def _join(self, address: str, tokens: list[str], folder: Path, terms: Terms) -> None:
-        own = Own(source=Source(dataset=str(self.experiment.dataset)), device="cpu", terms=terms)
+    def _join(self, address: str, tokens: list[str], folder: Path, requirements: SiteRequirements) -> None:
+        own = SiteConfig(source=Source(dataset=str(self.experiment.dataset)), device="cpu", requirements=requirements)
         try:
             ends = join(address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
             self.ends.extend(ends)

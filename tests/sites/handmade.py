@@ -19,17 +19,17 @@ from torch import Tensor
 from sglr.build.build import build
 from sglr.build.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.engines.remote.wire.frames import Frame, decode, encode
 from sglr.engines.remote.wire.layouts import read
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import Own
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.requirements import Terms
+from sglr.sites.requirements import SiteRequirements
 
 from .attacker import NO_LIMITS, NOTHING, envelope
 from .federation import SETTINGS
@@ -37,7 +37,7 @@ from .federation import SETTINGS
 KINDS = frozenset(("hello", "smashed", "weights", "done", "scores", "tally", "leaving", "refusal"))
 
 
-def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> Agreement:
+def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> RunDescription:
     """Describe a run as a real server does."""
     made: list[Remote] = []
 
@@ -46,7 +46,7 @@ def honest(settings: Mapping[str, Any] = MappingProxyType({})) -> Agreement:
         return made[0]
 
     build(Experiment.from_flat({**SETTINGS, **settings, "engine": "remote"}), PartOverrides(engine=engine))
-    return made[0]._agreement
+    return made[0]._description
 
 
 @dataclass
@@ -101,14 +101,14 @@ class Server:
         Of its keys, and of the client.
     settings
         Of the run, beside the usual.
-    terms
+    requirements
         Of the client.
     """
 
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
-    terms: Terms = field(default_factory=Terms)
-    agreement: bytes = b""
+    requirements: SiteRequirements = field(default_factory=SiteRequirements)
+    description: bytes = b""
     script: Script | None = None
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Server:
     def __post_init__(self) -> None:
         self.authority = Authority.open(self.folder / "trust")
         self.told = replace(honest(self.settings), run=self.authority.fingerprint[:32])
-        self.agreement = self.told.encode()
+        self.description = self.told.encode()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
@@ -126,7 +126,7 @@ class Server:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(options=NO_LIMITS)
         handlers = {
-            "Agreement": grpc.unary_unary_rpc_method_handler(self._agreement),
+            "Agreement": grpc.unary_unary_rpc_method_handler(self._description),
             "Train": grpc.stream_stream_rpc_method_handler(self._train),
         }
         server.add_generic_rpc_handlers(
@@ -138,9 +138,9 @@ class Server:
         await self._over.wait()
         await server.stop(0)
 
-    async def _agreement(self, request: bytes, context: object) -> bytes:
+    async def _description(self, request: bytes, context: object) -> bytes:
         del request, context
-        return self.agreement
+        return self.description
 
     async def _train(self, messages: object, context: grpc.aio.ServicerContext) -> None:
         del messages
@@ -162,7 +162,7 @@ class Server:
     def join(self) -> list[bool]:
         """Take part as an honest client."""
         token = self.authority.issue_token(0, timedelta(hours=1))
-        own = Own(source=Source(dataset="digits"), device="cpu", terms=self.terms)
+        own = SiteConfig(source=Source(dataset="digits"), device="cpu", requirements=self.requirements)
         return join(f"127.0.0.1:{self.port}", [token], own, self.folder / "site", patience=5, say=self.said.append)
 
     def serve(self, script: Script) -> None:

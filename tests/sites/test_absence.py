@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.server import barrier
-from sglr.engines.remote.server import client_state as members
+from sglr.engines.remote.server import client_state as presences
 from sglr.engines.remote.trust.clock import now_utc
 from sglr.runs.folder import Run
 from sglr.sites import join as joining
@@ -36,41 +36,43 @@ from .undisturbed import (
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Worker]:
+def trainers(monkeypatch: pytest.MonkeyPatch) -> dict[int, LocalTrainer]:
     """Look at what clients hold: the newest worker of each."""
-    found: dict[int, Worker] = {}
-    make = joining.make_workers
+    found: dict[int, LocalTrainer] = {}
+    make = joining.make_trainers
 
-    def make_and_note(*args: Any) -> list[Worker]:
+    def make_and_note(*args: Any) -> list[LocalTrainer]:
         made = make(*args)
-        found.update({worker.task.client: worker for worker in made})
+        found.update({trainer.task.client: trainer for trainer in made})
         return made
 
-    monkeypatch.setattr(joining, "make_workers", make_and_note)
+    monkeypatch.setattr(joining, "make_trainers", make_and_note)
     return found
 
 
-def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int, Worker]) -> tuple[Federation, Run]:
+def with_a_late_joiner(
+    settings: dict[str, Any], folder: Path, trainers: dict[int, LocalTrainer]
+) -> tuple[Federation, Run]:
     federation = Federation(folder, {**settings, "min_clients": 2}, groups=[(1, 2)])
 
     def come() -> None:
         federation.start(1, (0,))
-        until(lambda: federation.engine.house.members[0].state == members.HERE)
+        until(lambda: federation.engine.connections.states[0].presence == presences.HERE)
 
     loads: list[str] = []
-    load = Worker.load
+    load = LocalTrainer.load
 
-    def load_and_note(worker: Worker, weights: Any) -> None:
-        if worker.task.client == 0:
+    def load_and_note(trainer: LocalTrainer, weights: Any) -> None:
+        if trainer.task.client == 0:
             loads.append(digest(weights))
-        load(worker, weights)
+        load(trainer, weights)
 
     def compare() -> None:
         if settings["method"] == "sfl":
             assert loads == [digest(federation.engine._shared.published)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "load", load_and_note)
+        patch.setattr(LocalTrainer, "load", load_and_note)
         run = federation.train(observe=at_steps(((0, 1), come), ((0, 2), compare)))
     assert federation.problems == []
     return federation, run
@@ -78,9 +80,9 @@ def with_a_late_joiner(settings: dict[str, Any], folder: Path, workers: dict[int
 
 @pytest.mark.slow
 @with_and_without_shared_segments
-def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_path):
-    _, first = with_a_late_joiner(settings, tmp_path / "first", workers)
-    _, second = with_a_late_joiner(settings, tmp_path / "second", workers)
+def test_who_joins_late_takes_part_from_the_next_step_on(settings, trainers, tmp_path):
+    _, first = with_a_late_joiner(settings, tmp_path / "first", trainers)
+    _, second = with_a_late_joiner(settings, tmp_path / "second", trainers)
     # The same arrivals, the same weights; others than if all had been there.
     assert first.summary["weights_sha256"] == second.summary["weights_sha256"] != undisturbed(settings)
     sent = [record["samples"] for record in first.history]
@@ -96,30 +98,30 @@ def test_who_joins_late_takes_part_from_the_next_step_on(settings, workers, tmp_
     ],
     ids=["sglr", "sfl", "ahead"],
 )
-def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, workers, proxy, tmp_path):
+def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, trainers, proxy, tmp_path):
     chosen = {"samples_per_client": 96, "step_deadline": 0.4, "max_misses": 3, "epochs": 1}
     federation = Federation(tmp_path, {**settings, **chosen}, through(proxy), groups=[(0, 1), (2,)], direct=[0])
     told: dict[str, Any] = {}
 
-    def member() -> members.Member:
-        return federation.engine.house.members[2]
+    def state() -> presences.ClientState:
+        return federation.engine.connections.states[2]
 
     def absent() -> None:
-        assert member().misses > 0
-        told["absent"] = workers[2].digest()
+        assert state().misses > 0
+        told["absent"] = trainers[2].digest()
 
     def dropped() -> None:
-        assert member().state == members.OUT
-        assert "missed 3 deadlines in a row" in member().reason
-        told["dropped"] = workers[2].digest()
+        assert state().presence == presences.OUT
+        assert "missed 3 deadlines in a row" in state().reason
+        told["dropped"] = trainers[2].digest()
         proxy.heal()
-        until(lambda: member().state == members.HERE)
+        until(lambda: state().presence == presences.HERE)
 
     # The third step's smashed data may be there already: the first without it is the third or the fourth.
     run = federation.train(observe=at_steps(((0, 2), proxy.half_open), ((0, 4), absent), ((0, 6), dropped)))
     assert federation.problems == []
-    assert told["absent"] == told["dropped"] != workers[2].digest()
-    assert member().state == members.DONE
+    assert told["absent"] == told["dropped"] != trainers[2].digest()
+    assert state().presence == presences.DONE
     assert 96 * 3 - run.history[0]["samples"] in (3 * 8, 4 * 8)
 
 
@@ -135,7 +137,11 @@ def test_with_a_deadline_a_run_goes_on_with_those_who_come_back(tmp_path):
     federation.groups = [(0,), (1,)]
     run = federation.go_on()
     assert federation.problems == []
-    assert [member.state for member in federation.engine.house.members] == [members.DONE, members.DONE, members.NEVER]
+    assert [state.presence for state in federation.engine.connections.states] == [
+        presences.DONE,
+        presences.DONE,
+        presences.NEVER,
+    ]
     # The newest checkpoint is that of the first epoch; the second is that of two.
     assert [record["samples"] for record in run.history] == [60, 60 + 2 * 20]
 
@@ -154,16 +160,16 @@ class Skipping:
 
 @pytest.mark.slow
 def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, monkeypatch):
-    slow, forward = threading.Event(), Worker.forward
+    slow, forward = threading.Event(), LocalTrainer.forward
 
-    def forward_late(worker: Worker, *args: Any) -> Any:
-        if worker.task.client == 2 and args[1] == 2:
+    def forward_late(trainer: LocalTrainer, *args: Any) -> Any:
+        if trainer.task.client == 2 and args[1] == 2:
             slow.set()
             time.sleep(0.5)
-        return forward(worker, *args)
+        return forward(trainer, *args)
 
     clock = Skipping(slow.is_set)
-    monkeypatch.setattr(Worker, "forward", forward_late)
+    monkeypatch.setattr(LocalTrainer, "forward", forward_late)
     monkeypatch.setattr(barrier, "time", clock)
     federation = Federation(tmp_path, {**WITH_MEMORY, "step_deadline": 20.0})
     ends_as_undisturbed(federation, federation.train())
@@ -175,11 +181,11 @@ def test_whose_certificate_expires_is_waited_for_until_it_has_another_or_the_clo
     federation = Federation(tmp_path, WITH_MEMORY, groups=[(0, 1), (2,)])
 
     def clock_jumps() -> None:
-        house, authority = federation.engine.house, federation.authority
+        connections, authority = federation.engine.connections, federation.authority
         right, authority._now = authority._now, lambda: now_utc() + timedelta(days=400)
         until(lambda: all(not thread.is_alive() for thread in federation.threads))
-        assert {member.state for member in house.members} == {members.AWAY}
-        assert "has expired" in house.members[0].reason
+        assert {state.presence for state in connections.states} == {presences.AWAY}
+        assert "has expired" in connections.states[0].reason
         authority._now = right
         federation.problems.clear()
         for number in (0, 1):

@@ -12,33 +12,35 @@ from PIL import Image
 
 from sglr.build.build import build
 from sglr.core.errors import UsageError
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash, shape_at_cut
 from sglr.engines.remote.trust.authority import Authority
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import Own, make_workers, own_experiment, own_segments
+from sglr.sites.build_client import SiteConfig, make_trainers, own_experiment, own_segments
 from sglr.sites.join import SITES, folders
 from sglr.sites.own_data import Source
 
 SETTINGS = {"clients": 3, "model": "mlp", "samples_per_client": 17, "batch_size": 4, "device": "cpu"}
-OWN = Own(Source(dataset="digits"), device="cpu")
+OWN = SiteConfig(Source(dataset="digits"), device="cpu")
 
 
-def agreement(**changes: Any) -> Agreement:
+def description(**changes: Any) -> RunDescription:
     """Return what an honest server of these settings tells, with some of them changed."""
     experiment = Experiment.from_flat(SETTINGS)
     first = build(experiment).lower(0)
     cut = shape_at_cut(first, (1, 8, 8))
     told = {**experiment.flat(), **changes}
-    return Agreement("run", told, 3, (1, 8, 8), tuple(map(str, range(10))), cut, segment_hash(first, (1, 8, 8), cut))
+    return RunDescription(
+        "run", told, 3, (1, 8, 8), tuple(map(str, range(10))), cut, segment_hash(first, (1, 8, 8), cut)
+    )
 
 
 def test_a_client_has_its_segment_and_data_of_the_simulation():
     built = build(Experiment.from_flat(SETTINGS))
-    for client, worker in zip((0, 2), make_workers(agreement(), [0, 2], OWN), strict=True):
-        assert torch.equal(worker.task.train.inputs, built.data.train.inputs[built.data.indices[client]])
+    for client, trainer in zip((0, 2), make_trainers(description(), [0, 2], OWN), strict=True):
+        assert torch.equal(trainer.task.train.inputs, built.data.train.inputs[built.data.indices[client]])
         expected = built.lower(client).state_dict()
-        assert all(torch.equal(value, expected[name]) for name, value in worker.task.segment.state_dict().items())
+        assert all(torch.equal(value, expected[name]) for name, value in trainer.task.segment.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -57,12 +59,12 @@ def test_a_client_has_its_segment_and_data_of_the_simulation():
 )
 def test_what_is_told_is_checked_and_chooses_no_code(changes, told):
     with pytest.raises(UsageError) as raised:
-        make_workers(agreement(**changes), [0], OWN)
+        make_trainers(description(**changes), [0], OWN)
     assert told in str(raised.value)
 
 
 def test_what_is_this_sites_own_affair_is_not_taken_from_the_server():
-    told = agreement(
+    told = description(
         data_dir="/etc", device="cuda", threads=999, energy=True, energy_profile="/etc/passwd", dataset="folder:/etc"
     )
     experiment = own_experiment(told, None)
@@ -72,9 +74,9 @@ def test_what_is_this_sites_own_affair_is_not_taken_from_the_server():
 
 def test_other_code_than_the_servers_is_refused():
     with pytest.raises(UsageError, match="is not the server's; its cut has shape"):
-        own_segments(agreement(), own_experiment(agreement(model="cnn"), None))
-    honest = agreement()
-    told = Agreement(**{**vars(honest), "segment": "0" * 64})
+        own_segments(description(), own_experiment(description(model="cnn"), None))
+    honest = description()
+    told = RunDescription(**{**vars(honest), "segment": "0" * 64})
     with pytest.raises(UsageError, match="is not the server's; use the same code"):
         own_segments(told, own_experiment(told, None))
 
@@ -86,7 +88,7 @@ def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatc
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    told = agreement(model="server_model:make", cut=2)
+    told = description(model="server_model:make", cut=2)
     experiment = own_experiment(told, "site_model:make")
     assert experiment.model == "site_model:make"
     with pytest.raises(UsageError, match="is not the server's"):
@@ -95,10 +97,10 @@ def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatc
 
 def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
     for least, counts in ((1, [4, 4, 4, 4, 1]), (2, [4, 4, 4, 5])):
-        told = Agreement(**{**vars(agreement()), "least_batch": least})
-        (worker,) = make_workers(told, [0], OWN)
-        steps = worker.task.batching.steps(np.array([17]))
-        assert [int(worker.task.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
+        told = RunDescription(**{**vars(description()), "least_batch": least})
+        (trainer,) = make_trainers(told, [0], OWN)
+        steps = trainer.task.batching.steps(np.array([17]))
+        assert [int(trainer.task.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
 
 
 def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
@@ -106,11 +108,11 @@ def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
     for number in range(2):  # one of them for the test
         pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) + number
         Image.fromarray(pixels).save(tmp_path / "0" / f"{number}.png")
-    own = Own(Source(path=tmp_path), device="cpu")
-    honest = agreement(dataset="sites", validation=0)
-    assert len(make_workers(honest, [0], own)) == 1
+    own = SiteConfig(Source(path=tmp_path), device="cpu")
+    honest = description(dataset="sites", validation=0)
+    assert len(make_trainers(honest, [0], own)) == 1
     with pytest.raises(UsageError, match=r"data = 1 sample: the run's model can't train .*; bring one more"):
-        make_workers(Agreement(**{**vars(honest), "least_batch": 2}), [0], own)
+        make_trainers(RunDescription(**{**vars(honest), "least_batch": 2}), [0], own)
 
 
 # Folders

@@ -23,12 +23,12 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batches import Batching
-from sglr.engines.remote.client.connection import Client, Post
+from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.task import Task
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.engine import Remote
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
@@ -92,7 +92,7 @@ class Run:
         rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(CLIENTS))
         data = ClientData(none, rows, None, none, tuple("ab"))
         setting = ClientSpec(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
-        engine = Remote(setting, Listen(fleet=False, opened=self.opened))
+        engine = Remote(setting, Listen(local_clients=False, opened=self.opened))
         spec = ServerSpec(nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore")
         server = SplitServer(spec, CPU)
         return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), None, Hooks(self.observe))
@@ -121,7 +121,7 @@ class Run:
 
     async def take_part(self, tokens: list[str], run: str) -> None:
         address, segment = f"127.0.0.1:{self.proxy.port}", segment_hash(Scale(), (VALUES,), (VALUES,))
-        agreement = Agreement(run, {}, CLIENTS, (VALUES,), ("a", "b"), (VALUES,), segment)
+        description = RunDescription(run, {}, CLIENTS, (VALUES,), ("a", "b"), (VALUES,), segment)
         with ThreadPoolExecutor(1) as computing:
             clients = []
             for number, token in enumerate(tokens):
@@ -129,9 +129,11 @@ class Run:
                 identity = await asyncio.to_thread(Identity.enrol, address, token, place)
                 samples = Samples(torch.randn(STEPS * BATCH, VALUES), torch.zeros(STEPS * BATCH, dtype=torch.int64))
                 codec = parse(self.compression)
-                worker = Worker(Task(number, Scale(), samples, {}, 2, Batching(BATCH), SGD, codec=codec))
-                post = Post(identity, address, agreement, segment, worker, Snapshots(place / "snapshots", run, 3))
-                clients.append(Client(post, computing, 30))
+                trainer = LocalTrainer(Task(number, Scale(), samples, {}, 2, Batching(BATCH), SGD, codec=codec))
+                context = ClientContext(
+                    identity, address, description, segment, trainer, Snapshots(place / "snapshots", run, 3)
+                )
+                clients.append(ClientConnection(context, computing, 30))
             await asyncio.gather(*(client.run() for client in clients))
 
 

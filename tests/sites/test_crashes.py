@@ -11,8 +11,8 @@ import pytest
 
 from sglr.core.errors import UsageError
 from sglr.core.events import EpochDone, Event
-from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.server import client_state as members
+from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.server import client_state as presences
 from sglr.runs.folder import Run
 
 from .federation import Federation
@@ -77,16 +77,16 @@ def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
 @pytest.mark.slow
 def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
-    score, crashed = Worker.score, threading.Event()
+    score, crashed = LocalTrainer.score, threading.Event()
 
-    def score_and_crash(worker: Worker, part: str, *args: Any, **named: Any) -> Any:
-        if part == "test" and worker.task.client == 2 and not crashed.is_set():
+    def score_and_crash(trainer: LocalTrainer, part: str, *args: Any, **named: Any) -> Any:
+        if part == "test" and trainer.task.client == 2 and not crashed.is_set():
             crashed.set()
             threading.Thread(target=federation.crash, args=(1,)).start()
             until(federation.leaving.is_set)
-        return score(worker, part, *args, **named)
+        return score(trainer, part, *args, **named)
 
-    monkeypatch.setattr(Worker, "score", score_and_crash)
+    monkeypatch.setattr(LocalTrainer, "score", score_and_crash)
     run = federation.train()
     assert crashed.is_set()
     ends_as_undisturbed(federation, run)
@@ -145,7 +145,7 @@ def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
     assert federation.ends == [False] * 6
     run = federation.go_on()
     assert federation.ends[6:] == [True] * 3
-    assert {member.state for member in federation.engine.house.members} == {members.DONE}
+    assert {state.presence for state in federation.engine.connections.states} == {presences.DONE}
     ends_as_undisturbed(federation, run)
     # They keep it in mind, even where no server is left to tell them again.
     for number in (0, 1):
@@ -162,5 +162,5 @@ def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
 
 
 def _power_cut(engine: Any, **how: Any) -> None:
-    engine._premises.close("stopped")
+    engine._runtime.close("stopped")
     raise PowerCutError

@@ -18,10 +18,9 @@ import grpc
 import pytest
 
 from sglr.core.events import Event, StepDone
-from sglr.engines.remote.run_description import Agreement
-from sglr.engines.remote.server import admission as door
-from sglr.engines.remote.server import listen
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.run_description import RunDescription
+from sglr.engines.remote.server import admission, listen
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.listen import ServedRun, most_connections
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.server.outbox import MOST_WAITING
@@ -40,11 +39,11 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.authority = Authority.open(folder / "trust")
-        agreement = Agreement("run", {}, 2, (4,), ("a", "b"), (3,), "segment")
-        run = ServedRun("127.0.0.1", 0, agreement, 1 << 20, (20, 20))
-        self.house = House(run, self.authority, Metrics(2))
-        self.house.open(dict)
-        self.ports = self.house.port, self.house.port
+        description = RunDescription("run", {}, 2, (4,), ("a", "b"), (3,), "segment")
+        run = ServedRun("127.0.0.1", 0, description, 1 << 20, (20, 20))
+        self.connections = ConnectionServer(run, self.authority, Metrics(2))
+        self.connections.open(dict)
+        self.ports = self.connections.port, self.connections.port
         self.engine = self
 
     def attacker(self, act: object) -> Attacker:
@@ -57,7 +56,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     found = Place(tmp_path)
     yield found
-    found.house.close()
+    found.connections.close()
 
 
 async def silence(line: Line) -> None:
@@ -75,51 +74,54 @@ async def come_and_go(line: Line) -> None:
 
 
 def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HELLO_SECONDS", 0.3)
+    monkeypatch.setattr(admission, "HELLO_SECONDS", 0.3)
     attacker = place.attacker(silence)
     asyncio.run(attacker.attack())
     assert (attacker.code, attacker.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
-    assert place.house.members[1].rejected == 1
+    assert place.connections.states[1].rejected == 1
 
 
 def test_who_connects_again_and_again_is_slowed_down(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(admission, "HELLO_SECONDS", 0.01)
 
     async def hammer() -> list[grpc.StatusCode]:
         codes = []
         async with attacker.identity.channel(attacker.address) as channel:
-            for _ in range(door.MOST_STREAMS + 5):
+            for _ in range(admission.MOST_STREAMS + 5):
                 call = channel.stream_stream("/sglr.Split/Train")()
                 codes.append(await call.code())
         return codes
 
     attacker = place.attacker(silence)
     codes = asyncio.run(hammer())
-    assert set(codes[: door.MOST_STREAMS]) == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert set(codes[door.MOST_STREAMS :]) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert set(codes[: admission.MOST_STREAMS]) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert set(codes[admission.MOST_STREAMS :]) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def test_a_client_that_does_not_read_keeps_no_messages_waiting(place: Place) -> None:
-    house = place.house
+    connections = place.connections
 
     async def deaf(line: Line) -> None:
         await line.hello()
         await line.next()
         # It reads no further; meanwhile it is sent more than any line holds.
         await asyncio.to_thread(send_much)
-        while house.members[1].state == "here":
+        while connections.states[1].presence == "here":
             await asyncio.sleep(0.02)
 
     def send_much() -> None:
         for _ in range(5 * MOST_WAITING):
-            house.ask({1: bytes(1 << 19)}, house.next_seq(), "forward", "smashed", moves=True)
+            connections.ask({1: bytes(1 << 19)}, connections.next_seq(), "forward", "smashed", moves=True)
             time.sleep(0.002)
 
     attacker = place.attacker(deaf)
     asyncio.run(attacker.attack())
-    assert (house.members[1].state, house.members[1].reason) == ("out", "it does not read what it is sent")
+    assert (connections.states[1].presence, connections.states[1].reason) == (
+        "out",
+        "it does not read what it is sent",
+    )
     assert attacker.code == grpc.StatusCode.ABORTED
-    assert house._lines == {}
+    assert connections._outboxes == {}
 
 
 def test_a_second_stream_of_a_quarantined_client_is_not_let_in(place: Place) -> None:
@@ -136,12 +138,12 @@ def test_a_second_stream_of_a_quarantined_client_is_not_let_in(place: Place) -> 
     thread.start()
     began.wait(10)
     time.sleep(0.2)
-    place.house.quarantine(1, "seen to")
+    place.connections.quarantine(1, "seen to")
     banned.set()
     thread.join(20)
     assert attacker.code == grpc.StatusCode.PERMISSION_DENIED
     assert not attacker.here.is_set()
-    assert place.house.members[1].state == "out"
+    assert place.connections.states[1].presence == "out"
 
 
 def test_a_full_disk_lets_nobody_back_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +204,7 @@ def test_who_drips_byte_by_byte_is_ended_and_keeps_nobody_out(tmp_path: Path, mo
     monkeypatch.setattr(listen, "OPTIONS", tuple((one, 2_000 if one == name else had) for one, had in listen.OPTIONS))
     found = Place(tmp_path)
     try:
-        address = "127.0.0.1", found.house.port
+        address = "127.0.0.1", found.connections.port
         attacker = found.attacker(come_and_go)
         seconds: dict[str, float] = {}
 
@@ -219,7 +221,7 @@ def test_who_drips_byte_by_byte_is_ended_and_keeps_nobody_out(tmp_path: Path, mo
             thread.join(30)
         assert all(1.5 < took < 10 for took in seconds.values()), seconds
     finally:
-        found.house.close()
+        found.connections.close()
 
 
 def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +229,10 @@ def test_connections_leave_files_for_checkpoints(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(listen, "most_connections", lambda: 20)
     place = Place(tmp_path)
     with ExitStack() as crowd:
-        crowd.callback(place.house.close)
-        sockets = [crowd.enter_context(socket.create_connection(("127.0.0.1", place.house.port))) for _ in range(100)]
+        crowd.callback(place.connections.close)
+        sockets = [
+            crowd.enter_context(socket.create_connection(("127.0.0.1", place.connections.port))) for _ in range(100)
+        ]
         ready = set(select.select(sockets, [], [], 0)[0])
         until = time.monotonic() + 10
         while len(ready) < 80 and time.monotonic() < until:

@@ -19,7 +19,7 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.runs.config import Experiment
 from sglr.sites.doctor import CHECKS, OK, PROBLEM, UNKNOWN, Check, Patient
-from sglr.sites.serve import Server, serve, served
+from sglr.sites.serve import ServeOptions, serve, served
 
 from .federation import SETTINGS
 from .test_serve import free_address
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
     experiment = served(Experiment.from_flat(SETTINGS))
 
     def train() -> None:
-        told = Server(address, opened=lambda port, authority: opened.set())
+        told = ServeOptions(address, opened=lambda port, authority: opened.set())
         with pytest.raises(Interrupted):
             serve(experiment, run / "out", told, stop=asked.is_set)
 

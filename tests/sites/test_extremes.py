@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sglr.core.errors import DivergedError, ExtremeValues
 from sglr.core.events import Event, StepDone
-from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.server import client_state as states
+from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.server import client_state as presences
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.trust.peers import Client
 from sglr.methods.sfl import SFL
@@ -40,16 +40,16 @@ def train_with(folder: Path, extremist: Extremist, settings: dict[str, Any], aft
     gang.end()
     may_come_again(federation)
     assert federation.engine is not None
-    return found, federation.engine.house.members[2]
+    return found, federation.engine.connections.states[2]
 
 
 def may_come_again(federation: Federation) -> None:
     """Nobody's certificate ended: neither on disk nor in the server's memory."""
     assert federation.engine is not None
     assert federation.authority is not None
-    for member in federation.engine.house.members:
-        assert not member.banned
-        federation.authority.check(Client(member.client, member.serial))
+    for state in federation.engine.connections.states:
+        assert not state.banned
+        federation.authority.check(Client(state.client, state.serial))
 
 
 # ---- one client
@@ -59,38 +59,38 @@ def may_come_again(federation: Federation) -> None:
 def test_whose_activations_are_extreme_is_absent_and_keeps_its_certificate(method: str, tmp_path: Path) -> None:
     settings = {**BASE, "method": method}
     extremist = Extremist({"smashed": one_value, "scores": one_value})
-    found, member = train_with(tmp_path, extremist, settings)
+    found, state = train_with(tmp_path, extremist, settings)
     # As if it were not there: not a bit differs, though it answered to the end.
     assert found == undisturbed({**settings, "clients": 3})
     assert extremist.sent["smashed"] == 5
-    assert member.rejected == extremist.sent["smashed"] + extremist.sent.get("scores", 0)
-    assert "expected" in member.remark
+    assert state.rejected == extremist.sent["smashed"] + extremist.sent.get("scores", 0)
+    assert "expected" in state.remark
 
 
 @pytest.mark.slow
 def test_whose_figures_are_extreme_is_absent_from_the_pass_and_from_the_average(tmp_path: Path) -> None:
     settings = {**BASE, "method": "fl"}
     extremist = Extremist({"tally": unchanged, "weights": unchanged})
-    found, member = train_with(tmp_path, extremist, settings, after=(0, 3))
+    found, state = train_with(tmp_path, extremist, settings, after=(0, 3))
     assert found == undisturbed({**settings, "clients": 3})
     assert extremist.sent == {"tally": 1}
-    assert member.remark == "its loss is not finite or too large"
+    assert state.remark == "its loss is not finite or too large"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gradients", "loss", "tally"])
 def test_whose_answers_to_features_are_extreme_counts_with_nothing(kind: str, tmp_path: Path) -> None:
     extremist = Extremist({kind: one_value, "scores": unchanged}, features=64)
-    (_, history), member = train_with(tmp_path, extremist, {**BASE, "tail": "relu2"})
-    assert member.rejected == extremist.sent[kind] >= 2
+    (_, history), state = train_with(tmp_path, extremist, {**BASE, "tail": "relu2"})
+    assert state.rejected == extremist.sent[kind] >= 2
     assert all(math.isfinite(record["loss"]) and math.isfinite(record["validation_loss"]) for record in history)
 
 
 @pytest.mark.slow
 def test_who_goes_on_with_extreme_numbers_is_no_longer_waited_for_and_may_come_back(tmp_path: Path) -> None:
-    _, member = train_with(tmp_path, Extremist({"smashed": one_value}), {**BASE, "max_misses": 2})
-    assert member.state == states.OUT
-    assert member.reason.startswith("its numbers were not finite or too large 2 times in a row: tensor 'values'")
+    _, state = train_with(tmp_path, Extremist({"smashed": one_value}), {**BASE, "max_misses": 2})
+    assert state.presence == presences.OUT
+    assert state.reason.startswith("its numbers were not finite or too large 2 times in a row: tensor 'values'")
 
 
 @pytest.mark.slow
@@ -122,10 +122,10 @@ class Leaver(Extremist):
 def test_weights_that_no_training_reaches_do_not_enter_the_average(tmp_path: Path) -> None:
     settings = {**BASE, "method": "sfl", "epochs": 1}
     attack = Extremist({"weights": random_signs})
-    attacked, member = train_with(tmp_path / "attacked", attack, settings)
+    attacked, state = train_with(tmp_path / "attacked", attack, settings)
     absent, _ = train_with(tmp_path / "absent", Leaver(), settings)
     assert attack.sent["weights"] == 1
-    assert "its weights are too far from the shared ones it began with" in member.remark
+    assert "its weights are too far from the shared ones it began with" in state.remark
     # The honest ones go on from the average that they would have without it.
     assert attacked == absent
 
@@ -134,19 +134,19 @@ def test_weights_that_no_training_reaches_do_not_enter_the_average(tmp_path: Pat
 def test_a_run_goes_on_though_weights_are_hostile_at_every_average(tmp_path: Path) -> None:
     settings = {**BASE, "method": "sfl", "average_every": 1}
     attack = Extremist({"weights": random_signs})
-    (_, history), member = train_with(tmp_path, attack, settings)
+    (_, history), state = train_with(tmp_path, attack, settings)
     assert attack.sent["weights"] >= 3
     assert all(record["loss"] < 3 for record in history)
-    assert member.rejected == attack.sent["weights"]
+    assert state.rejected == attack.sent["weights"]
 
 
 def test_an_average_that_clients_would_refuse_is_not_published(tmp_path: Path, monkeypatch: Any) -> None:
     published: list[bool] = []
-    load = Worker.load
+    load = LocalTrainer.load
     monkeypatch.setattr(
         SFL, "merge", lambda _, weights, *__: {name: own[0] * math.nan for name, own in weights.items()}
     )
-    monkeypatch.setattr(Worker, "load", lambda worker, weights: (published.append(True), load(worker, weights)))
+    monkeypatch.setattr(LocalTrainer, "load", lambda trainer, weights: (published.append(True), load(trainer, weights)))
     federation = Federation(tmp_path, {"method": "sfl"})
     with pytest.raises(DivergedError, match=r"not finite or too large; client [012]'s are the farthest"):
         federation.train()
@@ -161,7 +161,7 @@ def test_honest_clients_at_a_high_rate_meet_no_bound(method: str, tmp_path: Path
     run = federation.train()
     assert run.history[-1]["samples"] == 2 * 3 * 20
     assert federation.engine is not None
-    assert [member.rejected for member in federation.engine.house.members] == [0, 0, 0]
+    assert [state.rejected for state in federation.engine.connections.states] == [0, 0, 0]
 
 
 @pytest.mark.slow
@@ -170,15 +170,15 @@ def test_another_client_scores_the_shared_weights_where_one_sends_extreme_scores
 ) -> None:
     settings = {"method": "sfl"}
     peace = result(*trained(Federation(tmp_path / "peace", settings)))
-    score = Worker.score
+    score = LocalTrainer.score
 
-    def spoilt(worker: Worker, *args: Any, **options: Any) -> dict[str, Tensor]:
-        parts = score(worker, *args, **options)
-        if worker.task.client == 0:
+    def spoilt(trainer: LocalTrainer, *args: Any, **options: Any) -> dict[str, Tensor]:
+        parts = score(trainer, *args, **options)
+        if trainer.task.client == 0:
             parts["values"][0] = math.inf
         return parts
 
-    monkeypatch.setattr(Worker, "score", spoilt)
+    monkeypatch.setattr(LocalTrainer, "score", spoilt)
     assert result(*trained(Federation(tmp_path / "spoilt", settings))) == peace
 
 
@@ -239,16 +239,16 @@ def test_who_comes_after_the_training_diverged_hears_it_too(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_half_of_those_present_end_the_training_and_fewer_do_not(tmp_path: Path, monkeypatch: Any) -> None:
-    forward = Worker.forward
+    forward = LocalTrainer.forward
 
     def bad(clients: set[int]) -> None:
-        def run(worker: Worker, epoch: int, step: int) -> dict[str, Tensor]:
-            parts = forward(worker, epoch, step)
-            if worker.task.client in clients and (epoch, step) == (1, 1):
+        def run(trainer: LocalTrainer, epoch: int, step: int) -> dict[str, Tensor]:
+            parts = forward(trainer, epoch, step)
+            if trainer.task.client in clients and (epoch, step) == (1, 1):
                 parts["values"][0] = math.nan
             return parts
 
-        monkeypatch.setattr(Worker, "forward", run)
+        monkeypatch.setattr(LocalTrainer, "forward", run)
 
     bad({3})
     run = Federation(tmp_path / "one", {"method": "sglr", "clients": 4}).train()
@@ -266,16 +266,16 @@ def test_half_of_those_present_end_the_training_and_fewer_do_not(tmp_path: Path,
 def test_an_absence_for_extreme_numbers_replays_after_a_crash(
     chosen: dict[str, Any], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    forward = Worker.forward
+    forward = LocalTrainer.forward
 
-    def sometimes(worker: Worker, epoch: int, step: int) -> dict[str, Tensor]:
-        parts = forward(worker, epoch, step)
-        if worker.task.client == 1 and (epoch, step) in ((0, 1), (0, 2), (1, 0)):
-            worker.drop_passes()
+    def sometimes(trainer: LocalTrainer, epoch: int, step: int) -> dict[str, Tensor]:
+        parts = forward(trainer, epoch, step)
+        if trainer.task.client == 1 and (epoch, step) in ((0, 1), (0, 2), (1, 0)):
+            trainer.drop_passes()
             raise ExtremeValues("the smashed data are not finite or too large")
         return parts
 
-    monkeypatch.setattr(Worker, "forward", sometimes)
+    monkeypatch.setattr(LocalTrainer, "forward", sometimes)
     settings = {**chosen, "checkpoint_every": 2, "optimizer": "sgd:momentum=0.9"}
     undisturbed = Federation(tmp_path / "peace", settings).train()
     federation = Federation(tmp_path / "crash", settings)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sglr.engines.remote.client.connection import Client
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.connection import ClientConnection
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.server.tails import Tails
 from sglr.runs.folder import Run
 
@@ -49,16 +49,16 @@ def ends_as_in_peace(federation: Federation, run: Run) -> None:
 
 def before_answers(patch: pytest.MonkeyPatch, action: Callable[[], None]) -> list[tuple[int, int]]:
     """Do something once in each of some steps, when the client has the features; return the steps as they come."""
-    answer, came = Worker.answer, list[tuple[int, int]]()
+    answer, came = LocalTrainer.answer, list[tuple[int, int]]()
 
-    def act_and_answer(worker: Worker, features: Any) -> Any:
-        [where] = worker.passes()
-        if worker.task.client == CLIENT and where in STEPS and where not in came:
+    def act_and_answer(trainer: LocalTrainer, features: Any) -> Any:
+        [where] = trainer.passes()
+        if trainer.task.client == CLIENT and where in STEPS and where not in came:
             came.append(where)
             action()
-        return answer(worker, features)
+        return answer(trainer, features)
 
-    patch.setattr(Worker, "answer", act_and_answer)
+    patch.setattr(LocalTrainer, "answer", act_and_answer)
     return came
 
 
@@ -67,7 +67,7 @@ def test_a_connection_that_breaks_before_the_second_message(settings, proxy, mon
     came = before_answers(monkeypatch, proxy.reset)
     ends_as_in_peace(federation, federation.train())
     assert came == STEPS
-    assert federation.engine.house.members[CLIENT].connections >= 1 + len(STEPS)
+    assert federation.engine.connections.states[CLIENT].connections >= 1 + len(STEPS)
 
 
 @pytest.mark.parametrize(("way", "number"), [("down", 1), ("down", 700), ("up", 1), ("up", 700)])
@@ -92,14 +92,14 @@ def test_messages_that_are_cut_off_on_their_way(way, number, proxy, monkeypatch,
 def test_a_client_that_goes_before_the_second_message_and_comes_back(settings, remembers, monkeypatch, tmp_path):
     federation = Federation(tmp_path, settings, groups=[(0,), (CLIENT, 2)])
     going: list[threading.Thread] = []
-    clients: dict[int, Client] = {}
-    make = Client.__init__
+    clients: dict[int, ClientConnection] = {}
+    make = ClientConnection.__init__
 
-    def make_and_note(client: Client, post: Any, *others: Any) -> None:
-        make(client, post, *others)
-        clients[post.worker.task.client] = client
+    def make_and_note(client: ClientConnection, context: Any, *others: Any) -> None:
+        make(client, context, *others)
+        clients[context.trainer.task.client] = client
 
-    monkeypatch.setattr(Client, "__init__", make_and_note)
+    monkeypatch.setattr(ClientConnection, "__init__", make_and_note)
 
     def back() -> None:
         federation.end()

@@ -71,9 +71,9 @@ def until(over: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def members(federation: Federation, gang: Gang) -> dict[int, Any]:
+def states(federation: Federation, gang: Gang) -> dict[int, Any]:
     assert federation.engine is not None
-    return {one.client: federation.engine.house.members[one.client] for one in gang.attackers}
+    return {one.client: federation.engine.connections.states[one.client] for one in gang.attackers}
 
 
 # ---- what comes as the answer to a request for smashed data
@@ -150,15 +150,15 @@ def test_an_answer_that_is_none_ends_its_sender_and_nothing_else(tmp_path: Path)
 def are_quarantined(federation: Federation, gang: Gang, reasons: Mapping[str, str]) -> None:
     """Each is out with a reason that names what was wrong, told of it, and counted."""
     assert federation.engine is not None
-    found = members(federation, gang)
+    found = states(federation, gang)
     for attacker, (name, reason) in zip(gang.attackers, reasons.items(), strict=True):
-        member = found[attacker.client]
-        assert (member.state, member.rejected) == ("out", 1), name
-        assert member.reason.startswith("quarantined: ")
-        assert reason in member.reason, name
-        assert member.reason.isprintable()
-        assert (attacker.code, attacker.details) == (grpc.StatusCode.PERMISSION_DENIED, member.reason), name
-        count = federation.engine.house.metrics.registry.get_sample_value
+        state = found[attacker.client]
+        assert (state.presence, state.rejected) == ("out", 1), name
+        assert state.reason.startswith("quarantined: ")
+        assert reason in state.reason, name
+        assert state.reason.isprintable()
+        assert (attacker.code, attacker.details) == (grpc.StatusCode.PERMISSION_DENIED, state.reason), name
+        count = federation.engine.connections.metrics.registry.get_sample_value
         labels = {"client": str(attacker.client), "reason": "quarantined"}
         assert count("sglr_rejected_total", labels) == 1
 
@@ -172,7 +172,7 @@ def scores(change: Callable[[dict[str, Tensor]], Any]) -> Act:
     async def act(line: Line) -> None:
         await line.hello()
         frame = await line.asked("evaluate")
-        tensors = {"values": torch.zeros(30, *line.agreement.cut_shape), "labels": torch.zeros(30).long()}
+        tensors = {"values": torch.zeros(30, *line.description.cut_shape), "labels": torch.zeros(30).long()}
         change(tensors)
         await line.send("scores", tensors, seq=frame.envelope.seq, samples=2**63)
 
@@ -296,7 +296,7 @@ STILL_WRITING = ("flood", "replays", "refuses", "huge", "compressed")
 def test_whoever_says_what_nobody_asked_for_is_turned_away(tmp_path: Path) -> None:
     # Who was cut off by gRPC itself may come back, and is waited for as long as anyone.
     federation, gang = attacked(tmp_path, [act for act, _, _ in TURNED_AWAY.values()], max_misses=1)
-    found = members(federation, gang)
+    found = states(federation, gang)
     for attacker, (name, (_, code, reason)) in zip(gang.attackers, TURNED_AWAY.items(), strict=True):
         # Who still writes when the server ends the stream may miss its last word.
         if name not in STILL_WRITING or attacker.details != "Internal error from Core":
@@ -325,7 +325,7 @@ def test_who_is_quarantined_comes_back_with_a_new_certificate_only(tmp_path: Pat
             codes.extend(gang.comes_back())
             # The operator lets that site back in: now it behaves.
             federation.start(1, (2,))
-            until(lambda: federation.engine.house.members[2].state == "here")  # type: ignore[union-attr]
+            until(lambda: federation.engine.connections.states[2].presence == "here")  # type: ignore[union-attr]
 
     run = federation.train(observe=observe)
     assert codes == [
@@ -334,5 +334,5 @@ def test_who_is_quarantined_comes_back_with_a_new_certificate_only(tmp_path: Pat
     ]
     assert federation.problems == []
     assert run.history[-1]["samples"] > 2 * 2 * 20
-    states = [member.state for member in federation.engine.house.members]  # type: ignore[union-attr]
+    states = [state.presence for state in federation.engine.connections.states]  # type: ignore[union-attr]
     assert states == ["done", "done", "done", "out"]

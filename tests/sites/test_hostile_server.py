@@ -20,7 +20,7 @@ from sglr.core.errors import ExtremeValues, SglrError
 from sglr.core.optim import OptimizerSpec
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.task import Task
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.wire.frames import Frame, encode
 
 from .attacker import envelope
@@ -76,7 +76,7 @@ def test_a_run_that_can_not_be_is_joined_by_nobody(server: Server) -> None:
     server.script = never
     for name, change in RUBBISH.items():
         changed = change(json.loads(server.told.encode()))
-        server.agreement = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+        server.description = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
         with pytest.raises(SglrError) as told:
             server.join()
         assert str(told.value).isprintable(), name
@@ -85,7 +85,7 @@ def test_a_run_that_can_not_be_is_joined_by_nobody(server: Server) -> None:
 
 
 def test_a_description_without_end_is_not_read(server: Server) -> None:
-    server.agreement = bytes(100 << 20)
+    server.description = bytes(100 << 20)
     with pytest.raises(SglrError, match="larger than max"):
         server.join()
 
@@ -165,19 +165,19 @@ def test_gradients_within_all_limits_make_no_weight_nan() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(4, 4) for _ in range(4)]
     samples = Samples(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    worker = Worker(
+    trainer = LocalTrainer(
         Task(0, nn.Sequential(*layers), samples, {}, 2, Batching(8), OptimizerSpec.parse("sgd:momentum=0.9"))
     )
     refused = 0
     for number in range(60):
         try:
-            worker.forward(number, 0)
-            worker.backward(torch.full((8, 4), (-1.0) ** number * 9e3), 9e5)
+            trainer.forward(number, 0)
+            trainer.backward(torch.full((8, 4), (-1.0) ** number * 9e3), 9e5)
         except ExtremeValues as error:
             assert "explode" in str(error) or "not finite or too large" in str(error)
             refused += 1
-        assert all(bool(torch.isfinite(tensor).all()) for tensor in worker.state().values())
-        assert worker.passes() == []
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in trainer.state().values())
+        assert trainer.passes() == []
     assert refused > 50
 
 
@@ -206,7 +206,7 @@ def test_what_is_no_message_ends_the_client_with_a_reason(data: bytes, reason: s
 def test_a_stated_batch_size_beyond_the_own_samples_allows_no_longer_messages(server: Server) -> None:
     told = json.loads(server.told.encode())
     told["settings"]["batch_size"] = 10**6
-    server.agreement = json.dumps(told).encode()
+    server.description = json.dumps(told).encode()
 
     async def script(line: Line) -> None:
         await line.context.write(bytes(100 << 20))

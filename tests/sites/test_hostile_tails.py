@@ -16,7 +16,7 @@ from sglr.engines.remote.wire.frames import Frame, encode
 
 from .attacker import Act, Gang, Line, envelope
 from .federation import Federation
-from .test_hostile import BASE, are_quarantined, attacked, members
+from .test_hostile import BASE, are_quarantined, attacked, states
 
 TAIL = {**BASE, "tail": "relu2"}
 FEATURES = 64
@@ -136,8 +136,8 @@ def test_answers_to_features_that_are_none_end_their_sender_alone(tmp_path: Path
 def test_answers_to_features_that_nobody_asked_for_end_their_sender_alone(tmp_path: Path) -> None:
     federation, gang = trained_with(tmp_path, list(FLOODS.values()))
     # Who still writes when the server ends the stream may miss its last word.
-    for member in members(federation, gang).values():
-        assert (member.state, member.reason) == (
+    for state in states(federation, gang).values():
+        assert (state.presence, state.reason) == (
             "out",
             "quarantined: a flood of messages that nobody asked for",
         )
@@ -149,7 +149,7 @@ def tally(**told: Any) -> Act:
     async def act(line: Line) -> None:
         await line.hello()
         frame = await line.asked("evaluate")
-        held_out = {"values": torch.zeros(30, *line.agreement.cut_shape)}
+        held_out = {"values": torch.zeros(30, *line.description.cut_shape)}
         await line.send("scores", held_out, seq=frame.envelope.seq, samples=30)
         frame = await line.asked("features")
         honest = {"samples": 30, "correct": 3, "loss": 60.0, "bad_step": -1}

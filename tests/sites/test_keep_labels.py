@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from sglr.engines.remote.wire.frames import Frame
-from sglr.sites.requirements import Terms
+from sglr.sites.requirements import SiteRequirements
 
 from .federation import Federation
 from .handmade import Line, Server
 
 FL = {"method": "fl"}
-KEPT = Terms(keep_labels=True)
+KEPT = SiteRequirements(keep_labels=True)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_nothing_that_a_server_can_ask_for_brings_a_label(server: Server) -> Non
     server.serve(script)
 
 
-@pytest.mark.parametrize("server", [Terms()], indirect=True)
+@pytest.mark.parametrize("server", [SiteRequirements()], indirect=True)
 def test_training_samples_leave_no_client_of_federated_learning(server: Server) -> None:
     async def script(line: Line) -> None:
         answer = await line.ask("forward")
@@ -69,8 +69,8 @@ def test_training_samples_leave_no_client_of_federated_learning(server: Server) 
 def test_who_keeps_labels_is_scored_as_if_it_did_not(tmp_path: Path) -> None:
     """Sums that the client makes are those that the server makes of outputs and labels."""
     runs = []
-    for name, terms in (("open", {}), ("kept", {0: KEPT, 1: KEPT, 2: KEPT})):
-        federation = Federation(tmp_path / name, FL, groups=[(0,), (1,), (2,)], terms=terms)
+    for name, requirements in (("open", {}), ("kept", {0: KEPT, 1: KEPT, 2: KEPT})):
+        federation = Federation(tmp_path / name, FL, groups=[(0,), (1,), (2,)], requirements=requirements)
         runs.append(federation.train())
         assert federation.problems == []
     sent, kept = ({**run.summary["test"]} for run in runs if run.summary is not None)

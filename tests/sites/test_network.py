@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sglr.engines.remote.client.connection import Client
-from sglr.engines.remote.server.outbox import Line
+from sglr.engines.remote.client.connection import ClientConnection
+from sglr.engines.remote.server.outbox import Outbox
 
 from .federation import Federation
 from .undisturbed import (
@@ -32,7 +32,7 @@ def test_connections_are_cut_at_many_points(settings, way, proxy, tmp_path):
 
     run = federation.train(observe=at_steps(*((where, cut(number)) for where, number in points)))
     ends_as_undisturbed(federation, run)
-    assert sum(member.connections for member in federation.engine.house.members) >= 3 + 3
+    assert sum(state.connections for state in federation.engine.connections.states) >= 3 + 3
 
 
 @pytest.mark.slow
@@ -68,12 +68,12 @@ def test_a_server_that_refuses_connections_for_a_while(proxy, tmp_path):
 
 @with_and_without_shared_segments
 def test_messages_that_come_twice_and_out_of_order_are_done_once(settings, monkeypatch, tmp_path):
-    put, serve, earlier = Line.put, Client._serve, dict[Line, list[bytes]]()
+    put, serve, earlier = Outbox.put, ClientConnection._serve, dict[Outbox, list[bytes]]()
 
-    def put_more(line: Line, frame: bytes) -> bool:
-        before = earlier.setdefault(line, [])
+    def put_more(outbox: Outbox, frame: bytes) -> bool:
+        before = earlier.setdefault(outbox, [])
         before.append(frame)
-        return all(put(line, again) for again in (frame, *before[1:][-3:], *before[1:2]))
+        return all(put(outbox, again) for again in (frame, *before[1:][-3:], *before[1:2]))
 
     class Twice:
         def __init__(self, call: Any) -> None:
@@ -83,7 +83,7 @@ def test_messages_that_come_twice_and_out_of_order_are_done_once(settings, monke
             await self.call.write(answer)
             await self.call.write(answer)
 
-    monkeypatch.setattr(Line, "put", put_more)
-    monkeypatch.setattr(Client, "_serve", lambda client, call, data: serve(client, Twice(call), data))
+    monkeypatch.setattr(Outbox, "put", put_more)
+    monkeypatch.setattr(ClientConnection, "_serve", lambda client, call, data: serve(client, Twice(call), data))
     federation = Federation(tmp_path, settings)
     ends_as_undisturbed(federation, federation.train())

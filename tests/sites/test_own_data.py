@@ -19,21 +19,21 @@ from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS
 from sglr.data.federate import federate
 from sglr.runs.config import Experiment
-from sglr.sites.own_data import OwnData, Source, Wanted, load_own
+from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 
 DIGITS = tuple(map(str, range(10)))
 
 
-def wanted(shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any) -> Wanted:
+def wanted(shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any) -> WantedData:
     settings = {"partition": "iid", "seed": 0, "batch_size": 2, "clients": 4, "method": "sglr", **told}
-    return Wanted(settings["clients"], shape, classes, settings)
+    return WantedData(settings["clients"], shape, classes, settings)
 
 
-def own_of(source: Source, run: Wanted, client: int = 0) -> OwnData:
+def own_of(source: Source, run: WantedData, client: int = 0) -> OwnData:
     return load_own(source, run, [client])[client]
 
 
-def refused(source: Source, run: Wanted, client: int = 0) -> str:
+def refused(source: Source, run: WantedData, client: int = 0) -> str:
     with pytest.raises(UsageError) as raised:
         load_own(source, run, [client])
     return str(raised.value)
@@ -77,7 +77,7 @@ def test_shares_of_a_named_data_set_are_those_of_a_simulation(partition, further
         experiment.test_samples,
     )
     told = {**experiment.flat(), "batch_size": 1}
-    run = Wanted(4, (1, 8, 8), DIGITS, told)
+    run = WantedData(4, (1, 8, 8), DIGITS, told)
     several = load_own(Source(dataset="digits"), run, [0, 3])
     for client in (0, 3):
         own = own_of(Source(dataset="digits", share=(client, 4)), run, client)
@@ -142,7 +142,7 @@ SCHEMA = {
 }
 
 
-def by_schema() -> Wanted:
+def by_schema() -> WantedData:
     return replace(wanted(shape=(3,)), encoding=SCHEMA)
 
 

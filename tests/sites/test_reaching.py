@@ -12,7 +12,7 @@ import pytest
 
 from sglr.core.errors import SglrError
 from sglr.engines.remote.trust.peers import Unreachable
-from sglr.sites.join import ask_agreement
+from sglr.sites.join import ask_description
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ IDENTITY: Any = SimpleNamespace(sync_channel=grpc.insecure_channel)
 @pytest.mark.parametrize("name", ["CANCELLED", "UNKNOWN", "INTERNAL", "ABORTED"])
 def test_what_passes_is_asked_again(name, answering):
     with pytest.raises(Unreachable, match=f"did not say what the run is: {name}, so it is"):
-        ask_agreement(answering(grpc.StatusCode[name]), IDENTITY)
+        ask_description(answering(grpc.StatusCode[name]), IDENTITY)
 
 
 @pytest.mark.parametrize("name", ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"])
 def test_a_refusal_is_final(name, answering):
     with pytest.raises(SglrError, match="turned this client away: so it is") as found:
-        ask_agreement(answering(grpc.StatusCode[name]), IDENTITY)
+        ask_description(answering(grpc.StatusCode[name]), IDENTITY)
     assert not isinstance(found.value, Unreachable)

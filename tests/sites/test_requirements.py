@@ -8,11 +8,11 @@ import pytest
 
 from sglr.core.errors import UsageError
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import Own, make_workers
+from sglr.sites.build_client import SiteConfig, make_trainers
 from sglr.sites.own_data import Source
-from sglr.sites.requirements import Terms, what_leaves
+from sglr.sites.requirements import SiteRequirements, what_leaves
 
-from .test_build_client import agreement
+from .test_build_client import description
 
 
 def run(**settings: Any) -> Experiment:
@@ -22,27 +22,27 @@ def run(**settings: Any) -> Experiment:
 @pytest.mark.parametrize(
     ("asked", "settings"),
     [
-        (Terms(), {}),
-        (Terms("clip:norm=5"), {"defence": "clip:norm=5+noise:sigma=0.5"}),
-        (Terms("noise:0.5+clip:5"), {"defence": "clip:norm=5+noise:sigma=0.5"}),
-        (Terms(keep_labels=True), {"tail": "relu2"}),
-        (Terms(keep_labels=True), {"method": "fl"}),
+        (SiteRequirements(), {}),
+        (SiteRequirements("clip:norm=5"), {"defence": "clip:norm=5+noise:sigma=0.5"}),
+        (SiteRequirements("noise:0.5+clip:5"), {"defence": "clip:norm=5+noise:sigma=0.5"}),
+        (SiteRequirements(keep_labels=True), {"tail": "relu2"}),
+        (SiteRequirements(keep_labels=True), {"method": "fl"}),
     ],
 )
-def test_a_run_that_does_what_is_asked_is_joined(asked: Terms, settings: dict[str, Any]) -> None:
+def test_a_run_that_does_what_is_asked_is_joined(asked: SiteRequirements, settings: dict[str, Any]) -> None:
     asked.check(run(**settings))
 
 
 @pytest.mark.parametrize(
     ("asked", "settings", "told"),
     [
-        (Terms("noise:sigma=0.5"), {}, "require-defence = noise:sigma=0.5: the run's defence is 'none'"),
-        (Terms("noise:sigma=0.5"), {"defence": "noise:sigma=0.1"}, "the run's defence is 'noise:sigma=0.1'"),
-        (Terms("clip+noise"), {"defence": "noise"}, "ask its operator for a run with yours"),
-        (Terms(keep_labels=True), {"method": "psl"}, "labels would go to the server of this run"),
+        (SiteRequirements("noise:sigma=0.5"), {}, "require-defence = noise:sigma=0.5: the run's defence is 'none'"),
+        (SiteRequirements("noise:sigma=0.5"), {"defence": "noise:sigma=0.1"}, "the run's defence is 'noise:sigma=0.1'"),
+        (SiteRequirements("clip+noise"), {"defence": "noise"}, "ask its operator for a run with yours"),
+        (SiteRequirements(keep_labels=True), {"method": "psl"}, "labels would go to the server of this run"),
     ],
 )
-def test_another_is_not(asked: Terms, settings: dict[str, Any], told: str) -> None:
+def test_another_is_not(asked: SiteRequirements, settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError) as raised:
         asked.check(run(**settings))
     assert told in str(raised.value)
@@ -50,13 +50,13 @@ def test_another_is_not(asked: Terms, settings: dict[str, Any], told: str) -> No
 
 def test_a_defence_that_does_not_exist_is_refused_before_the_server_is_asked() -> None:
     with pytest.raises(UsageError, match="nonesuch"):
-        Terms("nonesuch")
+        SiteRequirements("nonesuch")
 
 
 def test_terms_are_looked_at_before_the_data() -> None:
-    nowhere = Own(Source(dataset="digits", data_dir=None), terms=Terms("noise"), device="cpu")
+    nowhere = SiteConfig(Source(dataset="digits", data_dir=None), requirements=SiteRequirements("noise"), device="cpu")
     with pytest.raises(UsageError, match="require-defence"):
-        make_workers(agreement(), [0], nowhere)
+        make_trainers(description(), [0], nowhere)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_terms_are_looked_at_before_the_data() -> None:
     ],
 )
 def test_it_is_told_what_leaves(settings: dict[str, Any], told: str) -> None:
-    assert what_leaves(run(**settings), Terms()).startswith(told)
+    assert what_leaves(run(**settings), SiteRequirements()).startswith(told)
 
 
 def test_federated_learning_with_labels_kept_sends_sums() -> None:
-    told = what_leaves(run(method="fl"), Terms(keep_labels=True))
+    told = what_leaves(run(method="fl"), SiteRequirements(keep_labels=True))
     assert told == "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"

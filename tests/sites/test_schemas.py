@@ -16,10 +16,10 @@ from sglr.cli.main import main
 from sglr.core.errors import Interrupted
 from sglr.engines.remote.trust.authority import Authority
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import Own
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.serve import Server, serve, served
+from sglr.sites.serve import ServeOptions, serve, served
 
 from .test_serve import free_address
 
@@ -52,7 +52,7 @@ def trained(folder: Path, schema: Path, tables: list[Path]) -> str:
 
     def take_part(address: str, token: str, number: int) -> None:
         try:
-            own = Own(source=Source(path=tables[number]), device="cpu")
+            own = SiteConfig(source=Source(path=tables[number]), device="cpu")
             join(address, [token], own, folder / f"site-{number}", patience=30)
         except BaseException as problem:
             problems.append(problem)
@@ -65,7 +65,7 @@ def trained(folder: Path, schema: Path, tables: list[Path]) -> str:
             threads.append(threading.Thread(target=take_part, args=told))
             threads[-1].start()
 
-    run = serve(experiment_of(schema), folder / "run", Server(free_address(), opened=opened))
+    run = serve(experiment_of(schema), folder / "run", ServeOptions(free_address(), opened=opened))
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
@@ -104,7 +104,7 @@ def server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Waiti
 
     def train() -> None:
         with pytest.raises(Interrupted):
-            serve(experiment, tmp_path / "run", Server(free_address(), opened=opened), stop=asked.is_set)
+            serve(experiment, tmp_path / "run", ServeOptions(free_address(), opened=opened), stop=asked.is_set)
 
     thread = threading.Thread(target=train)
     thread.start()

@@ -20,11 +20,11 @@ from sglr.core.events import StepDone
 from sglr.engines.remote.trust.authority import Authority
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
-from sglr.sites.build_client import Own
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.join_commands import keep_address, line, missing, new_lines, renew, revoke, told_address
 from sglr.sites.own_data import Source
-from sglr.sites.serve import Server, serve, served
+from sglr.sites.serve import ServeOptions, serve, served
 
 from .federation import SETTINGS, local_twin
 from .test_own_data import idx
@@ -58,7 +58,7 @@ class Sites:
             self.threads[-1].start()
 
     def _join(self, client: int, token: str) -> None:
-        own = Own(self.source(client), device="cpu")
+        own = SiteConfig(self.source(client), device="cpu")
         try:
             self.ends[client] = join(
                 self.address, [token], own, self.folder / str(client), patience=60, stop=self.over.is_set
@@ -74,7 +74,7 @@ class Sites:
         assert self.problems == []
 
     def serve(self, out: Path, **hooks: Any) -> Run:
-        return serve(self.experiment, out, Server(self.address, opened=self.opened), **hooks)
+        return serve(self.experiment, out, ServeOptions(self.address, opened=self.opened), **hooks)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_data_that_stay_at_the_sites_are_trained_on(sites, tmp_path, method):
     assert not (out / "classes.json").exists(), "nobody told the server"
     status = json.loads((out / "status.json").read_text())
     assert (status["state"], [one["samples"] for one in status["clients"]]) == ("done", [22, 36])
-    again = serve(run_sites.experiment, out, Server(run_sites.address))
+    again = serve(run_sites.experiment, out, ServeOptions(run_sites.address))
     assert again.summary == summary, "a finished run is left as it is"
     files = sorted(tmp_path.rglob("segment.safetensors"))
     assert len(files) == 2
@@ -160,9 +160,9 @@ def test_a_folder_with_another_run_is_refused_but_patience_may_change(sites, tmp
     run_sites.serve(tmp_path / "run")
     other = run_sites.experiment.model_copy(update={"seed": 1})
     with pytest.raises(UsageError, match=r"another configuration \(seed is 0 there, 1 here\)"):
-        serve(other, tmp_path / "run", Server(free_address()))
+        serve(other, tmp_path / "run", ServeOptions(free_address()))
     patient = run_sites.experiment.model_copy(update={"step_deadline": 9.0, "min_clients": 2})
-    serve(patient, tmp_path / "run", Server(free_address()))
+    serve(patient, tmp_path / "run", ServeOptions(free_address()))
     assert Run.open(tmp_path / "run").experiment.step_deadline == 9.0
 
 
@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_is_told(sites, tmp_path):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UsageError, match="listen"):
-            serve(run_sites.experiment, tmp_path / "run", Server(address))
+            serve(run_sites.experiment, tmp_path / "run", ServeOptions(address))
 
 
 # Lines

@@ -17,11 +17,11 @@ from PIL import Image
 from sglr.core.errors import UsageError
 from sglr.data.partitioners.resample import Resample
 from sglr.data.tables.schema import Schema
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.runs.config import Experiment
 from sglr.sites.bounds import MOST_ENLARGED, refuse_enlargement, refuse_model_beyond_memory
 from sglr.sites.doctor import values_per_step
-from sglr.sites.own_data import Source, Wanted, load_own
+from sglr.sites.own_data import Source, WantedData, load_own
 from sglr.system.machine import memory_of, refuse_beyond_memory
 
 PLENTY = 1 << 50  # bytes
@@ -37,8 +37,8 @@ def pictures(folder: Path, number: int = 30, size: int = 8, names: str = "ab") -
     return folder
 
 
-def wanted(*shape: int, classes: tuple[str, ...] = ("a", "b"), **settings: Any) -> Wanted:
-    return Wanted(2, shape, classes, settings)
+def wanted(*shape: int, classes: tuple[str, ...] = ("a", "b"), **settings: Any) -> WantedData:
+    return WantedData(2, shape, classes, settings)
 
 
 def test_pictures_are_not_enlarged_out_of_proportion(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_categories_without_number_are_refused_before_inputs_are_made(tmp_path: 
     schema = {"kind": "table", "label": {"name": "y", "classes": ["no", "yes"]}, "columns": [column]}
     table = tmp_path / "own.csv"
     table.write_text("town,y\n" + "".join(f"{row % 7},{'yes' if row % 2 else 'no'}\n" for row in range(rows)))
-    run = Wanted(2, (100_000,), ("no", "yes"), {}, schema)
+    run = WantedData(2, (100_000,), ("no", "yes"), {}, schema)
     before = resource.getrlimit(resource.RLIMIT_AS)
     assert Schema.from_json(schema)  # in linear time
     resource.setrlimit(resource.RLIMIT_AS, (before[0] if 0 < before[0] < PLENTY else 30 << 30, before[1]))
@@ -92,7 +92,7 @@ def test_categories_without_number_are_refused_before_inputs_are_made(tmp_path: 
 
 @pytest.mark.slow
 def test_a_model_for_stated_inputs_is_bounded_by_the_memory() -> None:
-    told = Agreement("run", {}, 2, (1, 1 << 13, 1 << 13), ("a", "b"), (3,), "segment")
+    told = RunDescription("run", {}, 2, (1, 1 << 13, 1 << 13), ("a", "b"), (3,), "segment")
     for model, much in (("mlp", (1, 1 << 13, 1 << 13)), ("cnn", (1, 1 << 18, 1 << 18))):
         stated = dataclasses.replace(told, input_shape=much)
         with pytest.raises(UsageError, match=f"model {model} for 2 classes would take"):
@@ -102,7 +102,7 @@ def test_a_model_for_stated_inputs_is_bounded_by_the_memory() -> None:
 
 @pytest.mark.parametrize(("batch", "values"), [(8, 24), ("8", None), (-8, None), (10**400, None), (None, None)])
 def test_the_doctor_reckons_with_no_batch_that_can_not_be(batch: Any, values: int | None) -> None:
-    told = Agreement("run", {"batch_size": batch}, 2, (4,), ("a", "b"), (3,), "segment")
+    told = RunDescription("run", {"batch_size": batch}, 2, (4,), ("a", "b"), (3,), "segment")
     assert values_per_step(told) == values
 
 
@@ -133,13 +133,13 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 from sglr.core.errors import SglrError
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.sites.own_data import Source
-from sglr.sites.build_client import Own, make_workers
+from sglr.sites.build_client import SiteConfig, make_trainers
 
-own = Own(Source(Path(sys.argv[1])), device="cpu")
+own = SiteConfig(Source(Path(sys.argv[1])), device="cpu")
 told, extremes = json.loads(sys.stdin.read())
-make_workers(Agreement.decode(json.dumps(told).encode()), [0], own)
+make_trainers(RunDescription.decode(json.dumps(told).encode()), [0], own)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 most = pages * resource.getpagesize() + (1 << 30)
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -148,7 +148,7 @@ for name, values in extremes.items():
     for value in values:
         changed = {**told, name: value} if name in told else {**told, "settings": {**told["settings"], name: value}}
         try:
-            make_workers(Agreement.decode(json.dumps(changed).encode()), [0], own)
+            make_trainers(RunDescription.decode(json.dumps(changed).encode()), [0], own)
         except SglrError as error:
             print(name, str(value)[:20], str(error)[:200])
         else:

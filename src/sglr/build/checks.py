@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from sglr.build.parts import PartOverrides
+from typing import TYPE_CHECKING
+
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import Experiment
+
+if TYPE_CHECKING:  # a client checks its segment, and has no use for the training loop
+    from sglr.build.parts import PartOverrides
 
 
 def check_defences(experiment: Experiment, method: Method, defences: DefenceChain) -> None:

@@ -138,19 +138,19 @@ def join(
     del debug
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.watch import leaving
-    from sglr.sites.build_client import Own
+    from sglr.sites.build_client import SiteConfig
     from sglr.sites.check import what_is_read
     from sglr.sites.join import join as take_part
-    from sglr.sites.requirements import Terms
+    from sglr.sites.requirements import SiteRequirements
 
     source = _source(data, dataset, partition, data_dir, ctx.obj)
-    terms = Terms(require_defence, keep_labels)
+    requirements = SiteRequirements(require_defence, keep_labels)
     if log_json:
         write_json()
     say = _say(quiet, log_json)
-    own = Own(source, model, device, threads, terms)
+    site = SiteConfig(source, model, device, threads, requirements)
     if check:
-        for line in what_is_read(address, [*map(read_token, token or [])], own, out):
+        for line in what_is_read(address, [*map(read_token, token or [])], site, out):
             print(line)
         return
     with leaving(log_json) as stop:
@@ -158,7 +158,7 @@ def join(
         ends = take_part(
             address,
             [*map(read_token, token or [])],
-            own,
+            site,
             out,
             patience=patience,
             say=say,

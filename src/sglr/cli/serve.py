@@ -101,7 +101,7 @@ def serve(
     from sglr.cli.train import read_experiment
     from sglr.cli.watch import watching
     from sglr.sites.join_commands import told_address
-    from sglr.sites.serve import Server, served
+    from sglr.sites.serve import ServeOptions, served
     from sglr.sites.serve import serve as run_server
 
     if log_json:
@@ -117,7 +117,7 @@ def serve(
         run = run_server(
             experiment,
             out,
-            Server(listen, metrics, inform.opened),
+            ServeOptions(listen, metrics, inform.opened),
             observe=watch.observe,
             stop=watch.stop,
             say=lambda text: print(text, file=sys.stderr),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.data.images.folder import PictureFiles, find_parts, subfolders
-from sglr.engines.remote.run_description import INPUT_TYPES, Agreement
+from sglr.engines.remote.run_description import INPUT_TYPES, RunDescription
 from sglr.runs.config import Experiment
 from sglr.system.machine import refuse_beyond_memory
 
@@ -66,7 +66,7 @@ def _sides(folder: Path) -> Iterator[int]:
                 continue
 
 
-def refuse_model_beyond_memory(experiment: Experiment, agreement: Agreement) -> None:
+def refuse_model_beyond_memory(experiment: Experiment, description: RunDescription) -> None:
     """Refuse a run whose model, for the inputs and classes that it states, takes more than this machine has.
 
     The model is made without memory (torch's ``meta`` device) and run forward once. A site's own code is its choice.
@@ -76,21 +76,21 @@ def refuse_model_beyond_memory(experiment: Experiment, agreement: Agreement) -> 
     UsageError
         If weights, or activations of two samples, don't fit the memory.
     """
-    small = math.prod(agreement.input_shape) <= SMALL_INPUT and len(agreement.classes) <= FEW_CLASSES
+    small = math.prod(description.input_shape) <= SMALL_INPUT and len(description.classes) <= FEW_CLASSES
     if ":" in experiment.model or small:
         return
     try:
-        needed = _bytes_of_model(experiment, agreement)
+        needed = _bytes_of_model(experiment, description)
     except Exception:  # whatever a model's code raises where there are no numbers; it is built next
         return
-    shape = ",".join(map(str, agreement.input_shape))
-    what = f"model {experiment.model} for {len(agreement.classes)} classes"
+    shape = ",".join(map(str, description.input_shape))
+    what = f"model {experiment.model} for {len(description.classes)} classes"
     refuse_beyond_memory(needed, "input_shape", shape, what, "ask the operator whether these inputs are meant")
 
 
-def _bytes_of_model(experiment: Experiment, agreement: Agreement) -> int:
+def _bytes_of_model(experiment: Experiment, description: RunDescription) -> int:
     with torch.device("meta"), torch.no_grad():
-        model = build_model(experiment.model, agreement.input_shape, len(agreement.classes)).eval()
+        model = build_model(experiment.model, description.input_shape, len(description.classes)).eval()
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         passed: list[int] = []
 
@@ -100,6 +100,6 @@ def _bytes_of_model(experiment: Experiment, agreement: Agreement) -> int:
 
         for module in model.modules():
             module.register_forward_hook(note)
-        model(torch.empty(2, *agreement.input_shape, dtype=INPUT_TYPES[agreement.input_type]))
+        model(torch.empty(2, *description.input_shape, dtype=INPUT_TYPES[description.input_type]))
     # The whole model is there twice while it is cut.
     return 2 * weights + max(passed, default=0)

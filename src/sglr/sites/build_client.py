@@ -24,14 +24,14 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.task import Task
-from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
 from sglr.parties.defences import parse as parse_defences
 from sglr.runs.config import Experiment, part_fields
 from sglr.sites.bounds import refuse_model_beyond_memory
-from sglr.sites.own_data import OwnData, Source, Wanted, load_own
-from sglr.sites.requirements import Terms
+from sglr.sites.own_data import OwnData, Source, WantedData, load_own
+from sglr.sites.requirements import SiteRequirements
 from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ _BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Own:
+class SiteConfig:
     """What a site decides for itself.
 
     Parameters
@@ -61,7 +61,7 @@ class Own:
         among registered models.
     device, threads
         What it computes with.
-    terms
+    requirements
         What it asks of the run.
     """
 
@@ -69,10 +69,10 @@ class Own:
     model: str | None = None
     device: str = "auto"
     threads: int | None = None
-    terms: Terms = field(default_factory=Terms)
+    requirements: SiteRequirements = field(default_factory=SiteRequirements)
 
 
-def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list[Worker]:
+def make_trainers(description: RunDescription, clients: Sequence[int], site: SiteConfig) -> list[LocalTrainer]:
     """Build the clients of this process.
 
     Raises
@@ -80,40 +80,42 @@ def make_workers(agreement: Agreement, clients: Sequence[int], own: Own) -> list
     UsageError
         If the run wants code that this site did not choose, is not what it asks for, or its data do not fit.
     """
-    if own.threads is not None:
-        torch.set_num_threads(own.threads)
-    experiment = own_experiment(agreement, own.model)
-    own.terms.check(experiment)
-    data = load_own(own.source, wanted_of(agreement), clients)
+    if site.threads is not None:
+        torch.set_num_threads(site.threads)
+    experiment = own_experiment(description, site.model)
+    site.requirements.check(experiment)
+    data = load_own(site.source, wanted_of(description), clients)
     for note in dict.fromkeys(note for part in data.values() for note in part.notes):
         log.warning("%s", note)
     with _BUILDING:
-        return _build(agreement, experiment, {client: data[client] for client in clients}, own)
+        return _build(description, experiment, {client: data[client] for client in clients}, site)
 
 
-def wanted_of(agreement: Agreement) -> Wanted:
+def wanted_of(description: RunDescription) -> WantedData:
     """Return what a run wants of a site's data."""
-    return Wanted(
-        agreement.clients,
-        agreement.input_shape,
-        agreement.classes,
-        agreement.settings,
-        agreement.encoding,
-        agreement.input_type,
+    return WantedData(
+        description.clients,
+        description.input_shape,
+        description.classes,
+        description.settings,
+        description.encoding,
+        description.input_type,
     )
 
 
-def _build(agreement: Agreement, experiment: Experiment, data: Mapping[int, OwnData], own: Own) -> list[Worker]:
-    segments = own_segments(agreement, experiment)
-    workers = []
+def _build(
+    description: RunDescription, experiment: Experiment, data: Mapping[int, OwnData], site: SiteConfig
+) -> list[LocalTrainer]:
+    segments = own_segments(description, experiment)
+    trainers = []
     for client, its in data.items():
         segment = segments(client)
-        _check_batches(its.train, agreement)
-        workers.append(Worker(_task(client, segment, its, experiment, agreement, own)))
-    return workers
+        _check_batches(its.train, description)
+        trainers.append(LocalTrainer(_task(client, segment, its, experiment, description, site)))
+    return trainers
 
 
-def own_experiment(agreement: Agreement, model: str | None) -> Experiment:
+def own_experiment(description: RunDescription, model: str | None) -> Experiment:
     """Return the experiment as a client sees it: what it was told, checked, with nothing in it that chooses code.
 
     Raises
@@ -121,7 +123,7 @@ def own_experiment(agreement: Agreement, model: str | None) -> Experiment:
     UsageError
         If the run's model is code that this site has not chosen, or a setting makes no sense here.
     """
-    told = agreement.settings
+    told = description.settings
     chosen = {name: told[name] for name in TOLD if told.get(name) is not None}
     for kind, registry in (("method", METHODS), ("partition", PARTITIONERS)):
         if chosen.get(kind) not in registry.names():
@@ -134,11 +136,11 @@ def own_experiment(agreement: Agreement, model: str | None) -> Experiment:
         wanted = str(chosen.get("model"))[:200]
         problem = "the run's model is code that this site has not chosen"
         raise UsageError("model", wanted, problem, f"look at that code, then give --model {wanted}")
-    place = {"dataset": "sites", "input_shape": agreement.input_shape, "classes": agreement.classes}
+    place = {"dataset": "sites", "input_shape": description.input_shape, "classes": description.classes}
     return Experiment.from_flat(chosen | place | {"engine": "remote"})
 
 
-def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int], nn.Module]:
+def own_segments(description: RunDescription, experiment: Experiment) -> Callable[[int], nn.Module]:
     """Return what gives a client's segment, after comparing it with the server's.
 
     Raises
@@ -146,14 +148,14 @@ def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int]
     UsageError
         If it is another than the server's.
     """
-    refuse_model_beyond_memory(experiment, agreement)
-    none = agreement.no_samples()
-    segments = client_segments(experiment, ClientData(none, (), None, none, agreement.classes))
+    refuse_model_beyond_memory(experiment, description)
+    none = description.no_samples()
+    segments = client_segments(experiment, ClientData(none, (), None, none, description.classes))
     first = segments(0)
-    cut = shape_at_cut(first, agreement.input_shape, none.inputs.dtype)
-    if segment_hash(first, agreement.input_shape, cut) != agreement.segment:
-        raise UsageError("model", experiment.model, "is not the server's", _differs(agreement, cut))
-    if frozen_hash(first) != agreement.frozen:
+    cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
+    if segment_hash(first, description.input_shape, cut) != description.segment:
+        raise UsageError("model", experiment.model, "is not the server's", _differs(description, cut))
+    if frozen_hash(first) != description.frozen:
         problem = "its frozen weights are not the server's"
         raise UsageError(
             "model", experiment.model, problem, "use the same pretrained weights, and freeze the same ones"
@@ -161,21 +163,26 @@ def own_segments(agreement: Agreement, experiment: Experiment) -> Callable[[int]
     return segments
 
 
-def _differs(agreement: Agreement, cut: tuple[int, ...]) -> str:
-    if cut != agreement.cut_shape:
-        return f"its cut has shape {list(cut)}, the server's {list(agreement.cut_shape)}: use the same model"
-    return f"use the same code, sglr {agreement.sglr} and torch {agreement.torch}"
+def _differs(description: RunDescription, cut: tuple[int, ...]) -> str:
+    if cut != description.cut_shape:
+        return f"its cut has shape {list(cut)}, the server's {list(description.cut_shape)}: use the same model"
+    return f"use the same code, sglr {description.sglr} and torch {description.torch}"
 
 
-def _check_batches(train: Samples, agreement: Agreement) -> None:
+def _check_batches(train: Samples, description: RunDescription) -> None:
     """Refuse a site whose only sample makes no batch; in a simulation, such a client is there and does not train."""
-    if agreement.settings.get("dataset") == "sites" and len(train) < agreement.least_batch:
+    if description.settings.get("dataset") == "sites" and len(train) < description.least_batch:
         problem = "the run's model can't train on a single sample (batch statistics)"
         raise UsageError("data", "1 sample", problem, "bring one more")
 
 
 def _task(
-    client: int, segment: nn.Module, data: OwnData, experiment: Experiment, agreement: Agreement, own: Own
+    client: int,
+    segment: nn.Module,
+    data: OwnData,
+    experiment: Experiment,
+    description: RunDescription,
+    site: SiteConfig,
 ) -> Task:
     method = build_method(experiment)
     return Task(
@@ -183,18 +190,18 @@ def _task(
         segment,
         data.train,
         data.held,
-        len(agreement.classes),
-        Batching(experiment.batch_size, experiment.short_clients, agreement.least_batch),
+        len(description.classes),
+        Batching(experiment.batch_size, experiment.short_clients, description.least_batch),
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
         experiment.seed,
         experiment.loss,
         experiment.label_prior,
         Plain() if method.whole_model else parse(experiment.compression),
-        pick_device(own.device),
+        pick_device(site.device),
         int(experiment.pipelining),
         method.round_of if experiment.client_optimizer == "reset" else None,
         parse_defences(experiment.defence, experiment.seed),
         whole_model=method.whole_model,
-        keep_labels=own.terms.keep_labels,
+        keep_labels=site.requirements.keep_labels,
     )

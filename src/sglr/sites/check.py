@@ -10,13 +10,13 @@ import numpy as np
 
 from sglr.core.errors import UsageError, listed
 from sglr.data.tables.schema import Column, Schema
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import Own, own_experiment, own_segments, wanted_of
-from sglr.sites.join import ask_agreement
+from sglr.sites.build_client import SiteConfig, own_experiment, own_segments, wanted_of
+from sglr.sites.join import ask_description
 from sglr.sites.own_data import OwnData, load_own
 from sglr.sites.requirements import what_leaves
 
@@ -24,7 +24,7 @@ SHOWN = 12
 """Names in a line."""
 
 
-def what_is_read(address: str, tokens: Sequence[str], own: Own, out: Path | None = None) -> list[str]:
+def what_is_read(address: str, tokens: Sequence[str], site: SiteConfig, out: Path | None = None) -> list[str]:
     """Check that a site's data, model and requirements fit a run, and tell what would be read and sent.
 
     Nothing is joined, written, or used up.
@@ -35,7 +35,7 @@ def what_is_read(address: str, tokens: Sequence[str], own: Own, out: Path | None
         ``HOST:PORT`` of the server.
     tokens
         Join tokens, of which the first is used to ask what the run is.
-    own
+    site
         What the site decides for itself.
     out
         The folder of a client that has joined, to ask with instead of a token.
@@ -52,13 +52,18 @@ def what_is_read(address: str, tokens: Sequence[str], own: Own, out: Path | None
     SglrError
         If the server can't be reached or turns this site away.
     """
-    agreement = ask_agreement(address, _caller(address, tokens, out))
-    experiment = own_experiment(agreement, own.model)
-    own.terms.check(experiment)
-    client = own.source.share[0] if own.source.share else 0
-    data = load_own(own.source, wanted_of(agreement), [client])[client]
-    own_segments(agreement, experiment)
-    return [*_of_run(agreement, experiment), *_of_data(own, data, agreement), what_leaves(experiment, own.terms), DONE]
+    description = ask_description(address, _caller(address, tokens, out))
+    experiment = own_experiment(description, site.model)
+    site.requirements.check(experiment)
+    client = site.source.share[0] if site.source.share else 0
+    data = load_own(site.source, wanted_of(description), [client])[client]
+    own_segments(description, experiment)
+    return [
+        *_of_run(description, experiment),
+        *_of_data(site, data, description),
+        what_leaves(experiment, site.requirements),
+        DONE,
+    ]
 
 
 DONE = "nothing was joined, and a token is not used up; leave out --check to take part"
@@ -72,17 +77,18 @@ def _caller(address: str, tokens: Sequence[str], out: Path | None) -> Identity |
     raise UsageError("token", "none", "no token given", "paste the whole line of the server, or give --out")
 
 
-def _of_run(agreement: Agreement, experiment: Experiment) -> Iterator[str]:
-    yield f"the run is of {agreement.clients} clients: method {experiment.method}, model {experiment.model}"
+def _of_run(description: RunDescription, experiment: Experiment) -> Iterator[str]:
+    yield f"the run is of {description.clients} clients: method {experiment.method}, model {experiment.model}"
 
 
-def _of_data(own: Own, data: OwnData, agreement: Agreement) -> Iterator[str]:
+def _of_data(site: SiteConfig, data: OwnData, description: RunDescription) -> Iterator[str]:
     held = [f"{len(data.held[name])} for {name}" for name in ("validation", "test") if name in data.held]
     read = ", ".join([f"{len(data.train)} samples to train on", *held])
-    yield f"{own.source.path or own.source.dataset}: {read}; an input is {','.join(map(str, agreement.input_shape))}"
-    yield f"classes: {_counts(data, agreement.classes)}"
-    if agreement.encoding.get("kind") == "table":
-        yield from _of_columns(agreement.encoding)
+    shape = ",".join(map(str, description.input_shape))
+    yield f"{site.source.path or site.source.dataset}: {read}; an input is {shape}"
+    yield f"classes: {_counts(data, description.classes)}"
+    if description.encoding.get("kind") == "table":
+        yield from _of_columns(description.encoding)
     yield from (f"note: {note}" for note in data.notes)
 
 

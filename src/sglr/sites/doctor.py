@@ -18,7 +18,7 @@ import grpc
 
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.limits import MOST_SAMPLES
-from sglr.engines.remote.run_description import PROTOCOL, Agreement
+from sglr.engines.remote.run_description import PROTOCOL, RunDescription
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
 from sglr.engines.remote.trust.connection import parse_address, presented
@@ -99,7 +99,7 @@ class Patient:
     timeout: float = 5.0
     clock: Callable[[], float] = time.time
     identity: Identity | None = field(init=False, default=None)
-    agreement: Agreement | None = field(init=False, default=None)
+    description: RunDescription | None = field(init=False, default=None)
     _caller: Identity | TokenHolder | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -224,11 +224,11 @@ class Patient:
             raise _Blocked(Check("credentials", PROBLEM, reason, remedy)) from None
         self._caller = caller
         with suppress(SglrError):
-            self.agreement = Agreement.decode(answer)
-            self._skew -= self.agreement.time
+            self.description = RunDescription.decode(answer)
+            self._skew -= self.description.time
 
     def _clock(self) -> Check:
-        if self.agreement is None:
+        if self.description is None:
             found = f"this machine says {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             return Check("clock", UNKNOWN, found, _NEEDS_CREDENTIALS)
         ahead = "ahead of" if self._skew > 0 else "behind"
@@ -242,30 +242,32 @@ class Patient:
         import torch
 
         own = f"sglr {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
-        if self.agreement is None:
+        if self.description is None:
             if self._caller is not None:
                 found = f"the server does not speak version {PROTOCOL} of the protocol, this sglr {__version__} does"
                 return Check("versions", PROBLEM, found, "install the server's version of sglr")
             return Check("versions", UNKNOWN, f"here: {own}", _NEEDS_CREDENTIALS)
-        if self.agreement.sglr != __version__:
-            found = f"sglr {__version__} here, {self.agreement.sglr} at the server"
-            return Check("versions", PROBLEM, found, f"install sglr {self.agreement.sglr} here")
-        if self.agreement.torch != torch.__version__:
-            found = f"torch {torch.__version__} here, {self.agreement.torch} at the server: results differ by rounding"
+        if self.description.sglr != __version__:
+            found = f"sglr {__version__} here, {self.description.sglr} at the server"
+            return Check("versions", PROBLEM, found, f"install sglr {self.description.sglr} here")
+        if self.description.torch != torch.__version__:
+            found = (
+                f"torch {torch.__version__} here, {self.description.torch} at the server: results differ by rounding"
+            )
             return Check("versions", OK, found)
         return Check("versions", OK, own)
 
     def _model(self) -> Check:
-        if self.agreement is None:
+        if self.description is None:
             return Check("model", UNKNOWN, "the server's model is not known", _NEEDS_CREDENTIALS)
         from sglr.sites.build_client import own_experiment, own_segments
 
         try:
-            experiment = own_experiment(self.agreement, self.model)
-            own_segments(self.agreement, experiment)
+            experiment = own_experiment(self.description, self.model)
+            own_segments(self.description, experiment)
         except UsageError as error:
             return Check("model", PROBLEM, f"{error.value}: {error.problem}", error.remedy)
-        shape = ",".join(map(str, self.agreement.cut_shape))
+        shape = ",".join(map(str, self.description.cut_shape))
         return Check("model", OK, f"{experiment.model}, the same segment here; a sample is {shape} at the cut")
 
     def _round_trip(self) -> Check:
@@ -281,7 +283,7 @@ class Patient:
         trip = median(self._send(64, 64, 5))
         up, down = (PAYLOAD / max(1e-6, min(self._send(*sizes, 2)) - trip) for sizes in ((PAYLOAD, 64), (64, PAYLOAD)))
         found = f"{_rate(up)} up, {_rate(down)} down"
-        values = None if self.agreement is None else values_per_step(self.agreement)
+        values = None if self.description is None else values_per_step(self.description)
         if values is None:
             return Check("bandwidth", OK, found)
         size = 4 * values
@@ -303,10 +305,10 @@ class Patient:
         return seconds
 
 
-def values_per_step(agreement: Agreement) -> int | None:
+def values_per_step(description: RunDescription) -> int | None:
     """Return how many values a client sends in a step; None if the run states no batch size that can be."""
-    batch = agreement.settings.get("batch_size")
-    return batch * math.prod(agreement.cut_shape) if type(batch) is int and 0 < batch <= MOST_SAMPLES else None
+    batch = description.settings.get("batch_size")
+    return batch * math.prod(description.cut_shape) if type(batch) is int and 0 < batch <= MOST_SAMPLES else None
 
 
 def _rate(bytes_per_second: float) -> str:

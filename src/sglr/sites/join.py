@@ -14,18 +14,18 @@ from typing import TypeVar
 
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, samples_line, shape_text
-from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, Client, Post
+from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, ClientConnection, ClientContext
 from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import Worker
-from sglr.engines.remote.run_description import Agreement, run_id
+from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.run_description import RunDescription, run_id
 from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.frames import shown
-from sglr.sites.build_client import Own, make_workers, own_experiment
+from sglr.sites.build_client import SiteConfig, make_trainers, own_experiment
 from sglr.sites.requirements import what_leaves
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.lock import locked
@@ -69,7 +69,7 @@ def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
 def join(
     address: str,
     tokens: Sequence[str],
-    own: Own,
+    site: SiteConfig,
     out: Path | None = None,
     *,
     patience: float = 3600.0,
@@ -84,7 +84,7 @@ def join(
         ``HOST:PORT`` of the server.
     tokens
         A join token for each client of this process, mostly one; none if the folder holds an identity already.
-    own
+    site
         What this site decides.
     out
         The folder; None is ``sites/<the token's id>``. Several tokens have folders of their own in it, by their order.
@@ -119,7 +119,7 @@ def join(
             places.append((identity, folder))
         over = all(_is_over(*place) for place in places)
         try:
-            return _take_part(address, places, own, 0 if over else patience, say, stop)
+            return _take_part(address, places, site, 0 if over else patience, say, stop)
         except Unreachable:
             if over:  # as it was told by the server, which need not be there any more
                 return [True] * len(places)
@@ -129,20 +129,20 @@ def join(
 def _take_part(
     address: str,
     places: Sequence[Place],
-    own: Own,
+    site: SiteConfig,
     patience: float,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> list[bool]:
-    agreement = _reached(partial(ask_agreement, address, places[0][0]), patience, say, stop)
-    if agreement is None:
+    description = _reached(partial(ask_description, address, places[0][0]), patience, say, stop)
+    if description is None:
         return []
-    workers = make_workers(agreement, [identity.client for identity, _ in places], own)
-    for worker in workers:
-        for line in _described(worker, agreement):
+    trainers = make_trainers(description, [identity.client for identity, _ in places], site)
+    for trainer in trainers:
+        for line in _described(trainer, description):
             say(line)
-    say(what_leaves(own_experiment(agreement, own.model), own.terms))
-    return asyncio.run(_train(address, places, agreement, workers, patience, say, stop))
+    say(what_leaves(own_experiment(description, site.model), site.requirements))
+    return asyncio.run(_train(address, places, description, trainers, patience, say, stop))
 
 
 def _identity(address: str, token: str, folder: Path) -> Identity:
@@ -177,7 +177,7 @@ def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], 
     return None
 
 
-def ask_agreement(address: str, identity: Identity | TokenHolder, timeout: float = 30.0) -> Agreement:
+def ask_description(address: str, identity: Identity | TokenHolder, timeout: float = 30.0) -> RunDescription:
     """Ask the server what the run is.
 
     Raises
@@ -200,32 +200,32 @@ def ask_agreement(address: str, identity: Identity | TokenHolder, timeout: float
                 raise SglrError(f"{address} turned this client away: {told}") from None
             # A server that is just ending cancels what it is asked.
             raise Unreachable(f"{address} did not say what the run is: {error.code().name}, {told}") from None
-    return Agreement.decode(answer)
+    return RunDescription.decode(answer)
 
 
 async def _train(
     address: str,
     places: Sequence[Place],
-    agreement: Agreement,
-    workers: Sequence[Worker],
+    description: RunDescription,
+    trainers: Sequence[LocalTrainer],
     patience: float,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> list[bool]:
-    told = agreement.settings.get("keep_checkpoints")
+    told = description.settings.get("keep_checkpoints")
     keep = min(KEPT_SNAPSHOTS, (told if type(told) is int and told > 0 else 3) + 1)
     with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
         clients = []
-        for (identity, folder), worker in zip(places, workers, strict=True):
-            snapshots = Snapshots(folder / "snapshots", agreement.run, keep)
+        for (identity, folder), trainer in zip(places, trainers, strict=True):
+            snapshots = Snapshots(folder / "snapshots", description.run, keep)
             newest = snapshots.newest()
             if newest is not None:
-                worker.restore(newest)
-            own = worker.task.segment
-            hashed = segment_hash(own, agreement.input_shape, agreement.cut_shape)
-            network = network_hash(hashed, frozen_hash(own))
-            post = Post(identity, address, agreement, network, worker, snapshots, say)
-            clients.append(Client(post, computing, patience))
+                trainer.restore(newest)
+            segment = trainer.task.segment
+            hashed = segment_hash(segment, description.input_shape, description.cut_shape)
+            network = network_hash(hashed, frozen_hash(segment))
+            context = ClientContext(identity, address, description, network, trainer, snapshots, say)
+            clients.append(ClientConnection(context, computing, patience))
         leaving = asyncio.create_task(_leave_when(stop, clients))
         try:
             await asyncio.gather(*(client.run() for client in clients))
@@ -234,22 +234,22 @@ async def _train(
     return [client.finished for client in clients]
 
 
-async def _leave_when(stop: Callable[[], bool], clients: Sequence[Client]) -> None:
+async def _leave_when(stop: Callable[[], bool], clients: Sequence[ClientConnection]) -> None:
     while not stop():
         await asyncio.sleep(LOOK_SECONDS)
     for client in clients:
         client.leaving.set()
 
 
-def _described(worker: Worker, agreement: Agreement) -> list[str]:
+def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
     """Return what this client has: samples for what, classes, and its part of the model."""
-    task = worker.task
+    task = trainer.task
     held = [len(task.held.get(name, ())) for name in ("validation", "test")]
-    settings = agreement.settings
-    shapes = f"inputs {shape_text(agreement.input_shape)}, {shape_text(agreement.cut_shape)} at the cut"
+    settings = description.settings
+    shapes = f"inputs {shape_text(description.input_shape)}, {shape_text(description.cut_shape)} at the cut"
     return [
-        samples_line(f"client {task.client} of {agreement.clients}", worker.samples, *held),
-        f"classes {classes_line(task.train, agreement.classes)}",
+        samples_line(f"client {task.client} of {description.clients}", trainer.samples, *held),
+        f"classes {classes_line(task.train, description.classes)}",
         f"model   {shown(str(settings.get('model')))}, {shapes}",
     ]
 

@@ -56,7 +56,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedData:
     """What a run wants of clients' data.
 
     Parameters
@@ -102,7 +102,7 @@ class OwnData:
     notes: tuple[str, ...] = ()
 
 
-def load_own(source: Source, wanted: Wanted, clients: Sequence[int]) -> dict[int, OwnData]:
+def load_own(source: Source, wanted: WantedData, clients: Sequence[int]) -> dict[int, OwnData]:
     """Load the data of the clients that one process works for, mostly a single one, and check that they fit the run.
 
     A share of a named data set is bit for bit what that client has in a simulation. Of a site's own files the part for
@@ -135,7 +135,7 @@ def _only(clients: Sequence[int], source: Source) -> int:
     return clients[0]
 
 
-def _division(wanted: Wanted) -> Experiment:
+def _division(wanted: WantedData) -> Experiment:
     """Return the settings by which data are divided, checked like those of anyone."""
     told = wanted.settings
     names = ("partition", "seed", "validation", "samples_per_client", "test_samples", "batch_size", "clients")
@@ -145,7 +145,7 @@ def _division(wanted: Wanted) -> Experiment:
     return Experiment.from_flat(chosen | {name: told[name] for name in parameters if name in told})
 
 
-def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
+def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnData:
     assert source.path is not None
     kind = _kind(source.path)
     parameters = dict(source.parameters)
@@ -174,7 +174,7 @@ def _of_files(source: Source, wanted: Wanted, division: Experiment) -> OwnData:
     return _part(data, data.indices[0] if most is None else data.indices[0][:most])
 
 
-def _by_schema(source: Source, wanted: Wanted) -> dict[str, Any]:
+def _by_schema(source: Source, wanted: WantedData) -> dict[str, Any]:
     """Return how a table of this site is read: by the run's schema, or columns would not be those of other sites."""
     if wanted.encoding.get("kind") != "table":
         problem = "this run has no schema, by which columns of tables are matched between sites"
@@ -210,7 +210,7 @@ def _kind(path: Path) -> str:
 
 
 def _of_shares(
-    name: str, source: Source, wanted: Wanted, division: Experiment, clients: Sequence[int]
+    name: str, source: Source, wanted: WantedData, division: Experiment, clients: Sequence[int]
 ) -> dict[int, OwnData]:
     for client in clients:
         _check_share(source, wanted, client)
@@ -233,7 +233,7 @@ def _of_shares(
     return {client: _part(data, everything if pooled else data.indices[client]) for client in clients}
 
 
-def _check_share(source: Source, wanted: Wanted, client: int) -> None:
+def _check_share(source: Source, wanted: WantedData, client: int) -> None:
     if source.share is None:
         return
     part, parts = source.share
@@ -248,7 +248,7 @@ def _part(data: ClientData, rows: torch.Tensor) -> OwnData:
     return OwnData(data.train.select(rows), held, data.notes)
 
 
-def _fitting(dataset: Dataset, source: Source, wanted: Wanted) -> Dataset:
+def _fitting(dataset: Dataset, source: Source, wanted: WantedData) -> Dataset:
     """Return the data set with the run's numbers for its classes, if its inputs have the run's shape."""
     if dataset.input_shape != wanted.input_shape:
         problem = f"its inputs have shape {_shape(dataset.input_shape)}, those of the run {_shape(wanted.input_shape)}"

@@ -11,7 +11,7 @@ from sglr.runs.config import Experiment
 
 
 @dataclass(frozen=True)
-class Terms:
+class SiteRequirements:
     """What a run must do for this site to take part.
 
     Parameters
@@ -55,10 +55,10 @@ class Terms:
             raise UsageError("keep-labels", "true", "labels would go to the server of this run", remedy)
 
 
-def what_leaves(experiment: Experiment, terms: Terms) -> str:
+def what_leaves(experiment: Experiment, requirements: SiteRequirements) -> str:
     """Say what goes from a client to the server, for whoever decides whether it may."""
     if build_method(experiment).whole_model:
-        if terms.keep_labels:
+        if requirements.keep_labels:
             return "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"
         return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"

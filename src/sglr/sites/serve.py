@@ -35,7 +35,7 @@ def _nothing(port: int, authority: Authority) -> None:
 
 
 @dataclass(frozen=True)
-class Server:
+class ServeOptions:
     """What a server is told beside the experiment.
 
     Parameters
@@ -56,7 +56,7 @@ class Server:
 def serve(
     experiment: Experiment,
     out: Path,
-    server: Server,
+    server: ServeOptions,
     *,
     observe: Callable[[Event], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
@@ -89,7 +89,7 @@ def serve(
     Interrupted
         If ``stop`` answered True.
     """
-    progress = Progress(observe)
+    progress = ProgressTracker(observe)
     given = PartOverrides(engine=_engine(server, progress))
     try:
         if not is_file(out / CONFIG):
@@ -118,10 +118,12 @@ def served(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"engine": "remote", "dataset_parameters": parameters})
 
 
-def _engine(server: Server, progress: Progress) -> Callable[[ClientSpec], Engine]:
+def _engine(server: ServeOptions, progress: ProgressTracker) -> Callable[[ClientSpec], Engine]:
     host, port = parse_address(server.listen)
     bare = f"[{host}]" if ":" in host else host
-    listen = Listen(bare, port, fleet=False, opened=server.opened, progress=progress.describe, metrics=server.metrics)
+    listen = Listen(
+        bare, port, local_clients=False, opened=server.opened, progress=progress.describe, metrics=server.metrics
+    )
     return lambda setting: Remote(setting, listen)
 
 
@@ -133,7 +135,7 @@ def _take_over(experiment: Experiment, out: Path) -> None:
 
 
 @dataclass
-class Progress:
+class ProgressTracker:
     """How far a training is, as its status tells.
 
     Parameters

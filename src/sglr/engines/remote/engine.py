@@ -26,19 +26,19 @@ from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.engines.remote.limits import chunk, most_bytes
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.server.barrier import Patience
-from sglr.engines.remote.server.client_state import Member
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.client_state import ClientState
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.server.held_out import HeldOut
 from sglr.engines.remote.server.listen import Listen
-from sglr.engines.remote.server.requests import Desk
-from sglr.engines.remote.server.runtime import Premises
+from sglr.engines.remote.server.requests import RequestSender
+from sglr.engines.remote.server.runtime import ServerRuntime
 from sglr.engines.remote.server.shared_weights import SharedWeights
 from sglr.engines.remote.server.tails import Tails
-from sglr.engines.remote.server.validation import Gate
+from sglr.engines.remote.server.validation import MessageValidator
 from sglr.parties.spec import ClientSpec
 
 PASS_SECONDS = 600.0
@@ -63,14 +63,14 @@ class Remote:
         self.codec = spec.codec
         first = spec.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
-        self._agreement = Agreement.of(spec, first)
-        self._cut, self._features = self._agreement.cut_shape, features_of(first)
+        self._description = RunDescription.of(spec, first)
+        self._cut, self._features = self._description.cut_shape, features_of(first)
         self._patience = Patience.of(spec.settings)
         self._ahead = int(bool(spec.settings.get("pipelining")))
         self._links = Channels(spec.codec)
         self._shared = SharedWeights(trained_of(first))
         self._started = False
-        self._premises: Premises | None = None
+        self._runtime: ServerRuntime | None = None
         self._steps_taken = 0
 
     # ServedRun and closing.
@@ -86,59 +86,66 @@ class Remote:
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         longest = most_bytes(self._spec.batching.longest, self._cut, self._features, self.segment)
-        terms = (self._agreement, longest, self._patience)
-        self._premises = Premises(folder, self._listen, *terms, self.sizes, self._held)
-        self._premises.open(self._spec.settings, should_stop)
-        self._desk = Desk(self._premises.house, self._premises.barrier)
-        self._desk.steps = self._steps_taken
+        terms = (self._description, longest, self._patience)
+        self._runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held)
+        self._runtime.open(self._spec.settings, should_stop)
+        self._requests = RequestSender(self._runtime.connections, self._runtime.barrier)
+        self._requests.steps = self._steps_taken
         data, device = self._spec.data, self._spec.device
-        self._extremes = Extremes(self._premises.house, self._patience)
-        reads = partial(Gate, self._premises.house, self._extremes, self.codec, cut=self._cut, features=self._features)
-        self._gate = reads(classes=len(data.classes), segment=self.segment, device=device)
-        self._tails = Tails(self._desk, self._gate, self._extremes)
+        self._extremes = Extremes(self._runtime.connections, self._patience)
+        reads = partial(
+            MessageValidator,
+            self._runtime.connections,
+            self._extremes,
+            self.codec,
+            cut=self._cut,
+            features=self._features,
+        )
+        self._validator = reads(classes=len(data.classes), segment=self.segment, device=device)
+        self._tails = Tails(self._requests, self._validator, self._extremes)
         tails = self._tails if self._features else None
-        self._held_out = HeldOut(self._desk, self._gate, tails, chunk(self._cut))
+        self._held_out = HeldOut(self._requests, self._validator, tails, chunk(self._cut))
 
     def close(self, *, done: bool, diverged: str = "") -> None:
         """Tell clients that the training is over, if it is, or how it diverged, and stop listening."""
-        if self._premises is None:
+        if self._runtime is None:
             return
         if done:
             # One that opens only to say so waits for all who have not heard.
-            self._premises.say_farewell(self._finish, everyone=not self._started)
-        self._premises.close("done" if done else "stopped", diverged)
+            self._runtime.say_farewell(self._finish, everyone=not self._started)
+        self._runtime.close("done" if done else "stopped", diverged)
 
     def _finish(self, client: int) -> int:
-        (envelope := self._desk.at()).finish.summary = json.dumps({"steps": self._steps_taken})
-        return self._desk.ask([client], envelope, "done")[client]
+        (envelope := self._requests.at()).finish.summary = json.dumps({"steps": self._steps_taken})
+        return self._requests.ask([client], envelope, "done")[client]
 
     @property
-    def house(self) -> House:
+    def connections(self) -> ConnectionServer:
         """The clients, as the network knows them."""
-        return self._open.house
+        return self._open.connections
 
     @property
-    def _open(self) -> Premises:
-        if self._premises is None:
+    def _open(self) -> ServerRuntime:
+        if self._runtime is None:
             problem = "its clients keep their segments on machines of their own"
             remedy = "load_model(..., segment=) takes the segment.safetensors of a client's folder"
             raise UsageError("engine", "remote", problem, remedy)
-        return self._premises
+        return self._runtime
 
-    def _member(self, client: int) -> Member:
-        return self.house.members[client]
+    def _state_of(self, client: int) -> ClientState:
+        return self.connections.states[client]
 
     def _counting(self) -> list[int]:
-        return [one.client for one in self.house.members if one.counts]
+        return [one.client for one in self.connections.states if one.counts]
 
     # What the loop asks.
 
     @property
     def sizes(self) -> Sequence[int]:
         """|D_i| as clients told, where their data are their own; 0 of those who have not joined."""
-        if self._premises is None or len(self._spec.data.train):
+        if self._runtime is None or len(self._spec.data.train):
             return self._spec.data.sizes
-        return [member.samples for member in self._premises.house.members]
+        return [state.samples for state in self._runtime.connections.states]
 
     @property
     def _held(self) -> dict[str, int]:
@@ -150,7 +157,7 @@ class Remote:
 
     def _wait_for_clients(self) -> None:
         """Begin with all clients, or as many as were asked for; go on with those, or with whoever is left."""
-        least = 1 if self._started else self._agreement.clients
+        least = 1 if self._started else self._description.clients
         self._open.barrier.joined(self._patience.min_clients or least)
         self._started = True
 
@@ -162,15 +169,15 @@ class Remote:
         del fresh
         self._wait_for_clients()
         self._cohort = cohort
-        self._desk.begin(epoch)
+        self._requests.begin(epoch)
         known = self.sizes
-        sizes = np.array([known[client] for client in cohort if self._member(client).counts], dtype=np.int64)
+        sizes = np.array([known[client] for client in cohort if self._state_of(client).counts], dtype=np.int64)
         self._steps = self._spec.batching.steps(sizes)
         return self._steps
 
     def _counts(self, step: int) -> dict[int, int]:
         """Return how many samples each client of the cohort has in a step, of those that have some and are here."""
-        known, clients = self.sizes, [client for client in self._cohort if self._member(client).counts]
+        known, clients = self.sizes, [client for client in self._cohort if self._state_of(client).counts]
         sizes = np.array([known[client] for client in clients], dtype=np.int64)
         _, counts = self._spec.batching.at(step, sizes)
         return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
@@ -181,22 +188,22 @@ class Remote:
         counts = self._counts(step)
         self._catch_up(counts)
         for further in range(min(self._ahead + 1, self._steps - step)):
-            self._desk.ask_forward(list(self._counts(step + further)), step + further)
-        frames = self._desk.smashed(list(counts), step)
+            self._requests.ask_forward(list(self._counts(step + further)), step + further)
+        frames = self._requests.smashed(list(counts), step)
         self._tails.begin_step()
-        self._step, self._uplink = step, self._gate.uplink(frames, counts)
+        self._step, self._uplink = step, self._validator.uplink(frames, counts)
         for client in frames.keys() - set(self._uplink.clients if self._uplink else ()):
-            self._desk.forget_ahead(client)
+            self._requests.forget_ahead(client)
         self._count_step()
         self._open.waited(time.perf_counter() - started)
         return self._uplink
 
     def _count_step(self) -> None:
-        self._steps_taken = self._desk.steps = self._steps_taken + 1
+        self._steps_taken = self._requests.steps = self._steps_taken + 1
 
     def _catch_up(self, clients: Mapping[int, int]) -> None:
         """Give the shared weights to those who were not there when they were sent."""
-        missing = [client for client in clients if self._shared.published and self._member(client).needs_shared]
+        missing = [client for client in clients if self._shared.published and self._state_of(client).needs_shared]
         if missing:
             self._send_published(missing)
 
@@ -212,7 +219,9 @@ class Remote:
         self._shared.step(rate)
         following = self._step + 1 + self._ahead
         going_on = self._counts(following).keys() if following < self._steps else set()
-        send = partial(self._desk.send_gradients, step=self._step, rate=rate, following=following, going_on=going_on)
+        send = partial(
+            self._requests.send_gradients, step=self._step, rate=rate, following=following, going_on=going_on
+        )
         # By position, all active clients get the average as it is; by class, each its own.
         active = averaged.rows if averaged is not None and averaged.by_position else ()
         if averaged is not None and active:
@@ -235,21 +244,21 @@ class Remote:
         """Have clients that hold the whole model pass over their data by themselves."""
         counts = self._counts(0)
         self._catch_up(counts)
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         envelope.alone.rate = rate
-        frames = self._desk.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
+        frames = self._requests.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
         self._shared.step(rate, self._steps)
         known = self.sizes
-        return self._gate.tally(frames, {client: known[client] for client in frames})
+        return self._validator.tally(frames, {client: known[client] for client in frames})
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return the weights of those of the cohort that are present, and whose last numbers were sound."""
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         envelope.collect.SetInParent()
-        clients = [client for client in cohort if self._member(client).counts and not self._member(client).extreme]
+        clients = [client for client in cohort if self._state_of(client).counts and not self._state_of(client).extreme]
         self._shared.begin_gathering()
-        found = self._gate.weights(self._desk.answers(clients, envelope, "weights"), self._shared.check)
+        found = self._validator.weights(self._requests.answers(clients, envelope, "weights"), self._shared.check)
         if not found:
             return (), {}
         return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self.segment}
@@ -272,17 +281,17 @@ class Remote:
         """Send the clients the same weights; to those who are away, before their next step."""
         self._shared.publish(weights)
         for client in clients:
-            self._member(client).needs_shared = True
-        return tuple(self._send_published([client for client in clients if self._member(client).counts]))
+            self._state_of(client).needs_shared = True
+        return tuple(self._send_published([client for client in clients if self._state_of(client).counts]))
 
     def _send_published(self, clients: Sequence[int]) -> Sequence[int]:
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         envelope.publish.SetInParent()
-        with self.house.changed:
-            self._desk.ask(clients, envelope, None, moves=True, tensors=self._shared.published)
+        with self.connections.changed:
+            self._requests.ask(clients, envelope, None, moves=True, tensors=self._shared.published)
             for client in clients:
                 # One that came back without its memory was not asked.
-                self._member(client).needs_shared = self._member(client).lost
+                self._state_of(client).needs_shared = self._state_of(client).lost
         return clients
 
     def evaluate(
@@ -295,7 +304,7 @@ class Remote:
         """
         part = "validation" if samples is self._spec.data.validation else "test"
         self._wait_for_clients()
-        held = ((client, self._member(client).held.get(part, 0)) for client in self._counting())
+        held = ((client, self._state_of(client).held.get(part, 0)) for client in self._counting())
         able = {client: samples for client, samples in held if samples}
         if not able:
             raise SglrError(f"no client that is here has {part} samples")
@@ -304,22 +313,22 @@ class Remote:
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights; empty for those who are not there."""
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         envelope.digest.SetInParent()
-        frames = self._desk.answers(self._counting(), envelope, "done")
-        told = self._gate.digests(frames)
-        return [told.get(client, "") for client in range(self._agreement.clients)]
+        frames = self._requests.answers(self._counting(), envelope, "done")
+        told = self._validator.digests(frames)
+        return [told.get(client, "") for client in range(self._description.clients)]
 
     # Checkpoints.
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Have every client write a snapshot; return its number, their SHA-256s, and what is only here."""
         self._wait_for_clients()
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         envelope.snapshot.best = best
-        digests = torch.zeros(self._agreement.clients, 32, dtype=torch.uint8)
-        frames = self._desk.answers(self._counting(), envelope, "done")
-        for client, told in self._gate.digests(frames).items():
+        digests = torch.zeros(self._description.clients, 32, dtype=torch.uint8)
+        frames = self._requests.answers(self._counting(), envelope, "done")
+        for client, told in self._validator.digests(frames).items():
             digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= self._shared.state() | self._extremes.state()
@@ -336,18 +345,18 @@ class Remote:
         self._steps_taken = int(tensors["snapshot"])
         self._shared.restore(tensors)
         self._links.restore(below("links.", tensors))
-        if self._premises is None:
+        if self._runtime is None:
             return
-        self._desk.steps = self._steps_taken
+        self._requests.steps = self._steps_taken
         self._extremes.restore(tensors)
         rows = enumerate(tensors["digests"])
         digests = {client: bytes(row.tolist()).hex() for client, row in rows if bool(row.any())}
         self._open.barrier.back(digests)
         self._started = True
-        held, refused = self._desk.restore(digests)
-        with self.house.changed:
+        held, refused = self._requests.restore(digests)
+        with self.connections.changed:
             for client in held:
-                self._member(client).needs_shared = self._member(client).lost
+                self._state_of(client).needs_shared = self._state_of(client).lost
         if refused and self._patience.strict:
             client, reason = min(refused.items())
             raise MissingSnapshot(f"client {client} does not hold its part of step {self._steps_taken} ({reason})")

@@ -62,7 +62,7 @@ PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile"
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RunDescription:
     """A run, as its server describes it to clients.
 
     Parameters

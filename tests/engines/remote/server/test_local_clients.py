@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sglr.engines.remote.server.local_clients import Fleet
+from sglr.engines.remote.server.local_clients import LocalClients
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.token import Token
 from sglr.runs.config import Experiment
@@ -22,13 +22,13 @@ def told(process: int, name: str) -> bytes:
 def test_tokens_stand_in_files_of_their_user_and_in_no_command_line(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path / "trust")
     settings = Experiment.from_flat({"engine": "remote"}).model_dump(mode="json")
-    fleet = Fleet(tmp_path / "clients", settings, 2)
-    fleet.start(1, authority)
+    local_clients = LocalClients(tmp_path / "clients", settings, 2)
+    local_clients.start(1, authority)
     try:
-        lines = [told(process.pid, "cmdline") for process in fleet._processes]
-        environments = [told(process.pid, "environ") for process in fleet._processes]
+        lines = [told(process.pid, "cmdline") for process in local_clients._processes]
+        environments = [told(process.pid, "environ") for process in local_clients._processes]
     finally:
-        for process in fleet._processes:
+        for process in local_clients._processes:
             process.kill()
             process.wait()
     assert all(b"--token" in line for line in lines)

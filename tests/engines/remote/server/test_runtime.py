@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sglr.engines.remote.server import runtime as premises
-from sglr.engines.remote.server.client_state import AWAY, HERE, Member
+from sglr.engines.remote.server import runtime
+from sglr.engines.remote.server.client_state import AWAY, HERE, ClientState
 from sglr.engines.remote.server.runtime import FAREWELL_SECONDS, LATE_SECONDS, Farewell
 
 
@@ -15,31 +15,31 @@ from sglr.engines.remote.server.runtime import FAREWELL_SECONDS, LATE_SECONDS, F
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = SimpleNamespace(now=1000.0)
     found.monotonic = lambda: found.now
-    monkeypatch.setattr(premises, "time", found)
+    monkeypatch.setattr(runtime, "time", found)
     return found
 
 
 def test_who_comes_late_has_as_long_as_those_who_were_here(clock):
-    member, farewell = Member(0, state=AWAY), Farewell()
+    state, farewell = ClientState(0, presence=AWAY), Farewell()
     clock.now += FAREWELL_SECONDS + 5
-    assert not farewell.over([member])
-    member.state = HERE
+    assert not farewell.over([state])
+    state.presence = HERE
     for _ in range(int(FAREWELL_SECONDS)):
-        assert not farewell.over([member])
+        assert not farewell.over([state])
         clock.now += 1
     clock.now += 1
-    assert farewell.over([member])
+    assert farewell.over([state])
 
 
 def test_who_comes_and_goes_does_not_keep_it_for_ever(clock):
-    member, farewell = Member(0, state=AWAY), Farewell()
-    while not farewell.over([member]):
+    state, farewell = ClientState(0, presence=AWAY), Farewell()
+    while not farewell.over([state]):
         clock.now += 1
-        member.state = AWAY if member.state == HERE else HERE
+        state.presence = AWAY if state.presence == HERE else HERE
     assert clock.now <= 1000 + LATE_SECONDS + 2
 
 
 def test_those_who_are_here_have_the_shorter_time(clock):
     farewell = Farewell()
     clock.now += FAREWELL_SECONDS + 1
-    assert farewell.over([Member(0, state=HERE)])
+    assert farewell.over([ClientState(0, presence=HERE)])

@@ -16,8 +16,8 @@ from cryptography import x509
 
 from sglr.cli.main import main
 from sglr.core.errors import NotRead, SglrError, UsageError
-from sglr.engines.remote.server import admission as door
-from sglr.engines.remote.server.client_state import HERE, Member
+from sglr.engines.remote.server import admission
+from sglr.engines.remote.server.client_state import HERE, ClientState
 from sglr.engines.remote.trust import files
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
@@ -127,10 +127,10 @@ def test_a_record_that_cannot_be_read_lets_nobody_in_and_sends_nobody_away(tmp_p
 def test_while_it_cannot_be_seen_who_was_revoked_nobody_stays_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "UNSEEN_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "UNSEEN_SECONDS", 0.5)
     authority = Authority.open(tmp_path)
-    members = [Member(0, state=HERE), Member(1)]
-    members[0].serial = x509.load_pem_x509_certificate(enrol(authority, 0)).serial_number
+    states = [ClientState(0, presence=HERE), ClientState(1)]
+    states[0].serial = x509.load_pem_x509_certificate(enrol(authority, 0)).serial_number
     ended = next(tmp_path.glob("records-*")) / "ended"
     ended.rmdir()
     ended.symlink_to(ended)
@@ -138,7 +138,9 @@ def test_while_it_cannot_be_seen_who_was_revoked_nobody_stays_for_long(
 
     async def watch() -> None:
         watching = asyncio.create_task(
-            door.Admission(None, authority, None, members, None).watch_certificates(lambda *told: dropped.append(told))
+            admission.Admission(None, authority, None, states, None).watch_certificates(
+                lambda *told: dropped.append(told)
+            )
         )
         while not dropped:
             await asyncio.sleep(0.05)

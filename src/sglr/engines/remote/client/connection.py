@@ -20,12 +20,12 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import DivergedError, SglrError
-from sglr.engines.remote.client.handlers import Duties, LeftUndone
-from sglr.engines.remote.client.session import Memory
+from sglr.engines.remote.client.handlers import LeftUndone, RequestHandlers
+from sglr.engines.remote.client.session import Session
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.limits import most_bytes
-from sglr.engines.remote.run_description import CONNECTION, DIVERGED, Agreement
+from sglr.engines.remote.run_description import CONNECTION, DIVERGED, RunDescription
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode, shown
@@ -78,7 +78,7 @@ FATAL = {
 
 
 @dataclass
-class Post:
+class ClientContext:
     """A client's place in a run: who it is, what it computes with, where it keeps snapshots.
 
     Parameters
@@ -87,11 +87,11 @@ class Post:
         Its certificate and key.
     address
         The server's.
-    agreement
+    description
         What both agreed on.
     segment
         Hash of its own segment.
-    worker
+    trainer
         What computes.
     snapshots
         Where its state is kept.
@@ -101,19 +101,19 @@ class Post:
 
     identity: Identity
     address: str
-    agreement: Agreement
+    description: RunDescription
     segment: str
-    worker: Worker
+    trainer: LocalTrainer
     snapshots: Snapshots
     say: Callable[[str], None] = field(default=lambda _: None)
 
 
-class Client:
+class ClientConnection:
     """One client's life from joining to the end of the run.
 
     Parameters
     ----------
-    post
+    context
         Its place.
     computing
         Where computing happens.
@@ -121,15 +121,15 @@ class Client:
         Seconds without the server until it gives up.
     """
 
-    def __init__(self, post: Post, computing: Executor, patience: float) -> None:
-        self._post, self._computing, self._patience = post, computing, patience
-        self._left = post.snapshots.folder / "left.safetensors"
-        self._memory = Memory.take_over(self._left, post.worker) or Memory()
-        shapes = post.agreement.cut_shape, post.worker.features
-        batch = min(post.worker.task.batching.longest, post.worker.samples)
-        self._most_bytes = most_bytes(batch, *shapes, post.worker.weights())
+    def __init__(self, context: ClientContext, computing: Executor, patience: float) -> None:
+        self._context, self._computing, self._patience = context, computing, patience
+        self._left = context.snapshots.folder / "left.safetensors"
+        self._session = Session.take_over(self._left, context.trainer) or Session()
+        shapes = context.description.cut_shape, context.trainer.features
+        batch = min(context.trainer.task.batching.longest, context.trainer.samples)
+        self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
-        self._duties = Duties(post.worker, post.snapshots, post.say, self.leaving.is_set)
+        self._handlers = RequestHandlers(context.trainer, context.snapshots, context.say, self.leaving.is_set)
         self.finished = False
         self.summary: dict[str, Any] = {}
 
@@ -150,27 +150,29 @@ class Client:
         loop, wait = asyncio.get_running_loop(), FIRST_WAIT
         last_heard = loop.time()
         while not self.finished and not self.leaving.is_set():
-            done = self._memory.done
+            done = self._session.done
             heard = await self._stream()
             if heard:
                 last_heard = loop.time()
-            if self._memory.done != done:
+            if self._session.done != done:
                 # A server that only greets is not called again at once.
                 wait = FIRST_WAIT
             if self.finished or self.leaving.is_set():
                 break
             if loop.time() - last_heard > self._patience:
-                told = f"the server at {self._post.address} did not answer for {self._patience:.0f} seconds"
+                told = f"the server at {self._context.address} did not answer for {self._patience:.0f} seconds"
                 raise Unreachable(f"{told}; if it is still to train, start this client again, else nothing is missing")
             if not heard and wait > 2:
-                self._post.say(f"the server at {self._post.address} does not answer; trying again")
+                self._context.say(f"the server at {self._context.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
-        if not self.finished and self._memory.session and not self._post.worker.task.ahead:
+        if not self.finished and self._session.id and not self._context.trainer.task.ahead:
             try:
-                self._memory.write(self._left, self._post.worker)
+                self._session.write(self._left, self._context.trainer)
             except OSError as error:
-                self._post.say(f"what was done since the last snapshot can't be kept ({error}); it will be done again")
+                self._context.say(
+                    f"what was done since the last snapshot can't be kept ({error}); it will be done again"
+                )
         return self.summary
 
     async def _sleep(self, seconds: float) -> None:
@@ -183,7 +185,7 @@ class Client:
         """Open a stream and serve it to its end; say whether the server spoke."""
         limits = [("grpc.max_receive_message_length", self._most_bytes), ("grpc.max_send_message_length", -1)]
         heard = False
-        async with self._post.identity.channel(self._post.address, [*OPTIONS, *limits]) as channel:
+        async with self._context.identity.channel(self._context.address, [*OPTIONS, *limits]) as channel:
             call = channel.stream_stream("/sglr.Split/Train")(wait_for_ready=False)
             farewell = asyncio.create_task(self._say_farewell(call))
             try:
@@ -233,7 +235,7 @@ class Client:
         if code in FATAL and not self.finished:
             raise Untrusted(f"{FATAL[code]}: {details}")
         if code == grpc.StatusCode.UNAVAILABLE and not self.finished:
-            problem = await asyncio.to_thread(self._post.identity.diagnose, self._post.address)
+            problem = await asyncio.to_thread(self._context.identity.diagnose, self._context.address)
             if isinstance(problem, Untrusted):
                 raise problem
             log.info("%s", problem)
@@ -241,13 +243,13 @@ class Client:
             log.info("the stream ended: %s %s", code, details)
 
     def _hello(self) -> bytes:
-        post, envelope = self._post, Envelope()
+        context, envelope = self._context, Envelope()
         hello = envelope.hello
-        hello.run, hello.segment, hello.version = post.agreement.run, post.segment, __version__
-        hello.session, hello.done = self._memory.session, self._memory.done
-        hello.samples = post.worker.samples
-        hello.snapshots.extend(post.snapshots.steps())
-        held = post.worker.task.held
+        hello.run, hello.segment, hello.version = context.description.run, context.segment, __version__
+        hello.session, hello.done = self._session.id, self._session.done
+        hello.samples = context.trainer.samples
+        hello.snapshots.extend(context.snapshots.steps())
+        held = context.trainer.task.held
         hello.validation, hello.test = len(held.get("validation", ())), len(held.get("test", ()))
         return encode(envelope)
 
@@ -261,28 +263,28 @@ class Client:
             self._welcomed(frame)
             return
         seq = frame.envelope.seq
-        if seq > self._memory.done:
+        if seq > self._session.done:
             loop = asyncio.get_running_loop()
             try:
                 answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
             except LeftUndone:
                 return
-            self._memory.keep(seq, answer, KEPT_ANSWERS)
-        if seq in self._memory.answers:
+            self._session.keep(seq, answer, KEPT_ANSWERS)
+        if seq in self._session.answers:
             async with self._writing:
-                await call.write(self._memory.answers[seq])
+                await call.write(self._session.answers[seq])
 
     def _welcomed(self, frame: Frame) -> None:
         welcome = frame.envelope.welcome
-        if welcome.session != self._memory.session:
+        if welcome.session != self._session.id:
             # The server does not know what this client did, or this client does not: both begin anew.
-            self._memory.begin(welcome.session)
-            self._post.worker.drop_passes()
-        log.info("connected", extra={"event": "connected", "client": self._post.identity.client})
+            self._session.begin(welcome.session)
+            self._context.trainer.drop_passes()
+        log.info("connected", extra={"event": "connected", "client": self._context.identity.client})
 
     def _carry_out(self, frame: Frame) -> bytes | None:
         """Do what a request asks, in the computing thread; return the answer, if it wants one."""
-        answer = self._duties.carry_out(frame)
+        answer = self._handlers.carry_out(frame)
         if frame.kind == "finish":
             self.finished, self.summary = True, _json(frame.envelope.finish.summary)
         return answer

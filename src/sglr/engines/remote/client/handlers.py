@@ -12,7 +12,7 @@ from torch import Tensor
 from sglr.core.errors import DamagedCheckpoint, ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.limits import chunk, most_norm
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
 from sglr.engines.remote.wire.layouts import Layout, check_buffers, check_norm, read
@@ -35,12 +35,12 @@ class LeftUndone(Exception):  # noqa: N818 - says what happened
     """The client leaves before it could do what it was asked: it is to be asked again when it is back."""
 
 
-class Duties:
+class RequestHandlers:
     """Carries out requests.
 
     Parameters
     ----------
-    worker
+    trainer
         What computes.
     snapshots
         Where its state is kept.
@@ -51,9 +51,9 @@ class Duties:
     """
 
     def __init__(
-        self, worker: Worker, snapshots: Snapshots, say: Callable[[str], None], leaving: Callable[[], bool]
+        self, trainer: LocalTrainer, snapshots: Snapshots, say: Callable[[str], None], leaving: Callable[[], bool]
     ) -> None:
-        self._worker, self._snapshots, self._say, self._leaving = worker, snapshots, say, leaving
+        self._trainer, self._snapshots, self._say, self._leaving = trainer, snapshots, say, leaving
 
     def carry_out(self, frame: Frame) -> bytes | None:
         """Do what a request asks; return the answer, if it wants one. What can't be done is refused, with a reason.
@@ -85,67 +85,67 @@ class Duties:
     def _answer(self, frame: Frame) -> Answer | None:
         if frame.kind not in ("forward", "gradient", "features"):
             # Whatever ran ahead is no longer wanted.
-            self._worker.drop_passes()
+            self._trainer.drop_passes()
         answer: Answer | None = getattr(self, f"_{frame.kind}")(frame)
         return answer
 
     def _forward(self, frame: Frame) -> Answer:
         where = frame.envelope.where
-        passes = self._worker.passes()
-        if len(passes) > self._worker.task.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
+        passes = self._trainer.passes()
+        if len(passes) > self._trainer.task.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
             # It missed a deadline: no gradient will come for those.
-            self._worker.drop_passes()
+            self._trainer.drop_passes()
         return self._smashed(where.epoch, where.step)
 
     def _smashed(self, epoch: int, step: int) -> Answer:
-        if self._worker.task.whole_model:
+        if self._trainer.task.whole_model:
             raise Malformed("this client holds the whole model and sends no smashed data")
-        if not self._worker.has_batch(step):
+        if not self._trainer.has_batch(step):
             raise Malformed(f"this client has no samples in step {step}")
         envelope = Envelope()
         envelope.smashed.SetInParent()
-        return envelope, self._worker.forward(epoch, step)
+        return envelope, self._trainer.forward(epoch, step)
 
     def _gradient(self, frame: Frame) -> Answer | None:
         where, told = frame.envelope.where, frame.envelope.gradient
-        shape = self._worker.shape_of(where.epoch, where.step)
+        shape = self._trainer.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("a gradient came for a step that this client did not take")
-        codec = self._worker.task.codec
+        codec = self._trainer.task.codec
         most = most_norm(torch.Size(shape).numel())
         gradient = codec.decode(read(frame, codec.layout(shape), most_norm=most if codec.exact else None), shape)
         if not codec.exact:
             check_norm("the gradient", gradient, most)
         _check_rate(told.rate)
-        self._worker.backward(gradient, told.rate)
+        self._trainer.backward(gradient, told.rate)
         if not told.then_forward:
             return None
-        return self._smashed(where.epoch, where.step + 1 + self._worker.task.ahead)
+        return self._smashed(where.epoch, where.step + 1 + self._trainer.task.ahead)
 
     def _features(self, frame: Frame) -> Answer:
-        where, told, worker = frame.envelope.where, frame.envelope.features, self._worker
-        if worker.features is None:
+        where, told, trainer = frame.envelope.where, frame.envelope.features, self._trainer
+        if trainer.features is None:
             raise Malformed("this client has no tail for features")
         if told.part:
             self._check_held(told.part, told.first, told.count)
-            count = min(told.count, len(worker.task.held[told.part]) - told.first)
+            count = min(told.count, len(trainer.task.held[told.part]) - told.first)
             values = self._read_features(frame, count)
-            return _tallied(worker.score_features(told.part, told.first, values, shared=told.shared))
-        shape = worker.shape_of(where.epoch, where.step)
+            return _tallied(trainer.score_features(told.part, told.first, values, shared=told.shared))
+        shape = trainer.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("features came for a step that this client did not take")
-        gradients, loss, correct = worker.answer(self._read_features(frame, shape[0]))
+        gradients, loss, correct = trainer.answer(self._read_features(frame, shape[0]))
         envelope = Envelope()
         envelope.feature_gradients.loss, envelope.feature_gradients.correct = loss, correct
         return envelope, {"values": gradients}
 
     def _read_features(self, frame: Frame, count: int) -> Tensor:
-        shape = (count, *(self._worker.features or ()))
+        shape = (count, *(self._trainer.features or ()))
         layout: Layout = {"values": (torch.float32, shape)}
         return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
 
     def _check_held(self, part: str, first: int, count: int) -> None:
-        most, there = chunk(self._worker.cut), len(self._worker.task.held.get(part, ()))
+        most, there = chunk(self._trainer.cut), len(self._trainer.task.held.get(part, ()))
         if first >= there or not 0 < count <= most:
             raise Malformed("these held-out samples are not there, or too many at once")
         # The sums of a single sample would tell its label.
@@ -154,19 +154,19 @@ class Duties:
 
     @property
     def _keeps_labels(self) -> bool:
-        return self._worker.task.keep_labels or self._worker.features is not None
+        return self._trainer.task.keep_labels or self._trainer.features is not None
 
     def _collect(self, frame: Frame) -> Answer:
         del frame
         envelope = Envelope()
         envelope.weights.SetInParent()
-        return envelope, self._worker.weights()
+        return envelope, self._trainer.weights()
 
     def _publish(self, frame: Frame) -> None:
-        self._worker.load(self._weights_of(frame))
+        self._trainer.load(self._weights_of(frame))
 
     def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
-        own = self._worker.weights()
+        own = self._trainer.weights()
         layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
         weights = read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
         check_buffers(weights)
@@ -174,7 +174,7 @@ class Duties:
 
     def _snapshot(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.snapshot
-        tensors = self._worker.state()
+        tensors = self._trainer.state()
 
         def write() -> str:
             return self._snapshots.write(where.steps, tensors, best=told.best)
@@ -186,7 +186,7 @@ class Duties:
 
     def _restore(self, frame: Frame) -> Answer:
         told = frame.envelope.restore
-        self._worker.restore(self._snapshots.read(told.steps, told.digest))
+        self._trainer.restore(self._snapshots.read(told.steps, told.digest))
         return _done("")
 
     def _evaluate(self, frame: Frame) -> Answer:
@@ -195,33 +195,33 @@ class Duties:
         shared = self._weights_of(frame) if frame.payloads else None
         again = told.shared and shared is None
         which = told.part, told.first, told.count, shared
-        if self._worker.task.whole_model and self._worker.task.keep_labels:
-            return _tallied(self._worker.score_alone(*which, again=again))
+        if self._trainer.task.whole_model and self._trainer.task.keep_labels:
+            return _tallied(self._trainer.score_alone(*which, again=again))
         envelope = Envelope()
-        found = self._worker.score(*which, again=again)
-        envelope.scores.samples = min(told.count, len(self._worker.task.held[told.part]) - told.first)
+        found = self._trainer.score(*which, again=again)
+        envelope.scores.samples = min(told.count, len(self._trainer.task.held[told.part]) - told.first)
         return envelope, found
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
         _check_rate(told.rate)
-        if not self._worker.task.whole_model:
+        if not self._trainer.task.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
-        return _tallied(self._worker.train_locally(where.epoch, told.rate))
+        return _tallied(self._trainer.train_locally(where.epoch, told.rate))
 
     def _digest(self, frame: Frame) -> Answer:
         del frame
-        return _done(self._worker.digest())
+        return _done(self._trainer.digest())
 
     def _finish(self, frame: Frame) -> Answer:
         del frame
-        weights, path = self._worker.weights(), self._snapshots.folder.parent / SEGMENT
-        told = {"client": self._worker.task.client, "run": self._snapshots.run}
+        weights, path = self._trainer.weights(), self._snapshots.folder.parent / SEGMENT
+        told = {"client": self._trainer.task.client, "run": self._snapshots.run}
         try:
             write_patiently(lambda: write_checkpoint(path, weights, told), self._leaving, self._say)
         except OSError as error:
             raise LeftUndone from error
-        return _done(self._worker.digest())
+        return _done(self._trainer.digest())
 
 
 def _check_rate(rate: float) -> None:

@@ -9,31 +9,31 @@ import torch
 
 from sglr.core.errors import DamagedCheckpoint
 from sglr.core.weights import below
-from sglr.engines.remote.client.trainer import Worker
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.storage.checkpoint import read_checkpoint, write_checkpoint
 
 
 @dataclass
-class Memory:
+class Session:
     """A client's session with the server.
 
     Parameters
     ----------
-    session
-        Its name; 0 if there is none.
+    id
+        Its number; 0 if there is none.
     done
         The number of the last request that was carried out.
     answers
         The last answers, by the requests' numbers, in case they did not arrive.
     """
 
-    session: int = 0
+    id: int = 0
     done: int = 0
     answers: dict[int, bytes] = field(default_factory=dict)
 
-    def begin(self, session: int) -> None:
+    def begin(self, number: int) -> None:
         """Begin a session."""
-        self.session, self.done = session, 0
+        self.id, self.done = number, 0
         self.answers.clear()
 
     def keep(self, seq: int, answer: bytes | None, most: int) -> None:
@@ -44,23 +44,23 @@ class Memory:
         for old in sorted(self.answers)[:-most]:
             del self.answers[old]
 
-    def write(self, path: Path, worker: Worker) -> None:
-        """Write it with the worker's state, for a process that takes over later.
+    def write(self, path: Path, trainer: LocalTrainer) -> None:
+        """Write it with the trainer's state, for a process that takes over later.
 
         Passes whose gradients have not come are noted and dropped: they give the same again.
         """
-        passes, answered = worker.passes(), worker.answered
-        worker.drop_passes()
-        tensors = {f"worker.{name}": tensor for name, tensor in worker.state().items()}
+        passes, answered = trainer.passes(), trainer.answered
+        trainer.drop_passes()
+        tensors = {f"worker.{name}": tensor for name, tensor in trainer.state().items()}
         for seq, answer in self.answers.items():
             tensors[f"answer.{seq}"] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
         if answered is not None:
             tensors["features"] = answered
         # Sessions have more digits than a JSON number keeps.
-        write_checkpoint(path, tensors, {"session": str(self.session), "done": self.done, "passes": passes})
+        write_checkpoint(path, tensors, {"session": str(self.id), "done": self.done, "passes": passes})
 
     @classmethod
-    def take_over(cls, path: Path, worker: Worker) -> Memory | None:
+    def take_over(cls, path: Path, trainer: LocalTrainer) -> Session | None:
         """Take up what was written, once: the file is gone then, because every further request makes it old."""
         try:
             tensors, state = read_checkpoint(path)
@@ -68,10 +68,10 @@ class Memory:
             path.unlink(missing_ok=True)
             return None
         path.unlink()
-        worker.restore(below("worker.", tensors))
+        trainer.restore(below("worker.", tensors))
         for epoch, step in state["passes"]:
-            worker.forward(epoch, step)
+            trainer.forward(epoch, step)
         if "features" in tensors:
-            worker.answer(tensors["features"])
+            trainer.answer(tensors["features"])
         answers = {int(seq): answer.numpy().tobytes() for seq, answer in below("answer.", tensors).items()}
         return cls(int(state["session"]), int(state["done"]), answers)

@@ -14,7 +14,7 @@ from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
 
 
-class OwnTail:
+class ClientTail:
     """What a client does with the server's features.
 
     Parameters

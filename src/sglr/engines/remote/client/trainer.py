@@ -23,7 +23,7 @@ from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
 from sglr.core.weights import Weights, below, state_of
 from sglr.data.batches import order_of
-from sglr.engines.remote.client.tail import OwnTail, tally
+from sglr.engines.remote.client.tail import ClientTail, tally
 from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
@@ -51,7 +51,7 @@ class _Pending(NamedTuple):
     rows: Tensor
 
 
-class Worker:
+class LocalTrainer:
     """A client.
 
     Parameters
@@ -73,7 +73,7 @@ class Worker:
         self._round = -1
         self.features = features_of(task.segment)
         own = ClientLoss(task.loss, task.label_prior == "correct")
-        self._tail = OwnTail(task.client, self._targets, task.classes, own, task.defences) if self.features else None
+        self._tail = ClientTail(task.client, self._targets, task.classes, own, task.defences) if self.features else None
 
     def _new_stack(self) -> Stack:
         task = self.task

@@ -12,7 +12,7 @@ import grpc.aio
 
 from sglr.core.errors import NotRead
 from sglr.engines.remote.limits import MOST_HELD, MOST_SAMPLES
-from sglr.engines.remote.server.client_state import AWAY, HERE, Member
+from sglr.engines.remote.server.client_state import AWAY, HERE, ClientState
 from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
@@ -32,7 +32,7 @@ UNSEEN_SECONDS = 10.0
 MOST_STREAMS = 120
 """Streams that one client may open a minute: with a bad line it opens a few."""
 
-Read = Callable[[grpc.aio.ServicerContext, Member, Iterable[str]], Awaitable[Frame | None]]
+Read = Callable[[grpc.aio.ServicerContext, ClientState, Iterable[str]], Awaitable[Frame | None]]
 """Reads one message of some kinds; None if nothing came that can be believed."""
 
 
@@ -47,46 +47,46 @@ class Admission:
         Whose certificates count.
     metrics
         Counts those who are turned away.
-    members
+    states
         All clients.
     read
         Reads a message.
     """
 
     def __init__(
-        self, run: ServedRun, authority: Authority, metrics: Metrics, members: Sequence[Member], read: Read
+        self, run: ServedRun, authority: Authority, metrics: Metrics, states: Sequence[ClientState], read: Read
     ) -> None:
         self._run, self._authority, self._metrics = run, authority, metrics
-        self._members, self._read = members, read
+        self._states, self._read = states, read
         self._streams = Attempts(most=MOST_STREAMS)
 
-    async def admit(self, context: grpc.aio.ServicerContext) -> tuple[Member, Client, Frame] | None:
+    async def admit(self, context: grpc.aio.ServicerContext) -> tuple[ClientState, Client, Frame] | None:
         """Return who came, with its Hello; None if the stream is over. Who is turned away is told why."""
         peer = await peer_of(context, self._authority)
-        if peer.number >= len(self._members):
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self._members)} clients")
-        member = self._members[peer.number]
-        if member.state != HERE and peer.serial != member.serial:
+        if peer.number >= len(self._states):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self._states)} clients")
+        state = self._states[peer.number]
+        if state.presence != HERE and peer.serial != state.serial:
             # A new certificate is a new beginning.
-            member.serial, member.banned = peer.serial, False
-        hello = await self._hello(context, member)
+            state.serial, state.banned = peer.serial, False
+        hello = await self._hello(context, state)
         # It may have been sent away meanwhile: for what it said, or for what it does on another stream.
-        if member.banned and peer.serial == member.serial:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, member.reason)
+        if state.banned and peer.serial == state.serial:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, state.reason)
         await peer_of(context, self._authority)
         if hello is None:
             return None
-        problem = self._problem(member.client, hello)
+        problem = self._problem(state.client, hello)
         if problem:
-            await self._refuse(context, member, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
-        return member, peer, hello
+            await self._refuse(context, state, grpc.StatusCode.FAILED_PRECONDITION, problem, "other")
+        return state, peer, hello
 
     def _problem(self, client: int, hello: Frame) -> str:
         """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""
         told = hello.envelope.hello
-        if told.run != self._run.agreement.run:
+        if told.run != self._run.description.run:
             return "this is another run than the client's: give the client a new folder and a new token"
-        if told.segment != self._run.agreement.network:
+        if told.segment != self._run.description.network:
             return (
                 "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
                 "another cut, or other frozen weights"
@@ -125,31 +125,36 @@ class Admission:
             except NotRead as error:
                 log.warning("it can't be seen who was revoked: %s", error)
                 if time.monotonic() - seen > UNSEEN_SECONDS:
-                    for member in (one for one in self._members if one.state == HERE):
-                        drop(member.client, "the server can't read its records")
+                    for state in (one for one in self._states if one.presence == HERE):
+                        drop(state.client, "the server can't read its records")
 
     def _drop_refused(self, drop: Callable[..., None]) -> None:
-        for member in (one for one in self._members if one.state == HERE):
+        for state in (one for one in self._states if one.presence == HERE):
             try:
-                self._authority.check(Client(member.client, member.serial))
+                self._authority.check(Client(state.client, state.serial))
             except OutOfDate as error:
-                drop(member.client, str(error), AWAY)
+                drop(state.client, str(error), AWAY)
             except Untrusted as error:
-                drop(member.client, str(error))
+                drop(state.client, str(error))
 
-    async def _hello(self, context: grpc.aio.ServicerContext, member: Member) -> Frame | None:
-        if not self._streams.allow(str(member.client)):
+    async def _hello(self, context: grpc.aio.ServicerContext, state: ClientState) -> Frame | None:
+        if not self._streams.allow(str(state.client)):
             problem = "it connects too often; wait a minute"
-            await self._refuse(context, member, grpc.StatusCode.RESOURCE_EXHAUSTED, problem, "rate")
+            await self._refuse(context, state, grpc.StatusCode.RESOURCE_EXHAUSTED, problem, "rate")
         try:
-            return await asyncio.wait_for(self._read(context, member, ("hello",)), HELLO_SECONDS)
+            return await asyncio.wait_for(self._read(context, state, ("hello",)), HELLO_SECONDS)
         except TimeoutError:
-            await self._refuse(context, member, grpc.StatusCode.DEADLINE_EXCEEDED, "no word came", "rate")
+            await self._refuse(context, state, grpc.StatusCode.DEADLINE_EXCEEDED, "no word came", "rate")
             raise
 
     async def _refuse(
-        self, context: grpc.aio.ServicerContext, member: Member, code: grpc.StatusCode, problem: str, kind: str
+        self,
+        context: grpc.aio.ServicerContext,
+        state: ClientState,
+        code: grpc.StatusCode,
+        problem: str,
+        kind: str,
     ) -> None:
-        member.rejected += 1
-        self._metrics.rejected(member.client, kind)
+        state.rejected += 1
+        self._metrics.rejected(state.client, kind)
         await context.abort(code, problem)

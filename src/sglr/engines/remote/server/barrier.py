@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted
-from sglr.engines.remote.server.client_state import AWAY, HERE, NEVER, Member
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.client_state import AWAY, HERE, NEVER, ClientState
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Barrier:
 
     Parameters
     ----------
-    house
+    connections
         The clients.
     patience
         Whom to wait for.
@@ -100,8 +100,8 @@ class Barrier:
         Asked now and then whether to stop waiting.
     """
 
-    def __init__(self, house: House, patience: Patience, should_stop: Callable[[], bool]) -> None:
-        self.house, self.patience, self.should_stop = house, patience, should_stop
+    def __init__(self, connections: ConnectionServer, patience: Patience, should_stop: Callable[[], bool]) -> None:
+        self.connections, self.patience, self.should_stop = connections, patience, should_stop
         self.waiting_for = ""
         self._since = 0.0
 
@@ -114,7 +114,7 @@ class Barrier:
         """Wait until so many clients have joined."""
 
         def over() -> bool:
-            there = sum(one.counts for one in self.house.members)
+            there = sum(one.counts for one in self.connections.states)
             self.waiting_for = "" if there >= fewest else f"{fewest - there} of {fewest} clients to join"
             return there >= fewest
 
@@ -122,14 +122,14 @@ class Barrier:
 
     def back(self, clients: Iterable[int]) -> None:
         """Wait until these clients have come; until so many, if the run goes on with fewer."""
-        members = [self.house.members[client] for client in sorted(clients)]
-        fewest = len(members)
+        states = [self.connections.states[client] for client in sorted(clients)]
+        fewest = len(states)
         if not self.patience.strict:
             fewest = min(fewest, self.patience.min_clients or fewest)
 
         def over() -> bool:
-            missing = [one for one in members if one.state == NEVER]
-            enough = len(members) - len(missing) >= fewest
+            missing = [one for one in states if one.presence == NEVER]
+            enough = len(states) - len(missing) >= fewest
             self.waiting_for = "" if enough else f"{_names(missing)} to come back"
             return enough
 
@@ -167,71 +167,75 @@ class Barrier:
             If everyone is waited for, and one came back without its memory.
         """
         deadline = Deadline(self.patience.deadline, least_seconds)
-        members = {client: self.house.members[client] for client in sorted(asked)}
+        states = {client: self.connections.states[client] for client in sorted(asked)}
         absent: set[int] = set()
         asked = dict(asked)
 
         def over() -> bool:
             too_late = deadline.passed()
-            self._pass_over_lost(members, absent)
-            awaited = [one for client, one in members.items() if one.counts and client not in absent]
+            self._pass_over_lost(states, absent)
+            awaited = [one for client, one in states.items() if one.counts and client not in absent]
             here = [one for one in awaited if asked[one.client] in one.answers]
             late = [one for one in awaited if asked[one.client] not in one.answers]
             for one in late:
-                if one.state == HERE and asked[one.client] not in one.unanswered:
+                if one.presence == HERE and asked[one.client] not in one.unanswered:
                     asked[one.client] = again(one.client)
-                    self.house.expect(asked)
+                    self.connections.expect(asked)
             self.waiting_for = _names(late)
             if not late:
                 # Who sits out this request because it lost its memory is here all the same.
-                there = len(here) + sum(members[client].counts for client in absent)
-                return there >= self._fewest(members) or not awaited
-            if not too_late or len(here) < self._fewest(members):
+                there = len(here) + sum(states[client].counts for client in absent)
+                return there >= self._fewest(states) or not awaited
+            if not too_late or len(here) < self._fewest(states):
                 return False
             absent.update(one.client for one in late)
             self._note_late(late)
             return True
 
-        self.house.expect(asked)
+        self.connections.expect(asked)
         self._until(over, f"the clients' {answer}")
-        return self._take(members, asked, absent)
+        return self._take(states, asked, absent)
 
-    def _fewest(self, members: Mapping[int, Member]) -> int:
-        return min(self.patience.min_clients or 1, len(members))
+    def _fewest(self, states: Mapping[int, ClientState]) -> int:
+        return min(self.patience.min_clients or 1, len(states))
 
-    def _pass_over_lost(self, members: Mapping[int, Member], absent: set[int]) -> None:
-        for client, member in members.items():
-            if not member.lost:
+    def _pass_over_lost(self, states: Mapping[int, ClientState], absent: set[int]) -> None:
+        for client, state in states.items():
+            if not state.lost:
                 continue
             if self.patience.strict:
                 raise LostClients(f"client {client} came back without what it did since the last checkpoint")
             # It goes on with its own newest snapshot, from the next step.
-            member.lost = False
+            state.lost = False
             absent.add(client)
 
-    def _note_late(self, late: list[Member]) -> None:
-        for member in late:
-            member.expire()
-            member.misses += 1
-            self.house.metrics.absent(member.client)
-            log.info("client %d missed a deadline", member.client, extra={"client": member.client, "event": "absent"})
-            if member.misses >= self.patience.max_misses:
-                self.house.drop(member.client, f"missed {member.misses} deadlines in a row")
+    def _note_late(self, late: list[ClientState]) -> None:
+        for state in late:
+            state.expire()
+            state.misses += 1
+            self.connections.metrics.absent(state.client)
+            log.info(
+                "client %d missed a deadline",
+                state.client,
+                extra={"client": state.client, "event": "absent"},
+            )
+            if state.misses >= self.patience.max_misses:
+                self.connections.drop(state.client, f"missed {state.misses} deadlines in a row")
 
-    def _take(self, members: Mapping[int, Member], asked: Mapping[int, int], absent: set[int]) -> dict[int, Frame]:
+    def _take(self, states: Mapping[int, ClientState], asked: Mapping[int, int], absent: set[int]) -> dict[int, Frame]:
         found = {}
-        with self.house.changed:
-            for client, member in members.items():
-                frame = member.answers.pop(asked[client], None)
-                if frame is not None and client not in absent and member.counts:
-                    member.misses = 0
+        with self.connections.changed:
+            for client, state in states.items():
+                frame = state.answers.pop(asked[client], None)
+                if frame is not None and client not in absent and state.counts:
+                    state.misses = 0
                     found[client] = frame
         return found
 
     def _until(self, over: Callable[[], bool], what: str) -> None:
         told, stopped = time.monotonic(), None
         self._since = told
-        with self.house.changed:
+        with self.connections.changed:
             while not over():
                 if self.should_stop():
                     stopped = stopped or time.monotonic()
@@ -241,10 +245,10 @@ class Barrier:
                 if time.monotonic() - told > TELL_SECONDS:
                     told = time.monotonic()
                     log.warning("waiting for %s", self.waiting_for or what, extra={"event": "waiting"})
-                self.house.changed.wait(LOOK_SECONDS)
+                self.connections.changed.wait(LOOK_SECONDS)
         self.waiting_for = ""
 
 
-def _names(members: list[Member]) -> str:
-    shown = [f"client {one.client}{' (away)' if one.state == AWAY else ''}" for one in members[:5]]
-    return ", ".join(shown) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
+def _names(states: list[ClientState]) -> str:
+    shown = [f"client {one.client}{' (away)' if one.presence == AWAY else ''}" for one in states[:5]]
+    return ", ".join(shown) + (f" and {len(states) - 5} more" if len(states) > 5 else "")

@@ -14,12 +14,12 @@ from sglr.engines.remote.wire.frames import Frame
 from sglr.engines.remote.wire.messages_pb2 import Hello
 
 NEVER, HERE, AWAY, OUT, DONE = "never", "here", "away", "out", "done"
-"""States of a client: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
+"""Where a client is: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
 waited for (it was quarantined, or missed too many deadlines); it heard that the training is over."""
 
 
 @dataclass
-class Request:
+class PendingRequest:
     """Something that a client was asked and has not answered.
 
     Parameters
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass
-class Member:
+class ClientState:
     """One client, as the server sees it. All fields are guarded by the server's lock.
 
     Parameters
@@ -78,7 +78,7 @@ class Member:
     """
 
     client: int
-    state: str = NEVER
+    presence: str = NEVER
     samples: int = 0
     held: dict[str, int] = field(default_factory=dict)
     session: int = 0
@@ -98,7 +98,7 @@ class Member:
     down_bytes: int = 0
     connections: int = 0
     since: float = field(default_factory=time.time)
-    unanswered: dict[int, Request] = field(default_factory=dict)
+    unanswered: dict[int, PendingRequest] = field(default_factory=dict)
     answers: dict[int, Frame] = field(default_factory=dict)
     answer_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     network_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
@@ -106,13 +106,13 @@ class Member:
     @property
     def counts(self) -> bool:
         """True if it has joined and is waited for."""
-        return self.state in (HERE, AWAY)
+        return self.presence in (HERE, AWAY)
 
-    def become(self, state: str, reason: str = "") -> None:
-        """Note a new state and why."""
-        if state != self.state:
+    def become(self, presence: str, reason: str = "") -> None:
+        """Note whether it is here, and why."""
+        if presence != self.presence:
             self.since = time.time()
-        self.state, self.reason = state, reason
+        self.presence, self.reason = presence, reason
 
     def come(self, told: Hello, serial: int, *, known: bool) -> None:
         """Note what it tells of itself; it has a new session unless both sides still know the one it names."""
@@ -122,7 +122,7 @@ class Member:
         self.held = {"validation": told.validation, "test": told.test}
         self.connections += 1
         self.misses, self.banned = 0, False
-        if self.state == OUT:
+        if self.presence == OUT:
             self.extreme = 0
         self.become(HERE, "came back without its memory" if self.lost else "")
 
@@ -144,7 +144,7 @@ class Member:
         self.needs_shared = True
         self.forget_requests()
 
-    def ask(self, seq: int, request: Request) -> None:
+    def ask(self, seq: int, request: PendingRequest) -> None:
         """Note a request."""
         self.unanswered[seq] = request
 
@@ -172,10 +172,10 @@ class Member:
     def describe(self) -> dict[str, Any]:
         """Return what ``status.json`` tells of it."""
         waiting = next((time.monotonic() - asked.since for asked in self.unanswered.values() if asked.answer), None)
-        late = self.misses > 0 and self.state == HERE
+        late = self.misses > 0 and self.presence == HERE
         return {
             "client": self.client,
-            "state": "late" if late else self.state,
+            "state": "late" if late else self.presence,
             "samples": self.samples,
             "round_trip_ms": _median_ms(self.network_seconds),
             "answer_ms": _median_ms(self.answer_seconds),

@@ -1,7 +1,7 @@
 """The server's side of the network: one gRPC server in a thread of its own, one stream per client.
 
 The event loop does input and output only. The trainer's thread asks (`ask`) and waits
-(`sglr.engines.remote.server.barrier`); between them stands one lock, which guards the `Member`s.
+(`sglr.engines.remote.server.barrier`); between them stands one lock, which guards the `ClientState`s.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import grpc.aio
 from sglr.core.errors import SglrError
 from sglr.engines.remote.run_description import DIVERGED
 from sglr.engines.remote.server.admission import Admission
-from sglr.engines.remote.server.client_state import AWAY, HERE, OUT, Member, Request
+from sglr.engines.remote.server.client_state import AWAY, HERE, OUT, ClientState, PendingRequest
 from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
-from sglr.engines.remote.server.outbox import Line, end_tasks
+from sglr.engines.remote.server.outbox import Outbox, end_tasks
 from sglr.engines.remote.server.services import calls
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Client
@@ -40,7 +40,7 @@ TOLD = "was told that the training can't go on"
 """Why a client is out after a training that diverged."""
 
 
-class House:
+class ConnectionServer:
     """The gRPC server and its members.
 
     Parameters
@@ -55,16 +55,16 @@ class House:
 
     def __init__(self, run: ServedRun, authority: Authority, metrics: Metrics) -> None:
         self.run, self.authority, self.metrics = run, authority, metrics
-        self.members = [Member(client) for client in range(run.agreement.clients)]
+        self.states = [ClientState(client) for client in range(run.description.clients)]
         self.changed = threading.Condition(threading.RLock())
         self.attempt = 0
         self.port = 0
         self._seq = 0
         self._ended = ""
-        self._outbox: list[tuple[int, bytes]] = []
+        self._unsent: list[tuple[int, bytes]] = []
         self._expected: dict[int, int] = {}
-        self._lines: dict[int, Line] = {}
-        self._admission = Admission(run, authority, metrics, self.members, self._read)
+        self._outboxes: dict[int, Outbox] = {}
+        self._admission = Admission(run, authority, metrics, self.states, self._read)
         self._status: Callable[[], Mapping[str, Any]] = dict
         self._ready = threading.Event()
         self._failure: Exception | None = None
@@ -103,16 +103,16 @@ class House:
         with self.changed:
             sent = {}
             for client, frame in frames.items():
-                member = self.members[client]
-                if not member.counts or member.lost:
+                state = self.states[client]
+                if not state.counts or state.lost:
                     continue
-                member.ask(seq, Request(frame, answer, now))
-                member.moved |= moves
-                if member.state == HERE:
+                state.ask(seq, PendingRequest(frame, answer, now))
+                state.moved |= moves
+                if state.presence == HERE:
                     sent[client] = frame
             # One wake-up of the network's thread serves all that is asked until it has the time.
-            waking = bool(sent) and not self._outbox
-            self._outbox += sent.items()
+            waking = bool(sent) and not self._unsent
+            self._unsent += sent.items()
         for client, frame in sent.items():
             self.metrics.message(client, kind, False, len(frame))
         if waking:
@@ -121,20 +121,20 @@ class House:
     def expect(self, asked: Mapping[int, int]) -> None:
         """Name the answers, request numbers by client, of which only the last shall wake those who wait."""
         with self.changed:
-            self._expected = {client: seq for client, seq in asked.items() if seq in self.members[client].unanswered}
+            self._expected = {client: seq for client, seq in asked.items() if seq in self.states[client].unanswered}
 
     def expire(self, client: int) -> None:
         """No longer want what a client was asked so far."""
         with self.changed:
-            self.members[client].expire()
+            self.states[client].expire()
 
     def begin_attempt(self) -> None:
         """Forget all requests: everyone goes back to a checkpoint."""
         with self.changed:
             self.attempt += 1
-            for member in self.members:
-                member.forget_requests()
-                member.lost = False
+            for state in self.states:
+                state.forget_requests()
+                state.lost = False
 
     def quarantine(self, client: int, reason: str, kind: str = "other") -> None:
         """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled.
@@ -149,41 +149,41 @@ class House:
             One of `metrics.REASONS`.
         """
         with self.changed:
-            member = self.members[client]
-            if member.banned:
+            state = self.states[client]
+            if state.banned:
                 return
-            member.rejected += 1
-            member.banned = True
-            member.become(OUT, f"quarantined: {shown(reason)}")
+            state.rejected += 1
+            state.banned = True
+            state.become(OUT, f"quarantined: {shown(reason)}")
             self.changed.notify_all()
         self.metrics.rejected(client, kind)
         self.metrics.rejected(client, "quarantined")
-        log.warning("client %d is %s", client, member.reason, extra={"client": client, "event": "quarantined"})
+        log.warning("client %d is %s", client, state.reason, extra={"client": client, "event": "quarantined"})
         self._loop.call_soon_threadsafe(self._hang_up, client)
         try:
             self.authority.revoke(client)
         except (OSError, SglrError) as error:  # a full disk; until the server ends, it remembers all the same
             log.warning("the quarantine of client %d can't be written: %s", client, error)
 
-    def drop(self, client: int, reason: str, state: str = OUT) -> None:
+    def drop(self, client: int, reason: str, presence: str = OUT) -> None:
         """End a client's stream, and no longer wait for it unless it is only ``AWAY``; if it comes, it takes part."""
-        reason, told = shown(reason), "is no longer waited for" if state == OUT else "was sent away"
+        reason, told = shown(reason), "is no longer waited for" if presence == OUT else "was sent away"
         with self.changed:
-            self.members[client].become(state, reason)
+            self.states[client].become(presence, reason)
             self.changed.notify_all()
-        log.warning("client %d %s: %s", client, told, reason, extra={"client": client, "event": state})
+        log.warning("client %d %s: %s", client, told, reason, extra={"client": client, "event": presence})
         self._loop.call_soon_threadsafe(self._hang_up, client)
 
     def end(self, reason: str) -> None:
         """Tell everyone who is here or comes that the training can't go on, and why; no certificate ends."""
         with self.changed:
             self._ended = reason
-            here = [member for member in self.members if member.state == HERE]
-            for member in here:
-                member.become(OUT, TOLD)
+            here = [state for state in self.states if state.presence == HERE]
+            for state in here:
+                state.become(OUT, TOLD)
             self.changed.notify_all()
-        for member in here:
-            self._loop.call_soon_threadsafe(self._hang_up, member.client)
+        for state in here:
+            self._loop.call_soon_threadsafe(self._hang_up, state.client)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -203,12 +203,12 @@ class House:
         watching = asyncio.create_task(self._admission.watch_certificates(self.drop))
         await self._stop.wait()
         watching.cancel()
-        for client in list(self._lines):
+        for client in list(self._outboxes):
             self._hang_up(client)
         await server.stop(2.0)
 
     def _calls(self) -> grpc.GenericRpcHandler:
-        return calls(self.authority, self.run.agreement, lambda: self._status(), self.metrics)
+        return calls(self.authority, self.run.description, lambda: self._status(), self.metrics)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
         handlers = {"Train": grpc.stream_stream_rpc_method_handler(self._train)}
@@ -220,127 +220,127 @@ class House:
         admitted = await self._admission.admit(context)
         if admitted is None:
             return
-        member, peer, hello = admitted
-        self._hang_up(member.client)
-        line = self._welcome(member, peer, hello)
+        state, peer, hello = admitted
+        self._hang_up(state.client)
+        outbox = self._welcome(state, peer, hello)
         if self._ended:
             self.end(self._ended)
-        await self._serve_line(context, member, line)
-        if member.state == OUT:
-            await context.abort(*self._reason(member))
+        await self._serve_stream(context, state, outbox)
+        if state.presence == OUT:
+            await context.abort(*self._reason(state))
 
-    def _reason(self, member: Member) -> tuple[grpc.StatusCode, str]:
+    def _reason(self, state: ClientState) -> tuple[grpc.StatusCode, str]:
         """Return why a client's stream ends."""
-        if member.banned:
-            return grpc.StatusCode.PERMISSION_DENIED, member.reason
-        return (DIVERGED, self._ended) if self._ended else (grpc.StatusCode.ABORTED, member.reason)
+        if state.banned:
+            return grpc.StatusCode.PERMISSION_DENIED, state.reason
+        return (DIVERGED, self._ended) if self._ended else (grpc.StatusCode.ABORTED, state.reason)
 
-    async def _serve_line(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+    async def _serve_stream(self, context: grpc.aio.ServicerContext, state: ClientState, outbox: Outbox) -> None:
         """Read and write until one of it is over, or the stream is to end."""
         tasks = [
-            asyncio.create_task(self._write(context, member, line)),
-            asyncio.create_task(self._listen(context, member)),
-            asyncio.create_task(line.ended()),
+            asyncio.create_task(self._write(context, state, outbox)),
+            asyncio.create_task(self._listen(context, state)),
+            asyncio.create_task(outbox.ended()),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await end_tasks(*tasks)
-            if self._lines.get(member.client) is line:
-                del self._lines[member.client]
-                self._left(member)
+            if self._outboxes.get(state.client) is outbox:
+                del self._outboxes[state.client]
+                self._left(state)
 
-    def _welcome(self, member: Member, peer: Client, hello: Frame) -> Line:
+    def _welcome(self, state: ClientState, peer: Client, hello: Frame) -> Outbox:
         """Let a client in: go on with its session if both still know it, else begin a new one."""
         told = hello.envelope.hello
         with self.changed:
-            known = told.session == member.session != 0
-            member.come(told, peer.serial, known=known)
+            known = told.session == state.session != 0
+            state.come(told, peer.serial, known=known)
             welcome = Envelope()
-            welcome.welcome.session, welcome.welcome.fresh = member.session, not known
-            welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.members)
+            welcome.welcome.session, welcome.welcome.fresh = state.session, not known
+            welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.states)
             # Was it asked on the line before, it is not to be asked on this one, or not twice.
-            self._outbox = [(client, frame) for client, frame in self._outbox if client != member.client]
-            line = Line([encode(welcome), *(request.frame for request in member.unanswered.values())])
-            self._lines[member.client] = line
-            here = sum(one.state == HERE for one in self.members)
+            self._unsent = [(client, frame) for client, frame in self._unsent if client != state.client]
+            outbox = Outbox([encode(welcome), *(request.frame for request in state.unanswered.values())])
+            self._outboxes[state.client] = outbox
+            here = sum(one.presence == HERE for one in self.states)
             self.changed.notify_all()
         self.metrics.connected(here)
         how = "is back" if known else "joined"
-        log.info("client %d %s", member.client, how, extra={"client": member.client, "event": "joined"})
-        return line
+        log.info("client %d %s", state.client, how, extra={"client": state.client, "event": "joined"})
+        return outbox
 
-    def _left(self, member: Member) -> None:
+    def _left(self, state: ClientState) -> None:
         with self.changed:
-            if member.state == HERE:
-                member.become(AWAY, "its connection ended")
-            here = sum(one.state == HERE for one in self.members)
+            if state.presence == HERE:
+                state.become(AWAY, "its connection ended")
+            here = sum(one.presence == HERE for one in self.states)
             self.changed.notify_all()
         self.metrics.connected(here)
-        log.info("client %d is away", member.client, extra={"client": member.client, "event": "away"})
+        log.info("client %d is away", state.client, extra={"client": state.client, "event": "away"})
 
-    async def _write(self, context: grpc.aio.ServicerContext, member: Member, line: Line) -> None:
+    async def _write(self, context: grpc.aio.ServicerContext, state: ClientState, outbox: Outbox) -> None:
         while True:
-            frame = await line.next()
+            frame = await outbox.next()
             await context.write(frame)
-            member.down_bytes += len(frame)
+            state.down_bytes += len(frame)
 
-    async def _listen(self, context: grpc.aio.ServicerContext, member: Member) -> None:
-        while (frame := await self._read(context, member, CLIENT_KINDS)) is not None:
+    async def _listen(self, context: grpc.aio.ServicerContext, state: ClientState) -> None:
+        while (frame := await self._read(context, state, CLIENT_KINDS)) is not None:
             if frame.kind == "leaving":
                 with self.changed:
-                    member.become(AWAY, "it left, and can come back")
+                    state.become(AWAY, "it left, and can come back")
                 return
-            self._take(member, frame)
-            if member.state == OUT:
+            self._take(state, frame)
+            if state.presence == OUT:
                 return
 
-    async def _read(self, context: grpc.aio.ServicerContext, member: Member, kinds: Iterable[str]) -> Frame | None:
+    async def _read(self, context: grpc.aio.ServicerContext, state: ClientState, kinds: Iterable[str]) -> Frame | None:
         """Read one message; None when the stream is over or what came is not to be believed."""
         data = await context.read()
         if data is grpc.aio.EOF:
             return None
-        member.up_bytes += len(data)
+        state.up_bytes += len(data)
         try:
             frame = decode(data, self.run.most_bytes, frozenset(kinds))
         except Malformed as error:
-            self.quarantine(member.client, str(error), "frame")
+            self.quarantine(state.client, str(error), "frame")
             return None
-        self.metrics.message(member.client, frame.kind, True, len(data))
+        self.metrics.message(state.client, frame.kind, True, len(data))
         return frame
 
-    def _take(self, member: Member, frame: Frame) -> None:
+    def _take(self, state: ClientState, frame: Frame) -> None:
         """Keep an answer; a message that answers nothing is a late one, or there are too many of them."""
         seq = frame.envelope.seq
         with self.changed:
-            request = member.unanswered.get(seq)
+            request = state.unanswered.get(seq)
             if request is not None and request.answered_by(frame.kind):
-                member.answered(seq, frame)
-                self.metrics.round_trip(member.client, member.network_seconds[-1])
-                if self._expected.get(member.client) == seq:
-                    del self._expected[member.client]
+                state.answered(seq, frame)
+                self.metrics.round_trip(state.client, state.network_seconds[-1])
+                if self._expected.get(state.client) == seq:
+                    del self._expected[state.client]
                 if not self._expected:
                     self.changed.notify_all()
                 return
-            member.unasked += 1
-            too_many = member.unasked > MOST_UNASKED
+            state.unasked += 1
+            too_many = state.unasked > MOST_UNASKED
         if request is not None:
-            self.quarantine(member.client, f"a {frame.kind} message answers none of the server's", "order")
+            self.quarantine(state.client, f"a {frame.kind} message answers none of the server's", "order")
         elif too_many:
-            self.quarantine(member.client, "a flood of messages that nobody asked for", "rate")
+            self.quarantine(state.client, "a flood of messages that nobody asked for", "rate")
 
     def _send(self) -> None:
         with self.changed:
-            frames, self._outbox = self._outbox, []
+            frames, self._unsent = self._unsent, []
         for client, frame in frames:
-            line = self._lines.get(client)
-            if line is not None and not line.put(frame):
+            outbox = self._outboxes.get(client)
+            if outbox is not None and not outbox.put(frame):
                 self.drop(client, "it does not read what it is sent")
 
     def _hang_up(self, client: int) -> None:
-        line = self._lines.pop(client, None)
-        if line is not None:
-            line.end()
+        outbox = self._outboxes.pop(client, None)
+        if outbox is not None:
+            outbox.end()
 
 
 CLIENT_KINDS = frozenset(("smashed", "weights", "done", "scores", "tally", "leaving", "refusal", "feature_gradients"))

@@ -17,8 +17,8 @@ from sglr.core.errors import ExtremeValues, name_clients
 from sglr.core.weights import Weights
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.barrier import Patience
-from sglr.engines.remote.server.client_state import Member
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.client_state import ClientState
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import shown
 
 log = logging.getLogger(__name__)
@@ -29,15 +29,15 @@ class Extremes:
 
     Parameters
     ----------
-    house
+    connections
         The clients.
     patience
         How often in a row a client may be absent until it is no longer waited for, where the run does not wait for
         everyone.
     """
 
-    def __init__(self, house: House, patience: Patience) -> None:
-        self._house, self._patience = house, patience
+    def __init__(self, connections: ConnectionServer, patience: Patience) -> None:
+        self._connections, self._patience = connections, patience
 
     def judge(self, sound: Collection[int], extreme: Mapping[int, str]) -> None:
         """Note which of the clients that answered sent extreme numbers, and what was wrong with them.
@@ -47,34 +47,40 @@ class Extremes:
         ExtremeValues
             If half of those present, by the last that each of them sent, or all of several that answered, do so.
         """
-        members = self._house.members
-        with self._house.changed:
+        states = self._connections.states
+        with self._connections.changed:
             for client in sound:
-                members[client].extreme = 0
+                states[client].extreme = 0
             for client, problem in extreme.items():
-                members[client].send_extreme(shown(problem))
-            present = [one for one in members if one.counts]
+                states[client].send_extreme(shown(problem))
+            present = [one for one in states if one.counts]
         for client in extreme:
-            self._house.metrics.rejected(client, "values")
-            self._house.metrics.absent(client)
+            self._connections.metrics.rejected(client, "values")
+            self._connections.metrics.absent(client)
         having = [one.client for one in present if one.extreme]
         all_of_several = len(extreme) > 1 and not sound
         if extreme and (all_of_several or 2 * len(having) >= len(present)):
             whose = name_clients(having or sorted(extreme))
-            raise ExtremeValues(f"numbers of {whose} are not finite or too large ({members[min(extreme)].remark})")
+            raise ExtremeValues(f"numbers of {whose} are not finite or too large ({states[min(extreme)].remark})")
         for client in extreme:
-            self._tell(members[client])
-            self._lose_patience(members[client])
+            self._tell(states[client])
+            self._lose_patience(states[client])
 
-    def _tell(self, member: Member) -> None:
-        level = logging.WARNING if member.extreme == 1 else logging.INFO
+    def _tell(self, state: ClientState) -> None:
+        level = logging.WARNING if state.extreme == 1 else logging.INFO
         told = "client %d is absent: its numbers are not finite or too large (%s)"
-        log.log(level, told, member.client, member.remark, extra={"client": member.client, "event": "absent"})
+        log.log(
+            level,
+            told,
+            state.client,
+            state.remark,
+            extra={"client": state.client, "event": "absent"},
+        )
 
-    def _lose_patience(self, member: Member) -> None:
-        if not self._patience.strict and member.extreme >= self._patience.max_misses:
-            problem = f"its numbers were not finite or too large {member.extreme} times in a row"
-            self._house.drop(member.client, f"{problem}: {member.remark}")
+    def _lose_patience(self, state: ClientState) -> None:
+        if not self._patience.strict and state.extreme >= self._patience.max_misses:
+            problem = f"its numbers were not finite or too large {state.extreme} times in a row"
+            self._connections.drop(state.client, f"{problem}: {state.remark}")
 
     def check_sent(self, what: str, values: Mapping[int, Tensor]) -> set[int]:
         """Return the clients to which what is for them can't be sent, because it is not finite or too large.
@@ -103,11 +109,11 @@ class Extremes:
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs: how often in a row each client sent extreme numbers, int64 ``[|C|]``."""
-        return {"extreme": torch.tensor([member.extreme for member in self._house.members])}
+        return {"extreme": torch.tensor([state.extreme for state in self._connections.states])}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned; earlier checkpoints do not tell it."""
-        counts = tensors["extreme"].tolist() if "extreme" in tensors else [0] * len(self._house.members)
-        with self._house.changed:
-            for member, count in zip(self._house.members, counts, strict=True):
-                member.extreme = count
+        counts = tensors["extreme"].tolist() if "extreme" in tensors else [0] * len(self._connections.states)
+        with self._connections.changed:
+            for state, count in zip(self._connections.states, counts, strict=True):
+                state.extreme = count

@@ -10,9 +10,9 @@ from torch import nn
 from sglr.core.scores import Scores
 from sglr.core.weights import Weights
 from sglr.engines.remote.server.evaluation import Sent, score
-from sglr.engines.remote.server.requests import Desk
+from sglr.engines.remote.server.requests import RequestSender
 from sglr.engines.remote.server.tails import Tails
-from sglr.engines.remote.server.validation import Gate
+from sglr.engines.remote.server.validation import MessageValidator
 
 
 class HeldOut:
@@ -20,7 +20,7 @@ class HeldOut:
 
     Parameters
     ----------
-    desk, gate
+    requests, validator
         Ask, and read what is answered.
     tails
         Ask clients that keep their labels; None where the server has these.
@@ -28,8 +28,8 @@ class HeldOut:
         Samples of one client in one message.
     """
 
-    def __init__(self, desk: Desk, gate: Gate, tails: Tails | None, most: int) -> None:
-        self._desk, self._gate, self._tails, self._most = desk, gate, tails, most
+    def __init__(self, requests: RequestSender, validator: MessageValidator, tails: Tails | None, most: int) -> None:
+        self._requests, self._validator, self._tails, self._most = requests, validator, tails, most
 
     def scored(
         self, server: nn.Module, able: Mapping[int, int], part: str, clients: Sequence[int], shared: Weights | None
@@ -67,12 +67,14 @@ class HeldOut:
     def _scored(self, server: nn.Module, totals: Mapping[int, int], part: str, shared: Weights | None) -> Scores:
 
         def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
-            envelope = self._desk.at()
+            envelope = self._requests.at()
             told = envelope.evaluate
             told.part, told.first, told.count, told.shared = part, first, self._most, shared is not None
             weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared and first == 0 else {}
-            frames = self._desk.answers(asked, envelope, "scores", tensors=weights)
-            return self._gate.samples(frames, {client: min(self._most, totals[client] - first) for client in frames})
+            frames = self._requests.answers(asked, envelope, "scores", tensors=weights)
+            return self._validator.samples(
+                frames, {client: min(self._most, totals[client] - first) for client in frames}
+            )
 
         answers = partial(self._tails.scored, part=part, shared=shared is not None) if self._tails else None
         return score(server, totals, self._most, held_out, answers)

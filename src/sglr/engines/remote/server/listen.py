@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from sglr.core.errors import UsageError
-from sglr.engines.remote.run_description import CONNECTION, Agreement
+from sglr.engines.remote.run_description import CONNECTION, RunDescription
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.wire import probe
@@ -43,7 +43,7 @@ class Listen:
     ----------
     host, port
         The address; port 0 takes a free one.
-    fleet
+    local_clients
         True to start all clients as processes of this machine.
     opened
         Told the port and the authority once the server listens: to print join lines.
@@ -55,7 +55,7 @@ class Listen:
 
     host: str = "127.0.0.1"
     port: int = 0
-    fleet: bool = True
+    local_clients: bool = True
     opened: Callable[[int, Authority], None] = _nothing
     progress: Callable[[], Mapping[str, Any]] = dict
     metrics: str | None = None
@@ -81,7 +81,7 @@ class ServedRun:
     ----------
     host, port
         Where it listens; port 0 takes a free one.
-    agreement
+    description
         What it tells clients of the run.
     most_bytes
         Length of the longest message.
@@ -93,7 +93,7 @@ class ServedRun:
 
     host: str
     port: int
-    agreement: Agreement
+    description: RunDescription
     most_bytes: int
     sizes: Sequence[int]
     held: Mapping[str, int] = field(default_factory=dict)

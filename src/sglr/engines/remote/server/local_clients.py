@@ -22,7 +22,7 @@ MOST_PROCESSES = 16
 """Beyond so many, clients share processes: each process holds torch, some 200 MB."""
 
 
-class Fleet:
+class LocalClients:
     """All clients of a run, on this machine.
 
     Parameters

@@ -9,7 +9,7 @@ MOST_WAITING = 64
 """Further messages that wait for a client to read; an honest one has a few, and after missed deadlines some more."""
 
 
-class Line:
+class Outbox:
     """One stream's way out; for the event loop alone.
 
     Parameters

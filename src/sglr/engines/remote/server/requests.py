@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from torch import Tensor
 
 from sglr.engines.remote.server.barrier import Barrier
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import Frame, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 
@@ -17,12 +17,12 @@ STATE_SECONDS = 10.0
 NONE: Mapping[str, Tensor] = {}
 
 
-class Desk:
+class RequestSender:
     """Asks clients on behalf of the engine.
 
     Parameters
     ----------
-    house
+    connections
         The clients.
     barrier
         Waits for them.
@@ -33,8 +33,8 @@ class Desk:
         Where the training is: the epoch, and all steps so far. They go with every request.
     """
 
-    def __init__(self, house: House, barrier: Barrier) -> None:
-        self.house, self.barrier = house, barrier
+    def __init__(self, connections: ConnectionServer, barrier: Barrier) -> None:
+        self.connections, self.barrier = connections, barrier
         self.epoch, self.steps = 0, 0
         self._ahead: dict[int, dict[int, int]] = {}  # requests for smashed data by client and step
 
@@ -47,7 +47,7 @@ class Desk:
         """Return an envelope that says where the training is."""
         envelope = Envelope()
         where = envelope.where
-        where.attempt, where.epoch, where.step, where.steps = self.house.attempt, self.epoch, step, self.steps
+        where.attempt, where.epoch, where.step, where.steps = self.connections.attempt, self.epoch, step, self.steps
         return envelope
 
     def ask_forward(self, clients: Sequence[int], step: int) -> None:
@@ -55,7 +55,7 @@ class Desk:
         unasked = [client for client in clients if step not in self._ahead.setdefault(client, {})]
         if not unasked:
             return
-        seq = self.house.next_seq()
+        seq = self.connections.next_seq()
         for client in unasked:
             self._ahead[client][step] = seq
         self._send(self._forward(step, seq), unasked, "forward", "smashed", moves=True)
@@ -83,7 +83,7 @@ class Desk:
     def forget_ahead(self, client: int) -> None:
         """No longer want what a client ran ahead after a step from which it is absent: no gradient comes for that."""
         if self._ahead.pop(client, None):
-            self.house.expire(client)
+            self.connections.expire(client)
 
     def send_gradient(
         self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
@@ -92,7 +92,7 @@ class Desk:
         if not clients:
             return
         envelope = self.at(step)
-        envelope.seq = self.house.next_seq()
+        envelope.seq = self.connections.next_seq()
         told = envelope.gradient
         told.rate, told.averaged, told.then_forward = rate, len(clients) > 1, following is not None
         if following is not None:
@@ -126,7 +126,7 @@ class Desk:
         tensors: Mapping[str, Tensor] = NONE,
     ) -> dict[int, int]:
         """Ask clients the same, after which passes that ran ahead no longer count; return the request's number."""
-        envelope.seq = self.house.next_seq()
+        envelope.seq = self.connections.next_seq()
         for client in clients:
             self.forget_ahead(client)
         kind = str(envelope.WhichOneof("body"))
@@ -151,7 +151,7 @@ class Desk:
 
         frames = self.barrier.answers(asked, again, answer, least_seconds=least_seconds)
         for client in [client for client, frame in frames.items() if frame.kind == "refusal"]:
-            self.house.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
+            self.connections.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
         return frames
 
     def answers_each(
@@ -167,7 +167,7 @@ class Desk:
         kind = str(envelope.WhichOneof("body"))
 
         def send(client: int) -> int:
-            envelope.seq = self.house.next_seq()
+            envelope.seq = self.connections.next_seq()
             request = envelope.seq, encode(envelope, {"values": tensors[client]})
             self._send(request, [client], kind, answer, moves=moves)
             return envelope.seq
@@ -184,7 +184,7 @@ class Desk:
         tuple
             Who did, and why others could not.
         """
-        self.house.begin_attempt()
+        self.connections.begin_attempt()
         self._ahead.clear()
         envelopes = {client: self.at() for client in digests}
         for client, digest in digests.items():
@@ -203,4 +203,4 @@ class Desk:
         self, request: tuple[int, bytes], clients: Sequence[int], kind: str, answer: str | None, *, moves: bool
     ) -> None:
         seq, frame = request
-        self.house.ask(dict.fromkeys(clients, frame), seq, kind, answer, moves=moves)
+        self.connections.ask(dict.fromkeys(clients, frame), seq, kind, answer, moves=moves)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sglr.engines.remote.run_description import Agreement, run_id
+from sglr.engines.remote.run_description import RunDescription, run_id
 from sglr.engines.remote.server.barrier import Barrier, Patience
-from sglr.engines.remote.server.client_state import AWAY, DONE, HERE, NEVER, Member
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.client_state import AWAY, DONE, HERE, NEVER, ClientState
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.listen import Listen, ServedRun
-from sglr.engines.remote.server.local_clients import Fleet
+from sglr.engines.remote.server.local_clients import LocalClients
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.server.status_file import StatusFile
 from sglr.engines.remote.trust.authority import Authority
@@ -28,16 +28,16 @@ class Farewell:
     def __init__(self) -> None:
         self._began = self._came = time.monotonic()
 
-    def over(self, left: Sequence[Member]) -> bool:
+    def over(self, left: Sequence[ClientState]) -> bool:
         """Say whether those who are left had long enough; to be asked several times a second."""
         now = time.monotonic()
-        if all(one.state == HERE for one in left):
+        if all(one.presence == HERE for one in left):
             return now - self._came > FAREWELL_SECONDS
         self._came = now
         return now - self._began > LATE_SECONDS
 
 
-class Premises:
+class ServerRuntime:
     """A server's place.
 
     Parameters
@@ -46,7 +46,7 @@ class Premises:
         The run's folder.
     listen
         Where to listen.
-    agreement
+    description
         What clients are told; the run's id is filled in.
     most_bytes
         Length of the longest message.
@@ -62,7 +62,7 @@ class Premises:
         self,
         folder: Path,
         listen: Listen,
-        agreement: Agreement,
+        description: RunDescription,
         most_bytes: int,
         patience: Patience,
         sizes: Sequence[int],
@@ -70,13 +70,13 @@ class Premises:
     ) -> None:
         self._folder, self._listen = folder, listen
         self._authority = Authority.open(folder / "trust")
-        self._agreement = replace(agreement, run=run_id(self._authority.fingerprint))
-        self._metrics = Metrics(agreement.clients)
-        self._fleet: Fleet | None = None
+        self._description = replace(description, run=run_id(self._authority.fingerprint))
+        self._metrics = Metrics(description.clients)
+        self._local_clients: LocalClients | None = None
         self._stopping: Callable[[], bool] = lambda: False
-        run = ServedRun(listen.host, listen.port, self._agreement, most_bytes, sizes, held)
-        self.house = House(run, self._authority, self._metrics)
-        self.barrier = Barrier(self.house, patience, self._stop)
+        run = ServedRun(listen.host, listen.port, self._description, most_bytes, sizes, held)
+        self.connections = ConnectionServer(run, self._authority, self._metrics)
+        self.barrier = Barrier(self.connections, patience, self._stop)
         self._status = StatusFile(folder / "status.json", self.describe)
         self._step_began = time.perf_counter()
         self._waited = 0.0
@@ -93,17 +93,17 @@ class Premises:
         """
         self._stopping = stopping
         self._told = [one["client"] for one in self._status.read().get("clients", []) if one["state"] == DONE]
-        self.house.open(self.describe)
+        self.connections.open(self.describe)
         self._status.start()
-        self._listen.begin(self.house.port, self._authority, self._metrics)
-        if self._listen.fleet:
-            self._fleet = Fleet(self._folder / "clients", settings, self._agreement.clients)
-            self._fleet.start(self.house.port, self._authority)
+        self._listen.begin(self.connections.port, self._authority, self._metrics)
+        if self._listen.local_clients:
+            self._local_clients = LocalClients(self._folder / "clients", settings, self._description.clients)
+            self._local_clients.start(self.connections.port, self._authority)
 
     def _stop(self) -> bool:
         """Say whether to stop waiting; notice that a client's process on this machine failed for good."""
-        if self._fleet is not None:
-            self._fleet.check()
+        if self._local_clients is not None:
+            self._local_clients.check()
         return self._stopping()
 
     def say_farewell(self, finish: Callable[[int], int], *, everyone: bool) -> None:
@@ -119,37 +119,37 @@ class Premises:
         asked = dict[int, int]()
         states = (HERE, AWAY, NEVER) if everyone else (HERE, AWAY)
 
-        def left() -> list[Member]:
-            found = [one for one in self.house.members if one.state in states]
-            for member in found:
-                _tell(member, asked, finish)
+        def left() -> list[ClientState]:
+            found = [one for one in self.connections.states if one.presence in states]
+            for state in found:
+                _tell(state, asked, finish)
             return found
 
-        with self.house.changed:
+        with self.connections.changed:
             for client in self._told if everyone else ():
-                self.house.members[client].become(DONE)
+                self.connections.states[client].become(DONE)
             self._wait_for(left)
 
     def _say_diverged(self, reason: str) -> None:
         """Tell clients that the training can't go on, and wait until they have heard, but not long."""
-        self.house.end(reason)
-        with self.house.changed:
-            self._wait_for(lambda: [one for one in self.house.members if one.counts])
+        self.connections.end(reason)
+        with self.connections.changed:
+            self._wait_for(lambda: [one for one in self.connections.states if one.counts])
 
-    def _wait_for(self, left: Callable[[], Sequence[Member]]) -> None:
-        """Wait until nobody is left who has not heard of the end, but not long; the caller holds ``house.changed``."""
+    def _wait_for(self, left: Callable[[], Sequence[ClientState]]) -> None:
+        """Wait, but not long, until nobody is left to be told of the end; the caller holds ``connections.changed``."""
         farewell = Farewell()
-        while (members := left()) and not farewell.over(members) and not self._stopping():
-            self.house.changed.wait(0.2)
+        while (states := left()) and not farewell.over(states) and not self._stopping():
+            self.connections.changed.wait(0.2)
 
     def close(self, state: str, diverged: str = "") -> None:
         """Stop listening, and end the clients that were started here; ``diverged`` tells them why they can't go on."""
         if diverged:
             self._say_diverged(diverged)
         self._status.stop(state, diverged)
-        self.house.close()
-        if self._fleet is not None:
-            self._fleet.stop()
+        self.connections.close()
+        if self._local_clients is not None:
+            self._local_clients.stop()
         self._listen.end()
 
     def waited(self, seconds: float) -> None:
@@ -165,11 +165,11 @@ class Premises:
 
     def describe(self) -> dict[str, Any]:
         """Return what ``status.json`` tells."""
-        with self.house.changed:
-            clients = [member.describe() for member in self.house.members]
+        with self.connections.changed:
+            clients = [state.describe() for state in self.connections.states]
         waiting = self.barrier.long_waited_for
         return {
-            "run": self._agreement.run,
+            "run": self._description.run,
             "state": "waiting" if waiting else "training",
             "why": f"waiting for {waiting}" if waiting else "",
             "clients": clients,
@@ -177,11 +177,11 @@ class Premises:
         }
 
 
-def _tell(member: Member, asked: dict[int, int], finish: Callable[[int], int]) -> None:
+def _tell(state: ClientState, asked: dict[int, int], finish: Callable[[int], int]) -> None:
     """Tell a client that is here that the training is over, unless it was told; note that it heard."""
-    seq = asked.get(member.client)
-    if seq in member.answers:
-        member.become(DONE)
-    elif member.state == HERE and seq not in member.unanswered:
-        member.lost = False  # what it lost is no longer needed
-        asked[member.client] = finish(member.client)
+    seq = asked.get(state.client)
+    if seq in state.answers:
+        state.become(DONE)
+    elif state.presence == HERE and seq not in state.unanswered:
+        state.lost = False  # what it lost is no longer needed
+        asked[state.client] = finish(state.client)

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from sglr.engines.remote.run_description import Agreement
+from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.peers import Applicant, Client
@@ -30,15 +30,15 @@ Who = Callable[[grpc.aio.ServicerContext, Authority], Awaitable[Client | Applica
 
 
 def calls(
-    authority: Authority, agreement: Agreement, status: Callable[[], Mapping[str, Any]], metrics: Metrics
+    authority: Authority, description: RunDescription, status: Callable[[], Mapping[str, Any]], metrics: Metrics
 ) -> grpc.GenericRpcHandler:
-    """Return the handlers of ``Agreement``, ``Probe`` and ``Status``.
+    """Return the handlers of ``RunDescription``, ``Probe`` and ``Status``.
 
     Parameters
     ----------
     authority
         Who may ask.
-    agreement
+    description
         What the run is.
     status
         Says how it goes.
@@ -49,7 +49,7 @@ def calls(
 
     async def describe(context: grpc.aio.ServicerContext) -> bytes:
         del context
-        return agreement.encode()
+        return description.encode()
 
     async def tell_status(context: grpc.aio.ServicerContext) -> bytes:
         del context

@@ -10,8 +10,8 @@ from torch import Tensor
 from sglr.core.types import Answer
 from sglr.engines.remote.server.evaluation import told_sums
 from sglr.engines.remote.server.extremes import Extremes
-from sglr.engines.remote.server.requests import STATE_SECONDS, Desk
-from sglr.engines.remote.server.validation import Gate
+from sglr.engines.remote.server.requests import STATE_SECONDS, RequestSender
+from sglr.engines.remote.server.validation import MessageValidator
 
 
 class Tails:
@@ -19,9 +19,9 @@ class Tails:
 
     Parameters
     ----------
-    desk
+    requests
         Asks clients.
-    gate
+    validator
         Reads what they answer.
     extremes
         Says what can't be sent.
@@ -32,8 +32,8 @@ class Tails:
         Clients that were not sent the features of this step, because these are not finite or too large.
     """
 
-    def __init__(self, desk: Desk, gate: Gate, extremes: Extremes) -> None:
-        self._desk, self._gate, self._extremes = desk, gate, extremes
+    def __init__(self, requests: RequestSender, validator: MessageValidator, extremes: Extremes) -> None:
+        self._requests, self._validator, self._extremes = requests, validator, extremes
         self.absent: set[int] = set()
 
     def begin_step(self) -> None:
@@ -50,11 +50,11 @@ class Tails:
         sums = torch.zeros(2, len(sizes), dtype=torch.float64, device=features.device)
         made = {client: here[row, :size] for row, (client, size) in enumerate(sizes.items())}
         self.absent |= self._extremes.check_sent("features", made)
-        envelope = self._desk.at(step)
+        envelope = self._requests.at(step)
         envelope.features.SetInParent()
         sent = {client: values for client, values in made.items() if client not in self.absent}
-        frames = self._desk.answers_each(sent, envelope, "feature_gradients", moves=True)
-        found = self._gate.answers(frames, {client: sizes[client] for client in frames})
+        frames = self._requests.answers_each(sent, envelope, "feature_gradients", moves=True)
+        found = self._validator.answers(frames, {client: sizes[client] for client in frames})
         for row, (client, size) in enumerate(sizes.items()):
             if client in found:
                 own, loss, correct = found[client]
@@ -66,11 +66,11 @@ class Tails:
     def scored(self, features: Mapping[int, Tensor], first: int, *, part: str, shared: bool) -> dict[int, Tensor]:
         """Return how many held-out samples each client classifies right by their features, and its loss, ``[2]``."""
         absent = self._extremes.check_sent("features", features)
-        envelope = self._desk.at()
+        envelope = self._requests.at()
         told = envelope.features
         told.part, told.first, told.shared = part, first, shared
         told.count = max(map(len, features.values()), default=0)
         sent = {client: values for client, values in features.items() if client not in absent}
-        frames = self._desk.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
+        frames = self._requests.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
         sizes = {client: len(sent[client]) for client in frames}
-        return {client: told_sums(told) for client, told in self._gate.scores(frames, sizes).items()}
+        return {client: told_sums(told) for client, told in self._validator.scores(frames, sizes).items()}

@@ -21,7 +21,7 @@ from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
 from sglr.engines.remote.limits import most_norm
-from sglr.engines.remote.server.connections import House
+from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.evaluation import Sent
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.wire import messages_pb2 as wire
@@ -44,12 +44,12 @@ MOST_LOSS = torch.finfo(torch.float32).max
 """The greatest loss of a sample: sums of what clients tell stay finite, else one client could end the training."""
 
 
-class Gate:
+class MessageValidator:
     """Reads clients' messages.
 
     Parameters
     ----------
-    house
+    connections
         Whose clients; those that can't be believed are quarantined there.
     extremes
         Told whose numbers are extreme.
@@ -69,7 +69,7 @@ class Gate:
 
     def __init__(
         self,
-        house: House,
+        connections: ConnectionServer,
         extremes: Extremes,
         codec: Codec,
         *,
@@ -80,7 +80,13 @@ class Gate:
         features: tuple[int, ...] | None = None,
     ) -> None:
         self._features, self._extremes = features, extremes
-        self._house, self._codec, self._cut, self._classes, self._device = house, codec, cut, classes, device
+        self._connections, self._codec, self._cut, self._classes, self._device = (
+            connections,
+            codec,
+            cut,
+            classes,
+            device,
+        )
         self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
         self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
 
@@ -100,7 +106,7 @@ class Gate:
             except ExtremeValues as error:
                 extreme[client] = str(error)
             except (Malformed, ValueError) as error:
-                self._house.quarantine(client, str(error), kind)
+                self._connections.quarantine(client, str(error), kind)
         self._extremes.judge(found, extreme)
         return found
 
@@ -193,7 +199,7 @@ class Gate:
         told = {client: frame.envelope.done.digest for client, frame in frames.items()}
         wrong = [client for client, text in told.items() if not _DIGEST.fullmatch(text)]
         for client in wrong:
-            self._house.quarantine(client, "what it tells as a SHA-256 is none", "values")
+            self._connections.quarantine(client, "what it tells as a SHA-256 is none", "values")
             del told[client]
         return told
 
