@@ -21,6 +21,8 @@ demo: $(INSTALLED)
 
 # Tests run side by side: more threads in each would only wait for one another.
 test test-all: export OMP_NUM_THREADS = 1
+# Tests start hundreds of processes, of which each would compile torch anew where an environment forbids to keep that.
+test test-all: export PYTHONDONTWRITEBYTECODE =
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest -n auto -m "not slow"

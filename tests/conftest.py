@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from torch import Tensor, nn
 
@@ -47,7 +48,6 @@ INPUTS, CUT, CLASSES = 4, 3, 3
 CPU = torch.device("cpu")
 parse_optimizer = cache(OptimizerSpec.parse)
 RAY = Path(__file__).parent / "engines" / "ray"
-PAGES = Path(__file__).parent / "report"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -273,10 +273,30 @@ def _blank_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     The rest of every page is made as ever. Trainings that tests share, and those in processes of their own, draw.
     """
-    if request.path.parent != PAGES and request.node.get_closest_marker("charts") is None:
+    if request.node.get_closest_marker("charts") is None:
         monkeypatch.setattr("sglr.report.run_report._charts", lambda summary, history: [])
         monkeypatch.setattr("sglr.report.run_report._classes_chart", lambda path: None)
         monkeypatch.setattr("sglr.report.svg._drawn", lambda figure, name: '<svg width="1pt" height="1pt"></svg>')
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Fill a folder once for all workers, and return it: ``once("finished run", train_into)``.
+
+    Tests look at it; one that changes something takes a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        path, filled = shared / name, shared / f"{name}.filled"
+        with FileLock(shared / f"{name}.lock"):
+            if not filled.exists():
+                fill(path)
+                filled.touch()
+        return path
+
+    return folder
 
 
 @pytest.fixture(scope="session")

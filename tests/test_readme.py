@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import sglr
 from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
 
 ROOT = Path(__file__).parents[1]
@@ -107,33 +108,60 @@ def test_readme_claims_numbers_of_its_comparisons() -> None:
     assert len(told) >= 10
 
 
+def _run(words: list[str], folder: Path) -> None:
+    """Run Python with these arguments, as a user would in a folder of his."""
+    paths = f"{folder}:{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [sys.executable, "-W", "error", *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+
+
+COMPARISONS = {words[words.index("--out") + 1]: words for words in commands() if words[1] == "compare"}
+"""Commands that train what README claims numbers of, by their folder: minutes each, so workers share them."""
+
+
 @pytest.mark.first
 @pytest.mark.slow
-def test_readme_runs_from_top_to_bottom_and_its_numbers_come_out(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+@pytest.mark.parametrize("folder", COMPARISONS)
+def test_numbers_of_a_comparison_in_readme_come_out(folder: str, tmp_path: Path) -> None:
+    _run(["-m", *COMPARISONS[folder]], tmp_path)
+    told = [(method, claimed) for place, method, claimed in claims() if place == folder]
+    assert told
+    for method, claimed in told:
+        place = re.sub("[:,]", "-", method)
+        summaries = sorted((tmp_path / folder).glob(f"{place}-seed*/summary.json"))
+        assert summaries, method
+        measured = mean(100 * json.loads(path.read_bytes())["test"]["accuracy"] for path in summaries)
+        assert measured == pytest.approx(claimed, abs=POINTS), method
+
+
+SHORTER = {"train": ("--epochs", "1"), "compare": ("--epochs", "1", "--seeds", "0")}
+"""What follows a command's own words, and counts instead of them."""
+
+
+@pytest.mark.first
+@pytest.mark.slow
+def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """All commands but those between sites; trainings are shorter: their numbers are held against longer ones above."""
     model, script, memory = blocks("python")
     (tmp_path / "my_model.py").write_text(model, encoding="utf-8")
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     (tmp_path / "memory.py").write_text(memory, encoding="utf-8")
-    (tmp_path / "grid.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    # No number is claimed of the grid's runs.
+    grid = re.sub(r"^epochs = \d+$", "epochs = 1", blocks("toml")[0], flags=re.MULTILINE)
+    (tmp_path / "grid.toml").write_text(grid, encoding="utf-8")
     _own_data(tmp_path)
     # Fashion-MNIST would be downloaded where its files are not at hand.
     mine = [
-        words[1:]
+        words
         for words in commands()
         if words[0] == "sglr" and words not in BETWEEN_SITES and (DATA_DIR or "fashion-mnist" not in words)
     ]
-    for words in [*(["-m", "sglr", *words] for words in mine), ["script.py"], ["memory.py"]]:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-    for folder, method, claimed in claims():
-        place = re.sub("[:,]", "-", method)
-        summaries = sorted((tmp_path / folder).glob(f"{place}-seed*/summary.json"))
-        assert summaries, f"{folder}: {method}"
-        measured = mean(100 * json.loads(path.read_bytes())["test"]["accuracy"] for path in summaries)
-        assert measured == pytest.approx(claimed, abs=POINTS), f"{folder}: {method}"
+    for words in mine:
+        _run(["-m", *words, *SHORTER.get(words[1], ())], tmp_path)
+    for name in ("script.py", "memory.py"):
+        _run([name], tmp_path)
     assert (tmp_path / "runs/rates/report.html").is_file()
 
 
@@ -152,14 +180,14 @@ def _own_data(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plain_training_reaches_what_readme_claims(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_plain_training_reaches_what_readme_claims(seed: int, tmp_path: Path) -> None:
     claimed = re.search(r"sglr train` alone: (\d+) %", README)
     assert claimed is not None
-    for seed in range(3):
-        words = ["train", "--seed", str(seed), "--threads", "1", "--out", str(tmp_path / str(seed))]
-        subprocess.run([sys.executable, "-m", "sglr", *words], check=True, capture_output=True)
-        accuracy = json.loads((tmp_path / str(seed) / "summary.json").read_bytes())["test"]["accuracy"]
-        assert 100 * accuracy >= float(claimed[1])
+    run = sglr.train(seed=seed, out=tmp_path / "run")
+    assert run.summary is not None
+    assert run.experiment.epochs == 5
+    assert 100 * run.summary["test"]["accuracy"] >= float(claimed[1])
 
 
 def test_the_grid_in_readme_is_that_of_the_examples_and_is_understood(

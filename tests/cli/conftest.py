@@ -58,11 +58,13 @@ def tiny() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Return a finished run of three epochs, to be copied."""
-    path = tmp_path_factory.mktemp("runs") / "finished"
-    assert main(["train", *TINY, "--epochs", "3", "--quiet", "--json", "--out", str(path)]) == 0
-    return path
+
+    def train(path: Path) -> None:
+        assert main(["train", *TINY, "--epochs", "3", "--quiet", "--json", "--out", str(path)]) == 0
+
+    return once("finished", train)
 
 
 @pytest.fixture

@@ -25,10 +25,14 @@ LONG = {
     "parts": "+".join(["clip:norm=1"] * 20_000),
 }
 SHORTER = ["sgd:momentum=" + "-" * 900 + "1", "sgd:momentum=" + "(" * 900, "adam:betas=" + "[" * 450 + "]" * 450]
+QUICK = ("optimizer", "partition", "name")
+"""What is read as a specification, as the name of a part, and as it is."""
 SETTINGS = ["optimizer", "model", "method", "compression", "defence", "leakage", "partition", "engine", "cut", "name"]
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SETTINGS]
+)
 def test_on_the_command_line_and_in_a_file(setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "run.toml"
     for text in LONG.values():

@@ -98,32 +98,37 @@ def _least_seconds(*words):
     return min(times)
 
 
-@pytest.mark.parametrize(("words", "times"), [(["--help"], 2.5), (["train", "--help-all"], 5)], ids=str)
+@pytest.mark.parametrize(
+    ("words", "times"), [(["--help"], 2.5), pytest.param(["train", "--help-all"], 5, marks=pytest.mark.slow)], ids=str
+)
 def test_help_answers_at_once(words, times):
     """In processor time, a quarter of a second being what typer and rich take to be imported on a usual machine."""
     assert _least_seconds("-m", "sglr", *words) < times * _least_seconds("-c", "import typer.rich_utils")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list", "methods"], ["version"]])
-def test_what_trains_nothing_imports_nothing_heavy(words):
+def imported(commands, modules):
+    """Run commands one after another in a process of their own; return what was printed, and which modules it has."""
+    code = f"import sys; from sglr.cli.main import main\nfor words in {commands}: main(words)\n"
+    code += f"print([name for name in {modules} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()[-1], done.stderr
+
+
+def test_what_trains_nothing_imports_nothing_heavy():
     heavy = ("torch", "numpy", "sglr.runs.config", "pandas", "matplotlib", "rich.progress")
-    code = f"import sys; from sglr.cli.main import main; main({words}); print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.endswith("\n[]\n")
+    assert imported([["--help"], ["list", "methods"], ["version"]], heavy) == ("[]", "")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["train", "--help"], ["serve", "--help-all"], ["train", "--epoch", "3"], ["list", "datasets", "--verbose"]],
-    ids=" ".join,
-)
-def test_flags_are_known_without_torch(words):
-    heavy = ("torch", "numpy", "pandas", "matplotlib")
-    code = f"import sys; from sglr.cli.main import main; main({words}); print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.endswith("[]\n")
-    if "--epoch" in words:
-        assert "Possible options: --epochs" in done.stderr
+def test_flags_are_known_without_torch():
+    commands = [
+        ["train", "--help"],
+        ["serve", "--help-all"],
+        ["train", "--epoch", "3"],
+        ["list", "datasets", "--verbose"],
+    ]
+    found, told = imported(commands, ("torch", "numpy", "pandas", "matplotlib"))
+    assert found == "[]"
+    assert "Possible options: --epochs" in told
 
 
 def test_a_closed_pipe_is_no_error():

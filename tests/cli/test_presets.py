@@ -110,12 +110,3 @@ def test_presets_are_listed_with_what_they_set(call) -> None:
     assert listed["name"] == "paper"
     assert {one["name"]: one["value"] for one in listed["settings"]} == presets.settings("paper")
     assert "--init independent" in " ".join(call("list", "presets", "--verbose").out.split())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_defaults_reach_93_percent_in_five_epochs(seed: int, tmp_path: Path) -> None:
-    run = sglr.train(seed=seed, out=tmp_path / "r")
-    assert run.summary is not None
-    assert run.experiment.epochs == 5
-    assert run.summary["test"]["accuracy"] >= 0.93

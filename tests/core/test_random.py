@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ def test_a_key_is_pinned() -> None:
     assert key(0, "order", 3, 1) == 68199010791823011
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_another_process() -> None:
     """Unlike Python's own hash of a text."""
     code = "from sglr.core.random import key; print(key(5, 'step', 1, 2, 3))"

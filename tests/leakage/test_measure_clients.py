@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ CHEAP = ("distance_correlation", "label_inference_accuracy")
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
-    out: Path = tmp_path_factory.mktemp("measured") / "run"
+def target(once: Callable[[str, Callable[[Path], object]], Path]) -> Target:
     settings = {"clients": 3, "samples_per_client": 60, "epochs": 2, "stacking": "stacked", "threads": 1}
-    return open_run(sglr.train("psl", model="cnn", out=out, **settings)).target(1)
+    path = once("measured", lambda path: sglr.train("psl", model="cnn", out=path, **settings))
+    return open_run(sglr.Run.open(path)).target(1)
 
 
 def estimate(value: float, low: float | None, high: float | None, unit: str = "share") -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ def trained(out: Path, method: str = "psl", **settings: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def brief(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return trained(tmp_path_factory.mktemp("replayed") / "run", samples_per_client=64, clients=3)
+def brief(once: Callable[[str, Callable[[Path], object]], Path]) -> Run:
+    return Run.open(once("replayed", lambda path: trained(path, samples_per_client=64, clients=3)))
 
 
 def test_a_replay_is_the_same_every_time_and_leaves_the_run_alone(brief: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,13 @@ SETTINGS: dict[str, Any] = {"model": "cnn", "clients": 2, "threads": 1, "stackin
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Target:
+def digits(once: Callable[[str, Callable[[Path], object]], Path]) -> Target:
     """A client of parallel split learning on digits, which the attacker of any attack may be shown."""
-    run = sglr.train("psl", dataset="digits", epochs=3, out=_folder(tmp_path_factory, "digits"), **SETTINGS)
-    return open_run(run).target(0)
 
+    def train(path: Path) -> None:
+        sglr.train("psl", dataset="digits", epochs=3, out=path, **SETTINGS)
 
-def _folder(factory: pytest.TempPathFactory, name: str) -> Path:
-    return factory.mktemp("attacked") / name
+    return open_run(sglr.Run.open(once("attacked", train))).target(0)
 
 
 def allow(target: Target, attack: Attack | type[Attack], **changes: Any) -> Target:

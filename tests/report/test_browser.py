@@ -26,6 +26,8 @@ from .conftest import Write, by_class
 from .leaking import attack, leaking, write_leakage
 from .made_up import accuracies, artefact, chart, claim, computation, pictures, sweep_row, wide
 
+pytestmark = pytest.mark.charts
+
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )

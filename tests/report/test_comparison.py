@@ -34,6 +34,8 @@ from sglr.report.run_report import write_run_report
 
 from .conftest import Page, Write, summary
 
+pytestmark = pytest.mark.charts
+
 
 def read(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))

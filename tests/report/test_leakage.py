@@ -16,6 +16,8 @@ from sglr.runs.folder import Run
 from .conftest import Page, Write, record
 from .leaking import attack, estimate, leaking, picture, write_leakage
 
+pytestmark = pytest.mark.charts
+
 
 def page_of(run: Run) -> Page:
     return Page(write_run_report(run).read_text(encoding="utf-8"))

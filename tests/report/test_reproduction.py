@@ -21,6 +21,8 @@ from .conftest import Page
 from .made_up import accuracies, artefact, cell, chart, claim, computation, pictures, wide
 from .test_comparison import contrast
 
+pytestmark = pytest.mark.charts
+
 COMMAND = "sglr reproduce table1 --scale small --seeds 0,1"
 
 

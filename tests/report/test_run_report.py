@@ -80,6 +80,7 @@ def test_every_setting_is_in_the_table_with_its_meaning(write_run: Write) -> Non
     assert "SplitAvg" in page.text  # the method's own parameters are explained too
 
 
+@pytest.mark.charts
 def test_curves_classes_and_traffic_are_drawn(write_run: Write) -> None:
     page = read(write_run(classes=CLASSES))
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
@@ -97,12 +98,14 @@ def test_without_a_summary_it_says_how_far_the_run_got(write_run: Write) -> None
     assert "Test accuracy" not in page.text
 
 
+@pytest.mark.charts
 def test_without_any_epoch_there_is_still_a_page(write_run: Write) -> None:
     page = read(write_run(epochs=1, finished=False))
     assert "This run is not finished: no epoch is over yet." in page.text
     assert page.count("svg") == 0
 
 
+@pytest.mark.charts
 def test_without_validation_training_is_shown_alone(write_run: Write) -> None:
     page = read(write_run(validated=False))
     assert "Best validation" not in page.text
@@ -111,6 +114,7 @@ def test_without_validation_training_is_shown_alone(write_run: Write) -> None:
     assert "band" not in page.text
 
 
+@pytest.mark.charts
 def test_one_epoch_is_a_visible_point(write_run: Write) -> None:
     page = read(write_run(epochs=1))
     assert "1 epoch" in page.text
@@ -118,23 +122,31 @@ def test_one_epoch_is_a_visible_point(write_run: Write) -> None:
     assert page.count("use") > 0
 
 
+@pytest.mark.charts
 def test_a_loss_that_is_no_number_does_not_break_the_chart(write_run: Write) -> None:
     run = write_run(epochs=3, finished=False)
     run.append({**record(3, 0.5), "loss": math.nan})
     assert "Loss" in read(run).text
 
 
-@pytest.mark.parametrize(("clients", "classes"), [(100, 10), (24, 24), (1000, 10), (100, 100)])
+@pytest.mark.charts
+@pytest.mark.parametrize(
+    ("clients", "classes"),
+    [(100, 10), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((24, 24), (1000, 10), (100, 100)))],
+)
 def test_many_clients_and_classes_stay_small(write_run: Write, clients: int, classes: int) -> None:
     counts = np.random.default_rng(0).integers(0, 900, (clients, classes)).tolist()
     run = write_run(clients=10, classes={"classes": [f"class {i}" for i in range(classes)], "counts": counts})
     assert "Classes per client" in read(run).text
 
 
+@pytest.mark.slow
+@pytest.mark.charts
 def test_a_thousand_epochs_stay_small(write_run: Write) -> None:
     read(write_run(epochs=1000))
 
 
+@pytest.mark.charts
 def test_names_are_text_never_markup(write_run: Write) -> None:
     evil = "<script>alert('x')</script>&\"$\\frac"
     run = write_run(evil.replace("/", "∕"), name=evil, classes={"classes": [evil[:15], "$x$"], "counts": [[1, 2]]})
@@ -144,11 +156,13 @@ def test_names_are_text_never_markup(write_run: Write) -> None:
     assert "$x$" in page.text
 
 
+@pytest.mark.charts
 def test_the_same_run_gives_the_same_page(write_run: Write) -> None:
     run = write_run(classes=CLASSES)
     assert write_run_report(run).read_bytes() == write_run_report(run).read_bytes()
 
 
+@pytest.mark.charts
 def test_ids_are_unique_in_the_page(write_run: Write) -> None:
     ids = [attributes["id"] for _, attributes in read(write_run(classes=CLASSES)).tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > 0
@@ -200,6 +214,7 @@ def test_the_first_figure_is_the_test_accuracy() -> None:
     assert tiles(summary(0.875, 5), [record(5, 0.875)])[0].name == "Test accuracy"
 
 
+@pytest.mark.charts
 def test_a_real_training_writes_its_report(tmp_path: Path) -> None:
     import sglr
 

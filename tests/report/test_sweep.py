@@ -14,6 +14,8 @@ from sglr.report.sweep_figure import MOST_POINTS, heat_map, lines, lines_figure,
 from .conftest import Write
 from .made_up import sweep_row as row
 
+pytestmark = pytest.mark.charts
+
 accuracies = st.floats(0, 1)
 spreads = st.none() | st.floats(0, 0.3)
 

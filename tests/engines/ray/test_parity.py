@@ -52,37 +52,45 @@ def compare(
     assert len(there.engine.digests()) == len(here.engine.digests())
 
 
-@pytest.mark.slow
-def test_sglr_with_unequal_batches_and_clients_absent(case, on_ray) -> None:
-    compare(case, on_ray, "sglr", sizes=UNEQUAL, participation=0.6, norm=True, atol=2e-5)
+DEFENCE = "nopeek:weight=0.5+clip:norm=1+noise:sigma=0.1+max-norm"
+SINGLE = {"sizes": (9, 5, 1, 8, 13), "norm": True, "least_batch": 2, "atol": 2e-5}
+TAIL = {"participation": 0.6, "tail": True, "label_prior": "correct"}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "psl, int8": ("psl", {"compression": "int8"}),
+    "slr, equal batches": ("slr", {"sizes": EQUAL}),
+    "sgl, topk": ("sgl", {"compression": "topk:0.4,feedback=true"}),
+    "sglr, absent clients": ("sglr", {"participation": 0.6, "norm": True, "atol": 2e-5}),
+    "sglr, tail": ("sglr", TAIL),
+    "sglr, defences": ("sglr", {"defence": DEFENCE, "atol": 1e-5}),
+    "sglr, defences, server in the cluster": ("sglr", {"defence": DEFENCE, "ray_server": "cluster", "atol": 1e-5}),
+    "sfl, single samples": ("sfl", SINGLE),
+    "sflv1, merge rule, server in the cluster": (
+        "sflv1",
+        {"rule": MERGE_RULES.load("norm-bound")(), "ray_server": "cluster"},
+    ),
+    "sflv1, tail": ("sflv1", TAIL),
+    "sflv2": ("sflv2", {}),
+    "ssl": ("ssl", {}),
+    "fl": ("fl", {}),
+    "fl, single samples, server in the cluster": ("fl", {**SINGLE, "ray_server": "cluster"}),
+}
+"""Every method, and every way to train, with one method at least.
+
+A case takes seconds, most of them for processes that import torch. A block of clients is the code that the engine
+``local`` runs, for which all combinations are tested; what is new here is that its calls come from another process, and
+that several blocks are put together. No method and no setting changes either for another one.
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in METHODS.names() if not METHODS.load(name).pooled])
-def test_every_method(case, on_ray, name: str) -> None:
-    compare(case, on_ray, name, sizes=UNEQUAL)
+@pytest.mark.parametrize("name", CASES)
+def test_blocks_in_other_processes_are_those_here(case, on_ray, name: str) -> None:
+    method, options = CASES[name]
+    compare(case, on_ray, method, **{"sizes": UNEQUAL, **options})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["sglr", "sflv1"])
-def test_labels_that_stay_with_the_clients(case, on_ray, name: str) -> None:
-    compare(case, on_ray, name, sizes=UNEQUAL, participation=0.6, tail=True, label_prior="correct")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["sglr", "sfl", "fl"])
-def test_single_samples_and_batch_statistics(case, on_ray, name: str) -> None:
-    compare(case, on_ray, name, sizes=(9, 5, 1, 8, 13), norm=True, least_batch=2, atol=2e-5)
-
-
-@pytest.mark.slow
-def test_a_merge_rule_on_both_sides(case, on_ray) -> None:
-    compare(case, on_ray, "sflv1", sizes=UNEQUAL, rule=MERGE_RULES.load("norm-bound")(), ray_server="cluster")
-
-
-@pytest.mark.slow
-def test_equal_batches(case, on_ray) -> None:
-    compare(case, on_ray, "sglr", sizes=EQUAL)
+def test_every_method_is_among_them() -> None:
+    assert {method for method, _ in CASES.values()} == {n for n in METHODS.names() if not METHODS.load(n).pooled}
 
 
 @pytest.mark.slow
@@ -92,20 +100,6 @@ def test_pooled_data(case, on_ray, name: str) -> None:
     here.run()
     there.run()
     assert_alike(everything(here), everything(there))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("compression", ["int8", "topk:0.4,feedback=true"])
-@pytest.mark.parametrize("name", ["psl", "sglr"])
-def test_with_compression(case, on_ray, name: str, compression: str) -> None:
-    compare(case, on_ray, name, sizes=UNEQUAL, compression=compression)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ray_server", ["driver", "cluster"])
-def test_with_defences(case, on_ray, ray_server: str) -> None:
-    defence = "nopeek:weight=0.5+clip:norm=1+noise:sigma=0.1+max-norm"
-    compare(case, on_ray, "sglr", sizes=UNEQUAL, defence=defence, ray_server=ray_server, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -127,20 +121,9 @@ def ended(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-def test_layers_that_draw_are_repeated_bit_for_bit(on_ray) -> None:
-    first, second = (ended(on_ray(make("psl"), sizes=EQUAL, dropout=0.5, block_clients=3)) for _ in range(2))
-    assert_alike(first, second, atol=0.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["sflv1", "fl"])
-def test_a_server_in_the_cluster(case, on_ray, name: str) -> None:
-    compare(case, on_ray, name, sizes=UNEQUAL, ray_server="cluster")
-
-
-@pytest.mark.slow
-def test_a_server_in_the_cluster_learns_bit_for_bit_what_one_here_does(on_ray) -> None:
+def test_layers_that_draw_are_repeated_bit_for_bit_wherever_the_server_is(on_ray) -> None:
     kwargs = {"sizes": EQUAL, "dropout": 0.5, "block_clients": 3, "label_prior": "correct"}
-    here = ended(on_ray(make("sglr"), **kwargs))
+    first, second = (ended(on_ray(make("sglr"), **kwargs)) for _ in range(2))
+    assert_alike(first, second, atol=0.0)
     there = ended(on_ray(make("sglr"), ray_server="cluster", **kwargs))
-    assert_alike(here, there, atol=0.0)
+    assert_alike(first, there, atol=0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -16,6 +15,7 @@ from threading import Event, Thread
 
 import pytest
 
+from sglr.cli.main import main
 from sglr.core.errors import Interrupted, UsageError
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
@@ -30,13 +30,13 @@ def experiment(**settings) -> Experiment:
     return Experiment.from_flat({**TINY, **settings})
 
 
-def test_where_there_is_no_ray_the_extra_is_named(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['ray'] = None\nfrom sglr.cli.main import main; sys.exit(main(sys.argv[1:]))"
+def test_where_there_is_no_ray_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
     (tmp_path / "g.toml").write_text("[grid]\nlr = [0.1]\n")
-    words = [sys.executable, "-c", code, "sweep", "g.toml", "--ray-address", "auto"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "sglr[ray]" in done.stderr.splitlines()[-1]
+    assert main(["sweep", str(tmp_path / "g.toml"), "--ray-address", "auto", "--out", str(tmp_path / "s")]) == 2
+    assert "sglr[ray]" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,9 @@ GRID = {**TINY, "grid": {"method": ["psl", "sglr:phi=0.5"], "lr": [0.001, 0.01],
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Return a finished sweep of four configurations and two seeds, to be looked at."""
-    folder = tmp_path_factory.mktemp("sweeps") / "trained"
-    sweep(GRID, out=folder, jobs=1, command="sglr sweep rates.toml")
-    return folder
+    return once("swept", lambda folder: sweep(GRID, out=folder, jobs=1, command="sglr sweep rates.toml"))
 
 
 @pytest.fixture
