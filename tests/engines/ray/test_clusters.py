@@ -27,10 +27,10 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 from sglr.runs.config import Experiment
 from sglr.core.events import StepDone
-from sglr.engines.ray import actor_pool as crew
+from sglr.engines.ray import actor_pool
 from sglr.experiment.train import execute
 
-crew.SQUEEZE_SECONDS = 5.0
+actor_pool.SQUEEZE_SECONDS = 5.0
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
 cluster.wait_for_nodes()

@@ -18,11 +18,11 @@ from sglr.engines.ray.layout import (
     read_layout,
     write_layout,
 )
-from sglr.engines.ray.memory_profile import Footprint
+from sglr.engines.ray.memory_profile import MemoryProfile
 from sglr.engines.ray.sizing import design, uses_gpus
 
 GIB = 1 << 30
-SMALL = Footprint(fixed=1000, each=10)
+SMALL = MemoryProfile(fixed=1000, each=10)
 
 
 @given(st.integers(1, 500), st.data())
@@ -79,14 +79,14 @@ def test_a_run_that_goes_on_keeps_its_blocks_on_another_cluster() -> None:
 
 def test_blocks_that_do_not_fit_are_refused_with_what_a_client_needs() -> None:
     with pytest.raises(UsageError, match=r"2 blocks of up to 50 clients need 50 GiB each .* 1 GiB for every client"):
-        design([Node(2, 0, 64 * GIB)], 100, None, Footprint(0, GIB), on_gpus=False)
+        design([Node(2, 0, 64 * GIB)], 100, None, MemoryProfile(0, GIB), on_gpus=False)
 
 
 def test_a_gpu_too_small_for_one_client_is_refused() -> None:
     with pytest.raises(UsageError, match=r"one client needs 5 GiB, and the GPU has 4 GiB free; give a smaller --batch"):
-        design([Node(2, 1, GIB)], 2, None, Footprint(GIB, 4 * GIB, free=4 * GIB), on_gpus=True)
+        design([Node(2, 1, GIB)], 2, None, MemoryProfile(GIB, 4 * GIB, free=4 * GIB), on_gpus=True)
     with pytest.raises(UsageError, match=r"blocks of one GPU need 9 GiB"):
-        design([Node(2, 1, GIB)], 2, None, Footprint(GIB, 4 * GIB, free=8 * GIB), on_gpus=True)
+        design([Node(2, 1, GIB)], 2, None, MemoryProfile(GIB, 4 * GIB, free=8 * GIB), on_gpus=True)
 
 
 def test_gpus_are_used_if_there_are_some_and_asked_for_only_then() -> None:

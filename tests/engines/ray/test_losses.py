@@ -19,7 +19,7 @@ from torch import nn
 from sglr.build.parts import PartOverrides, Training
 from sglr.core.errors import SglrError
 from sglr.core.events import Event, StepDone
-from sglr.engines.ray import actor_pool as crew
+from sglr.engines.ray import actor_pool as pool
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
@@ -73,7 +73,7 @@ def test_processes_killed_twice_at_random(ray_here: Any, tmp_path: Path) -> None
     def kill(built: Training, step: int) -> None:
         if step in when:
             engine: Any = built.trainer.engine
-            victim = rng.choice(engine.crew.processes())
+            victim = rng.choice(engine.pool.processes())
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
@@ -89,7 +89,7 @@ def test_the_servers_process_is_killed(ray_here: Any, tmp_path: Path) -> None:
     def kill(built: Training, step: int) -> None:
         if step == 7:
             engine: Any = built.trainer.engine
-            os.kill(engine.crew.processes()[-1], signal.SIGKILL)
+            os.kill(engine.pool.processes()[-1], signal.SIGKILL)
 
     disturbed = train(tmp_path / "killed", kill, **settings)
     assert weights(disturbed) == weights(train(tmp_path / "peace", **settings))
@@ -140,7 +140,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(
     ray_here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray_here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(crew, "MOST_LOSSES", 2)
+    monkeypatch.setattr(pool, "MOST_LOSSES", 2)
     when = tmp_path / "now"
     with pytest.raises(SglrError, match="were lost 3 times without reaching a checkpoint"):
         train(

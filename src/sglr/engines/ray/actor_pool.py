@@ -1,4 +1,4 @@
-"""The processes that hold the blocks: made, asked, watched, and made anew where one is lost."""
+"""The processes that hold the blocks: started, called, watched, and replaced when one is lost."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ import torch
 from sglr.core.data import ClientData
 from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted, SglrError
-from sglr.engines.ray.server_worker import Post, ServerWorker
+from sglr.engines.ray.server_worker import ServerPlacement, ServerWorker
 from sglr.engines.ray.sizing import Design, too_small_gpu
-from sglr.engines.ray.worker import Worker, owned_by
+from sglr.engines.ray.worker import BlockWorker, owned_by
 from sglr.parties.spec import ClientSpec
 from sglr.system.ray_cluster import reachable
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How often, while it waits, the engine looks whether the cluster is still there."""
+"""How often a waiting engine checks that the cluster is still there."""
 
 TELL_SECONDS = 60.0
-"""How often it says that it waits for room in the cluster."""
+"""How often a warning says that blocks wait for room in the cluster."""
 
 SQUEEZE_SECONDS = 30.0
-"""How long a lost block waits for processors of its own, until it shares those of others."""
+"""How long a lost block waits for free processors before it shares those of others."""
 
 MOST_LOSSES = 8
-"""Losses without a checkpoint in between, after which the run ends."""
+"""The run ends after more losses than this without a checkpoint in between."""
 
 SERVER = -1
 """The number of the server's process, where it has one, among those of the blocks."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """What one process of the crew is there for, and how it is made whenever it is lost.
+class ActorSpec:
+    """What one process is for, and how it is started again when it is lost.
 
     Parameters
     ----------
     name
-        What messages call it.
+        Its name in messages.
     kind
         Ray's class of such processes.
     asks
-        What it asks the cluster for.
+        Resources that it asks the cluster for.
     arguments
-        Gives what its ``build`` is called with.
+        Returns the arguments of its ``build``.
     """
 
     name: str
@@ -64,8 +64,8 @@ Call = tuple[str, tuple[Any, ...]]
 """The name of a call and its arguments."""
 
 
-class Crew:
-    """One process for every block, and one for the server if it has a post in the cluster.
+class ActorPool:
+    """One process for every block, and one for the server if it runs in the cluster.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class Crew:
     design
         The blocks.
     stopping
-        Asked while the crew waits for room.
-    post
-        The server's, or None where it stays in this process.
+        Asked while the pool waits for room.
+    placement
+        How the server's process is made; None where the server stays in this process.
     """
 
     def __init__(
@@ -90,31 +90,33 @@ class Crew:
         data: ClientData,
         design: Design,
         stopping: Callable[[], bool],
-        post: Post | None = None,
+        placement: ServerPlacement | None = None,
     ) -> None:
         self._ray, self._design, self._stopping = ray, design, stopping
-        self._places = _blocks(ray, spec, data, design) | ({} if post is None else {SERVER: _server(ray, post)})
+        self._specs = _blocks(ray, spec, data, design) | (
+            {} if placement is None else {SERVER: _server(ray, placement)}
+        )
         self._actors: dict[int, Any] = {}
         self._told: list[Any] = []
         self._losses = 0
         self._gone = False
-        self._hire(list(self._places), squeeze=False)
+        self._create(list(self._specs), squeeze=False)
 
     def put(self, value: object) -> Any:
         """Put something into the store once, for several blocks."""
         return self._ray.put(value)
 
     def tell(self, block: int, call: str, *arguments: Any) -> None:
-        """Have a block do something before whatever it is asked next, without waiting."""
+        """Call a block without waiting; a process carries out its calls in order."""
         self._told.append(getattr(self._actors[block], call).remote(*arguments))
 
     def ask(self, calls: Mapping[int, Call]) -> dict[int, Any]:
-        """Ask blocks at once, and return their answers.
+        """Call blocks at the same time, and return their answers.
 
         Raises
         ------
         LostClients
-            If a process was lost; there is a new one by then, with first weights.
+            If a process was lost; it has been replaced by a new one, with initial weights.
         """
         answers = {block: getattr(self._actors[block], call).remote(*args) for block, (call, args) in calls.items()}
         told, self._told = self._told, []
@@ -122,23 +124,23 @@ class Crew:
         return dict(zip(answers, found[len(told) :], strict=True))
 
     def ask_all(self, call: str, *arguments: Any) -> list[Any]:
-        """Ask every block the same."""
+        """Make the same call to every block; return their answers."""
         return list(self.ask(dict.fromkeys(range(len(self._design.blocks)), (call, arguments))).values())
 
     def progressed(self) -> None:
-        """Note that what has been done so far will not be lost."""
+        """Reset the count of losses, after a checkpoint."""
         self._losses = 0
 
     def processes(self) -> list[int]:
         """Return the ids of all processes, each on its own machine."""
         return [int(number) for number in self.ask(dict.fromkeys(self._actors, ("ready", ()))).values()]
 
-    def dismiss(self) -> None:
+    def end(self) -> None:
         """End all processes."""
         if not self._gone and self._ray.is_initialized():
             for actor in self._actors.values():
                 self._ray.kill(actor)
-        self._actors, self._places, self._told = {}, {}, []
+        self._actors, self._specs, self._told = {}, {}, []
 
     # Waiting and losing.
 
@@ -157,7 +159,7 @@ class Crew:
                 return found
 
     def _explain(self, error: Any) -> NoReturn:
-        """Raise what a block's code raised, which would raise it again; what befell the process is a loss."""
+        """Re-raise errors of a block's own code unchanged; the death of its process is a loss."""
         cause = error.cause
         if isinstance(cause, self._ray.exceptions.RayError):
             self._lost(cause)
@@ -168,14 +170,15 @@ class Crew:
         raise SglrError(str(error)) from error
 
     def _lost(self, error: BaseException) -> NoReturn:
-        """Put new processes in the places of those that are gone."""
+        """Replace the processes that are gone."""
         self._told = []
         self._check_cluster()
         self._count(error)
         gone = [block for block, actor in self._actors.items() if not self._answers(actor.ready.remote())]
-        names = ", ".join(self._places[place].name for place in gone) or "what a process had sent"
-        self._hire(gone, squeeze=not self._design.on_gpus)
-        raise LostClients(f"{names} was lost ({_reason(error)}); it is made anew, and all go back") from error
+        names = ", ".join(self._specs[block].name for block in gone) or "what a process had sent"
+        self._create(gone, squeeze=not self._design.on_gpus)
+        problem = f"{names} was lost ({_reason(error)})"
+        raise LostClients(f"{problem}; it is started again, and all clients go back to the last checkpoint") from error
 
     def _count(self, error: BaseException) -> None:
         self._losses += 1
@@ -186,7 +189,7 @@ class Crew:
             ) from error
 
     def _answers(self, reference: Any) -> bool:
-        """Say whether a call succeeds, however long it takes; False if its process is gone. Its own errors come out."""
+        """Wait for a call; return False if its process is gone, and raise the call's own errors."""
         errors = self._ray.exceptions
         while True:
             try:
@@ -212,21 +215,21 @@ class Crew:
             problem = "the Ray cluster is gone: its head does not answer"
             raise SglrError(f"{problem}; checkpoints are kept, and sglr resume goes on once there is a cluster")
 
-    # Hiring.
+    # Starting processes.
 
-    def _hire(self, blocks: Sequence[int], *, squeeze: bool) -> None:
-        """Make processes for blocks, and give them their clients with first weights."""
+    def _create(self, blocks: Sequence[int], *, squeeze: bool) -> None:
+        """Start processes for blocks, and build their clients with initial weights."""
         while blocks:
-            self._place(blocks, squeeze=squeeze)
+            self._start_all(blocks, squeeze=squeeze)
             building = {block: self._build(block) for block in blocks}
             blocks = [block for block, reference in building.items() if not self._answers(reference)]
             if blocks:
-                self._count(SglrError(f"{self._places[blocks[0]].name} ended while it was made"))
+                self._count(SglrError(f"{self._specs[blocks[0]].name} ended while it was built"))
 
     def _build(self, block: int) -> Any:
-        return self._actors[block].build.remote(*self._places[block].arguments())
+        return self._actors[block].build.remote(*self._specs[block].arguments())
 
-    def _place(self, blocks: Sequence[int], *, squeeze: bool) -> None:
+    def _start_all(self, blocks: Sequence[int], *, squeeze: bool) -> None:
         """Start processes, and wait until the cluster has room for all of them."""
         ready = {self._start(block): block for block in blocks}
         began = told = time.monotonic()
@@ -256,31 +259,33 @@ class Crew:
         before = self._actors.get(block)
         if before is not None:
             self._ray.kill(before)
-        place = self._places[block]
-        asks = dict(place.asks) if cpus is None else {**place.asks, "num_cpus": cpus}
+        actor_spec = self._specs[block]
+        asks = dict(actor_spec.asks) if cpus is None else {**actor_spec.asks, "num_cpus": cpus}
         # Ray would restart a process with first weights and tell nobody.
-        actor = place.kind.options(max_restarts=0, max_task_retries=0, **asks).remote()
+        actor = actor_spec.kind.options(max_restarts=0, max_task_retries=0, **asks).remote()
         self._actors[block] = actor
         return actor.ready.remote()
 
 
-def _blocks(ray: Any, spec: ClientSpec, data: ClientData, design: Design) -> dict[int, Place]:
-    """Return the places of the blocks; what they have in common is in the store once."""
-    common, kind, share = ray.put(spec), ray.remote(Worker), design.share
+def _blocks(ray: Any, spec: ClientSpec, data: ClientData, design: Design) -> dict[int, ActorSpec]:
+    """Return how the blocks' processes are made; what they have in common is in the store once."""
+    common, kind, share = ray.put(spec), ray.remote(BlockWorker), design.share
     asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": share.memory}
 
     def arguments(clients: Sequence[int]) -> tuple[Any, ...]:
         return common, ray.put(owned_by(data, clients)), share.threads
 
     return {
-        block: Place(f"block {block}", kind, asks, partial(arguments, clients))
+        block: ActorSpec(f"block {block}", kind, asks, partial(arguments, clients))
         for block, clients in enumerate(design.blocks)
     }
 
 
-def _server(ray: Any, post: Post) -> Place:
-    """Return the server's place; it computes while the blocks wait, and asks no CPU."""
-    return Place("the server", ray.remote(ServerWorker), {"num_cpus": 0, "num_gpus": post.gpus}, lambda: (post,))
+def _server(ray: Any, placement: ServerPlacement) -> ActorSpec:
+    """Return how the server's process is made; it computes while the blocks wait, so it asks for no CPU."""
+    return ActorSpec(
+        "the server", ray.remote(ServerWorker), {"num_cpus": 0, "num_gpus": placement.gpus}, lambda: (placement,)
+    )
 
 
 def _reason(error: BaseException) -> str:

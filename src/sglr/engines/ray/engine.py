@@ -21,14 +21,14 @@ from sglr.core.scores import ClassCounts, Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below, state_of
-from sglr.engines.ray.actor_pool import Call, Crew
-from sglr.engines.ray.death_notice import LastWords
+from sglr.engines.ray.actor_pool import ActorPool, Call
+from sglr.engines.ray.death_notice import DeathNotice
 from sglr.engines.ray.gather import gather_answers, join, scatter
 from sglr.engines.ray.layout import read_layout, write_layout
-from sglr.engines.ray.memory_profile import SIZES, Footprint, measure
+from sglr.engines.ray.memory_profile import SIZES, MemoryProfile, measure
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
-from sglr.engines.ray.remote_server import HostedServer
-from sglr.engines.ray.server_worker import Post
+from sglr.engines.ray.remote_server import RemoteServer
+from sglr.engines.ray.server_worker import ServerPlacement
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
 from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
 from sglr.parties.client_block import ClientBlock
@@ -57,8 +57,8 @@ class Ray:
         self.codec, self.sizes = spec.codec, spec.data.sizes
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(spec.segment(0)).items()}
         self._links = Channels(spec.codec)
-        self._crew: Crew | None = None
-        self._last_words: LastWords | None = None
+        self._pool: ActorPool | None = None
+        self._death_notice: DeathNotice | None = None
         self._make: Callable[[torch.device], Server] | None = None
         self._held: Weights = {}
         self._samples: dict[int, tuple[Samples, Any]] = {}
@@ -69,7 +69,7 @@ class Ray:
             return make(self._spec.device)
         self._make = make
         # A copy: whoever builds a server takes its segment apart.
-        return HostedServer(copy.deepcopy(make)(torch.device("cpu")), lambda: self._crew)
+        return RemoteServer(copy.deepcopy(make)(torch.device("cpu")), lambda: self._pool)
 
     # Opening and closing.
 
@@ -82,22 +82,22 @@ class Ray:
         device = torch.device("cuda" if on_gpus else "cpu")
         self._common = without_data(dataclasses.replace(self._spec, device=device))
         before = None if run is None else read_layout(run, len(self.sizes))
-        self.footprint = self._measure(on_gpus=on_gpus)
+        self.memory_profile = self._measure(on_gpus=on_gpus)
         self.design = design(
-            nodes, len(self.sizes), settings.get("block_clients"), self.footprint, on_gpus=on_gpus, blocks=before
+            nodes, len(self.sizes), settings.get("block_clients"), self.memory_profile, on_gpus=on_gpus, blocks=before
         )
-        self._post = None
+        self._placement = None
         if self._make is not None:
             self.design, gpus = leave_room(self.design, nodes)
-            self._post = Post(self._make, device, settings.get("threads"), gpus)
+            self._placement = ServerPlacement(self._make, device, settings.get("threads"), gpus)
 
-    def _measure(self, *, on_gpus: bool) -> Footprint:
+    def _measure(self, *, on_gpus: bool) -> MemoryProfile:
         """Have a process of the cluster try a step."""
         self._check_sendable()
         some = sorted(range(len(self.sizes)), key=lambda client: -self.sizes[client])[: max(SIZES)]
         task = self._ray.remote(measure).options(num_cpus=0, num_gpus=1 if on_gpus else 0, max_retries=0)
         try:
-            found: Footprint = self._ray.get(task.remote(self._common, owned_by(self._spec.data, some)))
+            found: MemoryProfile = self._ray.get(task.remote(self._common, owned_by(self._spec.data, some)))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         return found
@@ -115,29 +115,29 @@ class Ray:
         if read_layout(folder, len(self.sizes)) is None:
             write_layout(folder, self.design.blocks)
         if not started_here():
-            self._last_words = LastWords()
+            self._death_notice = DeathNotice()
         self.start(should_stop)
 
     def start(self, should_stop: Callable[[], bool] = never) -> None:
         """Start the blocks' processes, with first weights."""
         self._home = {client: number for number, block in enumerate(self.design.blocks) for client in block}
-        self._crew = Crew(self._ray, self._common, self._spec.data, self.design, should_stop, self._post)
+        self._pool = ActorPool(self._ray, self._common, self._spec.data, self.design, should_stop, self._placement)
 
     def close(self, *, done: bool, diverged: str = "") -> None:
         """End the blocks' processes; a Ray that was started here serves this process's next run, too."""
         del done, diverged
-        if self._crew is not None:
-            self._crew.dismiss()
-        self._crew, self._samples = None, {}
-        if self._last_words is not None:
-            self._last_words.withdraw()
-            self._last_words = None
+        if self._pool is not None:
+            self._pool.end()
+        self._pool, self._samples = None, {}
+        if self._death_notice is not None:
+            self._death_notice.cancel()
+            self._death_notice = None
 
     @property
-    def crew(self) -> Crew:
+    def pool(self) -> ActorPool:
         """The processes of the blocks."""
-        assert self._crew is not None, "attach comes first"
-        return self._crew
+        assert self._pool is not None, "attach comes first"
+        return self._pool
 
     # Steps.
 
@@ -145,13 +145,13 @@ class Ray:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
         self._parts = self._by_block(cohort)
         for block, clients in self._parts.items():
-            self.crew.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh)
+            self.pool.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh)
         sizes = np.array([self.sizes[client] for client in cohort], dtype=np.int64)
         return self._spec.batching.steps(sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""
-        answers: dict[int, Smashed | None] = self.crew.ask(dict.fromkeys(self._parts, ("forward", (step,))))
+        answers: dict[int, Smashed | None] = self.pool.ask(dict.fromkeys(self._parts, ("forward", (step,))))
         self._came = {block: part for block, part in answers.items() if part is not None}
         self._sent = join(list(self._came.values()), self._spec.device) if self._came else None
         return None if self._sent is None else self._links.received(self._sent)
@@ -162,7 +162,7 @@ class Ray:
         rows = {client: row for row, client in enumerate(clients)}
         places = {block: [rows[client] for client in own] for block, own in parts.items()}
         calls = {block: ("answer", (send(here[places[block]]), own)) for block, own in parts.items()}
-        found: dict[int, Answered] = self.crew.ask(calls)
+        found: dict[int, Answered] = self.pool.ask(calls)
         return gather_answers(features, [(places[block], found[block]) for block in parts])
 
     def backward(self, downlink: Downlink, rate: float) -> None:
@@ -170,9 +170,9 @@ class Ray:
         assert self._sent is not None, "there was a forward pass"
         delivered = self._links.delivered(downlink, self._sent.clients, self._sent.sizes)
         average, parts = scatter(delivered, self._sent, {block: part.clients for block, part in self._came.items()})
-        shared = None if average is None else self.crew.put(average)
+        shared = None if average is None else self.pool.put(average)
         for block, gradients in parts.items():
-            self.crew.tell(block, "backward", gradients, shared if gradients.active else None, rate)
+            self.pool.tell(block, "backward", gradients, shared if gradients.active else None, rate)
 
     def train_locally(self, rate: float) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
@@ -187,10 +187,10 @@ class Ray:
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return the clients' weights and buffers ``[n, ...]``."""
-        if self._crew is None:
+        if self._pool is None:
             return self._collect_held(clients)
         parts = self._by_block(clients)
-        found = self.crew.ask({block: ("collect", (own,)) for block, own in parts.items()})
+        found = self.pool.ask({block: ("collect", (own,)) for block, own in parts.items()})
         held = [receive_all(found[block]) for block in parts]
         order = [client for own in parts.values() for client in own]
         return _ordered(held, order, clients, self._spec.device)
@@ -214,21 +214,21 @@ class Ray:
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``, sent once."""
-        shared = self.crew.put(send_all(weights))
+        shared = self.pool.put(send_all(weights))
         for block, own in self._by_block(clients).items():
-            self.crew.tell(block, "publish", shared, own)
+            self.pool.tell(block, "publish", shared, own)
         return clients
 
     def evaluate(
         self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples, every block its own."""
-        sent = None if shared is None else self.crew.put(send_all(shared))
-        segment = self.crew.put(copy.deepcopy(server).cpu())
+        sent = None if shared is None else self.pool.put(send_all(shared))
+        segment = self.pool.put(copy.deepcopy(server).cpu())
         parts = self._by_block(clients if shared is None else clients[:1])
         where = self._put_samples(samples)
         calls: Mapping[int, Call] = {block: ("evaluate", (segment, *where, own, sent)) for block, own in parts.items()}
-        found: dict[int, Scored] = self.crew.ask(calls)
+        found: dict[int, Scored] = self.pool.ask(calls)
         places = {client: place for place, client in enumerate(client for own in parts.values() for client in own)}
         scores = [
             Scores(torch.tensor(one.accuracy), torch.tensor(one.loss), ClassCounts(**receive_all(one.counts)))
@@ -240,13 +240,13 @@ class Ray:
         """Put samples into the store, once in a run."""
         _, where = self._samples.get(id(samples), (None, None))
         if where is None:
-            where = (self.crew.put(send(samples.inputs)), self.crew.put(send(samples.targets)))
+            where = (self.pool.put(send(samples.inputs)), self.pool.put(send(samples.targets)))
             self._samples[id(samples)] = (samples, where)
         return where[0], where[1]
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights and buffers."""
-        return [digest for block in self.crew.ask_all("digests") for digest in block]
+        return [digest for block in self.pool.ask_all("digests") for digest in block]
 
     # Checkpoints.
 
@@ -254,21 +254,21 @@ class Ray:
         """Return weights, buffers and optimizer state of all blocks, and what links remember."""
         del best
         tensors = {FIRST: torch.tensor([block[0] for block in self.design.blocks])}
-        for number, state in enumerate(self.crew.ask_all("state")):
+        for number, state in enumerate(self.pool.ask_all("state")):
             tensors |= {f"{BLOCK}{number}.{name}": receive(sent) for name, sent in state.items()}
         # What comes after this can be repeated from here.
-        self.crew.progressed()
+        self.pool.progressed()
         return tensors | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
         """Take up what `state` returned."""
         self._links.restore(below(LINKS, tensors))
-        if self._crew is None:
+        if self._pool is None:
             self._held = tensors
             return
         for number in range(len(self.design.blocks)):
-            self.crew.tell(number, "restore", send_all(below(f"{BLOCK}{number}.", tensors)))
-        self.crew.ask_all("ready")
+            self.pool.tell(number, "restore", send_all(below(f"{BLOCK}{number}.", tensors)))
+        self.pool.ask_all("ready")
 
     def _by_block(self, clients: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return which of ``clients`` live in which block, both in ascending order of blocks."""

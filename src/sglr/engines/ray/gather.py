@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sglr.core.types import Answer, Average, Downlink, Uplink
-from sglr.engines.ray.object_store import Sent, receive, send
-from sglr.engines.ray.worker import Answered, Gradients, Smashed
+from sglr.engines.ray.object_store import SentArray, receive, send
+from sglr.engines.ray.worker import Answered, SentGradients, Smashed
 
 
 def join(parts: Sequence[Smashed], device: torch.device) -> Uplink:
@@ -53,7 +53,7 @@ def _room(like: Tensor, clients: int, longest: int, device: torch.device, *, emp
 
 def scatter(
     downlink: Downlink, uplink: Uplink, blocks: Mapping[int, Sequence[int]]
-) -> tuple[Sent | None, dict[int, Gradients]]:
+) -> tuple[SentArray | None, dict[int, SentGradients]]:
     """Return what is common to several clients, and what every block gets beside it.
 
     Parameters
@@ -68,7 +68,7 @@ def scatter(
     gradients, averaged = downlink.gradients.detach().cpu(), downlink.averaged
     shared = averaged if averaged is not None and averaged.by_position and averaged.rows else None
     active = frozenset(shared.rows) if shared is not None else frozenset()
-    parts: dict[int, Gradients] = {}
+    parts: dict[int, SentGradients] = {}
     row = 0
     for block, clients in blocks.items():
         rows = range(row, row + len(clients))
@@ -76,7 +76,7 @@ def scatter(
         chosen = gradients[rows.start : rows.stop] if len(own) == len(rows) else gradients[own]
         longest = max(uplink.sizes[rows.start : rows.stop])
         sent = send(chosen[:, :longest]) if own else None
-        parts[block] = Gradients(sent, tuple(place - row for place in rows if place in active))
+        parts[block] = SentGradients(sent, tuple(place - row for place in rows if place in active))
         row = rows.stop
     return None if shared is None else send(_average(shared, gradients, uplink)), parts
 

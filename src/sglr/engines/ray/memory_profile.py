@@ -24,7 +24,7 @@ SIZES = (1, 3)
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryProfile:
     """Bytes of a block: ``fixed`` and ``each`` per client; ``free`` are those of the device that was asked."""
 
     fixed: int
@@ -36,7 +36,7 @@ class Footprint:
         return self.fixed + clients * self.each
 
 
-def measure(spec: ClientSpec, owned: Owned) -> Footprint:
+def measure(spec: ClientSpec, owned: Owned) -> MemoryProfile:
     """Return what a block takes, from a step of its first clients.
 
     Parameters
@@ -62,10 +62,10 @@ def measure(spec: ClientSpec, owned: Owned) -> Footprint:
     # Weights are among what is saved, once; gradients of weights are as large again.
     passing = sum(saved.values()) + gradients
     samples = owned.inputs.array.nbytes // max(1, len(owned.ids))
-    return Footprint(PROCESS, int(2 * state + TEMPORARY * passing + samples))
+    return MemoryProfile(PROCESS, int(2 * state + TEMPORARY * passing + samples))
 
 
-def _on_gpu(spec: ClientSpec, owned: Owned) -> Footprint:
+def _on_gpu(spec: ClientSpec, owned: Owned) -> MemoryProfile:
     peaks = []
     counts = [count for count in SIZES if count <= len(owned.ids)]
     for count in counts:
@@ -76,7 +76,7 @@ def _on_gpu(spec: ClientSpec, owned: Owned) -> Footprint:
         peaks.append(torch.cuda.max_memory_allocated() - before)
     each = (peaks[-1] - peaks[0]) // (counts[-1] - counts[0]) if len(counts) > 1 else peaks[0]
     free, _ = torch.cuda.mem_get_info()
-    return Footprint(max(0, peaks[0] - each) + PROCESS, each, free)
+    return MemoryProfile(max(0, peaks[0] - each) + PROCESS, each, free)
 
 
 def _step(block: ClientBlock) -> int:

@@ -16,7 +16,7 @@ _STAND_IN = {1: torch.int8, 2: torch.int16}
 """What values are sent as, by their bytes, where NumPy lacks their type."""
 
 
-class Sent(NamedTuple):
+class SentArray(NamedTuple):
     """A tensor on its way.
 
     Parameters
@@ -34,7 +34,7 @@ class Sent(NamedTuple):
     axes: tuple[int, ...]
 
 
-def send(tensor: Tensor) -> Sent:
+def send(tensor: Tensor) -> SentArray:
     """Return a tensor as an array, copied only if its values don't lie densely in the CPU's memory."""
     tensor = tensor.detach().cpu()
     # An array in the order of memory is written into the store in one go: channels-last needs no copy before.
@@ -46,10 +46,10 @@ def send(tensor: Tensor) -> Sent:
         dense = dense.clone(memory_format=torch.contiguous_format)
     if dense.dtype in _NOT_OF_NUMPY:
         dense = dense.view(_STAND_IN[dense.element_size()])
-    return Sent(dense.numpy(), str(tensor.dtype).removeprefix("torch."), axes)
+    return SentArray(dense.numpy(), str(tensor.dtype).removeprefix("torch."), axes)
 
 
-def receive(sent: Sent) -> Tensor:
+def receive(sent: SentArray) -> Tensor:
     """Return the tensor; it shares the memory of the array, and nobody may write to it."""
     dtype: torch.dtype = getattr(torch, sent.dtype)
     if not sent.array.size:  # its strides may be zero, which torch can't view as bytes
@@ -59,12 +59,12 @@ def receive(sent: Sent) -> Tensor:
     return values.permute(tuple(np.argsort(sent.axes).tolist()))
 
 
-def send_all(tensors: Weights) -> dict[str, Sent]:
+def send_all(tensors: Weights) -> dict[str, SentArray]:
     """Return named tensors as arrays."""
     return {name: send(tensor) for name, tensor in tensors.items()}
 
 
-def receive_all(sent: Mapping[str, Sent]) -> dict[str, Tensor]:
+def receive_all(sent: Mapping[str, SentArray]) -> dict[str, Tensor]:
     """Return named tensors again."""
     return {name: receive(one) for name, one in sent.items()}
 

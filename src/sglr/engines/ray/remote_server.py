@@ -14,13 +14,13 @@ from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
 from sglr.core.types import StepContext, Uplink
 from sglr.core.weights import Weights
-from sglr.engines.ray.actor_pool import SERVER, Crew
+from sglr.engines.ray.actor_pool import SERVER, ActorPool
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
 from sglr.engines.ray.server_worker import Learnt, Order
 from sglr.engines.ray.worker import Smashed
 
 
-class HostedServer:
+class RemoteServer:
     """A server that learns in a process of the cluster: see `sglr.core.server_protocol.Server`.
 
     As long as no process has been started, the server here learns; afterwards it is a copy that is brought up to date
@@ -30,14 +30,14 @@ class HostedServer:
     ----------
     here
         The server of this process.
-    crew
+    pool
         Returns the processes, or None while there are none.
     """
 
     features = None  # labels are sent to the server: `--tail` is refused
 
-    def __init__(self, here: Server, crew: Callable[[], Crew | None]) -> None:
-        self._here, self._crew = here, crew
+    def __init__(self, here: Server, pool: Callable[[], ActorPool | None]) -> None:
+        self._here, self._pool = here, pool
         self._rate = 0.0
         self._behind = False  # the process has learnt since the copy was fetched
         self._bad: int | None = None
@@ -64,13 +64,13 @@ class HostedServer:
     def _step(
         self, call: str, here: Callable[..., Tensor], uplink: Uplink, context: StepContext, rate: float
     ) -> Tensor:
-        self._rate, crew = rate, self._crew()
-        if crew is None:
+        self._rate, pool = rate, self._pool()
+        if pool is None:
             return here(uplink, context, rate)
         # What layers draw follows from the seed that the training loop has just set.
         order = Order(call, context, rate, torch.initial_seed())
         sent = Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
-        learnt: Learnt = crew.ask({SERVER: ("step", (order, sent))})[SERVER]
+        learnt: Learnt = pool.ask({SERVER: ("step", (order, sent))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step
         # A copy: methods may write into gradients, and what is in the store is shared.
         return receive(learnt.gradients).clone().to(uplink.smashed.device)
@@ -90,11 +90,11 @@ class HostedServer:
         self._do(self._here.restart_metrics, "restart_metrics")
 
     def _do(self, here: Callable[..., None], name: str, *arguments: Any) -> None:
-        crew = self._crew()
-        if crew is None:
+        pool = self._pool()
+        if pool is None:
             return here(*arguments)
         self._behind = True
-        return crew.tell(SERVER, "call", name, *arguments)
+        return pool.tell(SERVER, "call", name, *arguments)
 
     def read_metrics(self) -> TrainMetrics:
         """Return the sums since `restart_metrics`."""
@@ -103,7 +103,7 @@ class HostedServer:
 
     def bad_step(self) -> int | None:
         """Return the first step since `restart_metrics` whose loss was not finite."""
-        return self._here.bad_step() if self._crew() is None else self._bad
+        return self._here.bad_step() if self._pool() is None else self._bad
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
@@ -114,14 +114,14 @@ class HostedServer:
         """Take up what `state` returned."""
         self._here.restore(tensors)
         self._behind, self._bad = False, self._here.bad_step()
-        crew = self._crew()
-        if crew is not None:
-            crew.tell(SERVER, "restore", send_all(tensors))
+        pool = self._pool()
+        if pool is not None:
+            pool.tell(SERVER, "restore", send_all(tensors))
 
     def _fetch(self) -> None:
         """Bring the copy up to date."""
-        crew = self._crew()
-        if crew is None or not self._behind:
+        pool = self._pool()
+        if pool is None or not self._behind:
             return
-        self._here.restore(receive_all(crew.ask({SERVER: ("state", ())})[SERVER]))
+        self._here.restore(receive_all(pool.ask({SERVER: ("state", ())})[SERVER]))
         self._behind = False

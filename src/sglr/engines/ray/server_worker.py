@@ -12,7 +12,7 @@ from torch import Tensor
 from sglr.core.random import seed_layers
 from sglr.core.server_protocol import Server
 from sglr.core.types import StepContext, Uplink
-from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
+from sglr.engines.ray.object_store import SentArray, receive, receive_all, send, send_all
 from sglr.engines.ray.worker import Smashed
 from sglr.system.allocator import keep_freed_memory
 
@@ -39,11 +39,11 @@ class Order(NamedTuple):
 class Learnt(NamedTuple):
     """The cut-layer gradients of a step, and the first step of the epoch whose loss was not a number."""
 
-    gradients: Sent
+    gradients: SentArray
     bad_step: int | None
 
 
-class Post(NamedTuple):
+class ServerPlacement(NamedTuple):
     """What the server's process is given, and what it asks the cluster for.
 
     Parameters
@@ -71,12 +71,12 @@ class ServerWorker:
         """Answer with the process's id, which says that it runs."""
         return os.getpid()
 
-    def build(self, post: Post) -> None:
+    def build(self, placement: ServerPlacement) -> None:
         """Make the server with its first weights."""
-        torch.set_num_threads(post.threads or os.cpu_count() or 1)
-        if post.device.type == "cpu":
+        torch.set_num_threads(placement.threads or os.cpu_count() or 1)
+        if placement.device.type == "cpu":
             keep_freed_memory()
-        self._device, self._server = post.device, post.make(post.device)
+        self._device, self._server = placement.device, placement.make(placement.device)
 
     def step(self, order: Order, sent: Smashed) -> Learnt:
         """Let the server learn from what the clients sent."""
@@ -92,10 +92,10 @@ class ServerWorker:
         """Call one of the server's methods that take and return no tensors of the device."""
         return getattr(self._server, name)(*arguments)
 
-    def state(self) -> dict[str, Sent]:
+    def state(self) -> dict[str, SentArray]:
         """Return all that a checkpoint needs."""
         return send_all(self._server.state())
 
-    def restore(self, tensors: Mapping[str, Sent]) -> None:
+    def restore(self, tensors: Mapping[str, SentArray]) -> None:
         """Take up what `state` returned."""
         self._server.restore(receive_all(tensors))

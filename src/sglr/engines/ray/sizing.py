@@ -8,7 +8,7 @@ from typing import Any
 
 from sglr.core.errors import UsageError
 from sglr.engines.ray.layout import Node, Share, divide, fits, largest_share, number_of_blocks
-from sglr.engines.ray.memory_profile import PROCESS, Footprint
+from sglr.engines.ray.memory_profile import PROCESS, MemoryProfile
 
 REMEDY = "give more or larger machines, fewer clients, a smaller --batch-size, or a cut nearer to the input"
 
@@ -21,13 +21,13 @@ class Design:
     share: Share
     on_gpus: bool
 
-    def told(self, footprint: Footprint) -> str:
+    def told(self, memory_profile: MemoryProfile) -> str:
         """Say in one line how clients are divided."""
         largest = max(map(len, self.blocks))
         unit, share = ("GPU", self.share.gpus) if self.on_gpus else ("processor", self.share.cpus)
         return (
             f"{len(self.blocks)} blocks of up to {largest} clients, {share:g} {unit}s each; a client takes "
-            f"{in_bytes(footprint.each)}, a block up to {in_bytes(footprint.of(largest))}"
+            f"{in_bytes(memory_profile.each)}, a block up to {in_bytes(memory_profile.of(largest))}"
         )
 
 
@@ -55,7 +55,7 @@ def design(
     nodes: Sequence[Node],
     clients: int,
     block_clients: int | None,
-    footprint: Footprint,
+    memory_profile: MemoryProfile,
     *,
     on_gpus: bool,
     blocks: tuple[tuple[int, ...], ...] | None = None,
@@ -75,15 +75,15 @@ def design(
     if part == 0:
         raise UsageError("ray_address", "the cluster", "it has no processor for clients", "add machines to it")
     if on_gpus:
-        _check_gpu(footprint, largest, part)
+        _check_gpu(memory_profile, largest, part)
         beside = largest_share([node.cpus for node in nodes], len(blocks))
         return Design(blocks, Share(min(1.0, beside), part, PROCESS), on_gpus=True)
-    needed = footprint.of(largest)
+    needed = memory_profile.of(largest)
     if not fits(nodes, len(blocks), needed):
         offered = sum(node.memory for node in nodes)
         problem = (
             f"{len(blocks)} blocks of up to {largest} clients need {in_bytes(needed)} each "
-            f"({in_bytes(footprint.fixed)} and {in_bytes(footprint.each)} for every client), "
+            f"({in_bytes(memory_profile.fixed)} and {in_bytes(memory_profile.each)} for every client), "
             f"and the cluster has {in_bytes(offered)} for them"
         )
         raise UsageError("block_clients", block_clients or largest, problem, REMEDY)
@@ -101,17 +101,17 @@ def leave_room(design: Design, nodes: Sequence[Node]) -> tuple[Design, float]:
     return replace(design, share=replace(design.share, gpus=part)), part
 
 
-def _check_gpu(footprint: Footprint, largest: int, part: float) -> None:
-    free = footprint.free
+def _check_gpu(memory_profile: MemoryProfile, largest: int, part: float) -> None:
+    free = memory_profile.free
     if free is None:
         return
-    if footprint.of(1) > free:
-        raise too_small_gpu(f"one client needs {in_bytes(footprint.of(1))}, and the GPU has {in_bytes(free)} free")
-    together = footprint.of(largest) * max(1, round(1 / part))
+    if memory_profile.of(1) > free:
+        raise too_small_gpu(f"one client needs {in_bytes(memory_profile.of(1))}, and the GPU has {in_bytes(free)} free")
+    together = memory_profile.of(largest) * max(1, round(1 / part))
     if together > free:
         problem = (
-            f"blocks of one GPU need {in_bytes(together)} ({in_bytes(footprint.fixed)} a block and "
-            f"{in_bytes(footprint.each)} a client), and it has {in_bytes(free)} free"
+            f"blocks of one GPU need {in_bytes(together)} ({in_bytes(memory_profile.fixed)} a block and "
+            f"{in_bytes(memory_profile.each)} a client), and it has {in_bytes(free)} free"
         )
         raise UsageError("block_clients", largest, problem, REMEDY)
 

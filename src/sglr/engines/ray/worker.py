@@ -14,7 +14,7 @@ from torch import nn
 
 from sglr.core.data import ClientData, Samples
 from sglr.core.random import key, seed_layers
-from sglr.engines.ray.object_store import Sent, receive, receive_all, send, send_all
+from sglr.engines.ray.object_store import SentArray, receive, receive_all, send, send_all
 from sglr.parties.client_block import ClientBlock
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
@@ -24,21 +24,21 @@ class Owned(NamedTuple):
     """What a block's clients own: their samples, one client's after the other's, and how many each has."""
 
     ids: tuple[int, ...]
-    inputs: Sent
-    targets: Sent
+    inputs: SentArray
+    targets: SentArray
     sizes: tuple[int, ...]
 
 
 class Smashed(NamedTuple):
     """What the clients of a block send in one step; as in `sglr.core.types.Uplink`."""
 
-    smashed: Sent
-    labels: Sent | None
+    smashed: SentArray
+    labels: SentArray | None
     clients: tuple[int, ...]
     sizes: tuple[int, ...]
 
 
-class Gradients(NamedTuple):
+class SentGradients(NamedTuple):
     """What the clients of a block receive in one step.
 
     Parameters
@@ -49,16 +49,16 @@ class Gradients(NamedTuple):
         Places, among the clients that went forward, of those who get the average instead.
     """
 
-    own: Sent | None
+    own: SentArray | None
     active: tuple[int, ...]
 
 
 class Answered(NamedTuple):
     """What the clients of a block answer to features; as in `sglr.core.types.Answer`."""
 
-    gradients: Sent
-    loss: Sent
-    correct: Sent
+    gradients: SentArray
+    loss: SentArray
+    correct: SentArray
     sizes: tuple[int, ...]
 
 
@@ -67,10 +67,10 @@ class Scored(NamedTuple):
 
     accuracy: NDArray[np.float64]
     loss: NDArray[np.float64]
-    counts: Mapping[str, Sent]
+    counts: Mapping[str, SentArray]
 
 
-class Worker:
+class BlockWorker:
     """Clients in a process of the cluster.
 
     It carries out calls one after another, in the order in which the engine makes them. Making it does nothing, so
@@ -114,13 +114,13 @@ class Worker:
         labels = None if uplink.told is None else send(uplink.told)
         return Smashed(send(uplink.smashed), labels, uplink.clients, uplink.sizes)
 
-    def answer(self, features: Sent, clients: tuple[int, ...]) -> Answered:
+    def answer(self, features: SentArray, clients: tuple[int, ...]) -> Answered:
         """Let clients of the last `forward` find their loss at the server's features."""
         # A copy: what is in the store is shared, and can't be written to.
         found = self._block.answer(receive(features).to(self._block.device).clone(), clients)
         return Answered(send(found.gradients), send(found.loss), send(found.correct), found.sizes)
 
-    def backward(self, gradients: Gradients, average: Sent | None, rate: float) -> None:
+    def backward(self, gradients: SentGradients, average: SentArray | None, rate: float) -> None:
         """Back-propagate what the clients receive, and step; ``average`` ``[b, ...]`` is that of the active ones."""
         assert self._uplink is not None, "there was a forward pass"
         sizes, own = self._uplink.sizes, None if gradients.own is None else receive(gradients.own)
@@ -137,21 +137,21 @@ class Worker:
             own = joined
         self._block.backward(own.to(self._block.device), rate)
 
-    def collect(self, clients: Sequence[int]) -> dict[str, Sent]:
+    def collect(self, clients: Sequence[int]) -> dict[str, SentArray]:
         """Return the clients' weights and buffers ``[n, ...]``."""
         return send_all(self._block.collect(clients))
 
-    def publish(self, weights: Mapping[str, Sent], clients: Sequence[int]) -> None:
+    def publish(self, weights: Mapping[str, SentArray], clients: Sequence[int]) -> None:
         """Give the clients the same weights and buffers."""
         self._block.publish(receive_all(weights), clients)
 
     def evaluate(
         self,
         server: nn.Module,
-        inputs: Sent,
-        targets: Sent,
+        inputs: SentArray,
+        targets: SentArray,
         clients: tuple[int, ...],
-        shared: Mapping[str, Sent] | None,
+        shared: Mapping[str, SentArray] | None,
     ) -> Scored:
         """Score clients, or weights that they share, on the same samples."""
         found = self._block.evaluate(
@@ -167,11 +167,11 @@ class Worker:
         """Return the SHA-256 of every client's weights and buffers."""
         return self._block.digests()
 
-    def state(self) -> dict[str, Sent]:
+    def state(self) -> dict[str, SentArray]:
         """Return weights, buffers and optimizer state of the block."""
         return send_all(self._block.state())
 
-    def restore(self, tensors: Mapping[str, Sent]) -> None:
+    def restore(self, tensors: Mapping[str, SentArray]) -> None:
         """Take up what `state` returned."""
         self._block.restore(receive_all(tensors))
 
