@@ -87,7 +87,7 @@ class Channels:
         return {f"{name}.{key}": value for name, link in self._links.items() for key, value in link.state().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._links.clear()
         for name, tensor in tensors.items():
             link, _, key = name.rpartition(".")

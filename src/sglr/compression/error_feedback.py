@@ -87,7 +87,7 @@ class ErrorFeedbackChannel:
         return {} if self.lost is None else {"lost": self.lost.clone()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         found = tensors.get("lost")
         self.lost = None if found is None else found.clone()
 

@@ -1,4 +1,4 @@
-"""What the engines know of data: samples, a data set, and its division among clients."""
+"""Samples, a data set, and its division among clients."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Dataset:
         object.__setattr__(self, "classes", _names(self.classes))
         for part, samples in self._parts:
             if not isinstance(samples, Samples):
-                problem = "is no sglr.Samples"
+                problem = "is not an sglr.Samples"
                 raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
             check_part(part, samples.inputs, samples.targets, len(self.classes))
         self._check_parts_fit()
@@ -132,7 +132,7 @@ class Dataset:
 
 def _names(classes: object) -> tuple[str, ...]:
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise UsageError("classes", classes, "is no list of names", 'give one for each class, such as ("no", "yes")')
+        raise UsageError("classes", classes, "is not a list of names", 'give one for each class, such as ("no", "yes")')
     names = tuple(map(str, classes))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -1,4 +1,4 @@
-"""Make tensors of what samples are given as, and refuse what can't be learnt from, with the row named."""
+"""Convert samples to tensors, and refuse values that can't be trained on; messages name the row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_inputs(given: object) -> Tensor:
     Raises
     ------
     UsageError
-        If they are no numbers, or of a kind or shape that can't be converted without doubt.
+        If they are not numbers, or their type or shape is ambiguous.
     """
     inputs = _as_tensor("inputs", given)
     if inputs.dtype == torch.uint8:
@@ -39,7 +39,7 @@ def as_targets(given: object) -> Tensor:
     Raises
     ------
     UsageError
-        If they are no whole numbers, or not one per sample.
+        If they are not integers, or not one per sample.
     """
     targets = _as_tensor("targets", given)
     if targets.dim() == 2 and targets.shape[1] == 1:
@@ -51,7 +51,7 @@ def as_targets(given: object) -> Tensor:
     if targets.dtype.is_floating_point:
         _refuse_rows("targets", targets, ~targets.isfinite(), "is missing or infinite", "fill it in, or remove the row")
         remedy = "give class numbers 0, 1, 2 …: sglr trains classifiers"
-        _refuse_rows("targets", targets, targets != targets.round(), "is no class number", remedy)
+        _refuse_rows("targets", targets, targets != targets.round(), "is not a class number", remedy)
     return targets.to(torch.int64)
 
 
@@ -80,7 +80,9 @@ def check_part(part: str, inputs: Tensor, targets: Tensor, classes: int) -> None
         problem = f"labels run from 1 to {classes}, and classes are counted from 0"
         raise UsageError(field, f"1 to {classes}", problem, "subtract 1")
     if low < 0:
-        _refuse_rows(field, targets, targets < 0, "is no class number", "remove unlabelled rows; count classes from 0")
+        _refuse_rows(
+            field, targets, targets < 0, "is not a class number", "remove unlabelled rows; count classes from 0"
+        )
     outside = f"is outside the {classes} classes 0 to {classes - 1}"
     _refuse_rows(field, targets, targets >= classes, outside, "correct it, or name all classes")
     check_finite(f"{part}.inputs", inputs)
@@ -100,7 +102,7 @@ def check_finite(field: str, inputs: Tensor) -> None:
 def _as_tensor(field: str, given: object) -> Tensor:
     tensor = given if isinstance(given, Tensor) else _from_numpy(field, given)
     if tensor.is_complex() or tensor.is_quantized:
-        raise UsageError(field, str(tensor.dtype), "can't be learnt from", "give real numbers, such as float32")
+        raise UsageError(field, str(tensor.dtype), "type is not supported", "give real numbers, such as float32")
     tensor = tensor.detach() if tensor.requires_grad else tensor
     return (tensor if tensor.layout == torch.strided else tensor.to_dense()).cpu()
 
@@ -109,7 +111,7 @@ def _from_numpy(field: str, given: object) -> Tensor:
     try:
         array = np.asarray(given)
     except ValueError as error:
-        problem = f"is no array of numbers ({str(error).partition(';')[0].partition('. The')[0]})"
+        problem = f"is not an array of numbers ({str(error).partition(';')[0].partition('. The')[0]})"
         raise UsageError(field, type(given).__name__, problem, "give rows of equal length") from error
     if array.dtype.kind not in "biuf":
         _refuse_type(field, given, array)
@@ -123,11 +125,13 @@ def _from_numpy(field: str, given: object) -> Tensor:
 def _refuse_type(field: str, given: object, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> NoReturn:
     if array.dtype.kind in "USO" and field == "targets":
         remedy = "give class numbers 0, 1, 2 …, or sglr.train(dataset=(X, y)), which numbers labels"
-        raise UsageError(field, f"type {array.dtype}", "labels are no numbers", remedy)
+        raise UsageError(field, f"type {array.dtype}", "labels are not numbers", remedy)
     if not array.ndim:
         remedy = "give a tensor or a NumPy array"
-        raise UsageError(field, type(given).__name__, "is no array of numbers", remedy)
-    raise UsageError(field, f"type {array.dtype}", "values are no numbers", "convert them, such as x.astype('float32')")
+        raise UsageError(field, type(given).__name__, "is not an array of numbers", remedy)
+    raise UsageError(
+        field, f"type {array.dtype}", "values are not numbers", "convert them, such as x.astype('float32')"
+    )
 
 
 def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy: str) -> None:

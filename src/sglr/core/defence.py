@@ -1,4 +1,4 @@
-"""The protocol of a defence: what a client, or who holds the labels, does to what is sent so that it tells less.
+"""The defence protocol: how a client, or the holder of the labels, changes what it sends so that less leaks.
 
 All hooks are the identity unless a defence has its own, and an engine calls only those that somebody has
 (`sglr.parties.defences`): so ``none`` costs nothing and changes no bit. A defence is a frozen dataclass; its fields are
@@ -32,7 +32,7 @@ _RENAMED = {
 
 @dataclass(frozen=True)
 class Defence:
-    """Lowers what one party learns of another's data.
+    """Reduces what one party can learn about another's data.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from sglr.core.weights import Weights
 
 
 def never() -> bool:
-    """Say that nobody wants to stop."""
+    """Return False: nobody asked to stop."""
     return False
 
 
@@ -64,17 +64,17 @@ class Engine(Protocol):
         ...
 
     def open(self, run: Path | None) -> None:
-        """Reach what the clients will need, before anything is written; ``run`` is the folder of a run that goes on.
+        """Connect to what clients need, before anything is written; ``run`` is the folder of a run that is resumed.
 
         Raises
         ------
         UsageError
-            If it is not there, or not enough.
+            If it is missing or too small.
         """
         ...
 
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
-        """Take the run's folder for what the engine must keep to go on, and begin to receive clients.
+        """Keep the engine's own files in the run's folder, and start accepting clients.
 
         ``should_stop`` is asked where the engine waits; if it says so, `Interrupted` is raised.
         """
@@ -103,7 +103,7 @@ class Engine(Protocol):
         ...
 
     def train_locally(self, rate: float) -> TrainMetrics | None:
-        """Let clients that hold the whole model take the pass that `begin` prepared by themselves.
+        """Let clients that hold the whole model train through the epoch that `begin_epoch` prepared, without exchanges.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Engine(Protocol):
         ...
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned.
+        """Restore what `state` returned.
 
         Raises
         ------
@@ -158,5 +158,5 @@ class Engine(Protocol):
         ...
 
     def close(self, *, done: bool, diverged: str = "") -> None:
-        """Let the clients go; ``done`` if the training is over, ``diverged`` says how if it can't go on."""
+        """Release the clients; ``done`` if the training is complete, ``diverged`` tells how it failed, if it did."""
         ...

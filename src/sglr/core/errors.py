@@ -10,7 +10,7 @@ MOST_TEXT = 1000
 
 
 class SglrError(Exception):
-    """Anything that sglr can explain: the message is one line in plain words."""
+    """The base of all errors that sglr raises on purpose; the message is one line."""
 
 
 class UsageError(SglrError):
@@ -33,7 +33,7 @@ class UsageError(SglrError):
         super().__init__(f"{field} = {_clipped(str(value))}: {problem}; {remedy}")
 
     def __reduce__(self) -> tuple[type[UsageError], tuple[str, str, str, str]]:
-        """Let it come back whole from a process that trains for this one."""
+        """Keep all four parts when the error is pickled on its way from another process."""
         return UsageError, (self.field, str(self.value), self.problem, self.remedy)
 
 
@@ -62,7 +62,7 @@ class DivergedError(SglrError):
 
 
 class ExtremeValues(SglrError):  # noqa: N818 - says what was found
-    """Numbers that are NaN, infinite or too large to train on. Nobody did wrong: a training that diverges has them."""
+    """Values that are NaN, infinite or too large to train on. No misuse: a diverging training produces them."""
 
 
 class Interrupted(SglrError):  # noqa: N818 - the name says what happened: the user asked to stop
@@ -70,7 +70,7 @@ class Interrupted(SglrError):  # noqa: N818 - the name says what happened: the u
 
 
 def refuse_long(field: str, text: str) -> None:
-    """Refuse an expression before it is read, if it is longer than anybody writes: readers recurse, and take memory.
+    """Refuse an overlong expression before it is parsed: parsers recurse and use memory.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def refuse_long(field: str, text: str) -> None:
 
 
 def printable(text: str, instead: str = "?") -> str:
-    """Return a text without characters that a log or a terminal would obey: ``instead`` stands in for each."""
+    """Return a text with every control character, which a log or terminal would interpret, replaced by ``instead``."""
     return "".join(character if character.isprintable() else instead for character in text)
 
 
@@ -121,4 +121,4 @@ def name_clients(clients: Sequence[int]) -> str:
 
 
 class DamagedCheckpoint(SglrError):  # noqa: N818 - says what it is
-    """The file is missing or isn't what was written: nobody can go on from it."""
+    """The file is missing or is not what was written: no run can be resumed from it."""

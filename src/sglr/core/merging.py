@@ -1,4 +1,4 @@
-"""How the weights of several clients become one: the protocol of merge rules, and the sums that they are made of.
+"""The merge-rule protocol: how the weights of several clients are combined, and the means that rules are built from.
 
 A rule is a frozen dataclass; its fields are its parameters, as a method's are. Adding one is one file in
 ``sglr/merge_rules``. All rules are deterministic, and see the weights of everyone who is merged at once.
@@ -21,15 +21,15 @@ WORKSPACE = 1 << 21
 
 @dataclass(frozen=True)
 class MergeRule:
-    """A rule that makes the weights of several clients one: unless a rule says otherwise, their weighted mean."""
+    """Combines the weights of several clients; by default their weighted mean."""
 
     @property
     def fewest(self) -> int:
-        """How many clients a merge needs at least for the rule to do what it is for."""
+        """The fewest clients that the rule needs."""
         return 1
 
     def merge(self, weights: Weights, merging: Merging) -> Weights:
-        """Return the weights that everyone goes on from.
+        """Return the combined weights, from which all clients continue.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class MergeRule:
 
 @dataclass(frozen=True)
 class Merging:
-    """What a merge is made with, beside the weights.
+    """The inputs of a merge, beside the weights.
 
     Parameters
     ----------

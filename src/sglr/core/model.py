@@ -49,7 +49,7 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: P
     ------
     UsageError
         If there is no such model, its code is not installed where it must be, it raises an exception, it returns
-        something that is no ``nn.Module``, or it cannot take such inputs.
+        something that is not an ``nn.Module``, or it cannot take such inputs.
     """
     refuse_long("model", spec)
     if ":" not in spec:
@@ -69,7 +69,7 @@ def built_by(spec: str, function: Callable[[], Any]) -> nn.Module:
     Raises
     ------
     UsageError
-        If it raises an exception, or returns something that is no ``nn.Module``.
+        If it raises an exception, or returns something that is not an ``nn.Module``.
     """
     try:
         built = function()

@@ -1,4 +1,4 @@
-"""Which optimizer, at which rate: any of ``torch.optim``, and the schedules of the learning rate."""
+"""Optimizers of ``torch.optim`` by name, and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the last is of brackets too deep
-        raise ValueError("it is no number, truth value, text in quotes, or list of these") from None
+        raise ValueError("expected a number, True, False, None, a quoted text, or a list of these") from None
 
 
 Literals = Annotated[Any, BeforeValidator(_literal)]
@@ -104,7 +104,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def give_gradients(parameters: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:
-    """Hand gradients to parameters, in the parameters' own memory layout, which fused kernels rely on."""
+    """Assign gradients to parameters in the parameters' memory layout, which fused kernels need."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.contiguous()
 

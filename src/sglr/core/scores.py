@@ -1,4 +1,4 @@
-"""What held-out samples tell of client segments: accuracy, loss, and how right each class is recognised."""
+"""Scores of client segments on held-out samples: accuracy, loss and per-class counts."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well client segments do with the server segment on one set of samples.
+    """Accuracy and loss of client segments with the server segment on one set of samples.
 
     Parameters
     ----------

@@ -81,5 +81,5 @@ class Server(Protocol):
         ...
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         ...

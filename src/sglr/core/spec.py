@@ -25,7 +25,7 @@ _PLACEHOLDERS = {int: "int", float: "number", str: "text", bool: "true|false", P
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option.
+    """What is known about an option.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec, taken apart.
+    """A parsed spec.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class Spans:
         return [self.over, *(counts.tolist() for counts in (self._running, self._most, self._most_together))]
 
     def restore(self, state: list[Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self.over = state[0]
         self._most_together = np.array(state[3], dtype=np.int64)
         for held, counts in ((self._running, state[1]), (self._most, state[2])):

@@ -117,7 +117,7 @@ class Local:
         return self.block.state() | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self.block.restore({name: tensor for name, tensor in tensors.items() if not name.startswith(LINKS)})
         self._links.restore(below(LINKS, tensors))
 

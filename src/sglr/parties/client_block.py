@@ -163,7 +163,7 @@ class ClientBlock:
         return self.stack, self.rows_of(clients)
 
     def _empty_seats(self) -> None:
-        """Take note of what those who are seated hold; the stack is free for others then."""
+        """Store what the seated clients hold, so that the stack is free for others."""
         self._keep_seated()
         self._seated, self._rows = (), {}
 
@@ -311,7 +311,7 @@ class ClientBlock:
         return self.absent.state()
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned, of a block that keeps its clients in this way or the other.
+        """Restore what `state` returned, of a block that keeps its clients in memory or elsewhere.
 
         Raises
         ------

@@ -128,7 +128,7 @@ class DefenceChain:
         return gradients
 
     def inspect_gradient(self, gradients: Tensor, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> None:
-        """Show clients' defences the cut-layer gradients ``[C, b, ...]`` that arrived, and the labels ``[C, b]``."""
+        """Let clients' defences inspect the received cut-layer gradients ``[C, b, ...]`` and the labels ``[C, b]``."""
         for number, part in enumerate(self.parts):
             if has(part, "inspect_gradient"):
                 for place, (client, size) in enumerate(zip(clients, sizes, strict=True)):
@@ -169,7 +169,7 @@ class DefendedStep:
     inputs: list[Tensor] = field(default_factory=list)
 
     def note_inputs(self, inputs: Tensor) -> None:
-        """Take note of the inputs of the next forward pass."""
+        """Keep the inputs of a forward pass, if a defence needs them."""
         if self.defences.adds_gradient:
             self.inputs.append(inputs)
 
@@ -185,7 +185,7 @@ class DefendedStep:
 
 
 def has(part: Defence, hook: str) -> bool:
-    """Say whether a defence has a hook of its own."""
+    """Return True if a defence overrides a hook."""
     return getattr(type(part), hook) is not getattr(Defence, hook)
 
 

@@ -231,7 +231,7 @@ class SplitServer:
         return tensors
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self.stack.restore(below("segment.", tensors))
         self.loss.restore(tensors)
         if self.copies is not None:

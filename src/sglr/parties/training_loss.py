@@ -120,7 +120,7 @@ class TrainingLoss:
         }
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         if self.corrects_prior:
             self.label_counts.copy_(tensors["label_counts"])
         self._sums.copy_(tensors["tally.sums"])

@@ -32,7 +32,7 @@ class Precision:
     compiled: bool = False
 
     def prepare(self, device: torch.device) -> None:
-        """Have this process compute so from now on.
+        """Set the precision of this process.
 
         Raises
         ------

@@ -175,7 +175,7 @@ class RowOptimizer:
         return tensors
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._begin(apart=self._never_bands or any(name.endswith(".rows") for name in tensors))
         self._state.clear()
         for place, name in enumerate(self._names):

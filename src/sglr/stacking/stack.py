@@ -249,7 +249,7 @@ class Stack(Rows):
         return tensors | {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor.copy_(tensors[f"weights.{name}"])

@@ -261,7 +261,7 @@ class Ray:
         return tensors | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._links.restore(below(LINKS, tensors))
         if self._pool is None:
             self._held = tensors

@@ -111,7 +111,7 @@ class RemoteServer:
         return self._here.state()
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._here.restore(tensors)
         self._behind, self._bad = False, self._here.bad_step()
         pool = self._pool()

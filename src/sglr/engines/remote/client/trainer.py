@@ -321,7 +321,7 @@ class LocalTrainer:
         return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._pending.clear()
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
