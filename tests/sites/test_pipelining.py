@@ -30,7 +30,7 @@ def test_gradients_are_one_step_old_and_the_run_is_the_same_every_time(tmp_path:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"engine": "local"}, "no gradients under way"),
+        ({"engine": "local"}, "engine local has no such setting"),
         ({"engine": "remote", "method": "fl"}, "nothing to compute ahead"),
     ],
 )

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.build.checks import check_cluster, check_defences, check_pipelining, check_place, check_tail
+from sglr.build.checks import check_defences, check_engine, check_pipelining, check_place, check_tail
 from sglr.build.merge_rule import merge_rule_of
 from sglr.build.method import build_method
 from sglr.build.parts import PartOverrides, Training
@@ -59,8 +59,8 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     method = given.method or build_method(experiment)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
     codec = parse_codec(experiment.compression)
+    check_engine(experiment)
     check_pipelining(experiment, method)
-    check_cluster(experiment)
     check_tail(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)

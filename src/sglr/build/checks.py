@@ -8,7 +8,7 @@ from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.parties.defences import DefenceChain
-from sglr.runs.config import Experiment
+from sglr.runs.config import FACTS, Experiment
 
 if TYPE_CHECKING:  # a client checks its segment, and has no use for the training loop
     from sglr.build.parts import PartOverrides
@@ -33,22 +33,18 @@ def check_place(experiment: Experiment, given: PartOverrides, data: ClientData) 
 
 def check_pipelining(experiment: Experiment, method: Method) -> None:
     """Refuse to compute ahead where there is nothing to compute ahead of."""
-    if not experiment.pipelining:
-        return
-    if experiment.engine != "remote":
-        problem = f"engine {experiment.engine} has no gradients under way"
-        raise UsageError("pipelining", True, problem, "leave it out, or give --engine remote")
-    if method.whole_model or method.merges_inside_epoch:
+    if experiment.pipelining and (method.whole_model or method.merges_inside_epoch):
         problem = f"method {experiment.method} has nothing to compute ahead with these settings"
         raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
 
 
-def check_cluster(experiment: Experiment) -> None:
-    """Refuse settings of a cluster where there is none, which would be ignored."""
-    for name, unset in (("ray_address", None), ("block_clients", None), ("ray_server", "driver")):
+def check_engine(experiment: Experiment) -> None:
+    """Refuse settings that another engine has, which would be ignored."""
+    for name, facts in FACTS.items():
         value = getattr(experiment, name)
-        if value != unset and experiment.engine != "ray":
-            raise UsageError(name, value, f"engine {experiment.engine} has no cluster", "give --engine ray")
+        if facts.engine not in (None, experiment.engine) and value != Experiment.model_fields[name].default:
+            problem = f"engine {experiment.engine} has no such setting"
+            raise UsageError(name, value, problem, f"leave it out, or give --engine {facts.engine}")
 
 
 def check_tail(experiment: Experiment, method: Method) -> None:

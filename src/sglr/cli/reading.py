@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from typer.core import TyperCommand
 
 from sglr.cli.settings import PART_PANELS, Setting, click_options, parameters, part_settings
-from sglr.core.registry import DATASETS, DECIDED_BY_RUN
+from sglr.core.registry import DATASETS
 
 
 class ReadingCommand(TyperCommand):
@@ -46,7 +46,7 @@ def of_tables() -> dict[str, Setting]:
 def at_a_site() -> dict[str, Setting]:
     """Return how a site's data can be read, but for what the run decides."""
     ways = [setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]]
-    return {setting.name: setting for setting in ways if setting.name not in DECIDED_BY_RUN}
+    return {setting.name: setting for setting in ways if not setting.by_run}
 
 
 class SchemaCommand(ReadingCommand):

@@ -45,6 +45,8 @@ class Setting:
         The heading in the help.
     basic
         Whether it is in the help that ``--help`` shows, or only in that of ``--help-all``.
+    by_run
+        As in `sglr.runs.facts.SettingFacts`.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Setting:
     about: str
     panel: str
     basic: bool = False
+    by_run: bool = False
 
     @property
     def flag(self) -> str:
@@ -128,15 +131,15 @@ def settings() -> dict[str, Setting]:
 
 def experiment_settings() -> dict[str, Setting]:
     """Return the settings that belong to no part, by name, in the order of the help."""
-    from sglr.runs.config import SETTINGS, Experiment
+    from sglr.runs.config import FACTS, Experiment
     from sglr.runs.presets import PRESET
 
     about = "named settings that apply where you give none (sglr list presets)"
     found = [Setting(PRESET, str | None, None, about, "Method", basic=True)]
     for name, field in Experiment.model_fields.items():
-        if name in SETTINGS:
-            facts: Any = field.json_schema_extra
-            found.append(Setting(name, field.annotation, field.default, field.description or "", **facts))
+        if name in FACTS:
+            panel, basic = FACTS[name].panel, FACTS[name].basic
+            found.append(Setting(name, field.annotation, field.default, field.description or "", panel, basic))
     panels = list(dict.fromkeys(setting.panel for setting in found))
     return {setting.name: setting for setting in sorted(found, key=lambda setting: panels.index(setting.panel))}
 
@@ -158,18 +161,14 @@ def parameters(part: type[Any], panel: str = "") -> list[Setting]:
     if not dataclasses.is_dataclass(part):
         return []
     kinds = get_type_hints(part)
-    return [
-        Setting(
-            field.name,
-            kinds[field.name],
-            _default(field),
-            str(field.metadata.get("help", "")),
-            panel,
-            bool(field.metadata.get("basic", False)),
-        )
-        for field in dataclasses.fields(part)
-        if field.init
-    ]
+    return [_parameter(field, kinds[field.name], panel) for field in dataclasses.fields(part) if field.init]
+
+
+def _parameter(field: dataclasses.Field[Any], kind: Any, panel: str) -> Setting:
+    from sglr.runs.facts import facts_of_parameter
+
+    facts, about = facts_of_parameter(field, panel), str(field.metadata.get("help", ""))
+    return Setting(field.name, kind, _default(field), about, panel, facts.basic, facts.by_run)
 
 
 def epilog(*commands: str) -> str:

@@ -200,8 +200,3 @@ PARTS: Mapping[str, Registry] = {
     "merge_rule": MERGE_RULES,
 }
 """Settings that name a part with parameters of its own, and where these parts are found."""
-
-DECIDED_BY_RUN = frozenset(
-    ("path", "schema", "input_shape", "classes", "columns", "category_columns", "label_edges", "missing")
-)
-"""Parameters of data sets that are the run's, and not each site's: they decide what inputs and classes mean."""

@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import Any
 
 from sglr.report.comparison_table import ComparisonRow
+from sglr.runs.config import named
 from sglr.runs.folder import Run
 
-IRRELEVANT = ("seed", "name", "threads", "keep_checkpoints", "data_dir")
+IRRELEVANT = named(decides="nothing") | {"seed"}
 """Settings in which the runs of one row may differ."""
 
 MOST_TOLD = 2

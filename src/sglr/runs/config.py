@@ -12,178 +12,25 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Self, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
-from pydantic.config import JsonDict
+from pydantic import Field, PrivateAttr, ValidationError
 
 from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import ENGINES, MODELS, PARTS
 from sglr.core.spec import name_in, problem_of, read_value
+from sglr.runs.facts import SettingFacts, facts_of, facts_of_parameter
 from sglr.runs.presets import PRESET, expanded
+from sglr.runs.settings import Settings
 from sglr.storage.toml_files import read_toml_file
 
 
-def _setting(panel: str, default: Any, about: str, *, basic: bool = False, **limits: Any) -> Any:
-    """Describe a setting: its heading in the help, and whether it is among those that the short help shows."""
-    facts: JsonDict = {"panel": panel, "basic": basic}
-    return Field(default, description=about, json_schema_extra=facts, **limits)
-
-
-class Experiment(BaseModel):
+class Experiment(Settings):
     """Settings of one training.
 
     Parameters of the chosen parts are in ``method_parameters`` and so on, by name.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    method: str = _setting("Method", "sglr", "training method (sglr list methods)", basic=True)
-    model: str = _setting("Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True)
-    cut: str | int | None = _setting(
-        "Model",
-        None,
-        "last layer of the client: a name, or a Sequential index; default: the model's own cut",
-        basic=True,
-    )
-    tail: str | int | None = _setting(
-        "Model",
-        None,
-        "last layer of the server, named like --cut: what follows stays with the clients, as do all labels"
-        " (U-shape); default: the server has all layers behind the cut, and the labels",
-    )
-    dataset: str = _setting(
-        "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
-    )
-    data_dir: Path | None = _setting("Data", None, "folder with data files; default: $SGLR_DATA_DIR")
-    partition: str = _setting("Data", "iid", "how data is divided among clients (sglr list partitioners)", basic=True)
-    clients: int = _setting("Data", 10, "number of clients, |C|", ge=1, basic=True)
-    samples_per_client: int | None = _setting("Data", None, "most samples a client owns; default: all there are", ge=1)
-    validation: int | float | None = _setting(
-        "Data", None, "samples (or share below 1) held apart for validation; default: the data set's own", ge=0
-    )
-    merge_rule: str = _setting("Method", "mean", "how weights that clients share are merged (sglr list merge-rules)")
-    participation: float = _setting("Method", 1.0, "share of the clients that take part in a round", gt=0, le=1)
-    epochs: int = _setting("Training", 5, "passes over the data", ge=1, basic=True)
-    batch_size: int = _setting("Training", 8, "samples of one client in one step, b", ge=1, basic=True)
-    lr: float = _setting(
-        "Training", 1e-3, "learning rate of clients, and the server's base", gt=0, allow_inf_nan=False, basic=True
-    )
-    server_lr: float | None = _setting(
-        "Training", None, "the server's base rate, if it is not --lr", gt=0, allow_inf_nan=False
-    )
-    optimizer: str = _setting("Training", "adam", "any of torch.optim with its options, such as sgd:momentum=0.9")
-    loss: Literal["cross_entropy", "binary_cross_entropy"] = _setting(
-        "Training", "cross_entropy", "training loss; binary_cross_entropy, on the softmax, is that of the authors' code"
-    )
-    schedule: Literal["step", "constant", "cosine"] = _setting(
-        "Training", "step", "learning rate over epochs; step is the paper's, times 0.1 at 80 %"
-    )
-    clip_norm: float | None = _setting(
-        "Training", None, "largest gradient norm, of each client and of the server", gt=0
-    )
-    init: Literal["independent", "common"] = _setting(
-        "Method",
-        "common",
-        "do client segments start from the same weights or from weights of their own (the paper's)",
-        basic=True,
-    )
-    client_optimizer: Literal["keep", "reset"] = _setting(
-        "Training", "keep", "clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)"
-    )
-    label_prior: Literal["ignore", "correct"] = _setting(
-        "Method", "ignore", "correct: take each client's label frequencies out of the loss (for non-IID data)"
-    )
-    short_clients: Literal["wait", "cycle"] = _setting(
-        "Training", "wait", "a client whose data is over before others' waits for the next epoch, or begins again"
-    )
-    engine: str = _setting("Machine", "local", "where clients live (sglr list engines)")
-    stacking: Literal["auto", "stacked", "matmul", "looped"] = _setting(
-        "Machine",
-        "auto",
-        "run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
-        " another; auto measures what is fastest",
-    )
-    precision: Literal["fp32", "tf32", "bf16"] = _setting(
-        "Machine", "fp32", "what passes are computed in: tf32 is for CUDA devices, bf16 is mixed precision"
-    )
-    compile: bool = _setting("Machine", False, "compile passes in training with torch.compile")
-    client_store: Literal["auto", "memory", "disk"] = _setting(
-        "Machine",
-        "auto",
-        "where clients are that don't take part: memory is beside those who do, on the device; disk is the"
-        " run's folder; auto chooses by their number and size",
-    )
-    device: str = _setting("Machine", "auto", "auto, cpu or cuda", basic=True)
-    threads: int | None = _setting("Machine", None, "CPU threads; default: torch's own choice", ge=1)
-    seed: int = _setting("Training", 0, "seed of all random draws", ge=0, basic=True)
-    eval_every: int = _setting("Evaluation", 1, "epochs between validations", ge=1)
-    eval_clients: int = _setting("Evaluation", 20, "most client segments a validation looks at; 0 is all", ge=0)
-    test_clients: int = _setting("Evaluation", 1000, "most client segments the final test looks at; 0 is all", ge=0)
-    test_samples: int | None = _setting(
-        "Evaluation", None, "most test samples that are used; default: all there are", ge=1
-    )
-    checkpoint_every: int = _setting("Output", 0, "steps between checkpoints inside an epoch; 0 is none", ge=0)
-    keep_checkpoints: int = _setting("Output", 3, "how many of the newest checkpoints stay", ge=2)
-    compression: str = _setting(
-        "Between sites",
-        "none",
-        "how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
-        " two also with feedback=true; methods that send none ignore it",
-    )
-    leakage: str = _setting(
-        "Privacy", "", "measure what leaks while training: every=1 is after every epoch; also clients=1, samples=256"
-    )
-    defence: str = _setting(
-        "Privacy",
-        "none",
-        "what is done against leakage (sglr list defences), with options, several joined by +:"
-        " nopeek:weight=0.5, or clip:norm=10+noise:sigma=0.5",
-    )
-    min_clients: int | None = _setting(
-        "Between sites",
-        None,
-        "fewest clients to train with (engine remote); default: all who joined and did not leave",
-        ge=1,
-    )
-    step_deadline: float | None = _setting(
-        "Between sites",
-        None,
-        "seconds until a step goes on without who is late; default: it waits",
-        gt=0,
-        allow_inf_nan=False,
-    )
-    max_misses: int = _setting(
-        "Between sites", 10, "deadlines missed in a row until a client is no longer waited for", ge=1
-    )
-    pipelining: bool = _setting(
-        "Between sites",
-        False,
-        "clients compute a step ahead of their gradients, which then are one step old (engine remote)",
-    )
-    ray_address: str | None = _setting(
-        "Cluster",
-        None,
-        "the Ray cluster to use: auto, or HOST:PORT (engine ray); default: one that starts on this machine",
-    )
-    block_clients: int | None = _setting(
-        "Cluster",
-        None,
-        "most clients that one process holds (engine ray); default: a process for every GPU or processor",
-        ge=1,
-    )
-    ray_server: Literal["driver", "cluster"] = _setting(
-        "Cluster",
-        "driver",
-        "where the server's segment computes: in the process that you start, or in one of the cluster, on a"
-        " GPU if it has any (engine ray)",
-    )
-    energy: bool = _setting("Costs", False, "measure the energy that this machine uses; needs sglr[energy]")
-    energy_profile: str = _setting(
-        "Costs", "edge-wifi", "devices that modelled energy is for, or a TOML file with your own figures"
-    )
-    name: str = _setting("Output", "", "name of the run, in its folder's name and in tables")
 
     _folder: Path | None = PrivateAttr(default=None)
 
@@ -265,19 +112,16 @@ class Experiment(BaseModel):
 
     def fingerprint(self) -> str:
         """Return a short hash of all settings that decide the result."""
-        ignored = {
-            "name",
-            "threads",
-            "keep_checkpoints",
-            "data_dir",
-            "energy",
-            "energy_profile",
-            "client_store",
-            "leakage",
-            *OPERATION,
-        }
-        deciding = {key: value for key, value in self.flat().items() if key not in ignored and LATER.get(key) != value}
+        flat = self.flat()
+        without = {key for key, (facts, default) in self._facts().items() if not facts.counts(flat.get(key) == default)}
+        deciding = {key: value for key, value in flat.items() if key not in without}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _facts(self) -> dict[str, tuple[SettingFacts, Any]]:
+        """Return facts and default, as `flat` writes it, of every setting and of every parameter of the named parts."""
+        fields = {name: field for kind in PARTS for name, field in part_fields(kind, str(getattr(self, kind))).items()}
+        of_parts = {name: (facts_of_parameter(field), _written(field.default)) for name, field in fields.items()}
+        return of_parts | {name: (facts, type(self).model_fields[name].default) for name, facts in FACTS.items()}
 
     def check_names(self) -> None:
         """Refuse names of parts that do not exist, suggesting the nearest."""
@@ -288,14 +132,31 @@ class Experiment(BaseModel):
                 raise unknown(kind, name, registry.names())
 
 
-LATER = {"defence": "none", "on_bad": "error", "merge_rule": "mean"}
-"""Settings that runs of before did not have, and what they did: such runs keep their fingerprints."""
+def _written(default: Any) -> Any:
+    return "none" if default is None else list(default) if isinstance(default, tuple) else default
 
-OPERATION = ("min_clients", "step_deadline", "max_misses", "ray_address", "block_clients", "ray_server")
-"""Settings that say where clients live and whom to wait for: they may change when a run goes on."""
 
-SETTINGS = frozenset(name for name in Experiment.model_fields if not name.endswith("_parameters"))
+SETTINGS = frozenset(Settings.model_fields)
 """The keys of an experiment that belong to no part."""
+
+FACTS: Mapping[str, SettingFacts] = {name: facts_of(field) for name, field in Settings.model_fields.items()}
+"""What is known of each of them."""
+
+
+def named(**facts: object) -> frozenset[str]:
+    """Return the settings that have these facts, as in ``named(clients="take")``."""
+    return frozenset(
+        name for name, its in FACTS.items() if all(getattr(its, fact) == value for fact, value in facts.items())
+    )
+
+
+def told_to_clients(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of an experiment's flat settings that clients between sites are told."""
+    hidden = {name for name, facts in FACTS.items() if not facts.told}
+    for kind in PARTS:
+        fields = part_fields(kind, str(settings.get(kind, "<none>")))
+        hidden |= {name for name, field in fields.items() if not facts_of_parameter(field).told}
+    return {name: value for name, value in settings.items() if name not in hidden}
 
 
 def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:

@@ -28,21 +28,13 @@ from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
 from sglr.parties.defences import parse as parse_defences
-from sglr.runs.config import Experiment, part_fields
+from sglr.runs.config import Experiment, named, part_fields
 from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.requirements import SiteRequirements
 from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
-
-TOLD = (
-    *("method", "model", "cut", "tail", "partition", "clients", "samples_per_client", "validation", "test_samples"),
-    *("batch_size", "optimizer", "loss", "clip_norm", "init", "label_prior", "short_clients", "seed"),
-    *("compression", "pipelining", "client_optimizer", "defence"),
-)
-"""Settings that a client takes from the server; besides them, those of the method and of the partition."""
-
 
 _BUILDING = threading.Lock()
 """First weights are drawn from torch's generator, which all threads of a process share: one at a time."""
@@ -124,7 +116,7 @@ def own_experiment(description: RunDescription, model: str | None) -> Experiment
         If the run's model is code that this site has not chosen, or a setting makes no sense here.
     """
     told = description.settings
-    chosen = {name: told[name] for name in TOLD if told.get(name) is not None}
+    chosen = {name: told[name] for name in named(clients="take") if told.get(name) is not None}
     for kind, registry in (("method", METHODS), ("partition", PARTITIONERS)):
         if chosen.get(kind) not in registry.names():
             problem = f"the server names a {kind} that is not installed here"

@@ -15,19 +15,17 @@ import torch
 
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
-from sglr.core.registry import DATASETS, METHODS, PARTITIONERS
-from sglr.core.spec import name_in, options_of
+from sglr.core.registry import METHODS, PARTITIONERS
+from sglr.core.spec import name_in
 from sglr.data.classes import refuse_unknown
 from sglr.data.federate import federate
 from sglr.data.images.pixel_range import number
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
 from sglr.data.tables.files import is_table
-from sglr.runs.config import Experiment, part_fields
+from sglr.runs.config import Experiment, named, part_fields
+from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_enlargement
-
-FORM = ("image_size", "image_channels", "pixel_range")
-"""Parameters of named data sets that are taken from the run where a site says nothing: they choose no data."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +136,7 @@ def _only(clients: Sequence[int], source: Source) -> int:
 def _division(wanted: WantedData) -> Experiment:
     """Return the settings by which data are divided, checked like those of anyone."""
     told = wanted.settings
-    names = ("partition", "seed", "validation", "samples_per_client", "test_samples", "batch_size", "clients")
-    chosen = {name: told[name] for name in names if told.get(name) is not None}
+    chosen = {name: told[name] for name in named(clients="take") if told.get(name) is not None}
     partition = str(chosen.get("partition", "iid"))
     parameters = part_fields("partition", partition)
     return Experiment.from_flat(chosen | {name: told[name] for name in parameters if name in told})
@@ -149,7 +146,7 @@ def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnDa
     assert source.path is not None
     kind = _kind(source.path)
     parameters = dict(source.parameters)
-    known = options_of(DATASETS.load(kind))
+    known = part_fields("dataset", kind)
     if kind == "table":
         parameters |= _by_schema(source, wanted)
     elif "classes" in known:
@@ -214,8 +211,9 @@ def _of_shares(
 ) -> dict[int, OwnData]:
     for client in clients:
         _check_share(source, wanted, client)
-    known = options_of(DATASETS.load(name_in(name)))
-    told = {key: wanted.settings[key] for key in FORM if key in known and wanted.settings.get(key) is not None}
+    # Those that choose no data are the run's where the site says nothing.
+    taken = {key for key, field in part_fields("dataset", name).items() if facts_of_parameter(field).clients == "take"}
+    told = {key: wanted.settings[key] for key in taken if wanted.settings.get(key) is not None}
     if name_in(name) == "table":
         told |= _by_schema(source, wanted)
     dataset = _fitting(load_dataset(name, source.data_dir, told | dict(source.parameters)), source, wanted)

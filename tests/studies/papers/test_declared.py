@@ -69,7 +69,7 @@ def test_cells_that_users_have_trained_stay_theirs() -> None:
     for scale, wanted in digests.items():
         cells = [cell for name in artefacts() for cell in read_artefact(name, scale).cells]
         keys = "".join(sorted({cell.experiment.fingerprint() for cell in cells}))
-        assert hashlib.sha256(keys.encode()).hexdigest()[:16] == wanted, f"{scale}: see sglr.runs.config.LATER"
+        assert hashlib.sha256(keys.encode()).hexdigest()[:16] == wanted, f"{scale}: see sglr.runs.facts"
         assert {cell.experiment.init for cell in cells} == {"independent"}
 
 

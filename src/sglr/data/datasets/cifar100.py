@@ -33,8 +33,10 @@ class Cifar100:
 
     stored: ClassVar[Shape] = Shape((3, 32, 32), classes=100, train=50_000, validation=5_000)
 
-    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 32"})
-    image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3"})
+    image_size: int | None = field(
+        default=None, metadata={"help": "resize to so many pixels; default 32", "clients": "take"}
+    )
+    image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3", "clients": "take"})
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Load the official binary files, or fetch them; see `sglr.data.formats.cifar_dataset.load_cifar`."""

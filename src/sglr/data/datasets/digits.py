@@ -23,8 +23,12 @@ class Digits:
 
     stored: ClassVar[Shape] = Shape((1, 8, 8), classes=10, train=1437, validation=143)
 
-    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 8"})
-    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
+    image_size: int | None = field(
+        default=None, metadata={"help": "resize to so many pixels; default 8", "clients": "take"}
+    )
+    image_channels: int | None = field(
+        default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - it needs no files
         """Return the data set; ``data_dir`` is not needed."""

@@ -28,20 +28,28 @@ BYTES_OF_PIXEL = 5
 class Folder:
     """A folder of pictures, or one with such folders called ``train``, ``test`` and ``val`` or the like."""
 
-    path: str = field(default="", metadata={"help": "the folder"})
+    path: str = field(default="", metadata={"help": "the folder", "by_run": True})
     image_size: int | None = field(
-        default=32, metadata={"help": "resize to so many pixels squared; none if all have one size"}
+        default=32, metadata={"help": "resize to so many pixels squared; none if all have one size", "clients": "take"}
     )
     image_channels: int | None = field(
-        default=None, metadata={"help": "1 for grey, 3 for colour; default colour unless all are grey"}
+        default=None,
+        metadata={"help": "1 for grey, 3 for colour; default colour unless all are grey", "clients": "take"},
     )
     pixel_range: tuple[float, ...] | None = field(
         default=None,
-        metadata={"help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured"},
+        metadata={
+            "help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured",
+            "clients": "take",
+            "since": "0.2.0",
+        },
     )
-    on_bad: OnBad = field(default="error", metadata={"help": "what is done about pictures that can't be read"})
+    on_bad: OnBad = field(
+        default="error",
+        metadata={"help": "what is done about pictures that can't be read", "since": "0.2.0"},
+    )
     classes: tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
+        default=(), metadata={"help": "the classes in their order; default all there are, sorted", "by_run": True}
     )
     test_fraction: float = field(
         default=0.2, metadata={"help": "part of the pictures held apart where there is no folder test"}

@@ -37,13 +37,22 @@ class Hf:
     group_columns: tuple[str, ...] = field(
         default=(), metadata={"help": "columns that are no features, kept for partition natural"}
     )
-    image_size: int | None = field(default=None, metadata={"help": "resize pictures to so many pixels"})
-    image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour"})
+    image_size: int | None = field(
+        default=None, metadata={"help": "resize pictures to so many pixels", "clients": "take"}
+    )
+    image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour", "clients": "take"})
     pixel_range: tuple[float, ...] | None = field(
         default=None,
-        metadata={"help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured"},
+        metadata={
+            "help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured",
+            "clients": "take",
+            "since": "0.2.0",
+        },
     )
-    on_bad: OnBad = field(default="error", metadata={"help": "what is done about pictures that can't be read"})
+    on_bad: OnBad = field(
+        default="error",
+        metadata={"help": "what is done about pictures that can't be read", "since": "0.2.0"},
+    )
     test_fraction: float = field(default=0.2, metadata={"help": "part held apart where it has no test split"})
     split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test samples"})
 

@@ -24,14 +24,20 @@ TEST = {"t10k", "test"}  # words in names of files with test images
 class Idx:
     """Images in one file, labels in another whose name has ``labels`` for ``images`` and ``idx1`` for ``idx3``."""
 
-    path: str = field(default="", metadata={"help": "the folder, or the file of images"})
-    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default what is stored"})
-    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
+    path: str = field(default="", metadata={"help": "the folder, or the file of images", "by_run": True})
+    image_size: int | None = field(
+        default=None, metadata={"help": "resize to so many pixels; default what is stored", "clients": "take"}
+    )
+    image_channels: int | None = field(
+        default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}
+    )
     classes: tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; default 0, 1, 2 … as they are labelled"}
+        default=(),
+        metadata={"help": "the classes in their order; default 0, 1, 2 … as they are labelled", "by_run": True},
     )
     first_label: int | None = field(
-        default=None, metadata={"help": "label of the first class, as of EMNIST's letters 1; default 0"}
+        default=None,
+        metadata={"help": "label of the first class, as of EMNIST's letters 1; default 0", "since": "0.2.0"},
     )
     test_fraction: float = field(
         default=0.2, metadata={"help": "part of the images held apart where there is no file of test images"}

@@ -19,8 +19,12 @@ class Mnist:
 
     stored: ClassVar[Shape] = Shape((1, 28, 28), classes=10, train=60_000, validation=10_000)
 
-    image_size: int | None = field(default=None, metadata={"help": "resize to so many pixels; default 28"})
-    image_channels: int | None = field(default=None, metadata={"help": "3 repeats the grey channel; default 1"})
+    image_size: int | None = field(
+        default=None, metadata={"help": "resize to so many pixels; default 28", "clients": "take"}
+    )
+    image_channels: int | None = field(
+        default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Load the official files, or fetch them; see `sglr.data.formats.idx_dataset.load_idx_dataset`."""

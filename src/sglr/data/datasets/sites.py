@@ -26,19 +26,33 @@ class Sites:
     shape of an input and the classes.
     """
 
-    input_shape: tuple[int, ...] = field(default=(), metadata={"help": "shape of one input, such as 1,28,28"})
+    input_shape: tuple[int, ...] = field(
+        default=(), metadata={"help": "shape of one input, such as 1,28,28", "by_run": True}
+    )
     classes: int | tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; or their number, if they are called 0, 1, 2 …"}
+        default=(),
+        metadata={"help": "the classes in their order; or their number, if they are called 0, 1, 2 …", "by_run": True},
     )
     pixel_range: tuple[float, ...] | None = field(
         default=None,
-        metadata={"help": "lowest and highest value of the sites' pictures, if they have more than 8 bits"},
+        metadata={
+            "help": "lowest and highest value of the sites' pictures, if they have more than 8 bits",
+            "clients": "take",
+            "since": "0.2.0",
+        },
     )
     schema: str | dict[str, Any] = field(
-        default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
+        default="",
+        metadata={
+            "help": "a TOML file (sglr schema) that says what the columns are; default: found out",
+            "by_run": True,
+            "clients": "hidden",
+            "since": "0.2.0",
+        },
     )
     input_type: str = field(
-        default="float32", metadata={"help": "type of the inputs: float32, or int64 for numbers of tokens"}
+        default="float32",
+        metadata={"help": "type of the inputs: float32, or int64 for numbers of tokens", "since": "0.2.0"},
     )
 
     def load(self, data_dir: Path | None) -> Dataset:

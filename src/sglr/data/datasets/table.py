@@ -21,24 +21,37 @@ __all__ = ["Table"]
 class Table:
     """Rows of a file as samples: numbers standardised, words one-hot encoded."""
 
-    path: str = field(default="", metadata={"help": "the file: .csv, .tsv, .txt, .data, also with .gz, or .parquet"})
+    path: str = field(
+        default="", metadata={"help": "the file: .csv, .tsv, .txt, .data, also with .gz, or .parquet", "by_run": True}
+    )
     schema: str | dict[str, Any] = field(
-        default="", metadata={"help": "a TOML file (sglr schema) that says what the columns are; default: found out"}
+        default="",
+        metadata={
+            "help": "a TOML file (sglr schema) that says what the columns are; default: found out",
+            "by_run": True,
+            "clients": "hidden",
+            "since": "0.2.0",
+        },
     )
     label_column: str = field(default="", metadata={"help": "the column that holds the classes; default: label"})
     classes: tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; default all there are, sorted"}
+        default=(), metadata={"help": "the classes in their order; default all there are, sorted", "by_run": True}
     )
     label_edges: tuple[float, ...] = field(
-        default=(), metadata={"help": "numbers that divide those of the label into classes"}
+        default=(),
+        metadata={"help": "numbers that divide those of the label into classes", "by_run": True, "since": "0.2.0"},
     )
-    columns: tuple[str, ...] = field(default=(), metadata={"help": "the features; default: all other columns"})
-    leave_out: tuple[str, ...] = field(default=(), metadata={"help": "columns that are not read"})
+    columns: tuple[str, ...] = field(
+        default=(), metadata={"help": "the features; default: all other columns", "by_run": True, "since": "0.2.0"}
+    )
+    leave_out: tuple[str, ...] = field(default=(), metadata={"help": "columns that are not read", "since": "0.2.0"})
     category_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "columns of categories that look like numbers or names"}
+        default=(),
+        metadata={"help": "columns of categories that look like numbers or names", "by_run": True, "since": "0.2.0"},
     )
     group: str = field(
-        default="", metadata={"help": "a column, no feature, whose values are each on one side of any split"}
+        default="",
+        metadata={"help": "a column, no feature, whose values are each on one side of any split", "since": "0.2.0"},
     )
     group_columns: tuple[str, ...] = field(
         default=(), metadata={"help": "columns that are no features, kept for partition natural"}
@@ -47,18 +60,24 @@ class Table:
         default="error",
         metadata={
             "help": "missing values: refused; their rows left out; the column's mean; or that and a further input"
-            " that says so"
+            " that says so",
+            "by_run": True,
+            "since": "0.2.0",
         },
     )
-    na: tuple[str, ...] = field(default=(), metadata={"help": "words that mean a missing value, beside nothing at all"})
-    separator: str = field(
-        default="", metadata={"help": "what is between values, such as ; or tab; default: found out"}
+    na: tuple[str, ...] = field(
+        default=(), metadata={"help": "words that mean a missing value, beside nothing at all", "since": "0.2.0"}
     )
-    decimal: str = field(default=".", metadata={"help": "sign before a fraction"})
-    thousands: str = field(default="", metadata={"help": "sign between groups of three digits"})
-    encoding: str = field(default="utf-8", metadata={"help": "of the file's text, such as latin-1"})
-    header: bool = field(default=True, metadata={"help": "the first line names the columns; else they are column_1 …"})
-    skip_rows: int = field(default=0, metadata={"help": "lines before the table"})
+    separator: str = field(
+        default="", metadata={"help": "what is between values, such as ; or tab; default: found out", "since": "0.2.0"}
+    )
+    decimal: str = field(default=".", metadata={"help": "sign before a fraction", "since": "0.2.0"})
+    thousands: str = field(default="", metadata={"help": "sign between groups of three digits", "since": "0.2.0"})
+    encoding: str = field(default="utf-8", metadata={"help": "of the file's text, such as latin-1", "since": "0.2.0"})
+    header: bool = field(
+        default=True, metadata={"help": "the first line names the columns; else they are column_1 …", "since": "0.2.0"}
+    )
+    skip_rows: int = field(default=0, metadata={"help": "lines before the table", "since": "0.2.0"})
     test_fraction: float = field(default=0.2, metadata={"help": "part of the rows held apart for the test"})
     split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test rows"})
 

@@ -23,6 +23,7 @@ from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash, shape_at_cut
 from sglr.engines.remote.wire.frames import MOST_RANK, shown
 from sglr.parties.spec import ClientSpec
+from sglr.runs.config import told_to_clients
 from sglr.version import __version__
 
 PROTOCOL = 3
@@ -56,9 +57,6 @@ CONNECTION: tuple[tuple[str, Any], ...] = (
 
 DIVERGED = grpc.StatusCode.OUT_OF_RANGE
 """How streams end when the training can't go on, because its numbers are not finite or too large."""
-
-PRIVATE = frozenset(("data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking", "schema"))
-"""Settings that say something of the server's machine and nothing to clients."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def _printable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     UsageError
         If they would refuse one.
     """
-    told = {name: value for name, value in settings.items() if name not in PRIVATE}
+    told = told_to_clients(settings)
     for name, value in told.items():
         try:
             _check_settings({name: value})

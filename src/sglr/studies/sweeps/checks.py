@@ -12,7 +12,7 @@ from sglr.build.parts import PartOverrides
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
-from sglr.runs.config import Experiment
+from sglr.runs.config import Experiment, named
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.sweeps.configuration import Configuration
 from sglr.system.device import pick_device
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from sglr.core.data import Dataset
 
 log = logging.getLogger(__name__)
-
-TRAINING_ONLY = frozenset(
-    {
-        *("seed", "name", "threads", "epochs", "lr", "server_lr", "schedule", "clip_norm", "loss", "participation"),
-        *("eval_every", "eval_clients", "test_clients", "checkpoint_every", "keep_checkpoints"),
-    }
-)
-"""Settings that say how long and how fast to train: none of their values, once valid, can make a build fail."""
 
 
 def check_builds(
@@ -82,5 +74,5 @@ def _check_energy(experiment: Experiment) -> None:
 
 
 def _parts(experiment: Experiment) -> str:
-    ignored = TRAINING_ONLY | experiment.method_parameters.keys()
+    ignored = named(build=False) | experiment.method_parameters.keys()
     return json.dumps({key: value for key, value in experiment.flat().items() if key not in ignored}, default=str)

@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 from sglr.core.errors import SglrError
-from sglr.core.registry import DATASETS, DECIDED_BY_RUN
-from sglr.core.spec import name_in
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.files import private_folder, write_private
+from sglr.runs.config import named, part_fields
+from sglr.runs.facts import facts_of_parameter
 from sglr.storage.files import NOFOLLOW
 
 MOST_PROCESSES = 16
@@ -58,9 +57,9 @@ class LocalClients:
 
     def _further(self) -> list[str]:
         """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
-        kind = DATASETS.load(name_in(str(self._settings["dataset"])))
-        of_data = {field.name for field in fields(kind)} - DECIDED_BY_RUN
-        own = {name: self._settings.get(name) for name in (*_OWN, *sorted(of_data))}
+        of_data = part_fields("dataset", str(self._settings["dataset"]))
+        given = {name for name, field in of_data.items() if not facts_of_parameter(field).by_run}
+        own = {name: self._settings.get(name) for name in (*sorted(named(clients="own")), "model", *sorted(given))}
         if ":" not in str(self._settings["model"]):
             own["model"] = None
         return [_flag(name, value) for name, value in own.items() if value not in (None, "", [], "none")]
@@ -97,9 +96,6 @@ def _token_file(folder: Path, client: int, authority: Authority) -> Path:
 
 def _log(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | NOFOLLOW, 0o600), "ab")
-
-
-_OWN = ("data_dir", "model", "device", "threads")
 
 
 def _flag(name: str, value: Any) -> str:

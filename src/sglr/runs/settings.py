@@ -1,0 +1,248 @@
+"""Every setting of an experiment, with all that is known of it: this is the one place where a setting is added.
+
+All keys are flat, as on the command line. What a fact means is told in `sglr.runs.facts`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sglr.runs.facts import setting
+
+
+class Settings(BaseModel):
+    """The settings that belong to no part, in the order of ``config.toml``; the help sorts them by panel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    method: str = setting("Method", "sglr", "training method (sglr list methods)", basic=True, clients="take")
+    model: str = setting(
+        "Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True, clients="take"
+    )
+    cut: str | int | None = setting(
+        "Model",
+        None,
+        "last layer of the client: a name, or a Sequential index; default: the model's own cut",
+        basic=True,
+        clients="take",
+    )
+    tail: str | int | None = setting(
+        "Model",
+        None,
+        "last layer of the server, named like --cut: what follows stays with the clients, as do all labels"
+        " (U-shape); default: the server has all layers behind the cut, and the labels",
+        clients="take",
+    )
+    dataset: str = setting(
+        "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
+    )
+    data_dir: Path | None = setting(
+        "Data", None, "folder with data files; default: $SGLR_DATA_DIR", decides="nothing", clients="own"
+    )
+    partition: str = setting(
+        "Data", "iid", "how data is divided among clients (sglr list partitioners)", basic=True, clients="take"
+    )
+    clients: int = setting("Data", 10, "number of clients, |C|", basic=True, clients="take", ge=1)
+    samples_per_client: int | None = setting(
+        "Data", None, "most samples a client owns; default: all there are", clients="take", ge=1
+    )
+    validation: int | float | None = setting(
+        "Data",
+        None,
+        "samples (or share below 1) held apart for validation; default: the data set's own",
+        clients="take",
+        ge=0,
+    )
+    merge_rule: str = setting(
+        "Method",
+        "mean",
+        "how weights that clients share are merged (sglr list merge-rules)",
+        since="0.2.0",
+    )
+    participation: float = setting(
+        "Method", 1.0, "share of the clients that take part in a round", build=False, gt=0, le=1
+    )
+    epochs: int = setting("Training", 5, "passes over the data", basic=True, build=False, ge=1)
+    batch_size: int = setting("Training", 8, "samples of one client in one step, b", basic=True, clients="take", ge=1)
+    lr: float = setting(
+        "Training",
+        1e-3,
+        "learning rate of clients, and the server's base",
+        basic=True,
+        build=False,
+        gt=0,
+        allow_inf_nan=False,
+    )
+    server_lr: float | None = setting(
+        "Training", None, "the server's base rate, if it is not --lr", build=False, gt=0, allow_inf_nan=False
+    )
+    optimizer: str = setting(
+        "Training", "adam", "any of torch.optim with its options, such as sgd:momentum=0.9", clients="take"
+    )
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = setting(
+        "Training",
+        "cross_entropy",
+        "training loss; binary_cross_entropy, on the softmax, is that of the authors' code",
+        clients="take",
+        build=False,
+    )
+    schedule: Literal["step", "constant", "cosine"] = setting(
+        "Training", "step", "learning rate over epochs; step is the paper's, times 0.1 at 80 %", build=False
+    )
+    clip_norm: float | None = setting(
+        "Training", None, "largest gradient norm, of each client and of the server", clients="take", build=False, gt=0
+    )
+    init: Literal["independent", "common"] = setting(
+        "Method",
+        "common",
+        "do client segments start from the same weights or from weights of their own (the paper's)",
+        basic=True,
+        clients="take",
+    )
+    client_optimizer: Literal["keep", "reset"] = setting(
+        "Training",
+        "keep",
+        "clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)",
+        clients="take",
+    )
+    label_prior: Literal["ignore", "correct"] = setting(
+        "Method",
+        "ignore",
+        "correct: take each client's label frequencies out of the loss (for non-IID data)",
+        clients="take",
+    )
+    short_clients: Literal["wait", "cycle"] = setting(
+        "Training",
+        "wait",
+        "a client whose data is over before others' waits for the next epoch, or begins again",
+        clients="take",
+    )
+    engine: str = setting("Machine", "local", "where clients live (sglr list engines)", clients="hidden")
+    stacking: Literal["auto", "stacked", "matmul", "looped"] = setting(
+        "Machine",
+        "auto",
+        "run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
+        " another; auto measures what is fastest",
+        clients="hidden",
+    )
+    precision: Literal["fp32", "tf32", "bf16"] = setting(
+        "Machine", "fp32", "what passes are computed in: tf32 is for CUDA devices, bf16 is mixed precision"
+    )
+    compile: bool = setting("Machine", False, "compile passes in training with torch.compile")
+    client_store: Literal["auto", "memory", "disk"] = setting(
+        "Machine",
+        "auto",
+        "where clients are that don't take part: memory is beside those who do, on the device; disk is the"
+        " run's folder; auto chooses by their number and size",
+        decides="records",
+    )
+    device: str = setting("Machine", "auto", "auto, cpu or cuda", basic=True, clients="own")
+    threads: int | None = setting(
+        "Machine", None, "CPU threads; default: torch's own choice", decides="nothing", clients="own", build=False, ge=1
+    )
+    seed: int = setting("Training", 0, "seed of all random draws", basic=True, clients="take", build=False, ge=0)
+    eval_every: int = setting("Evaluation", 1, "epochs between validations", build=False, ge=1)
+    eval_clients: int = setting(
+        "Evaluation", 20, "most client segments a validation looks at; 0 is all", build=False, ge=0
+    )
+    test_clients: int = setting(
+        "Evaluation", 1000, "most client segments the final test looks at; 0 is all", build=False, ge=0
+    )
+    test_samples: int | None = setting(
+        "Evaluation", None, "most test samples that are used; default: all there are", clients="take", ge=1
+    )
+    checkpoint_every: int = setting(
+        "Output", 0, "steps between checkpoints inside an epoch; 0 is none", build=False, ge=0
+    )
+    keep_checkpoints: int = setting(
+        "Output", 3, "how many of the newest checkpoints stay", decides="nothing", build=False, ge=2
+    )
+    compression: str = setting(
+        "Between sites",
+        "none",
+        "how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
+        " two also with feedback=true; methods that send none ignore it",
+        clients="take",
+    )
+    leakage: str = setting(
+        "Privacy",
+        "",
+        "measure what leaks while training: every=1 is after every epoch; also clients=1, samples=256",
+        decides="records",
+    )
+    defence: str = setting(
+        "Privacy",
+        "none",
+        "what is done against leakage (sglr list defences), with options, several joined by +:"
+        " nopeek:weight=0.5, or clip:norm=10+noise:sigma=0.5",
+        since="0.1.0",
+        clients="take",
+    )
+    min_clients: int | None = setting(
+        "Between sites",
+        None,
+        "fewest clients to train with (engine remote); default: all who joined and did not leave",
+        decides="records",
+        ge=1,
+    )
+    step_deadline: float | None = setting(
+        "Between sites",
+        None,
+        "seconds until a step goes on without who is late; default: it waits",
+        decides="records",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    max_misses: int = setting(
+        "Between sites", 10, "deadlines missed in a row until a client is no longer waited for", decides="records", ge=1
+    )
+    pipelining: bool = setting(
+        "Between sites",
+        False,
+        "clients compute a step ahead of their gradients, which then are one step old (engine remote)",
+        clients="take",
+        engine="remote",
+    )
+    ray_address: str | None = setting(
+        "Cluster",
+        None,
+        "the Ray cluster to use: auto, or HOST:PORT (engine ray); default: one that starts on this machine",
+        decides="records",
+        engine="ray",
+    )
+    block_clients: int | None = setting(
+        "Cluster",
+        None,
+        "most clients that one process holds (engine ray); default: a process for every GPU or processor",
+        decides="records",
+        engine="ray",
+        ge=1,
+    )
+    ray_server: Literal["driver", "cluster"] = setting(
+        "Cluster",
+        "driver",
+        "where the server's segment computes: in the process that you start, or in one of the cluster, on a"
+        " GPU if it has any (engine ray)",
+        decides="records",
+        engine="ray",
+    )
+    energy: bool = setting(
+        "Costs",
+        False,
+        "measure the energy that this machine uses; needs sglr[energy]",
+        decides="records",
+        clients="hidden",
+    )
+    energy_profile: str = setting(
+        "Costs",
+        "edge-wifi",
+        "devices that modelled energy is for, or a TOML file with your own figures",
+        decides="records",
+        clients="hidden",
+    )
+    name: str = setting(
+        "Output", "", "name of the run, in its folder's name and in tables", decides="nothing", build=False
+    )
