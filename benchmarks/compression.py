@@ -15,9 +15,9 @@ import torch
 
 import sglr
 from record import machine, write_result
-from sglr.build.build import build
-from sglr.build.load_model import restored
-from sglr.build.parts import Training
+from sglr.assembly.build import build
+from sglr.assembly.load_model import restored
+from sglr.assembly.parts import Training
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.runs.config import Experiment

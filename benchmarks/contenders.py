@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides, Training
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.model import build_model
 from sglr.core.types import StepContext

@@ -12,7 +12,7 @@ import torch
 
 from leakage_measures import pictures
 from record import machine, write_result
-from sglr.build.parts import PartOverrides, Training
+from sglr.assembly.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.events import EpochDone, Event
 from sglr.experiment.train import execute

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from record import machine, write_result
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import DivergedError
 from sglr.core.merging import Merging

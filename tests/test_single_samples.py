@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import sglr
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.data.load import load_dataset

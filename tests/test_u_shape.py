@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sglr import load_model, train
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import Event, Traffic
 from sglr.core.method import Method

@@ -15,7 +15,7 @@ from sglr.deprecated.old_names import install, old_name
 from sglr.version import __version__
 
 if TYPE_CHECKING:
-    from sglr.build.load_model import load_model
+    from sglr.assembly.load_model import load_model
     from sglr.core.data import ClientData, Dataset, Samples
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
@@ -64,7 +64,7 @@ _HOMES = {
     "sglr.runs.folder": ("Run",),
     "sglr.studies.sweeps.results": ("Sweep",),
     "sglr.studies.sweeps.sweep": ("sweep",),
-    "sglr.build.load_model": ("load_model",),
+    "sglr.assembly.load_model": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

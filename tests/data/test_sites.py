@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import UsageError
 from sglr.data.datasets.sites import Sites
 from sglr.data.federate import federate

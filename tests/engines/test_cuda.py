@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sglr
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import Interrupted
 from sglr.core.events import StepDone
 from sglr.core.registry import METHODS

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor, nn
 
 import sglr
-from sglr.build.run_checkpoints import newest_checkpoint
+from sglr.assembly.run_checkpoints import newest_checkpoint
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import StepDone
 from sglr.cost import power_sources

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from sglr.build.checks import check_engine
+from sglr.assembly.checks import check_engine
 from sglr.core.errors import UsageError
 from sglr.core.registry import ENGINES, PARTS
 from sglr.runs.config import FACTS, Experiment, named, part_fields, told_to_clients

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority

@@ -16,8 +16,8 @@ import grpc.aio
 import torch
 from torch import Tensor
 
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.trust.authority import Authority

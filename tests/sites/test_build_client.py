@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import UsageError
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash, shape_at_cut

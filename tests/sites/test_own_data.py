@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sglr.build.build import load
+from sglr.assembly.build import load
 from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS
 from sglr.data.federate import federate

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import UsageError
 from sglr.runs.config import Experiment
 

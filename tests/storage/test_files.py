@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sglr.build.run_checkpoints import save_checkpoint
+from sglr.assembly.run_checkpoints import save_checkpoint
 from sglr.core.errors import NotRead
 from sglr.runs.folder import Run
 from sglr.storage.files import (

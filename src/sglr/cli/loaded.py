@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sglr.build.parts import Training
+    from sglr.assembly.parts import Training
     from sglr.runs.config import Experiment
 
 

@@ -24,7 +24,7 @@ MODULES: Mapping[str, str] = {
     "sglr.sweeps": "sglr.studies.sweeps",
     "sglr.sweeps.results": "sglr.studies.sweeps.results",
     "sglr.sweeps.sweep": "sglr.studies.sweeps.sweep",
-    "sglr.trained": "sglr.build.load_model",
+    "sglr.trained": "sglr.assembly.load_model",
     "sglr.trials": "sglr.studies.compare.compare",
 }
 """Modules that moved, by their old names."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.core.method import Method

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from sglr.build.parts import Training
-from sglr.build.run_checkpoints import best_checkpoint, save_checkpoint
-from sglr.build.summary import summarise, weights_digest
+from sglr.assembly.parts import Training
+from sglr.assembly.run_checkpoints import best_checkpoint, save_checkpoint
+from sglr.assembly.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
 from sglr.core.events import EpochDone, Event

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build.build import build, device_here
-from sglr.build.cautions import cautions
-from sglr.build.parts import PartOverrides, Training
-from sglr.build.run_checkpoints import frozen_weights, save_frozen
-from sglr.build.without_data import located, record_of
+from sglr.assembly.build import build, device_here
+from sglr.assembly.cautions import cautions
+from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
+from sglr.assembly.without_data import located, record_of
 from sglr.core.data import ClientData
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, UsageError

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sglr.build.parts import Training
+from sglr.assembly.parts import Training
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.spec import Option, Spec

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from sglr.build.build import build
-from sglr.build.load_model import restored, trained_segments
-from sglr.build.parts import PartOverrides, Training
-from sglr.build.run_checkpoints import frozen_weights
-from sglr.build.without_data import located
+from sglr.assembly.build import build
+from sglr.assembly.load_model import restored, trained_segments
+from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.run_checkpoints import frozen_weights
+from sglr.assembly.without_data import located
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.random import generator, key

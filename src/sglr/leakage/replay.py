@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sglr.build.build import build
-from sglr.build.method import build_method
-from sglr.build.parts import PartOverrides, Training
-from sglr.build.without_data import located
+from sglr.assembly.build import build
+from sglr.assembly.method import build_method
+from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.without_data import located
 from sglr.core.data import ClientData
 from sglr.core.events import Event
 from sglr.core.trainer import Hooks

@@ -1,6 +1,6 @@
 """The folder of one run: its settings, measurements and summary, all written so that nothing is lost.
 
-Nothing here imports torch. What holds tensors is in `sglr.build.run_checkpoints`.
+Nothing here imports torch. What holds tensors is in `sglr.assembly.run_checkpoints`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sglr.build.method import build_method
-from sglr.build.segments import client_segments
+from sglr.assembly.method import build_method
+from sglr.assembly.segments import client_segments
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples

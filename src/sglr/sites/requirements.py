@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sglr.build.method import build_method
+from sglr.assembly.method import build_method
 from sglr.core.errors import UsageError
 from sglr.parties.defences import parse
 from sglr.runs.config import Experiment

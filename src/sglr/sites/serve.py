@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.core.engine import Engine
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone, Event, StepDone

@@ -13,7 +13,7 @@ from sglr.core.spec import Spec
 from sglr.runs.config import Experiment, part_fields
 
 if TYPE_CHECKING:
-    from sglr.build.parts import PartOverrides
+    from sglr.assembly.parts import PartOverrides
     from sglr.core.method import Method
 
 
@@ -73,7 +73,7 @@ class Variant:
 
     def describe(self, settings: Mapping[str, Any]) -> tuple[Experiment, PartOverrides]:
         """Return the experiment that ``settings`` make with this method, its parameters checked."""
-        from sglr.build.method import build_method
+        from sglr.assembly.method import build_method
         from sglr.experiment.describe import describe
 
         experiment, given = describe(self.method, **{**settings, **self.given})

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from sglr.build.parts import PartOverrides, Training
+from sglr.assembly.parts import PartOverrides, Training
 from sglr.core.errors import SglrError
 from sglr.core.events import Event, StepDone
 from sglr.engines.ray import actor_pool as pool

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import sglr
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import DATASETS, ENGINES

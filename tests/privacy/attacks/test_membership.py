@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sglr
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.data.load import load_dataset

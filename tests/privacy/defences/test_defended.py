@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sglr
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.random import generator
 from sglr.core.registry import METHODS

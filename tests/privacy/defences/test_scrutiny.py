@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.registry import METHODS
 from sglr.privacy.defences.scrutiny import Scrutiny, pairs

@@ -21,7 +21,7 @@ from sglr.studies.compare.comparison import Comparison, make_row, write_comparis
 from sglr.studies.method_specs import Variant, parse_methods
 
 if TYPE_CHECKING:
-    from sglr.build.parts import PartOverrides, Training
+    from sglr.assembly.parts import PartOverrides, Training
     from sglr.core.events import Event
     from sglr.core.method import Method
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from sglr.build.summary import versions
+from sglr.assembly.summary import versions
 from sglr.core.errors import UsageError
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown

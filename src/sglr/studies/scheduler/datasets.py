@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sglr.build.build import load
+from sglr.assembly.build import load
 from sglr.runs.config import Experiment
 
 if TYPE_CHECKING:

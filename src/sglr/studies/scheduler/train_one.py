@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sglr.build.parts import PartOverrides
+from sglr.assembly.parts import PartOverrides
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.experiment.train import execute, resume
 from sglr.runs.config import Experiment

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile

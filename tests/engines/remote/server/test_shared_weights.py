@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.build.build import build
+from sglr.assembly.build import build
 from sglr.core.errors import ExtremeValues
 from sglr.core.trainer import Trainer
 from sglr.engines.remote.server.shared_weights import FACTOR, SharedWeights

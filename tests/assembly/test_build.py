@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import sglr
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.types import StepContext, Uplink

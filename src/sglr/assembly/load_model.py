@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from sglr.build.build import build
-from sglr.build.parts import PartOverrides, Training
-from sglr.build.run_checkpoints import best_checkpoint, frozen_weights, newest_checkpoint
-from sglr.build.without_data import stand_ins
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.run_checkpoints import best_checkpoint, frozen_weights, newest_checkpoint
+from sglr.assembly.without_data import stand_ins
 from sglr.compression.error_feedback import Received
 from sglr.core.errors import DamagedCheckpoint, UsageError
 from sglr.core.plan import Progress

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.build.checks import check_defences, check_engine, check_pipelining, check_place, check_tail
-from sglr.build.merge_rule import merge_rule_of
-from sglr.build.method import build_method
-from sglr.build.parts import PartOverrides, Training
-from sglr.build.segments import Segments
+from sglr.assembly.checks import check_defences, check_engine, check_pipelining, check_place, check_tail
+from sglr.assembly.merge_rule import merge_rule_of
+from sglr.assembly.method import build_method
+from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.segments import Segments
 from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset

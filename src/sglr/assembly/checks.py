@@ -11,7 +11,7 @@ from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
 
 if TYPE_CHECKING:  # a client checks its segment, and has no use for the training loop
-    from sglr.build.parts import PartOverrides
+    from sglr.assembly.parts import PartOverrides
 
 
 def check_defences(experiment: Experiment, method: Method, defences: DefenceChain) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.build.parts import Training
+from sglr.assembly.parts import Training
 from sglr.core.scores import ClassCounts, Scores
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy

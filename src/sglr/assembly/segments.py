@@ -10,9 +10,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.build.checks import check_defences, check_tail
-from sglr.build.initial_weights import FirstWeights
-from sglr.build.method import build_method
+from sglr.assembly.checks import check_defences, check_tail
+from sglr.assembly.initial_weights import FirstWeights
+from sglr.assembly.method import build_method
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method

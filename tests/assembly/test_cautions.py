@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sglr
-from sglr.build.cautions import FAST, FEW, SKEWED, cautions, label_skew
-from sglr.build.method import build_method
+from sglr.assembly.cautions import FAST, FEW, SKEWED, cautions, label_skew
+from sglr.assembly.method import build_method
 from sglr.cli.main import main
 from sglr.core.data import ClientData, Samples
 from sglr.experiment.describe import describe

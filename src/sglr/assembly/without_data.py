@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sglr.build.parts import PartOverrides, Training
+from sglr.assembly.parts import PartOverrides, Training
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method

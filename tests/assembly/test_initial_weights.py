@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sglr.build.initial_weights import FirstWeights
+from sglr.assembly.initial_weights import FirstWeights
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS
 from sglr.core.weights import state_of
