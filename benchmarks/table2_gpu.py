@@ -17,7 +17,7 @@ from record import machine, write_result
 from sglr.core.errors import Interrupted
 from sglr.runs.folder import CONFIG, Run
 from sglr.studies.papers.reproduce import reproduce
-from sglr.studies.scheduler.progress import SweepProgress
+from sglr.studies.scheduler.progress import StudyProgress
 
 
 def samples_of(folder: Path) -> int:
@@ -42,9 +42,11 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     arguments = parser.parse_args()
     before, started = samples_of(arguments.out), time.perf_counter()
-    seen: list[SweepProgress] = []
+    seen: list[StudyProgress] = []
 
-    def observe(progress: SweepProgress) -> None:
+    def observe(progress: object) -> None:
+        if not isinstance(progress, StudyProgress):
+            return
         seen.append(progress)
         print(f"{progress.done} of {progress.total} runs after {time.perf_counter() - started:.0f} s", flush=True)
 

@@ -18,7 +18,9 @@ from record import machine, write_result
 from sglr.runs.config import Experiment
 from sglr.studies.papers.declared import read_artefact
 from sglr.studies.scheduler.outcome import Outcome
-from sglr.studies.scheduler.run_all import train_all
+from sglr.studies.scheduler.progress import StudyProgress
+from sglr.studies.scheduler.run_all import run_all
+from sglr.studies.scheduler.trial import Trial
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "PSL": {"method": "psl"},
@@ -109,6 +111,11 @@ def row(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def tell(event: object) -> None:
+    if isinstance(event, StudyProgress):
+        print(f"{event.done} of {event.total} runs", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/when-sglr-wins"), help="folder of the runs")
@@ -120,13 +127,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [cell for cell in cells(options.seeds, options.clients) if cell.factor.startswith(options.only)]
-    outcomes = train_all(
-        [cell.experiment for cell in chosen],
-        options.out,
-        jobs=options.jobs,
-        observe=lambda progress: print(f"{progress.done} of {progress.total} runs", flush=True),
-    )
-    rows = [row(cell, outcomes[cell.experiment.fingerprint()]) for cell in chosen]
+    trials = [Trial.of(cell.experiment, options.out) for cell in chosen]
+    outcomes = run_all(trials, jobs=options.jobs, observe=tell)
+    rows = [row(cell, outcome) for cell, outcome in zip(chosen, outcomes, strict=True)]
     command = f"python benchmarks/when_sglr_wins.py --seeds {options.seeds} --clients {options.clients} --write"
     result = {
         "command": command,

@@ -12,7 +12,11 @@ from sglr.cli.progress import Live, Pace, Plain, epoch_line
 from sglr.cli.screens import sparkline
 from sglr.cli.watch import watching
 from sglr.core.events import EpochDone, StepDone
-from sglr.studies.scheduler.progress import SweepProgress
+from sglr.runs.config import Experiment
+from sglr.runs.folder import Run
+from sglr.studies.scheduler.outcome import Outcome
+from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
+from sglr.studies.scheduler.trial import Trial
 
 RECORD = {"epoch": 1, "loss": 1.25, "train_accuracy": 0.5, "steps": 4, "samples": 64, "seconds": 2.0}
 
@@ -49,14 +53,24 @@ def test_the_live_view_leaves_the_lines_of_epochs_and_no_bar(monkeypatch, capsys
     assert epoch_line(EpochDone(0, 1, RECORD)) in captured.err
 
 
-@pytest.mark.parametrize(("kind", "left"), [(Plain, "4 of 4 runs"), (Live, "")])
-def test_a_sweep_leaves_one_line_if_any(monkeypatch, capsys, kind, left):
+@pytest.mark.parametrize("kind", [Plain, Live])
+def test_a_study_leaves_one_line_per_run_and_none_per_epoch(monkeypatch, capsys, tmp_path, kind):
     monkeypatch.setenv("COLUMNS", "80")
+    trial = Trial("psl", Experiment.from_flat({"seed": 3}), tmp_path)
     view = kind()
     with view:
-        for done in range(5):
-            view.observe(SweepProgress(done, 4, 0))
-    assert capsys.readouterr().err.strip() == left
+        view.observe(StudyProgress(9, 11, 9))
+        for done in (10, 11):
+            view.observe(TrialStarted(trial))
+            view.observe(StepDone(0, 1, 1, 1, 8))
+            view.observe(EpochDone(0, 1, RECORD))
+            outcome = Outcome(trial.experiment, Run(tmp_path), f"at step {done}")
+            view.observe(StudyProgress(done, 11, 9, trial, outcome))
+    assert capsys.readouterr().err.strip().splitlines() == [
+        "9 of 11 runs were done before",
+        "[10/11] psl, seed 3: diverged: at step 10",
+        "[11/11] psl, seed 3: diverged: at step 11",
+    ]
 
 
 def test_a_quiet_run_shows_nothing_and_a_piped_one_lines(capsys):

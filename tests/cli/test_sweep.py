@@ -27,7 +27,12 @@ def grid(tmp_path):
 def test_a_sweep_prints_its_progress_and_one_table(call, tiny, grid, tmp_path):
     answer = call("sweep", grid, *tiny, "--jobs", "1", "--out", tmp_path / "s")
     assert answer.code == 0
-    assert [line for line in answer.err.splitlines() if " runs" in line] == ["4 of 4 runs"]
+    assert [line.partition(": ")[0] for line in answer.err.splitlines()] == [
+        "[1/4] psl, seed 0",
+        "[2/4] psl, seed 1",
+        "[3/4] sglr (phi=1), seed 0",
+        "[4/4] sglr (phi=1), seed 1",
+    ]
     assert f"next    sglr show {tmp_path / 's'}\n" in answer.out
     assert all(text in answer.out for text in ("psl", "sglr (phi=1)", "accuracy", "best    ", "±"))
     assert call("show", tmp_path / "s").out == answer.out

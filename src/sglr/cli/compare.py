@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
+from sglr.cli.study import cluster_option, jobs_option, print_results
 from sglr.core.errors import UsageError
 
-if TYPE_CHECKING:
-    from sglr.studies.compare.comparison import Comparison
+PANEL = "Comparison"
 
 Methods = Annotated[
     list[str],
@@ -22,7 +21,7 @@ Methods = Annotated[
         metavar="<list>",
         help="Methods with commas between them, each with parameters if you like (sglr:phi=0.5,alpha=1), or all; "
         "can be repeated.",
-        rich_help_panel="Comparison",
+        rich_help_panel=PANEL,
     ),
 ]
 Seeds = Annotated[
@@ -32,16 +31,20 @@ Seeds = Annotated[
         "--seed",
         metavar="<int,…>",
         help="Run every method with each of these seeds; default: 0",
-        rich_help_panel="Comparison",
+        rich_help_panel=PANEL,
         show_default=False,
     ),
 ]
+Jobs = Annotated[int | None, jobs_option(PANEL, "1, which uses all cores; on a cluster, as many as fit")]
+Cluster = Annotated[str | None, cluster_option(PANEL)]
 
 
 def compare(
     ctx: typer.Context,
     methods: Methods,
     seeds: Seeds = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
     config: Config = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -55,7 +58,7 @@ def compare(
     Every setting of sglr train applies to all methods; parameters of methods apply to those that have them.
     """
     del debug
-    from sglr.cli.loaded import tell_loaded
+    from sglr.cli.loaded import print_loaded
     from sglr.cli.watch import watching
     from sglr.studies.compare.compare import compare as run_all
 
@@ -66,41 +69,25 @@ def compare(
             methods,
             seeds=chosen,
             out=out,
+            jobs=1 if jobs is None and cluster is None else jobs,
+            ray_address=cluster,
             observe=watch.observe,
             stop=watch.stop,
-            loaded=tell_loaded(watch.write, as_json),
+            loaded=print_loaded(watch.write, as_json),
             command=typed(ctx),
             **settings,
         )
-    if as_json:
-        print(json.dumps(result.record(), indent=2))
-    else:
-        print_comparison(result)
+    print_results(result, as_json)
 
 
 def read_settings(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a file, if one is given, with flags over them; the methods are told apart from them."""
+    """Return the settings of a file, if one is given, with flags over them; its method is ignored."""
     from sglr.runs.config import read_toml
     from sglr.runs.presets import expanded
 
     settings = {} if config is None else expanded(read_toml(config))
     settings.pop("method", None)
     return settings | expanded(flags)
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Print the table of a comparison, and where more is to be read."""
-    from rich.console import Console
-
-    from sglr.cli.screens import table
-
-    console = Console(highlight=False)
-    console.print(table(comparison.headings(), comparison.table()))
-    console.print()
-    for note in comparison.notes():
-        console.print(f"diverged: {note}", markup=False, soft_wrap=True)
-    console.print(f"report  {comparison.path / 'report.html'}", markup=False, soft_wrap=True)
-    console.print(f"next    sglr show {comparison.path}", markup=False, soft_wrap=True)
 
 
 def _seeds(text: str) -> list[int]:

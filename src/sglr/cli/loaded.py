@@ -1,4 +1,4 @@
-"""What was loaded and built, told before the first step."""
+"""What was loaded and built, printed before the first step."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ if TYPE_CHECKING:
 
 
 def tell_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Training], None]:
-    """Return what tells of a training that was built: data, classes, model and cut, then what looks wrong.
-
-    Where the result is JSON, only what looks wrong is told.
-    """
+    """Return a function that prints what was built, as `print_loaded`, and warns of what looks wrong with the data."""
+    shown = print_loaded(write, as_json)
 
     def tell(experiment: Experiment, built: Training) -> None:
         from sglr.experiment.train import tell_notes
 
-        if not as_json:
-            for name, text in loaded_lines(experiment, built).items():
-                write(f"{name:<7} {text}")
+        shown(experiment, built)
         tell_notes(built)
 
     return tell
+
+
+def print_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Experiment, Training], None]:
+    """Return a function that prints data, classes, model and cut of a training, unless the result is JSON."""
+
+    def show(experiment: Experiment, built: Training) -> None:
+        for name, text in ({} if as_json else loaded_lines(experiment, built)).items():
+            write(f"{name:<7} {text}")
+
+    return show
 
 
 def loaded_lines(experiment: Experiment, built: Training) -> dict[str, str]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sglr.core.events import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration, percent, points
-from sglr.studies.compare.compare import Trial, TrialDone, TrialStarted
-from sglr.studies.scheduler.progress import SweepProgress
+from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from sglr.studies.scheduler.trial import Trial
 
 WIDE = 100
 """Columns of a terminal that has room for the last epoch's loss beside the bar; its line is above in any case."""
@@ -37,10 +38,11 @@ class Silent(AbstractContextManager["Silent"]):
 
 
 class Plain(Silent):
-    """Prints one line per epoch; in a comparison, one line per run."""
+    """Prints one line per epoch; in a study, one line per run."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.study: StudyProgress | None = None
         self.trial: Trial | None = None
         self.write = lambda line: print(line, file=sys.stderr, flush=True)
 
@@ -48,16 +50,12 @@ class Plain(Silent):
         """Print the line of what is over."""
         if isinstance(event, TrialStarted):
             self.trial = event.trial
-        elif isinstance(event, TrialDone):
-            self.write(trial_line(event))
-        elif isinstance(event, SweepProgress):
-            self._sweep(event)
-        elif isinstance(event, EpochDone) and self.trial is None:
+        elif isinstance(event, StudyProgress):
+            self.study = event
+            if line := study_line(event):
+                self.write(line)
+        elif isinstance(event, EpochDone) and self.study is None:
             self.write(epoch_line(event))
-
-    def _sweep(self, event: SweepProgress) -> None:
-        if event.done == event.total:
-            self.write(sweep_line(event))
 
 
 class Live(Plain):
@@ -82,8 +80,10 @@ class Live(Plain):
     def observe(self, event: object) -> None:
         """Move the bar, or print the line of what is over above it."""
         super().observe(event)
-        if isinstance(event, TrialStarted):
-            self._pace.begin(event.trial.number, event.trial.total)
+        if isinstance(event, TrialStarted) and self.study is not None:
+            self._pace.begin(self.study.done + 1, self.study.total)
+        elif isinstance(event, StudyProgress):
+            self._advance(event)
         elif isinstance(event, EpochDone):
             self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
         elif isinstance(event, StepDone):
@@ -99,7 +99,7 @@ class Live(Plain):
         """Show it where steps are shown while there are some."""
         self._bar.update(self._task, where=what)
 
-    def _sweep(self, event: SweepProgress) -> None:
+    def _advance(self, event: StudyProgress) -> None:
         trained, left = event.done - event.found, event.total - event.done
         seconds = (time.perf_counter() - self._began) * left / trained if trained else None
         self._bar.update(
@@ -109,21 +109,27 @@ class Live(Plain):
             left="" if seconds is None else f"{duration(seconds)} left",
         )
 
+    @property
+    def _trial_name(self) -> str:
+        if self.trial is None or self.study is None:
+            return ""
+        return trial_name(self.trial, self.study.done + 1, self.study.total)
+
     def _step(self, event: StepDone) -> None:
         self._pace.step(event)
         epoch, step = f"epoch {event.epoch + 1}/{event.epochs}", f"step {event.step}/{event.steps}"
         self._bar.update(
             self._task,
             completed=self._pace.share,
-            where=f"{epoch}  {step}" if self.trial is None else f"{trial_name(self.trial)}  {epoch}",
-            latest=self._latest if self.trial is None and self._bar.console.width >= WIDE else "",
+            where=f"{epoch}  {step}" if self.study is None else f"{self._trial_name}  {epoch}",
+            latest=self._latest if self.study is None and self._bar.console.width >= WIDE else "",
             speed="" if self._pace.samples_per_second is None else f"{count(self._pace.samples_per_second)} samples/s",
             left="" if self._pace.seconds_left is None else f"{duration(self._pace.seconds_left)} left",
         )
 
 
 class Pace:
-    """How far the work is, in a comparison over all its runs, and how fast it goes."""
+    """How far the work is, in a study over all its runs, and how fast it goes."""
 
     def __init__(self) -> None:
         self.share = 0.0
@@ -170,23 +176,19 @@ def epoch_line(event: EpochDone) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def trial_name(trial: Trial) -> str:
-    """Return which run of a comparison this is."""
-    return f"[{trial.number:>{len(str(trial.total))}}/{trial.total}] {trial.label}, seed {trial.seed}"
+def trial_name(trial: Trial, number: int, total: int) -> str:
+    """Return which run of a study this is."""
+    return f"[{number:>{len(str(total))}}/{total}] {trial.label}, seed {trial.seed}"
 
 
-def trial_line(event: TrialDone) -> str:
-    """Return what a finished run of a comparison achieved."""
-    name = trial_name(event.trial)
-    if event.summary is None:
-        return f"{name}: diverged: {event.problem}"
-    return f"{name}: test {percent(event.summary['test']['accuracy'])} in {duration(event.summary['seconds'])}"
-
-
-def sweep_line(event: SweepProgress) -> str:
-    """Return how far a sweep is."""
-    found = f", {event.found} of them done before" if event.found else ""
-    return f"{event.done} of {event.total} runs{found}"
+def study_line(event: StudyProgress) -> str:
+    """Return what a finished run of a study achieved; when the study begins, how many runs were done before, if any."""
+    if event.trial is None or event.outcome is None:
+        return f"{event.found} of {event.total} runs were done before" if event.found else ""
+    name, summary = trial_name(event.trial, event.done, event.total), event.outcome.run.summary
+    if event.outcome.problem is not None or summary is None:
+        return f"{name}: diverged: {event.outcome.problem}"
+    return f"{name}: test {percent(summary['test']['accuracy'])} in {duration(summary['seconds'])}"
 
 
 def latest_accuracy(record: Mapping[str, Any]) -> float:

@@ -77,9 +77,9 @@ def _write_one(folder: Path, out: Path | None) -> Path:
         return _write_sweep(folder, page, command)
     if kind != "comparison":
         return _write(page, comparison_page(page.parent, group_runs(_runs_in(folder)), command))
-    from sglr.studies.compare.comparison import read_comparison
+    from sglr.studies.compare.comparison import Comparison
 
-    rows = read_comparison(folder).with_paths()
+    rows = Comparison.read(folder).with_paths()
     if out is None:
         write_comparison_report(folder, rows, command)
         return page
@@ -88,9 +88,9 @@ def _write_one(folder: Path, out: Path | None) -> Path:
 
 def _write_sweep(folder: Path, page: Path, command: str) -> Path:
     from sglr.report.sweep import sweep_page, write_sweep_report
-    from sglr.studies.sweeps.results import read_sweep
+    from sglr.studies.sweeps.results import Sweep
 
-    record = read_sweep(folder).record()
+    record = Sweep.read(folder).record()
     if page != folder / PAGE:
         return _write(page, sweep_page(page.parent, folder, record, command))
     write_sweep_report(folder, record, command)

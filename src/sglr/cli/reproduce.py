@@ -1,4 +1,4 @@
-"""``sglr reproduce``: the paper's tables and figures, trained anew and held against its numbers."""
+"""``sglr reproduce``: the paper's tables and figures, trained anew and compared with its numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from sglr.cli.options import AsJson, Debug, Out, Quiet, typed
+from sglr.cli.study import jobs_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,13 +34,10 @@ Scale = Annotated[
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option("--seeds", metavar="<int>", help="Runs of every cell; default: the scale's own number.")
+    int | None, typer.Option("--seeds", metavar="<int>", help="Runs of every entry; default: the scale's own number.")
 ]
 Device = Annotated[str, typer.Option("--device", metavar="<text>", help="auto, cpu or cuda.")]
-Jobs = Annotated[
-    int | None,
-    typer.Option("--jobs", metavar="<int>", help="Processes side by side; default: one per core, one on a GPU."),
-]
+Jobs = Annotated[int | None, jobs_option(None, "one per core, one on a GPU")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="<path>", help="Folder with data files; default: $SGLR_DATA_DIR")
 ]
@@ -58,11 +56,11 @@ def reproduce(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the cells of the paper's tables and figures, and judge each of its claims by a stated test.
+    """Train the runs behind the paper's tables and figures, and judge each of its claims by a stated test.
 
     Writes report.html, results.md and reproduction.json into --out (default: runs/reproduce-SCALE).
 
-    Every cell is trained once: the same command again goes on with what was stopped, and repeats nothing.
+    Every run is trained once: the same command again goes on with what was stopped, and repeats nothing.
     """
     del debug
     from sglr.cli.watch import watching

@@ -36,20 +36,18 @@ def show(run: Folder, everything: Everything = False, as_json: AsJson = False, d
 
 
 def _show(run: Path, everything: bool, as_json: bool) -> None:
-    from sglr.studies.compare.comparison import COMPARISON, read_comparison
+    from sglr.studies.compare.comparison import COMPARISON, Comparison
 
     if (run / COMPARISON).is_file():
-        from sglr.cli.compare import print_comparison
+        from sglr.cli.study import print_results
 
-        comparison = read_comparison(run)
-        return _print_json(comparison.record()) if as_json else print_comparison(comparison)
-    from sglr.studies.sweeps.results import SWEEP, read_sweep
+        return print_results(Comparison.read(run), as_json)
+    from sglr.studies.sweeps.results import SWEEP, Sweep
 
     if (run / SWEEP).is_file():
         from sglr.cli.sweep import print_sweep
 
-        sweep = read_sweep(run)
-        return _print_json(sweep.record()) if as_json else print_sweep(sweep)
+        return print_sweep(Sweep.read(run), as_json)
     from sglr.runs.folder import Run
 
     described = describe(Run.open(run))

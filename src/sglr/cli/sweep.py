@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, Out, Quiet, typed
+from sglr.cli.study import cluster_option, jobs_option, print_results
 
 if TYPE_CHECKING:
     from sglr.studies.sweeps.results import Sweep
@@ -19,15 +20,7 @@ PANEL = "Sweep"
 GridFile = Annotated[
     Path, typer.Argument(metavar="GRID", help="TOML file with the grid, as above.", show_default=False)
 ]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        metavar="<int>",
-        help="Trainings side by side; default: one per core, one on a GPU; on a cluster, as many as fit.",
-        rich_help_panel=PANEL,
-    ),
-]
+Jobs = Annotated[int | None, jobs_option(PANEL, "one per core, one on a GPU; on a cluster, as many as fit")]
 Limit = Annotated[
     int, typer.Option("--limit", metavar="<int>", help="Refuse a grid of more runs than this.", rich_help_panel=PANEL)
 ]
@@ -37,18 +30,7 @@ DryRun = Annotated[
         "--dry-run", metavar="", help="Check everything, list the configurations, train nothing.", rich_help_panel=PANEL
     ),
 ]
-
-
-Cluster = Annotated[
-    str | None,
-    typer.Option(
-        "--ray-address",
-        metavar="<text>",
-        help="Train on the machines of a Ray cluster: auto for the one here, or HOST:PORT; needs sglr\\[ray].",
-        rich_help_panel=PANEL,
-        show_default=False,
-    ),
-]
+Cluster = Annotated[str | None, cluster_option(PANEL)]
 
 
 def sweep(
@@ -91,10 +73,11 @@ def sweep(
 
     settings: dict[str, Any] = ctx.obj
     if dry_run:
-        from sglr.studies.sweeps.checks import check_builds
+        from sglr.studies.scheduler.checks import check_builds
+        from sglr.studies.scheduler.datasets import Datasets
 
         planned = plan(grid, out=out, limit=limit, **settings)
-        check_builds(planned.configurations, elsewhere=cluster is not None)
+        check_builds(planned.trials, Datasets(), elsewhere=cluster is not None)
         return print_plan(planned, as_json)
     with watching(quiet) as watch:
         result = run_all(
@@ -108,33 +91,19 @@ def sweep(
             command=typed(ctx),
             **settings,
         )
-    if as_json:
-        print(json.dumps(result.record(), indent=2))
-    else:
-        print_sweep(result)
-    return None
+    return print_sweep(result, as_json)
 
 
-def print_sweep(sweep: Sweep) -> None:
-    """Print the table of a sweep, and where more is to be read."""
-    from rich.console import Console
+def print_sweep(sweep: Sweep, as_json: bool) -> None:
+    """Print the results of a sweep, with its best configuration."""
+    from sglr.studies.result_table import ACCURACY, accuracy
 
-    from sglr.cli.screens import table
-    from sglr.report.numbers import percent, points
-    from sglr.studies.sweeps.results import FIGURES
-
-    console = Console(highlight=False)
-    console.print(table(sweep.headings(), sweep.table(), named=sweep.headings().index(FIGURES[0])))
-    console.print()
-    for note in sweep.notes():
-        console.print(f"diverged: {note}", markup=False, soft_wrap=True)
+    remarks = []
     for word, row in (("best   ", sweep.best), ("ceiling", sweep.ceiling)):
         if row is not None:
-            accuracy = f"{percent(row['test']['accuracy'])} {points(row['test']['accuracy_sd'])}".strip()
             pooled = ", on all clients' data pooled" if row is sweep.ceiling else ""
-            console.print(f"{word} {row['label']}: {accuracy}{pooled}", markup=False, soft_wrap=True)
-    console.print(f"report  {sweep.path / 'report.html'}", markup=False, soft_wrap=True)
-    console.print(f"next    sglr show {sweep.path}", markup=False, soft_wrap=True)
+            remarks.append(f"{word} {row['label']}: {accuracy(row)}{pooled}")
+    print_results(sweep, as_json, names=sweep.headings().index(ACCURACY.heading), remarks=remarks)
 
 
 def print_plan(plan: Plan, as_json: bool) -> None:

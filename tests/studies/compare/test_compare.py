@@ -16,9 +16,10 @@ from sglr.core.registry import METHODS
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.runs.folder import Run
-from sglr.studies.compare.compare import TrialDone, TrialStarted, compare, plan
-from sglr.studies.compare.comparison import COMPARISON, TABLE, Comparison, read_comparison
+from sglr.studies.compare.compare import compare, plan
+from sglr.studies.compare.comparison import COMPARISON, TABLE, Comparison
 from sglr.studies.method_specs import parse_methods
+from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
 from sglr.studies.sweeps.results import Sweep
 
 TINY: dict[str, Any] = {"clients": 4, "samples_per_client": 16, "epochs": 1, "model": "mlp"}
@@ -45,7 +46,7 @@ def test_every_method_and_seed_is_an_ordinary_run(tmp_path):
 @pytest.mark.charts
 def test_a_comparison_leaves_its_table_its_plot_and_its_page(tmp_path):
     result = compare(["sfl"], out=tmp_path / "c", **TINY)
-    assert read_comparison(tmp_path / "c") == result
+    assert Comparison.read(tmp_path / "c") == result
     table = (tmp_path / "c" / TABLE).read_text(encoding="utf-8")
     assert all(f"| {cell} |" in table for row in result.table() for cell in row[:1])
     assert "average_every = 0" in table
@@ -104,9 +105,10 @@ def test_a_run_that_diverges_is_reported_and_stops_nobody(tmp_path):
     assert diverged["diverged"][0].startswith("seed 0: the loss stopped being a number")
     assert result.table()[1][1] == "diverged"
     assert "diverged: slr, seed 0" in (tmp_path / "c" / TABLE).read_text(encoding="utf-8")
-    done = [event for event in events if isinstance(event, TrialDone)]
-    assert [event.problem is None for event in done] == [False, True]
-    assert [event.trial.number for event in events if isinstance(event, TrialStarted)] == [1, 2]
+    progress = [event for event in events if isinstance(event, StudyProgress)]
+    assert [event.done for event in progress] == [0, 1, 2]
+    assert [event.outcome.problem is None for event in progress[1:]] == [False, True]
+    assert [event.trial.label for event in events if isinstance(event, TrialStarted)] == ["slr", "psl"]
 
 
 def test_method_objects_are_what_their_names_are(tmp_path):
@@ -161,7 +163,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_a_damaged_comparison_is_told(tmp_path):
     (tmp_path / COMPARISON).write_text("{")
     with pytest.raises(UsageError, match="run the same comparison again"):
-        read_comparison(tmp_path)
+        Comparison.read(tmp_path)
 
 
 NAMES = st.sampled_from(METHODS.names())

@@ -24,11 +24,11 @@ def test_an_artefact_is_sound_at_every_scale(name: str) -> None:
     for scale in SCALES:
         artefact = read_artefact(name, scale)
         assert callable(import_module(f"sglr.studies.papers.kinds.{artefact.kind}").measure)
-        cells = artefact.cells
-        assert len(cells) == (len(artefact.rows) * len(artefact.columns) * len(artefact.seeds) if cells else 0)
+        trials = artefact.trials
+        assert len(trials) == (len(artefact.rows) * len(artefact.columns) * len(artefact.seeds) if trials else 0)
         for claim in artefact.claims:
             assert claim.test in TESTS
-            if cells:
+            if trials:
                 check_selection(claim.more, artefact)
                 check_selection(claim.less, artefact)
                 assert not claim.less or len(claim.more["columns"]) == len(claim.less["columns"])
@@ -56,32 +56,32 @@ def test_the_papers_figures_are_those_of_the_paper() -> None:
 
 
 def test_full_is_the_papers_setting() -> None:
-    for cell in read_artefact("table2", "full").cells:
-        experiment = cell.experiment
+    for trial in read_artefact("table2", "full").trials:
+        experiment = trial.experiment
         assert (experiment.epochs, experiment.samples_per_client, experiment.batch_size) == (200, 1000, 8)
         assert (experiment.lr, experiment.optimizer, experiment.model) == (1e-3, "adam", "resnet16")
-        assert experiment.clients == int(cell.row)
+        assert experiment.clients == int(trial.row)
 
 
 def test_cells_that_users_have_trained_stay_theirs() -> None:
     """A cell's fingerprint is its folder's name: were it another, what was trained would be trained again."""
     digests = {"full": "844e7ded11364f63", "small": "0e999565c3cceef6", "smoke": "661539985953dfca"}
     for scale, wanted in digests.items():
-        cells = [cell for name in artefacts() for cell in read_artefact(name, scale).cells]
-        keys = "".join(sorted({cell.experiment.fingerprint() for cell in cells}))
+        trials = [trial for name in artefacts() for trial in read_artefact(name, scale).trials]
+        keys = "".join(sorted({trial.experiment.fingerprint() for trial in trials}))
         assert hashlib.sha256(keys.encode()).hexdigest()[:16] == wanted, f"{scale}: see sglr.runs.facts"
-        assert {cell.experiment.init for cell in cells} == {"independent"}
+        assert {trial.experiment.init for trial in trials} == {"independent"}
 
 
 def test_cells_with_one_client_are_one_experiment() -> None:
-    cells = [cell for cell in read_artefact("table2", "full").cells if cell.row == "1" and cell.seed == 0]
-    assert len(cells) == 12
-    assert len({cell.experiment.fingerprint() for cell in cells}) == 1
+    trials = [trial for trial in read_artefact("table2", "full").trials if trial.row == "1" and trial.seed == 0]
+    assert len(trials) == 12
+    assert len({trial.experiment.fingerprint() for trial in trials}) == 1
 
 
 def test_artefacts_share_the_cells_that_they_have_in_common() -> None:
     def keys(scale: str, *names: str) -> set[str]:
-        return {cell.experiment.fingerprint() for name in names for cell in read_artefact(name, scale).cells}
+        return {trial.experiment.fingerprint() for name in names for trial in read_artefact(name, scale).trials}
 
     grids = keys("small", "table1", "table2", "table3")
     assert keys("small", "fig2", "fig3") <= grids
@@ -103,4 +103,4 @@ def test_what_does_not_exist_is_refused(name: str, scale: str, seeds: int | None
 
 def test_settings_can_be_laid_over_all_cells() -> None:
     artefact = read_artefact("table1", "smoke", seeds=1, overrides={"device": "cpu", "threads": 1})
-    assert {cell.experiment.threads for cell in artefact.cells} == {1}
+    assert {trial.experiment.threads for trial in artefact.trials} == {1}

@@ -1,4 +1,4 @@
-"""Cells as tasks of Ray: the runs come home, stopped ones go on, and a machine that dies costs nothing."""
+"""Trials as tasks of Ray: the runs come home, stopped ones go on, and a machine that dies costs nothing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from sglr.core.errors import Interrupted, UsageError
 from sglr.experiment.train import execute
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
-from sglr.studies.scheduler.outcome import DIVERGED
-from sglr.studies.scheduler.run_all import train_all
+from sglr.studies.scheduler.outcome import DIVERGED, Outcome
+from sglr.studies.scheduler.run_all import run_all
+from sglr.studies.scheduler.trial import Trial
 
 TINY = {"method": "slr", "model": "mlp", "clients": 4, "samples_per_client": 16, "epochs": 2, "threads": 1}
 
 
 def experiment(**settings) -> Experiment:
     return Experiment.from_flat({**TINY, **settings})
+
+
+def train_all(wanted: list[Experiment], folder: Path, **how) -> dict[str, Outcome]:
+    outcomes = run_all([Trial.of(experiment, folder) for experiment in wanted], **how)
+    return {outcome.experiment.fingerprint(): outcome for outcome in outcomes}
 
 
 def test_where_there_is_no_ray_the_extra_is_named(
@@ -73,7 +79,7 @@ def test_runs_come_home_as_they_are_here_and_what_diverges_is_told(cluster: str,
 @pytest.mark.slow
 def test_stopped_tasks_bring_their_checkpoints_home_and_go_on(cluster: str, tmp_path: Path) -> None:
     long = experiment(epochs=200)
-    there = f"sglr-cell-*/{long.fingerprint()}/checkpoints/step-*"  # the cluster's machine is this one
+    there = f"sglr-trial-*/{long.fingerprint()}/checkpoints/step-*"  # the cluster's machine is this one
     with pytest.raises(Interrupted):
         train_all([long], tmp_path, ray_address=cluster, stop=lambda: any(Path(gettempdir()).glob(there)))
     run = Run.open(tmp_path / long.fingerprint())
@@ -108,7 +114,7 @@ def test_what_goes_wrong_in_a_task_is_told_like_here(cluster: str, tmp_path: Pat
 
 
 def kill_first(killed: Event) -> None:
-    """Kill the first process of this machine's Ray that trains a cell."""
+    """Kill the first process of this machine's Ray that trains a trial."""
     while not killed.is_set():
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and b"ray::train_away" in command(entry) and descends(int(entry.name)):

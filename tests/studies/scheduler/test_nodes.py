@@ -23,7 +23,7 @@ def begun(epochs, process):
     known = "epochs = " + str(epochs)
     while True:
         assert process.poll() is None, process.communicate()
-        for checkpoint in glob.glob(tempfile.gettempdir() + "/sglr-cell-*/*/checkpoints/step*"):
+        for checkpoint in glob.glob(tempfile.gettempdir() + "/sglr-trial-*/*/checkpoints/step*"):
             try:
                 if known in (Path(checkpoint).parents[1] / "config.toml").read_text():
                     return

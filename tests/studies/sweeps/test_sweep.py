@@ -17,18 +17,18 @@ import tomli_w
 import sglr
 from sglr.core.errors import Interrupted, UsageError
 from sglr.runs.folder import CONFIG, Run
-from sglr.studies.scheduler.progress import SweepProgress
-from sglr.studies.sweeps.results import Sweep, read_sweep
-from sglr.studies.sweeps.sweep import CELLS, GRID_FILE, plan, sweep
+from sglr.studies.scheduler.progress import StudyProgress
+from sglr.studies.sweeps.results import Sweep
+from sglr.studies.sweeps.sweep import GRID_FILE, TRIALS, plan, sweep
 
 
 def written(folder: Path) -> dict[str, int]:
     """When each run in the folder was finished."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob(f"{CELLS}/*/summary.json")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob(f"{TRIALS}/*/summary.json")}
 
 
 def test_the_rows_are_means_and_spreads_of_ordinary_runs(trained: Path) -> None:
-    found = read_sweep(trained)
+    found = Sweep.read(trained)
     assert [row["label"] for row in found.rows] == [
         "psl, lr=0.001",
         "psl, lr=0.01",
@@ -59,16 +59,16 @@ def test_training_on_pooled_data_is_the_ceiling_and_never_best() -> None:
 
 
 def test_rows_say_which_method_trains_on_pooled_data(trained: Path) -> None:
-    assert [row["pooled"] for row in read_sweep(trained).rows] == [False] * 4
+    assert [row["pooled"] for row in Sweep.read(trained).rows] == [False] * 4
 
 
 def test_the_same_sweep_again_repeats_nothing_and_a_longer_one_trains_what_is_new(own: Path, grid) -> None:
     before = written(own)
-    seen: list[SweepProgress] = []
+    seen: list[StudyProgress] = []
     again = sweep(grid, out=own, jobs=1, observe=seen.append)
-    assert seen == [SweepProgress(8, 8, 8)]
+    assert seen == [StudyProgress(8, 8, 8)]
     assert written(own) == before
-    assert again.rows == read_sweep(own).rows
+    assert again.rows == Sweep.read(own).rows
     grid["grid"]["lr"].append(0.03)
     longer = sweep(grid, out=own, jobs=1)
     after = written(own)
@@ -136,7 +136,7 @@ def test_leftovers_of_a_killed_start_do_not_matter(tmp_path: Path, tiny) -> None
     """A folder without settings, as a kill between two system calls leaves it, is begun anew."""
     grid = {**tiny, "grid": {"lr": [0.01]}}
     (experiment,) = plan(grid, out=tmp_path / "s").experiments
-    torn = tmp_path / "s" / CELLS / experiment.fingerprint()
+    torn = tmp_path / "s" / TRIALS / experiment.fingerprint()
     torn.mkdir(parents=True)
     (torn / ".config.toml.partial").write_text("met")
     (tmp_path / "s" / GRID_FILE).write_text("")

@@ -6,75 +6,30 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sglr.core.errors import DivergedError, Interrupted, UsageError
+from sglr.core.errors import Interrupted, UsageError
 from sglr.data.objects.read import settle_dataset
 from sglr.report.comparison import write_comparison_report
 from sglr.runs.config import SETTINGS, Experiment
 from sglr.runs.folder import CONFIG, Run, write_command
 from sglr.runs.new_folder import folder_of_runs, refuse_single_run
+from sglr.storage.files import is_file
 from sglr.studies.compare.comparison import Comparison, make_row, write_comparison
 from sglr.studies.method_specs import Variant, parse_methods
+from sglr.studies.scheduler.checks import check_builds, check_request
+from sglr.studies.scheduler.datasets import Datasets
+from sglr.studies.scheduler.run_all import Observer, run_all
+from sglr.studies.scheduler.trial import Trial
 
 if TYPE_CHECKING:
-    from sglr.assembly.parts import PartOverrides, Training
-    from sglr.core.events import Event
+    from sglr.assembly.parts import Training
     from sglr.core.method import Method
 
-__all__ = ["Comparison", "Trial", "TrialDone", "TrialStarted", "compare", "plan"]
-
+__all__ = ["Comparison", "compare", "plan"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One method with one seed.
-
-    Parameters
-    ----------
-    label
-        What tells the method from the others, such as ``"sglr (phi=0.5)"``.
-    seed
-        The seed.
-    number, total
-        Its place in the comparison, counted from 1, and how many there are.
-    path
-        The folder of its run.
-    experiment, given
-        Its settings, and parts that were given as objects.
-    """
-
-    label: str
-    seed: int
-    number: int
-    total: int
-    path: Path
-    experiment: Experiment
-    given: PartOverrides
-
-
-@dataclass(frozen=True)
-class TrialStarted:
-    """A trial begins, or is found finished."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True)
-class TrialDone:
-    """A trial is over: with a summary, or with what is to be said of its divergence."""
-
-    trial: Trial
-    summary: Mapping[str, Any] | None
-    problem: str | None
-
-
-Observer = Callable[["Event | TrialStarted | TrialDone"], None]
 
 
 def compare(
@@ -82,6 +37,8 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     out: str | Path | None = None,
+    jobs: int | None = 1,
+    ray_address: str | None = None,
     observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     loaded: Callable[[Experiment, Training], None] | None = None,
@@ -102,12 +59,19 @@ def compare(
         Every method is run with each of them.
     out
         Folder of the comparison; default ``runs/<time>-comparison``.
+    jobs
+        Processes that train side by side, each on one core unless ``threads`` is given; 1 trains in this process. None
+        is one per core on a CPU, one on a GPU, and on a cluster as many as it has room for.
+    ray_address
+        The Ray cluster on whose machines to train: ``"auto"`` for the one that runs here, or ``HOST:PORT``; each needs
+        sglr and the data. None trains on this machine.
     observe
-        Called with every event, and with `TrialStarted` and `TrialDone`.
+        Called with `sglr.studies.scheduler.progress.StudyProgress` whenever a run is over. With one job it is also
+        called with `sglr.studies.scheduler.progress.TrialStarted`, and with every event of a run.
     stop
-        Asked after every step; True ends the comparison with a checkpoint.
+        Asked after every step; True ends the comparison with checkpoints.
     loaded
-        Called with the first training that is built; the default warns of what looks wrong with the data.
+        Called with the first training that is built.
     command
         The command that was typed, for the reports.
     **settings
@@ -116,7 +80,8 @@ def compare(
     Raises
     ------
     UsageError
-        If a setting is wrong, or the folder holds other runs.
+        If a setting is wrong, the folder holds other runs, or a part that is an object would have to be sent to other
+        processes; before anything is written.
     Interrupted
         If ``stop`` answered True.
 
@@ -126,29 +91,43 @@ def compare(
     >>> result = sglr.compare(["psl", sglr.SGLR(phi=1.0)], seeds=[0, 1, 2], epochs=5)  # doctest: +SKIP
     >>> [(row["label"], row["test"]["accuracy"]) for row in result.rows]  # doctest: +SKIP
     """
-    from sglr.experiment.train import tell_notes
-
     settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
-    trials = plan(methods, seeds, folder, settings)
+    trials = plan(methods, seeds, folder, settings, command)
+    datasets = Datasets(trials[0].given.dataset if trials[0].given else None)
+    check_request(trials, jobs, ray_address, datasets)
+    new = [trial for trial in trials if not is_file(trial.path / CONFIG)]
+    check_builds(new, datasets, elsewhere=ray_address is not None, loaded=loaded, warn=log.warning)
     with folder_of_runs(folder):
         write_command(folder, command)
-        ready = _first_only(loaded or (lambda _, built: tell_notes(built)))
-        first = {trial.label: trial.seed for trial in reversed(trials)}
-        done = [
-            _conclude(
-                trial, observe, stop, ready, command, log.warning if trial.seed == first[trial.label] else log.info
+        try:
+            outcomes = run_all(
+                trials,
+                jobs=jobs,
+                ray_address=ray_address,
+                observe=observe,
+                stop=stop,
+                datasets=datasets,
+                any_version=True,
             )
-            for trial in trials
-        ]
-        rows = [make_row(label, [result for result in done if result[0].label == label]) for label in _labels(trials)]
-        comparison = write_comparison(folder, rows)
+        except Interrupted:
+            raise Interrupted(f"stopped; the same comparison again with out = {folder} goes on from there") from None
+        labels = [trial.label for trial in trials]
+        by_label = {
+            label: [one for own, one in zip(labels, outcomes, strict=True) if own == label]
+            for label in dict.fromkeys(labels)
+        }
+        comparison = write_comparison(folder, [make_row(label, own, folder) for label, own in by_label.items()])
         write_comparison_report(folder, comparison.with_paths(), command)
         return comparison
 
 
 def plan(
-    methods: Sequence[str | Method], seeds: Sequence[int], folder: Path, settings: Mapping[str, Any]
+    methods: Sequence[str | Method],
+    seeds: Sequence[int],
+    folder: Path,
+    settings: Mapping[str, Any],
+    command: str = "",
 ) -> list[Trial]:
     """Return all trials of a comparison, each checked as far as that goes without data.
 
@@ -172,68 +151,10 @@ def plan(
         for seed in seeds:
             experiment, given = variant.describe({**shared, "seed": seed})
             path = folder / f"{_slug(variant.label)}-seed{seed}"
-            total = len(variants) * len(seeds)
-            trials.append(Trial(variant.label, seed, len(trials) + 1, total, path, experiment, given))
+            trials.append(Trial(variant.label, experiment, path, given, command, keep_checkpoints=True))
     for trial in trials:
         _check_run(trial)
     return trials
-
-
-def _first_only(loaded: Callable[[Experiment, Training], None]) -> Callable[[Experiment, Training], None]:
-    """Return what does the same the first time, and nothing later: all trials have the same data."""
-    calls = iter([loaded])
-
-    def tell(experiment: Experiment, built: Training) -> None:
-        for call in calls:
-            call(experiment, built)
-
-    return tell
-
-
-def _conclude(
-    trial: Trial,
-    observe: Observer,
-    stop: Callable[[], bool],
-    ready: Callable[[Experiment, Training], None],
-    command: str,
-    warn: Callable[[str], None],
-) -> tuple[Trial, Run, str | None]:
-    """Bring a trial to its end, from wherever it stands."""
-    from sglr.experiment.train import execute, resume
-
-    observe(TrialStarted(trial))
-    problem = None
-    try:
-        if not (trial.path / CONFIG).is_file():
-            execute(
-                trial.experiment,
-                trial.path,
-                given=trial.given,
-                observe=observe,
-                stop=stop,
-                ready=partial(ready, trial.experiment),
-                warn=warn,
-                command=command,
-            )
-        elif Run.open(trial.path).summary is None:
-            resume(
-                trial.path,
-                method=trial.given.method,
-                model=trial.experiment.model if trial.given.model is None else trial.given.model,
-                dataset=trial.given.dataset,
-                observe=observe,
-                stop=stop,
-                say=log.warning,
-            )
-    except DivergedError as error:
-        problem = str(error)
-    except Interrupted as error:
-        reached = str(error).partition(";")[0]
-        remedy = f"the same comparison again with out = {trial.path.parent} goes on from there"
-        raise Interrupted(f"{trial.label}, seed {trial.seed}: {reached}; {remedy}") from None
-    run = Run.open(trial.path)
-    observe(TrialDone(trial, run.summary, problem))
-    return trial, run, problem
 
 
 def _check_run(trial: Trial) -> None:
@@ -254,10 +175,6 @@ def _refuse_twice(field: str, values: Sequence[object]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise UsageError(field, value, "is named twice", "name it once")
-
-
-def _labels(trials: Sequence[Trial]) -> list[str]:
-    return list(dict.fromkeys(trial.label for trial in trials))
 
 
 def _slug(label: str) -> str:

@@ -42,7 +42,7 @@ class Verdict:
 def judge(claim: Claim, figures: Figures) -> Verdict:
     """Judge a claim by the differences of paired figures.
 
-    Cells are paired one by one, of the same seed; the differences of one row and seed are averaged first, since they
+    Figures are paired one by one, of the same seed; the differences of one row and seed are averaged first, since they
     share data and weights.
     """
     verdict = TESTS[claim.test](claim, _differences(claim, figures))

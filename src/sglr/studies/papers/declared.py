@@ -1,8 +1,8 @@
 """Declared artefacts: a paper's tables and figures, read from its folder of TOML files.
 
-An artefact is a grid of cells. A cell is one experiment for every seed: the settings that all cells share at a scale,
-then those of its artefact, row and column, each over the ones before. Cells of several artefacts that come down to the
-same settings are one.
+An artefact is a grid. Each of its places, with each seed, is one experiment: the settings that all share at a scale,
+then those of the artefact, row and column, each over the ones before. Equal experiments of several artefacts are
+trained once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ONE_CLIENT = {"method": "psl"}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One place of a grid with one seed.
+class PaperTrial:
+    """One place of an artefact's grid with one seed.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ class Claim:
     test
         A name of `sglr.studies.papers.claims.TESTS`.
     more, less
-        Which cells' figures should exceed which others': ``rows`` and ``columns``, paired one by one.
+        Which places' figures should exceed which others': ``rows`` and ``columns``, paired one by one.
     margin
         By how much, in the figure's unit.
     target
         A figure that ``more`` is held against, instead of ``less``.
     measure
-        Which figure, where cells have several.
+        Which figure, where a run has several.
     from_clients
         The least number of clients at which the paper shows it; with fewer it can't be judged.
     """
@@ -98,9 +98,9 @@ class Artefact:
     rows
         Labels of the rows at the chosen scale, with what each sets.
     scale, seeds
-        The scale, and the seeds of every cell.
+        The scale, and the seeds of every place of the grid.
     settings
-        What all cells share.
+        What all trials share.
     options
         Whatever else the declaration says, for its kind.
     """
@@ -117,10 +117,10 @@ class Artefact:
     options: Mapping[str, Any]
 
     @cached_property
-    def cells(self) -> list[Cell]:
-        """Every cell with every seed, row by row; none for an artefact that trains nothing."""
+    def trials(self) -> list[PaperTrial]:
+        """Every place of the grid with every seed, row by row; none for an artefact that trains nothing."""
         return [
-            Cell(row, column.label, seed, self._experiment({**shared, **column.settings}, seed))
+            PaperTrial(row, column.label, seed, self._experiment({**shared, **column.settings}, seed))
             for row, shared in self.rows.items()
             for column in self.columns
             for seed in self.seeds

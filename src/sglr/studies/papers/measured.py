@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, Protocol
 
+from sglr.studies.figures import mean, spread
 from sglr.studies.papers.claims import Figures
-from sglr.studies.papers.declared import Artefact, Cell
+from sglr.studies.papers.declared import Artefact, PaperTrial
 from sglr.studies.scheduler.outcome import Outcome
 
 Outcomes = Mapping[str, Outcome]
@@ -39,16 +39,16 @@ class Measured:
 
 
 class Kind(Protocol):
-    """A way to turn finished cells into what an artefact shows: the function ``measure`` of a file in ``kinds``."""
+    """A way to turn finished runs into what an artefact shows: the function ``measure`` of a file in ``kinds``."""
 
     def __call__(self, artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
         """Return what the artefact shows; ``folder`` is for what may be kept between two calls."""
         ...
 
 
-def outcome_of(cell: Cell, outcomes: Outcomes) -> Outcome:
-    """Return what became of a cell."""
-    return outcomes[cell.experiment.fingerprint()]
+def outcome_of(trial: PaperTrial, outcomes: Outcomes) -> Outcome:
+    """Return what became of a trial."""
+    return outcomes[trial.experiment.fingerprint()]
 
 
 def grid(
@@ -90,11 +90,11 @@ def grid(
 
 def place(paper: float | None, values: Sequence[float], note: str = "") -> dict[str, Any]:
     """Return one cell of a table: the paper's figure beside the mean and spread of ours."""
-    ours = fmean(values) if values else None
+    ours = mean(values)
     return {
         "paper": paper,
         "ours": ours,
-        "spread": stdev(values) if len(values) > 1 else None,
+        "spread": spread(values),
         "difference": None if paper is None or ours is None else ours - paper,
         "runs": len(values),
         "note": note,
@@ -104,18 +104,18 @@ def place(paper: float | None, values: Sequence[float], note: str = "") -> dict[
 def divergences(artefact: Artefact, outcomes: Outcomes) -> dict[tuple[str, str], str]:
     """Return what is to be said of every place where a run diverged."""
     notes: dict[tuple[str, str], list[str]] = {}
-    for cell in artefact.cells:
-        problem = outcome_of(cell, outcomes).problem
+    for trial in artefact.trials:
+        problem = outcome_of(trial, outcomes).problem
         if problem is not None:
             where = re.search(r"in epoch \d+, step \d+|after \d+ steps", problem)
             told = f"diverged {where.group() if where else ''}".strip()
-            notes.setdefault((cell.row, cell.column), []).append(f"{told} (seed {cell.seed})")
+            notes.setdefault((trial.row, trial.column), []).append(f"{told} (seed {trial.seed})")
     return {where: "; ".join(told) for where, told in notes.items()}
 
 
 def collect(
     artefact: Artefact, outcomes: Outcomes, read: Callable[[Outcome], float | None]
 ) -> dict[tuple[str, str, int], float]:
-    """Return a figure of every cell that has one, by row, column and seed."""
-    values = {(cell.row, cell.column, cell.seed): read(outcome_of(cell, outcomes)) for cell in artefact.cells}
+    """Return a figure of every trial that has one, by row, column and seed."""
+    values = {(trial.row, trial.column, trial.seed): read(outcome_of(trial, outcomes)) for trial in artefact.trials}
     return {where: value for where, value in values.items() if value is not None}

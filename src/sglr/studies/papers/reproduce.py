@@ -1,4 +1,4 @@
-"""Reproduce a paper's tables and figures: train their cells, and hold what comes out against the paper."""
+"""Reproduce a paper's tables and figures: train their runs, and compare the results with the paper."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from sglr.assembly.summary import versions
-from sglr.core.errors import UsageError
+from sglr.core.errors import Interrupted
 from sglr.report.reproduction import write_reproduction_report
 from sglr.report.reproduction_markdown import reproduction_markdown
 from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
 from sglr.studies.papers.claims import Verdict, judge
-from sglr.studies.papers.declared import Artefact, artefacts, read_artefact
+from sglr.studies.papers.declared import Artefact, PaperTrial, artefacts, read_artefact
 from sglr.studies.papers.measured import Kind, Measured, Outcomes, outcome_of
-from sglr.studies.scheduler.processes import default_jobs
-from sglr.studies.scheduler.progress import SweepProgress
-from sglr.studies.scheduler.run_all import train_all
+from sglr.studies.scheduler.checks import check_request
+from sglr.studies.scheduler.datasets import Datasets
+from sglr.studies.scheduler.run_all import Observer, run_all
+from sglr.studies.scheduler.trial import Trial
 
-RECORD, RESULTS = "reproduction.json", "results.md"
+RECORD, RESULTS, TRIALS = "reproduction.json", "results.md", "cells"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Reproduction:
     Parameters
     ----------
     path
-        Its folder: ``reproduction.json``, ``results.md``, ``report.html``, and a run for every cell in ``cells``.
+        Its folder: ``reproduction.json``, ``results.md``, ``report.html``, and every run in ``cells``.
     records
         One for each artefact, as `sglr.report.reproduction.write_reproduction_report` takes them.
     """
@@ -53,7 +54,7 @@ def reproduce(
     jobs: int | None = None,
     out: Path | None = None,
     command: str = "",
-    observe: Callable[[SweepProgress], None] = lambda _: None,
+    observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Reproduction:
     """Reproduce tables and figures of the paper.
@@ -65,7 +66,7 @@ def reproduce(
     scale
         ``"full"``, ``"small"`` or ``"smoke"``.
     seeds
-        Seeds of every cell; None is the scale's own number.
+        Seeds of every place of a grid; None is the scale's own number.
     device
         Where to train.
     data_dir
@@ -77,9 +78,10 @@ def reproduce(
     command
         The command line that asked for it, for the report.
     observe
-        Told whenever a run is over.
+        Called with `sglr.studies.scheduler.progress.StudyProgress` whenever a run is over. With one job it is also
+        called with `sglr.studies.scheduler.progress.TrialStarted`, and with every event of a run.
     stop
-        Asked again and again; True ends the sweep with checkpoints.
+        Asked again and again; True ends the reproduction with checkpoints.
 
     Raises
     ------
@@ -88,16 +90,18 @@ def reproduce(
     Interrupted
         If ``stop`` answered True.
     """
-    if jobs is not None and jobs < 1:
-        raise UsageError("jobs", jobs, "is not positive", "give 1 or more")
     folder = out if out is not None else Path("runs") / f"reproduce-{scale}"
-    workers = default_jobs(device) if jobs is None else jobs
-    shared = {"device": device} | ({"data_dir": data_dir} if data_dir else {}) | ({"threads": 1} if workers > 1 else {})
+    shared = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
     chosen = [read_artefact(name, scale, seeds=seeds, overrides=shared) for name in _names(names)]
+    trials, datasets = _trials(chosen, folder / TRIALS), Datasets()
+    check_request(trials, jobs, None, datasets)
     refuse_single_run(folder, "the reproduction")
     with folder_of_runs(folder):
-        experiments = [cell.experiment for artefact in chosen for cell in artefact.cells]
-        outcomes = train_all(experiments, folder / "cells", jobs=workers, observe=observe, stop=stop)
+        try:
+            found = run_all(trials, jobs=jobs, observe=observe, stop=stop, datasets=datasets)
+        except Interrupted:
+            raise Interrupted(f"stopped; the same command again with out = {folder} goes on from there") from None
+        outcomes = {outcome.experiment.fingerprint(): outcome for outcome in found}
         records = [_record(artefact, outcomes, folder) for artefact in chosen]
         write_text(folder / RECORD, json.dumps({"command": command, "artefacts": records}, indent=2) + "\n")
         write_text(folder / RESULTS, reproduction_markdown(records, command))
@@ -109,28 +113,41 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
     return artefacts() if list(names) == ["all"] else tuple(dict.fromkeys(names))
 
 
+def _trials(chosen: Sequence[Artefact], folder: Path) -> list[Trial]:
+    """Return the trials of artefacts, each with a label that says where in which artefact it is."""
+    return [
+        Trial.of(trial.experiment, folder, f"{artefact.name} {_label(artefact, trial)}")
+        for artefact in chosen
+        for trial in artefact.trials
+    ]
+
+
+def _label(artefact: Artefact, trial: PaperTrial) -> str:
+    return f"{artefact.options['row_title']} {trial.row}, {trial.column}".strip()
+
+
 def _record(artefact: Artefact, outcomes: Outcomes, folder: Path) -> dict[str, Any]:
-    """Fold an artefact's cells into what is told of it."""
+    """Return what the record says of an artefact."""
     started = time.perf_counter()
-    cells = artefact.cells
-    found = [outcome_of(cell, outcomes) for cell in cells]
+    trials = artefact.trials
+    found = [outcome_of(trial, outcomes) for trial in trials]
     own = {outcome.experiment.fingerprint(): outcome for outcome in found}
     measured = _kind(artefact)(artefact, own, folder)
     runs = [
         {
-            "label": f"{artefact.options['row_title']} {cell.row}, {cell.column}".strip(),
-            "seed": cell.seed,
+            "label": _label(artefact, trial),
+            "seed": trial.seed,
             "path": outcome.run.path.relative_to(folder).as_posix(),
             "accuracy": outcome.accuracy,
         }
-        for cell, outcome in zip(cells, found, strict=True)
+        for trial, outcome in zip(trials, found, strict=True)
     ]
     trained = sum(outcome.seconds for outcome in own.values())
     return {
         "name": artefact.name,
         "title": artefact.title,
         "scale": artefact.scale,
-        "seeds": list(artefact.seeds) if cells else [],
+        "seeds": list(artefact.seeds) if trials else [],
         "setting": _setting(artefact),
         "tables": measured.tables,
         "charts": measured.charts,
@@ -149,7 +166,7 @@ def _kind(artefact: Artefact) -> Kind:
 
 def _verdicts(artefact: Artefact, measured: Measured) -> list[Verdict]:
     verdicts = [judge(claim, measured.figures[claim.measure]) for claim in artefact.claims]
-    if artefact.scale != "smoke" or not artefact.cells:
+    if artefact.scale != "smoke" or not artefact.trials:
         return verdicts
     too_short = "the smoke scale trains too little to judge anything"
     return [dataclasses.replace(verdict, verdict="undecided", evidence=too_short) for verdict in verdicts]
@@ -157,11 +174,11 @@ def _verdicts(artefact: Artefact, measured: Measured) -> list[Verdict]:
 
 def _setting(artefact: Artefact) -> str:
     """Say in one sentence what was trained, and what the paper has instead."""
-    cells = artefact.cells
-    if not cells:
+    trials = artefact.trials
+    if not trials:
         return "Computed from closed forms; nothing is trained."
-    experiments = [cell.experiment for cell in cells]
-    first, paper = experiments[0], read_artefact(artefact.name, "full").cells[0].experiment
+    experiments = [trial.experiment for trial in trials]
+    first, paper = experiments[0], read_artefact(artefact.name, "full").trials[0].experiment
     named = {
         "dataset": "{} data",
         "image_size": "{} pixels a side",

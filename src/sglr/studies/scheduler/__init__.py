@@ -1,1 +1,1 @@
-"""Many experiments as cells of a grid: each trained once, in a run folder named by the hash of its settings."""
+"""The trials of a study: each trained once, here, in several processes, or on a cluster."""

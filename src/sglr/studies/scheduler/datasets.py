@@ -22,7 +22,8 @@ class Datasets:
     """
 
     def __init__(self, given: Dataset | None = None) -> None:
-        self._given, self._name = given, ""
+        self.given = given
+        self._name = ""
         self._last: Dataset | None = None
 
     def of(self, experiment: Experiment) -> Dataset:
@@ -33,10 +34,14 @@ class Datasets:
         UsageError
             If it can't be loaded.
         """
-        if self._given is not None:
-            return self._given
+        if self.given is not None:
+            return self.given
         name = json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
         if self._last is None or name != self._name:
             self._last = load(experiment)
             self._name = name
         return self._last
+
+    def forget(self) -> None:
+        """Drop what was loaded, where other processes load it for themselves."""
+        self._last = None

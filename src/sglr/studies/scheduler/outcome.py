@@ -1,4 +1,4 @@
-"""What became of one cell, as its run folder tells."""
+"""What became of one trial, as its run folder tells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Outcome:
     run
         Its run folder.
     problem
-        What is to be said of its divergence; None if it finished.
+        How it diverged; None if it finished.
     """
 
     experiment: Experiment
@@ -43,17 +43,17 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """The time it took, over all its sittings."""
+        """The time it took, from start to end and in every continuation."""
         return _seconds(self.run.path)
 
 
-def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
+def read_outcome(experiment: Experiment, path: Path, *, any_version: bool = False) -> Outcome | None:
     """Return the outcome of an experiment that is over, or None.
 
     Raises
     ------
     UsageError
-        If another version of sglr made it.
+        If its record is damaged, or another version of sglr made it, unless ``any_version`` may have.
     """
     if not is_file(path / CONFIG):
         return None
@@ -62,8 +62,8 @@ def read_outcome(experiment: Experiment, path: Path) -> Outcome | None:
         record = read_object(path / DIVERGED) or run.summary
         if record is None:
             return None
-        version = record["versions"]["sglr"]
-    if version != __version__:
+        version = None if any_version else record["versions"]["sglr"]
+    if version not in (None, __version__):
         problem = f"was made by sglr {version}, and this is {__version__}"
         raise UsageError("out", path, problem, "give another folder, or remove that run")
     return Outcome(experiment, run, record.get("problem"))
@@ -75,7 +75,7 @@ def is_over(path: Path) -> bool:
 
 
 def write_divergence(path: Path, problem: str) -> None:
-    """Note that an experiment diverged, so that it is not tried again."""
+    """Record that a run diverged, so that it is not trained again."""
     record = {"problem": problem, "versions": {"sglr": __version__}}
     write_text(path / DIVERGED, json.dumps(record, indent=2) + "\n")
 

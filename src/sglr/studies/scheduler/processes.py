@@ -1,4 +1,4 @@
-"""Experiments in processes of this machine, which end with the one that started them."""
+"""Trials in processes of this machine, which end with the one that started them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import SglrError
-from sglr.runs.config import Experiment
 from sglr.studies.scheduler.datasets import Datasets
+from sglr.studies.scheduler.progress import TrialStarted
 from sglr.studies.scheduler.train_one import train_one
+from sglr.studies.scheduler.trial import Trial
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
@@ -29,23 +29,28 @@ POLL_SECONDS = 0.2
 
 
 def train_here(
-    experiments: Sequence[Experiment], folder: Path, jobs: int, stop: Callable[[], bool], dataset: Dataset | None = None
-) -> Iterator[Experiment]:
-    """Train experiments, ``jobs`` of them side by side; yield each when it is over. One job trains in this process.
+    trials: Sequence[Trial], observe: Callable[[Any], None], stop: Callable[[], bool], datasets: Datasets
+) -> Iterator[Trial]:
+    """Train trials in this process, one after another; yield each when it is over.
 
-    A data set that was given as an object is ``dataset``.
+    ``observe`` is told which trial begins, and of every event of its run.
     """
-    if jobs == 1 or len(experiments) < 2:
-        datasets = Datasets(dataset)
-        for experiment in experiments:
-            train_one(experiment, folder, stop, datasets)
-            yield experiment
-        return
+    for trial in trials:
+        observe(TrialStarted(trial))
+        train_one(trial, stop, datasets, observe)
+        yield trial
+
+
+def train_in_processes(
+    trials: Sequence[Trial], jobs: int, stop: Callable[[], bool], datasets: Datasets
+) -> Iterator[Trial]:
+    """Train trials, ``jobs`` of them side by side, each in a process; yield each when it is over."""
+    datasets.forget()
     context = multiprocessing.get_context("spawn")
     stopping = context.Event()
-    with ProcessPoolExecutor(min(jobs, len(experiments)), context, _begin_worker, (stopping, dataset)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(trials)), context, _begin_worker, (stopping, datasets.given)) as pool:
         with _without_script():
-            futures = {pool.submit(_train_in_worker, experiment, folder): experiment for experiment in experiments}
+            futures = {pool.submit(_train_in_worker, trial): trial for trial in trials}
         try:
             yield from _collected(futures, stopping, stop)
         finally:
@@ -67,9 +72,7 @@ def _without_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _collected(
-    futures: dict[Future[None], Experiment], stopping: Any, stop: Callable[[], bool]
-) -> Iterator[Experiment]:
+def _collected(futures: dict[Future[None], Trial], stopping: Any, stop: Callable[[], bool]) -> Iterator[Trial]:
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
@@ -79,7 +82,7 @@ def _collected(
             try:
                 future.result()
             except BrokenProcessPool as error:
-                raise SglrError("a training process was killed, perhaps for want of memory; start again") from error
+                raise SglrError("a training process was killed, perhaps because memory ran out; start again") from error
             yield futures[future]
 
 
@@ -117,10 +120,10 @@ def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
     threading.Thread(target=_worker.outlive_nobody, daemon=True).start()
 
 
-def _train_in_worker(experiment: Experiment, folder: Path) -> None:
+def _train_in_worker(trial: Trial) -> None:
     _worker.busy = True
     try:
-        train_one(experiment, folder, _worker.asked_to_stop, _worker.datasets)
+        train_one(trial, _worker.asked_to_stop, _worker.datasets)
     finally:
         _worker.busy = False
 

@@ -1,8 +1,8 @@
-"""Cells as plain tasks of a Ray cluster, whose machines share no folder.
+"""Trials as plain tasks of a Ray cluster, whose machines share no folder.
 
 A task is sent the files of its run, trains in a folder of its own, and returns the files, finished or not. Meanwhile it
-sends home what it has every minute, so that a machine that dies costs no more than that. The desk, an actor on the
-machine that asked, takes what comes and says when to stop.
+sends its files every minute, so that a machine that dies costs no more than that. The collector, an actor on the
+machine that asked, writes these files and says when to stop.
 """
 
 from __future__ import annotations
@@ -22,58 +22,57 @@ from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.files import Files, pack, tidy, unpack
 from sglr.studies.scheduler.outcome import is_over
 from sglr.studies.scheduler.train_one import train_one
+from sglr.studies.scheduler.trial import Trial
 from sglr.system.ray_cluster import connect, disconnect, reachable
 from sglr.version import __version__
 
-POLL_SECONDS, HOME_SECONDS, LOOK_SECONDS = 1.0, 60.0, 5.0
-"""Seconds between a task's questions whether to stop, between the times that it sends its files home, and between looks
-whether the cluster is there."""
+POLL_SECONDS, SEND_SECONDS, LOOK_SECONDS = 1.0, 60.0, 5.0
+"""Seconds between two questions of a task whether to stop, between two times that it sends its files, and between two
+checks that the cluster is still there."""
 
-PREFIX = "sglr-cell-"
+PREFIX = "sglr-trial-"
 """How a task's folder is named in its machine's temporary folder; its process follows."""
 
 ATTEMPTS = 4
-"""How often a cell is begun whose machine dies; each time it goes on with what it sent home."""
+"""How often a trial is begun whose machine dies; each time it goes on with what it sent."""
 
 
 def train_on_cluster(
-    experiments: Sequence[Experiment], folder: Path, address: str, jobs: int | None, stop: Callable[[], bool]
-) -> Iterator[Experiment]:
-    """Train each experiment as a task of a cluster; yield it when its files are in ``folder``.
+    trials: Sequence[Trial], address: str, jobs: int | None, stop: Callable[[], bool]
+) -> Iterator[Trial]:
+    """Train each trial as a task of a cluster; yield it when its files are in its folder.
 
     Parameters
     ----------
-    experiments
-        What to train; stopped ones go on.
-    folder
-        Where the run folders are written, on this machine.
+    trials
+        What to train, in folders beside one another on this machine; stopped ones go on.
     address
         ``"auto"``, or ``HOST:PORT`` of the cluster.
     jobs
         Most tasks at a time; None leaves it to the cluster.
     stop
-        Asked again and again; True ends every task with a checkpoint, which is brought home.
+        Asked again and again; True ends every task with a checkpoint, whose files are fetched.
 
     Raises
     ------
     UsageError
         If there is no Ray or no cluster, its machines lack sglr or a device, or a setting is wrong there.
     SglrError
-        If a cell's machine died again and again.
+        If a trial's machine died again and again.
     Interrupted
         If ``stop`` answered True.
     """
     connected_before = reachable()
     ray = connect(address)
     try:
-        yield from _Tasks(ray, folder, address, stop).run(experiments, jobs)
+        yield from _Tasks(ray, trials[0].path.parent, address, stop).run(trials, jobs)
     finally:
         if not connected_before:
             disconnect()
 
 
-class Desk:
-    """Takes what tasks send home, and tells them whether to stop; it lives on the machine of who asked."""
+class Collector:
+    """Writes the files that tasks send, and tells tasks whether to stop; it lives on the machine that asked."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
@@ -88,7 +87,7 @@ class Desk:
         return self._stopping
 
     def keep(self, key: str, files: Files) -> None:
-        """Write the files of an unfinished run; what comes too late is dropped."""
+        """Write the files of an unfinished run in the folder named ``key``; what comes too late is dropped."""
         if not is_over(self._folder / key):
             unpack(self._folder / key, files)
 
@@ -101,39 +100,39 @@ class _Tasks:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        kind = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk)
-        self._desk = kind.remote(str(folder.resolve()))
+        kind = ray.remote(num_cpus=0, scheduling_strategy=here)(Collector)
+        self._collector = kind.remote(str(folder.resolve()))
         self._attempts: dict[str, int] = {}
-        self._running: dict[Any, Experiment] = {}
+        self._running: dict[Any, Trial] = {}
         self._next_look = time.monotonic() + LOOK_SECONDS
 
-    def run(self, experiments: Sequence[Experiment], jobs: int | None) -> Iterator[Experiment]:
-        """Keep as many tasks under way as may be; yield each experiment that is over."""
-        for experiment in experiments:
-            self._check_room(experiment)
-        pending = list(reversed(experiments))
+    def run(self, trials: Sequence[Trial], jobs: int | None) -> Iterator[Trial]:
+        """Keep as many tasks under way as allowed; yield each trial that is over."""
+        for trial in trials:
+            self._check_room(trial.experiment)
+        pending = list(reversed(trials))
         try:
             while pending or self._running:
                 while pending and (jobs is None or len(self._running) < jobs):
                     self._begin(pending.pop())
                 for task in self._ray.wait(list(self._running), timeout=POLL_SECONDS)[0]:
-                    experiment = self._running.pop(task)
-                    if self._collect(task, experiment):
-                        yield experiment
+                    trial = self._running.pop(task)
+                    if self._collect(task, trial):
+                        yield trial
                     else:
-                        pending.append(experiment)
-                self._check_wishes()
+                        pending.append(trial)
+                self._check_stop()
                 self._check_cluster()
         except Exception:
-            self._bring_home()
+            self._fetch_all()
             raise
 
-    def _bring_home(self) -> None:
-        """Have all tasks end with a checkpoint, and take what they have."""
-        with suppress(Exception):  # where the cluster is gone, what was sent home before is all there is
-            self._ray.get(self._desk.stop.remote(), timeout=HOME_SECONDS)
-            for task in self._ray.wait(list(self._running), num_returns=len(self._running), timeout=HOME_SECONDS)[0]:
-                with suppress(Exception):  # what broke off the sweep is told, not what broke off after it
+    def _fetch_all(self) -> None:
+        """Have all tasks end with a checkpoint, and write their files."""
+        with suppress(Exception):  # where the cluster is gone, what was sent before is all there is
+            self._ray.get(self._collector.stop.remote(), timeout=SEND_SECONDS)
+            for task in self._ray.wait(list(self._running), num_returns=len(self._running), timeout=SEND_SECONDS)[0]:
+                with suppress(Exception):  # the error that ended the study is reported, not one after it
                     self._store(self._running[task], self._ray.get(task)[1])
 
     def _check_room(self, experiment: Experiment) -> None:
@@ -148,7 +147,7 @@ class _Tasks:
             problem = "no machine of the cluster has a GPU for Ray"
             raise UsageError("device", experiment.device, problem, "give cpu or auto, or start Ray with --num-gpus")
 
-    def _check_wishes(self) -> None:
+    def _check_stop(self) -> None:
         if self._stop():
             raise Interrupted("stopped with checkpoints")
 
@@ -158,36 +157,36 @@ class _Tasks:
         self._next_look = time.monotonic() + LOOK_SECONDS
         if not reachable():
             problem = f"the Ray cluster at {self._address} is gone"
-            raise SglrError(f"{problem}; what finished is kept, and the same sweep again goes on")
+            raise SglrError(f"{problem}; what finished is kept, and the same command again goes on")
 
-    def _begin(self, experiment: Experiment) -> None:
-        key = experiment.fingerprint()
-        tidy(self._folder / key)
+    def _begin(self, trial: Trial) -> None:
+        experiment = trial.experiment
+        tidy(trial.path)
         gpu = experiment.device != "cpu" and self._has_gpus
         options = {"num_cpus": experiment.threads or 1, "num_gpus": int(gpu), "max_retries": 0}
         task = self._ray.remote(**options)(train_away)
-        begun = task.remote(__version__, experiment.flat(), pack(self._folder / key), self._desk)
-        self._running[begun] = experiment
+        begun = task.remote(__version__, _as_values(trial), pack(trial.path), self._collector)
+        self._running[begun] = trial
 
-    def _collect(self, task: Any, experiment: Experiment) -> bool:
-        """Bring a task's files home; say whether it finished, and not whether it was stopped or lost."""
+    def _collect(self, task: Any, trial: Trial) -> bool:
+        """Write a task's files; return True if it finished, False if it was stopped or lost."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
             finished, files = self._ray.get(task)
         except RayTaskError as error:
-            raise self._told(error) from error
+            raise self._cause(error) from error
         except RayError as error:
-            self._count_lost(experiment, error)
+            self._count_lost(trial, error)
             return False
-        self._store(experiment, files)
+        self._store(trial, files)
         return bool(finished)
 
-    def _store(self, experiment: Experiment, files: Files) -> None:
+    def _store(self, trial: Trial, files: Files) -> None:
         if files:
-            unpack(self._folder / experiment.fingerprint(), files)
+            unpack(trial.path, files)
 
-    def _told(self, error: Any) -> Exception:
+    def _cause(self, error: Any) -> Exception:
         cause = error.cause
         if isinstance(cause, SglrError):
             return cause
@@ -196,22 +195,33 @@ class _Tasks:
                 "ray_address", self._address, f"a machine of the cluster has no {cause.name}", "install sglr there, too"
             )
         first = str(cause).strip().partition("\n")[0]
-        return SglrError(f"a cell failed on the cluster ({type(cause).__name__}: {first})")
+        return SglrError(f"a trial failed on the cluster ({type(cause).__name__}: {first})")
 
-    def _count_lost(self, experiment: Experiment, error: Exception) -> None:
-        key = experiment.fingerprint()
+    def _count_lost(self, trial: Trial, error: Exception) -> None:
+        key = trial.path.name
         self._attempts[key] = self._attempts.get(key, 0) + 1
-        with suppress(Exception):  # what the lost task sent last is written when the desk answers
-            self._ray.get(self._desk.stopping.remote(), timeout=HOME_SECONDS)
+        with suppress(Exception):  # what the lost task sent last is written when the collector answers
+            self._ray.get(self._collector.stopping.remote(), timeout=SEND_SECONDS)
         if self._attempts[key] >= ATTEMPTS:
             reason = str(error).strip().partition("\n")[0]
             raise SglrError(
-                f"the cell {key} lost its machine {ATTEMPTS} times, perhaps for want of memory ({reason})"
+                f"the trial {key} lost its machine {ATTEMPTS} times, perhaps because memory ran out ({reason})"
             ) from error
 
 
-def train_away(version: str, settings: Mapping[str, Any], files: Files, desk: Any) -> tuple[bool, dict[str, bytes]]:
-    """Train one cell on this machine of a cluster, going on from ``files``; say whether it finished, with its files.
+def _as_values(trial: Trial) -> dict[str, Any]:
+    """Return a trial in plain values, which every version of sglr can read."""
+    return {
+        "label": trial.label,
+        "settings": trial.experiment.flat(),
+        "folder": trial.path.name,
+        "command": trial.command,
+        "keep_checkpoints": trial.keep_checkpoints,
+    }
+
+
+def train_away(version: str, values: Mapping[str, Any], files: Files, collector: Any) -> tuple[bool, dict[str, bytes]]:
+    """Train one trial on this machine of a cluster, going on from ``files``; say whether it finished, with its files.
 
     Raises
     ------
@@ -223,18 +233,21 @@ def train_away(version: str, settings: Mapping[str, Any], files: Files, desk: An
         raise UsageError("ray_address", "cluster", problem, "install the same version on all machines")
     import ray
 
-    experiment = Experiment.from_flat(settings)
-    key = experiment.fingerprint()
+    experiment, key = Experiment.from_flat(values["settings"]), str(values["folder"])
     _remove_orphans()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
         path = Path(name) / key
         if files:
             unpack(path, files)
-        asked = _Asked(
-            lambda: bool(ray.get(desk.stopping.remote())), lambda: ray.get(desk.keep.remote(key, pack(path)))
+        trial = Trial(
+            values["label"], experiment, path, command=values["command"], keep_checkpoints=values["keep_checkpoints"]
+        )
+        stop = _StopAndSend(
+            lambda: bool(ray.get(collector.stopping.remote())),
+            lambda: ray.get(collector.keep.remote(key, pack(path))),
         )
         try:
-            train_one(experiment, Path(name), asked, Datasets())
+            train_one(trial, stop, Datasets())
         except Interrupted:
             return False, pack(path)
         return True, pack(path)
@@ -248,20 +261,20 @@ def _remove_orphans() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-class _Asked:
-    """Whether to stop, asked of a function every so often; every so often something else is done as well."""
+class _StopAndSend:
+    """Says whether to stop, asking every `POLL_SECONDS`; sends files every `SEND_SECONDS`."""
 
-    def __init__(self, ask: Callable[[], bool], home: Callable[[], Any]) -> None:
-        self._ask, self._home = ask, home
+    def __init__(self, ask: Callable[[], bool], send: Callable[[], Any]) -> None:
+        self._ask, self._send = ask, send
         self._next_question = 0.0
-        self._next_home = time.monotonic() + HOME_SECONDS
+        self._next_sending = time.monotonic() + SEND_SECONDS
         self._answer = False
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now >= self._next_home:
-            self._home()
-            self._next_home = now + HOME_SECONDS
+        if now >= self._next_sending:
+            self._send()
+            self._next_sending = now + SEND_SECONDS
         if not self._answer and now >= self._next_question:
             self._answer = self._ask()
             self._next_question = now + POLL_SECONDS

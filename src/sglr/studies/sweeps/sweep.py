@@ -1,4 +1,4 @@
-"""Train all configurations of a grid, each once for every seed, and tell what came out in one table and one report."""
+"""Train all configurations of a grid, each once for every seed, and write one table and one report over them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, write_command
 from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
+from sglr.studies.scheduler.checks import check_builds, check_request
+from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.outcome import read_outcome
-from sglr.studies.scheduler.processes import default_jobs
-from sglr.studies.scheduler.progress import SweepProgress
-from sglr.studies.scheduler.run_all import train_all
-from sglr.studies.sweeps.checks import check_builds
+from sglr.studies.scheduler.run_all import Observer, run_all
+from sglr.studies.scheduler.trial import Trial
 from sglr.studies.sweeps.configuration import Configuration
 from sglr.studies.sweeps.grid import Grid
-from sglr.studies.sweeps.results import Sweep, make_row, write_sweep
+from sglr.studies.sweeps.results import Sweep, make_row
 
-GRID_FILE, CELLS = "grid.toml", "cells"
+GRID_FILE, TRIALS = "grid.toml", "cells"
 LIMIT = 1000
 """Runs that a grid may have unless more are allowed: a list too many multiplies them."""
 
@@ -55,9 +55,15 @@ class Plan:
         """All experiments, those of one configuration together."""
         return [experiment for one in self.configurations for experiment in one.experiments]
 
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of `experiments`."""
+        folder = self.folder / TRIALS
+        return [Trial.of(own, folder, one.label) for one in self.configurations for own in one.experiments]
+
     def state(self, experiment: Experiment) -> str:
         """Return how far an experiment is: ``"new"``, ``"stopped"``, ``"done"`` or ``"diverged"``."""
-        path = self.folder / CELLS / experiment.fingerprint()
+        path = self.folder / TRIALS / experiment.fingerprint()
         outcome = read_outcome(experiment, path)
         if outcome is None:
             return "stopped" if (path / CONFIG).is_file() else "new"
@@ -71,7 +77,7 @@ def sweep(
     jobs: int | None = None,
     ray_address: str | None = None,
     limit: int = LIMIT,
-    observe: Callable[[SweepProgress], None] = lambda _: None,
+    observe: Observer = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     command: str = "",
     **settings: Any,
@@ -98,7 +104,8 @@ def sweep(
     limit
         Most runs that the grid may have.
     observe
-        Told whenever runs are over.
+        Called with `sglr.studies.scheduler.progress.StudyProgress` whenever a run is over. With one job it is also
+        called with `sglr.studies.scheduler.progress.TrialStarted`, and with every event of a run.
     stop
         Asked again and again; True ends the sweep with checkpoints.
     command
@@ -120,32 +127,22 @@ def sweep(
     >>> result = sglr.sweep(grid, out="runs/rates")  # doctest: +SKIP
     >>> [(row["label"], row["test"]["accuracy"]) for row in result.rows]  # doctest: +SKIP
     """
-    if jobs is not None and jobs < 1:
-        raise UsageError("jobs", jobs, "is not positive", "give 1 or more")
     planned = plan(grid, out=out, limit=limit, **settings)
-    folder, experiments = planned.folder, planned.experiments
-    if ray_address is not None and planned.dataset is not None:
-        problem = "was given as a Python object, and machines of a cluster load what they train on"
-        raise UsageError("dataset", experiments[0].dataset, problem, "name the data set, or leave out ray_address")
-    check_builds(planned.configurations, elsewhere=ray_address is not None, dataset=planned.dataset)
-    if ray_address is None and jobs is None:
-        jobs = default_jobs(experiments[0].device)
+    folder, trials, datasets = planned.folder, planned.trials, Datasets(planned.dataset)
+    check_request(trials, jobs, ray_address, datasets)
+    check_builds(trials, datasets, elsewhere=ray_address is not None)
     with folder_of_runs(folder):
         write_text(folder / GRID_FILE, planned.grid.to_toml())
         write_command(folder, command)
         try:
-            outcomes = train_all(
-                experiments if jobs == 1 and ray_address is None else [_with_one_thread(one) for one in experiments],
-                folder / CELLS,
-                jobs=jobs,
-                ray_address=ray_address,
-                observe=observe,
-                stop=stop,
-                dataset=planned.dataset,
+            outcomes = run_all(
+                trials, jobs=jobs, ray_address=ray_address, observe=observe, stop=stop, datasets=datasets
             )
         except Interrupted:
             raise Interrupted(f"stopped; the same sweep again with out = {folder} goes on from there") from None
-        result = write_sweep(folder, [make_row(one, outcomes, folder) for one in planned.configurations])
+        own = iter(outcomes)
+        rows = [make_row(one, [next(own) for _ in one.experiments], folder) for one in planned.configurations]
+        result = Sweep(folder, rows).write()
         write_sweep_report(folder, result.record(), command)
         return result
 
@@ -181,8 +178,3 @@ def _check_folder(folder: Path) -> None:
     # A sweep that was killed at once leaves a folder with nothing but a half-written file.
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UsageError("out", folder, "is a folder with other files in it", "choose a new or empty folder")
-
-
-def _with_one_thread(experiment: Experiment) -> Experiment:
-    """Leave one core to each of several processes, unless the settings say otherwise."""
-    return experiment if experiment.threads is not None else experiment.model_copy(update={"threads": 1})

@@ -20,5 +20,5 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     table = grid(artefact, figures, caption="Top-1 accuracy on the test data", unit="%", notes=notes)
     said = [f"In claims, a run that diverged counts as {CHANCE:g} %, pure chance."] if notes else []
     if "1" in artefact.rows:
-        said.append("With one client all columns are the same by law; that cell was trained once.")
+        said.append("With one client all columns are the same by law; it was trained once.")
     return Measured(tables=[table], figures={"accuracy": counted}, notes=said)

@@ -17,13 +17,13 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     del folder
     rows = []
     image: Tensor | None = None
-    for cell in artefact.cells:
-        outcome = outcome_of(cell, outcomes)
-        if cell.seed != artefact.seeds[0] or outcome.problem is not None:
+    for trial in artefact.trials:
+        outcome = outcome_of(trial, outcomes)
+        if trial.seed != artefact.seeds[0] or outcome.problem is not None:
             continue
         target = open_run(outcome.run).target(0)
         image = target.unseen.inputs[:1]
-        rows.append({"label": cell.column, "images": [one.tolist() for one in activation_maps(target.send, image)]})
+        rows.append({"label": trial.column, "images": [one.tolist() for one in activation_maps(target.send, image)]})
     if image is not None:
         rows.insert(0, {"label": "image", "images": [image[0].mean(0).tolist()]})
     picture = {

@@ -55,8 +55,8 @@ def _end(outcome: Outcome) -> float | None:
 
 def _series(artefact: Artefact, column: Column, row: str, outcomes: Outcomes) -> dict[str, Any]:
     """Return the mean curve of a column over its finished seeds, with the spread where there are several."""
-    cells = [cell for cell in artefact.cells if (cell.row, cell.column) == (row, column.label)]
-    ours = [outcome for cell in cells if (outcome := outcome_of(cell, outcomes)).problem is None]
+    trials = [trial for trial in artefact.trials if (trial.row, trial.column) == (row, column.label)]
+    ours = [outcome for trial in trials if (outcome := outcome_of(trial, outcomes)).problem is None]
     curves = [dict(_validated(outcome)) for outcome in ours]
     epochs = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     values = [[curve[epoch] for curve in curves] for epoch in epochs]

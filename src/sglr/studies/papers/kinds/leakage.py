@@ -46,9 +46,9 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
 
     def collected(name: str) -> dict[tuple[str, str, int], float]:
         return {
-            (cell.row, cell.column, cell.seed * CLIENTS + client): value
-            for cell in artefact.cells
-            for client, value in enumerate(attacked.get(cell.experiment.fingerprint(), {}).get(name, ()))
+            (trial.row, trial.column, trial.seed * CLIENTS + client): value
+            for trial in artefact.trials
+            for client, value in enumerate(attacked.get(trial.experiment.fingerprint(), {}).get(name, ()))
         }
 
     figures = {name: collected(name) for name in ("cross_entropy", "mse", "baseline", *FURTHER)}

@@ -1,0 +1,116 @@
+"""The table of a study's results: one row per configuration, the same columns for a comparison and a sweep."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from sglr.core.errors import UsageError
+from sglr.report.numbers import NONE, count, duration, percent, points, size
+from sglr.storage.files import write_text
+from sglr.storage.json_files import read_object
+
+Row = Mapping[str, Any]
+
+UNEQUAL = 0.02
+"""Difference from the accuracy at which tables show the balanced accuracy: classes are not equally frequent."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its heading, and how a row's figure is written."""
+
+    heading: str
+    write: Callable[[Row], str]
+
+
+def accuracy(row: Row) -> str:
+    """Write a row's mean test accuracy with its standard deviation over seeds; "diverged" where no run finished."""
+    test = row["test"]
+    return (
+        "diverged" if test["accuracy"] is None else f"{percent(test['accuracy'])} {points(test['accuracy_sd'])}".strip()
+    )
+
+
+ACCURACY = Column("test accuracy", accuracy)
+SPREAD = Column("± over clients", lambda row: points(row["test"]["accuracy_std_over_clients"]) or NONE)
+BALANCED = Column("balanced accuracy", lambda row: percent(row["test"].get("balanced_accuracy")))
+BEST_EPOCH = Column("best epoch", lambda row: NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}")
+SENT_UP = Column("sent up", lambda row: size(row["communication"]["up_bytes"]))
+SENT_DOWN = Column("sent down", lambda row: size(row["communication"]["down_bytes"]))
+TIME = Column("time", lambda row: duration(row["seconds"]))
+SPEED = Column("samples /s", lambda row: count(row["samples_per_second"]))
+
+
+@dataclass(frozen=True)
+class ResultTable(ABC):
+    """The results of a study.
+
+    Parameters
+    ----------
+    path
+        The study's folder.
+    rows
+        One mapping per configuration: ``label``, ``method``, and what `sglr.studies.figures.row_figures` returns.
+    """
+
+    path: Path
+    rows: Sequence[Row]
+
+    FILE: ClassVar[str]
+    """The file in the study's folder that holds `record`."""
+    STUDY: ClassVar[str]
+    """What messages call the study."""
+
+    @abstractmethod
+    def columns(self) -> list[Column]:
+        """Return the columns of the table."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what the study's JSON file holds."""
+        return {"rows": list(self.rows)}
+
+    def headings(self) -> tuple[str, ...]:
+        """Return the headings of the table's columns."""
+        return tuple(column.heading for column in self.columns())
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return the rows as people read them, in the columns of `headings`."""
+        columns = self.columns()
+        return [tuple(column.write(row) for column in columns) for row in self.rows]
+
+    def notes(self) -> list[str]:
+        """Return a line for every run that diverged."""
+        return [f"{row['label']}, {note}" for row in self.rows for note in row["diverged"]]
+
+    @property
+    def is_unequal(self) -> bool:
+        """Whether the balanced accuracy of any row is far from its accuracy."""
+        pairs = [(row["test"]["accuracy"], row["test"].get("balanced_accuracy")) for row in self.rows]
+        return any(one is not None and other is not None and abs(one - other) >= UNEQUAL for one, other in pairs)
+
+    def write(self) -> Self:
+        """Write the study's JSON file, and return the results."""
+        write_text(self.path / self.FILE, json.dumps(self.record(), indent=2) + "\n")
+        return self
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the results of a study from its folder.
+
+        Raises
+        ------
+        UsageError
+            If the file is missing or damaged.
+        """
+        try:
+            found = cls(folder, (read_object(folder / cls.FILE) or {})["rows"])
+            found.headings(), found.table(), found.notes(), found.record()
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            problem = f"its {cls.FILE} cannot be read ({type(error).__name__}: {error})"
+            raise UsageError(cls.STUDY, folder, problem, f"run the same {cls.STUDY} again") from error
+        return found

@@ -1,0 +1,72 @@
+"""A trial: one configuration with one seed, and the folder of its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from sglr.core.errors import UsageError
+from sglr.runs.config import Experiment
+
+if TYPE_CHECKING:
+    from sglr.assembly.parts import PartOverrides
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration with one seed.
+
+    Parameters
+    ----------
+    label
+        The configuration's name, such as ``"sglr (phi=0.5)"``; trials that differ only in the seed share it.
+    experiment
+        The settings.
+    path
+        The folder of the run.
+    given
+        Parts that were given as objects; None if none was.
+    command
+        The command that was typed, for the run's report.
+    keep_checkpoints
+        Whether a finished run keeps all its checkpoints; otherwise it keeps the best one.
+    """
+
+    label: str
+    experiment: Experiment
+    path: Path
+    given: PartOverrides | None = None
+    command: str = ""
+    keep_checkpoints: bool = False
+
+    @classmethod
+    def of(cls, experiment: Experiment, folder: Path, label: str = "") -> Self:
+        """Return the trial of an experiment whose run folder, inside ``folder``, is named by its fingerprint."""
+        return cls(label or experiment.name or experiment.method, experiment, folder / experiment.fingerprint())
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self.experiment.seed
+
+    def by_name(self) -> Self:
+        """Return the trial as it is sent to other processes: every part but the data set by its name.
+
+        Raises
+        ------
+        UsageError
+            If the method or the model is an object without a registered name.
+        """
+        for name in ("method", "model"):
+            value = str(getattr(self.experiment, name))
+            if value.startswith("<"):
+                problem = "was given as a Python object, which cannot be sent to other processes"
+                raise UsageError(name, value, problem, "train with jobs=1, or give the part by its name")
+        return replace(self, given=None)
+
+    def with_one_thread(self) -> Self:
+        """Return the trial for several that train side by side: on one core, unless its settings say otherwise."""
+        if self.experiment.threads is not None:
+            return self
+        return replace(self, experiment=self.experiment.model_copy(update={"threads": 1}))
