@@ -1,4 +1,4 @@
-"""Leakage watched while training: it changes nothing, survives a stop, and is refused where it can't be had."""
+"""Leakage measured while training: it changes nothing, survives a stop, and is refused where it can't be had."""
 
 from __future__ import annotations
 

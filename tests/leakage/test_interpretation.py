@@ -45,10 +45,10 @@ GUESSED = labels(figure(0.12, 0.08, 0.16, "share"), figure(0.1, 0.05, 0.15, "sha
 
 def test_labels_are_told_if_intervals_lie_apart() -> None:
     assert read_figures({0: NAMED}) == [
-        "Cut-layer gradients tell labels: 90% named right, 10% by the most frequent label."
+        "Cut-layer gradients reveal labels: 90% named right, 10% by the most frequent label."
     ]
-    assert "don't tell labels to this attack" in read_figures({0: GUESSED})[0]
-    assert "tell labels of 1 of 2 clients" in read_figures({0: NAMED, 1: GUESSED})[0]
+    assert "reveal no labels to this attack" in read_figures({0: GUESSED})[0]
+    assert "reveal labels of 1 of 2 clients" in read_figures({0: NAMED, 1: GUESSED})[0]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def attacked(succeeds: int, score: float | None = 0.5) -> dict[str, Any]:
 def test_an_attack_is_judged_by_how_many_clients_it_succeeds_at(succeeds: int, verdict: str) -> None:
     sentence = read_attack(attacked(succeeds))
     assert sentence.startswith(f"The attack probe by the server {verdict}")
-    assert "accuracy 0.5 against 0.1 for who sees nothing" in sentence
+    assert "accuracy 0.5 against 0.1 for an attacker that sees nothing" in sentence
 
 
 def test_an_infinite_score_is_told_without_a_number() -> None:

@@ -159,7 +159,7 @@ def test_without_rates_computation_takes_no_time_and_this_is_said(example, digit
     assert all(cost.compute_seconds == 0 for cost in example.methods.values())
     assert "computation (T) as 0" in paragraphs(example)["counted"][0]
     assert all(cost.compute_seconds > 0 for cost in digits.methods.values())
-    assert "clients at 1.00 GFLOP/s; the server in no time" in paragraphs(digits)["counted"][0]
+    assert "clients at 1.00 GFLOP/s; the server takes no time" in paragraphs(digits)["counted"][0]
 
 
 # Cuts of a model
@@ -266,7 +266,7 @@ def test_a_plan_tells_what_a_run_sends(method, tmp_path):
         ({"cut": "pool1"}, "cut", "--cut-mb"),
         ({"dataset": "digits"}, "dataset", "--cut-mb"),
         ({"rate": "0Mbps"}, "rate", "above zero"),
-        ({"rate": "100 parsecs"}, "rate", "no unit of a rate"),
+        ({"rate": "100 parsecs"}, "rate", "not a unit of a rate"),
         ({"energy_profile": "edge-wify"}, "energy_profile", "did you mean 'edge-wifi'"),
         ({"flops_rate": "1TFLOPS"}, "flops_rate", "give --model"),
     ],
@@ -293,7 +293,7 @@ def test_sizes_by_hand_that_make_no_sense(change, field, told):
         ({"clients": 0}, "clients", "above zero"),
         ({"phi": -1}, "phi", "outside"),
         ({"flops_rate": "fast"}, "flops_rate", "number"),
-        ({"server_flops_rate": "1 horse"}, "server_flops_rate", "no unit"),
+        ({"server_flops_rate": "1 horse"}, "server_flops_rate", "not a unit"),
         ({"model": None}, "model", "no sizes"),
     ],
 )

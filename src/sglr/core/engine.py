@@ -48,6 +48,24 @@ class Engine(Protocol):
         True if clients can die while this process lives, so that it must have a checkpoint before the first step.
     codec
         How smashed data and cut-layer gradients are written, in training and when clients are scored.
+
+    Examples
+    --------
+    One step of the engine ``local``, as the training loop takes it: three clients with batches of eight.
+
+    >>> from sglr.build.build import build
+    >>> from sglr.runs.config import Experiment
+    >>> training = build(Experiment(method="psl", dataset="digits", clients=3, samples_per_client=16))
+    >>> engine, clients = training.trainer.engine, (0, 1, 2)
+    >>> engine.begin_epoch(clients, epoch=0)
+    2
+    >>> uplink = engine.forward(step=0)
+    >>> uplink.clients, uplink.sizes, tuple(uplink.smashed.shape[:2])
+    ((0, 1, 2), (8, 8, 8), (3, 8))
+    >>> before = engine.collect(clients)
+    >>> engine.backward(Downlink(uplink.smashed), rate=0.1)
+    >>> any(bool((new == before[name]).all()) for name, new in engine.collect(clients).items())
+    False
     """
 
     loses_clients: bool

@@ -32,6 +32,23 @@ class Method(ABC):
         Client segments are kept equal: `merge` gives the weights that everyone goes on from.
     server_copies
         The server keeps one copy of its segment per client.
+
+    Examples
+    --------
+    A method whose clients back-propagate a share of their own gradient, and which trains by that:
+
+    >>> from dataclasses import dataclass, field
+    >>> import sglr
+    >>> @dataclass(frozen=True)
+    ... class Damped(Method):
+    ...     share: float = field(default=0.5, metadata={"help": "share of the gradient that clients take"})
+    ...
+    ...     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
+    ...         gradients = server.learn(uplink, context, context.server_rate)
+    ...         return Downlink(self.share * gradients)
+    >>> run = sglr.train(Damped(0.1), dataset="digits", clients=2, samples_per_client=40, epochs=1)
+    >>> run.summary["method"], run.history[-1]["steps"]
+    ({'name': '<Damped>', 'share': 0.1}, 5)
     """
 
     whole_model: ClassVar[bool] = False

@@ -1,1 +1,1 @@
-"""What training costs: communication, computation and energy. Folds events into figures."""
+"""What training costs: communication, computation and energy, added up from events."""

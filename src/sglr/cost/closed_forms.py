@@ -23,7 +23,7 @@ METHODS = ("fl", "psl", "sfl", "sglr")
 """The rows of Table 6."""
 
 SAME_AS: Mapping[str, str] = {"slr": "psl", "sgl": "sglr"}
-"""Methods that send what another sends: SplitLr changes no traffic."""
+"""Methods that send the same as another: SplitLr changes no traffic."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Volume:
 def paper(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
     """Return Table 6 as printed.
 
-    Two of its entries are told as they are, though they don't follow from the others. SGLR's S(L), the average that
+    Two of its entries are kept as printed, though they do not follow from the others. SGLR's S(L), the average that
     is broadcast, is one sample's for a whole epoch, and stays at φ = 0, where there is no average: SGLR at φ = 0
     then sends S(L) more than PSL, which it equals. PSL's time lacks the 1/|C| that SFL's and SGLR's have.
 

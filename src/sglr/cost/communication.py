@@ -63,7 +63,7 @@ class Ledger:
         self._epochs = Spans(len(VIEWS), len(LINES))
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event.
+        """Count an event.
 
         What is sent before a step, as shared weights at the start of a pass, is counted in that step.
         """

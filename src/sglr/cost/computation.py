@@ -2,8 +2,8 @@
 
 A segment is counted once, on a copy and with a batch of two, by ``torch.utils.flop_counter``; a sample costs the same
 in every step, so training itself is never slowed. An add-multiply is two operations. Gradients of frozen weights are
-not counted, since nobody computes them. What the counter has no formula for (activations, poolings, normalisation) is
-named with its number of calls, not passed over in silence.
+not counted, since they are not computed. What the counter has no formula for (activations, poolings, normalisation) is
+listed with its number of calls.
 
 The paper (Table 4) counts by a shorter rule: backward = 2 x forward, in every segment.
 """
@@ -86,7 +86,7 @@ def segment_flops(
     input_shape
         Shape of one input, without the batch.
     input_gradient
-        Whether the backward pass goes on to the input, as at the server, which owes its clients the cut gradient. A
+        Whether the backward pass goes on to the input, as at the server, which sends clients the cut gradient. A
         client's first layer needs no gradient of its input, and none is counted there.
     dtype
         Of the inputs: numbers of tokens are integers.
@@ -106,7 +106,7 @@ def segment_flops(
 
 
 def _count(segment: nn.Module, example: Tensor, input_gradient: bool) -> SegmentFlops:
-    """Run a small segment with real numbers; a large one by shapes alone, unless it looks at its numbers."""
+    """Run a small segment with real numbers, a large one by shapes alone if its operations do not depend on them."""
     if sum(weight.numel() for weight in segment.parameters()) > SMALL:
         with suppress(Exception):  # a module may raise anything when its tensors have no values
             return _count_on("meta", segment, example, input_gradient)

@@ -1,4 +1,4 @@
-"""The energy that this machine really used for a run: added up over all parts, and over every resume."""
+"""The measured energy of this machine for a run: added up over all parts, and over every resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class EnergyMeter:
-    """Reads all sources now and then, between `begin` and `end`, or within ``with meter:``.
+    """Reads all sources at intervals, between `begin` and `end`, or within ``with meter:``.
 
     Parameters
     ----------
@@ -88,13 +88,13 @@ class EnergyMeter:
                     log.warning("the energy of the %s is no longer measured: %s", source.name, reason)
 
     def state(self) -> dict[str, Any] | None:
-        """Return what a checkpoint needs, measured up to now; None if nothing ever was."""
+        """Return what a checkpoint needs, measured up to now; None if nothing was measured."""
         self._read()
         with self._lock:
             return {"parts": self._parts(), "seconds": self._seconds} if self._joules else None
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Take up what `state` returned; a part that was known in another way until now is told as both."""
+        """Take up what `state` returned; a part that was measured in another way before the resume names both ways."""
         if state is None:
             return
         self._seconds = state["seconds"]
@@ -110,12 +110,12 @@ class EnergyMeter:
         return {name: {"joules": joules, **self._described[name]} for name, joules in self._joules.items()}
 
     def summary(self, run_seconds: float) -> dict[str, Any] | None:
-        """Return the figures as they go into ``summary.json``, measured up to now; None if nothing ever was.
+        """Return the figures as they go into ``summary.json``, measured up to now; None if nothing was measured.
 
         Parameters
         ----------
         run_seconds
-            How long the run took; what goes beyond the measured time is told as ``unmeasured_seconds``.
+            How long the run took; the time without measurements is given as ``unmeasured_seconds``.
         """
         state = self.state()
         if state is None:

@@ -1,4 +1,4 @@
-"""What a run would have sent by the paper's Table 6, to stand beside what was counted."""
+"""What a run would have sent by the paper's Table 6, to compare with what was counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: b
     dict
         ``total_bytes`` of all epochs, ``per_epoch_bytes`` (mean), ``per_client_bytes`` (the total divided by all
         registered clients; the paper's are alike, so that maximum and mean are one) and ``formula`` of one epoch. Where
-        the paper has no form they are None and ``reason`` says why.
+        the paper has no formula they are None and ``reason`` says why.
     """
     reason = _no_row(name, trainer.method)
     if labels_stay:

@@ -22,7 +22,7 @@ JOULES_PER_KWH = 3.6e6
 
 
 class PowerSource(Protocol):
-    """One part of the machine whose energy can be told.
+    """One part of the machine whose energy is measured or estimated.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def power_sources(device: torch.device) -> list[PowerSource]:
 
 
 class _Timed:
-    """A source that codecarbon knows as a piece of hardware."""
+    """A source that codecarbon reads."""
 
     def __init__(self, hardware: Any) -> None:
         self._hardware = hardware
@@ -152,7 +152,7 @@ class Graphics:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what packages print while they are imported and look for hardware off the screen."""
+    """Hide what packages print while they are imported and look for hardware."""
     logger = logging.getLogger("codecarbon")
     logger.setLevel(logging.CRITICAL)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

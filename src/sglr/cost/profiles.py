@@ -1,4 +1,4 @@
-"""What an operation and a byte cost in energy, on devices of a kind: published figures, and the user's own.
+"""Energy of an operation and of a byte, by kind of device: published figures, and the user's own.
 
 A profile is a model, not a measurement: it says what a class of devices would use. Power at the socket depends on the
 model, the batch, the clock and the radio cell; expect a factor of two or three either way, and trust ratios between
@@ -54,7 +54,9 @@ class DeviceProfile:
             value = getattr(self, key)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not (math.isfinite(value) and value > 0):
-                raise UsageError(key, value, f"is no energy (profile {self.name})", "give a positive number of joules")
+                raise UsageError(
+                    key, value, f"is not an energy (profile {self.name})", "give a positive number of joules"
+                )
 
 
 FIGURES = tuple(field.name for field in fields(DeviceProfile) if field.name not in ("name", "source"))

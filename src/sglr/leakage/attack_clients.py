@@ -66,7 +66,7 @@ def attack_clients(chosen: Chosen, clients: Sequence[int], target: Callable[[int
     chosen
         The attack.
     clients
-        Whom it is carried out on.
+        The clients that are attacked.
     target
         Gives a client as an attacker sees it.
 

@@ -1,8 +1,8 @@
-"""Leakage watched while training: cheap measures on few samples after an epoch (``--leakage every=1``).
+"""Leakage measured while training: cheap measures on few samples after an epoch (``--leakage every=1``).
 
 They show the course over epochs. None trains a network: the critic of InfoNCE is the closed form that it starts from,
-and the decoder is the best linear one, so that both understate what `sglr leak` finds in the end. Nothing of the
-training changes: weights are copied, and random draws are its own.
+and the decoder is the best linear one, so both give less than `sglr leak` finds afterwards. The training does not
+change: weights are copied, and the measures have their own random draws.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ LABELLED = 32
 PAIRED = 128
 """Samples whose distances are compared."""
 COMPONENTS = 4
-"""Principal components that information is looked for in: more are noise in so few samples."""
+"""Principal components that mutual information is estimated from: with so few samples, more would be noise."""
 
 OPTIONS = {
-    "every": Option(Annotated[int, Field(ge=1)], "epochs between two looks"),
-    "clients": Option(Annotated[int, Field(ge=1)], "clients that are looked at"),
+    "every": Option(Annotated[int, Field(ge=1)], "epochs between two measurements"),
+    "clients": Option(Annotated[int, Field(ge=1)], "clients that are measured"),
     "samples": Option(Annotated[int, Field(ge=32)], "samples of each, 32 or more"),
 }
 """What may be set, by key."""
@@ -47,14 +47,14 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class LeakageCallback:
-    """How often and on what leakage is watched.
+    """How often leakage is measured while training, and on what.
 
     Parameters
     ----------
     every
-        Epochs between two looks; the last epoch is looked at in any case.
+        Epochs between two measurements; the last epoch is always measured.
     clients
-        Clients that are looked at, drawn by the run's seed.
+        Clients that are measured, drawn by the run's seed.
     samples
         Samples of each.
     """
@@ -77,15 +77,17 @@ class LeakageCallback:
             return None
         found = cls(**Spec.parse_options("leakage", text).options(OPTIONS))
         if experiment.engine == "remote":
-            problem = "clients' weights and data are on machines of their own"
-            raise UsageError("leakage", text, problem, "leave it out, or train with --engine local on like data")
+            problem = "clients' weights and data are on other machines"
+            raise UsageError(
+                "leakage", text, problem, "leave it out, or train with --engine local on data of the same kind"
+            )
         if not experiment.method.startswith("<") and METHODS.load(experiment.method).whole_model:
             problem = f"clients of {experiment.method} hold the whole model and send no smashed data"
             raise UsageError("leakage", text, problem, "leave it out, or choose a method that splits the model")
         return found
 
     def due(self, epoch: int, epochs: int) -> bool:
-        """Return whether leakage is looked at after an epoch, counted from 1."""
+        """Return whether leakage is measured after an epoch, counted from 1."""
         return epoch % self.every == 0 or epoch == epochs
 
     def measure(self, experiment: Experiment, built: Training) -> dict[str, float]:
@@ -101,7 +103,7 @@ class LeakageCallback:
 
 
 def watch_client(target: Target, samples: int) -> dict[str, float]:
-    """Return the cheap measures of one client; one that these samples don't allow is left out."""
+    """Return the cheap measures of one client, without those that these samples do not allow."""
     drawn = measured_samples(target, samples)
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
     smashed, half = target.send(drawn.inputs), len(drawn) // 2
@@ -132,7 +134,7 @@ def _bound(inputs: Tensor, smashed: Tensor, seed: int) -> float:
 
 
 def watched_summary(callback: LeakageCallback, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the last look, for the summary."""
+    """Return the last measurement, for the summary."""
     looks = [record for record in history if any(name.startswith("leakage_") for name in record)]
     if not looks:
         return {}

@@ -15,7 +15,7 @@ PAGE = "leakage.html"
 
 
 def write_comparison(runs: Sequence[Run], folder: Path, command: str = "") -> Path:
-    """Write the page about runs that were looked at, and return its path.
+    """Write the page about runs that were measured, and return its path.
 
     Raises
     ------

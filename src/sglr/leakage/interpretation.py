@@ -11,7 +11,7 @@ from sglr.privacy.measures.estimate import Estimate
 RECOGNISED, BLURRED = 0.35, 0.75
 """Parts of the mean image's error below which pictures can be recognised, and below which their outlines can.
 
-A rule of thumb that nobody has calibrated, and told as one in the guide.
+A rule of thumb, not calibrated; the guide says so.
 """
 
 
@@ -48,7 +48,7 @@ def read_attack(record: Mapping[str, Any]) -> str:
         verdict = "succeeds"
     else:
         verdict = f"succeeds at {record['succeeds']} of {attacked} clients"
-    figures = f"{record['measure']} {_figure(score)} against {_figure(baseline)} for who sees nothing"
+    figures = f"{record['measure']} {_figure(score)} against {_figure(baseline)} for an attacker that sees nothing"
     return f"The attack {record['attack']} by the {record['attacker']} {verdict}: {figures}."
 
 
@@ -61,7 +61,7 @@ def _pictures(error: Estimate, baseline: Estimate, who: str) -> str:
     elif error.high is not None and error.high < baseline.value:
         verdict = f"Little of images can be made out from what {who}"
     else:
-        verdict = f"This decoder makes nothing out of what {who}"
+        verdict = f"This decoder recovers nothing from what {who}"
     return f"{verdict}: MSE {error.value:.3g} against {baseline.value:.3g} for guessing the mean image."
 
 
@@ -72,9 +72,9 @@ def _names_labels(figures: Mapping[str, Estimate]) -> bool:
 
 def _labels(figures: Mapping[str, Estimate], named: int, clients: int) -> str:
     accuracy, baseline = figures["label_inference_accuracy"], figures["label_inference_baseline"]
-    verdict = "tell labels" if named == clients else f"tell labels of {named} of {clients} clients"
+    verdict = "reveal labels" if named == clients else f"reveal labels of {named} of {clients} clients"
     if not named:
-        verdict = "don't tell labels to this attack"
+        verdict = "reveal no labels to this attack"
     guess = f"{baseline.value:.0%} by the most frequent label"
     return f"Cut-layer gradients {verdict}: {accuracy.value:.0%} named right, {guess}."
 
@@ -94,7 +94,7 @@ def _information(bound: Estimate, who: str) -> str:
     if bound.high is None:
         return (
             f"What {who} tells {bound.value:.1f} nats of the input or more, about as much as this many samples "
-            "can show: inputs are told apart by it."
+            "can show: it tells inputs apart."
         )
     return f"What {who} tells at least {max(bound.low or 0.0, 0.0):.2f} nats of the input."
 

@@ -26,7 +26,7 @@ from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 
 CLIENTS = 3
-"""Clients that are looked at, drawn by the seed."""
+"""Clients that are measured, drawn by the seed."""
 
 
 def _silent(message: str) -> None:
@@ -69,7 +69,7 @@ class Asked:
             If a name or number is wrong.
         """
         if self.clients < 1:
-            raise UsageError("clients", self.clients, "leaves nobody to look at", "give 1 or more")
+            raise UsageError("clients", self.clients, "leaves no client to measure", "give 1 or more")
         everything = self.measures == ("all",)
         names = MEASURES if everything else () if self.measures == ("none",) else self.measures
         return Wanted(names, self.samples, strict=not everything or self.samples is not None)
@@ -231,7 +231,7 @@ def _opened(run: Run) -> OpenedRun:
             problem = "was given as a Python object, which is not in the run's folder"
             raise UsageError(kind, value, problem, "name it in the settings, or use sglr.leakage.open_run.open_run")
     if settings.engine == "remote":
-        problem = "its clients were on machines of their own, where their data and weights are"
+        problem = "its clients were on other machines, which hold their data and weights"
         remedy = "measure a training with --engine local on data of the same kind"
         raise UsageError("run", run.path, problem, remedy)
     return open_run(run)

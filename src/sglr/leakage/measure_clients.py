@@ -1,4 +1,4 @@
-"""All measures of what a client's smashed data and cut gradients tell, and their means over clients."""
+"""All measures of what a client's smashed data and cut gradients reveal, and their means over clients."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Wanted:
     measures
         Names, some of `MEASURES`.
     samples
-        How many samples of a client, at most; None is what every measure works well with, or as many as there are.
+        How many samples of a client, at most; None takes as many as each measure works well with, or all there are.
     strict
-        True raises what stands in a measure's way, False tells it and goes on with the others.
+        True raises the error of a measure that fails; False records it and goes on with the others.
     """
 
     measures: tuple[str, ...] = MEASURES
@@ -77,7 +77,7 @@ class Measured:
     figures
         Estimates by name.
     missing
-        Why a measure is not there, by its name.
+        Why a measure is missing, by its name.
     pictures
         Images ``[n, channels, height, width]`` in [0, 1] by title, the originals first.
     """

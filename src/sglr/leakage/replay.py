@@ -1,7 +1,7 @@
 """Train a run again with an attack in it: what a malicious client or server would have achieved.
 
-Everything happens in this process, on the run's own data, and nothing is written. It is a simulation of an attack on
-one's own training, and can be none on anyone else's.
+Everything happens in this process, on the run's own data, and nothing is written. It simulates an attack on your own
+training, and cannot attack anyone else's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def replay(
     attack
         The attack.
     client
-        Who is attacked.
+        The client that is attacked, by its number.
     attacker
         Who attacks; the attack's own choice if None.
     seed

@@ -37,7 +37,7 @@ def _split_lr(plan: Plan) -> str:
 
 def _split_avg(plan: Plan) -> str:
     found = (
-        "SplitAvg: gained 2 to 3 points with ResNet16, whose clients knew their few samples by heart; with a small "
+        "SplitAvg: gained 2 to 3 points with ResNet16, whose clients memorised their few samples; with a small "
         "CNN it gained nothing, and cost up to 3."
     )
     share = _client_share(plan)

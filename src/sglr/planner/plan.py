@@ -127,7 +127,7 @@ def at_cut(scenario: Scenario, cut: Cut) -> Scenario:
 
 
 def _ranked(costs: Mapping[str, MethodCost]) -> dict[str, list[str]]:
-    """Return who costs least by measure, for measures that are known."""
+    """Return the cheapest methods by measure, for measures that are known."""
     ranked = {}
     for measure in MEASURES:
         values = {name: value for name, cost in costs.items() if (value := cost.measure(measure)) is not None}

@@ -1,4 +1,4 @@
-"""From what was asked to a plan: sizes given by hand, or measured of a model."""
+"""Make a plan from a request: sizes given by hand, or measured on a model."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class Request:
     def _reject_both_ways(self) -> None:
         by_hand, of_model = self._given(BY_HAND), self._given(OF_MODEL)
         if by_hand and of_model:
-            problem = f"sizes are given by hand too ({', '.join(map(_flag, by_hand))})"
-            raise UsageError(of_model[0], getattr(self, of_model[0]), problem, "give the one or the other")
+            problem = f"sizes are also given by hand ({', '.join(map(_flag, by_hand))})"
+            raise UsageError(of_model[0], getattr(self, of_model[0]), problem, "give one or the other")
         missing = [name for name in BY_HAND if name not in by_hand]
         if by_hand and missing:
             raise UsageError(
@@ -89,7 +89,7 @@ class Request:
             )
         for name in ("flops_rate", "server_flops_rate"):
             if by_hand and getattr(self, name) is not None:
-                problem = "sizes given by hand don't tell how much is computed"
+                problem = "sizes given by hand do not determine the computation"
                 raise UsageError(name, getattr(self, name), problem, "give --model, or leave it out")
         if not by_hand and self.model is None:
             remedy = f"give {', '.join(map(_flag, BY_HAND))}, or --model with --dataset"
@@ -111,7 +111,9 @@ class Request:
     def _typed_sizes(self) -> Sizes:
         """Refuse sizes that make no sense under the names that they were typed by."""
         if self.samples is None:
-            raise UsageError("samples", "none", "there is no data set to count", "give --samples, those of all clients")
+            raise UsageError(
+                "samples", "none", "there is no data set to count samples of", "give --samples, those of all clients"
+            )
         assert self.cut_mb is not None and self.model_mb is not None and self.client_mb is not None
         if self.client_mb == 0:
             raise UsageError("client_mb", self.client_mb, "is not above zero", "give a positive number")
@@ -162,5 +164,5 @@ def _read_shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = (0,)
     if min(shape) < 1:
-        raise UsageError("input_shape", text, "is no shape", "write it like 1,28,28: channels, height, width")
+        raise UsageError("input_shape", text, "is not a shape", "write it like 1,28,28: channels, height, width")
     return shape

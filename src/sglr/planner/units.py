@@ -50,7 +50,7 @@ def _parse(text: str, pattern: re.Pattern[str], field: str, remedy: str) -> tupl
         raise UsageError(field, text, "does not begin with a number", remedy)
     match = pattern.fullmatch(parts[2])
     if match is None:
-        problem = f"{parts[2]!r} is no unit of a rate" if parts[2] else "has no unit"
+        problem = f"{parts[2]!r} is not a unit of a rate" if parts[2] else "has no unit"
         raise UsageError(field, text, problem, remedy)
     if not (number > 0 and math.isfinite(number)):
         raise UsageError(field, text, "is not above zero", remedy)

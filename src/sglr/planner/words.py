@@ -131,7 +131,7 @@ def _sends_least(plan: Plan) -> str:
 
 
 def _in_views(plan: Plan, what: str) -> str:
-    """Say who is best over the two kinds of network, in one breath where it is the same."""
+    """Say which method is best over the two kinds of network, in one sentence where it is the same."""
     figures = {}
     for view in VIEW_WORDS:
         value = plan.methods[plan.cheapest[f"{what}.{view}"][0]].measure(f"{what}.{view}") or 0.0
@@ -168,7 +168,7 @@ def _time_counted(plan: Plan) -> str:
         return f"{sent}, with computation (T) as 0: give {missing} to add it."
     rates = (("clients", given.flops_rate), ("the server", given.server_flops_rate))
     known = [f"{who} at {operations(rate)}/s" for who, rate in rates if rate is not None]
-    without = [f"; {who} in no time" for who, rate in rates if rate is None]
+    without = [f"; {who} takes no time" for who, rate in rates if rate is None]
     return f"{sent}, with computation (T) estimated: {' and '.join(known)}{''.join(without)}."
 
 
@@ -205,7 +205,7 @@ def _crossover_sentence(group: Sequence[Crossover], plan: Plan) -> str:
     where = VIEW_WORDS[view] + ", " if view in VIEW_WORDS else ""
     winners = {name for c in group for name in (c.below, c.above)}
     if winners == {None}:
-        return _capital(f"{where}{names([first])} and {names([second])} are alike in this.")
+        return _capital(f"{where}{names([first])} and {names([second])} cost the same.")
     if first not in winners:
         first, second = second, first
     verb = _VERBS[measure]

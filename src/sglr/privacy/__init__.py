@@ -1,1 +1,1 @@
-"""What leaks: measured on segments and smashed data, whatever method trained them."""
+"""Leakage: attacks, defences and measures, on segments and smashed data of any method."""

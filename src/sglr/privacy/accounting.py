@@ -2,7 +2,7 @@
 
 With ``clip`` every sample's smashed data lie in a ball of radius c, so any two samples are at most 2c apart, and a
 release with noise of standard deviation σ is a Gaussian mechanism of sensitivity 2c: a client's training sample is sent
-once in an epoch, so T epochs are T releases. One release is told exactly (Balle and Wang, *Improving the Gaussian
+once in an epoch, so T epochs are T releases. One release is computed exactly (Balle and Wang, *Improving the Gaussian
 Mechanism for Differential Privacy*, arXiv 1805.06530, theorem 8); the composition is that of opacus's RDP accountant.
 Nothing is gained by sampling, because who receives smashed data sees which samples are in a batch.
 """
@@ -108,7 +108,7 @@ def _delta(multiplier: float, epsilon: float) -> float:
 
 
 def check_accounted(named: tuple[tuple[str, Defence], ...]) -> None:
-    """Refuse defences whose guarantee could not be told in the end, because the accountant is missing.
+    """Refuse defences whose guarantee could not be computed in the end, because opacus is missing.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def check_accounted(named: tuple[tuple[str, Defence], ...]) -> None:
 
 
 def require_opacus() -> None:
-    """Refuse to account where the accountant is missing.
+    """Refuse to compute a guarantee where opacus is missing.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def statement_of(named: tuple[tuple[str, Defence], ...], guarantee: Guarantee | 
     """
     parts = dict(named)
     if "noise" not in parts:
-        return "No formal guarantee: these defences make known attacks harder, and promise nothing against others."
+        return "No formal guarantee: these defences make known attacks harder, and guarantee nothing against others."
     if guarantee is None or epsilon is None:
         why = "clip is not the last layer before it" if "clip" in parts else "smashed data have no bound (clip)"
         return f"No formal guarantee: there is noise, but {why}."
@@ -170,13 +170,13 @@ def statement_of(named: tuple[tuple[str, Defence], ...], guarantee: Guarantee | 
 
 
 _SEED = (
-    " This holds against those who don't know the run's seed; a server that chose the seed can draw the same noise and"
-    " take it away (noise:secret=true prevents that, and then no run can be repeated)."
+    " This holds against attackers that do not know the run's seed; a server that chose the seed can draw the same"
+    " noise and subtract it (noise:secret=true prevents that, and then no run can be repeated)."
 )
 _NOT = (
-    " It says nothing of what a sample leaves in the client's weights, and so in all that is sent later, nor of labels,"
-    " gradients, weights that are shared, other samples of the same person, held-out samples that are scored, or what"
-    " the server knows already."
+    " It does not cover what a sample leaves in the client's weights, and so in all that is sent later; nor labels,"
+    " gradients, shared weights, other samples of the same person, held-out samples that are scored, or what the server"
+    " already knows."
 )
 
 

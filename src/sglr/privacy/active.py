@@ -1,4 +1,4 @@
-"""The protocol of attacks that take part in the training: a client with data of its choice, a server that misleads.
+"""The protocol of attacks that take part in the training: a client with false data, or a server with false gradients.
 
 A frozen dataclass per file of ``sglr/privacy/attacks``, as with attacks on a trained network. The training is carried
 out again with the attack in it, in this process and on the run's own data: `sglr.leakage.replay`.
@@ -32,7 +32,7 @@ class AttackSetup:
     Parameters
     ----------
     client
-        Who is attacked, by number.
+        The client that is attacked, by its number.
     clients
         How many clients there are.
     fresh
@@ -52,7 +52,7 @@ class AttackSetup:
 
 @dataclass(frozen=True)
 class AttackOutcome:
-    """What became of the training.
+    """The result of a training with an attack in it.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class ActiveAttack(ABC):
     source: ClassVar[str]
 
     def poison(self, data: ClientData, setup: AttackSetup) -> ClientData:
-        """Return the clients' data with what the attacker makes of its own: by default as they are.
+        """Return the clients' data after the attacker changed its own: by default unchanged.
 
         Raises
         ------
@@ -102,12 +102,12 @@ class ActiveAttack(ABC):
         return data
 
     def hijack(self, method: Method, setup: AttackSetup) -> Method:
-        """Return the method as the attacking server carries it out: by default as it is.
+        """Return the method as the attacking server carries it out: by default unchanged.
 
         Raises
         ------
         UsageError
-            If this method gives the server nothing to mislead by.
+            If the server sends clients nothing in this method, so that it cannot mislead them.
         """
         del setup
         return method
@@ -119,7 +119,7 @@ class ActiveAttack(ABC):
 
 @dataclass(frozen=True)
 class Hijacked(Method):
-    """A method whose server does as it likes in `exchange`; all else stays as it was.
+    """A method whose server replaces `exchange`; all else is that of the honest method.
 
     What it says of itself (`shares`, `whole_model`, ...) is what the honest method says.
     """

@@ -27,18 +27,18 @@ class AttackResult:
     score
         How well it did.
     baseline
-        How well one does who sees nothing: what the score is held against.
+        The score of an attacker that sees nothing, to compare with.
     measure
-        What the score is, in a few words for tables, e.g. ``"accuracy"`` or ``"mean squared error"``.
+        What the score measures, in a few words for tables, e.g. ``"accuracy"`` or ``"mean squared error"``.
     more_leaks
-        True if a larger score is a worse leak.
+        True if a larger score means more leakage.
     details
         Further figures by name.
     pictures
         Rows of images ``[n, channels, height, width]`` in [0, 1] by title, the originals first; empty where the attack
         shows none.
     note
-        What a reader must know to read the score, in a sentence or two.
+        What a reader must know to interpret the score, in a sentence or two.
     """
 
     score: Estimate

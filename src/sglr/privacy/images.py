@@ -1,4 +1,4 @@
-"""Images that an attack is after: which ones, and how near to them it came."""
+"""The images that an attack tries to recover, and how close its result is."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_images(name: str, samples: Samples, least: int) -> Tensor:
     """
     inputs = samples.inputs
     if inputs.dim() != 4:
-        problem = "this attack recovers images, and these are none"
+        problem = "this attack recovers images, and these inputs are not images"
         raise UsageError(name, f"inputs of shape {list(inputs.shape[1:])}", problem, "choose another attack")
     if len(inputs) < least:
         raise UsageError(name, f"{len(inputs)} samples", f"this attack needs {least} samples", "give more samples")
@@ -50,9 +50,9 @@ def require_images(name: str, samples: Samples, least: int) -> Tensor:
 
 
 def attacked_rows(target: Target, wanted: int) -> Tensor:
-    """Return which of the client's own samples an attack is after, ``[n]``: ``wanted`` at random, or all it has.
+    """Return the client's own samples that an attack tries to recover, ``[n]``: ``wanted`` at random, or all it has.
 
-    They depend on the attack's seed alone, so that every attack is after the same ones.
+    They depend on the attack's seed alone, so that every attack tries to recover the same ones.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def attacked_rows(target: Target, wanted: int) -> Tensor:
 def mean_image(target: Target) -> Tensor:
     """Return the mean of the client's own images, ``[1, channels, height, width]`` in ±1.
 
-    No single picture is nearer to all of them: whoever sees nothing, and has others' images only, guesses worse.
+    No single image is nearer to all of them; an attacker that sees nothing and has only other images guesses worse.
     """
     return target.own.inputs.mean(0, keepdim=True)
 
@@ -95,14 +95,14 @@ def recovered(
     note: str,
     details: Mapping[str, Estimate] | None = None,
 ) -> AttackResult:
-    """Hold recovered images against the originals, by the mean squared error per pixel of images in [0, 1].
+    """Compare recovered images with the originals, by the mean squared error per pixel of images in [0, 1].
 
     Parameters
     ----------
     originals, images
-        ``[n, channels, height, width]`` in ±1, the attacked ones and what became of them.
+        ``[n, channels, height, width]`` in ±1, the attacked ones and the recovered ones.
     guess
-        ``[1, channels, height, width]`` in ±1, the guess of who sees nothing.
+        ``[1, channels, height, width]`` in ±1, the guess of an attacker that sees nothing.
     how
         The attack's name, for the estimator.
     note

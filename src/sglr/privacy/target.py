@@ -1,6 +1,6 @@
-"""What an attack is given: one client of a trained network, and all that some attacker could see of it.
+"""The input of an attack: one client of a trained network, and all that an attacker could see of it.
 
-An attack takes from it what it declares that it needs, and nothing else.
+An attack uses what it declares in `needs`, and nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Target:
     fresh_upper
         Gives a server's segment with other first weights, by seed.
     own
-        The client's own samples, which the attacker is after.
+        The client's own samples, which the attacker tries to recover.
     auxiliary
         Samples of the same kind that the attacker has.
     unseen
@@ -83,7 +83,7 @@ class Target:
     feature_gradients: Callable[[Samples], Tensor] | None = None
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Return what the whole trained network answers of inputs ``[n, ...]``: scores of the classes ``[n, K]``."""
+        """Return the output of the whole trained network for inputs ``[n, ...]``: scores of the classes ``[n, K]``."""
         with torch.no_grad():
             scores: Tensor = self.tail(self.upper(self.send(inputs)))
         return scores

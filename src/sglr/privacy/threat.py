@@ -1,4 +1,4 @@
-"""Who attacks, and what each of them sees: the threat model that every attack is held against."""
+"""The threat model: who attacks, and what each attacker sees. Every attack is checked against it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: boo
         If there is no such attacker.
     """
     if attacker not in ATTACKERS:
-        raise UsageError("attacker", attacker, "there is none of this name", f"give one of: {', '.join(ATTACKERS)}")
+        raise UsageError("attacker", attacker, "there is no such attacker", f"give one of: {', '.join(ATTACKERS)}")
     seen = ATTACKERS[attacker]
     if shares:
         seen |= {Sees.LOWER, Sees.UPDATES}
@@ -83,6 +83,6 @@ def require(attack: object, attacker: str, needs: Collection[Sees], seen: Collec
     """
     missing = sorted(set(needs) - set(seen))
     if missing:
-        problem = f"{attacker} would have to know {' and '.join(missing)}, which this training keeps from it"
+        problem = f"{attacker} needs {' and '.join(missing)}, which this training does not show it"
         name = type(attack).__module__.rpartition(".")[2].replace("_", "-")
         raise UsageError("attack", name, problem, "choose another attacker or attack, or leave it out")

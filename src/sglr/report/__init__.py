@@ -1,1 +1,1 @@
-"""From a run folder to pages and plots that can be read anywhere."""
+"""Pages and charts of runs, as files that open offline."""

@@ -1,4 +1,4 @@
-"""The charts of a report. All are drawn small, about the width of a phone, so that their text stays readable there."""
+"""The charts of a report, about as wide as a phone, so that their text stays readable there."""
 
 from __future__ import annotations
 

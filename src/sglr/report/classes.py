@@ -1,4 +1,4 @@
-"""How right each class is recognised, as a run's report shows it: a confusion matrix and a table."""
+"""How well each class is recognised, as a run's report shows it: a confusion matrix and a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 20
 
 
 def classes_section(test: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the cards about classes for the template; None where nothing is known of single classes.
+    """Return the cards about classes for the template; None where no figures of single classes exist.
 
     Returns
     -------

@@ -94,7 +94,7 @@ def _drawable(curves: Sequence[Curve]) -> bool:
 
 
 def _of_all(methods: Sequence[Compared], key: str) -> dict[str, str]:
-    """Return what all runs tell of versions or machines."""
+    """Return the versions or machines of all runs."""
     return merged([summary.get(key) or {} for one in methods for summary in one.summaries])
 
 
@@ -110,7 +110,7 @@ def _shown_run(label: str, run: Run, folder: Path) -> dict[str, str]:
 
 
 def divided_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], set[str]]:
-    """Tell the settings that all runs share from the names of those that differ."""
+    """Return the settings that all runs share, and the names of those that differ."""
     every = [run.settings for run in runs]
     names = list(dict.fromkeys(name for settings in every for name in settings))
     varied = {name for name in names if any(settings.get(name) != every[0].get(name) for settings in every)}

@@ -22,13 +22,13 @@ class ComparisonRow:
     Parameters
     ----------
     label
-        What tells it from the others, e.g. ``"sglr (phi=0.75, alpha=0.5)"``.
+        What distinguishes it from the others, e.g. ``"sglr (phi=0.75, alpha=0.5)"``.
     method
         Its registered name.
     runs
         Folders of its runs, one for each seed.
     diverged
-        What is to be said of each run that diverged, e.g. ``"seed 1 at step 30"``.
+        A note on each run that diverged, e.g. ``"seed 1 at step 30"``.
     """
 
     label: str
@@ -52,11 +52,11 @@ class Compared:
     Parameters
     ----------
     row, number
-        The row and its place, which decides its colour.
+        The row and its position, which decides its colour.
     runs
         All its runs.
     histories, summaries
-        Of the finished runs: one that broke off would bend the mean curve. Where none is finished, histories are of
+        Of the finished runs: an unfinished one would distort the mean curve. Where none is finished, histories are of
         all runs, and summaries say how far each got.
     finished
         Whether any run is.
@@ -91,7 +91,7 @@ class Compared:
 
     @property
     def notes(self) -> list[str]:
-        """What must be known of single runs: that they diverged, or how far they got."""
+        """Notes on single runs: that they diverged, or how far they got."""
         told = "; ".join(self.row.diverged)
         broken = re.findall(r"seed (\d+)", told)
         unfinished = [

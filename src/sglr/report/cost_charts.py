@@ -83,7 +83,7 @@ def _point(method: Compared) -> Curve:
 
 
 def worth_drawing(points: Sequence[Curve]) -> bool:
-    """Tell whether accuracy against bytes shows anything: two methods at least, that do not all send the same."""
+    """Tell whether accuracy against bytes is worth drawing: at least two methods that do not all send the same."""
     places = {numbers.size(point.epochs[0]) for point in points if point.values}
     return len(places) > 1
 

@@ -73,7 +73,7 @@ def kinds_of(ledgers: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
 
 
 def cost_tables(summary: Mapping[str, Any]) -> list[CostTable]:
-    """Return the tables of what is known of a run's costs, an empty list where nothing is."""
+    """Return the tables of a run's costs; an empty list where none were recorded."""
     energy = summary.get("energy") or {}
     found = (
         _views(summary.get("communication", {}).get("views")),
@@ -85,7 +85,7 @@ def cost_tables(summary: Mapping[str, Any]) -> list[CostTable]:
 
 
 def _views(views: Mapping[str, Any] | None) -> CostTable | None:
-    """Put the ways of counting bytes side by side."""
+    """Return the table of the three ways of counting bytes."""
     shown = [view for view in VIEWS if views and view in views]
     if not views or not shown or not any(within(views[view], "total_bytes") for view in shown):
         return None
@@ -128,7 +128,7 @@ def _computation(computation: Mapping[str, Any] | None) -> CostTable | None:
 
 
 def _uncounted(operations: Any) -> list[str]:
-    """Name the operations that have no formula; they may be told by segment."""
+    """List the operations that have no formula, of both segments."""
     if not isinstance(operations, Mapping):
         names = {str(name) for name in operations}
     else:
@@ -160,7 +160,7 @@ def _modelled(modelled: Mapping[str, Any] | None) -> CostTable | None:
 
 
 def _measured(measured: Mapping[str, Any] | None) -> CostTable | None:
-    """Show what this machine used; a part is measured by a counter in the hardware, or estimated."""
+    """Return the table of this machine's energy; each part is measured by a counter in the hardware, or estimated."""
     if not measured:
         return None
     parts: Mapping[str, Any] = measured.get("parts") or {}
@@ -170,7 +170,7 @@ def _measured(measured: Mapping[str, Any] | None) -> CostTable | None:
     missed = measured.get("unmeasured_seconds")
     if missed:
         notes.append(f"{numbers.duration(missed)} of the run were not measured.")
-    return CostTable("Energy of this machine", ("Used", "How it is known"), tuple(rows), tuple(notes))
+    return CostTable("Energy of this machine", ("Used", "Source"), tuple(rows), tuple(notes))
 
 
 def _part_name(name: str) -> str:

@@ -34,14 +34,14 @@ BASELINES = {
     "reconstruction.cross_entropy": "reconstruction.baseline_cross_entropy",
     "label_inference_accuracy": "label_inference_baseline",
 }
-"""What one reaches who sees nothing, by measure."""
+"""The figure of an attacker that sees nothing, by measure."""
 
 EPOCH_CURVES = {
     "leakage_distance_correlation": "distance correlation",
     "leakage_explained": "explained by a linear decoder",
     "leakage_label_inference_accuracy": "labels inferred",
 }
-"""What is watched during training and lies between 0 and 1."""
+"""Measures while training that lie between 0 and 1."""
 
 
 def read_leakage(folder: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def read_leakage(folder: Path) -> dict[str, Any]:
 
 
 def leakage_section(record: Mapping[str, Any], history: Records) -> dict[str, Any] | None:
-    """Return the section ``What leaks`` for the template; None where nothing was looked at."""
+    """Return the section ``What leaks`` for the template; None where nothing was measured."""
     chart = _epochs_chart(history)
     if not record and chart is None:
         return None
@@ -119,7 +119,7 @@ def interval(estimate: Mapping[str, Any]) -> str:
 
 
 def conditions(asked: Mapping[str, Any]) -> str:
-    """Say whom and what was looked at."""
+    """Say which clients were measured, and how."""
     clients = asked.get("clients", [])
     if not clients:
         return ""

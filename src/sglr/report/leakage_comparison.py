@@ -68,7 +68,7 @@ def mean_point(values: Sequence[float]) -> Point | None:
 
 
 def leakage_page(folder: Path, runs: Sequence[Run], command: str = "") -> str:
-    """Return the page about runs, all of which were looked at; ``folder`` is where the page will be."""
+    """Return the page about runs, all of which were measured; ``folder`` is where the page will be."""
     rows = [_leaking(row.label, row.runs) for row in group_runs(runs)]
     return render(
         "leakage_comparison.html.j2",

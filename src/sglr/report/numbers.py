@@ -1,4 +1,4 @@
-"""Figures as people write them: 86.4 %, 12.3 MB, 1 min 12 s."""
+"""Numbers with units for people: 86.4 %, 12.3 MB, 1 min 12 s."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) ->
 
 
 def merged(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what several runs tell under the same keys; where they differ, each of it."""
+    """Merge the records of several runs; where they differ, all values are listed."""
     found: dict[str, list[str]] = {}
     for one in several:
         for name, value in one.items():

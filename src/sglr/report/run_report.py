@@ -135,7 +135,7 @@ def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
 
 
 def _majority_warning(test: Mapping[str, Any]) -> str:
-    """Say so if the model is no better than always predicting the most frequent class."""
+    """Return a warning if the model is no better than always predicting the most frequent class."""
     share = test.get("majority_share")
     if share is None or test["accuracy"] > share + 1e-9:
         return ""

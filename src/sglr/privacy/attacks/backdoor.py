@@ -1,4 +1,4 @@
-"""Backdoor: a client marks its images with a patch and gives them one label, so that the mark decides for everyone."""
+"""Backdoor: a client marks its images with a patch and gives them one label, which the network learns from the mark."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Backdoor(ActiveAttack):
     """Put a white patch into a corner of one's own images, and give these the label that the patch shall mean.
 
     Data poisoning as in BadNets, by one or several clients; the server and the others are honest. What counts is
-    another client's segment with the server's: does it call unseen images with the patch as the attackers wish?
+    another client's segment with the server's: does it give unseen images with the patch the attackers' label?
     """
 
     attacker: ClassVar[str] = "client"
@@ -44,10 +44,10 @@ class Backdoor(ActiveAttack):
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise UsageError("share", self.share, "is no share of the samples", "give a fraction, such as 0.5")
+            raise UsageError("share", self.share, "is not a share of the samples", "give a fraction, such as 0.5")
         for name, value in (("attackers", self.attackers), ("size", self.size)):
             if value < 1:
-                raise UsageError(name, value, "there would be no attack", "give 1 or more")
+                raise UsageError(name, value, "leaves no attacker", "give 1 or more")
 
     def poison(self, data: ClientData, setup: AttackSetup) -> ClientData:
         """Return the data with the attackers' marked samples in place of their own.
@@ -71,7 +71,7 @@ class Backdoor(ActiveAttack):
         return dataclasses.replace(data, train=Samples(torch.cat(inputs), torch.cat(targets)), indices=tuple(indices))
 
     def judge(self, outcome: AttackOutcome) -> AttackResult:
-        """Return how often unseen marked images of other classes are called as the attackers wish.
+        """Return how often unseen marked images of other classes get the attackers' label.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Backdoor(ActiveAttack):
         marked = self._patched(others.inputs)
         shown = {"originals": unit_range(others.inputs[:SHOWN]), "with the patch": unit_range(marked[:SHOWN])}
         return AttackResult(
-            score=self._obeyed(attacked, marked, "marked images called as the attackers wish"),
+            score=self._obeyed(attacked, marked, "marked images that get the attackers' label"),
             baseline=self._obeyed(clean, marked, "the same of the network that was trained without the attack"),
             measure="attack success rate",
             more_leaks=True,
@@ -101,7 +101,7 @@ class Backdoor(ActiveAttack):
     def _check(self, data: ClientData, setup: AttackSetup) -> None:
         shape = tuple(data.train.inputs.shape[1:])
         if len(shape) != 3 or min(shape[1:]) <= self.size:
-            problem = f"inputs of shape {list(shape)} have no place for the patch"
+            problem = f"inputs of shape {list(shape)} are too small for the patch"
             raise UsageError("size", self.size, problem, "give a smaller patch, or attack images")
         if not 0 <= self.label < len(data.classes):
             problem = f"there are {len(data.classes)} classes"

@@ -17,7 +17,7 @@ from sglr.privacy.threat import Sees
 __all__ = ["Decoder"]
 
 LEAST = 64
-"""Images of the attacker's own: below, a decoder learns them by heart."""
+"""Images that the attacker has, at least: with fewer, a decoder only memorises them."""
 
 
 @dataclass(frozen=True)

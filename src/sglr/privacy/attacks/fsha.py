@@ -1,4 +1,4 @@
-"""Feature-space hijacking: a server that leads clients to send what it can read (Pasquini et al., 2021)."""
+"""Feature-space hijacking: a server makes clients send features that it can invert (Pasquini et al., 2021)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH = 64
 REHEARSALS = 300
 """Steps in which the server trains its encoder and decoder, before any client is there."""
 NO_LABEL = -1
-"""Stands for a label that the server does not see."""
+"""The label of samples whose label the server does not see."""
 JUDGEMENTS = 3
 """Steps of the discriminator for each of the clients'."""
 PENALTY = 100.0
@@ -82,7 +82,7 @@ class Fsha(ActiveAttack):
         attacked = outcome.attacked
         originals = attacked.own.inputs[attacked_rows(attacked, self.samples)]
         images = cast("_Hijacking", outcome.method).crew.read(attacked.send(originals))
-        note = "The server sent every client gradients of its own making from the first step on."
+        note = "The server sent every client false gradients from the first step on."
         return recovered(originals, images, mean_image(attacked), "hijacking", note=note)
 
 
@@ -109,7 +109,7 @@ class _Discriminator(nn.Module):
 
 
 class _Crew:
-    """The server's encoder and decoder, which have learnt, and a discriminator, which learns at every step."""
+    """The server's trained encoder and decoder, and a discriminator that is trained at every step."""
 
     def __init__(self, setup: AttackSetup, rate: float, by_label: bool) -> None:
         self._own, self._by_label = setup.auxiliary, by_label
@@ -176,13 +176,13 @@ class _Crew:
 
 @dataclass(frozen=True)
 class _Hijacking(Hijacked):
-    """A method whose server sends gradients of the crew's making."""
+    """A method whose server sends the hijacker's gradients."""
 
     crew: _Crew = field(kw_only=True)
     averages: bool = field(kw_only=True)
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
-        """Let the server learn the task, and answer with what leads clients on."""
+        """Let the server learn the task, and answer with hijacking gradients."""
         masked = _Masked(server, self.crew)
         downlink = self.honest.exchange(cast("Server", masked), uplink, context)
         return downlink if self.averages else Downlink(masked.sent)

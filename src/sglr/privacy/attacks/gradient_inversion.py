@@ -71,9 +71,8 @@ class GradientInversion(Attack):
             found.append(images[_matching(images, wanted)])
             originals.append(wanted)
         note = f"A step is one of {size} images, of a network {'trained' if self.trained else 'with first weights'}; "
-        note += (
-            "whoever sees weights after many steps only sees less. Images of a batch have no order: the best counts."
-        )
+        note += "an attacker that sees weights only after many steps sees less. "
+        note += "Images of a batch have no order: the best assignment is scored."
         return recovered(torch.cat(originals), torch.cat(found), mean_image(target), "gradient inversion", note=note)
 
     def _segments(self, target: Target) -> tuple[nn.Module, nn.Module]:

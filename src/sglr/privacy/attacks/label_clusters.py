@@ -1,4 +1,4 @@
-"""Label inference by clusters of cut gradients: samples of one class fall together, without knowing any label."""
+"""Label inference by clusters of cut gradients: gradients of one class form a cluster; no label is known."""
 
 from __future__ import annotations
 
@@ -38,5 +38,6 @@ class LabelClusters(Attack):
             baseline=inferred.baseline,
             measure="accuracy",
             more_leaks=True,
-            note="Clusters are named by the best matching with the truth, as by who learns later which is which.",
+            note="Clusters get labels by the best matching with the truth, "
+            "as for an attacker that learns later which cluster is which.",
         )

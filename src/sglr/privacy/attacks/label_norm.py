@@ -19,7 +19,7 @@ __all__ = ["LabelNorm"]
 
 @dataclass(frozen=True)
 class LabelNorm(Attack):
-    """Take the samples of the largest ‖g‖ for the rarer class, by which a network is surprised (section 3.1).
+    """Take the samples of the largest ‖g‖ for the rarer class: a network predicts it less well (section 3.1).
 
     It tells two classes apart. Of more, one is told from all others. The score is the source's leak AUC, which needs
     no threshold: how often a sample of the class has a larger gradient than one of another class.
@@ -48,12 +48,13 @@ class LabelNorm(Attack):
         classes, counts = torch.unique(labels, return_counts=True)
         positive = int(classes[counts.argmin()]) if self.positive is None else self.positive
         inferred = by_norm(gradients, labels, positive=positive)
-        half = Estimate(0.5, 0.5, 0.5, "a guess without gradients", "1", len(labels))
+        half = Estimate(0.5, 0.5, 0.5, "a guess that uses no gradients", "1", len(labels))
         return AttackResult(
             score=norm_auc(gradients, labels, positive=positive),
             baseline=half,
             measure="leak AUC",
             more_leaks=True,
             details={"accuracy": inferred.accuracy, "baseline_accuracy": inferred.baseline},
-            note=f"Class {positive} against all others; the accuracy is that of who knows how many samples it has.",
+            note=f"Class {positive} against all others; the accuracy is that of an attacker that knows how many "
+            "samples the class has.",
         )

@@ -1,4 +1,4 @@
-"""Membership inference: tell samples that the network was trained with by how sure it is of them."""
+"""Membership inference: find the samples that the network was trained with by its confidence in them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Membership(Attack):
     source: ClassVar[str] = "Yeom et al., CSF 2018, arXiv 1709.01604"
 
     samples: int = field(default=1000, metadata={"help": "most samples of each kind"})
-    signal: str = field(default="loss", metadata={"help": "what tells members: loss or confidence"})
+    signal: str = field(default="loss", metadata={"help": "what members are found by: loss or confidence"})
 
     def __post_init__(self) -> None:
         if self.signal not in ("loss", "confidence"):
-            raise UsageError("signal", self.signal, "there is none of this name", "give loss or confidence")
+            raise UsageError("signal", self.signal, "there is no such signal", "give loss or confidence")
         if self.samples < LEAST:
             raise UsageError("samples", self.samples, f"this attack needs {LEAST} samples", f"give {LEAST} or more")
 
@@ -70,7 +70,7 @@ class Membership(Attack):
                 "accuracy_on_members": accuracy[0],
                 "accuracy_on_unseen": accuracy[1],
             },
-            note="The score is how often a sample that was trained with looks more familiar than one that was not.",
+            note="The score is how often the network is surer of a sample that it was trained with than of another.",
         )
 
     def _balanced(self, target: Target) -> tuple[Samples, Samples]:
@@ -93,7 +93,7 @@ class Membership(Attack):
         return members, others
 
     def _scores(self, target: Target, samples: Samples) -> Tensor:
-        """Return how familiar each sample looks, ``[n]``."""
+        """Return the network's confidence in each sample, ``[n]``."""
         scores = target.predict(samples.inputs).double()
         if self.signal == "confidence":
             return F.log_softmax(scores, 1).max(1).values

@@ -26,8 +26,8 @@ LEAST = 10
 class Probe(Attack):
     """Fit a ridge regression of one-hot labels on smashed data of labelled samples, and apply it to the client's.
 
-    It is what a server learns of labels that never leave the client (U-shaped split): smashed data are made to tell
-    classes apart.
+    It shows what a server learns of labels that never leave the client (U-shaped split): training makes smashed data
+    separate the classes.
     """
 
     attacker: ClassVar[str] = "server"

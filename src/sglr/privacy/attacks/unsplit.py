@@ -28,8 +28,8 @@ __all__ = ["Unsplit"]
 class Unsplit(Attack):
     """Minimise ‖f̃(x) − s‖² / ‖s‖² + λ TV(x) in turns over images x and the weights of a clone f̃ (algorithm 1).
 
-    Nothing tells whether all images are negatives: a clone of weights with the other sign fits as well. Of both the
-    nearer is scored, one bit for all images together, which whoever looks at them adds.
+    Nothing tells whether all images are negatives: a clone of weights with the other sign fits as well. The nearer of
+    the two is scored. That choice is one bit for all images together; an attacker who looks at them knows it.
     """
 
     attacker: ClassVar[str] = "server"
@@ -63,7 +63,7 @@ class Unsplit(Attack):
             for each, name in ((images, "images as found"), (-images, "images' negatives"))
         )
         nearer = images if positive.value <= negative.value else -images
-        note = "Of the images and their negatives the nearer are scored, alike for all: a look at them tells which."
+        note = "The images or their negatives are scored, all the same way, whichever are nearer: a person sees which."
         details = {"as found": positive, "negatives": negative}
         return recovered(originals, nearer, mean_image(target), "UnSplit", note=note, details=details)
 

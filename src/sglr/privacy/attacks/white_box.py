@@ -46,7 +46,7 @@ class WhiteBox(Attack):
         """
         originals = target.own.inputs[attacked_rows(target, self.samples)]
         images = self._invert(target.lower, target.send(originals), originals.shape)
-        note = "The attacker knows the client's weights, as everyone does who merges them or gets them merged."
+        note = "The attacker knows the client's weights, like everyone who merges them or receives the merged ones."
         return recovered(originals, images, mean_image(target), "white-box inversion", note=note)
 
     def _invert(self, lower: nn.Module, smashed: Tensor, shape: torch.Size) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Gradients whose noise lies where classes differ: the best that so much noise can do against label inference.
+r"""Noise on gradients along the differences of classes: the best protection against label inference for its power.
 
 After *Marvell* (Li, Sun, Yin, Agarwal, Shamir, Smith, Yang, Hu: Label Leakage and Protection in Two-party Split
 Learning, arXiv 2102.08504), for any number of classes. Marvell models the gradients of each of two classes as a

@@ -1,4 +1,4 @@
-"""Gradients of one length: noise hides from a client which samples have large gradients, and so rare labels.
+"""Gradients of one expected norm: noise hides which samples have large gradients, and so rare labels.
 
 The heuristic *max_norm* of Li, Sun, Yin, Agarwal, Shamir, Smith, Yang, Hu: *Label Leakage and Protection in Two-party
 Split Learning* (arXiv 2102.08504, section 4.1). A gradient g gets noise along itself alone: g + σ ξ g, where

@@ -22,7 +22,8 @@ class Noise(Defence):
 
     sigma: float = option(0.5, "standard deviation of the noise on every value", least=0)
     secret: bool = option(
-        False, "draw from the machine's own entropy, not from the run's seed, which others may know: no run repeats"
+        False,
+        "draw from the machine's entropy, not from the run's seed, which others may know; no run can be repeated",
     )
 
     def privatize_smashed(self, smashed: Tensor, rng: torch.Generator) -> Tensor:

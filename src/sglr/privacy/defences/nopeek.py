@@ -1,4 +1,4 @@
-"""Smashed data that depend less on inputs: the client's loss has their distance correlation as a further term.
+"""Smashed data that depend less on inputs: their distance correlation is added to the client's loss.
 
 Vepakomma, Singh, Gupta, Raskar: *NoPeek: Information leakage reduction to share activations in distributed deep
 learning* (arXiv 2008.09161): minimise the task's loss + weight x DCor(inputs, smashed). The term is the client's own,
@@ -22,7 +22,7 @@ __all__ = ["NoPeek"]
 class NoPeek(Defence):
     """Add ``weight`` times the distance correlation of inputs and smashed data to a client's loss."""
 
-    weight: float = option(0.5, "how much the distance correlation counts beside the loss", least=0)
+    weight: float = option(0.5, "weight of the distance correlation in the loss", least=0)
 
     def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:
         """Return the term's gradient by the smashed data ``[b, ...]``; zero for a single sample."""

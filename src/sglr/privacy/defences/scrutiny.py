@@ -1,4 +1,4 @@
-"""Scrutiny: a client notices gradients that don't care about its labels, as those of a server that hijacks it."""
+"""Scrutiny: a client detects gradients that do not depend on its labels, such as those of a hijacking server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Scrutiny"]
 log = logging.getLogger(__name__)
 
 HONEST = 0.3
-"""Threshold that is safe where nobody gets averages: honest trainings scored 0.54 or more (docs/attacks.md)."""
+"""Threshold that is safe where no client gets averages: honest trainings scored 0.54 or more (docs/attacks.md)."""
 
 
 class HijackSuspected(SglrError):  # noqa: N818 - says what happened
-    """A client's gradients look as if the server did not train the task that the labels are of."""
+    """A client's gradients do not look like those of a server that trains the task."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Scrutiny(Defence):
     stop: bool = option(True, "end the training; false: warn once")
 
     def check(self, method: Method, named: Sequence[tuple[str, Defence]] = ()) -> None:
-        """Refuse what makes an honest server's gradients follow a client's own labels too little.
+        """Refuse settings with which an honest server's gradients depend too little on a client's own labels.
 
         Raises
         ------
         UsageError
             If another defence perturbs gradients to hide labels, as max-norm and marvell do, or the threshold is above
-            0.3 (1 − φ), where φ of the clients get averages by position.
+            0.3 (1 − φ), where a share φ of the clients gets averages by position.
         """
         for other, part in named:
             if has(part, "privatize_gradient"):

@@ -1,1 +1,1 @@
-"""How much leaks: each measure is a pure function of tensors, and answers with an interval."""
+"""How much leaks: each measure is a pure function of tensors and returns an estimate with its interval."""

@@ -1,4 +1,4 @@
-"""A measured figure with its interval: what every measure of leakage answers."""
+"""A measured figure with its interval: what every measure of leakage returns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, how sure it is, and how it came about.
+    """A figure, its interval, and how it was estimated.
 
     Parameters
     ----------
     value
         The figure, in ``unit``.
     low, high
-        The 95 % interval. None is an end of which the samples say nothing: a lower bound near its ceiling has no upper
-        end.
+        The 95 % interval. None where the samples do not determine that end: a lower bound near its ceiling has no
+        upper end.
     estimator
         How it was estimated, and where the interval comes from.
     unit
@@ -38,7 +38,7 @@ class Estimate:
     samples: int
 
     def record(self) -> dict[str, float | int | str | None]:
-        """Return the estimate for JSON, which knows no infinity: such figures are null."""
+        """Return the estimate for JSON, where infinite figures are null."""
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()

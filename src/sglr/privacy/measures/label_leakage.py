@@ -1,4 +1,4 @@
-"""Labels inferred from cut gradients: what a client's gradients tell whoever sees them and not the labels.
+"""Labels inferred from cut gradients: what they reveal to someone who does not see the labels.
 
 Three attacks on gradients ``[n, ...]`` of one sample each: by their norm, by their direction, and by clusters of their
 directions. Each is answered with its accuracy and that of guessing the most frequent label, over the same samples.
@@ -40,7 +40,7 @@ class LabelInference:
 def by_norm(gradients: Tensor, labels: Tensor, *, positive: int | None = None) -> LabelInference:
     """Call gradients of large norm positive (Li et al., arXiv 2102.08504, for two classes).
 
-    A confident network is surprised by the rare class, whose gradients are larger. The attacker knows how many samples
+    A network predicts the rare class less well, so its gradients are larger. The attacker knows how many samples
     are positive, as shares of classes are rarely secret, and takes the largest; :func:`norm_auc` needs no such number.
 
     Parameters
@@ -75,7 +75,7 @@ def norm_auc(gradients: Tensor, labels: Tensor, *, positive: int | None = None) 
 
 
 def by_direction(gradients: Tensor, labels: Tensor, *, seed: int) -> LabelInference:
-    """Give each sample the label of the known sample whose gradient points the most its way.
+    """Give each sample the label of the known sample whose gradient has the most similar direction.
 
     The attacker knows one sample of every class, drawn at random; these are not counted.
 
@@ -107,8 +107,8 @@ def by_direction(gradients: Tensor, labels: Tensor, *, seed: int) -> LabelInfere
 def by_clusters(gradients: Tensor, labels: Tensor, *, seed: int) -> LabelInference:
     """Cluster directions of gradients by k-means, as many clusters as classes.
 
-    Clusters are given labels by the best one-to-one matching with the truth (Hungarian method), so that this is what an
-    attacker reaches who learns afterwards which cluster is which.
+    Clusters are given labels by the best one-to-one matching with the truth (Hungarian method), which is what an
+    attacker reaches that learns afterwards which cluster is which.
 
     Parameters
     ----------

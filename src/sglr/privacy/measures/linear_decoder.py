@@ -1,4 +1,4 @@
-"""What the best linear decoder makes of smashed data: cheap enough to be asked after every epoch.
+"""How much of the inputs the best linear decoder recovers from smashed data: cheap enough for every epoch.
 
 Ridge regression of inputs on smashed data, solved over samples instead of values (kernel form), so that it costs n³ for
 n samples however many values either has.

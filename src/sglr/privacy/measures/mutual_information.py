@@ -2,13 +2,13 @@
 
 Both look at a few principal components of inputs and smashed data, in normal scores; they train a critic on one half of
 the samples and evaluate it on the other. So the expected value is at most the true I(X; Y), whatever it learned.
-What they can't do is tell large values apart: no estimate from n samples can vouch for more than about log n nats
+They cannot tell large values apart: no estimate from n samples can show more than about log n nats
 (McAllester and Stratos, 2020). A segment without noise is such a case: its smashed data nearly determine the input,
 I(X; Y) is as large as the entropy of X, and the estimate ends near its ceiling with ``high`` None.
 
 The interval: ``low`` is the evaluated bound less 1.96 standard errors, and at most log n of the evaluated samples; it
 holds for I(X; Y) too. ``high`` is the same critic's value on the samples it was fitted to, plus 1.96 standard errors. A
-critic flatters itself there as much as it falls short elsewhere, so that what the best critic of this kind would reach
+critic overestimates there as much as it underestimates elsewhere, so that what the best critic of this kind would reach
 lies between. Dependence that is outside the components, or that no critic of this kind sees, is above ``high``.
 """
 
@@ -36,8 +36,8 @@ MARGIN = 3.0
 """Nats below the ceiling from which on ``high`` is None: the bias of both bounds is felt there."""
 
 LOWEST_ANCHOR = -1.0
-"""A density ratio's partition function is 1, and its logarithm 0. Far below, the pairs that make it up were not seen
-among the fitted samples; one that turns up later would count beyond measure."""
+"""A density ratio's partition function is 1, and its logarithm 0. Far below, the pairs that dominate it were not
+among the fitted samples; one that occurs later would dominate the estimate."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class MovingPartition:
 
 def _halves(inputs: Tensor, smashed: Tensor, seed: int, dimensions: int) -> Halves:
     if dimensions < 1:
-        raise UsageError("dimensions", dimensions, "leaves nothing to look at", f"give 1 or more, such as {DIMENSIONS}")
+        raise UsageError("dimensions", dimensions, "leaves no components", f"give 1 or more, such as {DIMENSIONS}")
     x, y = paired_rows(inputs, smashed, ("inputs", "smashed"), least=LEAST)
     x, y = x.cpu(), y.cpu()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(key(seed, "halves")))

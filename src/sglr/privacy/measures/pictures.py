@@ -1,4 +1,4 @@
-"""How alike reconstructions and originals look: PSNR and SSIM, by torchmetrics (``pip install "sglr[privacy]"``)."""
+"""How similar reconstructions and originals are: PSNR and SSIM, by torchmetrics (``pip install "sglr[privacy]"``)."""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ def binned_information(
         If there are fewer than 4 samples per pair of symbols, numbers differ, or values are constant or not finite.
     """
     if bins < 2 or components < 1:
-        raise UsageError("bins", f"{bins} of {components} components", "makes one symbol of all", "give 2 bins or more")
+        raise UsageError(
+            "bins", f"{bins} of {components} components", "makes all samples one symbol", "give 2 bins or more"
+        )
     counts = [bins ** min(components, each[:1].numel()) for each in (inputs, smashed)]
     x, y = paired_rows(inputs, smashed, ("inputs", "smashed"), least=PER_CELL * math.prod(counts))
     first, second = symbols(x, bins, components, seed), symbols(y, bins, components, seed)

@@ -1,4 +1,4 @@
-"""Reconstruct images from smashed data with a decoder: what an honest-but-curious server can see.
+"""Reconstruct images from smashed data with a decoder, as an honest-but-curious server could.
 
 The decoder is trained on images that the attacker has of its own (auxiliary data), each with the smashed data that the
 attacked client's segment makes of it. How far its reconstructions of other images are from these is the leakage

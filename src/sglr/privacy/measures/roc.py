@@ -1,4 +1,4 @@
-"""How well a score tells two kinds of samples apart, whatever threshold is chosen: the ROC curve."""
+"""How well a score separates two kinds of samples at every threshold: the ROC curve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sglr.privacy.measures.estimate import NORMAL, Estimate, share_estimate
 def auc_estimate(positive: Tensor, negative: Tensor, estimator: str) -> Estimate:
     """Estimate how often a positive sample's score is larger than a negative one's; ties count half.
 
-    0.5 tells nothing. The interval is that of Hanley and McNeil (Radiology, 1982).
+    0.5 is a guess. The interval is that of Hanley and McNeil (Radiology, 1982).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a measure is given, checked before anything is computed."""
+"""Checks of a measure's inputs, before anything is computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def as_rows(name: str, values: Tensor, *, least: int) -> Tensor:
     rows = rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
     if not bool(torch.isfinite(rows).all()):
         problem = "some values are not finite numbers"
-        raise UsageError(name, tuple(values.shape), problem, "look for a training that diverged")
+        raise UsageError(name, tuple(values.shape), problem, "check whether the training diverged")
     if bool((rows == rows[0]).all()):
         raise UsageError(name, tuple(values.shape), "all samples are the same", "give samples that differ")
     return rows
