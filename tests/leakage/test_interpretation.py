@@ -25,8 +25,8 @@ def told(**figures: Estimate) -> str:
         (0.02, 0.03, "Images can be recognised from what client 4 sends"),
         (0.05, 0.06, "Outlines of images can be made out"),
         (0.08, 0.09, "Little of images can be made out"),
-        (0.08, 0.11, "This decoder makes nothing out of"),
-        (0.20, 0.21, "This decoder makes nothing out of"),
+        (0.08, 0.11, "This decoder recovers nothing from"),
+        (0.20, 0.21, "This decoder recovers nothing from"),
     ],
 )
 def test_pictures_are_judged_by_the_error_of_the_mean_image(error: float, high: float, verdict: str) -> None:
