@@ -42,12 +42,19 @@ torch.set_num_threads(1)
 os.environ["SGLR_TUNING"] = "off"
 # Cores are shared in CI: a slow example is no failure.
 settings.register_profile("sglr", deadline=None, max_examples=20)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("sglr")
 
 INPUTS, CUT, CLASSES = 4, 3, 3
 CPU = torch.device("cpu")
 parse_optimizer = cache(OptimizerSpec.parse)
 RAY = Path(__file__).parent / "engines" / "ray"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples, drawn anew every time, where slow tests are left out."""
+    if config.option.markexpr == "not slow":
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -267,16 +274,35 @@ def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor], atol: floa
         )
 
 
-@pytest.fixture(autouse=True)
-def _blank_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+BLANK: dict[str, Callable[..., Any]] = {
+    "sglr.report.run_report._charts": lambda summary, history: [],
+    "sglr.report.run_report._classes_chart": lambda path: None,
+    "sglr.report.svg._drawn": lambda figure, name: '<svg width="1pt" height="1pt"></svg>',
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_charts() -> Iterator[pytest.MonkeyPatch]:
     """Leave charts blank, except where tests are about them: they take most of the time of a tiny training.
 
-    The rest of every page is made as ever. Trainings that tests share, and those in processes of their own, draw.
+    The rest of every page is made as ever. Trainings in processes of their own draw.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, blank in BLANK.items():
+            patch.setattr(name, blank)
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def _charts(request: pytest.FixtureRequest, _no_charts: pytest.MonkeyPatch) -> Iterator[None]:
+    """Draw where a test has the marker ``charts``."""
     if request.node.get_closest_marker("charts") is None:
-        monkeypatch.setattr("sglr.report.run_report._charts", lambda summary, history: [])
-        monkeypatch.setattr("sglr.report.run_report._classes_chart", lambda path: None)
-        monkeypatch.setattr("sglr.report.svg._drawn", lambda figure, name: '<svg width="1pt" height="1pt"></svg>')
+        yield
+        return
+    _no_charts.undo()
+    yield
+    for name, blank in BLANK.items():
+        _no_charts.setattr(name, blank)
 
 
 @pytest.fixture(scope="session")

@@ -332,7 +332,7 @@ def run_until(
 
 
 @every_method
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     stops=st.sets(st.floats(0, 1), min_size=1, max_size=2),
     compression=st.sampled_from(["none", "topk:0.4,feedback=true"]),

@@ -131,12 +131,13 @@ def test_a_run_goes_on_and_is_measured_from_another_folder(tmp_path, monkeypatch
         ({"cut": None}, "cut"),
     ],
 )
-def test_a_record_that_says_what_no_run_says_is_refused(changes, told, tmp_path) -> None:
-    run = sglr.train("psl", dataset="digits", out=tmp_path / "run", **TINY)
-    path = run.path / DATA
+def test_a_record_that_says_what_no_run_says_is_refused(changes, told, once, tmp_path) -> None:
+    trained = once("standing alone", lambda path: sglr.train("psl", dataset="digits", out=path, **TINY))
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    path = run / DATA
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(UsageError, match=told):
-        sglr.load_model(run.path)
+        sglr.load_model(run)
 
 
 @given(content=st.binary(max_size=200))

@@ -159,6 +159,7 @@ def test_clients_that_leave_the_stack_train_the_same(case) -> None:
     assert_close(dict(kept.engine.collect(everyone)), dict(left.engine.collect(everyone)), atol=0)
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_trained_network_is_the_one_that_was_tested(tmp_path: Path) -> None:
     run = train(
         **{**DIGITS, "method": "sfl", "epochs": 12, "samples_per_client": 200, "lr": 3e-3}, out=tmp_path / "run"

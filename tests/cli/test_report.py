@@ -10,9 +10,8 @@ import pytest
 
 from sglr.runs.folder import Run
 
-pytestmark = pytest.mark.charts
 
-
+@pytest.mark.charts
 def test_a_run_is_reported_anew_and_its_path_printed(call, run_folder):
     (run_folder / "report.html").unlink()
     answer = call("report", run_folder)
@@ -49,6 +48,7 @@ def test_a_folder_of_runs_and_a_page_elsewhere(call, run_folder, tmp_path):
     )
 
 
+@pytest.mark.charts
 def test_a_comparison_is_reported_as_compare_did_it(call, tiny, tmp_path):
     words = ("compare", "--methods", "psl,sglr", *tiny, "--out", tmp_path / "c", "--quiet")
     call(*words)

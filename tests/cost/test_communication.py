@@ -221,7 +221,7 @@ def test_counted_bytes_are_those_after_compression(case, compression_and_cut: tu
     assert ledger.sample_bytes == cut
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     setup=st.sampled_from(list(SETUPS.values())),
     sizes=st.lists(st.integers(1, 8), min_size=2, max_size=6).map(tuple),

@@ -334,6 +334,7 @@ def test_a_comparison_takes_objects_and_does_not_mistake_other_data_for_finished
         sglr.compare(["psl", "sfl"], dataset=(X + 1, Y), **settings)
 
 
+@pytest.mark.slow
 def test_heavy_packages_are_imported_only_for_their_objects() -> None:
     code = (
         "import sys, numpy; from sglr.data.objects.read import read_objects;"
