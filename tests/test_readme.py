@@ -239,7 +239,7 @@ def test_readme_between_sites_is_true_over_loopback(tmp_path: Path) -> None:
         assert [line[:3] for line in lines] == [["sglr", "join", places.address]] * 2
         answer, _ = (examined := places.start(doctor, **{"sglr1-…": tokens[0]})).communicate(timeout=60)
         assert examined.returncode == 0, answer
-        assert "✓ credentials the join token counts until" in answer
+        assert "✓ credentials the join token is valid until" in answer
         answer, _ = (examined := places.start(check, **{"sglr1-…": tokens[1], "PATH": "pictures-1"})).communicate(
             timeout=60
         )

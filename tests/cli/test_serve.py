@@ -142,7 +142,7 @@ def test_a_new_line_and_an_end_for_a_client(call, tmp_path):
     for command in ("token", "revoke"):
         assert "this run has 2 clients; give 0 to 1" in call(command, run, "--client", 2).err
         assert call(command, tmp_path, "--client", 0).code == 2
-    assert "a time that a token can live" in call("token", run, "--client", 1, "--days", 0).err
+    assert "a valid lifetime of a token" in call("token", run, "--client", 1, "--days", 0).err
     answer = call("resume", run)
     assert (answer.code, "served to clients on other machines" in answer.err) == (2, True)
 

@@ -73,11 +73,11 @@ def test_what_is_this_sites_own_affair_is_not_taken_from_the_server():
 
 
 def test_other_code_than_the_servers_is_refused():
-    with pytest.raises(UsageError, match="is not the server's; its cut has shape"):
+    with pytest.raises(UsageError, match="differs from the server's; its cut has shape"):
         own_segments(description(), own_experiment(description(model="cnn"), None))
     honest = description()
     told = RunDescription(**{**vars(honest), "segment": "0" * 64})
-    with pytest.raises(UsageError, match="is not the server's; use the same code"):
+    with pytest.raises(UsageError, match="differs from the server's; use the same code"):
         own_segments(told, own_experiment(told, None))
 
 
@@ -91,7 +91,7 @@ def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatc
     told = description(model="server_model:make", cut=2)
     experiment = own_experiment(told, "site_model:make")
     assert experiment.model == "site_model:make"
-    with pytest.raises(UsageError, match="is not the server's"):
+    with pytest.raises(UsageError, match="differs from the server's"):
         own_segments(told, experiment)
 
 
@@ -111,7 +111,7 @@ def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):
     own = SiteConfig(Source(path=tmp_path), device="cpu")
     honest = description(dataset="sites", validation=0)
     assert len(make_trainers(honest, [0], own)) == 1
-    with pytest.raises(UsageError, match=r"data = 1 sample: the run's model can't train .*; bring one more"):
+    with pytest.raises(UsageError, match=r"data = 1 sample: the run's model can't train .*; add another sample"):
         make_trainers(RunDescription(**{**vars(honest), "least_batch": 2}), [0], own)
 
 

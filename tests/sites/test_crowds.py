@@ -77,7 +77,7 @@ def test_a_stream_without_a_word_is_ended(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setattr(admission, "HELLO_SECONDS", 0.3)
     attacker = place.attacker(silence)
     asyncio.run(attacker.attack())
-    assert (attacker.code, attacker.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no word came")
+    assert (attacker.code, attacker.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no Hello came within 0.3 seconds")
     assert place.connections.states[1].rejected == 1
 
 
@@ -118,7 +118,7 @@ def test_a_client_that_does_not_read_keeps_no_messages_waiting(place: Place) -> 
     asyncio.run(attacker.attack())
     assert (connections.states[1].presence, connections.states[1].reason) == (
         "out",
-        "it does not read what it is sent",
+        "it does not read its messages",
     )
     assert attacker.code == grpc.StatusCode.ABORTED
     assert connections._outboxes == {}

@@ -78,7 +78,7 @@ def test_a_token_is_checked_without_using_it_up(server, tmp_path):
     for _ in range(2):
         found = examined(Patient(server.address, token=token))
         assert {name: check.state for name, check in found.items()} == dict.fromkeys(CHECKS, OK)
-        assert found["credentials"].found.startswith("the join token counts until")
+        assert found["credentials"].found.startswith("the join token is valid until")
     assert Identity.enrol(server.address, token, tmp_path / "site").client == 2
 
 

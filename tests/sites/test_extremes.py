@@ -216,7 +216,7 @@ def test_a_training_that_diverges_stops_everywhere_with_the_message_of_the_local
     may_come_again(federation)
     status = json.loads((tmp_path / "server" / "status.json").read_text())
     assert (status["state"], status["why"]) == ("stopped", told.value.what)
-    assert {one["reason"] for one in status["clients"]} == {"was told that the training can't go on"}
+    assert {one["reason"] for one in status["clients"]} == {"was told that the training diverged"}
 
 
 def test_who_comes_after_the_training_diverged_hears_it_too(tmp_path: Path) -> None:

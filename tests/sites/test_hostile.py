@@ -127,16 +127,16 @@ ANSWERS: dict[str, tuple[Act, str]] = {
         "a label is outside 0 to 9",
     ),
     "another tensor": (answers(lambda t: t.update(more=torch.zeros(1))), "unknown 'more'"),
-    "another kind": (sends(lambda _, seq: encode(envelope("done", seq))), "a done message answers none"),
+    "another kind": (sends(lambda _, seq: encode(envelope("done", seq))), "a done message answers no request"),
     "the server's kind": (sends(lambda _, seq: encode(envelope("gradient", seq))), "is not expected here"),
     "refusal": (
         sends(lambda _, seq: encode(envelope("refusal", seq, reason="no\n\x1b[2Jno"))),
-        "it refused: no  [2Jno",
+        "the client refused: no  [2Jno",
     ),
     "truncated": (sends(lambda line, seq: whole(line, seq)[:-1]), "bytes, "),
     "one byte more": (sends(lambda line, seq: whole(line, seq) + b"!"), "bytes, "),
     "half a header": (sends(lambda *_: b"SGLR\x01"), "a header alone has 12"),
-    "no frame": (sends(lambda *_: b"GET / HTTP/1.1\r\n\r\n"), "this is no frame of sglr"),
+    "no frame": (sends(lambda *_: b"GET / HTTP/1.1\r\n\r\n"), "not a frame of sglr"),
     "empty": (sends(lambda *_: b""), "a header alone has 12"),
     "oversize": (sends(lambda *_: bytes(2 << 20)), "bytes, at most"),
 }
@@ -202,9 +202,9 @@ def tally(**told: Any) -> Act:
 
 
 TALLIES: dict[str, tuple[Act, str]] = {
-    "samples": (tally(samples=2**64 - 1), "what it tells of its pass"),
-    "correct": (tally(correct=21), "what it tells of its pass"),
-    "fewer samples and no loss": (tally(samples=19, loss=float("nan")), "what it tells of its pass"),
+    "samples": (tally(samples=2**64 - 1), "impossible metrics of a pass"),
+    "correct": (tally(correct=21), "impossible metrics of a pass"),
+    "fewer samples and no loss": (tally(samples=19, loss=float("nan")), "impossible metrics of a pass"),
 }
 
 
@@ -273,13 +273,13 @@ TURNED_AWAY: dict[str, tuple[Act | Attacker, grpc.StatusCode, str]] = {
     "validation": (says(validation=2**32 - 1), grpc.StatusCode.FAILED_PRECONDITION, "where the run has 30"),
     "test": (says(test=0), grpc.StatusCode.FAILED_PRECONDITION, "where the run has 40"),
     "another run": (says(run="0" * 32), grpc.StatusCode.FAILED_PRECONDITION, "another run"),
-    "another segment": (says(segment="0" * 64), grpc.StatusCode.FAILED_PRECONDITION, "is not the server's"),
+    "another segment": (says(segment="0" * 64), grpc.StatusCode.FAILED_PRECONDITION, "differs from the server's"),
     "no hello": (something_else_first, grpc.StatusCode.PERMISSION_DENIED, "expected hello"),
     "hello twice": (hello_twice, grpc.StatusCode.PERMISSION_DENIED, "a hello message is not expected here"),
-    "flood": (flood, grpc.StatusCode.PERMISSION_DENIED, "a flood of messages that nobody asked for"),
-    "replays": (replays, grpc.StatusCode.PERMISSION_DENIED, "a flood of messages that nobody asked for"),
-    "digest": (wrong_digest, grpc.StatusCode.PERMISSION_DENIED, "a SHA-256 is none"),
-    "refuses": (refuses, grpc.StatusCode.ABORTED, "it refused: never"),
+    "flood": (flood, grpc.StatusCode.PERMISSION_DENIED, "too many messages that answer no request"),
+    "replays": (replays, grpc.StatusCode.PERMISSION_DENIED, "too many messages that answer no request"),
+    "digest": (wrong_digest, grpc.StatusCode.PERMISSION_DENIED, "malformed SHA-256"),
+    "refuses": (refuses, grpc.StatusCode.ABORTED, "the client refused: never"),
     "huge": (huge, grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"),
     "compressed": (
         Attacker(0, hello, grpc.Compression.Gzip),

@@ -122,9 +122,9 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
     "exploding gradient": (lambda line: gradient(line, with_value(1e30)), "expected a norm of at most"),
     "gradient of another shape": (lambda line: gradient(line, lambda t: t[:-1]), "expected torch.float32"),
     "gradient of another type": (lambda line: gradient(line, lambda t: t.double()), "expected torch.float32"),
-    "no rate": (lambda line: gradient(line, with_value(0), rate=float("nan")), "learning rate nan is none"),
-    "huge rate": (lambda line: gradient(line, with_value(0), rate=1e30), "learning rate 1e+30 is none"),
-    "negative rate": (lambda line: gradient(line, with_value(0), rate=-0.1), "learning rate -0.1 is none"),
+    "no rate": (lambda line: gradient(line, with_value(0), rate=float("nan")), "invalid learning rate: nan"),
+    "huge rate": (lambda line: gradient(line, with_value(0), rate=1e30), "invalid learning rate: 1e+30"),
+    "negative rate": (lambda line: gradient(line, with_value(0), rate=-0.1), "invalid learning rate: -0.1"),
     "gradient of no step": (lambda line: line.ask("gradient", at={"epoch": 5, "step": 9}), "did not take"),
     "forward of no step": (lambda line: line.ask("forward", at={"epoch": 2**32 - 1, "step": 2**32 - 1}), "no samples"),
     "published NaN": (
@@ -132,15 +132,21 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
         "expected finite numbers",
     ),
     "published explosion": (lambda line: publish(line, lambda w: first(w, lambda t: t.fill_(1e30))), "a norm of at"),
-    "published nothing": (lambda line: line.ask("publish"), "has not the agreed tensors"),
+    "published nothing": (lambda line: line.ask("publish"), "has other tensors than agreed"),
     "published more": (lambda line: publish(line, lambda w: w.update(more=torch.zeros(9))), "unknown 'more'"),
-    "another part": (lambda line: line.ask("evaluate", part="train", count=10), "are not there"),
+    "another part": (lambda line: line.ask("evaluate", part="train", count=10), "no such held-out samples"),
     "huge count": (lambda line: line.ask("evaluate", part="test", count=2**64 - 1), "too many at once"),
-    "no count": (lambda line: line.ask("evaluate", part="test"), "are not there"),
-    "far away": (lambda line: line.ask("evaluate", part="test", first=2**64 - 1, count=2**64 - 1), "are not there"),
-    "no shared weights": (lambda line: line.ask("evaluate", part="test", count=10, shared=True), "did not come first"),
+    "no count": (lambda line: line.ask("evaluate", part="test"), "no such held-out samples"),
+    "far away": (
+        lambda line: line.ask("evaluate", part="test", first=2**64 - 1, count=2**64 - 1),
+        "no such held-out samples",
+    ),
+    "no shared weights": (
+        lambda line: line.ask("evaluate", part="test", count=10, shared=True),
+        "no shared weights were sent before",
+    ),
     "alone": (lambda line: line.ask("alone", rate=0.1), "a part of the model"),
-    "alone without rate": (lambda line: line.ask("alone", rate=float("nan")), "learning rate nan is none"),
+    "alone without rate": (lambda line: line.ask("alone", rate=float("nan")), "invalid learning rate: nan"),
     "restore": (lambda line: line.ask("restore", steps=2**64 - 1), "there is no such snapshot"),
     "restore another": (lambda line: line.ask("restore", steps=0, digest="../../x"), "there is no such snapshot"),
 }
@@ -185,10 +191,10 @@ def test_gradients_within_all_limits_make_no_weight_nan() -> None:
 
 
 FRAMES: dict[str, tuple[bytes, str]] = {
-    "no frame": (b"HTTP/1.1 200 OK", "this is no frame of sglr"),
+    "no frame": (b"HTTP/1.1 200 OK", "not a frame of sglr"),
     "empty": (b"", "a header alone has 12"),
     "a client's kind": (encode(envelope("hello", 1)), "a hello message is not expected here"),
-    "longer than agreed": (bytes(100 << 20), "longer than any that was agreed"),
+    "longer than agreed": (bytes(100 << 20), "the longest of this run"),
 }
 
 
@@ -213,7 +219,7 @@ def test_a_stated_batch_size_beyond_the_own_samples_allows_no_longer_messages(se
         await line.read()
 
     server.script = script
-    with pytest.raises(SglrError, match="longer than any that was agreed"):
+    with pytest.raises(SglrError, match="the longest of this run"):
         server.join()
 
 
@@ -222,7 +228,7 @@ def test_no_word_of_a_server_reaches_the_terminal_unread(server: Server) -> None
         await line.context.abort(grpc.StatusCode.PERMISSION_DENIED, "go\x1b[2J\naway" * 300)
 
     server.script = script
-    with pytest.raises(SglrError, match="turned this client away") as told:
+    with pytest.raises(SglrError, match="refused this client") as told:
         server.join()
     assert str(told.value).isprintable()
     assert len(str(told.value)) < 500

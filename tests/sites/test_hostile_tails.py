@@ -94,12 +94,12 @@ ANSWERS: dict[str, tuple[Act, str]] = {
     "fewer samples": (answers(lambda t: t.update(values=t["values"][1:])), "expected torch.float32"),
     "nothing": (answers(lambda t: t.clear()), "missing 'values'"),
     "labels too": (answers(lambda t: t.update(labels=torch.zeros(8))), "unknown 'labels'"),
-    "more right than there are": (answers(nothing, correct=9), "what it tells of its loss"),
+    "more right than there are": (answers(nothing, correct=9), "more correct samples than there are"),
     "too many bytes": (sends(lambda seq: written(seq) + b"!"), "bytes, "),
     "oversize": (sends(lambda _: bytes(2 << 20)), "bytes, at most"),
-    "another kind": (sends(lambda seq: encode(envelope("done", seq))), "a done message answers none"),
-    "refusal": (sends(lambda seq: encode(envelope("refusal", seq, reason="never"))), "it refused: never"),
-    "no features yet": (before_features, "a feature_gradients message answers none"),
+    "another kind": (sends(lambda seq: encode(envelope("done", seq))), "a done message answers no request"),
+    "refusal": (sends(lambda seq: encode(envelope("refusal", seq, reason="never"))), "the client refused: never"),
+    "no features yet": (before_features, "a feature_gradients message answers no request"),
 }
 
 FLOODS = {"steps that are not due": unasked, "the same again and again": again_and_again}
@@ -139,7 +139,7 @@ def test_answers_to_features_that_nobody_asked_for_end_their_sender_alone(tmp_pa
     for state in states(federation, gang).values():
         assert (state.presence, state.reason) == (
             "out",
-            "quarantined: a flood of messages that nobody asked for",
+            "quarantined: too many messages that answer no request",
         )
 
 
@@ -170,4 +170,4 @@ TALLIES: dict[str, Act] = {
 @pytest.mark.slow
 def test_scores_told_by_clients_that_can_not_be_count_for_nobody(tmp_path: Path) -> None:
     federation, gang = attacked(tmp_path, list(TALLIES.values()), after=(0, 3), tail="relu2")
-    are_quarantined(federation, gang, dict.fromkeys(TALLIES, "what it tells of held-out samples"))
+    are_quarantined(federation, gang, dict.fromkeys(TALLIES, "impossible metrics of held-out samples"))

@@ -219,10 +219,10 @@ def test_a_site_with_fewer_samples_than_the_batch_brings_what_it_has(tmp_path):
 
 def test_sources_that_say_nothing_or_too_much(tmp_path):
     assert "give --data PATH or --dataset NAME" in refused(Source(), wanted())
-    assert "either files of your own" in refused(Source(path=tmp_path, dataset="digits"), wanted())
-    assert "there is no such file" in refused(Source(path=tmp_path / "nowhere"), wanted())
+    assert "both files of your own" in refused(Source(path=tmp_path, dataset="digits"), wanted())
+    assert "no such file" in refused(Source(path=tmp_path / "nowhere"), wanted())
     (tmp_path / "notes.pdf").write_text("")
-    assert "none of the kinds of data" in refused(Source(path=tmp_path / "notes.pdf"), wanted())
+    assert "not a kind of data" in refused(Source(path=tmp_path / "notes.pdf"), wanted())
 
 
 @pytest.mark.parametrize(

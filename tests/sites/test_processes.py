@@ -124,7 +124,7 @@ def test_whatever_is_killed_the_same_command_goes_on_to_the_same_weights(process
     assert "left the run; the same command comes back to it" in processes.said("client-0")
     server.send_signal(signal.SIGTERM)
     assert server.wait(60) == 1
-    assert "the same command goes on with it, and clients wait for it" in processes.said("server")
+    assert "run the same command to continue, clients wait for it" in processes.said("server")
     clients[0] = join(0)
     server = processes.start("server", *serve)
     assert server.wait(200) == 0, processes.said("server")

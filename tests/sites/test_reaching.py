@@ -45,6 +45,6 @@ def test_what_passes_is_asked_again(name, answering):
 
 @pytest.mark.parametrize("name", ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"])
 def test_a_refusal_is_final(name, answering):
-    with pytest.raises(SglrError, match="turned this client away: so it is") as found:
+    with pytest.raises(SglrError, match="refused this client: so it is") as found:
         ask_description(answering(grpc.StatusCode[name]), IDENTITY)
     assert not isinstance(found.value, Unreachable)

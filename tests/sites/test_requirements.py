@@ -74,4 +74,5 @@ def test_it_is_told_what_leaves(settings: dict[str, Any], told: str) -> None:
 
 def test_federated_learning_with_labels_kept_sends_sums() -> None:
     told = what_leaves(run(method="fl"), SiteRequirements(keep_labels=True))
-    assert told == "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"
+    sums = "sums of losses and of correct predictions on held-out samples"
+    assert told == f"weights go to the server, and {sums}; labels stay here"

@@ -126,7 +126,7 @@ def test_a_site_is_told_what_would_be_read_before_it_joins(server, tmp_path, cap
     assert "mine.csv: 44 samples to train on, 4 for validation, 12 for test; an input is 4" in told
     assert "sex  category: f, m" in told
     assert "labels go to the server" in told
-    assert "nothing was joined" in told
+    assert "this was a check only" in told
     assert not (tmp_path / "sites").exists()
     rows(1).rename(columns={"age": "Alter"}).to_csv("other.csv", index=False)
     assert main([*words[:5], "other.csv", "--check"]) == 2

@@ -147,7 +147,7 @@ def test_stopped_and_started_again_it_ends_with_the_weights_of_a_run_in_one_proc
         if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 2):
             asked.set()
 
-    with pytest.raises(Interrupted, match="the same command goes on with it, and clients wait for it"):
+    with pytest.raises(Interrupted, match="run the same command to continue, clients wait for it"):
         run_sites.serve(tmp_path / "run", observe=stop_soon, stop=asked.is_set)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "stopped"
     run = run_sites.serve(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Clients built from what was agreed on, with code and data of this site's own choice.
+"""Clients built from the description of a run, with code and data of this site's own choice.
 
 Settings come over the wire as plain values and never choose code: a model must be registered here or be the one that
 this site names itself. Names of methods and partitions are looked up among those that are installed.
@@ -42,7 +42,7 @@ _BUILDING = threading.Lock()
 
 @dataclass(frozen=True)
 class SiteConfig:
-    """What a site decides for itself.
+    """The settings of a site.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class SiteConfig:
         ``package.module:function`` of its own code, if the run's model is that; else the run's name is looked up
         among registered models.
     device, threads
-        What it computes with.
+        Where it computes, and with how many threads.
     requirements
-        What it asks of the run.
+        What it requires of the run.
     """
 
     source: Source = field(default_factory=Source)
@@ -146,9 +146,9 @@ def own_segments(description: RunDescription, experiment: Experiment) -> Callabl
     first = segments(0)
     cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
     if segment_hash(first, description.input_shape, cut) != description.segment:
-        raise UsageError("model", experiment.model, "is not the server's", _differs(description, cut))
+        raise UsageError("model", experiment.model, "differs from the server's", _differs(description, cut))
     if frozen_hash(first) != description.frozen:
-        problem = "its frozen weights are not the server's"
+        problem = "its frozen weights differ from the server's"
         raise UsageError(
             "model", experiment.model, problem, "use the same pretrained weights, and freeze the same ones"
         )
@@ -165,7 +165,7 @@ def _check_batches(train: Samples, description: RunDescription) -> None:
     """Refuse a site whose only sample makes no batch; in a simulation, such a client is there and does not train."""
     if description.settings.get("dataset") == "sites" and len(train) < description.least_batch:
         problem = "the run's model can't train on a single sample (batch statistics)"
-        raise UsageError("data", "1 sample", problem, "bring one more")
+        raise UsageError("data", "1 sample", problem, "add another sample")
 
 
 def _task(

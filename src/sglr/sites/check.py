@@ -1,4 +1,4 @@
-"""What a run would read of a site's data and take from it, told before the site joins."""
+"""``sglr join --check``: what a run would read of a site's data and send, told before the site joins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def what_is_read(address: str, tokens: Sequence[str], site: SiteConfig, out: Pat
     tokens
         Join tokens, of which the first is used to ask what the run is.
     site
-        What the site decides for itself.
+        The settings of the site.
     out
         The folder of a client that has joined, to ask with instead of a token.
 
@@ -50,7 +50,7 @@ def what_is_read(address: str, tokens: Sequence[str], site: SiteConfig, out: Pat
     UsageError
         If there is neither a token nor a folder, or something does not fit.
     SglrError
-        If the server can't be reached or turns this site away.
+        If the server can't be reached, or refuses this site.
     """
     description = ask_description(address, _caller(address, tokens, out))
     experiment = own_experiment(description, site.model)
@@ -66,7 +66,7 @@ def what_is_read(address: str, tokens: Sequence[str], site: SiteConfig, out: Pat
     ]
 
 
-DONE = "nothing was joined, and a token is not used up; leave out --check to take part"
+DONE = "this was a check only: no token was used; leave out --check to take part"
 
 
 def _caller(address: str, tokens: Sequence[str], out: Path | None) -> Identity | TokenHolder:

@@ -1,4 +1,4 @@
-"""What may stand between a client and its server, looked at one thing after another, with what to do about it."""
+"""Checks of the connection between a client and its server, one after another, each with a remedy."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ ECHOES, PAYLOAD = 20, 2 << 20
 SKEW_SECONDS = 5.0
 SOON = timedelta(days=14)
 CHECKS = ("name", "port", "server", "credentials", "clock", "versions", "model", "round trip", "bandwidth")
-"""What is looked at, in this order."""
+"""The checks, in their order."""
 
 _NEEDS_CREDENTIALS = "give a join token with --token, or your folder as a client with --folder"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ class Check:
     state
         `OK`, `PROBLEM` or `UNKNOWN`.
     found
-        What was seen.
+        What was found.
     remedy
-        What to do about it; empty if there is nothing.
+        What to do about it; empty if nothing is needed.
     """
 
     name: str
@@ -74,7 +74,7 @@ class _Blocked(Exception):  # noqa: N818 - no error: what follows can't be looke
 
 @dataclass
 class Patient:
-    """Who asks to be examined.
+    """A client, or a future one, whose connection is checked.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Patient:
         self._skew = 0.0
 
     def examine(self) -> Iterator[Check]:
-        """Look at one thing after another; what can't be looked at is said to be so."""
+        """Run one check after another; a check that is not possible is reported as not checked."""
         looks: dict[str, Callable[[], Check]] = {
             "name": self._name,
             "port": self._port,
@@ -184,7 +184,7 @@ class Patient:
             made.check_dates(self._chain[0], "the server's certificate", "this machine", now)
         except Untrusted as error:
             return Check("server", PROBLEM, str(error), "set this machine's clock, or restart the server")
-        return Check("server", OK, f"the right one: authority {root[:16]}…")
+        return Check("server", OK, f"the expected server: authority {root[:16]}…")
 
     def _pinned(self) -> str | None:
         if self.identity is not None:
@@ -201,17 +201,17 @@ class Patient:
     def _certificate(self, identity: Identity) -> Check:
         until = identity.certificate.not_valid_after_utc
         self._ask(identity)
-        found = f"client {identity.client}, let in; its certificate counts until {written(until)}"
+        found = f"client {identity.client}, let in; its certificate is valid until {written(until)}"
         if until - now_utc() < SOON:
             return Check("credentials", PROBLEM, found, "ask the operator for a new line soon (sglr token)")
         return Check("credentials", OK, found)
 
     def _join_token(self, token: Token) -> Check:
         self._ask(TokenHolder.at(self._chain[-1], token))
-        return Check("credentials", OK, f"the join token counts until {written(token.expires)}")
+        return Check("credentials", OK, f"the join token is valid until {written(token.expires)}")
 
     def _ask(self, caller: Identity | TokenHolder) -> None:
-        """Ask what the run is; from then on there is someone whom the server lets in."""
+        """Ask for the description of the run; later checks use the caller that the server accepted."""
         try:
             with caller.sync_channel(self.address) as channel:
                 before = self.clock()
@@ -235,7 +235,7 @@ class Patient:
         found = f"{abs(self._skew):.1f} s {ahead} the server's"
         if abs(self._skew) <= SKEW_SECONDS:
             return Check("clock", OK, found)
-        remedy = "certificates and tokens may not count: synchronise both clocks (timedatectl set-ntp true)"
+        remedy = "certificates and tokens may be refused: synchronise both clocks (timedatectl set-ntp true)"
         return Check("clock", PROBLEM, found, remedy)
 
     def _versions(self) -> Check:

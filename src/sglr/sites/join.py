@@ -1,4 +1,4 @@
-"""A client of a run whose server is elsewhere: enrol, agree, take part until it is over or this site leaves."""
+"""A client of a run whose server is elsewhere: enrol, read the description, train until the end or until it leaves."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ KEPT_SNAPSHOTS = 10
 
 LOOK_SECONDS = 0.2
 
-Place = tuple[Identity, Path]
-"""Who takes part, and the folder with its snapshots."""
+Participant = tuple[Identity, Path]
+"""A client's identity, and the folder with its snapshots."""
 
 
 def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
@@ -57,7 +57,7 @@ def folders(tokens: Sequence[str], out: Path | None) -> list[Path]:
     """
     if not tokens:
         if out is None:
-            raise UsageError("token", "none", "it is not told as whom to join", "paste the whole line of the server")
+            raise UsageError("token", "none", "no token given", "paste the whole line of the server")
         Identity.open(out)
         return [out]
     ids = [Token.parse(text).id for text in tokens]
@@ -85,15 +85,15 @@ def join(
     tokens
         A join token for each client of this process, mostly one; none if the folder holds an identity already.
     site
-        What this site decides.
+        The settings of this site.
     out
         The folder; None is ``sites/<the token's id>``. Several tokens have folders of their own in it, by their order.
     patience
         Seconds without the server until it gives up.
     say
-        Told what a person should know.
+        Called with messages for the user.
     stop
-        Asked several times a second; True leaves the run.
+        Called several times a second; True leaves the run.
 
     Returns
     -------
@@ -105,13 +105,13 @@ def join(
     UsageError
         If a token, a setting or the data are wrong.
     Untrusted
-        If the server is another, or turns this client away.
+        If it is another server, or it refuses this client.
     SglrError
-        If the server stays away.
+        If the server does not answer.
     """
     found = list(zip(tokens or [""], folders(tokens, out), strict=True))
     with _locked([folder for _, folder in found]):
-        places: list[Place] = []
+        places: list[Participant] = []
         for token, folder in found:
             identity = _reached(partial(_identity, address, token, folder), patience, say, stop)
             if identity is None:
@@ -121,14 +121,14 @@ def join(
         try:
             return _take_part(address, places, site, 0 if over else patience, say, stop)
         except Unreachable:
-            if over:  # as it was told by the server, which need not be there any more
+            if over:  # the server said so before, and need not be there any more
                 return [True] * len(places)
             raise
 
 
 def _take_part(
     address: str,
-    places: Sequence[Place],
+    places: Sequence[Participant],
     site: SiteConfig,
     patience: float,
     say: Callable[[str], None],
@@ -150,7 +150,7 @@ def _identity(address: str, token: str, folder: Path) -> Identity:
 
 
 def _is_over(identity: Identity, folder: Path) -> bool:
-    """Say whether this client was told that the training of its run is over."""
+    """Return whether this client was told that the training of its run is over."""
     try:
         _, told = read_checkpoint(folder / SEGMENT)
     except DamagedCheckpoint:
@@ -159,7 +159,7 @@ def _is_over(identity: Identity, folder: Path) -> bool:
 
 
 def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], stop: Callable[[], bool]) -> T | None:
-    """Ask until the server is there; None if the user does not want to wait."""
+    """Ask until the server answers; None if the user stops."""
     until, wait, told = time.monotonic() + patience, FIRST_WAIT, False
     while not stop():
         try:
@@ -178,12 +178,12 @@ def _reached(ask: Callable[[], T], patience: float, say: Callable[[str], None], 
 
 
 def ask_description(address: str, identity: Identity | TokenHolder, timeout: float = 30.0) -> RunDescription:
-    """Ask the server what the run is.
+    """Ask the server for the description of the run.
 
     Raises
     ------
     SglrError
-        If it can't be reached, turns this client away, or speaks another version.
+        If it can't be reached, refuses this client, or speaks another version.
     """
     import grpc
 
@@ -197,7 +197,7 @@ def ask_description(address: str, identity: Identity | TokenHolder, timeout: flo
                 raise identity.diagnose(address) from None
             told = shown(error.details() or "")
             if error.code().name in refusals:
-                raise SglrError(f"{address} turned this client away: {told}") from None
+                raise SglrError(f"{address} refused this client: {told}") from None
             # A server that is just ending cancels what it is asked.
             raise Unreachable(f"{address} did not say what the run is: {error.code().name}, {told}") from None
     return RunDescription.decode(answer)
@@ -205,7 +205,7 @@ def ask_description(address: str, identity: Identity | TokenHolder, timeout: flo
 
 async def _train(
     address: str,
-    places: Sequence[Place],
+    places: Sequence[Participant],
     description: RunDescription,
     trainers: Sequence[LocalTrainer],
     patience: float,
@@ -256,7 +256,7 @@ def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
 
 @contextmanager
 def _locked(places: Sequence[Path]) -> Iterator[None]:
-    """Keep other processes from these folders: two of one client would take each other's place again and again."""
+    """Lock these folders: two processes of one client would disconnect each other again and again."""
     with ExitStack() as stack:
         for folder in places:
             try:

@@ -1,4 +1,4 @@
-"""Join lines: what a server's operator sends to each site, ready to be pasted."""
+"""Join commands: what a server's operator sends to each site, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def told_address(listen: str, address: str | None) -> str:
     Raises
     ------
     UsageError
-        If either is no HOST:PORT.
+        If either is not HOST:PORT.
     """
     host, port = parse_address(listen)
     if address is not None:
@@ -111,7 +111,7 @@ def renew(run: Path, client: int, address: str | None, lifetime: timedelta) -> s
     with _authority(run, experiment, client) as authority:
         known = address or read_address(run)
         if known is None:
-            problem = "it is not known how clients reach this server"
+            problem = "the address of this server is not known"
             raise UsageError("address", "none", problem, "give --address HOST:PORT")
         parse_address(known)
         return new_lines(authority, experiment, known, [client], lifetime)[client]
@@ -132,7 +132,7 @@ def revoke(run: Path, client: int) -> int:
             return authority.revoke(client)
         except NotRead as error:
             raise SglrError(
-                f"client {client} may be let in still, with a token whose record is unknown: {error}"
+                f"client {client} may still join with a token whose record can't be read: {error}"
             ) from error
 
 
@@ -149,4 +149,5 @@ def _authority(run: Path, experiment: Experiment, client: int) -> Iterator[Autho
         with as_owner(folder):
             yield Authority.open(folder, create=False)
     except OSError as error:
-        raise SglrError(f"client {client} is as it was: {folder} cannot be written ({error.strerror})") from error
+        problem = f"{folder} cannot be written ({error.strerror})"
+        raise SglrError(f"nothing changed for client {client}: {problem}") from error

@@ -114,13 +114,13 @@ def load_own(source: Source, wanted: WantedData, clients: Sequence[int]) -> dict
     division = _division(wanted)
     if source.path is not None:
         if source.dataset is not None or source.share is not None:
-            problem = "data are either files of your own or a share of a data set that has a name"
+            problem = "both files of your own and a share of a named data set were given"
             raise UsageError("data", source.path, problem, "leave out --data, or --dataset and --partition")
         own = {_only(clients, source): _of_files(source, wanted, division)}
     elif source.dataset is not None:
         own = _of_shares(source.dataset, source, wanted, division, clients)
     else:
-        raise UsageError("data", "none", "it is not told which data to train on", "give --data PATH or --dataset NAME")
+        raise UsageError("data", "none", "no data given", "give --data PATH or --dataset NAME")
     for part in own.values():
         _check_number(part.train, source)
     return own
@@ -193,7 +193,7 @@ def _check_range(dataset: Dataset, source: Source) -> None:
 def _kind(path: Path) -> str:
     """Return which data set reads this file or folder."""
     if not path.exists():
-        raise UsageError("data", path, "there is no such file or folder", "check the path")
+        raise UsageError("data", path, "no such file or folder", "check the path")
     if path.is_dir():
         images = any("images" in file.name and "idx3" in file.name for file in path.iterdir() if file.is_file())
         return "idx" if images else "folder"
@@ -201,7 +201,7 @@ def _kind(path: Path) -> str:
         return "table"
     if "idx3" in path.name:
         return "idx"
-    problem = "it is none of the kinds of data that can be read"
+    problem = "not a kind of data that can be read"
     remedy = "give a folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files"
     raise UsageError("data", path, problem, remedy)
 
@@ -282,7 +282,7 @@ def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:
 
 def _check_number(train: Samples, source: Source) -> None:
     if not len(train):
-        raise UsageError("data", _name(source), "there are no samples to train on", "bring one or more")
+        raise UsageError("data", _name(source), "there are no samples to train on", "add samples")
 
 
 def _name(source: Source) -> str:

@@ -1,4 +1,4 @@
-"""What a site asks of a run before it takes part, and what it is told will leave it."""
+"""What a site requires of a run before it takes part, and what will leave the site."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class SiteRequirements:
     Parameters
     ----------
     defence
-        Defences with options, as for ``--defence``; ``"none"`` asks for none. What a client does itself (``clip``,
+        Defences with options, as for ``--defence``; ``"none"`` requires none. What a client does itself (``clip``,
         ``noise``, ``quantize``, ``nopeek``, ``scrutiny``) is then done by this site's own code; what is done where the
-        labels are (``max-norm``, ``marvell``) is the server's word unless they are here.
+        labels are (``max-norm``, ``marvell``) is the server's promise unless they are here.
     keep_labels
         True if labels must not leave this site. In federated learning it then scores its held-out samples itself.
 
@@ -59,7 +59,8 @@ def what_leaves(experiment: Experiment, requirements: SiteRequirements) -> str:
     """Say what goes from a client to the server, for whoever decides whether it may."""
     if build_method(experiment).whole_model:
         if requirements.keep_labels:
-            return "weights go to the server, and sums of loss and hits on held-out samples; labels stay here"
+            sums = "sums of losses and of correct predictions on held-out samples"
+            return f"weights go to the server, and {sums}; labels stay here"
         return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"
     labels = "and labels go to the server" if experiment.tail is None else "go to the server; labels stay here"

@@ -36,7 +36,7 @@ def _nothing(port: int, authority: Authority) -> None:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What a server is told beside the experiment.
+    """The settings of a server beside the experiment.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def serve(
     observe
         Called with every event.
     stop
-        Asked after every step, and while it waits for clients; True ends the training with a checkpoint.
+        Called after every step, and while it waits for clients; True ends the training with a checkpoint.
     say
-        Told what the user should know.
+        Called with messages for the user.
     command
         The command that was typed, for the report.
 
@@ -99,7 +99,7 @@ def serve(
             return go_on(Run.open(out, experiment.model), given, observe=progress.observe, stop=stop, say=say)
     except Interrupted as error:
         reason = str(error).partition("; continue with")[0]
-        raise Interrupted(f"{reason}; the same command goes on with it, and clients wait for it") from None
+        raise Interrupted(f"{reason}; run the same command to continue, clients wait for it") from None
 
 
 def served(experiment: Experiment) -> Experiment:

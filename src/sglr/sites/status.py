@@ -1,4 +1,4 @@
-"""How a run between sites goes: read from the server's folder, or asked over the network by who has joined."""
+"""The status of a run between sites: read from the server's folder, or asked over the network by a client."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from sglr.storage.files import read_if_there
 from sglr.storage.json_files import parse
 
 STALE_SECONDS = 10.0
-"""A server writes its status every second; older than this, it is no longer there."""
+"""A server writes its status every second; if it is older than this, the server has died."""
 
 SLOW = 2.0
-"""Who takes so many times as long as the median of the others is slow."""
+"""A client that takes so many times as long as the median of the others is slow."""
 
 OVER = ("done", "stopped")
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return what the server whose run is in ``folder`` last said of itself.
+    """Return the last status of the server whose run is in ``folder``.
 
     Raises
     ------
     UsageError
-        If no server has run there, or what it wrote is damaged.
+        If no server has run there, or its status is damaged.
     """
     path = folder / STATUS
     content = read_if_there(path)
@@ -50,7 +50,7 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
     UsageError
         If there is no identity in the folder.
     SglrError
-        If the server does not answer, or does not let this client in.
+        If the server does not answer, or refuses this client.
     """
     import grpc
 
@@ -64,12 +64,12 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise identity.diagnose(address) from None
-            raise SglrError(f"{address} does not tell its status: {shown(error.details() or '')}") from None
+            raise SglrError(f"{address} refused to tell its status: {shown(error.details() or '')}") from None
     try:
         # Who answers is there.
         return {"updated": time.time(), **_checked(answer)}
     except ValueError as error:
-        raise SglrError(f"what {address} answers is no status ({error})") from None
+        raise SglrError(f"invalid status from {address} ({error})") from None
 
 
 def _checked(content: bytes) -> dict[str, Any]:

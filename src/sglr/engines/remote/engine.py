@@ -42,7 +42,7 @@ from sglr.engines.remote.server.validation import MessageValidator
 from sglr.parties.spec import ClientSpec
 
 PASS_SECONDS = 600.0
-"""The least deadline for a whole pass over a client's data."""
+"""The least deadline for an epoch of local training."""
 
 
 class Remote:
@@ -274,7 +274,7 @@ class Remote:
         _ = self._open
         present, weights = self.collect_present(clients)
         if present != clients:
-            raise SglrError(f"clients {sorted({*clients} - {*present})} are not there")
+            raise SglrError(f"clients {sorted({*clients} - {*present})} are not connected")
         return weights
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
@@ -290,7 +290,7 @@ class Remote:
         with self.connections.changed:
             self._requests.ask(clients, envelope, None, moves=True, tensors=self._shared.published)
             for client in clients:
-                # One that came back without its memory was not asked.
+                # One that came back without its session was not asked.
                 self._state_of(client).needs_shared = self._state_of(client).lost
         return clients
 
@@ -307,7 +307,7 @@ class Remote:
         held = ((client, self._state_of(client).held.get(part, 0)) for client in self._counting())
         able = {client: samples for client, samples in held if samples}
         if not able:
-            raise SglrError(f"no client that is here has {part} samples")
+            raise SglrError(f"no connected client has {part} samples")
         own_data = not len(self._spec.data.train)
         return self._held_out.scored(server, able, part, () if own_data and shared is not None else clients, shared)
 
@@ -359,4 +359,4 @@ class Remote:
                 self._state_of(client).needs_shared = self._state_of(client).lost
         if refused and self._patience.strict:
             client, reason = min(refused.items())
-            raise MissingSnapshot(f"client {client} does not hold its part of step {self._steps_taken} ({reason})")
+            raise MissingSnapshot(f"client {client} has no snapshot of step {self._steps_taken} ({reason})")

@@ -12,7 +12,7 @@ ENVELOPE_BYTES = 256 * 1024 + 4096
 """Bytes of a message beside its tensors, at most."""
 
 MOST_SAMPLES, MOST_HELD = 10**8, 10**6
-"""Samples to train on and to score on that a client may tell of: one that tells of more only wants to waste time."""
+"""Most samples to train on, and to score on, that a client may have."""
 
 MOST_RMS = 1e4
 """Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""

@@ -27,7 +27,7 @@ from sglr.runs.config import told_to_clients
 from sglr.version import __version__
 
 PROTOCOL = 3
-"""Version of the protocol; those who speak another are refused."""
+"""Version of the protocol; peers of another version are refused."""
 
 INPUT_TYPES = {
     str(kind).removeprefix("torch."): kind
@@ -35,8 +35,8 @@ INPUT_TYPES = {
 }
 """Types that inputs may have, by torch's name."""
 
-MOST_WORD, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
-"""Bounds of what a client believes of a run: characters of a word, clients, classes, and values of one sample."""
+MOST_TEXT, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
+"""Most characters of a text, clients, classes and values of one sample that a client accepts in a description."""
 
 MOST_SETTING = 1000
 """Characters of a text among a run's settings."""
@@ -131,7 +131,7 @@ class RunDescription:
         return network_hash(self.segment, self.frozen)
 
     def no_samples(self) -> Samples:
-        """Return samples of the run's shape and type, none of them."""
+        """Return an empty set of samples of the run's shape and type."""
         return Samples(
             torch.zeros(0, *self.input_shape, dtype=INPUT_TYPES[self.input_type]), torch.zeros(0, dtype=torch.int64)
         )
@@ -147,7 +147,7 @@ class RunDescription:
         Raises
         ------
         SglrError
-            If it is none, or of another version of the protocol.
+            If it is malformed, or of another version of the protocol.
         """
         try:
             found = json.loads(content)
@@ -156,36 +156,49 @@ class RunDescription:
                 told = f"the server speaks version {spoken} of the protocol (sglr {version})"
                 raise SglrError(f"{told}, this sglr {__version__} version {PROTOCOL}: install the same version of sglr")
             known = {field.name: found[field.name] for field in fields(cls)}
-            _check_types(known)
-            shapes = {name: _shape(known[name]) for name in ("input_shape", "cut_shape")}
+            _check_fields(known)
+            shapes = {name: _shape(name, known[name]) for name in ("input_shape", "cut_shape")}
             return cls(**{**known, **shapes, "classes": _classes(known["classes"])})
+        except MalformedFieldError as error:
+            raise SglrError(f"the server's description of the run cannot be read ({error})") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SglrError(f"the server's description of the run cannot be read ({type(error).__name__})") from error
 
 
-def _check_types(found: Mapping[str, Any]) -> None:
-    """Raise ValueError or TypeError if a field is of another type than any server writes, or without bound."""
-    words = [found[name] for name in ("run", "segment", "frozen", "sglr", "torch")]
-    if not all(isinstance(word, str) and len(word) <= MOST_WORD and word.isprintable() for word in words):
-        raise ValueError("a word is none")
+class MalformedFieldError(ValueError):
+    """A field of a description has another type, or a larger value, than any server writes."""
+
+    def __init__(self, name: str, problem: str = "") -> None:
+        self.problem = problem
+        super().__init__(f"malformed field: {name}, {problem}" if problem else f"malformed field: {name}")
+
+
+def _check_fields(found: Mapping[str, Any]) -> None:
+    """Raise MalformedFieldError if a field is of another type than any server writes, or without bound."""
+    for name in ("run", "segment", "frozen", "sglr", "torch"):
+        text = found[name]
+        if not (isinstance(text, str) and len(text) <= MOST_TEXT and text.isprintable()):
+            raise MalformedFieldError(name)
     _check_encoding(found["encoding"])
-    if found["input_type"] not in INPUT_TYPES:
-        raise ValueError("unknown type of inputs")
-    if not isinstance(found["settings"], dict) or not isinstance(found["classes"], list):
-        raise TypeError("settings or classes are none")
+    sound = {
+        "input_type": isinstance(found["input_type"], str) and found["input_type"] in INPUT_TYPES,
+        "settings": isinstance(found["settings"], dict),
+        "classes": isinstance(found["classes"], list),
+        "clients": type(found["clients"]) is int and 0 < found["clients"] <= MOST_CLIENTS,
+        "least_batch": type(found["least_batch"]) is int and found["least_batch"] in (1, 2),
+        "time": type(found["time"]) in (int, float) and math.isfinite(found["time"]),
+    }
+    for name, right in sound.items():
+        if not right:
+            raise MalformedFieldError(name)
     _check_settings(found["settings"])
-    if type(found["clients"]) is not int or not 0 < found["clients"] <= MOST_CLIENTS:
-        raise ValueError("the number of clients is none")
-    if found["least_batch"] not in (1, 2):
-        raise ValueError("malformed field: least_batch")
-    if not math.isfinite(found["time"]):
-        raise ValueError("the time is none")
 
 
 def _check_settings(found: Mapping[str, Any]) -> None:
-    """Raise ValueError if a text among settings is longer, or other, than a client may show."""
+    """Raise MalformedFieldError if a text among settings is too long, or has characters that can't be printed."""
     if not all(len(text) <= MOST_SETTING and text.isprintable() for text in _texts(found)):
-        raise ValueError(f"a text of more than {MOST_SETTING} characters, or with some that can't be printed")
+        problem = f"a text of more than {MOST_SETTING} characters, or with some that can't be printed"
+        raise MalformedFieldError("settings", problem)
 
 
 def _printable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,19 +213,19 @@ def _printable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in told.items():
         try:
             _check_settings({name: value})
-        except ValueError as error:
-            raise UsageError(name, str(value)[:60], str(error), "write it otherwise") from None
+        except MalformedFieldError as error:
+            raise UsageError(name, str(value)[:60], error.problem, "write it otherwise") from None
     return told
 
 
 def _check_encoding(found: Any) -> None:
-    """Raise ValueError or TypeError if an encoding is none that a client may read or show."""
+    """Raise MalformedFieldError if a client may not read or show an encoding."""
     if not isinstance(found, dict):
-        raise TypeError("malformed field: encoding")
+        raise MalformedFieldError("encoding")
     if len(json.dumps(found)) > MOST_ENCODING:
-        raise ValueError("encoding: too long")
+        raise MalformedFieldError("encoding", "too long")
     if not all(text.isprintable() for text in _texts(found)):
-        raise ValueError("encoding: a name with characters that can't be printed")
+        raise MalformedFieldError("encoding", "a name with characters that can't be printed")
 
 
 def _texts(found: Any) -> Iterator[str]:
@@ -235,27 +248,26 @@ def _printable_encoding(encoding: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         _check_encoding(dict(encoding))
-    except ValueError as error:
-        raise UsageError(
-            "encoding", encoding.get("kind", ""), str(error), "rename it in the data or the schema"
-        ) from None
+    except MalformedFieldError as error:
+        remedy = "rename it in the data or the schema"
+        raise UsageError("encoding", encoding.get("kind", ""), error.problem, remedy) from None
     return dict(encoding)
 
 
-def _shape(found: Any) -> tuple[int, ...]:
+def _shape(name: str, found: Any) -> tuple[int, ...]:
     shape = tuple(found)
     if len(shape) > MOST_RANK or any(type(size) is not int or size < 1 for size in shape):
-        raise ValueError("a shape is none")
+        raise MalformedFieldError(name)
     # The client computes one sample of it before it has compared it with its own data.
     if math.prod(shape) > MOST_VALUES:
-        raise ValueError("a shape is without measure")
+        raise MalformedFieldError(name, f"more than {MOST_VALUES} values")
     return shape
 
 
 def _classes(found: list[Any]) -> tuple[str, ...]:
     if len(found) > MOST_CLASSES:
-        raise ValueError("there are classes without number")
-    return tuple(shown(str(name), MOST_WORD) for name in found)
+        raise MalformedFieldError("classes", f"more than {MOST_CLASSES}")
+    return tuple(shown(str(name), MOST_TEXT) for name in found)
 
 
 def run_id(fingerprint: str) -> str:

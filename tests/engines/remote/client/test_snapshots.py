@@ -42,7 +42,7 @@ def test_a_torn_one_is_passed_over_and_another_than_wanted_refused(snapshots):
     assert snapshots.newest() == tensors(1)
     with pytest.raises(DamagedCheckpoint, match="cannot be read"):
         snapshots.read(2, digests[1])
-    with pytest.raises(DamagedCheckpoint, match="not the one that the server remembers"):
+    with pytest.raises(DamagedCheckpoint, match="differs from the server's record"):
         snapshots.read(1, digests[1])
     with pytest.raises(DamagedCheckpoint, match="of another run"):
         Snapshots(snapshots.folder, "another", 3).read(1)

@@ -88,7 +88,7 @@ def test_it_is_served_on_loopback_until_it_is_stopped():
     stop = metrics.start(f"127.0.0.1:{port}")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         assert "sglr_connected_clients 7.0" in answer.read().decode()
-    with pytest.raises(UsageError, match="can't be served there"):
+    with pytest.raises(UsageError, match="cannot listen there"):
         Metrics().start(f"127.0.0.1:{port}")
     stop()
     assert threading.active_count() == threads

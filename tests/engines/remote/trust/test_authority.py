@@ -327,7 +327,7 @@ def test_a_certificate_that_is_not_the_recorded_one_is_refused(authority: Author
     serial = authority.enrolled()[0].client.serial
     signer, (root,) = made.read_bundle((tmp_path / "server/authority.pem").read_bytes())
     twin = made.client_certificate(3, serial, made.new_key().public_key(), root, signer, datetime.now(UTC))
-    with pytest.raises(Untrusted, match="no client's of this run"):
+    with pytest.raises(Untrusted, match="not of a client of this run"):
         authority.identify(made.pem(twin))
 
 

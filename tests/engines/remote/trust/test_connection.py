@@ -80,7 +80,7 @@ def plain() -> Iterator[Callable[[bytes | None], str]]:
 
 
 def test_other_services_are_named_as_such(plain: Callable[[bytes | None], str]) -> None:
-    with pytest.raises(Untrusted, match=r"does not speak TLS 1\.3 with us"):
+    with pytest.raises(Untrusted, match=r"does not speak TLS 1\.3 with this machine"):
         pin(plain(b"HTTP/1.1 400 Bad Request\r\n\r\n"), bytes(32), 5, now_utc)
 
 

@@ -190,7 +190,7 @@ def test_a_server_that_shows_a_copy_of_the_right_authority_is_found_out(
     credentials = grpc.ssl_server_credentials(pairs, authority.roots(), require_client_auth=True)
     handler = grpc.method_handlers_generic_handler(SERVICE, {"Enrol": grpc.unary_unary_rpc_method_handler(listen)})
     server = serving(between, credentials=credentials, enrol=handler)
-    with pytest.raises(Untrusted, match="can't prove that it is our server"):
+    with pytest.raises(Untrusted, match="can't prove that it is the expected server"):
         Identity.enrol(server.address, authority.issue_token(3, HOUR), tmp_path / "mine")
     assert asked == []
 

@@ -68,7 +68,7 @@ def test_an_applicant_may_only_enrol_whatever_it_calls_itself(
     channel = as_applicant(authority, server.address, authority.issue_token(1, HOUR), name)
     assert refusal(lambda: who(channel)) == (
         grpc.StatusCode.PERMISSION_DENIED,
-        "a join token only serves to ask what the run is, and to enrol",
+        "a join token serves only to enrol and to ask what the run is",
     )
     assert server.calls == []
 
@@ -102,7 +102,7 @@ def test_a_client_has_nothing_to_enrol_for(authority: Authority, serving: Serve,
     mine = Identity.enrol(server.address, authority.issue_token(3, HOUR), tmp_path / "mine")
     with mine.sync_channel(server.address) as channel:
         code, reason = refusal(lambda: channel.unary_unary(ENROL)(b"", timeout=10))
-    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "this is client 3 already")
+    assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "client 3 is enrolled already")
 
 
 def test_attempts_with_a_token_are_limited_and_other_tokens_are_not(

@@ -87,14 +87,14 @@ def test_an_envelope_is_filled_afresh() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "reason"),
     [
-        (0, b"s", "no frame of sglr"),
+        (0, b"s", "not a frame of sglr"),
         (4, b"\x02", "version 2 of the protocol, this is version 1"),
         (5, b"\x01", "reserved bytes"),
         (6, b"\x01", "reserved bytes"),
         (7, b"\x01", "reserved bytes"),
         (8, struct.pack("<I", MOST_ENVELOPE + 1), "at most 262144"),
         (8, b"\xff\xff\xff\xff", "the envelope has 4294967295 bytes"),
-        (8, b"\xff\x00\x00\x00", "announced with 255 bytes"),
+        (8, b"\xff\x00\x00\x00", "should have 255 bytes"),
     ],
 )
 def test_a_wrong_header_is_rejected(place: int, value: bytes, reason: str) -> None:
@@ -118,7 +118,7 @@ def test_a_frame_longer_than_agreed_is_rejected() -> None:
 
 def test_an_envelope_that_is_none_is_rejected() -> None:
     raw = b"\x0a\xff"
-    rejected(struct.pack("<4sBBHI", b"SGLR", 1, 0, 0, len(raw)) + raw, "no message of this protocol")
+    rejected(struct.pack("<4sBBHI", b"SGLR", 1, 0, 0, len(raw)) + raw, "not a message of this protocol")
 
 
 def test_an_envelope_without_a_known_message_is_rejected() -> None:

@@ -1,6 +1,6 @@
 """The client's side of the network: one stream to the server, opened again whenever it breaks.
 
-Requests are carried out one after another, each once: a request whose number was done already is answered from memory.
+Requests are carried out one after another, each once: a repeated request gets the answer that was kept.
 The event loop does input and output; computing happens in a thread, one at a time for all clients of a process.
 """
 
@@ -53,33 +53,33 @@ SERVER_KINDS = frozenset(
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     *CONNECTION,
-    # Each client of a process has a connection of its own, with its own certificate.
+    # Each client of a process has its own connection, with its own certificate.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
 
 KEPT_ANSWERS = 4
-"""Answers that are kept in case the connection broke before they arrived; no more requests are open at a time."""
+"""Answers that are kept in case the connection broke before they arrived; no more requests than that are open."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 """Seconds between attempts to connect, doubled each time, with jitter."""
 
 FAREWELL_SECONDS = 2.0
-"""How long a client that leaves, or has heard that all is over, waits for the server to notice."""
+"""How long a client that leaves, or was told that the training is over, waits for the server to end the stream."""
 
 MOST_REASON = 1000
-"""Characters that are shown of why a training diverged."""
+"""Most characters that are shown of the reason why a training diverged."""
 
 FATAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the server does not accept this client",
-    grpc.StatusCode.PERMISSION_DENIED: "the server turned this client away",
+    grpc.StatusCode.PERMISSION_DENIED: "the server refused this client",
     grpc.StatusCode.FAILED_PRECONDITION: "the server and this client do not fit",
 }
 
 
 @dataclass
 class ClientContext:
-    """A client's place in a run: who it is, what it computes with, where it keeps snapshots.
+    """What a client needs to take part: its identity, its trainer, its snapshots.
 
     Parameters
     ----------
@@ -88,15 +88,15 @@ class ClientContext:
     address
         The server's.
     description
-        What both agreed on.
+        The run.
     segment
         Hash of its own segment.
     trainer
-        What computes.
+        Computes.
     snapshots
         Where its state is kept.
     say
-        Told what a person should know.
+        Called with messages for the user.
     """
 
     identity: Identity
@@ -114,9 +114,9 @@ class ClientConnection:
     Parameters
     ----------
     context
-        Its place.
+        What it needs.
     computing
-        Where computing happens.
+        Executes computations, one at a time.
     patience
         Seconds without the server until it gives up.
     """
@@ -134,18 +134,18 @@ class ClientConnection:
         self.summary: dict[str, Any] = {}
 
     async def run(self) -> dict[str, Any]:
-        """Take part until the server says that the training is over; return what it says of it.
+        """Take part until the server says that the training is over; return the server's summary.
 
         Raises
         ------
         Untrusted
-            If the server turns this client away.
+            If the server refuses this client.
         Unreachable
             If the server stays away too long.
         DivergedError
             If the server says that the training can't go on.
         SglrError
-            If it sends what can't be believed.
+            If it sends a malformed message.
         """
         loop, wait = asyncio.get_running_loop(), FIRST_WAIT
         last_heard = loop.time()
@@ -155,13 +155,13 @@ class ClientConnection:
             if heard:
                 last_heard = loop.time()
             if self._session.done != done:
-                # A server that only greets is not called again at once.
+                # After a stream without requests, wait longer before the next.
                 wait = FIRST_WAIT
             if self.finished or self.leaving.is_set():
                 break
             if loop.time() - last_heard > self._patience:
                 told = f"the server at {self._context.address} did not answer for {self._patience:.0f} seconds"
-                raise Unreachable(f"{told}; if it is still to train, start this client again, else nothing is missing")
+                raise Unreachable(f"{told}; if the training is not over, start this client again")
             if not heard and wait > 2:
                 self._context.say(f"the server at {self._context.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
@@ -170,9 +170,7 @@ class ClientConnection:
             try:
                 self._session.write(self._left, self._context.trainer)
             except OSError as error:
-                self._context.say(
-                    f"what was done since the last snapshot can't be kept ({error}); it will be done again"
-                )
+                self._context.say(f"the work since the last snapshot can't be saved ({error}) and will be repeated")
         return self.summary
 
     async def _sleep(self, seconds: float) -> None:
@@ -182,7 +180,7 @@ class ClientConnection:
             return
 
     async def _stream(self) -> bool:
-        """Open a stream and serve it to its end; say whether the server spoke."""
+        """Open a stream and serve it to its end; return whether the server sent anything."""
         limits = [("grpc.max_receive_message_length", self._most_bytes), ("grpc.max_send_message_length", -1)]
         heard = False
         async with self._context.identity.channel(self._context.address, [*OPTIONS, *limits]) as channel:
@@ -197,7 +195,7 @@ class ClientConnection:
                     await self._serve(call, data)
                     if self.finished:
                         await call.done_writing()
-                        # So that the answer gets there; a message too many from the server is no reason to stay.
+                        # So that the answer arrives; further messages from the server are not waited for.
                         await asyncio.wait((asyncio.ensure_future(call.code()),), timeout=FAREWELL_SECONDS)
                         return True
                 if not self.leaving.is_set():
@@ -215,7 +213,7 @@ class ClientConnection:
         return heard
 
     async def _say_farewell(self, call: Any) -> None:
-        """When this client leaves, tell the server, and give it a moment to end the stream."""
+        """When this client leaves, tell the server, and wait briefly until it ends the stream."""
         await self.leaving.wait()
         envelope = Envelope()
         envelope.leaving.SetInParent()
@@ -230,8 +228,8 @@ class ClientConnection:
         if code == DIVERGED and not self.finished:
             raise DivergedError(shown(details, MOST_REASON))
         details = shown(details)
-        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # gRPC's own words, here
-            raise SglrError(f"the server sent a message longer than any that was agreed, {self._most_bytes} bytes")
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # gRPC's own message
+            raise SglrError(f"the server sent a message of more than {self._most_bytes} bytes, the longest of this run")
         if code in FATAL and not self.finished:
             raise Untrusted(f"{FATAL[code]}: {details}")
         if code == grpc.StatusCode.UNAVAILABLE and not self.finished:
@@ -258,7 +256,7 @@ class ClientConnection:
         try:
             frame = decode(data, self._most_bytes, SERVER_KINDS)
         except Malformed as error:
-            raise SglrError(f"the server sent what can't be believed: {error}") from error
+            raise SglrError(f"invalid message from the server: {error}") from error
         if frame.kind == "welcome":
             self._welcomed(frame)
             return
@@ -277,13 +275,13 @@ class ClientConnection:
     def _welcomed(self, frame: Frame) -> None:
         welcome = frame.envelope.welcome
         if welcome.session != self._session.id:
-            # The server does not know what this client did, or this client does not: both begin anew.
+            # One side has lost the session: both begin a new one.
             self._session.begin(welcome.session)
             self._context.trainer.drop_passes()
         log.info("connected", extra={"event": "connected", "client": self._context.identity.client})
 
     def _carry_out(self, frame: Frame) -> bytes | None:
-        """Do what a request asks, in the computing thread; return the answer, if it wants one."""
+        """Carry out a request, in the computing thread; return the answer, if it has one."""
         answer = self._handlers.carry_out(frame)
         if frame.kind == "finish":
             self.finished, self.summary = True, _json(frame.envelope.finish.summary)

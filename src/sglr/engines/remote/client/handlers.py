@@ -1,4 +1,4 @@
-"""What each request of the server means to a client."""
+"""The handlers of the server's requests, one for each kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sglr.storage.retry import write_patiently
 log = logging.getLogger(__name__)
 
 MOST_RATE = 1e6
-"""Learning rates are below."""
+"""Learning rates must be below."""
 
 SEGMENT = "segment.safetensors"
 """The file in a client's folder that holds the weights of its trained segment."""
@@ -32,7 +32,7 @@ Answer = tuple[Envelope, dict[str, Tensor]]
 
 
 class LeftUndone(Exception):  # noqa: N818 - says what happened
-    """The client leaves before it could do what it was asked: it is to be asked again when it is back."""
+    """The client leaves before it could carry out a request: the server repeats it when the client is back."""
 
 
 class RequestHandlers:
@@ -41,13 +41,13 @@ class RequestHandlers:
     Parameters
     ----------
     trainer
-        What computes.
+        Computes.
     snapshots
         Where its state is kept.
     say
-        Told what a person should know.
+        Called with messages for the user.
     leaving
-        Asked, while a full disk is waited for, whether to give up.
+        Called while a full disk is waited for; True gives up.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RequestHandlers:
         self._trainer, self._snapshots, self._say, self._leaving = trainer, snapshots, say, leaving
 
     def carry_out(self, frame: Frame) -> bytes | None:
-        """Do what a request asks; return the answer, if it wants one. What can't be done is refused, with a reason.
+        """Carry out a request; return the answer, if it has one. An invalid request is answered by a refusal.
 
         Raises
         ------
@@ -68,11 +68,11 @@ class RequestHandlers:
             answer = self._answer(frame)
         except (ExtremeValues, Malformed, DamagedCheckpoint, ValueError) as error:
             extreme = isinstance(error, ExtremeValues)
-            problem = "this client can't take this step" if extreme else "the server asked for what can't be done"
+            problem = "this client can't take this step" if extreme else "invalid request from the server"
             self._say(f"{problem} ({frame.kind}): {error}")
             refusal = Envelope()
             refusal.refusal.extreme = extreme
-            # What is wrong with a file names the file, which is no affair of the server's.
+            # The error would tell the server the file's name.
             torn = isinstance(error, DamagedCheckpoint)
             refusal.refusal.reason = "there is no such snapshot, or it is damaged" if torn else str(error)[:500]
             answer = refusal, {}
@@ -84,7 +84,7 @@ class RequestHandlers:
 
     def _answer(self, frame: Frame) -> Answer | None:
         if frame.kind not in ("forward", "gradient", "features"):
-            # Whatever ran ahead is no longer wanted.
+            # Passes that ran ahead are no longer wanted.
             self._trainer.drop_passes()
         answer: Answer | None = getattr(self, f"_{frame.kind}")(frame)
         return answer
@@ -147,7 +147,7 @@ class RequestHandlers:
     def _check_held(self, part: str, first: int, count: int) -> None:
         most, there = chunk(self._trainer.cut), len(self._trainer.task.held.get(part, ()))
         if first >= there or not 0 < count <= most:
-            raise Malformed("these held-out samples are not there, or too many at once")
+            raise Malformed("no such held-out samples, or too many at once")
         # The sums of a single sample would tell its label.
         if self._keeps_labels and (first % most or count < min(most, there - first)):
             raise Malformed(f"labels stay here: held-out samples are scored {most} at a time, from the first one on")
@@ -225,9 +225,9 @@ class RequestHandlers:
 
 
 def _check_rate(rate: float) -> None:
-    # NaN is neither.
+    # NaN compares as False.
     if not 0 <= rate < MOST_RATE:
-        raise Malformed(f"the learning rate {rate} is none")
+        raise Malformed(f"invalid learning rate: {rate}")
 
 
 def _tallied(tally: TrainMetrics) -> Answer:

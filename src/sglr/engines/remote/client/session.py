@@ -1,4 +1,4 @@
-"""What a client that leaves on purpose keeps, so that it can come back as if it had only been slow."""
+"""A client's session with the server, which a client that leaves on purpose saves, to come back without a loss."""
 
 from __future__ import annotations
 

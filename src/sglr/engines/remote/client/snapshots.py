@@ -87,7 +87,7 @@ class Snapshots:
         if state.get("run") != self.run:
             raise DamagedCheckpoint(f"the snapshot of step {step} is of another run")
         if wanted and digest(tensors) != wanted:
-            raise DamagedCheckpoint(f"the snapshot of step {step} is not the one that the server remembers")
+            raise DamagedCheckpoint(f"the snapshot of step {step} differs from the server's record")
         return tensors
 
     def newest(self) -> dict[str, Tensor] | None:

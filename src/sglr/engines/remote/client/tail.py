@@ -36,7 +36,7 @@ class ClientTail:
         self._log_prior = log_prior(targets, classes)
         self._step: TailStep | None = None
         self.features: Tensor | None = None
-        """What was answered and waits for its gradient, ``[b, ...]``: who takes over answers it again."""
+        """Answered features that wait for their gradient, ``[b, ...]``: the next process answers them again."""
 
     def answer(
         self, stack: Stack, forward: Pass, rows: Tensor, where: tuple[int, int], features: Tensor

@@ -1,4 +1,4 @@
-"""What a client elsewhere trains, and on what."""
+"""What a client trains, and on which samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sglr.parties.defences import DefenceChain
 
 @dataclass(frozen=True)
 class Task:
-    """What a client trains, on what.
+    """What a client trains, and on which samples.
 
     Parameters
     ----------

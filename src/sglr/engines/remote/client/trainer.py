@@ -1,4 +1,4 @@
-"""One client's computing: its segment, its data and its optimizer, and what it does when asked. It knows no network.
+"""One client's computations: its segment, its data and its optimizer. Nothing here uses the network.
 
 A forward pass changes nothing for good: until its gradient has come it can be undone, buffers of normalisation layers
 and what compression remembers included. So the state between two passes is all that a snapshot needs, and a pass that
@@ -36,11 +36,11 @@ from sglr.stacking.stack import Stack
 from sglr.storage.checkpoint import digest
 
 MOST_NORM = 1e18
-"""Norm of the weights' gradients beyond which a step would make numbers that are none."""
+"""Norm of the weights' gradients beyond which a step would make weights that are not finite."""
 
 
 class _Pending(NamedTuple):
-    """A forward pass whose gradient has not come, and what undoes it."""
+    """A forward pass whose gradient has not come, and the state before it."""
 
     epoch: int
     step: int
@@ -52,7 +52,7 @@ class _Pending(NamedTuple):
 
 
 class LocalTrainer:
-    """A client.
+    """A client's training.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class LocalTrainer:
         return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
 
     def has_batch(self, step: int) -> bool:
-        """Say whether there are samples left in a step of an epoch."""
+        """Return whether there are samples left in a step of an epoch."""
         _, count = self.task.batching.at(step, np.array([self.samples]))
         return bool(count[0])
 
@@ -213,7 +213,7 @@ class LocalTrainer:
             assert self.stack.tail is not None, "this client has a tail"
             return tally(self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
         if self._shared is None:
-            raise ValueError("the shared weights did not come first")
+            raise ValueError("no shared weights were sent before")
         with torch.no_grad():
             return tally(parts_of(self._shared)[1](here).cpu(), labels)
 
@@ -233,7 +233,7 @@ class LocalTrainer:
     def train_locally(self, epoch: int, rate: float) -> TrainMetrics:
         """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.
 
-        If the loss stops being a number, the pass is undone: who is absent does not move.
+        If the loss is not finite, the epoch is undone: a client that is absent keeps its weights.
         """
         loss = self.loss
         before = {name: tensor.clone() for name, tensor in self.state().items()}
@@ -242,7 +242,7 @@ class LocalTrainer:
             self._run(epoch, step)
             labels = self._targets[self._batch(epoch, step)][None]
             by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
-            # Numbers that are none are told with the tally.
+            # A loss that is not finite is reported with the metrics.
             gradients = self._back(by_outputs[0])
             self.stack.update((0,), gradients, rate)
         found = loss.read()
@@ -308,7 +308,7 @@ class LocalTrainer:
             load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
         if again or shared is not None:
             if self._shared is None:
-                raise ValueError("the shared weights did not come first")
+                raise ValueError("no shared weights were sent before")
             with torch.no_grad():
                 outputs: Tensor = self._shared(inputs)
                 return outputs
@@ -330,7 +330,7 @@ class LocalTrainer:
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
-    """Return the norm of several tensors together; 0 of none."""
+    """Return the joint norm of several tensors; 0 if there are none."""
     return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))) if tensors else 0.0
 
 

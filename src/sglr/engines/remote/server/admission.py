@@ -1,4 +1,4 @@
-"""Who is let in: the certificate counts, was not quarantined, and what the client says of itself fits the run."""
+"""Which clients are admitted: their certificate is valid and not quarantined, and their Hello fits the run."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from sglr.engines.remote.wire.messages_pb2 import Hello
 log = logging.getLogger(__name__)
 
 HELLO_SECONDS = 30.0
-"""How long a stream may be open without a word."""
+"""How long a new stream may take to send its Hello."""
 
 UNSEEN_SECONDS = 10.0
-"""For how long clients stay while it can't be seen who was revoked."""
+"""How long clients stay connected while the records of revoked certificates can't be read."""
 
 MOST_STREAMS = 120
-"""Streams that one client may open a minute: with a bad line it opens a few."""
+"""Streams that one client may open a minute: on a bad network it opens a few."""
 
 Read = Callable[[grpc.aio.ServicerContext, ClientState, Iterable[str]], Awaitable[Frame | None]]
-"""Reads one message of some kinds; None if nothing came that can be believed."""
+"""Reads one message of some kinds; None if the stream ended or the message was malformed."""
 
 
 class Admission:
-    """Admits clients, or turns them away.
+    """Admits clients, or refuses them.
 
     Parameters
     ----------
     run
         What the run is.
     authority
-        Whose certificates count.
+        Knows which certificates are valid.
     metrics
-        Counts those who are turned away.
+        Counts refusals.
     states
         All clients.
     read
@@ -61,7 +61,7 @@ class Admission:
         self._streams = Attempts(most=MOST_STREAMS)
 
     async def admit(self, context: grpc.aio.ServicerContext) -> tuple[ClientState, Client, Frame] | None:
-        """Return who came, with its Hello; None if the stream is over. Who is turned away is told why."""
+        """Return which client came, with its Hello; None if the stream is over. A refused client is told the reason."""
         peer = await peer_of(context, self._authority)
         if peer.number >= len(self._states):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"this run has {len(self._states)} clients")
@@ -70,7 +70,7 @@ class Admission:
             # A new certificate is a new beginning.
             state.serial, state.banned = peer.serial, False
         hello = await self._hello(context, state)
-        # It may have been sent away meanwhile: for what it said, or for what it does on another stream.
+        # It may have been quarantined meanwhile, for this Hello or for a message on another stream.
         if state.banned and peer.serial == state.serial:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, state.reason)
         await peer_of(context, self._authority)
@@ -82,14 +82,14 @@ class Admission:
         return state, peer, hello
 
     def _problem(self, client: int, hello: Frame) -> str:
-        """Say what keeps a client from taking part, by what it tells of itself; nothing if it may."""
+        """Return why a client can't take part, by its Hello; empty if it can."""
         told = hello.envelope.hello
         if told.run != self._run.description.run:
-            return "this is another run than the client's: give the client a new folder and a new token"
+            return "the client has joined another run: give it a new folder and a new token"
         if told.segment != self._run.description.network:
             return (
-                "the client's segment is not the server's: another version of the model's code, of sglr or of torch, "
-                "another cut, or other frozen weights"
+                "the client's segment differs from the server's: another version of the model's code, of sglr or of "
+                "torch, another cut, or other frozen weights"
             )
         return self._samples_problem(told, self._run.sizes[client]) or self._held_problem(told)
 
@@ -97,7 +97,7 @@ class Admission:
         if known and told.samples != known:
             return f"the client has {told.samples} samples, where the division of the data gives it {known}"
         if not 0 < told.samples <= MOST_SAMPLES:
-            return f"the client tells of {told.samples} samples; 1 to {MOST_SAMPLES} are possible"
+            return f"the client has {told.samples} samples; 1 to {MOST_SAMPLES} are allowed"
         return ""
 
     def _held_problem(self, told: Hello) -> str:
@@ -105,16 +105,14 @@ class Admission:
             if found != self._run.held.get(part, found):
                 return f"the client has {found} samples for {part}, where the run has {self._run.held[part]}"
             if found > MOST_HELD:
-                return f"the client tells of {found} samples for {part}, more than {MOST_HELD}"
+                return f"the client has {found} samples for {part}; at most {MOST_HELD} are allowed"
         return ""
 
     async def watch_certificates(self, drop: Callable[..., None]) -> None:
-        """Have clients dropped whose certificates were revoked or replaced while their streams were open.
+        """Drop clients whose certificates were revoked or replaced while their streams were open.
 
-        Whose certificate has expired stays waited for: the clock may be wrong, which is no reason to train without
-        somebody.
-
-        Where that can't be seen for `UNSEEN_SECONDS`, all are dropped; they may come back when it can.
+        A client whose certificate has expired is disconnected but still waited for: the clock may be wrong.
+        If the records can't be read for `UNSEEN_SECONDS`, all clients are disconnected until they can.
         """
         seen = time.monotonic()
         while True:
@@ -123,7 +121,7 @@ class Admission:
                 self._drop_refused(drop)
                 seen = time.monotonic()
             except NotRead as error:
-                log.warning("it can't be seen who was revoked: %s", error)
+                log.warning("it can't be read which certificates were revoked: %s", error)
                 if time.monotonic() - seen > UNSEEN_SECONDS:
                     for state in (one for one in self._states if one.presence == HERE):
                         drop(state.client, "the server can't read its records")
@@ -139,12 +137,18 @@ class Admission:
 
     async def _hello(self, context: grpc.aio.ServicerContext, state: ClientState) -> Frame | None:
         if not self._streams.allow(str(state.client)):
-            problem = "it connects too often; wait a minute"
+            problem = "too many connections; wait a minute"
             await self._refuse(context, state, grpc.StatusCode.RESOURCE_EXHAUSTED, problem, "rate")
         try:
             return await asyncio.wait_for(self._read(context, state, ("hello",)), HELLO_SECONDS)
         except TimeoutError:
-            await self._refuse(context, state, grpc.StatusCode.DEADLINE_EXCEEDED, "no word came", "rate")
+            await self._refuse(
+                context,
+                state,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"no Hello came within {HELLO_SECONDS:g} seconds",
+                "rate",
+            )
             raise
 
     async def _refuse(

@@ -1,4 +1,4 @@
-"""Whom a step waits for, and how long: deadlines, the quorum, misses, and clients that lost their memory."""
+"""Which clients a step waits for, and how long: deadlines, the quorum, misses, and clients that lost their session."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from sglr.engines.remote.wire.frames import Frame
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
-"""How often a wait looks whether the user wants to stop."""
+"""How often a wait checks whether the user wants to stop."""
 
 STOP_SECONDS = 2.0
 """How long a step may still take once the user wants to stop."""
 
 STILL_SECONDS = 2.0
-"""After how long without a look it stood still, as when it was stopped, or its machine slept."""
+"""A longer gap between two checks means that this process was suspended, or its machine slept."""
 
 NOTICE_SECONDS = 1.0
-"""How long a wait is before it is worth mentioning."""
+"""How long a wait lasts before the status shows it."""
 
 TELL_SECONDS = 15.0
-"""How often a long wait says whom it is for."""
+"""How often a long wait is logged."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Whom to wait for.
+    """How long clients are waited for.
 
     Parameters
     ----------
     deadline
-        Seconds until a step goes on without who is late; None waits for everyone who joined, and goes back to a
-        checkpoint when one of them lost its memory.
+        Seconds until a step goes on without late clients; None waits for all that joined, and goes back to a
+        checkpoint when one of them lost its session.
     min_clients
-        Fewest clients to go on with; None is one.
+        Fewest clients to go on with; None means one.
     max_misses
-        Deadlines missed in a row until a client is no longer waited for.
+        Deadlines missed in a row after which a client is no longer waited for.
     """
 
     deadline: float | None = None
@@ -59,19 +59,19 @@ class Patience:
 
     @property
     def strict(self) -> bool:
-        """True if nobody who joined is ever left behind."""
+        """True if every client that joined is waited for."""
         return self.deadline is None
 
 
 class Deadline:
-    """A moment that is put off by as long as this process itself stood still: others were not late meanwhile.
+    """A deadline, moved back by the time for which this process was suspended.
 
     Parameters
     ----------
     seconds
-        From now; None is never.
+        From now; None means never.
     least_seconds
-        It is at least so late.
+        The deadline is at least so many seconds from now.
     """
 
     def __init__(self, seconds: float | None, least_seconds: float = 0.0) -> None:
@@ -79,7 +79,7 @@ class Deadline:
         self._until = float("inf") if seconds is None else self._looked + max(seconds, least_seconds)
 
     def passed(self) -> bool:
-        """Say whether it is past; to be asked every `LOOK_SECONDS`."""
+        """Return whether it has passed; to be called every `LOOK_SECONDS`."""
         now = time.monotonic()
         if (still := now - self._looked) > STILL_SECONDS:
             self._until += still
@@ -95,9 +95,9 @@ class Barrier:
     connections
         The clients.
     patience
-        Whom to wait for.
+        How long to wait.
     should_stop
-        Asked now and then whether to stop waiting.
+        Called regularly; True stops waiting.
     """
 
     def __init__(self, connections: ConnectionServer, patience: Patience, should_stop: Callable[[], bool]) -> None:
@@ -107,7 +107,7 @@ class Barrier:
 
     @property
     def long_waited_for(self) -> str:
-        """Whom it has been waiting for so long that it is worth mentioning; empty if nobody."""
+        """Which clients it has been waiting for longer than `NOTICE_SECONDS`; empty if none."""
         return self.waiting_for if time.monotonic() - self._since > NOTICE_SECONDS else ""
 
     def joined(self, fewest: int) -> None:
@@ -121,7 +121,7 @@ class Barrier:
         self._until(over, f"{fewest} clients to join")
 
     def back(self, clients: Iterable[int]) -> None:
-        """Wait until these clients have come; until so many, if the run goes on with fewer."""
+        """Wait until these clients have joined again, or as many of them as the run needs."""
         states = [self.connections.states[client] for client in sorted(clients)]
         fewest = len(states)
         if not self.patience.strict:
@@ -150,21 +150,21 @@ class Barrier:
         asked
             Request numbers by client.
         again
-            Asks a client anew that lost the request and nothing else; returns the request's new number.
+            Repeats the request to a client that lost only the request; returns its new number.
         answer
             The kind of the answer.
         least_seconds
-            The deadline is at least so late, for what takes longer than a step.
+            Least seconds until the deadline, for requests that take longer than a step.
 
         Returns
         -------
         dict
-            The answers of those who are present, by client, ascending.
+            The answers of the clients that are present, by client, ascending.
 
         Raises
         ------
         LostClients
-            If everyone is waited for, and one came back without its memory.
+            If all clients are waited for, and one came back without its session.
         """
         deadline = Deadline(self.patience.deadline, least_seconds)
         states = {client: self.connections.states[client] for client in sorted(asked)}
@@ -183,7 +183,7 @@ class Barrier:
                     self.connections.expect(asked)
             self.waiting_for = _names(late)
             if not late:
-                # Who sits out this request because it lost its memory is here all the same.
+                # A client that skips this request because it lost its session counts as present.
                 there = len(here) + sum(states[client].counts for client in absent)
                 return there >= self._fewest(states) or not awaited
             if not too_late or len(here) < self._fewest(states):
@@ -204,8 +204,8 @@ class Barrier:
             if not state.lost:
                 continue
             if self.patience.strict:
-                raise LostClients(f"client {client} came back without what it did since the last checkpoint")
-            # It goes on with its own newest snapshot, from the next step.
+                raise LostClients(f"client {client} lost what it did since the last checkpoint")
+            # It continues from its own newest snapshot, at the next step.
             state.lost = False
             absent.add(client)
 
@@ -239,7 +239,7 @@ class Barrier:
             while not over():
                 if self.should_stop():
                     stopped = stopped or time.monotonic()
-                    # Mostly the step is over in no time, and then ends with a checkpoint.
+                    # Mostly the step is over soon, and the run ends with a checkpoint.
                     if time.monotonic() - stopped > STOP_SECONDS:
                         raise Interrupted(f"stopped while waiting for {self.waiting_for or what}")
                 if time.monotonic() - told > TELL_SECONDS:

@@ -1,4 +1,4 @@
-"""What the server knows of each client: is it here, what was it asked, what did it answer."""
+"""What the server knows of each client: whether it is connected, its requests, its answers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sglr.engines.remote.wire.frames import Frame
 from sglr.engines.remote.wire.messages_pb2 import Hello
 
 NEVER, HERE, AWAY, OUT, DONE = "never", "here", "away", "out", "done"
-"""Where a client is: it never came; its stream is open; its stream is closed, and it may come back; it is no longer
-waited for (it was quarantined, or missed too many deadlines); it heard that the training is over."""
+"""Presence of a client: it has not joined yet; its stream is open; its stream is closed, and it may come back; it is no
+longer waited for (quarantined, or too many missed deadlines); it was told that the training is over."""
 
 
 @dataclass
 class PendingRequest:
-    """Something that a client was asked and has not answered.
+    """A request that a client has not answered.
 
     Parameters
     ----------
     frame
         The message, to be sent again on a new connection.
     answer
-        The kind of message that answers it; None where nothing does.
+        The kind of message that answers it; None if it has no answer.
     since
-        When it was asked, of `time.monotonic`.
+        When it was sent, by `time.monotonic`.
     expired
-        True if its answer no longer matters: it came too late, or something else was asked since.
+        True if its answer is no longer wanted: it is too late, or another request has replaced it.
     """
 
     frame: bytes
@@ -40,7 +40,7 @@ class PendingRequest:
     expired: bool = False
 
     def answered_by(self, kind: str) -> bool:
-        """Say whether a message of this kind answers it. Who keeps its labels tells sums instead of scores."""
+        """Return whether a message of this kind answers it; a client that keeps its labels sends sums, not scores."""
         return kind in (self.answer, "refusal") or (self.answer, kind) == ("scores", "tally")
 
 
@@ -56,9 +56,9 @@ class ClientState:
     Attributes
     ----------
     session
-        Names the memory that the client has of this attempt; 0 if it has none.
+        The number of the client's session in this attempt; 0 if it has none.
     lost
-        True if it came back without the memory of steps that it had done.
+        True if it came back without the session of steps that it had done.
     banned
         True if it was quarantined: it needs a new certificate.
     extreme
@@ -68,13 +68,13 @@ class ClientState:
     needs_shared
         True if it does not have the weights that clients share.
     moved
-        True if it was asked for what its next process would not know of: steps, weights, a snapshot taken up.
+        True if it got requests that change its state: steps, weights, a restored snapshot.
     computing
-        Seconds that it says it computed.
+        Seconds of computing that it reports.
     unanswered
         Requests by their numbers, in order.
     answers
-        Messages by the numbers of the requests that they answer, until they are taken.
+        Answers by the numbers of their requests, until they are taken.
     """
 
     client: int
@@ -109,13 +109,13 @@ class ClientState:
         return self.presence in (HERE, AWAY)
 
     def become(self, presence: str, reason: str = "") -> None:
-        """Note whether it is here, and why."""
+        """Set its presence, and the reason."""
         if presence != self.presence:
             self.since = time.time()
         self.presence, self.reason = presence, reason
 
     def come(self, told: Hello, serial: int, *, known: bool) -> None:
-        """Note what it tells of itself; it has a new session unless both sides still know the one it names."""
+        """Record its Hello; it gets a new session unless both sides still know the one that it names."""
         if not known:
             self.begin_session()
         self.serial, self.samples = serial, told.samples
@@ -124,7 +124,7 @@ class ClientState:
         self.misses, self.banned = 0, False
         if self.presence == OUT:
             self.extreme = 0
-        self.become(HERE, "came back without its memory" if self.lost else "")
+        self.become(HERE, "came back without its session" if self.lost else "")
 
     def send_extreme(self, problem: str) -> None:
         """Note that it sent numbers that are not finite or too large."""
@@ -132,7 +132,7 @@ class ClientState:
         self.rejected += 1
 
     def forget_requests(self) -> None:
-        """Begin anew: what was asked before no longer matters, nor answers to it that are under way."""
+        """Forget all requests, and answers to them that are on their way."""
         self.unasked = 0
         self.unanswered.clear()
         self.answers.clear()
@@ -149,18 +149,18 @@ class ClientState:
         self.unanswered[seq] = request
 
     def expire(self) -> None:
-        """No longer want the answers to what was asked so far; requests that need none are still to be carried out."""
+        """Mark all requests with answers as expired; those without are still to be carried out."""
         self.answers.clear()
         for request in self.unanswered.values():
             request.expired = request.expired or request.answer is not None
 
     def answered(self, seq: int, frame: Frame) -> None:
-        """Note the answer to request ``seq``: all before it are done too."""
+        """Record the answer to request ``seq``: all requests before it are done, too."""
         request = self.unanswered[seq]
         self.unasked = 0
         took = time.monotonic() - request.since
         self.answer_seconds.append(took)
-        # What it says is no number to rely on.
+        # The client reports it, so it is not trusted.
         computed = min(max(0.0, frame.envelope.seconds), took)
         self.computing += computed
         self.network_seconds.append(took - computed)

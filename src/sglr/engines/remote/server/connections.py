@@ -1,7 +1,7 @@
 """The server's side of the network: one gRPC server in a thread of its own, one stream per client.
 
-The event loop does input and output only. The trainer's thread asks (`ask`) and waits
-(`sglr.engines.remote.server.barrier`); between them stands one lock, which guards the `ClientState`s.
+The event loop does input and output only. The trainer's thread sends requests (`ask`) and waits for answers
+(`sglr.engines.remote.server.barrier`). One lock guards the `ClientState`s, which both threads use.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from sglr.engines.remote.wire.messages_pb2 import Envelope
 log = logging.getLogger(__name__)
 
 MOST_UNASKED = 64
-"""Messages that nobody asked for until a client is quarantined; a few are late answers."""
+"""A client is quarantined after more messages than this that answer no request; a few are late answers."""
 
 
-TOLD = "was told that the training can't go on"
-"""Why a client is out after a training that diverged."""
+TOLD = "was told that the training diverged"
+"""Reason of clients that are out because the training diverged."""
 
 
 class ConnectionServer:
@@ -48,9 +48,9 @@ class ConnectionServer:
     run
         Where to listen, what to tell.
     authority
-        Who may come.
+        Knows which certificates are valid.
     metrics
-        Where figures go.
+        Counts messages and refusals.
     """
 
     def __init__(self, run: ServedRun, authority: Authority, metrics: Metrics) -> None:
@@ -73,12 +73,12 @@ class ConnectionServer:
     # The trainer's side.
 
     def open(self, status: Callable[[], Mapping[str, Any]]) -> None:
-        """Listen; ``status`` answers those who ask how it goes.
+        """Listen; ``status`` returns what calls of ``Status`` are answered.
 
         Raises
         ------
         UsageError
-            If the address can't be listened at.
+            If the server can't listen at the address.
         """
         self._status = status
         self._thread.start()
@@ -98,7 +98,7 @@ class ConnectionServer:
         return self._seq
 
     def ask(self, frames: Mapping[int, bytes], seq: int, kind: str, answer: str | None, *, moves: bool) -> None:
-        """Send clients a request of a kind; ``moves`` if they can't do what follows it without having done it."""
+        """Send clients a request of a kind; ``moves`` if it changes their state."""
         now = time.monotonic()
         with self.changed:
             sent = {}
@@ -110,7 +110,7 @@ class ConnectionServer:
                 state.moved |= moves
                 if state.presence == HERE:
                     sent[client] = frame
-            # One wake-up of the network's thread serves all that is asked until it has the time.
+            # One wake-up of the network's thread sends all requests that have gathered by then.
             waking = bool(sent) and not self._unsent
             self._unsent += sent.items()
         for client, frame in sent.items():
@@ -119,17 +119,17 @@ class ConnectionServer:
             self._loop.call_soon_threadsafe(self._send)
 
     def expect(self, asked: Mapping[int, int]) -> None:
-        """Name the answers, request numbers by client, of which only the last shall wake those who wait."""
+        """Set the answers that are waited for, by client: only the last of them wakes the waiting thread."""
         with self.changed:
             self._expected = {client: seq for client, seq in asked.items() if seq in self.states[client].unanswered}
 
     def expire(self, client: int) -> None:
-        """No longer want what a client was asked so far."""
+        """Expire all requests to a client."""
         with self.changed:
             self.states[client].expire()
 
     def begin_attempt(self) -> None:
-        """Forget all requests: everyone goes back to a checkpoint."""
+        """Forget all requests: all clients go back to a checkpoint."""
         with self.changed:
             self.attempt += 1
             for state in self.states:
@@ -137,14 +137,14 @@ class ConnectionServer:
                 state.lost = False
 
     def quarantine(self, client: int, reason: str, kind: str = "other") -> None:
-        """Send a client away that did what no honest client does; it is not let in again until it is re-enrolled.
+        """Exclude a client that did what no honest client does; it is not admitted again until it is re-enrolled.
 
         Parameters
         ----------
         client
             Which one.
         reason
-            What it did, for people.
+            What it did.
         kind
             One of `metrics.REASONS`.
         """
@@ -162,12 +162,12 @@ class ConnectionServer:
         self._loop.call_soon_threadsafe(self._hang_up, client)
         try:
             self.authority.revoke(client)
-        except (OSError, SglrError) as error:  # a full disk; until the server ends, it remembers all the same
+        except (OSError, SglrError) as error:  # a full disk; the authority keeps it in memory until the server ends
             log.warning("the quarantine of client %d can't be written: %s", client, error)
 
     def drop(self, client: int, reason: str, presence: str = OUT) -> None:
-        """End a client's stream, and no longer wait for it unless it is only ``AWAY``; if it comes, it takes part."""
-        reason, told = shown(reason), "is no longer waited for" if presence == OUT else "was sent away"
+        """End a client's stream; stop waiting for it unless it is ``AWAY``. It takes part again if it returns."""
+        reason, told = shown(reason), "is no longer waited for" if presence == OUT else "was disconnected"
         with self.changed:
             self.states[client].become(presence, reason)
             self.changed.notify_all()
@@ -175,7 +175,7 @@ class ConnectionServer:
         self._loop.call_soon_threadsafe(self._hang_up, client)
 
     def end(self, reason: str) -> None:
-        """Tell everyone who is here or comes that the training can't go on, and why; no certificate ends."""
+        """End all streams, and later ones, with the reason why the training can't go on; certificates stay valid."""
         with self.changed:
             self._ended = reason
             here = [state for state in self.states if state.presence == HERE]
@@ -230,13 +230,13 @@ class ConnectionServer:
             await context.abort(*self._reason(state))
 
     def _reason(self, state: ClientState) -> tuple[grpc.StatusCode, str]:
-        """Return why a client's stream ends."""
+        """Return the code and the reason with which a client's stream ends."""
         if state.banned:
             return grpc.StatusCode.PERMISSION_DENIED, state.reason
         return (DIVERGED, self._ended) if self._ended else (grpc.StatusCode.ABORTED, state.reason)
 
     async def _serve_stream(self, context: grpc.aio.ServicerContext, state: ClientState, outbox: Outbox) -> None:
-        """Read and write until one of it is over, or the stream is to end."""
+        """Read and write until either is over, or the stream is to end."""
         tasks = [
             asyncio.create_task(self._write(context, state, outbox)),
             asyncio.create_task(self._listen(context, state)),
@@ -251,7 +251,7 @@ class ConnectionServer:
                 self._left(state)
 
     def _welcome(self, state: ClientState, peer: Client, hello: Frame) -> Outbox:
-        """Let a client in: go on with its session if both still know it, else begin a new one."""
+        """Connect an admitted client: continue its session if both sides still know it, else begin a new one."""
         told = hello.envelope.hello
         with self.changed:
             known = told.session == state.session != 0
@@ -259,7 +259,7 @@ class ConnectionServer:
             welcome = Envelope()
             welcome.welcome.session, welcome.welcome.fresh = state.session, not known
             welcome.welcome.attempt, welcome.welcome.clients = self.attempt, len(self.states)
-            # Was it asked on the line before, it is not to be asked on this one, or not twice.
+            # What waits for its earlier stream is not sent on this one, or would be sent twice.
             self._unsent = [(client, frame) for client, frame in self._unsent if client != state.client]
             outbox = Outbox([encode(welcome), *(request.frame for request in state.unanswered.values())])
             self._outboxes[state.client] = outbox
@@ -289,14 +289,14 @@ class ConnectionServer:
         while (frame := await self._read(context, state, CLIENT_KINDS)) is not None:
             if frame.kind == "leaving":
                 with self.changed:
-                    state.become(AWAY, "it left, and can come back")
+                    state.become(AWAY, "it left and can come back")
                 return
             self._take(state, frame)
             if state.presence == OUT:
                 return
 
     async def _read(self, context: grpc.aio.ServicerContext, state: ClientState, kinds: Iterable[str]) -> Frame | None:
-        """Read one message; None when the stream is over or what came is not to be believed."""
+        """Read one message; None when the stream is over, or the message was malformed."""
         data = await context.read()
         if data is grpc.aio.EOF:
             return None
@@ -310,7 +310,7 @@ class ConnectionServer:
         return frame
 
     def _take(self, state: ClientState, frame: Frame) -> None:
-        """Keep an answer; a message that answers nothing is a late one, or there are too many of them."""
+        """Keep an answer; a message that answers no request is a late one, or one of too many."""
         seq = frame.envelope.seq
         with self.changed:
             request = state.unanswered.get(seq)
@@ -325,9 +325,9 @@ class ConnectionServer:
             state.unasked += 1
             too_many = state.unasked > MOST_UNASKED
         if request is not None:
-            self.quarantine(state.client, f"a {frame.kind} message answers none of the server's", "order")
+            self.quarantine(state.client, f"a {frame.kind} message answers no request", "order")
         elif too_many:
-            self.quarantine(state.client, "a flood of messages that nobody asked for", "rate")
+            self.quarantine(state.client, "too many messages that answer no request", "rate")
 
     def _send(self) -> None:
         with self.changed:
@@ -335,7 +335,7 @@ class ConnectionServer:
         for client, frame in frames:
             outbox = self._outboxes.get(client)
             if outbox is not None and not outbox.put(frame):
-                self.drop(client, "it does not read what it is sent")
+                self.drop(client, "it does not read its messages")
 
     def _hang_up(self, client: int) -> None:
         outbox = self._outboxes.pop(client, None)

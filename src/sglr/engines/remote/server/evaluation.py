@@ -12,18 +12,18 @@ from sglr.core.events import TrainMetrics
 from sglr.core.scores import ClassCounts, Scores
 
 Sent = tuple[Tensor, Tensor] | TrainMetrics
-"""What a client tells of held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or how it scored them."""
+"""A client's answer for held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or its own sums."""
 
-HeldOut = Callable[[list[int], int], Mapping[int, Sent]]
-"""Gives what clients tell of their samples from a first one on; of those who are present."""
+AskHeldOut = Callable[[list[int], int], Mapping[int, Sent]]
+"""Returns clients' answers for their samples from a first one on; of the clients that are present."""
 
-Tails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
+AskTails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
 """Gives, of clients that keep their labels, how many of the samples from a first one on they classify right by features
 ``[m, ...]``, and the sum of their losses, ``[2]``; of those who are present."""
 
 
 def score(
-    server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: HeldOut, tails: Tails | None = None
+    server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: AskHeldOut, tails: AskTails | None = None
 ) -> Scores:
     """Score clients on held-out samples of their own, all clients side by side.
 
@@ -36,7 +36,7 @@ def score(
     chunk
         Samples of one client in one message.
     held_out
-        Asks for them.
+        Asks clients for them.
     tails
         Asks clients that have the labels, and the last layers.
 

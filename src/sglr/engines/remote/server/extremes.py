@@ -1,8 +1,8 @@
-"""Numbers that are well-formed, and not finite or too large: whose they are is absent, and if half send them all stop.
+"""Values that are not finite or too large: a client that sends them is absent; if half do, the training stops.
 
-An honest client has such numbers when a training diverges, mostly because of what it received. So nobody loses a
-certificate for them. One client's are its own affair: the step, the pass or the average goes on as if it were not
-there. If half of those present have them, the training diverged.
+An honest client has such values when a training diverges, mostly because of what it received, so no client is
+quarantined for them. The step, the pass or the average goes on without that client. If half of the present clients
+send such values, the training has diverged.
 """
 
 from __future__ import annotations
@@ -25,27 +25,26 @@ log = logging.getLogger(__name__)
 
 
 class Extremes:
-    """Notes whose last numbers were extreme, and says when the training diverged.
+    """Records which clients' last values were extreme, and raises an error when the training has diverged.
 
     Parameters
     ----------
     connections
         The clients.
     patience
-        How often in a row a client may be absent until it is no longer waited for, where the run does not wait for
-        everyone.
+        How often in a row a client may be absent before it is dropped, unless the run waits for all clients.
     """
 
     def __init__(self, connections: ConnectionServer, patience: Patience) -> None:
         self._connections, self._patience = connections, patience
 
     def judge(self, sound: Collection[int], extreme: Mapping[int, str]) -> None:
-        """Note which of the clients that answered sent extreme numbers, and what was wrong with them.
+        """Record which of the clients that answered sent extreme values, and what was wrong with them.
 
         Raises
         ------
         ExtremeValues
-            If half of those present, by the last that each of them sent, or all of several that answered, do so.
+            If half of the present clients, by their last values, or all of several that answered, do so.
         """
         states = self._connections.states
         with self._connections.changed:
@@ -83,14 +82,14 @@ class Extremes:
             self._connections.drop(state.client, f"{problem}: {state.remark}")
 
     def check_sent(self, what: str, values: Mapping[int, Tensor]) -> set[int]:
-        """Return the clients to which what is for them can't be sent, because it is not finite or too large.
+        """Return the clients whose tensors can't be sent, because they are not finite or too large.
 
         Parameters
         ----------
         what
-            What it is.
+            Its name in messages.
         values
-            What is for each client; that of all others is sound.
+            The tensor for each client; those of all others are sound.
 
         Raises
         ------
@@ -100,7 +99,7 @@ class Extremes:
         bad = {
             client: f"the {what} for it are not finite or too large"
             for client, own in values.items()
-            # NaN is not at most anything.
+            # NaN compares as False.
             if not float(torch.linalg.vector_norm(own)) <= most_norm(own.numel())
         }
         if bad:
@@ -108,11 +107,11 @@ class Extremes:
         return set(bad)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint needs: how often in a row each client sent extreme numbers, int64 ``[|C|]``."""
+        """Return what a checkpoint needs: how often in a row each client sent extreme values, int64 ``[|C|]``."""
         return {"extreme": torch.tensor([state.extreme for state in self._connections.states])}
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned; earlier checkpoints do not tell it."""
+        """Restore what `state` returned; checkpoints of earlier versions lack it."""
         counts = tensors["extreme"].tolist() if "extreme" in tensors else [0] * len(self._connections.states)
         with self._connections.changed:
             for state, count in zip(self._connections.states, counts, strict=True):

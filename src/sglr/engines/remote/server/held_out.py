@@ -1,4 +1,4 @@
-"""Held-out samples that lie with the clients: who is asked for what its segment makes of them."""
+"""Scores of held-out samples that lie with the clients: which client is asked for which samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sglr.engines.remote.server.validation import MessageValidator
 
 
 class HeldOut:
-    """Asks clients for what their segments make of held-out samples of their own.
+    """Asks clients to run their segments on held-out samples of their own.
 
     Parameters
     ----------
     requests, validator
-        Ask, and read what is answered.
+        Send requests, and read the answers.
     tails
-        Ask clients that keep their labels; None where the server has these.
+        Ask clients that keep their labels; None where the server has the labels.
     most
         Samples of one client in one message.
     """
@@ -34,20 +34,20 @@ class HeldOut:
     def scored(
         self, server: nn.Module, able: Mapping[int, int], part: str, clients: Sequence[int], shared: Weights | None
     ) -> Scores:
-        """Score some of those who have samples, or all of them where nobody is named.
+        """Score some of the clients that have samples, or all of them where ``clients`` is empty.
 
-        Shared weights are scored by the client that is named, or by the next one if that one's numbers can't be used.
+        Shared weights are scored by the first client, or by the next one if its values can't be used.
 
         Parameters
         ----------
         server
             The server's segment.
         able
-            How many samples each client has that is here.
+            How many samples each connected client has.
         part
             Which samples.
         clients
-            Who is scored, if they are able.
+            The clients to score, if they have samples.
         shared
             Weights to use instead of the clients' own, or None.
         """

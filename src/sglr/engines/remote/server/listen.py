@@ -22,7 +22,7 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_concurrent_streams", 8),
     ("grpc.server_handshake_timeout_ms", 15_000),
-    # Who has a certificate and asks nothing keeps no connection.
+    # A client that asks nothing keeps no connection.
     ("grpc.max_connection_idle_ms", 300_000),
     ("grpc.so_reuseport", 0),
 )
@@ -46,9 +46,9 @@ class Listen:
     local_clients
         True to start all clients as processes of this machine.
     opened
-        Told the port and the authority once the server listens: to print join lines.
+        Called with the port and the authority once the server listens, to print join lines.
     progress
-        Says how far the training is, for those who ask.
+        Returns the progress of the training, for the status.
     metrics
         ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
     """
@@ -62,7 +62,7 @@ class Listen:
     _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
 
     def begin(self, port: int, authority: Authority, metrics: Metrics) -> None:
-        """Serve the metrics, and tell that the server listens."""
+        """Serve the metrics, and call ``opened``."""
         if self.metrics is not None:
             self._stop_metrics = metrics.start(self.metrics)
         self.opened(port, authority)
@@ -82,7 +82,7 @@ class ServedRun:
     host, port
         Where it listens; port 0 takes a free one.
     description
-        What it tells clients of the run.
+        The run, as clients are told it.
     most_bytes
         Length of the longest message.
     sizes
@@ -106,7 +106,7 @@ class ServedRun:
         Raises
         ------
         UsageError
-            If the address can't be listened at.
+            If the server can't listen at the address.
         """
         most = max(self.most_bytes, probe.MOST_BYTES)
         limits = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)]
@@ -117,8 +117,9 @@ class ServedRun:
         try:
             return server, server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            problem = f"cannot be listened at ({str(error).partition(';')[0]})"
-            raise UsageError("listen", address, problem, "is another server running there? choose another") from error
+            problem = f"cannot listen there ({str(error).partition(';')[0]})"
+            remedy = "choose another address, or stop the server that uses it"
+            raise UsageError("listen", address, problem, remedy) from error
 
 
 def most_connections() -> int:

@@ -1,4 +1,4 @@
-"""Clients as processes of this machine: for trying it, for tests, and for comparing it with one process."""
+"""Clients as processes of this machine: to try it out, for tests, and to compare it with one process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LocalClients:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def _further(self) -> list[str]:
-        """Flags that a client takes from no server: where data lie, whose code the model is, which device."""
+        """Flags that a client never takes from a server: where its data are, code of its own, its device."""
         of_data = part_fields("dataset", str(self._settings["dataset"]))
         given = {name for name, field in of_data.items() if not facts_of_parameter(field).by_run}
         own = {name: self._settings.get(name) for name in (*sorted(named(clients="own")), "model", *sorted(given))}

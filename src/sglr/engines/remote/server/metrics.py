@@ -1,4 +1,4 @@
-"""What a server measures while it runs, for Prometheus: on this machine only, and never a value of anyone's data.
+"""Metrics of a running server for Prometheus: served to this machine only, and never a value of a client's data.
 
 Every label has few values that are known before a stranger connects: the numbers of the run's clients, the kinds of
 messages, `REASONS`.
@@ -119,7 +119,7 @@ class Metrics:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
             raise UsageError(
-                "metrics", address, f"can't be served there ({error.strerror})", "free it, or give another port"
+                "metrics", address, f"cannot listen there ({error.strerror})", "free it, or give another port"
             ) from error
 
         def stop() -> None:

@@ -1,4 +1,4 @@
-"""What waits to go out on one client's stream, and whether the stream is to end."""
+"""Messages that wait to be sent on one client's stream, and the signal that the stream is to end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Sequence
 
 MOST_WAITING = 64
-"""Further messages that wait for a client to read; an honest one has a few, and after missed deadlines some more."""
+"""Most messages that may wait for a client to read; an honest client has a few, more after missed deadlines."""
 
 
 class Outbox:
-    """One stream's way out; for the event loop alone.
+    """The outgoing messages of one stream; used by the event loop only.
 
     Parameters
     ----------
     first
-        What goes out at once: all that was asked while the client was away, however much that is.
+        Sent at once: all requests that came while the client was away, however many.
     """
 
     def __init__(self, first: Sequence[bytes] = ()) -> None:
@@ -25,7 +25,7 @@ class Outbox:
         self._over = asyncio.Event()
 
     def put(self, frame: bytes) -> bool:
-        """Let a message go out; False if the client has not read so many that this is one too many."""
+        """Queue a message; return False if too many wait already, because the client does not read."""
         if self._frames.full():
             return False
         self._frames.put_nowait(frame)

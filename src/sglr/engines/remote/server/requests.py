@@ -1,4 +1,4 @@
-"""What the server asks its clients: each request is written once, numbered, and waited for."""
+"""Requests to clients: each is encoded once, numbered, sent, and its answers waited for."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ NONE: Mapping[str, Tensor] = {}
 
 
 class RequestSender:
-    """Asks clients on behalf of the engine.
+    """Sends requests to clients for the engine.
 
     Parameters
     ----------
     connections
         The clients.
     barrier
-        Waits for them.
+        Waits for their answers.
 
     Attributes
     ----------
     epoch, steps
-        Where the training is: the epoch, and all steps so far. They go with every request.
+        The epoch and the number of steps so far, which every request states.
     """
 
     def __init__(self, connections: ConnectionServer, barrier: Barrier) -> None:
@@ -39,19 +39,19 @@ class RequestSender:
         self._ahead: dict[int, dict[int, int]] = {}  # requests for smashed data by client and step
 
     def begin(self, epoch: int) -> None:
-        """Begin a pass: nothing is asked ahead."""
+        """Begin an epoch: no forward pass is requested ahead."""
         self.epoch = epoch
         self._ahead.clear()
 
     def at(self, step: int = 0) -> Envelope:
-        """Return an envelope that says where the training is."""
+        """Return an envelope with the epoch and the step."""
         envelope = Envelope()
         where = envelope.where
         where.attempt, where.epoch, where.step, where.steps = self.connections.attempt, self.epoch, step, self.steps
         return envelope
 
     def ask_forward(self, clients: Sequence[int], step: int) -> None:
-        """Ask clients to run a step forward, those that were not asked already."""
+        """Ask clients for the forward pass of a step, unless they were asked already."""
         unasked = [client for client in clients if step not in self._ahead.setdefault(client, {})]
         if not unasked:
             return
@@ -71,7 +71,7 @@ class RequestSender:
         asked = {client: self._ahead[client].pop(step) for client in clients if step in self._ahead.get(client, {})}
 
         def again(client: int) -> int:
-            self._ahead.pop(client, None)  # in this order, or not at all
+            self._ahead.pop(client, None)  # steps are requested in order
             self.ask_forward([client], step)
             return self._ahead[client].pop(step)
 
@@ -81,14 +81,14 @@ class RequestSender:
         return frames
 
     def forget_ahead(self, client: int) -> None:
-        """No longer want what a client ran ahead after a step from which it is absent: no gradient comes for that."""
+        """Expire requests for passes ahead of a step from which a client is absent: it gets no gradients for them."""
         if self._ahead.pop(client, None):
             self.connections.expire(client)
 
     def send_gradient(
         self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
     ) -> None:
-        """Send clients one gradient of a step, written once; with ``following`` they go on to that step at once."""
+        """Send clients one gradient of a step; with ``following`` they go on to that step at once."""
         if not clients:
             return
         envelope = self.at(step)
@@ -110,7 +110,7 @@ class RequestSender:
         following: int,
         going_on: Set[int],
     ) -> None:
-        """Send one gradient to clients, written once for those who go on at once and once for the others."""
+        """Send one gradient to clients: one message for those that go on at once, one for the others."""
         on = [client for client in clients if client in going_on]
         rest = [client for client in clients if client not in going_on]
         self.send_gradient(parts, on, step, rate, following)
@@ -125,7 +125,7 @@ class RequestSender:
         moves: bool = False,
         tensors: Mapping[str, Tensor] = NONE,
     ) -> dict[int, int]:
-        """Ask clients the same, after which passes that ran ahead no longer count; return the request's number."""
+        """Send clients the same request, which ends passes that ran ahead; return the request's number by client."""
         envelope.seq = self.connections.next_seq()
         for client in clients:
             self.forget_ahead(client)
@@ -143,7 +143,7 @@ class RequestSender:
         least_seconds: float = STATE_SECONDS,
         tensors: Mapping[str, Tensor] = NONE,
     ) -> dict[int, Frame]:
-        """Ask clients the same and wait; those who refuse are no longer waited for."""
+        """Send clients the same request and wait for the answers; clients that refuse are dropped."""
         asked = self.ask(clients, envelope, answer, moves=moves, tensors=tensors)
 
         def again(client: int) -> int:
@@ -151,7 +151,7 @@ class RequestSender:
 
         frames = self.barrier.answers(asked, again, answer, least_seconds=least_seconds)
         for client in [client for client, frame in frames.items() if frame.kind == "refusal"]:
-            self.connections.drop(client, f"it refused: {frames.pop(client).envelope.refusal.reason}")
+            self.connections.drop(client, f"the client refused: {frames.pop(client).envelope.refusal.reason}")
         return frames
 
     def answers_each(
@@ -177,12 +177,12 @@ class RequestSender:
         )
 
     def restore(self, digests: Mapping[int, str]) -> tuple[set[int], dict[int, str]]:
-        """Have clients take up their snapshots of ``steps``, each with its own SHA-256.
+        """Have clients restore their snapshots of ``steps``, by their SHA-256s.
 
         Returns
         -------
         tuple
-            Who did, and why others could not.
+            The clients that did, and by client why others could not.
         """
         self.connections.begin_attempt()
         self._ahead.clear()

@@ -1,4 +1,4 @@
-"""What a server has on its machine while it runs: keys, the open port, the status, and clients it started itself."""
+"""What a server has while it runs: keys, the open port, the status file, and clients that it started itself."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sglr.engines.remote.server.status_file import StatusFile
 from sglr.engines.remote.trust.authority import Authority
 
 FAREWELL_SECONDS, LATE_SECONDS = 10.0, 30.0
-"""How long clients have to hear that the training is over: those who are here, and those who are away."""
+"""How long connected clients, and absent ones, are given to be told that the training is over."""
 
 
 class Farewell:
-    """How long clients are waited for at the end: longer for those who have yet to come, and then as long as others."""
+    """How long clients are waited for at the end: longer for those that are not connected yet."""
 
     def __init__(self) -> None:
         self._began = self._came = time.monotonic()
 
     def over(self, left: Sequence[ClientState]) -> bool:
-        """Say whether those who are left had long enough; to be asked several times a second."""
+        """Return whether the clients that are left had long enough; to be called several times a second."""
         now = time.monotonic()
         if all(one.presence == HERE for one in left):
             return now - self._came > FAREWELL_SECONDS
@@ -38,7 +38,7 @@ class Farewell:
 
 
 class ServerRuntime:
-    """A server's place.
+    """The parts of a running server.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ class ServerRuntime:
     listen
         Where to listen.
     description
-        What clients are told; the run's id is filled in.
+        The run, as clients are told it; its id is filled in.
     most_bytes
         Length of the longest message.
     patience
-        Whom to wait for.
+        How long clients are waited for.
     sizes
         |D_i| of every client where it is known; else 0.
     held
@@ -89,7 +89,7 @@ class ServerRuntime:
         settings
             The experiment's, for clients that are started here.
         stopping
-            Asked while it waits whether to stop.
+            Called while it waits; True stops the run.
         """
         self._stopping = stopping
         self._told = [one["client"] for one in self._status.read().get("clients", []) if one["state"] == DONE]
@@ -101,20 +101,20 @@ class ServerRuntime:
             self._local_clients.start(self.connections.port, self._authority)
 
     def _stop(self) -> bool:
-        """Say whether to stop waiting; notice that a client's process on this machine failed for good."""
+        """Return whether to stop waiting; raise an error if a client's process on this machine failed."""
         if self._local_clients is not None:
             self._local_clients.check()
         return self._stopping()
 
     def say_farewell(self, finish: Callable[[int], int], *, everyone: bool) -> None:
-        """Tell clients that the training is over and wait until they have heard, but not long.
+        """Tell clients that the training is over, and wait briefly until they have confirmed it.
 
         Parameters
         ----------
         finish
             Tells a client; returns the request's number.
         everyone
-            Wait for those too who have not come, unless an earlier process told them.
+            Wait for clients that have not joined, too, unless an earlier process told them.
         """
         asked = dict[int, int]()
         states = (HERE, AWAY, NEVER) if everyone else (HERE, AWAY)
@@ -131,13 +131,13 @@ class ServerRuntime:
             self._wait_for(left)
 
     def _say_diverged(self, reason: str) -> None:
-        """Tell clients that the training can't go on, and wait until they have heard, but not long."""
+        """Tell clients that the training can't go on, and wait briefly until their streams have ended."""
         self.connections.end(reason)
         with self.connections.changed:
             self._wait_for(lambda: [one for one in self.connections.states if one.counts])
 
     def _wait_for(self, left: Callable[[], Sequence[ClientState]]) -> None:
-        """Wait, but not long, until nobody is left to be told of the end; the caller holds ``connections.changed``."""
+        """Wait briefly until no client is left to be told of the end; the caller holds ``connections.changed``."""
         farewell = Farewell()
         while (states := left()) and not farewell.over(states) and not self._stopping():
             self.connections.changed.wait(0.2)
@@ -153,18 +153,18 @@ class ServerRuntime:
         self._listen.end()
 
     def waited(self, seconds: float) -> None:
-        """Note how long a step waited for clients."""
+        """Record how long a step waited for clients."""
         self._waited = seconds
 
     def sent(self, seconds: float) -> None:
-        """Note how long it took to hand out a step's gradients: the step is over."""
+        """Record how long it took to send a step's gradients: the step is over."""
         now = time.perf_counter()
         computed = now - self._step_began - self._waited - seconds
         self._metrics.step(self._waited, max(0.0, computed), seconds)
         self._step_began = now
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``status.json`` tells."""
+        """Return the content of ``status.json``."""
         with self.connections.changed:
             clients = [state.describe() for state in self.connections.states]
         waiting = self.barrier.long_waited_for
@@ -178,7 +178,7 @@ class ServerRuntime:
 
 
 def _tell(state: ClientState, asked: dict[int, int], finish: Callable[[int], int]) -> None:
-    """Tell a client that is here that the training is over, unless it was told; note that it heard."""
+    """Tell a connected client that the training is over, unless it was told; record its confirmation."""
     seq = asked.get(state.client)
     if seq in state.answers:
         state.become(DONE)

@@ -1,9 +1,9 @@
-"""What clients may ask beside their stream: what the run is, how it goes, and how wide the way to the server is.
+"""Calls beside the stream: the description of the run, its status, and a probe of the bandwidth.
 
-Who holds a join token may ask too what the run is and how wide the way is: it could enrol and then ask.
+The holder of a join token may ask for the description and the probe, too: it could enrol and then ask.
 
-Who calls is checked before anything is read of what was sent: so these are handlers of streams, which on the wire are
-the same as calls with one message each way.
+The caller is checked before any of its message is read: so these are handlers of streams, which on the wire are the
+same as calls with one message each way.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def calls(
     Parameters
     ----------
     authority
-        Who may ask.
+        Knows who may call.
     description
-        What the run is.
+        The run.
     status
-        Says how it goes.
+        Returns the status.
     metrics
-        Counts those who ask too often.
+        Counts callers that call too often.
     """
     attempts = Attempts(most=MOST_CALLS)
 

@@ -1,8 +1,8 @@
-"""How far from the shared weights that they began with clients' weights may be, and whose are the farthest.
+"""How far clients' weights may be from the shared weights that they began with.
 
-One message with every weight within the limits of a single tensor could move an average by a million times what it
-takes to learn, and make the others' activations explode. So the difference between a client's trained weights w_i and
-the weights w that were published last is bounded:
+One message with every weight within the limits of a single tensor could move an average a million times farther than
+learning does, and make the other clients' activations explode. So the difference between a client's trained weights
+w_i and the weights w that were published last is bounded:
 
     ‖w_i − w‖ ≤ FACTOR · (‖w‖ + Σ_t η_t · √d),
 

@@ -1,4 +1,4 @@
-"""How the run goes, in a file that anyone on the server's machine can read at any time."""
+"""The status of a run, in a file that can be read on the server's machine at any time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SECONDS = 1.0
 
 
 class StatusFile:
-    """Writes ``status.json`` every second, whole or not at all.
+    """Writes ``status.json`` every second, atomically.
 
     Parameters
     ----------
     path
         The file.
     describe
-        Says how it goes.
+        Returns the status.
     """
 
     def __init__(self, path: Path, describe: Callable[[], Mapping[str, Any]]) -> None:
@@ -35,7 +35,7 @@ class StatusFile:
         self._thread = threading.Thread(target=self._write_on, name="sglr-status", daemon=True)
 
     def read(self) -> dict[str, Any]:
-        """Return what was written last, by an earlier process too; nothing if that can't be read."""
+        """Return what was written last, by an earlier process, too; empty if it can't be read."""
         try:
             return read_object(self._path) or {}
         except (NotRead, ValueError):

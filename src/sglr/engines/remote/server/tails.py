@@ -1,4 +1,4 @@
-"""What the server asks of clients that keep their labels: answers to features, in training and for scores (U-shape)."""
+"""Requests to clients that keep their labels: loss and gradients by features, in training and for scores (U-shape)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Tails:
     Parameters
     ----------
     requests
-        Asks clients.
+        Sends requests to clients.
     validator
-        Reads what they answer.
+        Reads their answers.
     extremes
-        Says what can't be sent.
+        Tells which values can't be sent.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Tails:
         self.absent: set[int] = set()
 
     def begin_step(self) -> None:
-        """Begin a step: nobody is absent from it."""
+        """Begin a step: no client is absent from it."""
         self.absent.clear()
 
     def answer(self, features: Tensor, sizes: Mapping[int, int], step: int) -> Answer:
-        """Send clients, the keys of ``sizes``, the features of their batches ``[n, b, ...]``; return what they find.
+        """Send clients, the keys of ``sizes``, the features of their batches ``[n, b, ...]``; return their answers.
 
-        Whoever does not answer in time, or whose answer can't be used, has a gradient of zero.
+        A client that does not answer in time, or whose answer can't be used, has a gradient of zero.
         """
         here = features.detach().cpu().contiguous()
         gradients = torch.zeros_like(features, memory_format=torch.contiguous_format)

@@ -1,8 +1,8 @@
-"""What comes from clients, turned into tensors: exactly what was agreed, or the client is quarantined.
+"""Checks of clients' messages, which turn them into tensors: a client whose message is malformed is quarantined.
 
-One client's NaN would reach everyone through an average, so nothing gets past here that is not finite, of the agreed
-type and shape, of a bounded norm, and labelled with classes that exist. Whose numbers are not finite or too large, in
-messages that are as agreed, is absent (`sglr.engines.remote.server.extremes`).
+One client's NaN would reach all clients through an average. So every tensor must be finite, of the agreed type and
+shape, of a bounded norm, and every label a class that exists. A client whose values are not finite or too large, in a
+well-formed message, is absent (`sglr.engines.remote.server.extremes`).
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ T = TypeVar("T")
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 MOST_LOSS = torch.finfo(torch.float32).max
-"""The greatest loss of a sample: sums of what clients tell stay finite, else one client could end the training."""
+"""Largest loss of a sample: sums of clients' losses must stay finite, or one client could end the training."""
 
 
 class MessageValidator:
-    """Reads clients' messages.
+    """Checks and reads clients' messages.
 
     Parameters
     ----------
     connections
-        Whose clients; those that can't be believed are quarantined there.
+        The clients; those that send malformed messages are quarantined there.
     extremes
-        Told whose numbers are extreme.
+        Told which clients' values are extreme.
     codec
-        How smashed data are written.
+        How smashed data are encoded.
     cut
         Shape of one sample's smashed data.
     classes
@@ -91,12 +91,12 @@ class MessageValidator:
         self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
 
     def _each(self, frames: Mapping[int, Frame], read: Callable[[int, Frame], T], kind: str = "tensor") -> dict[int, T]:
-        """Read clients' messages: whose is malformed is quarantined, whose numbers are extreme is absent.
+        """Read clients' messages: a malformed one quarantines its client, extreme values make it absent.
 
         Raises
         ------
         ExtremeValues
-            If so many numbers are extreme that the training diverged.
+            If so many clients send extreme values that the training has diverged.
         """
         found, extreme = dict[int, T](), dict[int, str]()
         for client, frame in frames.items():
@@ -111,7 +111,7 @@ class MessageValidator:
         return found
 
     def uplink(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> Uplink | None:
-        """Lay what clients sent of a step side by side; None if nobody's can be used.
+        """Lay clients' smashed data of a step side by side; None if no client's can be used.
 
         Parameters
         ----------
@@ -124,27 +124,27 @@ class MessageValidator:
         make = torch.empty if all(sizes[client] == width for client in frames) else torch.zeros
         smashed = make(len(frames), width, *self._cut)
         labels = torch.zeros(len(frames), width, dtype=torch.int64)
-        believed: list[int] = []
+        accepted: list[int] = []
 
         def read(client: int, frame: Frame) -> None:
-            row, size = len(believed), sizes[client]
+            row, size = len(accepted), sizes[client]
             try:
                 self._fill(frame, smashed[row, :size], labels[row, :size])
             except (ExtremeValues, Malformed, ValueError):
                 smashed[row], labels[row] = 0, 0
                 raise
-            believed.append(client)
+            accepted.append(client)
 
         self._each(frames, read)
-        if not believed:
+        if not accepted:
             return None
-        counts = tuple(sizes[client] for client in believed)
-        rows, width = len(believed), max(counts)
+        counts = tuple(sizes[client] for client in accepted)
+        rows, width = len(accepted), max(counts)
         told = labels[:rows, :width].to(self._device) if self._features is None else None
-        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(believed), counts)
+        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(accepted), counts)
 
     def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Sent]:
-        """Return what clients tell of held-out samples; sums alone only where they hold the whole model."""
+        """Return clients' answers for held-out samples; sums only where they hold the whole model."""
         whole = self._cut == (self._classes,)
         alone = {client: frame for client, frame in frames.items() if whole and frame.kind == "tally"}
 
@@ -161,13 +161,13 @@ class MessageValidator:
         return self._each(frames, lambda client, frame: self._answer(frame, sizes[client]))
 
     def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, TrainMetrics]:
-        """Return what clients tell of ``sizes`` held-out samples that they scored themselves."""
+        """Return the metrics of ``sizes`` held-out samples that clients scored themselves."""
 
         def read(client: int, frame: Frame) -> TrainMetrics:
             told = frame.envelope.tally
             if told.bad_step >= 0:
-                raise Malformed("what it tells of held-out samples can't be")
-            return _tally(told, sizes[client], "what it tells of held-out samples")
+                raise Malformed("impossible metrics of held-out samples")
+            return _tally(told, sizes[client], "held-out samples")
 
         return self._each(frames, read, "values")
 
@@ -175,7 +175,7 @@ class MessageValidator:
         shape = (size, *(self._features or ()))
         told = frame.envelope.feature_gradients
         if told.correct > size:
-            raise Malformed("what it tells of its loss can't be")
+            raise Malformed("more correct samples than there are")
         most = most_norm(torch.Size(shape).numel())
         gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
         _check_loss(told.loss, size)
@@ -195,18 +195,18 @@ class MessageValidator:
         return self._each(frames, read_weights)
 
     def digests(self, frames: Mapping[int, Frame]) -> dict[int, str]:
-        """Return the SHA-256s that clients told, as 64 hexadecimal digits."""
+        """Return clients' SHA-256s, as 64 hexadecimal digits."""
         told = {client: frame.envelope.done.digest for client, frame in frames.items()}
         wrong = [client for client, text in told.items() if not _DIGEST.fullmatch(text)]
         for client in wrong:
-            self._connections.quarantine(client, "what it tells as a SHA-256 is none", "values")
+            self._connections.quarantine(client, "malformed SHA-256", "values")
             del told[client]
         return told
 
     def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> TrainMetrics:
-        """Add up what clients tell of a pass that they took alone, over ``sizes`` samples each.
+        """Add up the metrics of local training, over ``sizes`` samples each.
 
-        That the loss stopped being a number is believed if half of them tell it; of a few it is their own affair.
+        The training counts as diverged if half of the clients report a loss that is not finite.
         """
         bad: list[int] = []
 
@@ -214,7 +214,7 @@ class MessageValidator:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 bad.append(told.bad_step)
-            return _tally(told, sizes[client], "what it tells of its pass")
+            return _tally(told, sizes[client], "a pass")
 
         try:
             tallies = self._each(frames, read, "values").values()
@@ -246,19 +246,19 @@ class MessageValidator:
 def _check_refusal(frame: Frame) -> None:
     if frame.kind == "refusal":
         told = frame.envelope.refusal
-        raise ExtremeValues(told.reason) if told.extreme else Malformed(f"it refused: {told.reason}")
+        raise ExtremeValues(told.reason) if told.extreme else Malformed(f"the client refused: {told.reason}")
 
 
 def _tally(told: wire.Tally, samples: int, what: str) -> TrainMetrics:
     if told.samples != samples or told.correct > samples:
-        raise Malformed(f"{what} can't be")
+        raise Malformed(f"impossible metrics of {what}")
     if told.bad_step >= 0:
-        raise ExtremeValues("its loss stopped being a number")
+        raise ExtremeValues("its loss is not finite")
     _check_loss(told.loss, samples)
     return TrainMetrics(told.loss, told.correct, told.samples)
 
 
 def _check_loss(loss: float, samples: int) -> None:
-    # NaN is not at most anything.
+    # NaN compares as False.
     if not abs(loss) <= MOST_LOSS * samples:
         raise ExtremeValues("its loss is not finite or too large")

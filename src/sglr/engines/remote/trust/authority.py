@@ -112,7 +112,7 @@ class Authority:
         if client < 0:
             raise UsageError("client", client, "not a client's number", "give 0 or more")
         if not timedelta(0) < lifetime <= _LONGEST:
-            raise UsageError("lifetime", lifetime, "not a time that a token can live", "give more than 0, up to a year")
+            raise UsageError("lifetime", lifetime, "not a valid lifetime of a token", "give more than 0, up to a year")
         token = Token.make(made.fingerprint(self._root), self._now() + lifetime)
         self._register.issue(token.id, Issued(client, token.expires, made.pem(made.token_root(token))))
         return token.text()
@@ -272,7 +272,7 @@ class Authority:
         name = _name_of(certificate.serial_number)
         issued = self._register.issued(name)
         if issued is None or self._register.certificate(name) != certificate:
-            raise Untrusted("the certificate is no client's of this run")
+            raise Untrusted("the certificate is not of a client of this run")
         return Client(issued.client, certificate.serial_number)
 
     def _check_token(self, name: str, issued: Issued) -> None:

@@ -181,12 +181,13 @@ def _connected(address: str, context: ssl.SSLContext, timeout: float) -> Iterato
         ):
             yield secured
     except ssl.SSLCertVerificationError as error:
-        raise Untrusted(f"{address} can't prove that it is our server: {error.verify_message}") from None
+        raise Untrusted(f"{address} can't prove that it is the expected server: {error.verify_message}") from None
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
         raise Unreachable(f"{address} closed the connection at once") from None
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).lower().replace("_", " ")
-        raise Untrusted(f"{address} does not speak TLS 1.3 with us ({reason}): is it the server's port?") from None
+        problem = f"{address} does not speak TLS 1.3 with this machine ({reason})"
+        raise Untrusted(f"{problem}: is it the server's port?") from None
     except TimeoutError:
         raise Unreachable(f"no answer from {address} within {timeout:g} s: is a firewall in between?") from None
     except OSError as error:

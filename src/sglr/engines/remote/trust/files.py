@@ -111,7 +111,7 @@ def read_private(path: Path) -> bytes:
     Raises
     ------
     Foreign
-        If it belongs to another user, or is no regular file.
+        If it belongs to another user, or is not a regular file.
     NotRead
         If it can't be read; a symlink can't.
     """
@@ -132,7 +132,7 @@ def _open_own(path: Path) -> Iterator[int]:
     try:
         found = os.fstat(file)
         if found.st_uid not in (0, os.geteuid()) or not S_ISREG(found.st_mode):
-            problem = f"belongs to another user ({found.st_uid}) or is no regular file"
+            problem = f"belongs to another user ({found.st_uid}) or is not a regular file"
             raise Foreign(f"{path} {problem}, so it may have been planted: it does not count; delete it")
         yield file
     finally:

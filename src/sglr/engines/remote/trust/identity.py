@@ -169,7 +169,8 @@ def _ask(address: str, holder: TokenHolder, key: made.Key, timeout: float, now: 
             raise Untrusted(f"{address} refused: {shown(error.details() or '')}") from None
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             raise holder.diagnose(address, timeout, now) from None
-        raise Unreachable(f"{address} did not enrol us: {error.code().name}, {shown(error.details() or '')}") from None
+        told = f"{error.code().name}, {shown(error.details() or '')}"
+        raise Unreachable(f"{address} did not enrol this client: {told}") from None
 
 
 def _received(answer: bytes, authority: x509.Certificate, key: made.Key) -> Identity:
@@ -177,7 +178,7 @@ def _received(answer: bytes, authority: x509.Certificate, key: made.Key) -> Iden
         certificate = x509.load_pem_x509_certificate(answer)
         client = made.client_number(certificate)
     except ValueError as error:
-        raise Untrusted(f"the server's answer is no certificate of a client ({error})") from None
+        raise Untrusted(f"the server's answer is not a client's certificate ({error})") from None
     if not made.issued_by(certificate, authority) or certificate.public_key() != key.public_key():
-        raise Untrusted("the server's answer is not a certificate of its authority for our key")
+        raise Untrusted("the server's answer is not a certificate of its authority for this client's key")
     return Identity(client, certificate, authority, made.key_pem(key))

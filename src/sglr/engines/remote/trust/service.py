@@ -53,7 +53,7 @@ async def peer_of(context: grpc.aio.ServicerContext, authority: Authority) -> Cl
     peer = await caller_of(context, authority)
     if isinstance(peer, Applicant):
         await _refuse(
-            context, grpc.StatusCode.PERMISSION_DENIED, "a join token only serves to ask what the run is, and to enrol"
+            context, grpc.StatusCode.PERMISSION_DENIED, "a join token serves only to enrol and to ask what the run is"
         )
     return peer
 
@@ -67,7 +67,7 @@ def enrolment(authority: Authority) -> grpc.GenericRpcHandler:
         del messages
         peer = await caller_of(context, authority)
         if isinstance(peer, Client):
-            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, f"this is client {peer.number} already")
+            await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, f"client {peer.number} is enrolled already")
         if not attempts.allow(peer.token):
             await _refuse(
                 context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many attempts with this token; wait a minute"

@@ -1,4 +1,4 @@
-"""Frames: a fixed header, a protobuf envelope, the tensors' raw bytes; nothing of a stranger's frame is believed.
+"""Frames: a fixed header, a protobuf envelope, the tensors' raw bytes; every field of a received frame is checked.
 
 A frame is 12 bytes (``SGLR``, version, flags, two zero bytes, length of the envelope, little-endian), the
 `Envelope`, then the payloads one after the other, little-endian, in C order. The lengths must fit exactly.
@@ -34,7 +34,7 @@ MOST_TEXT = 16 * 1024
 MOST_LIST = 4096
 
 MOST_SHOWN = 300
-"""Characters of a stranger's text that are shown."""
+"""Most characters of a peer's text that are shown."""
 
 DTYPES: Mapping[int, torch.dtype] = MappingProxyType(
     {number: getattr(torch, name.lower()) for name, number in DType.items() if number != DType.NONE}
@@ -54,12 +54,12 @@ _LISTS = {body.name: [field.name for field in body.message_type.fields if field.
 
 
 class Malformed(SglrError):  # noqa: N818 - what a frame is, not what went wrong here
-    """A peer sent something that it may not: the message says what, and never what a tensor holds."""
+    """A peer sent a malformed message; the error names what is wrong, and never a tensor's values."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frame:
-    """One message and its tensors, whose structure is sound; nothing is said yet about their values.
+    """One message and its tensors, with a checked structure; values are not checked yet.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def decode(data: bytes, most_bytes: int, kinds: Collection[str]) -> Frame:
     Parameters
     ----------
     data
-        What a peer sent; anything at all.
+        Bytes from a peer; anything at all.
     most_bytes
         How long a frame this peer may send now.
     kinds
@@ -125,7 +125,7 @@ def decode(data: bytes, most_bytes: int, kinds: Collection[str]) -> Frame:
         envelope = Envelope.FromString(data[_HEADER.size : first])
     except DecodeError:
         # Its message may quote what it could not read.
-        raise Malformed("the envelope is no message of this protocol") from None
+        raise Malformed("the envelope is not a message of this protocol") from None
     kind = _check_body(envelope, kinds)
     sizes = _check_tensors(envelope)
     # Unknown fields, fields given twice and bodies replaced by later ones would be kept in memory unseen.
@@ -167,14 +167,14 @@ def _end_of_envelope(data: bytes) -> int:
     magic, version, flags, zero, length = _HEADER.unpack_from(data)
     first: int = _HEADER.size + length
     if magic != _MAGIC:
-        raise Malformed("this is no frame of sglr")
+        raise Malformed("not a frame of sglr")
     if version != _VERSION:
         raise Malformed(f"the frame is of version {version} of the protocol, this is version {_VERSION}")
     if flags != _FLAGS or zero != _ZERO:
         raise Malformed("the header's reserved bytes are not zero")
     _check_envelope_size(length)
     if first > len(data):
-        raise Malformed(f"the envelope is announced with {length} bytes, {len(data) - _HEADER.size} came")
+        raise Malformed(f"the envelope should have {length} bytes, but {len(data) - _HEADER.size} came")
     return first
 
 

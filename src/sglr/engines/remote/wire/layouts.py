@@ -28,7 +28,7 @@ def check_layout(frame: Frame, layout: Layout) -> None:
     names = {tensor.name for tensor in frame.envelope.tensors}
     if names != layout.keys():
         missing, unknown = _some(layout.keys() - names), _some(names - layout.keys())
-        raise Malformed(f"the {frame.kind} message has not the agreed tensors: missing {missing}; unknown {unknown}")
+        raise Malformed(f"the {frame.kind} message has other tensors than agreed: missing {missing}; unknown {unknown}")
     for tensor in frame.envelope.tensors:
         _check_tensor(tensor, *layout[tensor.name])
 
@@ -70,7 +70,7 @@ def read_into(frame: Frame, name: str, out: Tensor, *, finite: bool = True, most
     Raises
     ------
     Malformed
-        If it is missing or another, and ``out`` is as before; or if its values are none, and ``out`` holds zeros.
+        If it is missing or another, and ``out`` is as before; or if its values are malformed, and ``out`` holds zeros.
     ExtremeValues
         If they are not finite or too large; ``out`` holds zeros.
     """
@@ -107,14 +107,14 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def check_buffers(tensors: Weights) -> None:
-    """Raise Malformed if what a normalisation layer counts or squares is negative: averaged, it would be NaN later."""
+    """Raise Malformed if a count or a variance of a normalisation layer is negative: it would become NaN later."""
     for name, tensor in tensors.items():
         if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
             raise Malformed(f"tensor {name!r}: expected nothing below zero")
 
 
 def check_norm(name: str, values: Tensor, most: float) -> None:
-    """Raise ExtremeValues if the norm of decoded values is greater than ``most``, or is none."""
+    """Raise ExtremeValues if the norm of decoded values is greater than ``most``, or is NaN."""
     norm = float(torch.linalg.vector_norm(values))
     if not norm <= most:
         raise ExtremeValues(f"{name}: expected a norm of at most {most:g}, got a greater one, NaN or infinity")
@@ -141,13 +141,13 @@ def _fill(out: Tensor, payload: memoryview) -> None:
 
 def _check_values(name: str, tensor: Tensor, finite: bool, most_norm: float | None) -> None:
     if tensor.dtype == torch.bool and bool((tensor.view(torch.uint8) > 1).any()):
-        raise Malformed(f"tensor {name!r}: a byte of it is neither true nor false")
+        raise Malformed(f"tensor {name!r}: a byte is neither true nor false")
     if not tensor.is_floating_point():
         return
     norm = _norm(tensor) if finite or most_norm is not None else 0.0
     if finite and not isfinite(norm) and not _is_finite(tensor):
         raise ExtremeValues(f"tensor {name!r}: expected finite numbers, got NaN or infinity")
-    # NaN is not at most anything.
+    # NaN compares as False.
     if most_norm is not None and not norm <= most_norm:
         raise ExtremeValues(f"tensor {name!r}: expected a norm of at most {most_norm:g}, got a greater one")
 
