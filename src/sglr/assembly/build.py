@@ -234,7 +234,7 @@ def _setting(
         precision=precision,
         short_clients=experiment.short_clients,
         least_batch=least_batch,
-        settings=experiment.flat(),
+        experiment=experiment,
         first_weights=segments.weights_of,
         clients_leave=store != "memory",
         defences=segments.defences,

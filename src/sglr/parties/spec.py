@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from sglr.core.weights import Weights
 from sglr.data.batches import Batching
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
+from sglr.runs.config import Experiment
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 
 
@@ -46,8 +46,8 @@ class ClientSpec:
         beginning its data again.
     least_batch
         Fewest samples of a batch, as in `sglr.data.batches.Batching`.
-    settings
-        All settings of the experiment by name, for engines whose clients build their own parts.
+    experiment
+        The settings, for engines whose clients build their own parts, and for settings that only one engine has.
     codec
         How smashed data and cut-layer gradients are written.
     first_weights
@@ -72,7 +72,7 @@ class ClientSpec:
     stacking: str = "auto"
     short_clients: str = "wait"
     least_batch: int = 1
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    experiment: Experiment = field(default_factory=Experiment)
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
     clients_leave: bool = False

@@ -65,7 +65,7 @@ class Ray:
 
     def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server; where it shall be on the cluster, one that learns there."""
-        if self._spec.settings.get("ray_server", "driver") == "driver":
+        if self._spec.experiment.ray_server == "driver":
             return make(self._spec.device)
         self._make = make
         # A copy: whoever builds a server takes its segment apart.
@@ -75,21 +75,21 @@ class Ray:
 
     def open(self, run: Path | None) -> None:
         """Connect, measure what a client takes, and divide the clients; as they were if a run goes on."""
-        settings = self._spec.settings
-        self._ray = connect(settings.get("ray_address"))
+        experiment = self._spec.experiment
+        self._ray = connect(experiment.ray_address)
         nodes = nodes_of(self._ray)
-        on_gpus = uses_gpus(str(settings.get("device", "cpu")), nodes)
+        on_gpus = uses_gpus(experiment.device, nodes)
         device = torch.device("cuda" if on_gpus else "cpu")
         self._common = without_data(dataclasses.replace(self._spec, device=device))
         before = None if run is None else read_layout(run, len(self.sizes))
         self.memory_profile = self._measure(on_gpus=on_gpus)
         self.design = design(
-            nodes, len(self.sizes), settings.get("block_clients"), self.memory_profile, on_gpus=on_gpus, blocks=before
+            nodes, len(self.sizes), experiment.block_clients, self.memory_profile, on_gpus=on_gpus, blocks=before
         )
         self._placement = None
         if self._make is not None:
             self.design, gpus = leave_room(self.design, nodes)
-            self._placement = ServerPlacement(self._make, device, settings.get("threads"), gpus)
+            self._placement = ServerPlacement(self._make, device, experiment.threads, gpus)
 
     def _measure(self, *, on_gpus: bool) -> MemoryProfile:
         """Have a process of the cluster try a step."""

@@ -65,8 +65,8 @@ class Remote:
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
         self._description = RunDescription.of(spec, first)
         self._cut, self._features = self._description.cut_shape, features_of(first)
-        self._patience = Patience.of(spec.settings)
-        self._ahead = int(bool(spec.settings.get("pipelining")))
+        self._patience = Patience.of(spec.experiment)
+        self._ahead = int(spec.experiment.pipelining)
         self._links = Channels(spec.codec)
         self._shared = SharedWeights(trained_of(first))
         self._started = False
@@ -88,7 +88,7 @@ class Remote:
         longest = most_bytes(self._spec.batching.longest, self._cut, self._features, self.segment)
         terms = (self._description, longest, self._patience)
         self._runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held)
-        self._runtime.open(self._spec.settings, should_stop)
+        self._runtime.open(self._spec.experiment, should_stop)
         self._requests = RequestSender(self._runtime.connections, self._runtime.barrier)
         self._requests.steps = self._steps_taken
         data, device = self._spec.data, self._spec.device

@@ -113,7 +113,7 @@ class RunDescription:
         cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
-            settings=_printable_settings(spec.settings),
+            settings=_printable_settings(spec.experiment.flat()),
             clients=len(spec.data.indices),
             input_shape=inputs,
             classes=spec.data.classes,

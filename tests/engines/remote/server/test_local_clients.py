@@ -21,8 +21,8 @@ def told(process: int, name: str) -> bytes:
 
 def test_tokens_stand_in_files_of_their_user_and_in_no_command_line(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path / "trust")
-    settings = Experiment.from_flat({"engine": "remote"}).model_dump(mode="json")
-    local_clients = LocalClients(tmp_path / "clients", settings, 2)
+    experiment = Experiment.from_flat({"engine": "remote", "clients": 2})
+    local_clients = LocalClients(tmp_path / "clients", experiment)
     local_clients.start(1, authority)
     try:
         lines = [told(process.pid, "cmdline") for process in local_clients._processes]

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from sglr.core.engine import LostClients
 from sglr.core.errors import Interrupted
 from sglr.engines.remote.server.client_state import AWAY, HERE, NEVER, ClientState
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import Frame
+from sglr.runs.config import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,9 @@ class Patience:
     max_misses: int = 10
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
+    def of(cls, experiment: Experiment) -> Self:
         """Read it from an experiment's settings."""
-        known = {name: settings[name] for name in ("min_clients", "max_misses") if name in settings}
-        return cls(settings.get("step_deadline"), **known)
+        return cls(experiment.step_deadline, experiment.min_clients, experiment.max_misses)
 
     @property
     def strict(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +12,7 @@ from typing import IO, Any
 from sglr.core.errors import SglrError
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.files import private_folder, write_private
-from sglr.runs.config import named, part_fields
+from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.storage.files import NOFOLLOW
 
@@ -28,21 +27,19 @@ class LocalClients:
     ----------
     folder
         Where they keep keys, snapshots and logs.
-    settings
-        The experiment's settings.
-    clients
-        |C|.
+    experiment
+        The settings.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], clients: int) -> None:
-        self._folder, self._settings, self._clients = folder, settings, clients
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self._folder, self._experiment = folder, experiment
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, port: int, authority: Authority) -> None:
         """Start the processes, each with join tokens for its clients."""
-        processes = min(self._clients, MOST_PROCESSES)
+        processes = min(self._experiment.clients, MOST_PROCESSES)
         for number in range(processes):
-            own = range(number, self._clients, processes)
+            own = range(number, self._experiment.clients, processes)
             self._processes.append(self._spawn(number, own, port, authority))
 
     def _spawn(self, number: int, own: range, port: int, authority: Authority) -> subprocess.Popen[bytes]:
@@ -50,17 +47,18 @@ class LocalClients:
         private_folder(folder)
         tokens = [word for client in own for word in ("--token", f"@{_token_file(folder, client, authority)}")]
         command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
-        command += ["--dataset", str(self._settings["dataset"]), "--out", str(folder), *self._further()]
+        command += ["--dataset", self._experiment.dataset, "--out", str(folder), *self._further()]
         environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
         with _log(folder / "log.txt") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def _further(self) -> list[str]:
         """Flags that a client never takes from a server: where its data are, code of its own, its device."""
-        of_data = part_fields("dataset", str(self._settings["dataset"]))
+        of_data = part_fields("dataset", self._experiment.dataset)
         given = {name for name, field in of_data.items() if not facts_of_parameter(field).by_run}
-        own = {name: self._settings.get(name) for name in (*sorted(named(clients="own")), "model", *sorted(given))}
-        if ":" not in str(self._settings["model"]):
+        settings = self._experiment.flat()
+        own = {name: settings.get(name) for name in (*sorted(named(clients="own")), "model", *sorted(given))}
+        if ":" not in self._experiment.model:
             own["model"] = None
         return [_flag(name, value) for name, value in own.items() if value not in (None, "", [], "none")]
 

@@ -17,6 +17,7 @@ from sglr.engines.remote.server.local_clients import LocalClients
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.engines.remote.server.status_file import StatusFile
 from sglr.engines.remote.trust.authority import Authority
+from sglr.runs.config import Experiment
 
 FAREWELL_SECONDS, LATE_SECONDS = 10.0, 30.0
 """How long connected clients, and absent ones, are given to be told that the training is over."""
@@ -73,7 +74,7 @@ class ServerRuntime:
         self._description = replace(description, run=run_id(self._authority.fingerprint))
         self._metrics = Metrics(description.clients)
         self._local_clients: LocalClients | None = None
-        self._stopping: Callable[[], bool] = lambda: False
+        self._should_stop: Callable[[], bool] = lambda: False
         run = ServedRun(listen.host, listen.port, self._description, most_bytes, sizes, held)
         self.connections = ConnectionServer(run, self._authority, self._metrics)
         self.barrier = Barrier(self.connections, patience, self._stop)
@@ -81,30 +82,30 @@ class ServerRuntime:
         self._step_began = time.perf_counter()
         self._waited = 0.0
 
-    def open(self, settings: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
+    def open(self, experiment: Experiment, should_stop: Callable[[], bool]) -> None:
         """Listen; start clients if that is wanted.
 
         Parameters
         ----------
-        settings
-            The experiment's, for clients that are started here.
-        stopping
+        experiment
+            The settings, for clients that are started here.
+        should_stop
             Called while it waits; True stops the run.
         """
-        self._stopping = stopping
+        self._should_stop = should_stop
         self._told = [one["client"] for one in self._status.read().get("clients", []) if one["state"] == DONE]
         self.connections.open(self.describe)
         self._status.start()
         self._listen.begin(self.connections.port, self._authority, self._metrics)
         if self._listen.local_clients:
-            self._local_clients = LocalClients(self._folder / "clients", settings, self._description.clients)
+            self._local_clients = LocalClients(self._folder / "clients", experiment)
             self._local_clients.start(self.connections.port, self._authority)
 
     def _stop(self) -> bool:
         """Return whether to stop waiting; raise an error if a client's process on this machine failed."""
         if self._local_clients is not None:
             self._local_clients.check()
-        return self._stopping()
+        return self._should_stop()
 
     def say_farewell(self, finish: Callable[[int], int], *, everyone: bool) -> None:
         """Tell clients that the training is over, and wait briefly until they have confirmed it.
@@ -139,7 +140,7 @@ class ServerRuntime:
     def _wait_for(self, left: Callable[[], Sequence[ClientState]]) -> None:
         """Wait briefly until no client is left to be told of the end; the caller holds ``connections.changed``."""
         farewell = Farewell()
-        while (states := left()) and not farewell.over(states) and not self._stopping():
+        while (states := left()) and not farewell.over(states) and not self._should_stop():
             self.connections.changed.wait(0.2)
 
     def close(self, state: str, diverged: str = "") -> None:
