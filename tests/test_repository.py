@@ -24,24 +24,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
-    ROOT / name
-    for name in (
-        *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-        *(
-            f"docs/{name}.md"
-            for name in (
-                "architecture",
-                "attacks",
-                "costs",
-                "data",
-                "defences",
-                "models",
-                "privacy",
-                "security",
-                "sites",
-            )
-        ),
-    )
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".github/pull_request_template.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/internals").glob("*.md")),
 ]
 MINE = ("src", "tests", "examples", "benchmarks", "docs", ".ci")
 
@@ -159,8 +144,44 @@ def _lines(path: Path) -> list[str]:
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
     local = [link.partition("#")[0] for link in links if "://" not in link]
-    assert local or document.name in ("CHANGELOG.md", "costs.md")
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_that_link_to_code_are_defined_there(document: Path) -> None:
+    """A link whose text is a name or a path leads to a file that defines the name, or has the path."""
+    text = document.read_text(encoding="utf-8")
+    wrong = []
+    for label, link in re.findall(r"\[`([^`]+)`\]\(((?:\.\./)*(?:src|tests)/[^)\s]*)\)", text):
+        path = (document.parent / link).resolve()
+        if "/" in label or label.endswith(".py"):
+            found = path.as_posix().endswith(f"/{label.rstrip('/')}")
+        else:
+            found = path.stem == label or (path.is_file() and _defines(path, label.rpartition(".")[2]))
+        wrong += [] if found else [f"{label}: {link}"]
+    assert not wrong
+
+
+def _defines(path: Path, name: str) -> bool:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return any(
+        name in (alias.asname or alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom)
+        else getattr(node, "name", None) == name
+        for node in ast.walk(tree)
+    )
+
+
+def test_the_architecture_is_short() -> None:
+    assert len((ROOT / "docs/architecture.md").read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("document", [ROOT / "docs/architecture.md", *sorted((ROOT / "docs/internals").glob("*.md"))])
+def test_files_that_are_named_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8").partition("## What differs")[0]
+    named = {name for name in re.findall(r"`([a-z_/]+(?:\.py|/))`", text) if not name.startswith("tests/")}
+    rooms = ROOT / "src/sglr"
+    assert {name for name in named if not (rooms / name).exists() and not list(rooms.rglob(name))} == set()
 
 
 def test_contract_layers_are_those_that_the_architecture_tells() -> None:
@@ -169,7 +190,7 @@ def test_contract_layers_are_those_that_the_architecture_tells() -> None:
     layers = [re.findall(r"[a-z_]+", layer) for layer in tool["contracts"][0]["layers"] if layer != "__main__"]
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     table = text[text.index("| layer |") : text.index("Files in `methods/`")]
-    told = re.findall(r"`([a-z_]+)(?:/|\.py)`", "\n".join(row.split("|")[1] for row in table.splitlines() if row))
+    told = re.findall(r"`([a-z_]+)/`", "\n".join(row.split("|")[1] for row in table.splitlines() if row))
     assert told == [name for layer in layers for name in layer]
 
 
