@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sglr.cli.progress import Live, Pace, Plain, epoch_line
+from sglr.cli.progress import Live, Pace, PlainProgress, epoch_line
 from sglr.cli.screens import sparkline
 from sglr.cli.watch import watching
 from sglr.core.events import EpochDone, StepDone
@@ -53,7 +53,7 @@ def test_the_live_view_leaves_the_lines_of_epochs_and_no_bar(monkeypatch, capsys
     assert epoch_line(EpochDone(0, 1, RECORD)) in captured.err
 
 
-@pytest.mark.parametrize("kind", [Plain, Live])
+@pytest.mark.parametrize("kind", [PlainProgress, Live])
 def test_a_study_leaves_one_line_per_run_and_none_per_epoch(monkeypatch, capsys, tmp_path, kind):
     monkeypatch.setenv("COLUMNS", "80")
     trial = Trial("psl", Experiment.from_flat({"seed": 3}), tmp_path)
@@ -99,7 +99,7 @@ def test_a_sparkline_spans_from_the_least_to_the_greatest():
 
 
 def test_plain_writes_one_line_per_epoch(capsys):
-    view = Plain()
+    view = PlainProgress()
     view.observe(EpochDone(0, 2, RECORD))
     view.observe(EpochDone(1, 2, RECORD))
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -20,7 +20,7 @@ from sglr.cost.profiles import load_profile
 from sglr.planner.costs import Scenario, Work, method_costs
 from sglr.planner.crossovers import crossovers
 from sglr.planner.cuts import measure_cuts
-from sglr.planner.plan import Plan, make_plan
+from sglr.planner.plan import CostPlan, make_plan
 from sglr.planner.request import Request
 from sglr.planner.units import read_flops_rate, read_rate
 from sglr.planner.words import paragraphs
@@ -31,12 +31,12 @@ WORK = Work(client=10, server=30, whole=40)
 
 
 @pytest.fixture(scope="module")
-def example() -> Plan:
+def example() -> CostPlan:
     return EXAMPLE.plan()
 
 
 @pytest.fixture(scope="module")
-def digits() -> Plan:
+def digits() -> CostPlan:
     asked = Request(clients=4, phi=0.5, model="cnn", dataset="digits", flops_rate="1GFLOPS", energy_profile="pi-wifi")
     return asked.plan()
 
@@ -67,7 +67,7 @@ def test_the_answer_comes_first(example):
 # Crossovers
 
 
-def _found(plan: Plan, measure: str, pair: tuple[str, str], over: str) -> list[tuple[object, object, object]]:
+def _found(plan: CostPlan, measure: str, pair: tuple[str, str], over: str) -> list[tuple[object, object, object]]:
     keys = (measure, pair, over)
     return [(c.at, c.below, c.above) for c in plan.crossovers if (c.measure, c.between, c.over) == keys]
 

@@ -24,7 +24,7 @@ from sglr.core.registry import (
 from sglr.runs import presets
 
 
-class Kind(StrEnum):
+class PartKind(StrEnum):
     """The kinds of parts."""
 
     methods = "methods"
@@ -39,21 +39,21 @@ class Kind(StrEnum):
 
 
 REGISTRIES = {
-    Kind.methods: METHODS,
-    Kind.models: MODELS,
-    Kind.datasets: DATASETS,
-    Kind.partitioners: PARTITIONERS,
-    Kind.merge_rules: MERGE_RULES,
-    Kind.engines: ENGINES,
-    Kind.attacks: ATTACKS,
-    Kind.defences: DEFENCES,
+    PartKind.methods: METHODS,
+    PartKind.models: MODELS,
+    PartKind.datasets: DATASETS,
+    PartKind.partitioners: PARTITIONERS,
+    PartKind.merge_rules: MERGE_RULES,
+    PartKind.engines: ENGINES,
+    PartKind.attacks: ATTACKS,
+    PartKind.defences: DEFENCES,
 }
-WRITTEN_WITH_PART = {Kind.attacks, Kind.defences}
+WRITTEN_WITH_PART = {PartKind.attacks, PartKind.defences}
 """Kinds whose parameters are no flags: they are written as part:name=value."""
 
 
 def list_parts(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=f"What to list: {', '.join(Kind)}.")],
+    kind: Annotated[PartKind, typer.Argument(metavar="KIND", help=f"What to list: {', '.join(PartKind)}.")],
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", metavar="", help="List parameters too, with their defaults.")
     ] = False,
@@ -62,7 +62,7 @@ def list_parts(
 ) -> None:
     """List methods, models, data sets and all other parts that have names, a line about each."""
     del debug
-    if kind is Kind.presets:
+    if kind is PartKind.presets:
         parts = [_describe_preset(name, verbose) for name in presets.names()]
     else:
         parts = [_describe(kind, REGISTRIES[kind], name, verbose) for name in REGISTRIES[kind].names()]
@@ -72,10 +72,10 @@ def list_parts(
         _print(parts)
 
 
-def _describe(kind: Kind, registry: Registry, name: str, verbose: bool) -> dict[str, Any]:
+def _describe(kind: PartKind, registry: Registry, name: str, verbose: bool) -> dict[str, Any]:
     part: dict[str, Any] = {"name": name, "summary": registry.summary(name)}
     if verbose:
-        if kind is Kind.attacks:
+        if kind is PartKind.attacks:
             attack = registry.load(name)
             needs = sorted(str(each) for each in attack.needs)
             part |= {"attacker": attack.attacker, "needs": needs, "source": attack.source}
@@ -94,7 +94,7 @@ def _describe_preset(name: str, verbose: bool) -> dict[str, Any]:
     return preset
 
 
-def _entry(setting: Setting, kind: Kind) -> dict[str, Any]:
+def _entry(setting: Setting, kind: PartKind) -> dict[str, Any]:
     flag = f"{setting.name}=" if kind in WRITTEN_WITH_PART else setting.flag
     return {"name": setting.name, "flag": flag, "default": setting.default, "help": setting.about}
 

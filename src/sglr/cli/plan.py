@@ -15,7 +15,7 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sglr.planner.plan import Plan
+    from sglr.planner.plan import CostPlan
 
 _TRAINING, _HAND, _MODEL, _DEVICES = "Training", "Sizes by hand", "Sizes of a model", "Network and devices"
 
@@ -119,7 +119,7 @@ def plan(
         _print(found, words)
 
 
-def _print(found: Plan, words: dict[str, list[str]]) -> None:
+def _print(found: CostPlan, words: dict[str, list[str]]) -> None:
     from rich.console import Console
 
     from sglr.planner.words import setting
@@ -160,7 +160,7 @@ def _show(console: Console, title: str, headings: Sequence[str], rows: Sequence[
     console.print(table([headings[at] for at in kept], [[row[at] for at in kept] for row in rows]))
 
 
-def _traffic(found: Plan) -> tuple[list[str], list[list[str]]]:
+def _traffic(found: CostPlan) -> tuple[list[str], list[list[str]]]:
     from sglr.planner.words import clock, megabytes
 
     rows = []
@@ -174,7 +174,7 @@ def _traffic(found: Plan) -> tuple[list[str], list[list[str]]]:
     return [*headings, "medium total", "medium time", "links total", "links time"], rows
 
 
-def _work(found: Plan) -> tuple[list[str], list[list[str]]]:
+def _work(found: CostPlan) -> tuple[list[str], list[list[str]]]:
     from sglr.planner.words import clock
     from sglr.report.numbers import NONE, joules, operations
 
@@ -200,7 +200,7 @@ def _work(found: Plan) -> tuple[list[str], list[list[str]]]:
     return headings, rows
 
 
-def _cuts(found: Plan) -> tuple[list[str], list[list[str]]]:
+def _cuts(found: CostPlan) -> tuple[list[str], list[list[str]]]:
     from sglr.planner.plan import SPLIT
     from sglr.planner.words import clock, megabytes
     from sglr.report.numbers import joules, percent

@@ -37,7 +37,7 @@ class Silent(AbstractContextManager["Silent"]):
         pass
 
 
-class Plain(Silent):
+class PlainProgress(Silent):
     """Prints one line per epoch; in a study, one line per run."""
 
     def __init__(self) -> None:
@@ -58,8 +58,8 @@ class Plain(Silent):
             self.write(epoch_line(event))
 
 
-class Live(Plain):
-    """Shows a bar that moves with every step, and leaves the lines of `Plain` above it."""
+class Live(PlainProgress):
+    """Shows a bar that moves with every step, and leaves the lines of `PlainProgress` above it."""
 
     def __init__(self) -> None:
         super().__init__()

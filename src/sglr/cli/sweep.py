@@ -13,7 +13,7 @@ from sglr.cli.study import cluster_option, jobs_option, print_results
 
 if TYPE_CHECKING:
     from sglr.studies.sweeps.results import Sweep
-    from sglr.studies.sweeps.sweep import Plan
+    from sglr.studies.sweeps.sweep import SweepPlan
 
 PANEL = "Sweep"
 
@@ -106,7 +106,7 @@ def print_sweep(sweep: Sweep, as_json: bool) -> None:
     print_results(sweep, as_json, names=sweep.headings().index(ACCURACY.heading), remarks=remarks)
 
 
-def print_plan(plan: Plan, as_json: bool) -> None:
+def print_plan(plan: SweepPlan, as_json: bool) -> None:
     """Print what a sweep would train."""
     states = {one.label: [plan.state(experiment) for experiment in one.experiments] for one in plan.configurations}
     every = [state for several in states.values() for state in several]

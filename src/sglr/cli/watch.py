@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from sglr.cli.logs import Logged
-from sglr.cli.progress import Live, Plain, Silent
+from sglr.cli.progress import Live, PlainProgress, Silent
 
 HANGUP = getattr(signal, "SIGHUP", None)
 """The signal of a terminal that was closed; None on systems that have none."""
@@ -48,7 +48,7 @@ class Watch:
 def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
     """Show progress on standard error, live if it is a terminal; the first Ctrl-C or a hangup is a wish to stop."""
     with ExitStack() as stack:
-        view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else Plain()
+        view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else PlainProgress()
         stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
         stack.enter_context(view)
         above = view.print_above if isinstance(view, Live) else None

@@ -69,7 +69,7 @@ class Wanted:
 
 
 @dataclass
-class Measured:
+class MeasuredLeakage:
     """What was measured at one client.
 
     Parameters
@@ -87,7 +87,7 @@ class Measured:
     pictures: dict[str, Tensor] = field(default_factory=dict)
 
 
-def measure_client(target: Target, wanted: Wanted) -> Measured:
+def measure_client(target: Target, wanted: Wanted) -> MeasuredLeakage:
     """Measure what one client leaks.
 
     Samples are the client's own, and where these are too few also some that nobody trained with.
@@ -97,7 +97,7 @@ def measure_client(target: Target, wanted: Wanted) -> Measured:
     UsageError
         If an estimator has too few samples or can't be used with them, and ``wanted`` is strict.
     """
-    found = Measured()
+    found = MeasuredLeakage()
     for name in wanted.measures:
         try:
             _MEASURES[name](target, wanted, found)
@@ -168,17 +168,17 @@ def _over_clients(each: Sequence[Estimate]) -> Estimate:
     return Estimate(mean.value, low, high, mean.estimator, first.unit, sum(one.samples for one in each))
 
 
-def _mutual_information(target: Target, wanted: Wanted, found: Measured) -> None:
+def _mutual_information(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(INFORMED)).inputs
     found.figures["mutual_information"] = info_nce(inputs, target.send(inputs), seed=target.seed)
 
 
-def _distance_correlation(target: Target, wanted: Wanted, found: Measured) -> None:
+def _distance_correlation(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(PAIRED)).inputs
     found.figures["distance_correlation"] = measure_distance(inputs, target.send(inputs))
 
 
-def _reconstruction(target: Target, wanted: Wanted, found: Measured) -> None:
+def _reconstruction(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     originals = measured_samples(target, wanted.at_most(ATTACKED)).inputs
     known = _drawn(target.auxiliary, KNOWN, target.seed, "auxiliary samples").inputs
     epochs = max(EPOCHS, math.ceil(STEPS * BATCH / max(len(known), 1)))
@@ -194,7 +194,7 @@ def _reconstruction(target: Target, wanted: Wanted, found: Measured) -> None:
     found.figures |= {f"reconstruction.{name}": estimate for name, estimate in _likeness(result, found).items()}
 
 
-def _likeness(result: Reconstruction, found: Measured) -> Figures:
+def _likeness(result: Reconstruction, found: MeasuredLeakage) -> Figures:
     """Return PSNR and SSIM, as far as the package is there and images are large enough."""
     try:
         likeness = {"psnr": result.psnr()}
@@ -207,7 +207,7 @@ def _likeness(result: Reconstruction, found: Measured) -> Figures:
     return likeness | {"ssim": result.ssim()}
 
 
-def _label_inference(target: Target, wanted: Wanted, found: Measured) -> None:
+def _label_inference(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     samples = measured_samples(target, wanted.at_most(PAIRED))
     result = by_direction(target.gradients(samples), samples.targets, seed=target.seed)
     found.figures["label_inference_accuracy"] = result.accuracy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sglr.planner.plan import SPLIT, Plan
+from sglr.planner.plan import SPLIT, CostPlan
 from sglr.report.numbers import percent, size
 
 SAFE_FACTOR = 8.0
@@ -14,7 +14,7 @@ NEARLY_ALL = 0.9
 """The share of the computation at the client from which averaging gained nothing there."""
 
 
-def advice(plan: Plan) -> list[str]:
+def advice(plan: CostPlan) -> list[str]:
     """Say what the study found about accuracy, as far as it bears on this plan."""
     return [_split_lr(plan), _split_avg(plan), _sharing(plan), _limits()]
 
@@ -26,7 +26,7 @@ def suggested_alpha(clients: int) -> float:
     return math.floor(10 * math.log(SAFE_FACTOR) / math.log(clients)) / 10
 
 
-def _split_lr(plan: Plan) -> str:
+def _split_lr(plan: CostPlan) -> str:
     clients = plan.scenario.sizes.clients
     alpha = suggested_alpha(clients)
     return (
@@ -35,7 +35,7 @@ def _split_lr(plan: Plan) -> str:
     )
 
 
-def _split_avg(plan: Plan) -> str:
+def _split_avg(plan: CostPlan) -> str:
     found = (
         "SplitAvg: gained 2 to 3 points with ResNet16, whose clients memorised their few samples; with a small "
         "CNN it gained nothing, and cost up to 3."
@@ -46,7 +46,7 @@ def _split_avg(plan: Plan) -> str:
     return f"{found} Nor did it gain where clients do nearly all the work, as here ({percent(share)})."
 
 
-def _sharing(plan: Plan) -> str:
+def _sharing(plan: CostPlan) -> str:
     more = plan.methods["sfl"].views["point_to_point"].total_mb - plan.methods[SPLIT].views["point_to_point"].total_mb
     return (
         "SplitFed was more accurate than SGLR in every setting where both were tried, by up to 17 points: take it "
@@ -58,6 +58,6 @@ def _limits() -> str:
     return "All on Fashion-MNIST, IID, 4 to 20 clients of 25 to 400 samples: try it on validation data of your own."
 
 
-def _client_share(plan: Plan) -> float | None:
+def _client_share(plan: CostPlan) -> float | None:
     split, whole = plan.methods[SPLIT].client_flops, plan.methods["fl"].client_flops
     return None if split is None or not whole else split / whole

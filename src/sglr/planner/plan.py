@@ -38,7 +38,7 @@ class CutCost:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CostPlan:
     """All that `sglr plan` tells.
 
     Parameters
@@ -102,7 +102,7 @@ class Plan:
         }
 
 
-def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = ()) -> Plan:
+def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = ()) -> CostPlan:
     """Compute a plan.
 
     Parameters
@@ -117,7 +117,7 @@ def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = 
     costed = [(entry, method_costs(at_cut(scenario, entry))) for entry in cuts]
     points = [(costs[SPLIT].views["paper"].total_mb, costs[SPLIT].client_flops or 0.0) for _, costs in costed]
     found = (CutCost(entry, costs, not _beaten(at, points)) for (entry, costs), at in zip(costed, points, strict=True))
-    return Plan(scenario, method_costs(scenario), tuple(crossovers(scenario)), cut, tuple(found))
+    return CostPlan(scenario, method_costs(scenario), tuple(crossovers(scenario)), cut, tuple(found))
 
 
 def at_cut(scenario: Scenario, cut: Cut) -> Scenario:

@@ -10,7 +10,7 @@ from sglr.core.errors import UsageError
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.profiles import load_profile
 from sglr.planner.costs import Scenario
-from sglr.planner.plan import Plan, at_cut, make_plan
+from sglr.planner.plan import CostPlan, at_cut, make_plan
 from sglr.planner.units import read_flops_rate, read_rate
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Request:
     server_flops_rate: str | None = None
     energy_profile: str | None = None
 
-    def plan(self) -> Plan:
+    def plan(self) -> CostPlan:
         """Compute the plan.
 
         Raises

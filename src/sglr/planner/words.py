@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sglr.planner.advice import advice
 from sglr.planner.costs import BYTES_PER_MB
 from sglr.planner.crossovers import OVER, Crossover
-from sglr.planner.plan import SPLIT, CutCost, Plan
+from sglr.planner.plan import SPLIT, CostPlan, CutCost
 from sglr.report.numbers import count, duration, joules, operations, percent, size
 
 VIEW_WORDS = {"broadcast": "over one shared medium", "point_to_point": "with a link for each client"}
@@ -15,7 +15,7 @@ VIEW_WORDS = {"broadcast": "over one shared medium", "point_to_point": "with a l
 _VERBS = {"total_mb": "sends less than", "seconds": "is faster than", "joules": "takes less energy than"}
 
 
-def paragraphs(plan: Plan) -> dict[str, list[str]]:
+def paragraphs(plan: CostPlan) -> dict[str, list[str]]:
     """Return what a plan says, sentences under the name of their paragraph."""
     return {
         "answer": answer(plan),
@@ -26,7 +26,7 @@ def paragraphs(plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def setting(plan: Plan) -> list[str]:
+def setting(plan: CostPlan) -> list[str]:
     """Say in two lines what the plan was computed from."""
     given, sizes = plan.scenario, plan.scenario.sizes
     each = count(round(sizes.samples / sizes.clients, 1))
@@ -38,7 +38,7 @@ def setting(plan: Plan) -> list[str]:
     ]
 
 
-def answer(plan: Plan) -> list[str]:
+def answer(plan: CostPlan) -> list[str]:
     """Say which method is cheapest, measure by measure; the first sentence is the answer."""
     sentences = [
         _sends_least(plan),
@@ -52,7 +52,7 @@ def answer(plan: Plan) -> list[str]:
     return sentences
 
 
-def crossover_sentences(plan: Plan) -> list[str]:
+def crossover_sentences(plan: CostPlan) -> list[str]:
     """Say where SGLR meets the other methods as one number changes, and where energy does."""
     wanted = [("total_mb.paper", ("sglr", "sfl")), ("total_mb.paper", ("sglr", "fl"))]
     wanted += [("total_mb.point_to_point", ("sglr", "fl")), ("joules", ("sglr", "fl"))]
@@ -62,7 +62,7 @@ def crossover_sentences(plan: Plan) -> list[str]:
     return [_crossover_sentence(group, plan) for group in found if group]
 
 
-def cut_sentences(plan: Plan) -> list[str]:
+def cut_sentences(plan: CostPlan) -> list[str]:
     """Say which cut is best for SGLR, measure by measure; nothing without a model."""
     if not plan.cuts:
         return []
@@ -89,7 +89,7 @@ def cut_sentences(plan: Plan) -> list[str]:
     return sentences
 
 
-def counted(plan: Plan) -> list[str]:
+def counted(plan: CostPlan) -> list[str]:
     """Say what the figures hold and what they leave out."""
     given = plan.scenario
     sentences = [_time_counted(plan)]
@@ -120,7 +120,7 @@ def clock(seconds: float) -> str:
     return duration(seconds) if seconds >= 0.9995 or not seconds else f"{seconds * 1000:.3g} ms"
 
 
-def _sends_least(plan: Plan) -> str:
+def _sends_least(plan: CostPlan) -> str:
     least = plan.cheapest["total_mb.paper"]
     cost = plan.methods[least[0]].views["paper"]
     others = [name for name in (("sfl", "fl") if SPLIT in least else (SPLIT,)) if name not in least]
@@ -130,7 +130,7 @@ def _sends_least(plan: Plan) -> str:
     return f"{names(least)} {verb} least, as the paper counts: {figures}. That is {savings}."
 
 
-def _in_views(plan: Plan, what: str) -> str:
+def _in_views(plan: CostPlan, what: str) -> str:
     """Say which method is best over the two kinds of network, in one sentence where it is the same."""
     figures = {}
     for view in VIEW_WORDS:
@@ -145,14 +145,14 @@ def _in_views(plan: Plan, what: str) -> str:
     return f"{said[medium]} {figures[medium]}, {said[links]} {figures[links]}."
 
 
-def _computes_least(plan: Plan) -> str:
+def _computes_least(plan: CostPlan) -> str:
     least = plan.cheapest["client_flops"]
     flops, whole = plan.methods[least[0]].client_flops or 0.0, plan.methods["fl"].client_flops or 0.0
     figures = f"{operations(flops)} per epoch, {percent(flops / whole)} of FL's"
     return f"A client computes least with {names(least)}: {figures}."
 
 
-def _least_energy(plan: Plan) -> str:
+def _least_energy(plan: CostPlan) -> str:
     least = plan.cheapest["joules"]
     cost = plan.methods[least[0]]
     network = percent((cost.network_joules or 0.0) / (cost.joules or 1.0), 0)
@@ -160,7 +160,7 @@ def _least_energy(plan: Plan) -> str:
     return f"{names(least)} {verb} least energy: {joules(cost.joules)} per epoch, {network} of it sending."
 
 
-def _time_counted(plan: Plan) -> str:
+def _time_counted(plan: CostPlan) -> str:
     given = plan.scenario
     sent = f"Time is at {_rate(plan)}"
     if given.work is None or not (given.flops_rate or given.server_flops_rate):
@@ -172,7 +172,7 @@ def _time_counted(plan: Plan) -> str:
     return f"{sent}, with computation (T) estimated: {' and '.join(known)}{''.join(without)}."
 
 
-def _rate(plan: Plan) -> str:
+def _rate(plan: CostPlan) -> str:
     return f"{count(plan.scenario.rate * 8)} Mbit/s"
 
 
@@ -183,7 +183,7 @@ def _cut_facts(entry: CutCost) -> str:
     return f"{entry.cut.name}: {sent} per epoch, with {percent(share)} of the computation at the client."
 
 
-def _against_fl(plan: Plan) -> str:
+def _against_fl(plan: CostPlan) -> str:
     """Say at which cuts split learning sends less than sending weights."""
     less = [entry for entry in plan.cuts if _sent(entry, SPLIT) < _sent(entry, "fl")]
     if not less:
@@ -198,7 +198,7 @@ def _sent(entry: CutCost, method: str) -> float:
     return entry.methods[method].views["paper"].total_mb
 
 
-def _crossover_sentence(group: Sequence[Crossover], plan: Plan) -> str:
+def _crossover_sentence(group: Sequence[Crossover], plan: CostPlan) -> str:
     """Join what is known of one pair and measure over all that changes."""
     first, second = group[0].between
     measure, _, view = group[0].measure.partition(".")
@@ -215,7 +215,7 @@ def _crossover_sentence(group: Sequence[Crossover], plan: Plan) -> str:
     return _capital(f"{where}{first.upper()} {verb} {second.upper()} {'; '.join(filter(None, clauses))}.")
 
 
-def _clause(over: str, changes: Sequence[Crossover], winner: str, plan: Plan) -> str:
+def _clause(over: str, changes: Sequence[Crossover], winner: str, plan: CostPlan) -> str:
     """Say for which values of what changes the method is cheaper."""
     if not changes:
         return ""
@@ -227,7 +227,7 @@ def _clause(over: str, changes: Sequence[Crossover], winner: str, plan: Plan) ->
     return " and ".join(ranges)
 
 
-def _value(at: float | None, over: str, plan: Plan) -> str:
+def _value(at: float | None, over: str, plan: CostPlan) -> str:
     if over == "phi":
         return f"φ = {at:.2g}"
     if over == "clients":

@@ -116,7 +116,7 @@ def so_far(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table: where its figure is in a summary, how it is written, and which is best."""
 
     title: str
@@ -127,25 +127,25 @@ class Column:
 
 
 RESULTS = (
-    Column("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
-    Column("Balanced accuracy", ("test", "balanced_accuracy"), numbers.percent, numbers.points, max),
-    Column("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points),
-    Column("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
-    Column("At epoch", ("validation", "best_epoch"), numbers.count),
+    TableColumn("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
+    TableColumn("Balanced accuracy", ("test", "balanced_accuracy"), numbers.percent, numbers.points, max),
+    TableColumn("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points),
+    TableColumn("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
+    TableColumn("At epoch", ("validation", "best_epoch"), numbers.count),
 )
 COSTS = (
-    Column("Sent", ("communication", "up_bytes"), numbers.size, best=min),
-    Column("Received", ("communication", "down_bytes"), numbers.size, best=min),
-    Column("Both by broadcast", ("communication", "views", "broadcast", "total_bytes"), numbers.size, best=min),
-    Column("Computation of a client", ("computation", "client_flops", "mean"), numbers.operations, best=min),
-    Column("Energy, modelled", ("energy", "modelled", "total_joules"), numbers.joules, best=min),
-    Column("Energy of this machine", ("energy", "measured", "joules"), numbers.joules, best=min),
-    Column("Training time", ("training_seconds",), numbers.duration, best=min),
-    Column("Samples/s", ("samples_per_second",), numbers.count, best=max),
+    TableColumn("Sent", ("communication", "up_bytes"), numbers.size, best=min),
+    TableColumn("Received", ("communication", "down_bytes"), numbers.size, best=min),
+    TableColumn("Both by broadcast", ("communication", "views", "broadcast", "total_bytes"), numbers.size, best=min),
+    TableColumn("Computation of a client", ("computation", "client_flops", "mean"), numbers.operations, best=min),
+    TableColumn("Energy, modelled", ("energy", "modelled", "total_joules"), numbers.joules, best=min),
+    TableColumn("Energy of this machine", ("energy", "measured", "joules"), numbers.joules, best=min),
+    TableColumn("Training time", ("training_seconds",), numbers.duration, best=min),
+    TableColumn("Samples/s", ("samples_per_second",), numbers.count, best=max),
 )
 
 
-def comparison_table(columns: Sequence[Column], methods: Sequence[Compared]) -> dict[str, Any]:
+def comparison_table(columns: Sequence[TableColumn], methods: Sequence[Compared]) -> dict[str, Any]:
     """Prepare a table; columns that no method has a figure for are left out."""
     known = [column for column in columns if any(one.values(*column.keys) for one in methods)]
     return {
@@ -164,7 +164,7 @@ def shown(method: Compared) -> dict[str, Any]:
     }
 
 
-def _cell(column: Column, method: Compared, methods: Sequence[Compared]) -> dict[str, Any]:
+def _cell(column: TableColumn, method: Compared, methods: Sequence[Compared]) -> dict[str, Any]:
     values = method.values(*column.keys)
     if not values:
         return {"figure": numbers.NONE, "spread": "", "best": False}
@@ -172,7 +172,7 @@ def _cell(column: Column, method: Compared, methods: Sequence[Compared]) -> dict
     return {"figure": column.write(fmean(values)), "spread": spread, "best": _is_best(column, method, methods)}
 
 
-def _is_best(column: Column, method: Compared, methods: Sequence[Compared]) -> bool:
+def _is_best(column: TableColumn, method: Compared, methods: Sequence[Compared]) -> bool:
     """Tell whether no other method's figure is better as it is written; where all are equal none is best."""
     if column.best is None:
         return False

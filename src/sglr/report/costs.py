@@ -22,7 +22,7 @@ UNCOUNTED_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Part:
+class CostPart:
     """A kind of message within the bytes of one direction; ``share`` is of the busier direction's total."""
 
     kind: str
@@ -42,14 +42,14 @@ class CostTable:
     notes: tuple[str, ...] = ()
 
 
-def ledger(communication: Mapping[str, Any]) -> dict[str, list[Part]]:
+def ledger(communication: Mapping[str, Any]) -> dict[str, list[CostPart]]:
     """Split each direction's bytes by kind, largest first, as shares of the busier direction."""
     by_kind: Mapping[str, Mapping[str, int]] = communication.get("by_kind", {})
     messages = communication.get("messages", {})
     busiest = max((sum(one.values()) for one in by_kind.values()), default=0)
     return {
         direction: [
-            Part(
+            CostPart(
                 kind,
                 MEANINGS.get(kind, ""),
                 number,

@@ -21,7 +21,7 @@ UNEQUAL = 0.02
 
 
 @dataclass(frozen=True)
-class Column:
+class ResultColumn:
     """A column of the table: its heading, and how a row's figure is written."""
 
     heading: str
@@ -36,14 +36,14 @@ def accuracy(row: Row) -> str:
     )
 
 
-ACCURACY = Column("test accuracy", accuracy)
-SPREAD = Column("± over clients", lambda row: points(row["test"]["accuracy_std_over_clients"]) or NONE)
-BALANCED = Column("balanced accuracy", lambda row: percent(row["test"].get("balanced_accuracy")))
-BEST_EPOCH = Column("best epoch", lambda row: NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}")
-SENT_UP = Column("sent up", lambda row: size(row["communication"]["up_bytes"]))
-SENT_DOWN = Column("sent down", lambda row: size(row["communication"]["down_bytes"]))
-TIME = Column("time", lambda row: duration(row["seconds"]))
-SPEED = Column("samples /s", lambda row: count(row["samples_per_second"]))
+ACCURACY = ResultColumn("test accuracy", accuracy)
+SPREAD = ResultColumn("± over clients", lambda row: points(row["test"]["accuracy_std_over_clients"]) or NONE)
+BALANCED = ResultColumn("balanced accuracy", lambda row: percent(row["test"].get("balanced_accuracy")))
+BEST_EPOCH = ResultColumn("best epoch", lambda row: NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}")
+SENT_UP = ResultColumn("sent up", lambda row: size(row["communication"]["up_bytes"]))
+SENT_DOWN = ResultColumn("sent down", lambda row: size(row["communication"]["down_bytes"]))
+TIME = ResultColumn("time", lambda row: duration(row["seconds"]))
+SPEED = ResultColumn("samples /s", lambda row: count(row["samples_per_second"]))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ResultTable(ABC):
     """What messages call the study."""
 
     @abstractmethod
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ResultColumn]:
         """Return the columns of the table."""
 
     def record(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sglr
-from sglr.leakage.measure_clients import Measured, Wanted, measure_client
+from sglr.leakage.measure_clients import MeasuredLeakage, Wanted, measure_client
 from sglr.leakage.open_run import open_run
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def leaks(folder: Path, defence: str) -> tuple[list[Measured], float]:
+def leaks(folder: Path, defence: str) -> tuple[list[MeasuredLeakage], float]:
     """Train on digits; return what each client leaks, and the test accuracy."""
     settings = {"dataset": "digits", "model": "mlp", "clients": CLIENTS, "epochs": 8, "threads": 1, "seed": 3}
     run = sglr.train("sglr", **settings, defence=defence, out=folder / defence.partition(":")[0])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
-from sglr.privacy.measures.reconstruction import Decoder, reconstruct
+from sglr.privacy.measures.reconstruction import DecoderNetwork, reconstruct
 
 
 class Silent(nn.Module):
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_figures_and_the_segment_is_untouched() -> 
 @pytest.mark.parametrize("cut_shape", [(16,), (8, 4, 4), (5, 7)], ids=str)
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 15, 9)], ids=str)
 def test_a_decoder_makes_images_of_any_cut(cut_shape: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
-    assert Decoder(cut_shape, image_shape)(torch.zeros(2, *cut_shape)).shape == (2, *image_shape)
+    assert DecoderNetwork(cut_shape, image_shape)(torch.zeros(2, *cut_shape)).shape == (2, *image_shape)
 
 
 @pytest.mark.parametrize("auxiliary", [torch.zeros(5, 4), torch.zeros(1, 1, 8, 8)], ids=["no images", "one image"])

@@ -26,7 +26,7 @@ Labels = NDArray[Any]  # [N] of int64 or str
 
 
 @dataclass(frozen=True)
-class Part:
+class ArrayPart:
     """One part of a data set as it was given: its labels are not numbered yet.
 
     Parameters
@@ -57,16 +57,16 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def divided(self, options: Options) -> tuple[Part, Part]:
+    def divided(self, options: Options) -> tuple[ArrayPart, ArrayPart]:
         """Return the samples for training and those for the test, each class in proportion."""
         rows = stratified_split(self.labels, options.test_fraction, options.split_seed)
         own, held = (
-            Part(self.inputs[torch.from_numpy(each)], self.labels[each], self.names, self.notes) for each in rows
+            ArrayPart(self.inputs[torch.from_numpy(each)], self.labels[each], self.names, self.notes) for each in rows
         )
         return own, held
 
 
-def read_arrays(inputs: object, labels: object, names: Sequence[str] = ()) -> Part:
+def read_arrays(inputs: object, labels: object, names: Sequence[str] = ()) -> ArrayPart:
     """Return a part of inputs ``[N, ...]`` and labels ``[N]``.
 
     Bytes of three or four dimensions are pictures, ``[N, height, width]`` with channels first, last or none; they are
@@ -77,7 +77,7 @@ def read_arrays(inputs: object, labels: object, names: Sequence[str] = ()) -> Pa
     UsageError
         If they are no such arrays; the message names the row.
     """
-    return Part(_as_values(inputs), as_labels(labels), tuple(names))
+    return ArrayPart(_as_values(inputs), as_labels(labels), tuple(names))
 
 
 def as_labels(given: object) -> Labels:
@@ -99,7 +99,7 @@ def as_labels(given: object) -> Labels:
     return numbers
 
 
-def number_classes(parts: Sequence[Part]) -> tuple[tuple[str, ...], list[Tensor]]:
+def number_classes(parts: Sequence[ArrayPart]) -> tuple[tuple[str, ...], list[Tensor]]:
     """Return the names of the classes of all parts, sorted unless they are known, and each part's class numbers.
 
     Raises

@@ -26,7 +26,7 @@ PART = "part of the data set"  # a column, while tables are encoded together
 
 
 @dataclass(frozen=True)
-class Frame:
+class TablePart:
     """A table with the name of its column of classes."""
 
     table: DataFrame
@@ -35,14 +35,14 @@ class Frame:
     def __len__(self) -> int:
         return len(self.table)
 
-    def divided(self, options: Options) -> tuple[Frame, Frame]:
+    def divided(self, options: Options) -> tuple[TablePart, TablePart]:
         """Return the rows for training and those for the test, each class in proportion and groups whole."""
         if options.group and options.group not in self.table.columns:
             raise unknown("group", options.group, self.table.columns)
         groups = self.table[options.group].to_numpy(dtype=object) if options.group else None
         labels = self.table[self.label].astype(str).to_numpy(dtype=object).astype(str)
         rows = stratified_split(labels, options.test_fraction, options.split_seed, groups)
-        own, held = (Frame(self.table.iloc[each], self.label) for each in rows)
+        own, held = (TablePart(self.table.iloc[each], self.label) for each in rows)
         return own, held
 
 
@@ -52,7 +52,7 @@ def is_frame(given: object) -> bool:
     return pandas is not None and isinstance(given, pandas.DataFrame)
 
 
-def labelled(table: DataFrame, label: str, labels: Any = None) -> Frame:
+def labelled(table: DataFrame, label: str, labels: Any = None) -> TablePart:
     """Return a table with its column of classes found, or with a column of ``labels`` ``[N]`` added.
 
     Raises
@@ -62,7 +62,7 @@ def labelled(table: DataFrame, label: str, labels: Any = None) -> Frame:
     """
     table = table.set_axis([str(name) for name in table.columns], axis=1)
     if labels is None:
-        return Frame(table, find_label_column(list(table.columns), label, "the table", "label"))
+        return TablePart(table, find_label_column(list(table.columns), label, "the table", "label"))
     name = label or str(getattr(labels, "name", None) or "label")
     if name in table.columns:
         raise UsageError("label", name, "is a column of the table as well", "give labels another name: label=...")
@@ -71,11 +71,11 @@ def labelled(table: DataFrame, label: str, labels: Any = None) -> Frame:
     if values.shape != (len(table),):
         problem = f"there are {len(table)} rows"
         raise UsageError("targets", f"shape {list(values.shape)}", problem, "give one label for each")
-    return Frame(table.assign(**{name: values}), name)
+    return TablePart(table.assign(**{name: values}), name)
 
 
 def frames_dataset(
-    name: str, owners: Sequence[Mapping[str, Frame]], owner_column: str | None, options: Options
+    name: str, owners: Sequence[Mapping[str, TablePart]], owner_column: str | None, options: Options
 ) -> Dataset:
     """Make a data set of tables: the rows of all owners are encoded alike.
 
@@ -122,7 +122,7 @@ def _without_part(samples: Samples, rows: NDArray[np.bool_]) -> Samples:
     return Samples(chosen.inputs, chosen.targets, columns)
 
 
-def _refuse_unlike(owners: Sequence[Mapping[str, Frame]]) -> None:
+def _refuse_unlike(owners: Sequence[Mapping[str, TablePart]]) -> None:
     first = owners[0]["train"]
     for number, parts in enumerate(owners):
         for part, frame in parts.items():
@@ -134,7 +134,7 @@ def _refuse_unlike(owners: Sequence[Mapping[str, Frame]]) -> None:
                 raise UsageError(where, shown, problem, "give all tables the same columns")
 
 
-def _pooled(part: str, owners: Sequence[Mapping[str, Frame]], owner_column: str | None) -> DataFrame:
+def _pooled(part: str, owners: Sequence[Mapping[str, TablePart]], owner_column: str | None) -> DataFrame:
     tables = [parts[part].table if part in parts else parts["train"].table.iloc[:0] for parts in owners]
     if owner_column is None:
         return tables[0]

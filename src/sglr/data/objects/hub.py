@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from sglr.core.errors import UsageError
-from sglr.data.objects.arrays import Part, read_arrays
-from sglr.data.objects.frames import Frame
+from sglr.data.objects.arrays import ArrayPart, read_arrays
+from sglr.data.objects.frames import TablePart
 from sglr.data.objects.items import read_pictures
 from sglr.data.tables.find_columns import find_label_column, find_picture_column
 
 LISTS = ("Sequence", "List", "LargeList", "Array2D", "Array3D", "Array4D", "Array5D")
 
 
-def read_hub(given: Any, label: str) -> Part | Frame:
+def read_hub(given: Any, label: str) -> ArrayPart | TablePart:
     """Return one split: a column of pictures or of arrays, or else columns of a table, with a column of classes.
 
     Parameters
@@ -42,7 +42,7 @@ def read_hub(given: Any, label: str) -> Part | Frame:
     arrays = [name for name, kind in plain.features.items() if type(kind).__name__ in LISTS]
     if len(arrays) == 1 and len(plain.features) == 2:
         return read_arrays(_stacked(plain[arrays[0]][:], arrays[0]), labels, names)
-    return Frame(plain.to_pandas(), column)
+    return TablePart(plain.to_pandas(), column)
 
 
 def _stacked(values: Any, column: str) -> Any:

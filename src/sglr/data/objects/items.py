@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.data.objects.arrays import Part, read_arrays
+from sglr.data.objects.arrays import ArrayPart, read_arrays
 
 GREY = ("1", "L", "LA")
 
 
-def read_items(items: Any, source: str) -> Part:
+def read_items(items: Any, source: str) -> ArrayPart:
     """Return all items of a map-style data set, which has a length and answers ``items[i]`` with (input, label).
 
     Inputs are tensors, arrays, numbers or Pillow images, all alike; labels are numbers or texts. Names of the classes
@@ -47,7 +47,7 @@ def read_items(items: Any, source: str) -> Part:
     return replace(part, notes=_notes(items, source))
 
 
-def read_pictures(images: Sequence[Any], labels: object, names: tuple[str, ...] = ()) -> Part:
+def read_pictures(images: Sequence[Any], labels: object, names: tuple[str, ...] = ()) -> ArrayPart:
     """Return a part of Pillow images of one size: grey if all are, else colour, scaled to ±1.
 
     Raises

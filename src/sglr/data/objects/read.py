@@ -10,8 +10,8 @@ import torch
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
-from sglr.data.objects.arrays import Part, notes_on, number_classes, read_arrays
-from sglr.data.objects.frames import Frame, frames_dataset, is_frame, labelled
+from sglr.data.objects.arrays import ArrayPart, notes_on, number_classes, read_arrays
+from sglr.data.objects.frames import TablePart, frames_dataset, is_frame, labelled
 from sglr.data.objects.items import read_items
 from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
@@ -87,10 +87,10 @@ def read_objects(given: object, options: Options | None = None) -> Dataset:
     else:
         owners = [_parts(given, "dataset", options, several=False)]
     pieces = [piece for parts in owners for piece in parts.values()]
-    if all(isinstance(piece, Frame) for piece in pieces):
+    if all(isinstance(piece, TablePart) for piece in pieces):
         owner = OWNER if isinstance(given, list) else None
         return frames_dataset(_name(given), owners, owner, options)
-    if any(isinstance(piece, Frame) for piece in pieces):
+    if any(isinstance(piece, TablePart) for piece in pieces):
         problem = "some parts are tables and others are arrays"
         raise UsageError("dataset", type(given).__name__, problem, "give all in one form")
     options.refuse_tables_own()
@@ -107,7 +107,7 @@ def _division(settings: Mapping[str, Any], clients: int) -> dict[str, Any]:
 
 
 def _parts(given: object, where: str, options: Options, several: bool) -> dict[str, Any]:
-    """Return the parts of one data set, each as a `Part` or a `Frame`."""
+    """Return the parts of one data set, each as a `ArrayPart` or a `TablePart`."""
     if isinstance(given, Dataset):
         own = {"train": given.train, "test": given.test, "validation": given.validation}
         return {part: _of_samples(each, given.classes) for part, each in own.items() if isinstance(each, Samples)}
@@ -121,14 +121,14 @@ def _parts(given: object, where: str, options: Options, several: bool) -> dict[s
         found = {"train": _single(given, where, options)}
     whole = found["train"]
     # A single table is divided once its labels are read.
-    if "test" not in found and (several or isinstance(whole, Part)):
+    if "test" not in found and (several or isinstance(whole, ArrayPart)):
         with _naming(where):
             found["train"], found["test"] = whole.divided(options)
     return found
 
 
-def _of_samples(samples: Samples, names: tuple[str, ...] = ()) -> Part:
-    return Part(samples.inputs, samples.targets.numpy(), names)
+def _of_samples(samples: Samples, names: tuple[str, ...] = ()) -> ArrayPart:
+    return ArrayPart(samples.inputs, samples.targets.numpy(), names)
 
 
 def _part(key: object, where: str) -> str:
@@ -139,7 +139,7 @@ def _part(key: object, where: str) -> str:
     return part
 
 
-def _single(given: Any, where: str, options: Options) -> Part | Frame:
+def _single(given: Any, where: str, options: Options) -> ArrayPart | TablePart:
     """Return one part as it was given; errors name ``where`` it was."""
     with _naming(where):
         if isinstance(given, Samples):
@@ -157,7 +157,7 @@ def _single(given: Any, where: str, options: Options) -> Part | Frame:
         return read_items(given, type(given).__name__)
 
 
-def _pair(pair: tuple[Any, ...], options: Options) -> Part | Frame:
+def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
     if len(pair) != 2:
         problem = "a pair of inputs and labels is needed"
         raise UsageError("", f"{len(pair)} value(s)", problem, 'give (X, y); a test part as {"train": …, "test": …}')
@@ -201,7 +201,7 @@ def _naming(where: str) -> Iterator[None]:
         raise UsageError(field, error.value, error.problem, error.remedy) from error
 
 
-def _of_arrays(name: str, owners: Sequence[Mapping[str, Part]], several: bool) -> Dataset:
+def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bool) -> Dataset:
     _refuse_unlike(owners)
     pieces = [piece for parts in owners for piece in parts.values()]
     classes, numbered = number_classes(pieces)
@@ -223,7 +223,7 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, Part]], several: bool) -
     return Dataset(name, train, test, classes, validation, notes=(*notes, *notes_on(train.inputs)))
 
 
-def _refuse_unlike(owners: Sequence[Mapping[str, Part]]) -> None:
+def _refuse_unlike(owners: Sequence[Mapping[str, ArrayPart]]) -> None:
     first = owners[0]["train"].inputs
     for number, parts in enumerate(owners):
         for part, piece in parts.items():

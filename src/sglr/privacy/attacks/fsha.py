@@ -17,7 +17,7 @@ from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup, Hijacked
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
-from sglr.privacy.measures.reconstruction import Decoder
+from sglr.privacy.measures.reconstruction import DecoderNetwork
 from sglr.privacy.threat import Sees
 
 __all__ = ["Fsha"]
@@ -119,7 +119,7 @@ class _Crew:
             self._encoder = setup.fresh(setup.seed).eval()
             with torch.no_grad():
                 features = self._encoder(self._own.inputs[:2])
-            self._decoder = Decoder(tuple(features.shape[1:]), tuple(self._own.inputs.shape[1:]))
+            self._decoder = DecoderNetwork(tuple(features.shape[1:]), tuple(self._own.inputs.shape[1:]))
             self._judge = _Discriminator(features.shape[1:], int(self._own.targets.max()) + 1)
             self._judge(features, self._own.targets[:2])
         self._judging = torch.optim.Adam(self._judge.parameters(), rate, betas=(0.5, 0.9))

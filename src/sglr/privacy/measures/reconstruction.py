@@ -57,7 +57,7 @@ class Reconstruction:
         return ssim(self.images, self.originals)
 
 
-class Decoder(nn.Module):
+class DecoderNetwork(nn.Module):
     """The upper half of an auto-encoder: smashed data ``[n, ...]`` to images in logits.
 
     Feature maps are enlarged to the image's size between convolutions; other smashed data first go through a linear
@@ -131,7 +131,7 @@ def reconstruct(send: Send, auxiliary: Tensor, targets: Tensor, *, epochs: int, 
     scale = seen.square().mean().sqrt().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(key(seed, "decoder"))
-        decoder = Decoder(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))
+        decoder = DecoderNetwork(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))
         _train(decoder, seen / scale, known, epochs)
     with torch.no_grad():
         logits = torch.cat([decoder.eval()(part) for part in torch.split(attacked / scale, CHUNK)])
@@ -167,7 +167,7 @@ def _smash(send: Send, images: Tensor) -> Tensor:
         return torch.cat([send(part) for part in torch.split(images, CHUNK)])
 
 
-def _train(decoder: Decoder, smashed: Tensor, images: Tensor, epochs: int) -> None:
+def _train(decoder: DecoderNetwork, smashed: Tensor, images: Tensor, epochs: int) -> None:
     optimizer = torch.optim.Adam(decoder.parameters(), RATE)
     for _ in range(epochs):
         for rows in torch.split(torch.randperm(len(images)), BATCH):

@@ -18,7 +18,7 @@ from sglr.studies.result_table import (
     SPEED,
     SPREAD,
     TIME,
-    Column,
+    ResultColumn,
     ResultTable,
 )
 from sglr.studies.scheduler.outcome import Outcome
@@ -37,9 +37,9 @@ class Comparison(ResultTable):
 
     FILE, STUDY = COMPARISON, "comparison"
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ResultColumn]:
         """Return the columns; balanced accuracy, where it tells more, takes the place of the spread over clients."""
-        method = Column("method", lambda row: str(row["label"]))
+        method = ResultColumn("method", lambda row: str(row["label"]))
         fourth = BALANCED if self.is_unequal else SPREAD
         return [method, ACCURACY, fourth, BEST_EPOCH, SENT_UP, SENT_DOWN, TIME, SPEED]
 

@@ -45,7 +45,7 @@ class PaperTrial:
 
 
 @dataclass(frozen=True)
-class Column:
+class DeclaredColumn:
     """A column of a grid: what it sets, and the paper's figure for every row that it has one for."""
 
     label: str
@@ -112,7 +112,7 @@ class Artefact:
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, Any]]
-    columns: tuple[Column, ...]
+    columns: tuple[DeclaredColumn, ...]
     claims: tuple[Claim, ...]
     options: Mapping[str, Any]
 
@@ -183,7 +183,7 @@ def read_artefact(
         seeds=tuple(range(count)),
         settings=settings,
         rows=_rows(declared, scale),
-        columns=tuple(Column(**column) for column in declared.get("columns", ())),
+        columns=tuple(DeclaredColumn(**column) for column in declared.get("columns", ())),
         claims=tuple(Claim(**claim) for claim in declared.get("claims", ())),
         options={"row_title": declared.get("row_title", ""), **declared.get("options", {})},
     )

@@ -18,7 +18,7 @@ Outcomes = Mapping[str, Outcome]
 
 
 @dataclass
-class Measured:
+class MeasuredArtefact:
     """What came out for one artefact.
 
     Parameters
@@ -38,10 +38,10 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-class Kind(Protocol):
+class ArtefactKind(Protocol):
     """A way to turn finished runs into what an artefact shows: the function ``measure`` of a file in ``kinds``."""
 
-    def __call__(self, artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+    def __call__(self, artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
         """Return what the artefact shows; ``folder`` is for what may be kept between two calls."""
         ...
 

@@ -19,7 +19,7 @@ from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
 from sglr.studies.papers.claims import Verdict, judge
 from sglr.studies.papers.declared import Artefact, PaperTrial, artefacts, read_artefact
-from sglr.studies.papers.measured import Kind, Measured, Outcomes, outcome_of
+from sglr.studies.papers.measured import ArtefactKind, MeasuredArtefact, Outcomes, outcome_of
 from sglr.studies.scheduler.checks import check_request
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.run_all import Observer, run_all
@@ -160,11 +160,11 @@ def _record(artefact: Artefact, outcomes: Outcomes, folder: Path) -> dict[str, A
     }
 
 
-def _kind(artefact: Artefact) -> Kind:
-    return cast(Kind, import_module(f"sglr.studies.papers.kinds.{artefact.kind}").measure)
+def _kind(artefact: Artefact) -> ArtefactKind:
+    return cast(ArtefactKind, import_module(f"sglr.studies.papers.kinds.{artefact.kind}").measure)
 
 
-def _verdicts(artefact: Artefact, measured: Measured) -> list[Verdict]:
+def _verdicts(artefact: Artefact, measured: MeasuredArtefact) -> list[Verdict]:
     verdicts = [judge(claim, measured.figures[claim.measure]) for claim in artefact.claims]
     if artefact.scale != "smoke" or not artefact.trials:
         return verdicts

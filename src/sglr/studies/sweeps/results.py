@@ -10,7 +10,7 @@ from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE
 from sglr.report.page import written
 from sglr.studies.figures import row_figures
-from sglr.studies.result_table import ACCURACY, BALANCED, SENT_DOWN, SENT_UP, TIME, Column, ResultTable
+from sglr.studies.result_table import ACCURACY, BALANCED, SENT_DOWN, SENT_UP, TIME, ResultColumn, ResultTable
 from sglr.studies.scheduler.outcome import Outcome
 from sglr.studies.sweeps.configuration import Configuration
 
@@ -54,15 +54,15 @@ class Sweep(ResultTable):
         labels = {name: None if row is None else row["label"] for name, row in picked.items()}
         return {"keys": self.keys, **labels, "rows": list(self.rows)}
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ResultColumn]:
         """Return the columns: what tells configurations apart, then figures."""
-        name = [Column("name", lambda row: row["name"] or NONE)] if any(row["name"] for row in self.rows) else []
+        name = [ResultColumn("name", lambda row: row["name"] or NONE)] if any(row["name"] for row in self.rows) else []
         balanced = [BALANCED] if self.is_unequal else []
         return [*name, *map(_value_column, self.keys), ACCURACY, *balanced, SENT_UP, SENT_DOWN, TIME]
 
 
-def _value_column(key: str) -> Column:
-    return Column(key, lambda row: written(row["values"][key]))
+def _value_column(key: str) -> ResultColumn:
+    return ResultColumn(key, lambda row: written(row["values"][key]))
 
 
 def _highest(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -32,7 +32,7 @@ LIMIT = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A sweep that was checked and can begin.
 
     Parameters
@@ -149,7 +149,7 @@ def sweep(
 
 def plan(
     grid: str | Path | Mapping[str, Any], *, out: str | Path | None = None, limit: int = LIMIT, **settings: Any
-) -> Plan:
+) -> SweepPlan:
     """Return what a sweep would train, each experiment checked as far as that goes without data.
 
     Raises
@@ -165,7 +165,7 @@ def plan(
     name = "grid" if isinstance(grid, Mapping) else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(grid).stem)
     folder = Path(out) if out is not None else Path("runs") / f"sweep-{name}"
     _check_folder(folder)
-    planned = Plan(read, read.configurations(limit), folder, dataset)
+    planned = SweepPlan(read, read.configurations(limit), folder, dataset)
     for experiment in planned.experiments:
         planned.state(experiment)
     return planned

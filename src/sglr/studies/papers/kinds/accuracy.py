@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sglr.studies.papers.declared import Artefact
-from sglr.studies.papers.measured import Measured, Outcomes, collect, divergences, grid
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, collect, divergences, grid
 
 CHANCE = 10.0
 """Accuracy of guessing one of ten classes, in per cent: the figure by which claims count a run that diverged."""
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return accuracies on the test data: every client's segment with the server's, averaged over clients."""
     del folder
     notes = divergences(artefact, outcomes)
@@ -21,4 +21,4 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     said = [f"In claims, a run that diverged counts as {CHANCE:g} %, pure chance."] if notes else []
     if "1" in artefact.rows:
         said.append("With one client all columns are the same by law; it was trained once.")
-    return Measured(tables=[table], figures={"accuracy": counted}, notes=said)
+    return MeasuredArtefact(tables=[table], figures={"accuracy": counted}, notes=said)

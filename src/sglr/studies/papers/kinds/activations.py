@@ -9,10 +9,10 @@ from torch import Tensor
 from sglr.leakage.measure_clients import MAPS, activation_maps
 from sglr.leakage.open_run import open_run
 from sglr.studies.papers.declared import Artefact
-from sglr.studies.papers.measured import Measured, Outcomes, divergences, outcome_of
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, divergences, outcome_of
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return the image and, for every column, what client 0 sends of it after training with the first seed."""
     del folder
     rows = []
@@ -32,4 +32,4 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
         "rows": rows,
     }
     notes = [f"{column}: {told}" for (_, column), told in divergences(artefact, outcomes).items()]
-    return Measured(pictures=[picture], notes=notes)
+    return MeasuredArtefact(pictures=[picture], notes=notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sglr.cost import closed_forms
 from sglr.cost.closed_forms import Sizes
 from sglr.studies.papers.declared import Artefact
-from sglr.studies.papers.measured import Measured, Outcomes, place
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, place
 
 VIEWS = {
     "as printed": closed_forms.paper,
@@ -16,7 +16,7 @@ VIEWS = {
 }
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return Table 6 for the paper's worked example in three views, and what SGLR saves.
 
     Claims may be judged by ``saving``, in per cent, by row and view.
@@ -53,4 +53,6 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
             for row in paper
         ],
     }
-    return Measured(tables=[savings, amounts], figures={"saving": figures}, notes=list(artefact.options["notes"]))
+    return MeasuredArtefact(
+        tables=[savings, amounts], figures={"saving": figures}, notes=list(artefact.options["notes"])
+    )

@@ -7,13 +7,13 @@ from pathlib import Path
 from sglr.studies.papers.claims import Figures
 from sglr.studies.papers.declared import Artefact
 from sglr.studies.papers.kinds import accuracy
-from sglr.studies.papers.measured import Measured, Outcomes, collect, place
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, collect, place
 from sglr.studies.scheduler.outcome import Outcome
 
 PETA = 1e15
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return accuracies, and each method's computation per client by the paper's rule, as a share of the central one.
 
     The paper's rule counts add-multiplies twice and a backward pass as two forward ones. Claims may be judged by

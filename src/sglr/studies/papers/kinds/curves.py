@@ -6,15 +6,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from sglr.studies.papers.declared import Artefact, Column
-from sglr.studies.papers.measured import Measured, Outcomes, collect, divergences, outcome_of
+from sglr.studies.papers.declared import Artefact, DeclaredColumn
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, collect, divergences, outcome_of
 from sglr.studies.scheduler.outcome import Outcome
 
 EARLY = 0.5
 """The share of the epochs in which a curve's rise is judged."""
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return one curve per column, its mean over epochs and its last value.
 
     Claims may be judged by ``rise``, the mean validation accuracy over the first half of the epochs, or ``end``, that
@@ -33,7 +33,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     }
     notes = [f"{column}: {told}" for (_, column), told in divergences(artefact, outcomes).items()]
     figures = {"rise": collect(artefact, outcomes, _rise), "end": collect(artefact, outcomes, _end)}
-    return Measured(charts=[chart], figures=dict(figures), notes=notes)
+    return MeasuredArtefact(charts=[chart], figures=dict(figures), notes=notes)
 
 
 def _validated(outcome: Outcome) -> list[tuple[int, float]]:
@@ -53,7 +53,7 @@ def _end(outcome: Outcome) -> float | None:
     return points[-1][1] if points and outcome.problem is None else None
 
 
-def _series(artefact: Artefact, column: Column, row: str, outcomes: Outcomes) -> dict[str, Any]:
+def _series(artefact: Artefact, column: DeclaredColumn, row: str, outcomes: Outcomes) -> dict[str, Any]:
     """Return the mean curve of a column over its finished seeds, with the spread where there are several."""
     trials = [trial for trial in artefact.trials if (trial.row, trial.column) == (row, column.label)]
     ours = [outcome for trial in trials if (outcome := outcome_of(trial, outcomes)).problem is None]

@@ -8,10 +8,10 @@ from typing import Any
 
 from sglr.cost.closed_forms import METHODS, Sizes, paper
 from sglr.studies.papers.declared import Artefact
-from sglr.studies.papers.measured import Measured, Outcomes
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Return one chart per setting of clients and model, time over samples; claims are judged by ``seconds``.
 
     In the figures, a row is a setting with a number of samples, a column a method.
@@ -28,7 +28,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
         for name, values in seconds.items():
             for samples, value in zip(options["samples"], values, strict=True):
                 figures[f"{title}, |D| = {samples:,}", name.upper(), 0] = value
-    return Measured(charts=charts, figures={"seconds": figures}, notes=list(options["notes"]))
+    return MeasuredArtefact(charts=charts, figures={"seconds": figures}, notes=list(options["notes"]))
 
 
 def _seconds(method: str, setting: Mapping[str, Any], samples: int, options: Mapping[str, Any]) -> float:

@@ -20,7 +20,7 @@ from sglr.runs.folder import damage_explained
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 from sglr.studies.papers.declared import Artefact
-from sglr.studies.papers.measured import Measured, Outcomes, divergences, grid
+from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, divergences, grid
 from sglr.studies.scheduler.outcome import Outcome
 
 CLIENTS = 1000
@@ -35,7 +35,7 @@ FURTHER = {
 """Measures that the paper does not print, by the name of the figure."""
 
 
-def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
+def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> MeasuredArtefact:
     """Attack a few clients of every run with a decoder each.
 
     The decoder learns from the run's validation images, which no client owns, and is tested on test images. Claims may
@@ -61,7 +61,7 @@ def measure(artefact: Artefact, outcomes: Outcomes, folder: Path) -> Measured:
     caption = "Cross-entropy between image and reconstruction; higher leaks less"
     table = grid(artefact, figures["cross_entropy"], caption=caption, unit="", notes=divergences(artefact, outcomes))
     further = [_without_paper(grid(artefact, figures[name], caption=told, unit="")) for name, told in FURTHER.items()]
-    return Measured(tables=[table, *further], figures=dict(figures), notes=[note])
+    return MeasuredArtefact(tables=[table, *further], figures=dict(figures), notes=[note])
 
 
 def _attack(outcome: Outcome, options: Mapping[str, Any], folder: Path) -> dict[str, list[float]]:
