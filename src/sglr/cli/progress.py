@@ -182,7 +182,7 @@ def trial_name(trial: Trial, number: int, total: int) -> str:
 
 
 def study_line(event: StudyProgress) -> str:
-    """Return what a finished run of a study achieved; when the study begins, how many runs were done before, if any."""
+    """Return the result of a run that is over; when a study begins, how many runs were done before, if any."""
     if event.trial is None or event.outcome is None:
         return f"{event.found} of {event.total} runs were done before" if event.found else ""
     name, summary = trial_name(event.trial, event.done, event.total), event.outcome.run.summary

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def parse_methods(methods: Iterable[str | Method]) -> list[str | Method]:
-    """Take lists of methods apart.
+    """Split lists of methods into single methods.
 
-    A comma parts methods, except where ``key=value`` follows it, which belongs to the method before:
+    A comma separates methods, except where ``key=value`` follows it, which belongs to the method before:
     ``"psl,sglr:phi=0.5,alpha=1,sfl"`` are three.
     """
     found: list[str | Method] = []
@@ -35,7 +35,7 @@ def parse_methods(methods: Iterable[str | Method]) -> list[str | Method]:
             else:
                 found += METHODS.names() if word == "all" else [word]
     if not found:
-        raise UsageError("methods", "", "names no method", f"give some of {', '.join(METHODS.names())}, or all")
+        raise UsageError("methods", "", "is empty", f"give some of {', '.join(METHODS.names())}, or all")
     return found
 
 

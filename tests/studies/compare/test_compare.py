@@ -131,7 +131,7 @@ def test_a_parameter_applies_to_the_methods_that_have_it(tmp_path):
     [
         (["psl", "sgld"], {}, "did you mean 'sgl'"),
         (["psl", "psl"], {}, "methods = psl: is named twice"),
-        ([], {}, "names no method"),
+        ([], {}, "methods = : is empty"),
         (["psl"], {"seeds": [1, 1]}, "seeds = 1: is named twice"),
         (["psl"], {"seeds": []}, "seeds = : is empty"),
         (["psl", "sfl"], {"alpha": 1.0}, "method psl has no such parameter"),

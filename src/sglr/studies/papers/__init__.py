@@ -1,1 +1,1 @@
-"""Papers reproduced: their tables and figures as declared experiments, with their own numbers beside ours."""
+"""Reproductions of papers: tables and figures as declared experiments, the paper's numbers beside ours."""

@@ -77,7 +77,7 @@ def _chosen(wanted: Sequence[str], rows: Sequence[str]) -> list[str]:
 
 
 def _by_mean(claim: Claim, differences: Sequence[float]) -> Verdict:
-    """Hold the t-interval of the mean difference against the margin."""
+    """Compare the t-interval of the mean difference with the margin."""
     test = (
         f"the {CONFIDENCE:.0%} t-interval of the mean paired difference lies above {claim.margin:g} "
         "(fails: below it); a pair is one row and seed"
@@ -93,7 +93,7 @@ def _by_mean(claim: Claim, differences: Sequence[float]) -> Verdict:
 
 
 def _by_every(claim: Claim, differences: Sequence[float]) -> Verdict:
-    """Ask every single pair."""
+    """Require that every pair differs by more than the margin."""
     test = f"every pair (row and seed) differs by more than {claim.margin:g} (fails: none does)"
     if not differences:
         return Verdict(claim.claim, "undecided", test, "no pairs")
@@ -103,7 +103,7 @@ def _by_every(claim: Claim, differences: Sequence[float]) -> Verdict:
 
 
 def _by_all(claim: Claim, differences: Sequence[float]) -> Verdict:
-    """Ask every single pair of figures that are exact: one exception is enough."""
+    """Require the same of exact figures, where one exception refutes the claim."""
     test = f"every pair differs by more than {claim.margin:g} (fails: one does not)"
     exceptions = sum(difference <= claim.margin for difference in differences)
     verdict = "undecided" if not differences else "fails" if exceptions else "holds"
@@ -116,8 +116,8 @@ def _by_all(claim: Claim, differences: Sequence[float]) -> Verdict:
 
 
 def _by_equality(claim: Claim, differences: Sequence[float]) -> Verdict:
-    """Ask whether all figures are what they should be."""
-    test = f"every figure is within {claim.margin:g} of what it is held against (fails: one is not)"
+    """Require that all figures are within the margin of what they are compared with."""
+    test = f"every figure is within {claim.margin:g} of what it is compared with (fails: one is not)"
     verdict = "undecided" if not differences else "holds"
     if any(abs(difference) > claim.margin for difference in differences):
         verdict = "fails"

@@ -68,11 +68,11 @@ class Claim:
     margin
         By how much, in the figure's unit.
     target
-        A figure that ``more`` is held against, instead of ``less``.
+        A figure that ``more`` is compared with, instead of ``less``.
     measure
         Which figure, where a run has several.
     from_clients
-        The least number of clients at which the paper shows it; with fewer it can't be judged.
+        The least number of clients at which the paper shows it; with fewer the claim is undecided.
     """
 
     claim: str

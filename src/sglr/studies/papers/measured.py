@@ -28,7 +28,7 @@ class MeasuredArtefact:
     figures
         The figures that claims are judged by, by the name of the measure.
     notes
-        What a reader must know.
+        What a reader must know, a line each.
     """
 
     tables: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +65,7 @@ def grid(
     caption, unit
         What the figures are.
     notes
-        What is to be said of a place, such as a run that diverged.
+        Notes on places of the grid, such as a run that diverged.
     """
     notes = notes or {}
     return {
@@ -102,7 +102,7 @@ def place(paper: float | None, values: Sequence[float], note: str = "") -> dict[
 
 
 def divergences(artefact: Artefact, outcomes: Outcomes) -> dict[tuple[str, str], str]:
-    """Return what is to be said of every place where a run diverged."""
+    """Return a note for every place of the grid where a run diverged."""
     notes: dict[tuple[str, str], list[str]] = {}
     for trial in artefact.trials:
         problem = outcome_of(trial, outcomes).problem

@@ -173,7 +173,7 @@ def _verdicts(artefact: Artefact, measured: MeasuredArtefact) -> list[Verdict]:
 
 
 def _setting(artefact: Artefact) -> str:
-    """Say in one sentence what was trained, and what the paper has instead."""
+    """Describe in one sentence what was trained, and how the paper differs."""
     trials = artefact.trials
     if not trials:
         return "Computed from closed forms; nothing is trained."

@@ -60,9 +60,9 @@ def train_in_processes(
 
 @contextmanager
 def _without_script() -> Iterator[None]:
-    """Have processes start without the user's script, which each would run anew unless it has a guard.
+    """Start processes without the user's script, which each would otherwise run again unless it has a guard.
 
-    Nothing of it is needed there: what is trained is named in the settings, and what is sent is sglr's own.
+    They do not need it: settings name what is trained, and the objects that are sent are of sglr's own classes.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -88,7 +88,7 @@ def _collected(futures: dict[Future[None], Trial], stopping: Any, stop: Callable
 
 @dataclass
 class _Worker:
-    """What a worker process knows of its parent."""
+    """The state of a worker process."""
 
     stopping: Any = None
     datasets: Datasets = field(default_factory=Datasets)
@@ -98,8 +98,8 @@ class _Worker:
     def asked_to_stop(self) -> bool:
         return self.orphaned or (self.stopping is not None and self.stopping.is_set())
 
-    def outlive_nobody(self) -> None:
-        """End this process when its parent is gone; a training under way first writes its checkpoint."""
+    def end_with_parent(self) -> None:
+        """End this process when its parent is gone; a training in progress first writes its checkpoint."""
         parent = multiprocessing.parent_process()
         assert parent is not None, "runs in a worker process"
         parent.join()
@@ -113,11 +113,11 @@ _worker = _Worker()
 
 
 def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
-    """Leave Ctrl-C and hangups to the parent, and stop with a checkpoint when it says so or is gone."""
+    """Ignore Ctrl-C and hangups; stop with a checkpoint when the parent asks for it or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _worker.stopping, _worker.datasets = stopping, Datasets(dataset)
-    threading.Thread(target=_worker.outlive_nobody, daemon=True).start()
+    threading.Thread(target=_worker.end_with_parent, daemon=True).start()
 
 
 def _train_in_worker(trial: Trial) -> None:

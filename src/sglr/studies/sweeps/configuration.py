@@ -62,7 +62,7 @@ def told_apart(made: Sequence[tuple[Mapping[str, Any], tuple[Experiment, ...]]])
     Raises
     ------
     UsageError
-        If two configurations come down to the same experiment, or have the same name.
+        If two configurations are the same experiment, or have the same name.
     """
     flats = [
         {PRESET: own.get(PRESET), **experiments[0].flat(), METHOD: _method(own, experiments)}
@@ -96,6 +96,6 @@ def _refuse_twins(configurations: Sequence[Configuration]) -> None:
         for experiment in one.experiments:
             twin = owners.setdefault(experiment.fingerprint(), one.label)
             if twin != one.label or one.label in labels:
-                problem = f"comes down to the same training as {twin!r}, seed {experiment.seed}"
+                problem = f"is the same training as {twin!r}, seed {experiment.seed}"
                 raise UsageError("configuration", one.label, problem, "leave out one of the two")
         labels.add(one.label)

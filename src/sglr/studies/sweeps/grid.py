@@ -61,7 +61,7 @@ class Grid:
         if not axes and not cases:
             raise UsageError(source, GRID, "has neither [grid] nor [[case]]", EXAMPLE)
         for name in shared.keys() & axes.keys():
-            _refuse(source, f"[{GRID}] {name}", axes[name], "is set above the table, too", "leave out one of the two")
+            _refuse(source, f"[{GRID}] {name}", axes[name], "is also set above the table", "leave out one of the two")
         given = _plain(overrides)
         unset = {key for key, value in given.items() if value is None and key in SETTINGS}
         together = {key: value for key, value in {**shared, **expanded(given)}.items() if key not in unset}
@@ -114,7 +114,7 @@ class Grid:
         return list(seeds) if listed and isinstance(seeds, list | tuple) else [seeds]
 
     def _described(self, where: str, own: Mapping[str, Any], seeds: Sequence[Any]) -> tuple[Experiment, ...]:
-        """Return a configuration's experiments; an error names the file and where in it the setting is."""
+        """Return a configuration's experiments; an error names the file and the setting's place in it."""
         self._check_method(where, own)
         settings = {key: value for key, value in {**self.shared, **own}.items() if key != SEED}
         try:
@@ -136,7 +136,7 @@ class Grid:
         except UsageError as error:
             _refuse(self.source, f"{where} {METHOD}", own[METHOD], error.problem, error.remedy)
         for name in given.keys() & own.keys():
-            problem = f"is given with the method as well ({own[METHOD]})"
+            problem = f"is also given with the method ({own[METHOD]})"
             _refuse(self.source, f"{where} {name}", own[name], problem, "leave out one of the two")
 
     def _check_overrides(self, overrides: Mapping[str, Any]) -> None:
@@ -163,13 +163,13 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(source: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        _refuse(source, GRID, value, "is no table", EXAMPLE)
+        _refuse(source, GRID, value, "is not a table", EXAMPLE)
     return _plain(value)
 
 
 def _tables(source: str, value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list | tuple) or not all(isinstance(one, Mapping) for one in value):
-        _refuse(source, CASE, value, "is no list of tables", f"write each case under a line [[{CASE}]]")
+        _refuse(source, CASE, value, "is not a list of tables", f"write each case under a line [[{CASE}]]")
     cases = [_plain(one) for one in value]
     for number, case in enumerate(cases, 1):
         where = f"[[{CASE}]] {number}"
@@ -190,7 +190,7 @@ def _axes(source: str, axes: Mapping[str, Any]) -> dict[str, list[Any]]:
         where = f"[{GRID}] {key}"
         if not isinstance(values, list | tuple):
             remedy = "write it above the table, or in brackets as a list of values"
-            _refuse(source, where, values, "is one value, and the table holds lists", remedy)
+            _refuse(source, where, values, "is not a list", remedy)
         if key == METHOD and values:
             values = [str(method) for method in parse_methods([str(value) for value in values])]
         _check_values(source, where, values)
@@ -203,7 +203,7 @@ def _check_values(source: str, where: str, values: Sequence[Any]) -> None:
         _refuse(source, where, "[]", "is empty", "give one or more values, or leave it out")
     for value in values:
         if list(values).count(value) > 1:
-            _refuse(source, where, value, "is there twice", "name each value once")
+            _refuse(source, where, value, "is listed twice", "name each value once")
 
 
 def _writable(value: Any) -> Any:

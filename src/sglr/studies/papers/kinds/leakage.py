@@ -24,7 +24,7 @@ from sglr.studies.papers.measured import MeasuredArtefact, Outcomes, divergences
 from sglr.studies.scheduler.outcome import Outcome
 
 CLIENTS = 1000
-"""Claims take each attacked client of a seed for a seed of its own, numbered so far apart."""
+"""Claims treat each attacked client of a seed as a seed of its own; this is the distance between their numbers."""
 
 FURTHER = {
     "mse": "Mean squared error of the reconstruction; higher leaks less",
