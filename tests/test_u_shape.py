@@ -214,7 +214,7 @@ def test_a_method_of_ones_own_that_reads_labels_is_refused(says_so: bool, tmp_pa
         ({"method": "sglr", "average": "class"}, "tail", "reads labels with these parameters .*average='class'"),
         ({"method": "sgl", "average": "class"}, "tail", "reads labels with these parameters .*average='class'"),
         ({"engine": "remote", "pipelining": True}, "pipelining", "second exchange"),
-        ({"engine": "ray", "ray_server": "cluster"}, "ray_server", "in the midst of a step"),
+        ({"engine": "ray", "ray_server": "cluster"}, "ray_server", "during a step"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_remedy(wrong: dict[str, object], field: str, told: str) -> None:

@@ -178,7 +178,7 @@ def test_clients_with_fewer_samples_than_the_batch_step_with_what_they_have(meth
         ),
         ({"samples_per_client": 1, "model": _normalised, "cut": 2}, r"clients = 3: each has a single sample"),
         ({"device": "tpu"}, r"device = tpu: is not supported; give auto, cpu or cuda"),
-        ({"model": _network}, r"cut = none: this model has no cut of its own; give --cut with one of: 0, 1, 2"),
+        ({"model": _network}, r"cut = none: this model has no default cut; give --cut with one of: 0, 1, 2"),
         ({"model": _network, "cut": "9"}, r"cut = 9"),
         ({"optimizer": "adm"}, r"optimizer = adm: .*did you mean 'adam'"),
         ({"phi": 1.5}, r"phi = 1.5: is outside \[0, 1\]"),

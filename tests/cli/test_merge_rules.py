@@ -29,7 +29,7 @@ def test_a_comparison_of_rules(call, tiny: tuple[str, ...], tmp_path: Path) -> N
         ),
         (
             "--method ssl --merge-rule norm-bound",
-            "method ssl passes weights on from client to client, and averages none",
+            "method ssl passes weights from client to client and averages none",
         ),
         ("--method sfl --merge-rule medain", "merge_rule = medain: no such merge_rule; did you mean 'median'?"),
         (
@@ -39,7 +39,7 @@ def test_a_comparison_of_rules(call, tiny: tuple[str, ...], tmp_path: Path) -> N
         ("--method sfl --merge-rule trimmed-mean --trimmed-share 0.5", "trimmed_share = 0.5: trims everything"),
         ("--method sfl --merge-rule trimmed-mean --clients 4", "clients = 4: 4 of them are merged at a time"),
         ("--method fl --merge-rule median --participation 0.2", "clients = 10: 2 of them are merged at a time"),
-        ("--method fl --merge-rule median --min-clients 2", "min_clients = 2: median needs 3; have 3 or more"),
+        ("--method fl --merge-rule median --min-clients 2", "min_clients = 2: median needs 3; give 3 or more"),
         ("--method fl --merge-rule norm-bound --norm-bound 0", "norm_bound = 0.0: is not a positive number"),
         ("--method fl --merge-rule norm-bound --norm-bound x", "norm_bound = x: input should be a valid number"),
     ],

@@ -121,7 +121,7 @@ def test_neither_by_a_detour(
 def test_neither_by_what_was_chosen_by_measurement(stranger: Path, mark: Path) -> None:
     _name(stranger, "mlp")
     (stranger / "choices.json").write_text('{"model": "helper_of_a_stranger:net"}')
-    with pytest.raises(UsageError, match="nothing chooses model"):
+    with pytest.raises(UsageError, match="model is never chosen by measurement"):
         sglr.resume(stranger)
     assert not mark.exists()
 

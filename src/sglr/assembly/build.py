@@ -195,7 +195,7 @@ def _client_store(
     optimizer: OptimizerSpec,
     device: torch.device,
 ) -> str:
-    """Choose where clients are that don't take part, and refuse what does not fit."""
+    """Choose where clients that don't take part are stored, and refuse what does not fit in memory."""
     if experiment.engine == "remote":
         return "memory"  # on machines of their own
     at_work = plan.at_work(clients)

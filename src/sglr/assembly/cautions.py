@@ -1,6 +1,6 @@
-"""Settings that were measured to fail, told when a training starts: each with its remedy, and where it was measured.
+"""Warnings about settings that failed in measurements, each with its remedy and the page that shows the measurement.
 
-What a division of the data is called says nothing about data that are already divided; so skew is measured, not named.
+Label skew is measured on the clients' data: a partition's name says nothing about data that came divided.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FEW = 400
 """Samples per client up to which client segments that start independently were measured to lose."""
 
 LOOKED_AT = 1000
-"""Clients, the first ones, whose labels are counted."""
+"""The labels of so many clients, the first ones, are counted."""
 
 
 def cautions(experiment: Experiment, method: Method, data: ClientData) -> list[str]:
-    """Return what is known to fail with these settings and data, a line each.
+    """Return a warning for each thing that is known to fail with these settings and data.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def cautions(experiment: Experiment, method: Method, data: ClientData) -> list[s
     method
         The method; it may be an object that the settings don't name.
     data
-        The clients' data; empty where they are elsewhere, and then nothing is said about them.
+        The clients' data; empty if they are at other sites, and then not looked at.
     """
     found = [_server_too_fast(experiment, method)]
     if len(data.train):
@@ -47,7 +47,7 @@ def cautions(experiment: Experiment, method: Method, data: ClientData) -> list[s
 
 
 def label_skew(counts: NDArray[np.int64]) -> float:
-    """Return how far clients' labels are from those of all: 0 as chance would have them, near 1 a class each.
+    """Return how much clients' label distributions differ from the pooled one: 0 as by chance, near 1 a class each.
 
     The mean over clients, weighted by their samples, of the total variation distance ½ Σ_c |p_i(c) − p(c)|, less what
     a client of that size would have by chance, ½ Σ_c √(2 p(c) (1 − p(c)) / (π n_i)).
@@ -71,7 +71,7 @@ def _keeps_segments(method: Method) -> bool:
 
 
 def _drifts_apart(method: Method) -> bool:
-    """Say whether parts of the model learn from one client's labels alone, for an epoch or for ever.
+    """Say whether parts of the model learn from one client's labels alone, for an epoch or throughout.
 
     Where all clients back-propagate the same average (φ = 1, by position), their segments move alike.
     """

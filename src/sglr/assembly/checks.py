@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a client checks its segment, and has no use for the trainin
 
 
 def check_defences(experiment: Experiment, method: Method, defences: DefenceChain) -> None:
-    """Refuse defences where they would do nothing, or no good."""
+    """Refuse defences that would have no effect, or do not work with the method or one another."""
     if defences.parts and method.whole_model:
         problem = f"method {experiment.method} sends weights, and nothing crosses a cut"
         remedy = "leave it out, or choose a method that splits the model"
@@ -25,21 +25,21 @@ def check_defences(experiment: Experiment, method: Method, defences: DefenceChai
 
 
 def check_place(experiment: Experiment, given: PartOverrides, data: ClientData) -> None:
-    """Refuse data that are elsewhere, unless whoever builds brings the engine that has clients there."""
+    """Refuse data that are at other sites, unless the engine is given that has clients there."""
     if not len(data.train) and given.engine is None:
-        problem = "these data are at the sites that join, and there are none here to train on"
+        problem = "these data are at the sites that join; there are none here to train on"
         raise UsageError("dataset", experiment.dataset, problem, "start a server: sglr serve SETTINGS.toml")
 
 
 def check_pipelining(experiment: Experiment, method: Method) -> None:
-    """Refuse to compute ahead where there is nothing to compute ahead of."""
+    """Refuse pipelining for methods that have nothing to compute ahead."""
     if experiment.pipelining and (method.whole_model or method.merges_inside_epoch):
         problem = f"method {experiment.method} has nothing to compute ahead with these settings"
         raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
 
 
 def check_engine(experiment: Experiment) -> None:
-    """Refuse settings that another engine has, which would be ignored."""
+    """Refuse settings that only another engine has: they would be ignored."""
     for name, facts in FACTS.items():
         value = getattr(experiment, name)
         if facts.engine not in (None, experiment.engine) and value != Experiment.model_fields[name].default:
@@ -48,17 +48,17 @@ def check_engine(experiment: Experiment) -> None:
 
 
 def check_tail(experiment: Experiment, method: Method) -> None:
-    """Refuse what needs labels at the server, or can't be done in a step with two exchanges."""
+    """Refuse a U-shape with settings that need labels at the server, or a step of one exchange."""
     if experiment.tail is None:
         return
     if method.needs_labels:
-        problem = f"the method reads labels with these parameters ({method}), and they stay with the clients"
+        problem = f"the method reads labels with these parameters ({method}), and labels stay with the clients"
         raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
     if experiment.pipelining:
         problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
         raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
     if experiment.ray_server == "cluster":
-        problem = "a server in the cluster's processes can't ask clients in the midst of a step (tail)"
+        problem = "a server in the cluster's processes can't ask clients during a step (tail)"
         raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")
     if method.whole_model:
         problem = f"method {experiment.method} keeps the whole model, and so all labels, at the clients"

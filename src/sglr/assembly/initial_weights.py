@@ -1,4 +1,4 @@
-"""First weights of one segment after another, drawn as building the whole model draws them, but without building it.
+"""Initial weights of a segment, drawn exactly as building the whole model draws them, without building it.
 
 A model draws its weights in place, one tensor after another, from torch's generator. What it does to its tensors is
 recorded once; doing the same with another seed, as far as the last tensor of the segment, gives the weights that the
@@ -39,11 +39,11 @@ class _Deed:
 
 
 class _Unknown(Exception):  # noqa: N818 - says what it is
-    """The model does something that can't be done again by itself."""
+    """The model draws its weights in a way that can't be repeated for one tensor alone."""
 
 
 class FirstWeights:
-    """Gives a segment's first weights, by the seed under which the whole model would be built.
+    """Draws a segment's initial weights, by the seed under which the whole model would be built.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _places(whole: nn.Module, segment: Callable[[nn.Module], nn.Module]) -> dict
 
 
 class _Recording(EagerMode):
-    """Notes what is done to tensors in place."""
+    """Records what is done to tensors in place."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -141,7 +141,7 @@ class _Recording(EagerMode):
         return found
 
     def deeds(self, own: Weights) -> list[_Deed]:
-        """Return what was done up to the last deed on one of the tensors ``own``.
+        """Return the records up to the last one on one of the tensors ``own``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Get the trained network back from a run folder."""
+"""Load the trained network from a run folder."""
 
 from __future__ import annotations
 

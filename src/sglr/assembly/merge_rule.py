@@ -1,4 +1,4 @@
-"""The merge rule that the settings name, refused where it would do nothing."""
+"""The merge rule that the settings name; it is refused where it would have no effect."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def merge_rule_of(experiment: Experiment, method: Method) -> MergeRule:
 
 
 def _fewest_merged(experiment: Experiment, method: Method) -> int:
-    """Return how many clients are merged at least, as far as the settings say, or refuse a method that merges none."""
+    """Return the fewest clients that are merged at a time, by the settings; refuse a method that merges none."""
     problem = ""
     at_work = max(1, round(experiment.participation * experiment.clients))
     cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
     if not method.shares:
         problem = f"method {experiment.method} merges no weights of clients"
     elif len(cohorts) == at_work > 1:
-        problem = f"method {experiment.method} passes weights on from client to client, and averages none"
+        problem = f"method {experiment.method} passes weights from client to client and averages none"
     if problem:
         remedy = "leave it out, or choose a method that averages weights of clients, such as sfl or fl"
         raise UsageError("merge_rule", experiment.merge_rule, problem, remedy)
@@ -43,7 +43,7 @@ def _fewest_merged(experiment: Experiment, method: Method) -> int:
 
 def _check_enough(experiment: Experiment, rule: MergeRule, merged: int) -> None:
     needs = f"{experiment.merge_rule} needs {rule.fewest}"
-    remedy = f"have {rule.fewest} or more, or choose another merge_rule"
+    remedy = f"give {rule.fewest} or more, or choose another merge_rule"
     if merged < rule.fewest:
         problem = f"{merged} of them are merged at a time, and {needs}"
         raise UsageError("clients", experiment.clients, problem, remedy)

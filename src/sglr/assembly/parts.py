@@ -27,9 +27,9 @@ class PartOverrides:
     dataset: Dataset | None = None
     engine: Callable[[ClientSpec], Engine] | None = None
     poison: Callable[[ClientData], ClientData] | None = None
-    """What an attacking client makes of its data once they are divided."""
+    """Changes the divided data as an attacking client would."""
     frozen: Weights | None = None
-    """Frozen weights of the whole model that a run began with; None where it begins now."""
+    """Frozen weights of the whole model that a run began with; None for a new run."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Training:
     cut: str | int
     device: torch.device
     lower: Callable[[int], nn.Module]
-    """Gives a client's lower segment with its first weights, by client id."""
+    """Gives a client's lower segment with its initial weights, by client id."""
     fresh: Callable[[int], Thirds]
-    """Gives all segments with first weights that nobody has had, by seed."""
+    """Gives all segments with other initial weights than any client has, by seed."""
     client_store: str = "memory"
-    """Where clients are that don't take part in a round: ``"memory"`` or ``"disk"``."""
+    """Where clients that don't take part in a round are stored: ``"memory"`` or ``"disk"``."""
     choices: Mapping[str, str] = field(default_factory=dict)
-    """Settings that were left to a measurement, and what it chose."""
+    """Settings that a measurement chose, by name."""
     tail: str | int | None = None
-    """The server's last layer, where what follows stays with the clients and the labels."""
+    """The server's last layer, if the layers behind it and the labels stay with the clients."""
     defences: DefenceChain = field(default_factory=DefenceChain)
     """The defences."""
     frozen: Weights = field(default_factory=dict)

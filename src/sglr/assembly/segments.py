@@ -1,4 +1,4 @@
-"""The segments of a training: every client's lower one and the server's upper one, with their first weights."""
+"""The segments of a training: every client's lower one and the server's upper one, with their initial weights."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from sglr.splitting.segment_weights import frozen_of, load_state
 log = logging.getLogger(__name__)
 
 FEW_CLIENTS = 8
-"""So many models are built sooner than it is learnt how to draw their weights alone."""
+"""Up to so many clients, building every model is faster than learning how its weights are drawn."""
 
 
 class Segments:
-    """The lower segment of every client and the server's upper one, with their first weights.
+    """The lower segment of every client and the server's upper one, with their initial weights.
 
     A model that is named, or given as a function, is built anew for every client under the client's own key, so that
-    ``init = independent`` gives every client other weights; those of a model that is given as a module are everyone's.
-    Frozen weights are everyone's in any case: those of the first client, or those that a run began with.
+    ``init = independent`` gives every client other weights; a model that is given as a module has one set for all.
+    Frozen weights are the same for all: those of the first client, or those that a run began with.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Segments:
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
 
     def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
-        """Return the fewest samples that a batch may have, 1 or 2, and tell what becomes of single samples.
+        """Return the fewest samples that a batch may have, 1 or 2, and warn of clients and batches of one sample.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class Segments:
         found = getattr(model, "default_cut", None)
         if found is None:
             names = ", ".join(cut_points(model)[:-1])
-            raise UsageError("cut", "none", "this model has no cut of its own", f"give --cut with one of: {names}")
+            raise UsageError("cut", "none", "this model has no default cut", f"give --cut with one of: {names}")
         return str(found)
 
     def _divided(self, whole: nn.Module) -> Split:
@@ -170,7 +170,7 @@ class Segments:
         return Split(self.defences.covered(client), thirds.upper)
 
     def fresh(self, seed: int) -> Thirds:
-        """Return all segments with first weights that nobody has had."""
+        """Return all segments with other initial weights than any client has."""
         client, upper = self._divided(self._build(1, key(seed, "fresh model")))
         lower, tail = parts_of(client)
         return Thirds(lower, upper, tail)
@@ -193,7 +193,7 @@ class Segments:
         return before
 
     def _build(self, client: int, draws: int | None = None) -> nn.Module:
-        """Build the model with a client's first weights, or with those of other ``draws``."""
+        """Build the model with a client's initial weights, or with those of other ``draws``."""
         with torch.random.fork_rng([]):
             torch.manual_seed(self._key(client) if draws is None else draws)
             model = given_shapes(self._new_model(), self.example).cpu()
@@ -210,7 +210,7 @@ class Segments:
         return build_model(experiment.model, self._input_shape, self._classes, experiment.folder)
 
     def lower_of(self, client: int) -> nn.Module:
-        """Return a client's lower segment with its first weights."""
+        """Return a client's lower segment with its initial weights."""
         if client == 0 or self._common:
             return copy.deepcopy(self._first)
         if self._drawn is None:
@@ -220,7 +220,7 @@ class Segments:
         return segment
 
     def weights_of(self, client: int) -> Weights:
-        """Return the first weights and buffers of a client's lower segment."""
+        """Return the initial weights and buffers of a client's lower segment."""
         if client == 0 or self._common:
             return state_of(self._first)
         if self._drawn is None:
@@ -244,7 +244,7 @@ def _place(given: str | int | None) -> str | int | None:
 def client_segments(
     experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
 ) -> Callable[[int], nn.Module]:
-    """Return what gives a client's segment with its first weights, for one who has only clients' parts to build.
+    """Return what gives a client's segment with its initial weights, for one who has only clients' parts to build.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a finished run comes down to: the figures of ``summary.json``."""
+"""The summary of a finished run: the figures of ``summary.json``."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def summarise(
 
 
 def class_figures(counts: ClassCounts | None, classes: Sequence[str], *, alike: bool) -> dict[str, Any]:
-    """Return what the test says of single classes; all None where clients elsewhere keep their labels.
+    """Return the test's figures of each class; all None if clients on other machines keep their labels.
 
     Recall, precision and F1 are means over the clients that know the class. The confusion matrix (rows are true
     classes) is the sum over clients. Support is the number of test samples: of one client where all clients are scored
@@ -134,7 +134,7 @@ def _known_means(shares: Tensor) -> list[float | None]:
 
 
 def _releases(experiment: Experiment, built: Training) -> int:
-    """Return how often a training sample was sent at most: once in an epoch, or more if short clients begin again."""
+    """Return the most often that a training sample was sent: once in an epoch, or more if short clients begin again."""
     batching = Batching(experiment.batch_size, experiment.short_clients, built.trainer.plan.least_batch)
     steps = batching.own_steps(np.array(built.data.sizes))
     steps = steps[steps > 0]
@@ -156,7 +156,7 @@ def weights_digest(built: Training) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a result."""
+    """Return the versions of the software that a result depends on."""
     return {
         "sglr": __version__,
         "python": platform.python_version(),
@@ -167,7 +167,7 @@ def versions() -> dict[str, str]:
 
 
 def _count(built: Training) -> Computation | str:
-    """Count what the training computed; or say why that can't be done, which is no reason to lose a run."""
+    """Count what the training computed, or return why it can't be counted: the run is kept either way."""
     try:
         inputs = built.data.train.inputs
         return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype)

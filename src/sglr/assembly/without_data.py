@@ -1,4 +1,4 @@
-"""A run's parts without its data: what is recorded when it begins, and what stands in for the data afterwards."""
+"""A run's parts without its data: the record that is written when it begins, and placeholders made from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sglr.runs.data_record import DataRecord, MethodFacts
 
 
 def record_of(experiment: Experiment, built: Training) -> DataRecord:
-    """Return what a run's folder keeps of its data and of parts that were given as objects."""
+    """Return the record of a run's data and of parts that were given as objects."""
     data, method = built.data, built.method
     facts = {name: bool(getattr(method, name)) for name in MethodFacts.model_fields}
     return DataRecord(
@@ -56,7 +56,7 @@ def located(experiment: Experiment, record: DataRecord | None) -> Experiment:
     Raises
     ------
     UsageError
-        If they are neither where they were when the run began, nor where its settings say.
+        If they are neither where they were when the run began nor where its settings point.
     """
     if record is None:
         return experiment
@@ -76,7 +76,7 @@ def located(experiment: Experiment, record: DataRecord | None) -> Experiment:
 
 @dataclass(frozen=True)
 class Recorded(Method):
-    """A method of which is known what it says of itself, and not what it does."""
+    """A method whose properties are known from a record; it can't train."""
 
     facts: MethodFacts
 
@@ -85,7 +85,7 @@ class Recorded(Method):
             object.__setattr__(self, name, value)
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
-        """Refuse: nothing is trained with it."""
+        """Raise: this method can't train."""
         raise NotImplementedError("a recorded method can't train")
 
 

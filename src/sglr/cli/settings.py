@@ -1,4 +1,4 @@
-"""Flags for every setting: read off `Experiment` and the registered parts, so that they are written down once."""
+"""Flags for every setting, made from the fields of `sglr.runs.settings.Settings` and of the registered parts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Setting:
 
     @property
     def placeholder(self) -> str:
-        """What the help writes for the value, such as ``<number>``."""
+        """The placeholder of the value in the help, such as ``<number>``."""
         return placeholder(self.kind)
 
     @property
@@ -74,7 +74,7 @@ class Setting:
         return f"{self.about}; default: {self.default}" if plain else self.about
 
     def read(self, text: str | bool) -> Any:
-        """Return the value that was typed as far as its meaning is not plain from the setting's type."""
+        """Return what was typed: None for ``none``, a tuple for a list, where the setting's type allows it."""
         return plain_value(self.kind, text)
 
     def option(self) -> inspect.Parameter:
@@ -92,7 +92,7 @@ class Setting:
 
 
 class SettingsCommand(TyperCommand):
-    """A command that takes every setting as a flag; it finds those that were given in ``ctx.obj``.
+    """A command that takes every setting as a flag; those that were given are in ``ctx.obj``.
 
     Flags are gathered when they are first needed. ``--help`` shows those that most people use, ``--help-all`` all.
     """
@@ -110,7 +110,7 @@ class SettingsCommand(TyperCommand):
         return [*first, *offered, *last, _help_all()]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, with the settings that were given set apart from its own options."""
+        """Run the command, with the settings that were given moved to ``ctx.obj``."""
         known = settings()
         ctx.obj = {
             name: known[name].read(ctx.params[name])

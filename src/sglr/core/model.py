@@ -1,8 +1,8 @@
 """Build a model by name: a built-in or plugged-in one, or the user's own ``package.module:function``.
 
-Who opens a stranger's run folder did not choose the code that its settings name. So it must be installed: the current
-directory is not searched, nothing in the folder is taken, and neither are Python's own modules and sglr's, which hold
-no models but functions that do other things.
+A user who opens a stranger's run folder did not choose the code that its settings name. Such code must be installed:
+neither the current directory nor the folder is searched, and modules of Python and of sglr are refused, because they
+hold no models but functions that do other things.
 """
 
 from __future__ import annotations

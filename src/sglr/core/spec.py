@@ -189,7 +189,7 @@ def placeholder(kind: Any) -> str:
 
 def problem_of(error: ValidationError) -> str:
     """Return what pydantic found first, as it stands behind a colon."""
-    message = error.errors()[0]["msg"]
+    message = error.errors()[0]["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 

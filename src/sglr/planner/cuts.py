@@ -101,7 +101,7 @@ def _chosen(model: nn.Module, cut: str | None) -> str:
         return child_before(model, int(cut)) if cut.lstrip("-").isdigit() else cut
     own: str | None = getattr(model, "default_cut", None)
     if own is None:
-        problem = "this model has no cut of its own"
+        problem = "this model has no default cut"
         places = ", ".join(_typed(model, layer) for layer in _useful(model))
         raise UsageError("cut", "none", problem, f"give --cut with one of: {places}")
     return own

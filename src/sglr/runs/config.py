@@ -76,7 +76,7 @@ class Experiment(Settings):
 
     @property
     def folder(self) -> Path | None:
-        """The run folder that these settings were read from: code that they name may not come from there."""
+        """The run folder that these settings were read from; code in it is never imported."""
         return self._folder
 
     def read_from(self, folder: Path | None) -> Self:
@@ -86,19 +86,19 @@ class Experiment(Settings):
         return copy
 
     def trusting(self, model: str) -> Self:
-        """Return the same settings with the model's code named by the user, and no longer by a run's folder alone.
+        """Return the same settings for a user who names the model's code, which may then be imported.
 
         Raises
         ------
         UsageError
-            If the model is another.
+            If ``model`` is not the run's model.
         """
         if model != self.model:
             raise UsageError("model", model, f"the run's model is {self.model}", f"give {self.model}, or leave it out")
         return self.read_from(None)
 
     def flat(self) -> dict[str, Any]:
-        """Return the settings as `from_flat` takes them, those that are unset left out."""
+        """Return the settings as `from_flat` takes them, without those that are None."""
         values = self.model_dump(mode="json", exclude_none=True)
         for kind in PARTS:
             del values[f"{kind}_parameters"]
@@ -172,7 +172,7 @@ def _load(kind: str, name: str) -> type[Any]:
 
 
 def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
-    """Return the parameters' defaults, those that are set, so that a run's settings tell all of them."""
+    """Return the defaults that are set, so that a run's settings name every parameter."""
     unset = (dataclasses.MISSING, None, "")
     return {name: field.default for name, field in fields.items() if field.default not in unset}
 
@@ -186,7 +186,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _typed(key: str, value: Any, part: type[Any], field: dataclasses.Field[Any]) -> Any:
-    """Turn a text from the command line or a file into what the parameter takes; ``"none"`` is None where it may be."""
+    """Convert a text from the command line or a file to the parameter's type; see `sglr.core.spec.plain_value`."""
     try:
         return read_value(get_type_hints(part)[key], value)
     except ValidationError as error:

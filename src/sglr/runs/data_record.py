@@ -1,6 +1,6 @@
-"""What a run's folder says of its data, so that the trained network can be had back without them.
+"""The record of a run's data in its folder, with which the trained network is loaded without the data.
 
-Read from a folder that may come from a stranger: it is checked, and nothing in it names code.
+The folder may come from a stranger, so every value is checked, and none names code.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ DATA = "data.json"
 """The file's name in a run's folder."""
 
 MOST_VALUES, MOST_CLASSES = 1 << 26, 100_000
-"""Bounds of what is believed: values of one input, classes."""
+"""Largest numbers that are accepted: values of one input, classes."""
 
 
 class MethodFacts(BaseModel):
-    """What a method says of itself; as in `sglr.core.method.Method`."""
+    """Properties of a method, as in `sglr.core.method.Method`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ class MethodFacts(BaseModel):
 
 
 class DataRecord(BaseModel):
-    """What a run's parts are built from, beside its settings.
+    """What a run's parts are built from, in addition to its settings.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class DataRecord(BaseModel):
     cut, tail
         The layers that the model was cut behind.
     encoding
-        How what was stored became inputs, as in `sglr.core.data.Dataset`.
+        How stored values became inputs, as in `sglr.core.data.Dataset`.
     method
-        What the method says of itself.
+        Properties of the method.
     dataset, data_dir
-        Where the data were read from, by paths that hold in any working directory; None where they are no files.
+        Where the data were read from, as absolute paths; None if they are not files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,17 +75,17 @@ class DataRecord(BaseModel):
         return self
 
     def text(self) -> str:
-        """Return it as it is written."""
+        """Return the text of its file."""
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read what was written; None if there is no such file, as in runs of before.
+        """Read a record; None if there is no such file, as in runs of sglr 0.1.
 
         Raises
         ------
         UsageError
-            If it can't be read, or says what no run says.
+            If it can't be read, or a value is invalid.
         """
         try:
             content = read_if_there(path)

@@ -1,4 +1,4 @@
-"""The folder of one run: its settings, measurements and summary, all written so that nothing is lost.
+"""The folder of one run: settings, a record of each epoch, the summary. A crash loses none of them.
 
 Nothing here imports torch. What holds tensors is in `sglr.assembly.run_checkpoints`.
 """
@@ -40,10 +40,10 @@ CONFIG, CHOICES, COMMAND, METRICS, SUMMARY, CHECKPOINTS, BEST, FROZEN = (
 
 
 MOST_LINE, MOST_SAID = 1 << 18, 200
-"""Bytes of an epoch's record, and characters of what is said of damage, at most."""
+"""Most bytes of an epoch's record, and most characters of a message about damage."""
 
 TRUST, STATUS = "trust", "status.json"
-"""What a server keeps in its run's folder from before there is a run: its authority, and how it is doing."""
+"""What a server writes into a folder before the run in it begins: its authority, and its status."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Run:
     path
         The folder.
     model
-        The run's ``package.module:function``, if the user names it: code is not run because the folder names it, unless
-        it is installed.
+        The run's model, ``package.module:function``, if the user names it. Code that only the folder names is not run
+        unless it is installed.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Run:
         Raises
         ------
         UsageError
-            If it is none, or ``model`` is another than the run's.
+            If it is not a run folder, or ``model`` is not the run's model.
         """
         if not is_file(path / CONFIG):
             raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
@@ -100,26 +100,26 @@ class Run:
 
     @property
     def data(self) -> DataRecord | None:
-        """What the run was trained on: shape, classes, encoding; None of runs of before.
+        """What the run was trained on: shape, classes, encoding; None for runs of sglr 0.1.
 
         Raises
         ------
         UsageError
-            If that can't be read.
+            If the file can't be read.
         """
         return DataRecord.read(self.path / DATA)
 
     def record_choices(self, choices: Mapping[str, str]) -> None:
-        """Write what was chosen by measurement where the settings leave it open, so that the run goes on with it."""
+        """Write the settings that a measurement chose, so that the run is resumed with the same."""
         write_text(self.path / CHOICES, json.dumps(dict(choices)) + "\n")
 
     def as_chosen(self, experiment: Experiment) -> Experiment:
-        """Return an experiment with what was chosen when the run began.
+        """Return an experiment with the settings that a measurement chose when the run began.
 
         Raises
         ------
         UsageError
-            If that can't be read.
+            If the file can't be read.
         """
         path = self.path / CHOICES
         content = read_if_there(path)
@@ -129,7 +129,7 @@ class Run:
             chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(parse(content))})
             return chosen.read_from(experiment.folder)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            remedy = "delete that file; the run goes on, to rounding, with what is measured then"
+            remedy = "delete that file; the choice is then measured again, and the result is the same up to rounding"
             reason = " ".join(str(error).splitlines()[:3])
             raise UsageError("run", path, f"is damaged ({reason})", remedy) from error
 
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """One record per epoch; a torn line and what follows it are left out."""
+        """One record per epoch; a torn line and all lines after it are left out."""
         return _whole_lines(read_if_there(self.path / METRICS) or b"")
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -153,13 +153,13 @@ class Run:
         Raises
         ------
         OSError
-            If it can't be written; the file is as it was.
+            If it can't be written; the file is left unchanged.
         """
         line = (json.dumps(record) + "\n").encode()
         with _appended(self.path / METRICS) as file:
             before = file.tell()
             try:
-                # A disk that fills up takes a part first, and refuses the rest.
+                # A disk that is nearly full writes a part of the line and refuses the rest.
                 while line:
                     line = line[file.write(line) :]
                 os.fsync(file.fileno())
@@ -182,19 +182,19 @@ class Run:
         return files_in(self.path / CHECKPOINTS, "step-*.safetensors")
 
     def tidy(self) -> None:
-        """Delete what a process left that was killed while it wrote; nobody else may work in the folder."""
+        """Delete partial files of a process that was killed while it wrote; no other process may use the folder."""
         for folder in (self.path, self.path / CHECKPOINTS):
             sweep_partials(folder)
 
 
 def write_command(folder: Path, command: str) -> None:
-    """Keep the command that was typed, if one was."""
+    """Write the command that was typed, if there is one."""
     if command:
         write_text(folder / COMMAND, command + "\n")
 
 
 def read_command(folder: Path) -> str:
-    """Return the command that was typed to make a folder; empty where none was kept."""
+    """Return the command that made a folder; empty if none was recorded."""
     path = folder / COMMAND
     content = read_if_there(path, MOST_LINE) or b""
     return printable(content.decode(errors="replace"), instead="").strip()
@@ -207,10 +207,10 @@ def _appended(path: Path) -> IO[bytes]:
 
 
 def _choices(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse what is never chosen by measurement, such as other code."""
+    """Refuse settings that no measurement chooses, such as code."""
     others = sorted(found.keys() - {"stacking"})
     if others:
-        raise ValueError(f"nothing chooses {others[0]}")
+        raise ValueError(f"{others[0]} is never chosen by measurement")
     return found
 
 
@@ -231,12 +231,12 @@ def _whole_lines(content: bytes) -> list[dict[str, Any]]:
 def damage_explained(
     folder: Path, remedy: str = "train again", wrong: tuple[type[Exception], ...] = WRONG
 ) -> Iterator[None]:
-    """Say of what goes wrong with the content of a folder's files that they are damaged.
+    """Report errors that the content of a folder's files causes as damage.
 
     Raises
     ------
     UsageError
-        Instead of errors that damaged content leads to; others pass.
+        Instead of the errors in ``wrong``; other errors pass unchanged.
     """
     try:
         yield

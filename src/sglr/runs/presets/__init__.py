@@ -1,7 +1,6 @@
 """Presets: named sets of settings, one TOML file each.
 
-A preset says how to train. Method, model, data and clients are the user's choice, and settings that are given win over
-it.
+A preset says how to train, and leaves method, model, data and clients to the user. Settings that are given override it.
 """
 
 from __future__ import annotations
