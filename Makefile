@@ -23,12 +23,14 @@ demo: $(INSTALLED)
 test test-all: export OMP_NUM_THREADS = 1
 # Tests start hundreds of processes, of which each would compile torch anew where an environment forbids to keep that.
 test test-all: export PYTHONDONTWRITEBYTECODE =
+# Each worker begins with tests that lie together and share fixtures, and takes from the other's end once it is done.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(TOOLS)
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 format: $(TOOLS)
 	$(BIN)/ruff format .

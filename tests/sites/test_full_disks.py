@@ -48,7 +48,8 @@ class SmallDisks:
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Iterator[SmallDisks]:
+def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallDisks]:
+    monkeypatch.setattr("sglr.storage.retry.FIRST_WAIT", 0.1)
     found, trial = SmallDisks(), tmp_path / "trial"
     trial.mkdir()
     try:
@@ -68,7 +69,7 @@ def test_full_disks_are_waited_out(disks, tmp_path, caplog):
         disks.put(tmp_path / "server" / "checkpoints")
         disks.put(tmp_path / "site-1" / "snapshots")
         disks.fill()
-        later(2.5, disks.free)
+        later(1.2, disks.free)
 
     run = federation.train(observe=at_steps(((0, 3), fill)))
     assert sum("No space left" in line and "free some space" in line for line in federation.said) == 1
@@ -82,7 +83,7 @@ def test_a_server_waits_out_a_full_disk(disks, tmp_path, caplog):
     def fill() -> None:
         disks.put(tmp_path / "server" / "checkpoints")
         disks.fill()
-        later(1.5, disks.free)
+        later(1.0, disks.free)
 
     run = federation.train(observe=at_steps(((0, 1), fill)))
     told = [record.getMessage() for record in caplog.records if "No space left" in record.getMessage()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,11 @@ Trained = Callable[[str, str], Run]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    @cache
+def trained(once: Callable[[str, Callable[[Path], object]], Path]) -> Trained:
     def train(method: str, defence: str) -> Run:
-        out: Path = tmp_path_factory.mktemp("fashion") / "run"
         sizes = {"samples_per_client": 500, "validation": 2000, "epochs": 3, "test_clients": 1}
-        return sglr.train(
-            method, dataset="fashion-mnist", data_dir=DATA, out=out, defence=defence, **SETTINGS | {"seed": 0}, **sizes
-        )
+        settings = {"dataset": "fashion-mnist", "data_dir": DATA, "defence": defence, **SETTINGS, "seed": 0, **sizes}
+        return Run.open(once(f"fashion-{method}-{defence}", lambda out: sglr.train(method, out=out, **settings)))
 
     return train
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -117,11 +118,9 @@ def test_layers_without_weights_leave_shapes_as_they_are(case) -> None:
         ("max-norm", 0.25),
     ],
 )
-def test_what_a_mild_defence_costs_in_accuracy(defence: str, price: float, tmp_path: Path) -> None:
+def test_what_a_mild_defence_costs_in_accuracy(defence: str, price: float, once: Any, tmp_path: Path) -> None:
     settings = {"clients": 4, "epochs": 5, "threads": 1, "dataset": "digits"}
-    plain, defended = (
-        sglr.train(out=tmp_path / str(number), defence=text, **settings)
-        for number, text in enumerate(("none", defence))
-    )
+    plain = sglr.Run.open(once("undefended", lambda path: sglr.train(out=path, **settings)))
+    defended = sglr.train(out=tmp_path / "defended", defence=defence, **settings)
     assert plain.summary["test"]["accuracy"] - defended.summary["test"]["accuracy"] < price
     assert defended.summary["defences"]["statement"]

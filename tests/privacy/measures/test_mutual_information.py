@@ -139,11 +139,11 @@ def test_further_processing_loses_information(measure) -> None:
 @pytest.mark.slow
 @BOTH
 def test_lower_ends_are_lower_bounds(measure) -> None:
-    """At least 19 of 20 lower ends are below the truth, and most intervals hold it."""
-    found = [measure(*gaussians(1024, 3, 0.7, seed), seed=seed) for seed in range(40)]
+    """Nearly all lower ends are below the truth, and most intervals hold it."""
+    found = [measure(*gaussians(1024, 3, 0.7, seed), seed=seed) for seed in range(20)]
     known = truth(3, 0.7)
-    assert sum(each.low <= known for each in found) >= 37
-    assert sum(holds(each, known) for each in found) >= 34
+    assert sum(each.low <= known for each in found) >= 18
+    assert sum(holds(each, known) for each in found) >= 17
     assert np.mean([each.value for each in found]) <= known
 
 
