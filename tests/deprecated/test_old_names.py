@@ -64,3 +64,11 @@ def test_nothing_warns_unless_an_old_name_is_used() -> None:
     code = f"import sglr, {', '.join(NAMES)}"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_attack_for_0_1_reads_the_scene_of_its_outcome() -> None:
+    from sglr.privacy.active import AttackOutcome
+
+    outcome = AttackOutcome("setup", "method", "attacked", "clean")
+    with pytest.warns(DeprecationWarning, match="AttackOutcome.scene is now setup"):
+        assert outcome.scene == "setup"

@@ -53,7 +53,7 @@ FlopsRate = Annotated[
     str | None, _option("--flops-rate", "rate", _DEVICES, "What a client computes: 500GFLOPS; default: T is 0")
 ]
 ServerFlopsRate = Annotated[
-    str | None, _option("--server-flops-rate", "rate", _DEVICES, "What the server computes; default: in no time")
+    str | None, _option("--server-flops-rate", "rate", _DEVICES, "What the server computes; default: no time")
 ]
 EnergyProfile = Annotated[
     str | None, _option("--energy-profile", "text", _DEVICES, "Devices whose energy is told, by name or .toml file")

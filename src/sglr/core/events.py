@@ -80,7 +80,7 @@ class StepDone:
     Parameters
     ----------
     epoch, epochs, step, steps
-        As in `Moment`, with ``step`` and ``steps`` counted over all cohorts that are known so far.
+        As in `StepContext`, with ``step`` and ``steps`` counted over all cohorts that are known so far.
     samples
         Training samples that were used in the step.
     """

@@ -6,6 +6,7 @@ out again with the attack in it, in this process and on the run's own data: `sgl
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,6 +71,14 @@ class AttackOutcome:
     method: Method
     attacked: Target
     clean: Target
+
+    @property
+    def scene(self) -> AttackSetup:
+        """The name of `setup` in sglr 0.1."""
+        warnings.warn(
+            "AttackOutcome.scene is now setup; sglr 0.3 removes the old name", DeprecationWarning, stacklevel=2
+        )
+        return self.setup
 
 
 @dataclass(frozen=True)
