@@ -162,5 +162,5 @@ def test_clients_that_missed_the_end_hear_of_it_from_the_same_command(tmp_path):
 
 
 def _power_cut(engine: Any, **how: Any) -> None:
-    engine._runtime.close("stopped")
+    engine._exchange.runtime.close("stopped")
     raise PowerCutError

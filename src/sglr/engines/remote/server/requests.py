@@ -26,6 +26,8 @@ class RequestSender:
         The clients.
     barrier
         Waits for their answers.
+    steps
+        Steps that were taken so far.
 
     Attributes
     ----------
@@ -33,9 +35,9 @@ class RequestSender:
         The epoch and the number of steps so far, which every request states.
     """
 
-    def __init__(self, connections: ConnectionServer, barrier: Barrier) -> None:
+    def __init__(self, connections: ConnectionServer, barrier: Barrier, steps: int = 0) -> None:
         self.connections, self.barrier = connections, barrier
-        self.epoch, self.steps = 0, 0
+        self.epoch, self.steps = 0, steps
         self._ahead: dict[int, dict[int, int]] = {}  # requests for smashed data by client and step
 
     def begin(self, epoch: int) -> None:

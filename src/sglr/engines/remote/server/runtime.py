@@ -57,6 +57,8 @@ class ServerRuntime:
         |D_i| of every client where it is known; else 0.
     held
         How many samples every client scores on, by part, where that is known.
+    should_stop
+        Called while it waits; True stops the run.
     """
 
     def __init__(
@@ -68,13 +70,14 @@ class ServerRuntime:
         patience: Patience,
         sizes: Sequence[int],
         held: Mapping[str, int],
+        should_stop: Callable[[], bool],
     ) -> None:
         self._folder, self._listen = folder, listen
         self._authority = Authority.open(folder / "trust")
         self._description = replace(description, run=run_id(self._authority.fingerprint))
         self._metrics = Metrics(description.clients)
         self._local_clients: LocalClients | None = None
-        self._should_stop: Callable[[], bool] = lambda: False
+        self._should_stop = should_stop
         run = ServedRun(listen.host, listen.port, self._description, most_bytes, sizes, held)
         self.connections = ConnectionServer(run, self._authority, self._metrics)
         self.barrier = Barrier(self.connections, patience, self._stop)
@@ -82,17 +85,14 @@ class ServerRuntime:
         self._step_began = time.perf_counter()
         self._waited = 0.0
 
-    def open(self, experiment: Experiment, should_stop: Callable[[], bool]) -> None:
+    def open(self, experiment: Experiment) -> None:
         """Listen; start clients if that is wanted.
 
         Parameters
         ----------
         experiment
             The settings, for clients that are started here.
-        should_stop
-            Called while it waits; True stops the run.
         """
-        self._should_stop = should_stop
         self._told = [one["client"] for one in self._status.read().get("clients", []) if one["state"] == DONE]
         self.connections.open(self.describe)
         self._status.start()

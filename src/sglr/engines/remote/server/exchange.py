@@ -1,0 +1,91 @@
+"""How the server asks its clients and reads their answers: all of it, made once the server listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from sglr.core.weights import Weights
+from sglr.engines.remote.limits import chunk
+from sglr.engines.remote.server.barrier import Patience
+from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.held_out import HeldOut
+from sglr.engines.remote.server.publisher import Publisher
+from sglr.engines.remote.server.requests import RequestSender
+from sglr.engines.remote.server.runtime import ServerRuntime
+from sglr.engines.remote.server.shared_weights import SharedWeights
+from sglr.engines.remote.server.tails import Tails
+from sglr.engines.remote.server.validation import MessageValidator
+from sglr.parties.spec import ClientSpec
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The parts of a server that exchange messages with clients.
+
+    Parameters
+    ----------
+    runtime
+        The open port and the clients.
+    requests, validator
+        Send requests, and check their answers.
+    extremes
+        Records which clients' values were extreme.
+    publisher
+        Sends the shared weights.
+    tails
+        Ask clients that keep their labels (U-shape).
+    held_out
+        Scores held-out samples.
+    """
+
+    runtime: ServerRuntime
+    requests: RequestSender
+    validator: MessageValidator
+    extremes: Extremes
+    publisher: Publisher
+    tails: Tails
+    held_out: HeldOut
+
+    @classmethod
+    def over(
+        cls,
+        runtime: ServerRuntime,
+        spec: ClientSpec,
+        patience: Patience,
+        shared: SharedWeights,
+        segment: Weights,
+        *,
+        cut: tuple[int, ...],
+        features: tuple[int, ...] | None,
+        steps: int,
+    ) -> Self:
+        """Return the exchange over an open runtime.
+
+        Parameters
+        ----------
+        runtime, spec, patience, shared
+            The open port, the clients, how long they are waited for, and the weights that they share.
+        segment
+            Names, shapes and types of a client's weights.
+        cut, features
+            Shape of one sample's smashed data, and of its features where labels stay with the clients.
+        steps
+            Steps that were taken so far.
+        """
+        connections, classes = runtime.connections, len(spec.data.classes)
+        requests, extremes = RequestSender(connections, runtime.barrier, steps), Extremes(connections, patience)
+        validator = MessageValidator(
+            connections,
+            extremes,
+            spec.codec,
+            cut=cut,
+            classes=classes,
+            segment=segment,
+            device=spec.device,
+            features=features,
+        )
+        tails = Tails(requests, validator, extremes)
+        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut))
+        publisher = Publisher(requests, connections, shared)
+        return cls(runtime, requests, validator, extremes, publisher, tails, held_out)
