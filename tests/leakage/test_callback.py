@@ -53,7 +53,7 @@ def test_a_run_that_was_stopped_measures_the_same(tmp_path: Path) -> None:
         ({"leakage": "every=0"}, "greater than or equal to 1; give every=<int>"),
         ({"leakage": "every=1,samples=5"}, "32"),
         ({"leakage": "every=1", "method": "fl"}, "whole model"),
-        ({"leakage": "every=1", "engine": "remote"}, "machines of their own"),
+        ({"leakage": "every=1", "engine": "remote"}, "on other machines"),
     ],
 )
 def test_what_cannot_be_watched_is_refused_before_any_work(tmp_path: Path, settings, problem: str) -> None:
