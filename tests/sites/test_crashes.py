@@ -13,6 +13,7 @@ from sglr.core.errors import UsageError
 from sglr.core.events import EpochDone, Event
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.server import client_state as presences
+from sglr.experiment import recorder
 from sglr.runs.folder import Run
 
 from .federation import Federation
@@ -42,7 +43,7 @@ def test_clients_that_lose_their_memory_send_all_back_to_a_checkpoint(settings, 
 @pytest.mark.slow
 def test_clients_that_die_after_a_snapshot_lose_only_what_came_after_it(tmp_path):
     federation = Federation(tmp_path, {**SHARED, "checkpoint_every": 1}, groups=[(0,), (1, 2)])
-    save, crashed = Run.save, list[int]()
+    save, crashed = recorder.save_checkpoint, list[int]()
 
     def save_and_crash(run: Run, steps: int, *args: Any, **named: Any) -> None:
         save(run, steps, *args, **named)
@@ -51,7 +52,7 @@ def test_clients_that_die_after_a_snapshot_lose_only_what_came_after_it(tmp_path
             federation.crash(steps % 2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "save", save_and_crash)
+        patch.setattr(recorder, "save_checkpoint", save_and_crash)
         run = federation.train()
     assert crashed == [0, 1, 3, 5]
     ends_as_undisturbed(federation, run)
@@ -60,7 +61,7 @@ def test_clients_that_die_after_a_snapshot_lose_only_what_came_after_it(tmp_path
 @pytest.mark.slow
 def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
-    save, crashed = Run.save, list[int]()
+    save, crashed = recorder.save_checkpoint, list[int]()
 
     def crash_and_save(run: Run, steps: int, *args: Any, **named: Any) -> None:
         if steps in (2, 4, 6) and steps not in crashed:
@@ -69,7 +70,7 @@ def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
         save(run, steps, *args, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "save", crash_and_save)
+        patch.setattr(recorder, "save_checkpoint", crash_and_save)
         ends_as_undisturbed(federation, federation.train())
     assert crashed == [2, 4, 6]
 
