@@ -14,6 +14,7 @@ import torch
 from sglr.core.trainer import Trainer
 from sglr.engines.ray import Ray
 from sglr.parties.spec import ClientSpec
+from sglr.runs.config import Experiment
 from sglr.system.ray_cluster import connect, disconnect
 
 
@@ -34,8 +35,9 @@ def on_ray(ray_here: Any, case: Any) -> Iterator[Callable[..., Trainer]]:
 
     def build(*args: Any, block_clients: int | None = None, ray_server: str = "driver", **kwargs: Any) -> Trainer:
         def make(setting: ClientSpec) -> Ray:
-            settings = {"block_clients": block_clients, "ray_server": ray_server, "threads": torch.get_num_threads()}
-            engines.append(Ray(replace(setting, settings=settings)))
+            threads = torch.get_num_threads()
+            experiment = Experiment(engine="ray", block_clients=block_clients, ray_server=ray_server, threads=threads)
+            engines.append(Ray(replace(setting, experiment=experiment)))
             return engines[-1]
 
         trainer: Trainer = case(*args, engine=make, **kwargs).build()
