@@ -101,7 +101,7 @@ def test_a_non_iid_division_keeps_small_clients_whole() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"clients": 0}, "clients = 0: there must be a client; give 1 or more"),
+        ({"clients": 0}, "clients = 0: at least one client is needed; give 1 or more"),
         ({"clients": 91}, "clients = 91: there are 90 samples to divide; give 90 clients or fewer"),
         ({"validation": 100}, "validation = 100: there are 100 training samples; give 0 to 99"),
         ({"validation": -1}, "validation = -1"),
@@ -111,7 +111,7 @@ def test_a_non_iid_division_keeps_small_clients_whole() -> None:
         ({"samples_per_client": 0}, "samples_per_client = 0"),
         (
             {"samples_per_client": 23},
-            "23: 4 clients would need 92 samples, and there are 90; give 22 or fewer",
+            "23: 4 clients need 92 samples, but there are 90; give 22 or fewer",
         ),
     ],
 )

@@ -119,12 +119,12 @@ def test_a_thousand_clients_with_sixty_thousand_samples(capfd: pytest.CaptureFix
     ("rule", "clients", "message"),
     [
         (Dirichlet(0), 4, "concentration = 0: not a positive number"),
-        (Dirichlet(0.001), 50, "concentration = 0.001: some of 50 clients got none"),
+        (Dirichlet(0.001), 50, "concentration = 0.001: 11 draws each left some of the 50 clients without"),
         (Shards(0), 4, "shards_per_client = 0"),
         (
             Shards(30),
             4,
-            "shards_per_client = 30: 4 clients would need more shards than there are samples (100)",
+            "shards_per_client = 30: 4 clients need more shards than there are samples (100)",
         ),
         (Pathological(6), 4, "classes_per_client = 6: the samples have 5 classes; give 1 to 5"),
         (Pathological(0), 4, "classes_per_client = 0"),
@@ -142,7 +142,7 @@ def test_errors_name_the_parameter_and_the_remedy(rule: Iid, clients: int, messa
 
 
 def test_natural_needs_a_column() -> None:
-    with pytest.raises(UsageError, match="keeps no column to divide by"):
+    with pytest.raises(UsageError, match="has no column to divide by"):
         Natural("site").partition(Samples(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64)), 2, 0)
 
 

@@ -75,7 +75,7 @@ def test_groups_are_chosen_so_that_rare_classes_are_in_both_parts() -> None:
 
 @pytest.mark.parametrize("groups", [["a"] * 6, ["a", "b", "c"] * 2])
 def test_groups_that_cannot_be_held_apart(groups: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"group = \d group\(s\): no group can be held apart, since each has all rows"):
+    with pytest.raises(UsageError, match=r"group = \d group\(s\): no group can be held out, since each has all rows"):
         stratified_split(np.arange(6) % 3, 0.2, 0, np.array(groups))
 
 

@@ -273,7 +273,7 @@ def test_pictures_of_more_than_eight_bits_need_a_range_that_all_sites_share(tmp_
 def test_pictures_of_eight_bits_are_no_deep_ones(tmp_path):
     root = pictures(tmp_path / "mine", {"cat": 10, "dog": 10})
     run = wanted(pixel_range=[0, 4095])
-    assert "have 8 bits, and so values from 0 to 255" in refused(Source(path=root), run)
+    assert "have 8 bits, so their values are 0 to 255" in refused(Source(path=root), run)
 
 
 def test_the_folder_val_is_the_validation_part_by_the_runs_classes(tmp_path):

@@ -21,14 +21,14 @@ def order_of(rows: Rows, seed: int, client: int, epoch: int) -> Rows:
 class Batching:
     """How clients cut their data into batches.
 
-    It depends on nothing but a client's number of samples, so that a client elsewhere cuts as the server expects.
+    It depends only on a client's number of samples, so a remote client cuts its data as the server expects.
 
     Parameters
     ----------
     size
         b, the samples of one client in one step.
     short_clients
-        ``"wait"`` or ``"cycle"``: a client whose data is over has 0 samples, or its first batches again.
+        ``"wait"`` or ``"cycle"``: a client that has used all its data has 0 samples, or starts again.
     least
         Fewest samples of a batch: 1, or 2 where a segment normalises by batch and can't train on one sample. A shorter
         last batch is joined to the one before it, which then has up to b + least − 1 samples; a client that owns fewer

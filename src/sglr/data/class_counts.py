@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-INK = "#808080"  # readable on light and on dark; in an SVG it can be replaced by currentColor
-MAX_NAMES = 30  # more names than that along one axis would overlap
-NUMBERED = 24  # cells of so few rows and columns have room for their number
+INK = "#808080"  # readable on light and dark backgrounds; in an SVG it can be replaced by currentColor
+MAX_NAMES = 30  # more names along one axis would overlap
+NUMBERED = 24  # up to this many rows and columns, each cell has room for its number
 
 
 def classes_per_client(data: ClientData, most: int | None = None) -> NDArray[np.int64]:
@@ -31,7 +31,7 @@ def plot_classes_per_client(counts: NDArray[np.int64], classes: Sequence[str]) -
     """Draw the counts ``[clients, classes]`` as a heat map, one row for each client.
 
     Cells without samples stay empty; where there is room each cell shows its number. The background is
-    transparent and the text of a grey that reads on light and dark.
+    transparent and the text is a grey that is readable on light and dark backgrounds.
     """
     rows = [str(client) for client in range(len(counts))]
     return plot_cells(counts, rows, classes, ("client", "class"), "samples")
@@ -44,7 +44,7 @@ def plot_cells(
     titles: tuple[str, str],
     unit: str,
 ) -> Figure:
-    """Draw ``values`` ``[rows, columns]``, none below 0, as a heat map; ``titles`` are of rows and columns."""
+    """Draw ``values`` ``[rows, columns]``, all 0 or more, as a heat map; ``titles`` name the rows and the columns."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -105,7 +105,7 @@ def text_on(background: str) -> str:
 
 
 def _one_hue() -> Colormap:
-    """Return opaque blues, from light to deep: what is written on them reads the same on a light and a dark page."""
+    """Return opaque blues from light to dark, so that text on them looks the same on light and dark pages."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("cells", ["#d6e6f5", "#00569b"])

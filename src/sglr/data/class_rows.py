@@ -1,4 +1,4 @@
-"""The rows of every class, and their parts joined again client by client."""
+"""Group rows by class, and join each client's rows of all classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell data sets that were given as objects apart: in settings they are ``<name digest>``."""
+"""Identify data sets given as objects: settings record them as ``<name digest>``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 
 LOOKED_AT = 1 << 18
-"""Values of a tensor, evenly spaced, that are looked at: enough to tell data apart, at no cost."""
+"""Number of evenly spaced values of a tensor that are hashed: enough to distinguish data, at negligible cost."""
 
 ENTRY = re.compile(r"<.* [0-9a-f]{8}>")
 
@@ -27,17 +27,17 @@ def entry_of(dataset: Dataset) -> str:
 
 
 def _some(tensor: Tensor) -> Tensor:
-    # An odd step does not fall onto the same columns and channels again and again.
+    # An odd step avoids hitting the same columns and channels every time.
     return tensor.reshape(-1)[:: tensor.numel() // LOOKED_AT | 1].contiguous()
 
 
 def refuse_other_data(recorded: str, dataset: Dataset) -> None:
-    """Refuse a data set that is not the one that a run's settings name; runs of before don't say which it was.
+    """Refuse a data set that differs from the one in a run's settings; older runs did not record it.
 
     Raises
     ------
     UsageError
-        If it is another.
+        If it differs.
     """
     if ENTRY.fullmatch(recorded) and recorded != entry_of(dataset):
         problem = f"the run was made with {recorded}, whose samples differ"

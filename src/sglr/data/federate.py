@@ -52,29 +52,31 @@ def federate(
         Seed of all draws; the same seed gives the same division in any process.
     validation
         Number (int) or fraction (float) of training samples drawn for validation, each class in proportion and groups
-        whole; 0 for none; None for the data set's own validation samples, else the number customary for it, else a
+        whole; 0 for none; None for the data set's own validation samples, else its usual number, else a
         tenth.
     samples_per_client
-        Keep at most so many samples of each client, drawn at random; exactly so many if the division is IID.
+        Keep at most this many samples of each client, drawn at random; exactly this many if the division is IID.
     test_samples
-        Keep at most so many test samples, each class in proportion: the same ones for every seed.
+        Keep at most this many test samples, each class in proportion: the same ones for every seed.
 
     Returns
     -------
-    The divided data. Its training samples are those that clients own and no others, ordered by client; where clients
-    may have the same ones, all there are. Of a data set without samples, whose clients have their own elsewhere, all
+    The divided data. Its training samples are only those that clients own, ordered by client; if clients
+    may share samples, all of them. For a data set without samples, whose clients hold their own remotely, all
     parts are empty.
 
     Raises
     ------
     UsageError
-        If there are too few samples for what is asked, or the rule leaves a client without any.
+        If there are too few samples, or the rule leaves a client without any.
     """
     if not len(dataset.train):
         return _elsewhere(dataset, clients, validation)
     held = _held_apart(dataset, validation)
     if samples_per_client is not None and samples_per_client < 1:
-        raise UsageError("samples_per_client", samples_per_client, "a client needs samples", "give 1 or more")
+        raise UsageError(
+            "samples_per_client", samples_per_client, "each client needs at least one sample", "give 1 or more"
+        )
     own = _own_validation(dataset, validation)
     apart, owned = _divided(dataset, held, seed) if held else (own, dataset.train)
     _check_clients(clients, len(owned), partitioner, samples_per_client)
@@ -118,7 +120,7 @@ def _fewer(samples: Samples, count: int | None) -> Samples:
 
 
 def customary_validation(dataset: Dataset) -> int:
-    """Return how many training samples are held apart for validation where nothing else is asked for."""
+    """Return how many training samples are held out for validation by default."""
     if isinstance(dataset.validation, Samples):
         return 0
     return dataset.validation or len(dataset.train) // 10
@@ -141,19 +143,19 @@ def _held_apart(dataset: Dataset, validation: int | float | None) -> int:
 
 def _check_clients(clients: int, samples: int, partitioner: Partitioner, samples_per_client: int | None) -> None:
     if clients < 1:
-        raise UsageError("clients", clients, "there must be a client", "give 1 or more")
+        raise UsageError("clients", clients, "at least one client is needed", "give 1 or more")
     if clients > samples and not _overlaps(partitioner):
         problem = f"there are {samples} samples to divide"
         raise UsageError("clients", clients, problem, f"give {samples} clients or fewer, or --partition resample")
     wanted = clients * (samples_per_client or 0)
     if isinstance(partitioner, Iid) and wanted > samples:
-        problem = f"{clients} clients would need {wanted} samples, and there are {samples}"
+        problem = f"{clients} clients need {wanted} samples, but there are {samples}"
         remedy = f"give {samples // clients} or fewer"
         raise UsageError("samples_per_client", samples_per_client, problem, remedy)
 
 
 def _check_owners(rows: list[Rows], partitioner: Partitioner) -> None:
-    """Refuse a division that leaves a client without a sample: it could never train."""
+    """Refuse a division that leaves a client without samples: it could never train."""
     empty = [client for client, own in enumerate(rows) if not len(own)]
     if empty:
         name, problem = type(partitioner).__name__.lower(), f"{name_clients(empty)} would have no samples"

@@ -21,25 +21,25 @@ def load_dataset(spec: str, data_dir: Path | None, parameters: Mapping[str, obje
     Parameters
     ----------
     spec
-        A registered name, with an argument after a colon where it takes one: ``"digits"``,
+        A registered name, with an argument after a colon if it takes one: ``"digits"``,
         ``"hf:ylecun/mnist"``, ``"folder:pictures"``, ``"table:patients.csv"``. The argument is the value of
         the first parameter.
     data_dir
-        Where data files lie; None for the folder that the environment variable SGLR_DATA_DIR names.
+        The folder of the data files; None for the folder in the environment variable SGLR_DATA_DIR.
     parameters
-        Values of the data set's parameters by name.
+        The data set's parameters by name.
 
     Raises
     ------
     UsageError
-        If the name, a parameter or the data is wrong.
+        If the name, a parameter or the data is invalid.
     """
     dataset: Dataset = pick_dataset(spec, parameters).load(data_dir)
     return dataset
 
 
 def pick_dataset(spec: str, parameters: Mapping[str, object] | None = None) -> Any:
-    """Return the data set that ``spec`` names with its parameters, not loaded; see `load_dataset`."""
+    """Return the data set that ``spec`` names with its parameters, not yet loaded; see `load_dataset`."""
     name, colon, argument = spec.partition(":")
     part = DATASETS.load(name)
     given = dict(parameters or {})

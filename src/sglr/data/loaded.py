@@ -1,4 +1,4 @@
-"""What was loaded, as people read it before training: samples, classes with their counts, and what looks wrong."""
+"""Describe loaded data before training: samples, classes with their counts, and what looks wrong."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import listed, printable
 
 ROOM = 68
-"""Characters that the counts of all classes may take; where they take more, the least and the greatest are told."""
+"""Most characters for the counts of all classes; if they need more, only the smallest and largest are shown."""
 
 SHOWN = 3  # names in a note
 LONGEST = 24  # characters of a name
 
 
 def samples_line(name: str, train: int, validation: int, test: int) -> str:
-    """Return how many samples there are for what."""
+    """Return the numbers of samples for training, validation and testing."""
     parts = [f"{train:,} samples to train on"]
     parts += [f"{number:,} for {use}" for use, number in (("validation", validation), ("test", test)) if number]
     return f"{name}: {', '.join(parts)}"
 
 
 def classes_line(train: Samples, classes: Sequence[str]) -> str:
-    """Return how many training samples each class has; of many classes, the smallest and the largest."""
+    """Return how many training samples each class has; for many classes, only the smallest and the largest."""
     counts = np.bincount(train.targets.numpy(), minlength=len(classes)).tolist()
     every = ", ".join(f"{_short(name)} ({count:,})" for name, count in zip(classes, counts, strict=True))
     if len(every) <= ROOM:
@@ -42,7 +42,7 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def data_lines(name: str, data: ClientData) -> dict[str, str]:
-    """Return what there is of divided data: samples for what, and classes."""
+    """Describe divided data: the numbers of samples and the classes."""
     held = 0 if data.validation is None else len(data.validation)
     return {
         "data": samples_line(name, len(data.train), held, len(data.test)),
@@ -51,7 +51,7 @@ def data_lines(name: str, data: ClientData) -> dict[str, str]:
 
 
 def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator[str]:
-    """Yield what the user should know of a data set that is about to be divided, a sentence each."""
+    """Yield what the user should know about a data set before it is divided, a sentence each."""
     for part, samples in (("training", dataset.train), ("test", dataset.test)):
         counts = np.bincount(samples.targets.numpy(), minlength=len(dataset.classes))
         missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
@@ -59,10 +59,10 @@ def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator
             yield f"there is no {part} sample of class {listed([_short(name) for name in missing], SHOWN)}"
     own = dataset.validation
     if isinstance(own, Samples) and validation is not None:
-        yield f"the data set's own {len(own):,} validation samples are not used, as validation = {validation}"
+        yield f"the data set's own {len(own):,} validation samples are not used, because validation = {validation}"
 
 
 def _short(name: str) -> str:
-    """Return a name that is not long, without characters that would move a terminal's cursor."""
+    """Return a name, shortened and without control characters."""
     kept = printable(name[:LONGEST])
     return kept if len(name) <= LONGEST else f"{kept[:-1]}…"

@@ -1,4 +1,4 @@
-"""The shape of a data set, known without its files where the data set says so."""
+"""The shape of a data set, without its files if the data set declares it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sglr.data.load import pick_dataset
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model and a plan need to know of a data set.
+    """What a model and a plan need to know about a data set.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Shape:
     train
         Number of training samples.
     validation
-        How many of them are held apart for validation when nothing else is asked for.
+        How many of them are held out for validation by default.
     """
 
     input_shape: tuple[int, ...]
@@ -34,20 +34,20 @@ class Shape:
 
     @property
     def samples(self) -> int:
-        """|D|, the training samples that clients own together."""
+        """|D|, the number of training samples of all clients."""
         return self.train - self.validation
 
 
 def dataset_shape(spec: str, data_dir: Path | None = None, parameters: Mapping[str, object] | None = None) -> Shape:
     """Return the shape of the data set that ``spec`` names.
 
-    It is read off the class attribute ``stored`` of the data set; one that has none, such as a folder or a table, is
+    It is the class attribute ``stored`` of the data set; a data set without one, such as a folder or a table, is
     loaded. Parameters are those of `sglr.data.load.load_dataset`.
 
     Raises
     ------
     UsageError
-        If the name or a parameter is wrong, or a data set that has to be loaded can't be.
+        If the name or a parameter is invalid, or the data set must be loaded and can't be.
     """
     part = pick_dataset(spec, parameters)
     stored: Shape | None = getattr(part, "stored", None)

@@ -1,4 +1,4 @@
-"""Hold a part of the samples apart: every class in proportion, a group of samples never on both sides."""
+"""Hold out some of the samples: each class in proportion, no group of samples on both sides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sglr.core.random import generator
 Rows = NDArray[np.int64]
 Counts = NDArray[np.float64]  # rows of each class
 
-MOST_TRIES, GROUPS_DRAWN = 16, 20_000  # draws of groups, of which the best is kept; fewer where there are many groups
+MOST_TRIES, GROUPS_DRAWN = 16, 20_000  # draws of groups, of which the best is kept; fewer if there are many groups
 
 
 def stratified_split(
@@ -27,11 +27,11 @@ def stratified_split(
     targets
         Class of every sample ``[N]``.
     fraction
-        Part of the samples that goes to the test part, between 0 and 1; rounded up.
+        Fraction of the samples in the test part, between 0 and 1; their number is rounded up.
     seed
         Seed of the draw.
     groups
-        Group of every sample ``[N]``, such as a patient, none of which is on both sides; None for no groups.
+        Group of every sample ``[N]``, such as a patient; a group is never on both sides. None for no groups.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def stratified_split(
     Raises
     ------
     UsageError
-        If the fraction leaves either part empty, or no group can be held apart without losing a class.
+        If the fraction leaves either part empty, or no group can be held out without losing a class.
     """
     total = len(targets)
     held = ceil(total * fraction) if 0 < fraction < 1 else 0
@@ -54,11 +54,11 @@ def stratified_split(
 def held_apart(
     targets: NDArray[Any], held: int, rng: np.random.Generator, groups: NDArray[Any] | None = None
 ) -> NDArray[np.bool_]:
-    """Draw rows to hold apart, each class in proportion.
+    """Draw rows to hold out, each class in proportion.
 
-    Without groups exactly ``held`` rows are drawn, of each class its share to within one row; more or less only so that
-    each class is left, and each of two rows or more is in both parts, if ``held`` allows it.
-    With groups whole groups are drawn, and sizes and shares are met as nearly as these allow; each class is left.
+    Without groups, exactly ``held`` rows are drawn, each class's share to within one row; more or less only so that
+    each class is left, and each class of two or more rows is in both parts, if ``held`` allows it.
+    With groups, whole groups are drawn, so sizes and shares are met approximately; each class is left.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def held_apart(
     held
         The number of rows to draw, 0 to N - 1.
     rng
-        Source of the draw.
+        Random generator.
     groups
         Group of every row ``[N]``, or None.
 
     Returns
     -------
-    Whether a row is held apart, ``[N]``.
+    Whether each row is held out, ``[N]``.
 
     Raises
     ------
@@ -86,16 +86,16 @@ def held_apart(
     apart = np.zeros(len(targets), dtype=bool)
     shuffled = rng.permutation(len(targets))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
-    # Evenly spaced positions in an order sorted by class take from every class its share.
+    # Evenly spaced positions in an order sorted by class take each class's share.
     apart[by_class[((np.arange(held) + 0.5) * len(targets) / max(held, 1)).astype(np.int64)]] = True
     _keep_classes(apart, classes, by_class)
     return apart
 
 
 def _keep_classes(apart: NDArray[np.bool_], classes: Rows, by_class: Rows) -> None:
-    """Exchange rows so that each class is on both sides, where its rows and those of other classes allow it."""
+    """Swap rows so that each class is on both sides, if there are enough rows."""
     totals = np.bincount(classes)
-    for side, least in ((False, 1), (True, 2)):  # a class of one row is to be learnt
+    for side, least in ((False, 1), (True, 2)):  # a class with one row belongs to the training side
         for lost in np.flatnonzero(
             (np.bincount(classes[apart == side], minlength=len(totals)) == 0) & (totals >= least)
         ):
@@ -108,13 +108,13 @@ def _keep_classes(apart: NDArray[np.bool_], classes: Rows, by_class: Rows) -> No
 
 
 def _exchange(apart: NDArray[np.bool_], side: bool, lost: Rows, giver: Rows) -> None:
-    """Bring a row of one class to a side, for which one of another class leaves it."""
+    """Move a row of one class to a side, in exchange for a row of another class."""
     leaving = giver[apart[giver] == side][0]
     apart[lost[0]], apart[leaving] = side, not side
 
 
 def _whole_groups(classes: Rows, held: int, rng: np.random.Generator, groups: Rows) -> NDArray[np.bool_]:
-    """Draw whole groups whose classes are nearest to their shares; the best of some draws."""
+    """Draw whole groups whose class counts are nearest to the aim; keep the best of several draws."""
     table = np.zeros((groups.max() + 1, classes.max() + 1))
     np.add.at(table, (groups, classes), 1)
     aim = table.sum(axis=0) * held / len(classes)
@@ -125,12 +125,12 @@ def _whole_groups(classes: Rows, held: int, rng: np.random.Generator, groups: Ro
 
 
 def _draw_groups(table: Counts, aim: Counts, rng: np.random.Generator) -> list[int]:
-    """Go over groups in a random order, and take each that brings the counts of classes nearer to the aim."""
+    """Visit groups in random order, and take each that brings the class counts nearer to the aim."""
     chosen: list[int] = []
     counts, left = np.zeros_like(aim), table.sum(axis=0)
     order = [group for group in rng.permutation(len(table)).tolist() if not _last_of_a_class(table[group], left)]
     if not order:
-        problem = "no group can be held apart, since each has all rows of some class"
+        problem = "no group can be held out, since each has all rows of some class"
         raise UsageError("group", f"{len(table)} group(s)", problem, "name a column with more values")
     for group in order:
         nearer = _distance(counts + table[group], aim) < _distance(counts, aim)
@@ -145,5 +145,5 @@ def _last_of_a_class(group: Counts, left: Counts) -> bool:
 
 
 def _distance(counts: Counts, aim: Counts) -> float:
-    """Pearson's chi-squared of class counts against those that are aimed at: rare classes weigh as much."""
+    """Pearson's chi-squared of class counts against the aim, so that rare classes weigh as much as others."""
     return float(((counts - aim) ** 2 / aim).sum())

@@ -113,20 +113,20 @@ def test_an_idx_file_reads_back_whole_or_not_at_all(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train-images-idx3-ubyte.gz", b"no gzip", "corrupt or cut-off gzip file"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(bytes(5000))[:-12], "corrupt or cut-off gzip file"),
+        ("train-images-idx3-ubyte.gz", b"no gzip", "corrupt or truncated gzip file"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(bytes(5000))[:-12], "corrupt or truncated gzip file"),
         (
             "train-labels-idx1-ubyte.gz",
             gzip.compress(b"PK\x03\x04junk"),
             "it starts with 504b0304, not 00000801",
         ),
-        ("train-images-idx3-ubyte.gz", gzip.compress(bytes([0, 0, 8, 3, 0])), "cut off within its header"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(bytes([0, 0, 8, 3, 0])), "truncated within its header"),
         (
             "t10k-images-idx3-ubyte.gz",
             gzip.compress(idx(np.zeros((4, 2, 3), np.uint8))[:-1]),
-            "holds 23 bytes",
+            "has 23 bytes",
         ),
-        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(3, np.uint8))), "holds 4 images, but"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(3, np.uint8))), "has 4 images, but"),
         (
             "t10k-labels-idx1-ubyte.gz",
             gzip.compress(idx(np.full(4, 10, np.uint8))),
@@ -147,9 +147,9 @@ def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, c
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     write_idx(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
-    assert "t10k-labels-idx1-ubyte.gz: missing beside its companions" in error("mnist", tmp_path)
+    assert "t10k-labels-idx1-ubyte.gz: missing, while the other files are there" in error("mnist", tmp_path)
     write_idx(tmp_path, count=0)
-    assert "holds no images" in error("mnist", tmp_path)
+    assert "has no images" in error("mnist", tmp_path)
     assert "no such folder" in error("mnist", tmp_path / "absent")
 
 
@@ -208,16 +208,16 @@ def write_cifar(root: Path, layout: str, label_bytes: int) -> None:
 def test_damaged_cifar_files(tmp_path: Path) -> None:
     write_cifar(tmp_path, "inside", 1)
     (tmp_path / "data_batch_3.bin").write_bytes(bytes(3000))
-    assert "data_batch_3.bin: cut off or of another kind: 3000 bytes" in error("cifar10", tmp_path)
+    assert "data_batch_3.bin: truncated or in another format: 3000 bytes" in error("cifar10", tmp_path)
     (tmp_path / "data_batch_3.bin").unlink()
-    assert "data_batch_3.bin: missing beside its companions" in error("cifar10", tmp_path)
+    assert "data_batch_3.bin: missing, while the other files are there" in error("cifar10", tmp_path)
     write_cifar(tmp_path, "archive", 2)
     archive = tmp_path / "cifar-100-binary.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-20])
-    assert "corrupt or cut-off archive" in error("cifar100", tmp_path)
+    assert "corrupt or truncated archive" in error("cifar100", tmp_path)
     archive.write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
-    assert "corrupt or cut-off archive" in error("cifar100", tmp_path)
+    assert "corrupt or truncated archive" in error("cifar100", tmp_path)
 
 
 @pytest.mark.parametrize("python", ["cifar-10-batches-py", "cifar-10-python.tar.gz"])

@@ -150,7 +150,7 @@ def test_measured_values_fill_the_range_in_their_order(tmp_path_factory: pytest.
 def test_values_outside_the_stated_range_are_counted(tmp_path: Path) -> None:
     root = write(tmp_path, grey(np.int32, -3000, 1000), "tif")
     (note,) = load(root, pixel_range="-1000,1000").notes
-    assert "lie outside -1000 to 1000 and count as the nearer end" in note
+    assert "are outside -1000 to 1000 and are clipped" in note
 
 
 def test_an_outlier_that_darkens_everything_is_told(tmp_path: Path) -> None:
@@ -171,21 +171,21 @@ def test_an_outlier_that_darkens_everything_is_told(tmp_path: Path) -> None:
         ("0,nan", "is not two numbers"),
         ("1,0", "the first number must be the lower one"),
         ("a,b", "pixel_range"),
-        ("0,4095", "have 8 bits, and so values from 0 to 255"),
+        ("0,4095", "have 8 bits, so their values are 0 to 255"),
         ("254,255", None),
     ],
 )
 def test_ranges_that_make_no_sense(tmp_path: Path, stated: str, message: str | None) -> None:
     root = write(tmp_path, grey(np.uint8, 0, 100))
-    assert (message or "values from 0 to 100, none of them within") in error(root, pixel_range=stated)
+    assert (message or "values from 0 to 100, all outside this range") in error(root, pixel_range=stated)
 
 
 def test_constant_pictures(tmp_path: Path) -> None:
     root = write(tmp_path, lambda _: Image.new("L", (6, 6), 7))
-    assert "every pixel of every training picture is 7, so there is nothing to learn from" in error(root)
+    assert "every pixel of every training picture is 7, so a model can't learn from them" in error(root)
     write(root, lambda brightness: Image.new("L", (6, 6), int(255 * brightness)))
     (note,) = load(root).notes
-    assert "16 of 16 training pictures have one value only, such as dark/" in note
+    assert "16 of 16 training pictures have only one pixel value, such as dark/" in note
 
 
 def test_depths_are_not_mixed_unless_their_range_is_stated(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_depths_are_not_mixed_unless_their_range_is_stated(tmp_path: Path) -> No
 def test_pixels_without_a_finite_value(tmp_path: Path) -> None:
     root = write(tmp_path, grey(np.float32, 0, 1), "tif")
     Image.fromarray(np.full((6, 6), np.nan, dtype=np.float32)).save(root / "dark" / "nan.tif")
-    assert "dark/nan.tif: cannot be read as a picture (it has pixels without a finite value)" in error(root)
+    assert "dark/nan.tif: cannot be read as a picture (it has pixel values that are not finite)" in error(root)
     assert "1 of 21 pictures can't be read and were skipped: dark/nan.tif" in load(root, on_bad="skip").notes[0]
 
 
@@ -213,8 +213,8 @@ def test_several_pages_and_transparency_are_told(tmp_path: Path) -> None:
     clear.putalpha(Image.new("L", (6, 6), 9))
     clear.save(root / "dark" / "clear.png")
     data = load(root)
-    assert "only the first is read: light/film.gif, light/volume.tif" in data.notes[0]
-    assert "transparency is ignored, of dark/clear.png" in data.notes[1]
+    assert "only the first page or frame is read of: light/film.gif, light/volume.tif" in data.notes[0]
+    assert "transparency is ignored in dark/clear.png" in data.notes[1]
     assert inner(data.train)[1] == {0.6}
 
 
@@ -276,7 +276,7 @@ def test_only_a_training_part(tmp_path: Path) -> None:
 def test_parts_that_are_ambiguous_or_incomplete(tmp_path: Path) -> None:
     for name in ("val", "test"):
         write(tmp_path / name, grey(np.uint8, 0, 255))
-    assert "are parts of a data set, and none has the training pictures" in error(tmp_path)
+    assert "are parts of a data set, but none has the training pictures" in error(tmp_path)
     for name in ("train", "Training"):
         write(tmp_path / name, grey(np.uint8, 0, 255))
     assert "has several folders of train pictures: Training, train; keep one of them" in error(tmp_path)
@@ -285,7 +285,7 @@ def test_parts_that_are_ambiguous_or_incomplete(tmp_path: Path) -> None:
 def test_folders_beside_the_parts_are_told(tmp_path: Path) -> None:
     for name in ("train", "test", "labels"):
         write(tmp_path / name, grey(np.uint8, 0, 255))
-    assert "has parts; other folders are passed over: labels" in load(tmp_path).notes[0]
+    assert "is divided into parts; other folders are ignored: labels" in load(tmp_path).notes[0]
 
 
 def test_a_class_called_train_is_a_class_among_others(tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_classes_that_differ_in_case_between_parts(tmp_path: Path, part: str) ->
     write(tmp_path / "train", grey(np.uint8, 0, 255))
     write(tmp_path / part, grey(np.uint8, 0, 255))
     (tmp_path / part / "dark").rename(tmp_path / part / "Dark")
-    assert "(dark and Dark differ in case only); give each class one name in all parts" in error(tmp_path)
+    assert "(dark and Dark differ in case only); give each class the same name in all parts" in error(tmp_path)
     (tmp_path / part / "light").rename(tmp_path / part / "other")
-    assert "differ in their classes" in error(tmp_path)
+    assert "have different classes" in error(tmp_path)
 
 
 def test_classes_of_one_folder_that_differ_in_case_are_told(tmp_path: Path) -> None:
@@ -330,9 +330,9 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
         (root / name).write_bytes(b"")
     grey(np.uint8, 0, 255)(DARK).save(root / "loose.png")
     loose, others = load(root).notes
-    assert "passed over, as they lie in no class's folder: " in loose
+    assert "ignored, because they are not in the folder of a class: " in loose
     assert "loose.png" in loose
-    assert others == "passed over, as their names are not those of pictures: 4 files (.heic, .txt, no ending)"
+    assert others == "ignored, because their names do not end like those of pictures: 4 files (.heic, .txt, no ending)"
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def cut_off(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "it is empty"),
-    "text": (lambda path: path.write_text("no picture"), "damaged, or of no format that Pillow knows"),
+    "text": (lambda path: path.write_text("no picture"), "damaged, or in a format that Pillow does not support"),
     "cut off": (cut_off, "truncated"),
     "bomb": (bomb, "10000000000 pixels) exceeds limit"),
     "dangling link": (lambda path: path.symlink_to(path.parent / "absent"), "no such file"),
@@ -448,7 +448,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
 
 def test_an_image_size_of_nothing(tmp_path: Path) -> None:
     root = write(tmp_path, grey(np.uint8, 0, 255))
-    assert "image_size = 0: no image can be so small" in error(root, image_size=0)
+    assert "image_size = 0: too small for an image" in error(root, image_size=0)
 
 
 # Hugging Face

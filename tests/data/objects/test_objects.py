@@ -155,7 +155,7 @@ def test_each_of_a_list_is_a_client(tmp_path: Path) -> None:
         own = found.train.columns["client"] == f"{client:02d}"
         assert own.sum() == size - int(np.ceil(size / 5))
         assert (found.train.inputs[torch.from_numpy(own)].mean() - client).abs() < 1
-    with pytest.raises(UsageError, match=r"clients = 3: the list of 11 data sets says which client has what"):
+    with pytest.raises(UsageError, match=r"clients = 3: the list of 11 data sets sets this already"):
         sglr.train("psl", dataset=data, clients=3)
     with pytest.raises(UsageError, match=r"partition = iid: the list of 11 data sets"):
         sglr.train("psl", dataset=data, partition="iid")
@@ -226,7 +226,7 @@ def test_options_of_tables_are_those_of_files() -> None:
     assert len(found.train) + len(found.test) == 59
     assert not {*found.train.columns["patient"]} & {*found.test.columns["patient"]}
     assert found.input_shape == (3,)
-    with pytest.raises(UsageError, match=r"group = patient: the data set is no table"):
+    with pytest.raises(UsageError, match=r"group = patient: only for tables, and the data set is not a table"):
         read((X, Y), group="patient")
 
 
@@ -252,22 +252,22 @@ def with_nan(row: int) -> Any:
     [
         (X, r"dataset = ndarray: has no labels; give \(X, y\)"),
         ([X, Y], r"dataset\[0\] = ndarray: has no labels"),
-        ((X, Y, Y), r"dataset = 3 value\(s\): a pair of inputs and labels is needed"),
+        ((X, Y, Y), r"dataset = 3 value\(s\): not a pair of inputs and labels"),
         (((X, Y), (X, Y)), r'dataset = tuple: .*give {"train": \(X, y\), "test": \(X_test, y_test\)}'),
-        ((row for row in X), r"dataset = generator: can be read once only"),
-        (Stream(), r"dataset = Stream: can be read once only"),
+        ((row for row in X), r"dataset = generator: can be read only once"),
+        (Stream(), r"dataset = Stream: can be read only once"),
         (DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))), r"DataLoader: .*loader.dataset"),
-        (Items, r"dataset = Items: is a class; give an object of it"),
-        (Path("x.csv"), r"dataset = x.csv: is a path; name it as text: 'table:FILE.csv'"),
-        (None, r"dataset = NoneType: is no data set"),
+        (Items, r"dataset = Items: is a class; give an instance"),
+        (Path("x.csv"), r"dataset = x.csv: is a path; give it as text: 'table:FILE.csv'"),
+        (None, r"dataset = NoneType: not a data set"),
         ([], r"dataset = \[\]: is an empty list"),
-        (load_wine(), r"dataset = 'data': is no part of a data set; .*or \(X, y\) alone"),
-        ({"test": (X, Y)}, r"dataset = test: has no part 'train'"),
+        (load_wine(), r"dataset = 'data': not a part of a data set; .*or \(X, y\) alone"),
+        ({"test": (X, Y)}, r"dataset = test: 'train' is missing"),
         ((X, Y[:5]), r"dataset.targets = 5 labels: there are 60 inputs"),
         ((X, np.eye(3)[Y]), r"dataset.targets = shape \[60, 3\]: .*argmax\(1\)"),
         ((X, Y - 1), r"dataset.targets = -1: row 0 has a label below 0"),
         ((X, X[:, 0]), r"dataset.targets = .*: row 0 is not a class number"),
-        ((X, np.arange(60)), r"dataset.targets = 0 to 59: there are 60 different labels of 60 samples"),
+        ((X, np.arange(60)), r"dataset.targets = 0 to 59: there are 60 different labels in 60 samples"),
         ((X, np.zeros(60)), r"dataset.targets = 0: is the only class"),
         ((X, np.array([None, *NAMES[Y[1:]]])), r"dataset.targets = missing: row 0 has no label"),
         ((X, ["", *NAMES[Y[1:]]]), r"dataset.targets = missing: row 0 has no label"),
@@ -276,25 +276,25 @@ def with_nan(row: int) -> Any:
         ({"train": (X, Y), "test": (with_nan(3), Y)}, r"dataset\['test'\].inputs = nan: row 3"),
         ([(X, Y), (with_nan(7), Y)], r"dataset\[1\].inputs = nan: row 7"),
         ([(X, Y), (X[:, :2], Y)], r"dataset\[1\] = .*\[2\]: inputs of train differ from the first"),
-        ([(X, Y), (X, NAMES[Y])], r"dataset.targets = labels: parts name their classes differently"),
+        ([(X, Y), (X, NAMES[Y])], r"dataset.targets = labels: parts have labels of different kinds"),
         ([(X, Y), FRAME.rename(columns={"kind": "label"})], r"some parts are tables and others are arrays"),
         ([(X, Y), (X[:1], Y[:1])], r"dataset\[1\] test_fraction = 0.2: cannot divide 1 samples"),
         ((X.astype(object), Y), r"dataset.inputs = type object: values are not numbers"),
         (([[1.0], [1.0, 2.0]], [0, 1]), r"dataset.inputs = list: is not an array of numbers"),
-        ((np.zeros((4, 5, 5, 5), np.uint8), [0, 1, 0, 1]), r"not clear which dimension is that of the colour channels"),
+        ((np.zeros((4, 5, 5, 5), np.uint8), [0, 1, 0, 1]), r"can't tell which dimension holds the colour channels"),
         (FRAME, r"dataset label = \(none\): the table has none of the columns label"),
-        (Items(lambda i: {"x": X[i]}), r"dataset item 0 = Items: is a dict, and a pair is needed"),
+        (Items(lambda i: {"x": X[i]}), r"dataset item 0 = Items: is a dict, not a pair"),
         (Items(lambda i: (X[i], 1 // (i - 4))), r"dataset item 4 = Items: can't be read \(ZeroDivisionError"),
         (
             Items(lambda i: (X[i, : 3 - i // 9], 0)),
-            r"dataset item 9 = Items: is float32 \[2\], and item 0 is float32 \[3\]",
+            r"dataset item 9 = Items: is float32 \[2\], but item 0 is float32 \[3\]",
         ),
         (Items(lambda i: (X[i], np.eye(3)[i % 3])), r"dataset item 0 = ndarray: the label is .*argmax"),
         (Items(lambda i: (X[i], 0), 0), r"dataset.inputs = 0 samples: Items has no items"),
         (Items(lambda i: (Image.new("L", (8 + i // 9, 8)), i % 2)), r"item 9 = \(9, 8\): the first picture has size"),
         (
             Items(lambda i: (Image.new("I", (8, 8)), i % 2)),
-            r"item 0 = picture of mode I: a picture of 8 bits is needed",
+            r"item 0 = picture of mode I: not an 8-bit picture",
         ),
     ],
 )

@@ -106,15 +106,15 @@ def test_figures_are_those_of_the_training_rows_and_categories_those_of_all(tmp_
     ("change", "message"),
     [
         (lambda f: f.drop(columns="bmi"), "column = bmi: "),
-        (lambda f: f.rename(columns={"bmi": "BMI"}), "the schema needs it; rename 'BMI' if that is it"),
+        (lambda f: f.rename(columns={"bmi": "BMI"}), "the schema requires; rename 'BMI' if it is meant"),
         (lambda f: f.assign(weight=1), "column = weight: "),
-        (lambda f: f.assign(weight=1), "does not name it; leave it out with --leave-out 'weight'"),
-        (lambda f: f.replace("female", "f"), "has the category 'f', which the schema does not know; did you mean 'f"),
-        (lambda f: f.replace("ill", "sick"), "has the class 'sick', which the schema does not know"),
+        (lambda f: f.assign(weight=1), "but the schema does not; leave it out with --leave-out 'weight'"),
+        (lambda f: f.replace("female", "f"), "has the category 'f', which is not in the schema; did you mean 'f"),
+        (lambda f: f.replace("ill", "sick"), "has the class 'sick', which is not in the schema"),
         (lambda f: f.assign(bmi="heavy"), "column = bmi: "),
         (lambda f: f.assign(bmi="1,5"), "give --decimal ','"),
         (lambda f: f.assign(age=[None] + [3.0] * 59), "column = age: "),
-        (lambda f: f.assign(age=[None] + [3.0] * 59), "or let the schema say missing = \"drop\" of it"),
+        (lambda f: f.assign(age=[None] + [3.0] * 59), "or set missing = \"drop\" for it in the schema"),
     ],
 )  # fmt: skip
 def test_a_table_that_does_not_fit(change: Any, message: str, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_missing_values_are_treated_as_each_column_says(tmp_path: Path) -> None:
     found = sorted(map(tuple, torch.cat([data.train.inputs, data.test.inputs]).tolist()))
     assert found == sorted([(0, 5, 0, 0, 0, 1, 1, 0), (2, 0, 1, 0, 1, 0, 1, 0), (0, 2, 0, 1, 0, 0, 0, 1)])
     assert schema.inputs == ("a", "b", "b is missing", "c=x", "c=y", "c is missing", "d=x", "d=y")
-    assert data.notes == ("2 of 5 rows are left out, since they lack a value",)
+    assert data.notes == ("2 of 5 rows are left out, because a value is missing",)
 
 
 def test_an_indicator_is_made_where_training_rows_lack_values(tmp_path: Path) -> None:
@@ -222,10 +222,10 @@ def edited(change: Any, tmp_path: Path) -> str:
         (lambda s: s["columns"][0].update(mean=float("nan")), "columns.age.mean = nan: "),
         (lambda s: s["columns"][0].update(type="date"), "columns.age.type = date: input should be 'number' or"),
         (lambda s: s["columns"][0].update(missing="guess"), "columns.age.missing = guess: input should be 'error'"),
-        (lambda s: s["columns"][0].update(type="category"), "columns.age = schema: a category needs its categories"),
+        (lambda s: s["columns"][0].update(type="category"), "columns.age = schema: a category column needs categories"),
         (lambda s: s["columns"][1].update(name="age"), "schema = schema: the column 'age' is named twice"),
         (lambda s: s["columns"][2].update(categories=["male"] * 2), "columns.sex = schema: the category 'male' is"),
-        (lambda s: s["columns"][2].update(mean=3), "columns.sex = schema: a category has no mean and no std"),
+        (lambda s: s["columns"][2].update(mean=3), "columns.sex = schema: a category column has no mean or std"),
         (lambda s: s.update(kind="pictures"), "kind = pictures: input should be 'table'"),
     ],
 )  # fmt: skip

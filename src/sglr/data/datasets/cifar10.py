@@ -1,4 +1,4 @@
-"""CIFAR-10: 32 x 32 colour pictures of 10 kinds of things, 50,000 for training and 10,000 for test."""
+"""CIFAR-10: 32 x 32 colour pictures in 10 classes, 50,000 for training and 10,000 for test."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ class Cifar10:
     stored: ClassVar[Shape] = Shape((3, 32, 32), classes=10, train=50_000, validation=5_000)
 
     image_size: int | None = field(
-        default=None, metadata={"help": "resize to so many pixels; default 32", "clients": "take"}
+        default=None, metadata={"help": "height and width to resize to, in pixels; default 32", "clients": "take"}
     )
-    image_channels: int | None = field(default=None, metadata={"help": "1 makes it grey; default 3", "clients": "take"})
+    image_channels: int | None = field(
+        default=None, metadata={"help": "1 converts to grey; default 3", "clients": "take"}
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Load the official binary files, or fetch them; see `sglr.data.formats.cifar_dataset.load_cifar`."""

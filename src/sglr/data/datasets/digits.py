@@ -24,7 +24,7 @@ class Digits:
     stored: ClassVar[Shape] = Shape((1, 8, 8), classes=10, train=1437, validation=143)
 
     image_size: int | None = field(
-        default=None, metadata={"help": "resize to so many pixels; default 8", "clients": "take"}
+        default=None, metadata={"help": "height and width to resize to, in pixels; default 8", "clients": "take"}
     )
     image_channels: int | None = field(
         default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}
@@ -33,7 +33,7 @@ class Digits:
     def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - it needs no files
         """Return the data set; ``data_dir`` is not needed."""
         table = np.loadtxt(_file(), delimiter=",", dtype=np.int64)
-        # Pixels are 0 to 16; made bytes like those of every other image set.
+        # Pixels are 0 to 16; scale them to bytes as in every other image set.
         values = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         labels = table[:, -1]
         train, test = (Pixels(values[rows], labels[rows], "digits") for rows in stratified_split(labels, 0.2, seed=0))

@@ -21,48 +21,49 @@ from sglr.system.machine import refuse_beyond_memory
 __all__ = ["Folder"]
 
 BYTES_OF_PIXEL = 5
-"""As it is decoded, and as a float."""
+"""The decoded byte and the float32 made of it."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures, or one with such folders called ``train``, ``test`` and ``val`` or the like."""
+    """A folder of pictures, or a folder with subfolders ``train``, ``test`` and ``val`` (or similar) of pictures."""
 
     path: str = field(default="", metadata={"help": "the folder", "by_run": True})
     image_size: int | None = field(
-        default=32, metadata={"help": "resize to so many pixels squared; none if all have one size", "clients": "take"}
+        default=32,
+        metadata={"help": "height and width to resize to, in pixels; none if all have one size", "clients": "take"},
     )
     image_channels: int | None = field(
         default=None,
-        metadata={"help": "1 for grey, 3 for colour; default colour unless all are grey", "clients": "take"},
+        metadata={"help": "1 for grey, 3 for colour; default: colour unless all are grey", "clients": "take"},
     )
     pixel_range: tuple[float, ...] | None = field(
         default=None,
         metadata={
-            "help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured",
+            "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
             "clients": "take",
             "since": "0.2.0",
         },
     )
     on_bad: OnBad = field(
         default="error",
-        metadata={"help": "what is done about pictures that can't be read", "since": "0.2.0"},
+        metadata={"help": "what to do with unreadable pictures", "since": "0.2.0"},
     )
     classes: tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; default all there are, sorted", "by_run": True}
+        default=(), metadata={"help": "the classes in order; default: all that occur, sorted", "by_run": True}
     )
     test_fraction: float = field(
-        default=0.2, metadata={"help": "part of the pictures held apart where there is no folder test"}
+        default=0.2, metadata={"help": "fraction of the pictures held out for testing if there is no test folder"}
     )
-    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test pictures"})
+    split_seed: int = field(default=0, metadata={"help": "seed for drawing the test pictures"})
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """Read the pictures and hold test pictures apart.
+        """Read the pictures and hold out test pictures.
 
         Raises
         ------
         UsageError
-            If a folder is missing or empty, a picture is unreadable, or its class none of those that are given.
+            If a folder is missing or empty, a picture is unreadable, or its class is not one of those given.
         """
         root = resolve("folder", self.path, data_dir)
         check_form(self.image_size, self.image_channels)
@@ -83,7 +84,9 @@ class Folder:
         if test is None:
             train, test = map(train.select, stratified_split(train.labels, self.test_fraction, self.split_seed))
         passed = (
-            [f"{root} has parts; other folders are passed over: {listed(parts.others, SHOWN)}"] if parts.others else []
+            [f"{root} is divided into parts; other folders are ignored: {listed(parts.others, SHOWN)}"]
+            if parts.others
+            else []
         )
         return picture_dataset(
             f"folder:{self.path}",
@@ -96,7 +99,7 @@ class Folder:
         )
 
     def _check_room(self, count: int) -> None:
-        """Refuse a size at which the pictures don't fit the memory, before one is read."""
+        """Raise UsageError, before any picture is read, if the resized pictures don't fit into memory."""
         size = self.image_size or 0
         needed = count * (self.image_channels or 1) * size**2 * BYTES_OF_PIXEL
         what = f"{count} pictures of {size} x {size} pixels"
@@ -112,14 +115,14 @@ class Folder:
 def _found(root: Path, least: int) -> list[str]:
     names = subfolders(root)
     if len(names) < least:
-        needs = "learning needs two classes" if least > 1 else "each class is one"
+        needs = "training needs two or more classes" if least > 1 else "each class needs its own"
         problem = f"has {len(names)} subfolder(s), and {needs}"
         raise UsageError("folder", root, problem, "put the pictures of each class into a subfolder of its own")
     return names
 
 
 def _check_parts(train: Path, validation: Path | None, test: Path | None, classes: list[str], *, given: bool) -> None:
-    """Refuse parts whose classes differ; a class may be missing from validation, and from any if classes are given."""
+    """Refuse parts with different classes; validation may lack some, and any part if classes are given."""
     for part in (validation, test):
         if part is None:
             continue
@@ -131,12 +134,12 @@ def _check_parts(train: Path, validation: Path | None, test: Path | None, classe
 
 
 def _differing(names: list[str], train: Path, part: Path, classes: list[str]) -> UsageError:
-    problem = f"{train.name} and {part.name} differ in their classes: {', '.join(names)}"
+    problem = f"{train.name} and {part.name} have different classes: {', '.join(names)}"
     pairs = [(one, name) for one in classes for name in names if one != name and one.lower() == name.lower()]
     if pairs:
         problem += f" ({pairs[0][0]} and {pairs[0][1]} differ in case only)"
-        return UsageError("folder", part, problem, "give each class one name in all parts")
-    return UsageError("folder", part, problem, "make a subfolder for every class in both")
+        return UsageError("folder", part, problem, "give each class the same name in all parts")
+    return UsageError("folder", part, problem, "make a subfolder for every class in both folders")
 
 
 def _alike(classes: list[str]) -> list[str]:

@@ -31,30 +31,32 @@ TESTS = ("test", *VALIDATIONS)
 class Hf:
     """Any classification data set that ``datasets.load_dataset`` can load, or local data files."""
 
-    name: str = field(default="", metadata={"help": "its name on the hub"})
-    image_column: str = field(default="", metadata={"help": "column of pictures; default the only one"})
-    label_column: str = field(default="", metadata={"help": "column of classes; default label or the like"})
+    name: str = field(default="", metadata={"help": "its name on the Hugging Face hub"})
+    image_column: str = field(default="", metadata={"help": "column of pictures; default: the only one"})
+    label_column: str = field(default="", metadata={"help": "column of classes; default: label or a similar name"})
     group_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "columns that are no features, kept for partition natural"}
+        default=(), metadata={"help": "columns kept for partition natural, not used as features"}
     )
     image_size: int | None = field(
-        default=None, metadata={"help": "resize pictures to so many pixels", "clients": "take"}
+        default=None, metadata={"help": "height and width to resize pictures to, in pixels", "clients": "take"}
     )
     image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour", "clients": "take"})
     pixel_range: tuple[float, ...] | None = field(
         default=None,
         metadata={
-            "help": "lowest and highest pixel value, such as 0,4095; default 0,255 for 8 bits, else measured",
+            "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
             "clients": "take",
             "since": "0.2.0",
         },
     )
     on_bad: OnBad = field(
         default="error",
-        metadata={"help": "what is done about pictures that can't be read", "since": "0.2.0"},
+        metadata={"help": "what to do with unreadable pictures", "since": "0.2.0"},
     )
-    test_fraction: float = field(default=0.2, metadata={"help": "part held apart where it has no test split"})
-    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test samples"})
+    test_fraction: float = field(
+        default=0.2, metadata={"help": "fraction held out for testing if there is no test split"}
+    )
+    split_seed: int = field(default=0, metadata={"help": "seed for drawing the test samples"})
 
     def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - the hub's client has its own cache
         """Fetch the data set and find its columns.
@@ -72,7 +74,7 @@ class Hf:
         image = find_picture_column(train.features, self.image_column, self.name)
         if not image:
             return self._table(train, test, label)
-        # A data set without a test split is tested on its validation split.
+        # Without a test split, the validation split is used for testing.
         apart = next((splits[part] for part in VALIDATIONS if part in splits), None) if "test" in splits else None
         return self._images(train, apart, test, image, label)
 
@@ -112,7 +114,7 @@ def _training(splits: Any, name: str) -> Any:
 
 
 def _number(parts: Sequence[Any], label: str) -> tuple[list[str], *tuple[NDArray[np.int64], ...]]:
-    """Return the names of the classes and the labels of all parts as positions in them; none of a part that is None."""
+    """Return the class names, and each part's labels as positions in them (None for a part that is None)."""
     found = [np.array([]) if part is None else np.asarray(part[label][:]) for part in parts]
     names = getattr(parts[0].features[label], "names", None)
     if names is not None:

@@ -1,4 +1,4 @@
-"""IDX files of your own, as those of MNIST: idx:PATH names their folder, or the file of images beside its labels."""
+"""IDX files of your own, the format of MNIST: idx:PATH names their folder, or the image file beside its labels."""
 
 from __future__ import annotations
 
@@ -22,35 +22,36 @@ TEST = {"t10k", "test"}  # words in names of files with test images
 
 @dataclass(frozen=True)
 class Idx:
-    """Images in one file, labels in another whose name has ``labels`` for ``images`` and ``idx1`` for ``idx3``."""
+    """Images in one file; labels in another, named with ``labels`` for ``images`` and ``idx1`` for ``idx3``."""
 
     path: str = field(default="", metadata={"help": "the folder, or the file of images", "by_run": True})
     image_size: int | None = field(
-        default=None, metadata={"help": "resize to so many pixels; default what is stored", "clients": "take"}
+        default=None,
+        metadata={"help": "height and width to resize to, in pixels; default: as stored", "clients": "take"},
     )
     image_channels: int | None = field(
         default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}
     )
     classes: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "the classes in their order; default 0, 1, 2 … as they are labelled", "by_run": True},
+        metadata={"help": "the classes in order; default: 0, 1, 2 …, as the labels", "by_run": True},
     )
     first_label: int | None = field(
         default=None,
-        metadata={"help": "label of the first class, as of EMNIST's letters 1; default 0", "since": "0.2.0"},
+        metadata={"help": "label of the first class, such as 1 for EMNIST letters; default 0", "since": "0.2.0"},
     )
     test_fraction: float = field(
-        default=0.2, metadata={"help": "part of the images held apart where there is no file of test images"}
+        default=0.2, metadata={"help": "fraction of the images held out for testing if there is no file of test images"}
     )
-    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test images"})
+    split_seed: int = field(default=0, metadata={"help": "seed for drawing the test images"})
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """Read the files and hold test images apart.
+        """Read the files and hold out test images.
 
         Raises
         ------
         UsageError
-            If a file is missing, damaged, or one of several.
+            If a file is missing, damaged or ambiguous.
         """
         own, held = _image_files(resolve("idx", self.path, data_dir))
         train = _read(own)
@@ -88,12 +89,12 @@ def _image_files(place: Path) -> tuple[Path, Path | None]:
     held = [path for path in found if TEST & set(path.name.split("-"))]
     own = [path for path in found if path not in held]
     if not own:
-        problem = "holds no file of images, such as train-images-idx3-ubyte.gz"
-        raise UsageError("idx", place, problem, "give the folder of the files, or the file of images itself")
+        problem = "has no image file, such as train-images-idx3-ubyte.gz"
+        raise UsageError("idx", place, problem, "give the folder of the files, or the image file itself")
     for files in (own, held):
         if len(files) > 1:
-            problem = f"holds several files of images: {', '.join(path.name for path in files)}"
-            raise UsageError("idx", place, problem, "give the one that is meant")
+            problem = f"has several image files: {', '.join(path.name for path in files)}"
+            raise UsageError("idx", place, problem, "give one of these files")
     return own[0], held[0] if held else None
 
 
@@ -101,6 +102,6 @@ def _read(images: Path) -> Pixels:
     stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     labels = first_file(images.parent, (stem, f"{stem}.gz"))
     if labels is None or labels == images:
-        raise UsageError("idx", images.parent / stem, "these labels are missing beside the images", "put them there")
+        raise UsageError("idx", images.parent / stem, "label file not found beside the images", "put it there")
     values, targets = read_idx(images, IMAGES), read_idx(labels, LABELS)
     return Pixels(values[..., None], targets.astype(np.int64), str(images))

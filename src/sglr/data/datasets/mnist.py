@@ -20,7 +20,7 @@ class Mnist:
     stored: ClassVar[Shape] = Shape((1, 28, 28), classes=10, train=60_000, validation=10_000)
 
     image_size: int | None = field(
-        default=None, metadata={"help": "resize to so many pixels; default 28", "clients": "take"}
+        default=None, metadata={"help": "height and width to resize to, in pixels; default 28", "clients": "take"}
     )
     image_channels: int | None = field(
         default=None, metadata={"help": "3 repeats the grey channel; default 1", "clients": "take"}

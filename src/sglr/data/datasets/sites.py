@@ -1,4 +1,4 @@
-"""Data that stay at the sites that join: nothing of them is here but what their inputs and classes are."""
+"""Data that stay at the sites that join: the server only knows the shape of the inputs and the classes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
 @dataclass(frozen=True)
 class Sites:
-    """What the operator of a server tells of data that each site has for itself.
+    """What the operator of a server states about the data that each site keeps.
 
-    Tables need a schema, by which each site's columns are matched by name and standardised alike; other data need the
+    Tables need a schema, which makes all sites match columns by name and standardise them alike; other data need the
     shape of an input and the classes.
     """
 
@@ -31,7 +31,7 @@ class Sites:
     )
     classes: int | tuple[str, ...] = field(
         default=(),
-        metadata={"help": "the classes in their order; or their number, if they are called 0, 1, 2 …", "by_run": True},
+        metadata={"help": "the classes in order; or their number, if they are named 0, 1, 2 …", "by_run": True},
     )
     pixel_range: tuple[float, ...] | None = field(
         default=None,
@@ -44,7 +44,7 @@ class Sites:
     schema: str | dict[str, Any] = field(
         default="",
         metadata={
-            "help": "a TOML file (sglr schema) that says what the columns are; default: found out",
+            "help": "a TOML file (sglr schema) that describes the columns; default: none",
             "by_run": True,
             "clients": "hidden",
             "since": "0.2.0",
@@ -52,7 +52,7 @@ class Sites:
     )
     input_type: str = field(
         default="float32",
-        metadata={"help": "type of the inputs: float32, or int64 for numbers of tokens", "since": "0.2.0"},
+        metadata={"help": "type of the inputs: float32, or int64 for token ids", "since": "0.2.0"},
     )
 
     def load(self, data_dir: Path | None) -> Dataset:
@@ -61,18 +61,18 @@ class Sites:
         Raises
         ------
         UsageError
-            If the shape or the classes are not told, or make no sense, or the type is unknown.
+            If the shape or the classes are missing or invalid, or the type is unknown.
         """
         del data_dir
         if self.schema:
             return self._of_tables(read_schema(self.schema))
         if not self.input_shape or min(self.input_shape) < 1:
             shown = ",".join(map(str, self.input_shape)) or "none"
-            problem = "what the sites' inputs look like must be told"
-            raise UsageError("input_shape", shown, problem, "give e.g. 1,28,28, or of tables their --schema")
+            problem = "the shape of the sites' inputs is not given"
+            raise UsageError("input_shape", shown, problem, "give e.g. 1,28,28, or a --schema for tables")
         stated_range(self.pixel_range)
         if self.input_type not in INPUT_TYPES:
-            problem = "is no type of inputs that can be trained on"
+            problem = "not a supported input type"
             raise UsageError("input_type", self.input_type, problem, f"give {' or '.join(INPUT_TYPES)}")
         return _without_samples(self.input_shape, self._names(), kind=INPUT_TYPES[self.input_type])
 
@@ -92,7 +92,7 @@ class Sites:
             classes = int(classes[0])
         names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
         if len(names) < 2 or len(set(names)) < len(names):
-            problem = "learning needs two classes or more, each with a name of its own"
+            problem = "training needs two or more classes with distinct names"
             shown = str(classes) if isinstance(classes, int) else ",".join(classes) or "none"
             raise UsageError("classes", shown, problem, "give e.g. healthy,ill or a number")
         return names

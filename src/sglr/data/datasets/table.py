@@ -19,7 +19,7 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a file as samples: numbers standardised, words one-hot encoded."""
+    """Rows of a file as samples: numbers are standardised, categories one-hot encoded."""
 
     path: str = field(
         default="", metadata={"help": "the file: .csv, .tsv, .txt, .data, also with .gz, or .parquet", "by_run": True}
@@ -27,7 +27,7 @@ class Table:
     schema: str | dict[str, Any] = field(
         default="",
         metadata={
-            "help": "a TOML file (sglr schema) that says what the columns are; default: found out",
+            "help": "a TOML file (sglr schema) that describes the columns; default: inferred",
             "by_run": True,
             "clients": "hidden",
             "since": "0.2.0",
@@ -35,59 +35,69 @@ class Table:
     )
     label_column: str = field(default="", metadata={"help": "the column that holds the classes; default: label"})
     classes: tuple[str, ...] = field(
-        default=(), metadata={"help": "the classes in their order; default all there are, sorted", "by_run": True}
+        default=(), metadata={"help": "the classes in order; default: all that occur, sorted", "by_run": True}
     )
     label_edges: tuple[float, ...] = field(
         default=(),
-        metadata={"help": "numbers that divide those of the label into classes", "by_run": True, "since": "0.2.0"},
+        metadata={"help": "thresholds that divide a numeric label into classes", "by_run": True, "since": "0.2.0"},
     )
     columns: tuple[str, ...] = field(
         default=(), metadata={"help": "the features; default: all other columns", "by_run": True, "since": "0.2.0"}
     )
-    leave_out: tuple[str, ...] = field(default=(), metadata={"help": "columns that are not read", "since": "0.2.0"})
+    leave_out: tuple[str, ...] = field(default=(), metadata={"help": "columns to ignore", "since": "0.2.0"})
     category_columns: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "columns of categories that look like numbers or names", "by_run": True, "since": "0.2.0"},
+        metadata={
+            "help": "columns to read as categories although they look like numbers or names",
+            "by_run": True,
+            "since": "0.2.0",
+        },
     )
     group: str = field(
         default="",
-        metadata={"help": "a column, no feature, whose values are each on one side of any split", "since": "0.2.0"},
+        metadata={
+            "help": "a column, not a feature, such as patient: rows of one value stay on one side of any split",
+            "since": "0.2.0",
+        },
     )
     group_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "columns that are no features, kept for partition natural"}
+        default=(), metadata={"help": "columns kept for partition natural, not used as features"}
     )
     missing: Literal["error", "drop", "mean", "indicator"] = field(
         default="error",
         metadata={
-            "help": "missing values: refused; their rows left out; the column's mean; or that and a further input"
-            " that says so",
+            "help": "missing values: an error; drop the row; use the column's mean; or that and an extra input"
+            " that marks them",
             "by_run": True,
             "since": "0.2.0",
         },
     )
     na: tuple[str, ...] = field(
-        default=(), metadata={"help": "words that mean a missing value, beside nothing at all", "since": "0.2.0"}
+        default=(), metadata={"help": "words that mean a missing value, besides an empty cell", "since": "0.2.0"}
     )
     separator: str = field(
-        default="", metadata={"help": "what is between values, such as ; or tab; default: found out", "since": "0.2.0"}
+        default="", metadata={"help": "character between values, such as ; or tab; default: detected", "since": "0.2.0"}
     )
-    decimal: str = field(default=".", metadata={"help": "sign before a fraction", "since": "0.2.0"})
-    thousands: str = field(default="", metadata={"help": "sign between groups of three digits", "since": "0.2.0"})
-    encoding: str = field(default="utf-8", metadata={"help": "of the file's text, such as latin-1", "since": "0.2.0"})
+    decimal: str = field(default=".", metadata={"help": "decimal sign", "since": "0.2.0"})
+    thousands: str = field(default="", metadata={"help": "thousands separator", "since": "0.2.0"})
+    encoding: str = field(
+        default="utf-8", metadata={"help": "encoding of the file's text, such as latin-1", "since": "0.2.0"}
+    )
     header: bool = field(
-        default=True, metadata={"help": "the first line names the columns; else they are column_1 …", "since": "0.2.0"}
+        default=True,
+        metadata={"help": "the first line names the columns; otherwise they are named column_1 …", "since": "0.2.0"},
     )
-    skip_rows: int = field(default=0, metadata={"help": "lines before the table", "since": "0.2.0"})
-    test_fraction: float = field(default=0.2, metadata={"help": "part of the rows held apart for the test"})
-    split_seed: int = field(default=0, metadata={"help": "seed of the draw of the test rows"})
+    skip_rows: int = field(default=0, metadata={"help": "number of lines to skip before the table", "since": "0.2.0"})
+    test_fraction: float = field(default=0.2, metadata={"help": "fraction of the rows held out for testing"})
+    split_seed: int = field(default=0, metadata={"help": "seed for drawing the test rows"})
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """Read and check the file, hold test rows apart, encode the columns.
+        """Read and check the file, hold out test rows, encode the columns.
 
         Raises
         ------
         UsageError
-            If the file or the schema cannot be read or learnt from, or they do not fit each other.
+            If the file or the schema cannot be read or used for training, or they do not match.
         """
         schema = self._schema()
         notation = Notation(self.decimal, self.thousands)
@@ -102,7 +112,7 @@ class Table:
         return replace(dataset, notes=(*notes, *dataset.notes))
 
     def _schema(self) -> Schema | None:
-        """Return the schema, if one is given; refuse what says otherwise."""
+        """Return the schema, if one is given; refuse parameters that contradict it."""
         if not self.schema:
             return None
         schema = read_schema(self.schema)

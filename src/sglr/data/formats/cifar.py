@@ -22,7 +22,7 @@ PIXELS = 3 * 32 * 32
 
 
 def parse_records(content: bytes, label_bytes: int, source: str) -> Pixels:
-    """Return the images of one file with their labels; of two labels the last, the fine one.
+    """Return the images of one file with their labels; if there are two labels, the last one (fine).
 
     Raises
     ------
@@ -31,7 +31,7 @@ def parse_records(content: bytes, label_bytes: int, source: str) -> Pixels:
     """
     size = label_bytes + PIXELS
     if not content or len(content) % size:
-        problem = f"cut off or of another kind: {len(content)} bytes are not a whole number of {size}-byte records"
+        problem = f"truncated or in another format: {len(content)} bytes are not a whole number of {size}-byte records"
         raise UsageError("file", source, problem, AGAIN)
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -39,7 +39,7 @@ def parse_records(content: bytes, label_bytes: int, source: str) -> Pixels:
 
 
 def read_members(place: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Return the content of those of the files ``names`` that are in a folder or a ``.tar.gz`` archive.
+    """Return the content of those files of ``names`` that are in a folder or a ``.tar.gz`` archive.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_members(place: Path, names: Sequence[str]) -> dict[str, bytes]:
     try:
         return _unpack(place, names)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UsageError("file", place, f"corrupt or cut-off archive ({error})", AGAIN) from error
+        raise UsageError("file", place, f"corrupt or truncated archive ({error})", AGAIN) from error
 
 
 def _unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
@@ -62,7 +62,7 @@ def _unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
             stream = tar.extractfile(member) if name in names else None
             if stream is not None:
                 content[name] = stream.read()
-        # The checksum is compared at the very end, behind the last file.
+        # The checksum is at the very end, after the last file.
         while unzipped.read(1 << 20):
             pass
     return content
@@ -79,7 +79,9 @@ def join(files: Mapping[str, bytes], names: Sequence[str], label_bytes: int, pla
     parts = []
     for name in names:
         if name not in files:
-            raise UsageError("file", place / name, "missing beside its companions", "download them all again")
+            raise UsageError(
+                "file", place / name, "missing, while the other files are there", "download all of them again"
+            )
         parts.append(parse_records(files[name], label_bytes, str(place / name)))
     values = np.concatenate([part.values for part in parts])
     return Pixels(values, np.concatenate([part.labels for part in parts]), str(place))

@@ -31,12 +31,12 @@ class Layout:
 
 
 def load_cifar(layout: Layout, data_dir: Path | None, image_size: int | None, image_channels: int | None) -> Dataset:
-    """Load the official binary files, or fetch the data set where they are not here.
+    """Load the official binary files, or download the data set if they are not on this machine.
 
     Raises
     ------
     UsageError
-        If the files are incomplete or corrupt, pickled, or neither here nor to be fetched.
+        If the files are incomplete or corrupt, pickled, or missing and cannot be downloaded.
     """
     folders = candidates(data_dir, layout.name)
     place = _place(layout, folders)
@@ -69,6 +69,6 @@ def _place(layout: Layout, folders: list[Path]) -> Path | None:
 def _refuse_pickle(layout: Layout, folders: list[Path]) -> None:
     pickled = [folder / name for folder in folders for name in layout.python if (folder / name).exists()]
     if pickled:
-        problem = "the Python version, which is pickled: loading it could run any code"
+        problem = "this is the Python version, which is pickled: loading it could run arbitrary code"
         remedy = f"put the binary version there, {layout.archive} from https://www.cs.toronto.edu/~kriz/cifar.html"
         raise UsageError("file", pickled[0], problem, remedy)

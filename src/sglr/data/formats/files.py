@@ -1,4 +1,4 @@
-"""Where data files lie on this machine."""
+"""Find data files on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from sglr.core.errors import UsageError
 
 VARIABLE = "SGLR_DATA_DIR"
-REMEDY = f"give the folder that holds them with --data-dir or the environment variable {VARIABLE}"
+REMEDY = f"give the folder that contains them with --data-dir or the environment variable {VARIABLE}"
 
 
 def data_root(data_dir: Path | None) -> Path | None:
@@ -38,23 +38,23 @@ def candidates(data_dir: Path | None, *subfolders: str) -> list[Path]:
 
 
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the first of the files ``names`` that lies in ``folder``, or None."""
+    """Return the first of the files ``names`` that is in ``folder``, or None."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def looked_for(files: str, folders: Sequence[Path]) -> str:
-    """Say in words which files were looked for and where."""
+    """Describe which files were looked for and where."""
     places = ", ".join(map(str, folders)) or "no data folder was given"
     return f"{files} not found ({places})"
 
 
 def resolve(field: str, path: str, data_dir: Path | None) -> Path:
-    """Return the file or folder ``path``, looked for as it stands and then in the data folder.
+    """Return the file or folder ``path``, tried as given and then in the data folder.
 
     Raises
     ------
     UsageError
-        If it is not there.
+        If it does not exist.
     """
     if not path:
         raise UsageError(field, path, "no path", f"give it after a colon, as in {field}:PATH")
@@ -63,5 +63,5 @@ def resolve(field: str, path: str, data_dir: Path | None) -> Path:
     found = next((place for place in places if place.exists()), None)
     if found is None:
         where = " or ".join(str(place.absolute()) for place in places)
-        raise UsageError(field, path, f"there is no {where}", "check the path")
+        raise UsageError(field, path, f"not found: {where}", "check the path")
     return found

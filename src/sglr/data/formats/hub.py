@@ -1,4 +1,4 @@
-"""Fetch data sets of the Hugging Face hub."""
+"""Download data sets from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sglr.core.errors import UsageError
 from sglr.data.images.dataset import Pixels
 from sglr.data.images.decode import Picture, PictureReader
 
-PATIENCE_S = 5.0  # wait so long for the hub before taking it for unreachable
+PATIENCE_S = 5.0  # timeout after which the hub counts as unreachable
 
 
 def fetch(repository: str, remedy: str, missing: str = "") -> Any:
@@ -28,21 +28,21 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
     repository
         Its name on the hub, such as ``"ylecun/mnist"``, or a local path.
     remedy
-        What the user can do where it cannot be fetched.
+        What the user can do if the download fails.
     missing
-        What was looked for on this machine before, in words; leads the message.
+        Which files were looked for on this machine before; the message starts with it.
 
     Raises
     ------
     UsageError
-        If it cannot be fetched.
+        If the download fails.
     """
     import datasets
 
     try:
         with _offline_if_unreachable(Path(repository).exists()):
             return datasets.load_dataset(repository)
-    # The hub's client raises errors of many libraries, which change from version to version.
+    # The hub's client raises errors of many libraries, and these change between versions.
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         tried = f"{missing}, and " if missing else ""
@@ -58,7 +58,7 @@ def hub_pixels(split: Any, image_column: str, label_column: str, source: str) ->
 
 
 def hub_pictures(split: Any, image_column: str, labels: NDArray[np.int64]) -> Iterator[Picture]:
-    """Yield the pictures of one split, not decoded yet."""
+    """Yield the pictures of one split, not yet decoded."""
     from datasets import Image
 
     stored = split.cast_column(image_column, Image(decode=False))[image_column]
@@ -69,7 +69,7 @@ def hub_pictures(split: Any, image_column: str, labels: NDArray[np.int64]) -> It
 
 @contextmanager
 def _offline_if_unreachable(local: bool) -> Iterator[None]:
-    """Use only what is cached while the hub cannot be reached, where its client would retry for long."""
+    """Use only the cache if the hub is unreachable, because its client would retry for a long time."""
     from datasets import config
     from huggingface_hub import constants
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sglr.core.errors import UsageError
 
 AGAIN = "download the file again"
-IMAGES, LABELS = 3, 1  # dimensions of an image file and of a label file
+IMAGES, LABELS = 3, 1  # number of dimensions of an image file and of a label file
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -34,7 +34,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises
     ------
     UsageError
-        If the file is corrupt, truncated, too long or of another kind.
+        If the file is corrupt, truncated, too long or in another format.
     """
     content = read_bytes(path)
     magic, expected = content[:4], bytes([0, 0, 8, dimensions])
@@ -44,11 +44,11 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         raise UsageError("file", path, problem, AGAIN)
     start = 4 + 4 * dimensions
     if len(content) < start:
-        raise UsageError("file", path, "cut off within its header", AGAIN)
+        raise UsageError("file", path, "truncated within its header", AGAIN)
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     found = len(content) - start
     if found != prod(shape):
-        problem = f"holds {found} bytes of values where its header says {prod(shape)}"
+        problem = f"has {found} bytes of values, but its header says {prod(shape)}"
         raise UsageError("file", path, problem, AGAIN)
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
@@ -65,6 +65,6 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UsageError("file", path, f"corrupt or cut-off gzip file ({error})", AGAIN) from error
+        raise UsageError("file", path, f"corrupt or truncated gzip file ({error})", AGAIN) from error
     except OSError as error:
         raise UsageError("file", path, f"cannot be read ({error.strerror})", "check its permissions") from error

@@ -26,14 +26,14 @@ def load_idx_dataset(
     image_size: int | None,
     image_channels: int | None,
 ) -> Dataset:
-    """Load the four official files, or fetch the data set from Hugging Face where none of them is here.
+    """Load the four official files, or download the data set from Hugging Face if none of them is on this machine.
 
     Parameters
     ----------
     name
-        The registered name, also the folder looked into first.
+        The registered name, also the folder searched first.
     torchvision
-        The folder in which torchvision keeps it, e.g. ``"FashionMNIST"``.
+        The folder in which torchvision stores it, e.g. ``"FashionMNIST"``.
     repository
         Its repository on Hugging Face.
     classes, image_size, image_channels
@@ -44,17 +44,17 @@ def load_idx_dataset(
     Raises
     ------
     UsageError
-        If the files are incomplete or corrupt, or neither here nor to be fetched.
+        If the files are incomplete or corrupt, or missing and cannot be downloaded.
     """
     folders = candidates(data_dir, name, f"{torchvision}/raw")
     folder = next((folder for folder in folders if any(_files(folder))), None)
     if folder is not None:
         train, test = _read(folder, "train"), _read(folder, "t10k")
     else:
-        missing = looked_for("train-images-idx3-ubyte.gz and its three companions", folders)
+        missing = looked_for("train-images-idx3-ubyte.gz and the three other files", folders)
         splits = fetch(repository, REMEDY, missing)
         train, test = (hub_pixels(splits[part], "image", "label", repository) for part in ("train", "test"))
-    # A small extract of the files has no room for the customary validation split.
+    # A small extract of the files is too small for the usual validation split.
     validation = VALIDATION if len(train.labels) == 60_000 else None
     return image_dataset(name, train, test, classes, image_size, image_channels, validation)
 
@@ -71,7 +71,7 @@ def _read(folder: Path, part: str) -> Pixels:
     images, labels = (_find(folder, name) for name in _names(part))
     values, targets = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(values) != len(targets):
-        problem = f"holds {len(values)} images, but {labels.name} {len(targets)} labels"
+        problem = f"has {len(values)} images, but {labels.name} {len(targets)} labels"
         raise UsageError("file", images, problem, "download both again, from one place")
     return Pixels(values[..., None], targets.astype(np.int64), str(labels))
 
@@ -79,5 +79,5 @@ def _read(folder: Path, part: str) -> Pixels:
 def _find(folder: Path, name: str) -> Path:
     found = first_file(folder, (name, f"{name}.gz"))
     if found is None:
-        raise UsageError("file", folder / f"{name}.gz", "missing beside its companions", "put it there")
+        raise UsageError("file", folder / f"{name}.gz", "missing, while the other files are there", "put it there")
     return found

@@ -17,17 +17,17 @@ from sglr.core.errors import UsageError
 from sglr.data.images.pixel_range import EIGHT_BITS, PixelRange
 from sglr.system.machine import refuse_beyond_memory
 
-CHUNK = 4096  # images resized at a time, to bound the memory in use
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the weights with which Pillow makes grey of red, green, blue
+CHUNK = 4096  # images resized at a time, to bound memory
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the weights of red, green and blue with which Pillow converts to grey
 
 
 class Pixels(NamedTuple):
-    """Images as they are stored, with the file or place that they come from for messages."""
+    """Images as stored, with their source for messages."""
 
     values: NDArray[Any]  # [N, height, width, channels], bytes or float32
     labels: NDArray[np.int64]  # [N]
     source: str
-    names: tuple[str, ...] = ()  # of the images, where each is a file
+    names: tuple[str, ...] = ()  # of the images, if each is a file
 
     def select(self, rows: NDArray[np.int64]) -> Self:
         """Return the images of these rows."""
@@ -55,18 +55,18 @@ def image_dataset(
     train, test
         The images with their labels.
     validation
-        The images for validation, or the number of training images that are usually held apart, or None.
+        The images for validation, or the number of training images that are usually held out, or None.
     image_size
         Height and width in pixels after bilinear resizing, or None to keep the stored size.
     image_channels
-        1 for grey, 3 for colour, or None to keep what is stored.
+        1 for grey, 3 for colour, or None to keep the stored channels.
     pixel_range
         The stored values that become -1 and 1.
 
     Raises
     ------
     UsageError
-        If there are no images, a label is no class, or the size or channels asked for make no sense.
+        If there are no images, a label is not a class, or the size or channels are invalid.
     """
     check_form(image_size, image_channels)
 
@@ -89,11 +89,13 @@ def image_dataset(
 
 
 def check_form(image_size: int | None, image_channels: int | None) -> None:
-    """Raise UsageError if no image can have this size or these channels."""
+    """Raise UsageError if the size or the number of channels is invalid."""
     if image_size is not None and image_size < 1:
-        raise UsageError("image_size", image_size, "no image can be so small", "give 1 or more pixels, such as 32")
+        raise UsageError("image_size", image_size, "too small for an image", "give 1 or more pixels, such as 32")
     if image_channels not in (None, 1, 3):
-        raise UsageError("image_channels", image_channels, "not a kind of image", "give 1 for grey or 3 for colour")
+        raise UsageError(
+            "image_channels", image_channels, "unsupported number of channels", "give 1 for grey or 3 for colour"
+        )
 
 
 def image_tensor(
@@ -114,7 +116,7 @@ def image_tensor(
         rows = slice(start, start + CHUNK)
         images = _scaled(torch.tensor(values[rows]).permute(0, 3, 1, 2).float(), pixel_range)
         if shape != (height, width):
-            # Enlarging needs no low-pass filter, and is several times faster without.
+            # Enlarging needs no low-pass filter and is several times faster without it.
             images = interpolate(images, shape, mode="bilinear", antialias=min(shape) < max(height, width))
         inputs[rows] = with_channels(images, channels)
     return inputs
@@ -124,12 +126,12 @@ def _scaled(images: Tensor, pixel_range: PixelRange) -> Tensor:
     if pixel_range == EIGHT_BITS:
         return images / 127.5 - 1
     low, high = pixel_range.low, pixel_range.high
-    # In float32 a narrow range far from 0 would be rounded away.
+    # float32 would round away a narrow range far from 0.
     return ((images.double() - low) / (high - low) * 2 - 1).clamp_(-1, 1).float()
 
 
 def with_channels(images: Tensor, channels: int | None) -> Tensor:
-    """Return images ``[N, channels, height, width]`` with so many channels: grey repeated, colour as luma."""
+    """Return images ``[N, channels, height, width]`` with this many channels: grey is repeated, colour becomes luma."""
     stored = images.shape[1]
     if channels is None or channels == stored:
         return images
@@ -147,7 +149,7 @@ def _check(pixels: Pixels, classes: int) -> None:
         problem = f"{len(values)} images but {len(labels)} labels"
         raise UsageError("file", source, problem, "download the files again, all from one place")
     if not len(values):
-        raise UsageError("file", source, "holds no images", "give files that hold some")
+        raise UsageError("file", source, "has no images", "give files with images")
     low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         problem = f"has label {high if high >= classes else low}, outside the classes 0 to {classes - 1}"

@@ -1,4 +1,4 @@
-"""Decode pictures with Pillow into arrays of one common size, and note what their user should know."""
+"""Decode pictures with Pillow into arrays of one common size, and note what the user should know."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sglr.data.images.dataset import Pixels
 SHOWN = 3  # names in a note
 
 OnBad = Literal["error", "skip"]
-"""What is done about a picture that can't be read."""
+"""What to do with a picture that can't be read."""
 
 
 class Picture(NamedTuple):
-    """A picture that is not decoded yet."""
+    """A picture that is not yet decoded."""
 
     name: str
     file: Path | bytes
@@ -30,12 +30,12 @@ class Picture(NamedTuple):
 
 
 class PictureReader:
-    """Reads all pictures of one data set, part by part, and gathers what its user should know.
+    """Reads all pictures of one data set, part by part, and collects notes for the user.
 
     Parameters
     ----------
     size
-        Resize each picture to so many pixels squared, or None if all have the same size.
+        Height and width to resize each picture to, in pixels; None if all have the same size.
     on_bad
         Refuse a picture that can't be read, or skip it.
     """
@@ -43,7 +43,7 @@ class PictureReader:
     def __init__(self, size: int | None = None, on_bad: OnBad = "error") -> None:
         self.size, self.on_bad = size, on_bad
         self.kinds: dict[str, str] = {}
-        """Kinds of pixel values that were found, each with the name of the first picture that has them."""
+        """The kinds of pixel values found, each with the name of the first such picture."""
         self._sizes: dict[tuple[int, int], str] = {}
         self._seen = 0
         self._skipped: list[str] = []
@@ -58,7 +58,7 @@ class PictureReader:
         Parameters
         ----------
         pictures
-            The pictures; they are looked at one by one.
+            The pictures; they are read one by one.
         source
             Where they come from, for messages.
         classes
@@ -67,7 +67,7 @@ class PictureReader:
         Raises
         ------
         UsageError
-            If a picture can't be read and is not to be skipped, if all of a class are skipped, or if pictures differ in
+            If a picture can't be read and ``on_bad`` is not "skip", all of a class are skipped, or pictures differ in
             size and no size is given.
         """
         arrays: list[NDArray[Any]] = []
@@ -75,7 +75,7 @@ class PictureReader:
         names: list[str] = []
         wanted: Counter[int] = Counter()
         with warnings.catch_warnings():
-            # Pillow warns of damaged metadata and of large pictures; it reads both.
+            # Pillow warns about damaged metadata and large pictures, but reads both.
             warnings.simplefilter("ignore")
             for picture in pictures:
                 wanted[picture.label] += 1
@@ -90,17 +90,15 @@ class PictureReader:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the pictures, a sentence each."""
+        """What the user should know about the pictures, a sentence each."""
         notes = []
         if self._skipped:
             count = f"{len(self._skipped)} of {self._seen} pictures can't be read and were skipped"
             notes.append(f"{count}: {listed(self._skipped, SHOWN)}")
         if self._paged:
-            notes.append(
-                f"of pictures with several pages or frames only the first is read: {listed(self._paged, SHOWN)}"
-            )
+            notes.append(f"only the first page or frame is read of: {listed(self._paged, SHOWN)}")
         if self._transparent:
-            notes.append(f"transparency is ignored, of {listed(self._transparent, SHOWN)}")
+            notes.append(f"transparency is ignored in {listed(self._transparent, SHOWN)}")
         return notes
 
     def _decoded(self, picture: Picture, source: str) -> NDArray[Any] | None:
@@ -109,7 +107,7 @@ class PictureReader:
             image = self._open(picture)
             array = _array(image)
             self.kinds.setdefault(_kind(image), picture.name)
-        # Decoders of damaged files raise errors of all kinds.
+        # Decoders raise many kinds of errors for damaged files.
         except Exception as error:
             if self.on_bad == "skip":
                 self._skipped.append(f"{picture.name} ({_reason(error)})")
@@ -122,14 +120,14 @@ class PictureReader:
         return array
 
     def _open(self, picture: Picture) -> Any:
-        """Return the first frame of a picture as a Pillow image, turned as its camera was held."""
+        """Return the first frame of a picture as a Pillow image, rotated as its EXIF data say."""
         from PIL import Image, ImageOps
 
         content = picture.file if isinstance(picture.file, bytes) else picture.file.read_bytes()
         if not content:
             raise ValueError("it is empty")
         with Image.open(BytesIO(content)) as image:
-            # Phones keep a preview as the second picture of an MPO file.
+            # Phones store a preview as the second picture of an MPO file.
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 self._paged.append(picture.name)
             image.load()
@@ -154,7 +152,7 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "damaged, or of no format that Pillow knows"
+        return "damaged, or in a format that Pillow does not support"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error).partition("\n")[0].partition(", could be")[0] or type(error).__name__
@@ -171,7 +169,7 @@ def _array(image: Any) -> NDArray[Any]:
         return np.atleast_3d(np.asarray(image, dtype=np.uint8))
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("it has pixels without a finite value")
+        raise ValueError("it has pixel values that are not finite")
     return values[..., None]
 
 

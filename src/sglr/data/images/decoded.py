@@ -1,4 +1,4 @@
-"""Make a data set of pictures that were read: one range of pixel values, and what its user should know."""
+"""Make a data set of decoded pictures: choose one range of pixel values, and collect notes for the user."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def picture_dataset(
     name, classes
         See `Dataset`.
     parts
-        The pictures for training, for validation if there are such, and for the test.
+        The pictures for training, for validation (if any) and for testing.
     reader
-        What read them.
+        The reader that decoded them.
     stated
-        The range of their values that the user states.
+        The range of pixel values that the user gives.
     image_channels
         1 for grey, 3 for colour, or None for grey if all are.
     notes
-        What is to be told of them beside what the reader knows.
+        Further notes, besides those of the reader.
 
     Raises
     ------
     UsageError
-        If no range fits the pictures, or the training pictures have a single value.
+        If no range fits the pictures, or all training pictures have one and the same value.
     """
     train, validation, test = parts
     if not len(train.values):
-        raise UsageError("file", train.source, "holds no pictures", "give data that hold some")
+        raise UsageError("file", train.source, "has no pictures", "give data with pictures")
     found = choose_range(stated, train.values, reader.kinds, train.source)
     told = [*reader.notes, *notes, *range_notes(found, train.values, train.names)]
     channels = image_channels or max(part.values.shape[3] for part in parts if part is not None)

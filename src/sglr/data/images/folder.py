@@ -1,4 +1,4 @@
-"""What lies in a folder of pictures: its parts, its classes, and the files of each."""
+"""Scan a folder of pictures: its parts, its classes, and the files of each class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sglr.core.errors import UsageError, listed, printable
 from sglr.data.images.decode import SHOWN, Picture
 
 PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
-"""Parts of a data set, and the folder names that mean them, in any case."""
+"""Parts of a data set, and the folder names for each, in any case."""
 
 ENDINGS = frozenset(
     {
@@ -20,10 +20,10 @@ ENDINGS = frozenset(
         *(".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm"),
     }
 )
-"""How the names of pictures end, in any case."""
+"""File name endings of pictures, in any case."""
 
 OF_SYSTEMS = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini"))
-"""Names of what operating systems leave in folders; it is passed over, like names that begin with a dot."""
+"""Files that operating systems leave in folders; they are ignored, like names that begin with a dot."""
 
 
 class Parts(NamedTuple):
@@ -33,18 +33,18 @@ class Parts(NamedTuple):
     validation: Path | None = None
     test: Path | None = None
     others: tuple[str, ...] = ()
-    """Folders beside these, which are passed over."""
+    """Other folders, which are ignored."""
 
 
 def find_parts(root: Path) -> Parts:
-    """Return the parts that ``root`` is divided into; ``root`` itself as the training part if it is not.
+    """Return the parts that ``root`` is divided into; if it is not divided, ``root`` itself as the training part.
 
-    It is divided if it has a folder of training pictures, and beside it one of validation or test pictures, or none.
+    It is divided if it has a folder of training pictures, with or without folders of validation or test pictures.
 
     Raises
     ------
     UsageError
-        If ``root`` can't be read, has several folders for one part, or none of training pictures.
+        If ``root`` can't be read, has several folders for one part, or has parts but no training pictures.
     """
     names = subfolders(root)
     found = {part: [name for name in names if name.lower() in usual] for part, usual in PARTS.items()}
@@ -57,19 +57,19 @@ def find_parts(root: Path) -> Parts:
             problem = f"has several folders of {part} pictures: {', '.join(of_part)}"
             raise UsageError("folder", root, problem, "keep one of them")
     if not found["train"]:
-        problem = f"its subfolders {', '.join(names)} are parts of a data set, and none has the training pictures"
+        problem = f"its subfolders {', '.join(names)} are parts of a data set, but none has the training pictures"
         raise UsageError("folder", root, problem, "name the folder of training pictures 'train'")
     folders = {part: root / of_part[0] for part, of_part in found.items() if of_part}
     return Parts(**folders, others=tuple(others))
 
 
 def subfolders(root: Path) -> list[str]:
-    """Return the names of the folders in ``root``, sorted, without hidden ones and links that lead back.
+    """Return the names of the folders in ``root``, sorted, without hidden ones and links to a parent folder.
 
     Raises
     ------
     UsageError
-        If ``root`` is no folder that can be read.
+        If ``root`` is not a readable folder.
     """
     if not root.is_dir():
         raise UsageError("folder", root, "not a folder", "give a folder with one subfolder for each class")
@@ -82,12 +82,12 @@ def subfolders(root: Path) -> list[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder of this name is passed over without a word."""
+    """Return whether a file or folder of this name is ignored silently."""
     return name.startswith(".") or name.lower() in OF_SYSTEMS
 
 
 class PictureFiles:
-    """Finds the pictures of one data set, part by part, and counts the files that are passed over."""
+    """Finds the pictures of one data set, part by part, and counts the ignored files."""
 
     def __init__(self) -> None:
         self._others: Counter[str] = Counter()
@@ -103,7 +103,7 @@ class PictureFiles:
         """
         self._loose += [str(path) for path in sorted(root.iterdir()) if path.is_file() and _is_picture(path.name)]
         there = {*subfolders(root)}
-        # Names of classes may be a server's: none leads out of this folder.
+        # Class names may come from a server: none may lead out of this folder.
         folders = {label: root / name for label, name in enumerate(classes) if name in there}
         return [
             Picture(printable(str(path.relative_to(root))), path, label)
@@ -113,24 +113,24 @@ class PictureFiles:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the files, a sentence each."""
+        """What the user should know about the files, a sentence each."""
         notes = []
         if self._loose:
             names = [printable(name) for name in self._loose]
-            notes.append(f"passed over, as they lie in no class's folder: {listed(names, SHOWN)}")
+            notes.append(f"ignored, because they are not in the folder of a class: {listed(names, SHOWN)}")
         if self._others:
             endings = ", ".join(printable(ending) or "no ending" for ending, _ in self._others.most_common(5))
             count = self._others.total()
             files = f"{count} file{'s' if count > 1 else ''} ({endings})"
-            notes.append(f"passed over, as their names are not those of pictures: {files}")
+            notes.append(f"ignored, because their names do not end like those of pictures: {files}")
         return notes
 
     def _of_class(self, folder: Path) -> list[Path]:
         files = sorted(_walk(folder))
         pictures = [path for path in files if _is_picture(path.name)]
         if not pictures:
-            remedy = f"put some there, with one of {' '.join(sorted(ENDINGS))}, or remove the folder"
-            raise UsageError("folder", folder, "holds no pictures", remedy)
+            remedy = f"put some there ({' '.join(sorted(ENDINGS))}), or remove the folder"
+            raise UsageError("folder", folder, "has no pictures", remedy)
         self._others.update(path.suffix.lower() for path in files if not _is_picture(path.name))
         return pictures
 
@@ -140,7 +140,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, following links to folders, but into each folder only once."""
+    """Yield the files in a folder and its subfolders, following links to folders, each folder only once."""
     here = folder.resolve()
     entered = {here, *here.parents}
     for place, names, files in os.walk(folder, onerror=_refuse, followlinks=True):

@@ -1,4 +1,4 @@
-"""Inputs and labels given as arrays, tensors or lists: labels of any kind become class numbers."""
+"""Read inputs and labels given as arrays, tensors or lists, and turn labels into class numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sglr.data.images.dataset import image_tensor
 from sglr.data.objects.options import Options
 from sglr.data.split import stratified_split
 
-MANY = 20  # distinct labels, most of which occur once, are rather measurements than classes
-FAR = 100.0  # a network that starts with small weights learns badly from inputs so large
+MANY = 20  # more distinct labels that mostly occur once are measurements rather than classes
+FAR = 100.0  # networks with small initial weights learn badly from inputs larger than this
 COLOURS = (1, 3)
 TEXTS, NUMBERS = (str, bytes, bool, np.bool_), (int, float, np.number)
 Labels = NDArray[Any]  # [N] of int64 or str
@@ -27,18 +27,18 @@ Labels = NDArray[Any]  # [N] of int64 or str
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """One part of a data set as it was given: its labels are not numbered yet.
+    """One part of a data set, with labels that are not yet class numbers.
 
     Parameters
     ----------
     inputs
-        Tensor ``[N, ...]`` as `Samples` takes it.
+        Tensor ``[N, ...]``, as in `Samples`.
     labels
         A whole number or a text for every sample ``[N]``.
     names
-        The names of the classes, of which a label is a position; empty if labels are the names.
+        The class names, if labels are positions in them; empty if the labels themselves are the names.
     notes
-        What the user should know of how it was read, a sentence each.
+        What the user should know about how it was read, a sentence each.
     """
 
     inputs: Tensor
@@ -51,14 +51,14 @@ class ArrayPart:
             problem = f"there are {len(self.inputs)} inputs"
             raise UsageError("targets", f"{len(self.labels)} labels", problem, "give one for each input")
         if not len(self.labels):
-            raise UsageError("inputs", "0 samples", "there is nothing to learn from or to test with", "give some")
+            raise UsageError("inputs", "0 samples", "no samples to train or test with", "give at least one")
         check_finite("inputs", self.inputs)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def divided(self, options: Options) -> tuple[ArrayPart, ArrayPart]:
-        """Return the samples for training and those for the test, each class in proportion."""
+        """Return the samples for training and those for testing, each class in proportion."""
         rows = stratified_split(self.labels, options.test_fraction, options.split_seed)
         own, held = (
             ArrayPart(self.inputs[torch.from_numpy(each)], self.labels[each], self.names, self.notes) for each in rows
@@ -69,13 +69,13 @@ class ArrayPart:
 def read_arrays(inputs: object, labels: object, names: Sequence[str] = ()) -> ArrayPart:
     """Return a part of inputs ``[N, ...]`` and labels ``[N]``.
 
-    Bytes of three or four dimensions are pictures, ``[N, height, width]`` with channels first, last or none; they are
+    Bytes in three or four dimensions are pictures, ``[N, height, width]`` with channels first, last or none; they are
     scaled to ±1.
 
     Raises
     ------
     UsageError
-        If they are no such arrays; the message names the row.
+        If they are not such arrays; the message names the row.
     """
     return ArrayPart(_as_values(inputs), as_labels(labels), tuple(names))
 
@@ -86,7 +86,7 @@ def as_labels(given: object) -> Labels:
     Raises
     ------
     UsageError
-        If a label is missing, a fraction, or neither number nor text.
+        If a label is missing, a fraction, or neither a number nor a text.
     """
     values = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
@@ -100,18 +100,18 @@ def as_labels(given: object) -> Labels:
 
 
 def number_classes(parts: Sequence[ArrayPart]) -> tuple[tuple[str, ...], list[Tensor]]:
-    """Return the names of the classes of all parts, sorted unless they are known, and each part's class numbers.
+    """Return the class names of all parts, sorted unless given, and each part's class numbers.
 
     Raises
     ------
     UsageError
-        If the parts' labels are not of one kind, or no classes.
+        If the parts' labels are of different kinds, or are not classes.
     """
     kinds = {part.labels.dtype.kind in "US" for part in parts}
     known = {part.names for part in parts}
     if len(kinds) > 1 or len(known) > 1:
-        problem = "parts name their classes differently (numbers, texts or other names)"
-        raise UsageError("dataset.targets", "labels", problem, "give all parts labels of one kind")
+        problem = "parts have labels of different kinds (numbers, texts or different class names)"
+        raise UsageError("dataset.targets", "labels", problem, "give all parts the same kind of labels")
     labels = np.concatenate([part.labels for part in parts])
     names = known.pop()
     if names:
@@ -123,16 +123,14 @@ def number_classes(parts: Sequence[ArrayPart]) -> tuple[tuple[str, ...], list[Te
 
 
 def notes_on(inputs: Tensor) -> tuple[str, ...]:
-    """Return what the user should know of inputs ``[N, ...]`` that are taken as they are, a sentence each."""
+    """Return what the user should know about inputs ``[N, ...]`` that are used unscaled, a sentence each."""
     found = []
     largest = float(inputs.abs().max()) if inputs.dtype.is_floating_point else 0.0
     if largest > FAR:
-        found.append(
-            f"inputs reach {largest:g} and are taken as they are: networks learn better from standardised ones"
-        )
+        found.append(f"inputs reach {largest:g} and are not scaled: networks learn better from standardised inputs")
     if inputs.dim() == 4 and inputs.shape[3] in COLOURS and inputs.shape[1] not in COLOURS:
         shape = list(inputs.shape[1:])
-        found.append(f"inputs {shape} are read as {shape[0]} channels: where channels are last, give them first")
+        found.append(f"inputs {shape} are read as {shape[0]} channels; if the channels are last, move them first")
     return tuple(found)
 
 
@@ -150,7 +148,7 @@ def _array(given: object) -> Any:
     try:
         return np.asarray(given)
     except ValueError:
-        return given  # `as_inputs` says what is wrong with it
+        return given  # `as_inputs` reports what is wrong with it
 
 
 def _is_sparse(given: object) -> bool:
@@ -158,24 +156,26 @@ def _is_sparse(given: object) -> bool:
 
 
 def _channels_last(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return pictures as ``[N, height, width, channels]``, wherever their channels are."""
+    """Return pictures as ``[N, height, width, channels]``, from any position of the channels."""
     if values.ndim == 3:
         return values[..., None]
     first, last = values.shape[1] in COLOURS, values.shape[3] in COLOURS
     if first == last:
-        problem = "it is not clear which dimension is that of the colour channels"
+        problem = "can't tell which dimension holds the colour channels"
         raise UsageError("inputs", f"shape {list(values.shape)}", problem, "give floats [N, channels, height, width]")
     return np.moveaxis(values, 1, 3) if first else values
 
 
 def _without_objects(values: Labels) -> Labels:
-    """Return labels that are stored as Python objects as numbers or texts."""
+    """Convert labels that are Python objects to numbers or texts."""
     _refuse_missing(np.array([_is_missing(value) for value in values], dtype=bool))
     kind = next((kind for kind in (TEXTS, NUMBERS) if isinstance(values[:1].tolist()[0], kind)), ())
     row = next((row for row, value in enumerate(values) if not isinstance(value, kind)), None)
     if row is not None:
-        problem = f"the label of row {row} is a {type(values[row]).__name__}, and labels are all numbers or all texts"
-        raise UsageError("targets", values[row], problem, "give labels of one kind")
+        problem = (
+            f"the label of row {row} is a {type(values[row]).__name__}, but labels must be all numbers or all texts"
+        )
+        raise UsageError("targets", values[row], problem, "give labels of one type")
     if kind is NUMBERS:
         return np.array(values.tolist())
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
@@ -197,15 +197,18 @@ def _refuse_missing(missing: NDArray[np.bool_]) -> None:
 def _refuse_no_classes(values: Labels, labels: Labels) -> None:
     if len(values) < 2:
         raise UsageError(
-            "dataset.targets", values[0], "is the only class, and learning needs two", "give samples of others"
+            "dataset.targets",
+            values[0],
+            "is the only class, but training needs two or more",
+            "give samples of other classes",
         )
-    # −1 and 1 are two classes to some; other numbers below 0 mostly say that a label is not known.
+    # Some use −1 and 1 as two classes; other numbers below 0 usually mean an unknown label.
     if values.dtype.kind == "i" and values[0] < 0 and values.tolist() != [-1, 1]:
         row = int(np.flatnonzero(labels == values[0])[0])
-        problem = f"row {row} has a label below 0, which mostly means that it is not known"
+        problem = f"row {row} has a label below 0, which usually means that it is unknown"
         raise UsageError("dataset.targets", values[0], problem, "remove such rows, or give labels as texts")
     if len(values) > max(MANY, len(labels) / 2):
-        problem = f"there are {len(values)} different labels of {len(labels)} samples, rather measurements than classes"
+        problem = f"there are {len(values)} different labels in {len(labels)} samples: measurements rather than classes"
         raise UsageError(
-            "dataset.targets", f"{values[0]} to {values[-1]}", problem, "give classes, such as ranges of values"
+            "dataset.targets", f"{values[0]} to {values[-1]}", problem, "give classes, for example ranges of values"
         )

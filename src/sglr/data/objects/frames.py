@@ -1,4 +1,4 @@
-"""Tables given as DataFrames, of one owner or of several."""
+"""Read tables given as DataFrames, from one owner or several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sglr.data.tables.find_columns import find_label_column
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PART = "part of the data set"  # a column, while tables are encoded together
+PART = "part of the data set"  # a temporary column, while all tables are encoded together
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TablePart:
         return len(self.table)
 
     def divided(self, options: Options) -> tuple[TablePart, TablePart]:
-        """Return the rows for training and those for the test, each class in proportion and groups whole."""
+        """Return the rows for training and those for testing, each class in proportion and groups whole."""
         if options.group and options.group not in self.table.columns:
             raise unknown("group", options.group, self.table.columns)
         groups = self.table[options.group].to_numpy(dtype=object) if options.group else None
@@ -47,13 +47,13 @@ class TablePart:
 
 
 def is_frame(given: object) -> bool:
-    """Say whether something is a DataFrame of pandas, which is not imported for that."""
+    """Return whether ``given`` is a pandas DataFrame, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(given, pandas.DataFrame)
 
 
 def labelled(table: DataFrame, label: str, labels: Any = None) -> TablePart:
-    """Return a table with its column of classes found, or with a column of ``labels`` ``[N]`` added.
+    """Find the column of classes in a table, or add ``labels`` ``[N]`` as that column.
 
     Raises
     ------
@@ -65,7 +65,9 @@ def labelled(table: DataFrame, label: str, labels: Any = None) -> TablePart:
         return TablePart(table, find_label_column(list(table.columns), label, "the table", "label"))
     name = label or str(getattr(labels, "name", None) or "label")
     if name in table.columns:
-        raise UsageError("label", name, "is a column of the table as well", "give labels another name: label=...")
+        raise UsageError(
+            "label", name, "the table already has a column of this name", "give the labels another name: label=..."
+        )
     values = np.asarray(labels)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.shape != (len(table),):
@@ -86,14 +88,14 @@ def frames_dataset(
     owners
         The parts ``train``, ``test`` and ``validation`` of every owner. Without a test part one is drawn.
     owner_column
-        The column that is to say whose a row is; None for a single owner.
+        The column to add with the owner of each row; None for a single owner.
     options
         How they are read.
 
     Raises
     ------
     UsageError
-        If the tables have different columns, or can't be learnt from.
+        If the tables have different columns, or can't be used for training.
     """
     _refuse_unlike(owners)
     label = owners[0]["train"].label
@@ -107,7 +109,7 @@ def frames_dataset(
 
 
 def _by_part(dataset: Dataset) -> Dataset:
-    """Take the samples for validation out of those that are held apart; the column of parts goes."""
+    """Separate the validation samples from the held-out ones, and drop the column of parts."""
     is_test = dataset.test.columns[PART] != "validation"
     validation = _without_part(dataset.test, ~is_test) if not is_test.all() else None
     train = _without_part(dataset.train, np.ones(len(dataset.train), dtype=bool))
@@ -139,7 +141,7 @@ def _pooled(part: str, owners: Sequence[Mapping[str, TablePart]], owner_column: 
     if owner_column is None:
         return tables[0]
     if owner_column in tables[0].columns:
-        problem = "is needed to say which client has a row"
+        problem = "this column name is reserved for the client of each row"
         raise UsageError("column", owner_column, problem, "rename it, or give one table with partition='natural'")
     return _joined(tables).assign(**{owner_column: owner_names([len(table) for table in tables])})
 

@@ -28,10 +28,10 @@ def read_hub(given: Any, label: str) -> ArrayPart | TablePart:
     Raises
     ------
     UsageError
-        If it is streamed, or its columns can't be found.
+        If it is streamed, or the columns can't be found.
     """
     if not hasattr(given, "__len__"):
-        raise UsageError("", type(given).__name__, "is streamed", "load it whole: streaming=False")
+        raise UsageError("", type(given).__name__, "is a streamed data set", "load it with streaming=False")
     plain = given.with_format(None)
     column = find_label_column(list(plain.features), label, "the data set", "label")
     labels = plain[column][:]
@@ -49,5 +49,5 @@ def _stacked(values: Any, column: str) -> Any:
     try:
         return np.array(values)
     except ValueError as error:
-        problem = "its arrays differ in shape"
-        raise UsageError("column", column, problem, "give all the same length") from error
+        problem = "the arrays in this column differ in shape"
+        raise UsageError("column", column, problem, "give all the same shape") from error

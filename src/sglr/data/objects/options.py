@@ -1,4 +1,4 @@
-"""How data that are given as objects are read."""
+"""Options for reading data given as objects."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ OF_ALL = ("test_fraction", "split_seed")
 
 @dataclass(frozen=True)
 class Options:
-    """How data that are given as objects are read; all but the last two are about tables.
+    """Options for reading data given as objects; all but the last two are for tables.
 
     Parameters
     ----------
     label
-        The column of classes; empty for the one with a usual name, such as ``label``.
+        The column of classes; empty for one with a usual name, such as ``label``.
     classes, label_edges, columns, leave_out, category_columns, group, missing
-        As `sglr.data.tables.dataset.Reading` has them, and the data set ``table``.
+        As in `sglr.data.tables.dataset.Reading` and the data set ``table``.
     group_columns
-        Columns that are no features, kept for partition natural.
+        Columns kept for partition natural, not used as features.
     test_fraction
-        Part of the samples held apart for the test where no test part is given, of each class and client.
+        Fraction of the samples of each class and client held out for testing, if no test part is given.
     split_seed
-        Seed of the draw of the test samples.
+        Seed for drawing the test samples.
     """
 
     label: str = ""
@@ -52,22 +52,27 @@ class Options:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Take options by name; raise UsageError if there is no such option."""
+        """Make options from values by name; raise UsageError if a name is unknown."""
         for name in given:
             if name not in cls.names():
                 raise unknown("option of the data set", name, cls.names())
         return cls(**{name: _typed(value, getattr(cls, name)) for name, value in given.items()})
 
     def refuse_tables_own(self) -> None:
-        """Raise UsageError if an option is set that only tables have."""
+        """Raise UsageError if an option is set that applies only to tables."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in OF_ALL and value != field.default:
                 shown = value if isinstance(value, str) else ",".join(map(str, value))
-                raise UsageError(field.name, shown, "the data set is no table", "leave it out, or give a DataFrame")
+                raise UsageError(
+                    field.name,
+                    shown,
+                    "only for tables, and the data set is not a table",
+                    "leave it out, or give a DataFrame",
+                )
 
     def of_table(self, label: str, aside: Sequence[str]) -> Reading:
-        """Return how a table is read whose classes are in the column ``label``, with columns kept ``aside``."""
+        """Return how to read a table with the classes in the column ``label`` and with columns kept ``aside``."""
         from sglr.data.tables.dataset import Reading
 
         same = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
@@ -76,7 +81,7 @@ class Options:
 
 
 def _typed(value: Any, default: Any) -> Any:
-    """Return lists as tuples; a single text is a list of one."""
+    """Return lists as tuples, and a single text as a tuple of one."""
     if not isinstance(default, tuple):
         return value
     return (value,) if isinstance(value, str) else tuple(value)

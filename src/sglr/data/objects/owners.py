@@ -1,4 +1,4 @@
-"""Who owns a sample, where every client brings its own."""
+"""Name the owner of each sample, if every client brings its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def owner_names(sizes: Sequence[int]) -> NDArray[np.object_]:
-    """Return for every sample the name of the client that has it; names sort as clients are numbered.
+    """Return the name of every sample's client; sorted by name, clients are in the order of their numbers.
 
     Parameters
     ----------

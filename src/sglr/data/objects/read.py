@@ -1,4 +1,4 @@
-"""Data sets given as Python objects: arrays, torch data sets, tables, Hugging Face data sets, or one per client."""
+"""Read data sets given as objects: arrays, torch data sets, tables, Hugging Face data sets, or one per client."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PARTS = {
     **dict.fromkeys(("validation", "valid", "val"), "validation"),
 }
 OWNER = "client"
-"""The column that says which client's a sample is."""
+"""The column with the client of each sample."""
 
 FORMS = "give (X, y), a torch data set, a DataFrame, a Hugging Face data set or a list with one of these per client"
 
 
 class Indexed(Protocol):
-    """What has a length and gives its items by index or name: tuples, lists, mappings, tables, torch data sets."""
+    """An object with a length and items by index or name: tuples, lists, mappings, tables, torch data sets."""
 
     def __len__(self) -> int: ...
 
@@ -38,18 +38,18 @@ class Indexed(Protocol):
 
 
 DataLike = Dataset | Samples | Indexed
-"""A `Dataset`, or what `read_objects` makes one of."""
+"""A `Dataset`, or an object that `read_objects` turns into one."""
 
 
 def settle_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which a data set that was given as an object is a `Dataset`.
+    """Return settings in which a data set given as an object is a `Dataset`.
 
-    Those of `Options` are taken out. Where a list has one data set per client, the division is set by it.
+    The settings of `Options` are removed. A list with one data set per client also sets the division.
 
     Raises
     ------
     UsageError
-        If the object can't be read, or settings contradict the division that a list gives.
+        If the object can't be read, or settings contradict the division that a list sets.
     """
     given = settings.get("dataset", "")
     if isinstance(given, str | Dataset):
@@ -61,21 +61,21 @@ def settle_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_objects(given: object, options: Options | None = None) -> Dataset:
-    """Make a data set of what is given.
+    """Make a data set of an object.
 
     Parameters
     ----------
     given
         ``(X, y)`` of arrays or tensors; a map-style torch data set of (input, label); a DataFrame; a Hugging Face data
-        set; a mapping of parts ``"train"``, ``"test"`` and ``"validation"`` to these; or a list with one of all these
-        per client. Where there is no test part, one is drawn from the training samples, each class in proportion.
+        set; a mapping of parts ``"train"``, ``"test"`` and ``"validation"`` to these; or a list with one of these
+        per client. Without a test part, one is drawn from the training samples, each class in proportion.
     options
         How it is read.
 
     Raises
     ------
     UsageError
-        If it can't be read; the message names the argument and the row.
+        If the object can't be read; the message names the argument and the row.
     """
     if isinstance(given, Dataset):
         return given
@@ -92,7 +92,7 @@ def read_objects(given: object, options: Options | None = None) -> Dataset:
         return frames_dataset(_name(given), owners, owner, options)
     if any(isinstance(piece, TablePart) for piece in pieces):
         problem = "some parts are tables and others are arrays"
-        raise UsageError("dataset", type(given).__name__, problem, "give all in one form")
+        raise UsageError("dataset", type(given).__name__, problem, "give all parts in one form")
     options.refuse_tables_own()
     return _of_arrays(_name(given), owners, isinstance(given, list))
 
@@ -101,7 +101,7 @@ def _division(settings: Mapping[str, Any], clients: int) -> dict[str, Any]:
     given = {"clients": clients, "partition": "natural", "partition_by": OWNER}
     for name, value in given.items():
         if name in settings and str(settings[name]) != str(value):
-            problem = f"the list of {clients} data sets says which client has what"
+            problem = f"the list of {clients} data sets sets this already"
             raise UsageError(name, settings[name], problem, "leave it out, or give one data set instead of a list")
     return given
 
@@ -114,13 +114,13 @@ def _parts(given: object, where: str, options: Options, several: bool) -> dict[s
     if isinstance(given, Mapping):
         found = {_part(key, where): _single(value, f"{where}[{key!r}]", options) for key, value in given.items()}
         if "train" not in found:
-            raise UsageError(where, ", ".join(map(str, given)), "has no part 'train'", 'give e.g. {"train": (X, y)}')
+            raise UsageError(where, ", ".join(map(str, given)), "'train' is missing", 'give e.g. {"train": (X, y)}')
         if "test" not in found and "validation" in found and _is_hub(given):
-            found["test"] = found.pop("validation")  # as is customary there
+            found["test"] = found.pop("validation")  # the convention on the hub
     else:
         found = {"train": _single(given, where, options)}
     whole = found["train"]
-    # A single table is divided once its labels are read.
+    # A single table is divided after its labels are read.
     if "test" not in found and (several or isinstance(whole, ArrayPart)):
         with _naming(where):
             found["train"], found["test"] = whole.divided(options)
@@ -135,12 +135,12 @@ def _part(key: object, where: str) -> str:
     part = PARTS.get(str(key).lower())
     if part is None:
         remedy = 'give {"train": (X, y), "test": (X_test, y_test)}, or (X, y) alone'
-        raise UsageError(where, repr(key), "is no part of a data set", remedy)
+        raise UsageError(where, repr(key), "not a part of a data set", remedy)
     return part
 
 
 def _single(given: Any, where: str, options: Options) -> ArrayPart | TablePart:
-    """Return one part as it was given; errors name ``where`` it was."""
+    """Read one part; errors name the argument ``where`` it was given."""
     with _naming(where):
         if isinstance(given, Samples):
             return _of_samples(given)
@@ -159,13 +159,13 @@ def _single(given: Any, where: str, options: Options) -> ArrayPart | TablePart:
 
 def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
     if len(pair) != 2:
-        problem = "a pair of inputs and labels is needed"
-        raise UsageError("", f"{len(pair)} value(s)", problem, 'give (X, y); a test part as {"train": …, "test": …}')
+        problem = "not a pair of inputs and labels"
+        raise UsageError("", f"{len(pair)} value(s)", problem, 'give (X, y); for a test part {"train": …, "test": …}')
     inputs, labels = pair
     if is_frame(inputs):
         return labelled(inputs, options.label, labels)
     if isinstance(inputs, tuple):
-        problem = "is a tuple where inputs are needed"
+        problem = "not an array of inputs"
         raise UsageError("", "tuple", problem, 'give {"train": (X, y), "test": (X_test, y_test)}')
     return read_arrays(inputs, labels)
 
@@ -173,17 +173,17 @@ def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
 def _refuse_unreadable(given: Any) -> None:
     kind = type(given).__name__
     if isinstance(given, type):
-        raise UsageError("", given.__name__, "is a class", f"give an object of it, such as {given.__name__}(…)")
+        raise UsageError("", given.__name__, "is a class", f"give an instance, such as {given.__name__}(…)")
     if hasattr(given, "__fspath__"):
-        raise UsageError("", given, "is a path", "name it as text: 'table:FILE.csv' or 'folder:PATH'")
+        raise UsageError("", given, "is a path", "give it as text: 'table:FILE.csv' or 'folder:PATH'")
     if hasattr(given, "batch_size") and hasattr(given, "dataset"):
-        raise UsageError("", kind, "gives batches", "give its data set: loader.dataset")
+        raise UsageError("", kind, "yields batches", "give its data set: loader.dataset")
     if hasattr(given, "to_pandas"):
-        raise UsageError("", kind, "is a table of another library", "give a DataFrame of pandas: frame.to_pandas()")
+        raise UsageError("", kind, "is a table of another library", "give a pandas DataFrame: frame.to_pandas()")
     if hasattr(given, "dtype") or isinstance(given, list):
         raise UsageError("", kind, "has no labels", "give (X, y), a tuple of inputs and labels")
     if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        problem = "can be read once only, or has no length" if hasattr(given, "__iter__") else "is no data set"
+        problem = "can be read only once, or has no length" if hasattr(given, "__iter__") else "not a data set"
         raise UsageError("", kind, problem, FORMS)
 
 
@@ -193,7 +193,7 @@ def _is_hub(given: Any) -> bool:
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Have an error name the argument in which it is."""
+    """Add the name of the argument to errors."""
     try:
         yield
     except UsageError as error:

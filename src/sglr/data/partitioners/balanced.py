@@ -1,4 +1,4 @@
-"""Every client gets the same number of samples of every class, to within one."""
+"""Every client gets the same number of samples of every class (± 1)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Balanced"]
 
 @dataclass(frozen=True)
 class Balanced:
-    """Deal the shuffled samples of one class after the other round the clients, like cards.
+    """Deal the shuffled samples of each class to the clients in turn, like cards.
 
-    Clients' numbers of samples of a class, and their totals, differ by one at most.
+    The clients' sample counts differ by at most one, for every class and in total.
     """
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:

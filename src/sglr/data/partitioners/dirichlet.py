@@ -1,4 +1,4 @@
-"""Classes spread unevenly: every client's share of a class is drawn from a Dirichlet distribution."""
+"""Every client's share of each class is drawn from a Dirichlet distribution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sglr.data.class_rows import class_rows, joined
 __all__ = ["Dirichlet"]
 
 DRAWS = 11
-"""How often shares are drawn until every client has a sample; as in flwr-datasets, whose partitions these are."""
+"""Most draws until every client has a sample; as in flwr-datasets, whose partitions are reproduced here."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Dirichlet:
         Raises
         ------
         UsageError
-            If the concentration is not positive, or so small that some client gets no samples.
+            If the concentration is not positive, or so small that a client gets no samples.
         """
         if not 0 < self.concentration < float("inf"):
             remedy = "give a number above 0, such as 0.5"
@@ -40,11 +40,11 @@ class Dirichlet:
             parts = [self._divide(own, clients, rng) for own in rows]
             if all(sum(map(len, of_client)) for of_client in zip(*parts, strict=True)):
                 return joined(parts, rng)
-        problem = f"some of {clients} clients got none of {len(samples)} samples in each of {DRAWS} draws"
+        problem = f"{DRAWS} draws each left some of the {clients} clients without any of the {len(samples)} samples"
         remedy = "give a larger concentration or fewer clients"
         raise UsageError("concentration", self.concentration, problem, remedy)
 
     def _divide(self, rows: NDArray[np.int64], clients: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Cut the rows of one class by shares that are drawn; what overflows or underflows is a share of nothing."""
+        """Cut the rows of one class by drawn shares; a share that is not finite counts as 0."""
         shares = np.nan_to_num(rng.dirichlet(np.full(clients, float(self.concentration))))
         return np.split(rows, (np.cumsum(shares) * len(rows)).astype(int)[:-1])

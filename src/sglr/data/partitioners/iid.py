@@ -15,7 +15,7 @@ __all__ = ["Iid"]
 
 @dataclass(frozen=True)
 class Iid:
-    """Shuffle the samples and cut them into parts whose sizes differ by one at most."""
+    """Shuffle the samples and cut them into parts whose sizes differ by at most one."""
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
         """Return the rows of every client."""

@@ -1,4 +1,4 @@
-"""One client for each value of a column: hospital, device, writer."""
+"""One client for each value of a column, such as hospital, device or writer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Natural:
     partition_by: str = field(default="", metadata={"help": "the column whose values are the clients"})
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:  # noqa: ARG002
-        """Return the rows of every client; nothing is drawn, so the seed does not matter.
+        """Return the rows of every client; no random draws, so the seed has no effect.
 
         Raises
         ------
         UsageError
-            If there is no such column, or it has not as many values as there are clients.
+            If the column does not exist, or its number of values is not the number of clients.
         """
         if not samples.columns:
-            problem = "the data set keeps no column to divide by"
-            remedy = "use a data set with one (table: has the parameter group_columns) or another partition"
+            problem = "the data set has no column to divide by"
+            remedy = "use a data set that has one (see group_columns of table:), or another partition"
             raise UsageError("partition_by", self.partition_by, problem, remedy)
         if self.partition_by not in samples.columns:
             raise unknown("partition_by", self.partition_by, samples.columns)

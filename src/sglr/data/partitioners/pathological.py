@@ -1,4 +1,4 @@
-"""Every client has samples of a few classes only."""
+"""Every client has samples of only a few classes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Pathological"]
 class Pathological:
     """Quantity-based label skew after Li et al., 2022 (arXiv 2102.02079).
 
-    Client i gets class i modulo the number of classes and further classes at random; the samples of a class
-    are divided evenly among the clients that have it, and those of a class that nobody has are left out.
+    Client i gets class i modulo the number of classes, and further classes at random. The samples of a class
+    are divided evenly among its clients; the samples of a class without clients are left out.
     """
 
-    classes_per_client: int = field(default=2, metadata={"help": "classes that every client has; 1 or more"})
+    classes_per_client: int = field(default=2, metadata={"help": "classes per client; 1 or more"})
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
         """Return the rows of every client.
@@ -31,7 +31,7 @@ class Pathological:
         Raises
         ------
         UsageError
-            If there are not so many classes, or a class has fewer samples than clients that should have it.
+            If there are fewer classes than this, or a class has fewer samples than clients.
         """
         rows = class_rows(samples)
         classes = len(rows)
@@ -42,13 +42,13 @@ class Pathological:
         chosen = [self._choose(client % classes, classes, rng) for client in range(clients)]
         having = [[client for client in range(clients) if name in chosen[client]] for name in range(classes)]
         if any(len(own) < len(those) for own, those in zip(rows, having, strict=True)):
-            problem = f"a class has fewer samples than those of the {clients} clients that should have it"
+            problem = f"a class has fewer samples than clients (of {clients}) that need it"
             remedy = "give fewer classes per client or fewer clients"
             raise UsageError("classes_per_client", self.classes_per_client, problem, remedy)
         return joined([_share(own, those, clients) for own, those in zip(rows, having, strict=True)], rng)
 
     def _choose(self, first: int, classes: int, rng: np.random.Generator) -> list[int]:
-        """Draw further classes one by one, as flwr-datasets does, whose partitions these are."""
+        """Draw further classes one by one, as in flwr-datasets, whose partitions are reproduced here."""
         chosen = [first]
         while len(chosen) < self.classes_per_client:
             (another,) = rng.integers(classes, size=1).tolist()

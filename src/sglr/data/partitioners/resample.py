@@ -1,4 +1,4 @@
-"""Every client draws samples of its own from the whole: any data set serves any number of clients."""
+"""Every client draws its own samples from the whole data set, so any number of clients is possible."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Resample"]
 
 @dataclass(frozen=True)
 class Resample:
-    """Draw every client's samples at random, each once; different clients may have the same ones.
+    """Draw every client's samples at random without replacement; clients may share samples.
 
-    A client has the same samples however many clients come after it.
+    A client's samples do not depend on the number of clients.
     """
 
     overlapping: ClassVar[bool] = True
 
-    draws: int = field(default=32, metadata={"help": "samples that every client draws; 1 or more"})
+    draws: int = field(default=32, metadata={"help": "samples per client; 1 or more"})
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
         """Return the rows of every client."""

@@ -1,4 +1,4 @@
-"""What a column of a table holds: numbers or categories; anything else is refused, with what to do."""
+"""Find out whether a column of a table holds numbers or categories; refuse anything else with a remedy."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Numbers = NDArray[np.float64]  # [N], NaN where a value is missing
 Texts = NDArray[np.object_]  # [N], None where a value is missing
 Held = NDArray[Any]  # Numbers or Texts
 
-MOST_CATEGORIES = 100  # a column of more distinct words is rather a name than a category
-FEW = 20  # so few distinct words are categories, even where rows are few
-ODD_WORDS = 3  # so many distinct words among numbers may mean that a value is missing
+MOST_CATEGORIES = 100  # a column with more distinct words holds names rather than categories
+FEW = 20  # up to this many distinct words are categories, even in few rows
+ODD_WORDS = 3  # up to this many distinct words among numbers may mean a missing value
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
 WITH_UNIT = re.compile(r"([^\w\s.,+-]?)\s*[+-]?\d[\d.,' ]*\s*([^\W\d]*|%|°\w?)")
 KINDS = {"decimal", "integer", "floating", "mixed-integer-float", "boolean", "empty"}
-"""What pandas calls columns of Python objects that are numbers."""
+"""The names that pandas gives to columns of Python objects that are numbers."""
 
 
 @dataclass(frozen=True)
 class Notation:
-    """How numbers are written in texts.
+    """How numbers are formatted in text.
 
     Parameters
     ----------
     decimal
-        The sign before the fraction.
+        The decimal sign.
     thousands
-        The sign between groups of three digits; empty for none.
+        The thousands separator; empty for none.
     """
 
     decimal: str = "."
@@ -43,15 +43,15 @@ class Notation:
     def __post_init__(self) -> None:
         for name, sign in (("decimal", self.decimal), ("thousands", self.thousands)):
             if len(sign) > 1 or sign.isalnum() or (sign and sign in "+-") or (name == "decimal" and not sign):
-                raise UsageError(name, sign, "is no sign that numbers are written with", "give one such as . or ,")
+                raise UsageError(name, sign, "not a valid sign in numbers", "give one such as . or ,")
         if self.decimal == self.thousands:
-            problem = "is the decimal sign too"
+            problem = "is also the decimal sign"
             raise UsageError(
                 "thousands", self.thousands, problem, "give two different signs, as --decimal , --thousands ."
             )
 
     def read(self, texts: Any) -> Numbers:
-        """Return the numbers that a series or list of texts means, NaN for a text that is none."""
+        """Parse a series or list of texts as numbers; NaN for a text that is not a number."""
         import pandas as pd
 
         column = texts if isinstance(texts, pd.Series) else pd.Series(texts, dtype="str")
@@ -65,7 +65,7 @@ class Notation:
         return numbers
 
     def fits(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Say which texts are numbers; ``nan``, as programs write it, is one that is missing."""
+        """Return which texts are numbers; ``nan`` counts as a missing number."""
         fits: NDArray[np.bool_] = ~np.isnan(self.read(texts)) | np.array(
             [text.lower() == "nan" for text in texts], bool
         )
@@ -73,12 +73,12 @@ class Notation:
 
     @property
     def unusual(self) -> dict[str, str]:
-        """The signs that are not the usual ones, by name."""
+        """The signs that differ from the default, by name."""
         usual = {"decimal": ".", "thousands": ""}
         return {name: sign for name, sign in vars(self).items() if sign != usual[name]}
 
     def flags(self) -> str:
-        """Return the notation as flags of the command line."""
+        """Return the notation as command-line flags."""
         return " ".join(f"--{name} {sign!r}" for name, sign in self.unusual.items())
 
 
@@ -94,24 +94,24 @@ OTHERS = (
 
 
 def holds_numbers(values: Held) -> bool:
-    """Say whether these are numbers rather than texts."""
+    """Return whether the values are numbers rather than texts."""
     return values.dtype == np.float64
 
 
 def is_missing(values: Held) -> NDArray[np.bool_]:
-    """Say which values are missing."""
+    """Return which values are missing."""
     return np.isnan(values) if holds_numbers(values) else np.array([value is None for value in values], dtype=bool)
 
 
 def values_of(column: Any, notation: Notation, source: str) -> Held:
-    """Return what a column holds: numbers if all its values are numbers, else texts.
+    """Return the values of a column: numbers if all are numbers, else texts.
 
     Parameters
     ----------
     column
         A pandas series.
     notation
-        How numbers are written in texts.
+        How numbers are formatted in text.
     source
         Where it comes from, for messages.
 
@@ -137,14 +137,14 @@ def values_of(column: Any, notation: Notation, source: str) -> Held:
 
 
 def _kind(column: Any) -> str:
-    """Return what pandas calls values like these."""
+    """Return the name that pandas gives to this kind of values."""
     import pandas as pd
 
     return "string" if isinstance(column.dtype, pd.StringDtype) else str(pd.api.types.infer_dtype(column, skipna=True))
 
 
 def texts_of(column: Any, source: str) -> Texts:
-    """Return the values of a column as texts, whole numbers without a point, however they are stored."""
+    """Return the values of a column as texts; whole numbers have no decimal point, however they are stored."""
     import pandas as pd
 
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -172,9 +172,9 @@ def _written(values: Held) -> Texts:
 
 
 def _read_numbers(texts: Any, notation: Notation) -> Numbers | None:
-    """Return a series of texts as numbers, if all that are not missing are numbers, or all ``true`` and ``false``."""
+    """Parse a series of texts if all values are numbers or missing, or all are ``true`` or ``false``; else None."""
     numbers = notation.read(texts)
-    odd = texts[np.isnan(numbers)].str.lower()  # few at most, where a column holds numbers
+    odd = texts[np.isnan(numbers)].str.lower()  # few, if the column holds numbers
     words = set(odd.dropna().unique()) - {"", "nan"}
     if not words:
         return numbers
@@ -192,22 +192,22 @@ def check_numbers(values: Numbers, name: str, source: str) -> None:
 
 
 def check_categories(values: Texts, name: str, notation: Notation, source: str) -> None:
-    """Refuse texts that are rather numbers, dates or names.
+    """Refuse texts that look like numbers, dates or names rather than categories.
 
     Raises
     ------
     UsageError
-        If they are, with what to do.
+        If they do, with a remedy.
     """
     present = [text for text in values if text is not None]
     if sum(DATE.fullmatch(text) is not None for text in present) * 2 > len(present):
-        problem = f"{source} has dates in this column, such as {present[0]!r}, and a date is no feature"
-        remedy = f"give --leave-out {name!r}, or make numbers of them (such as days)"
+        problem = f"{source} has dates in this column, such as {present[0]!r}, which can't be features"
+        remedy = f"give --leave-out {name!r}, or convert them to numbers (such as days)"
         raise UsageError("column", name, problem, remedy)
     refuse_numbers_as_texts(present, name, notation, source)
     distinct = len(set(present))
     if distinct > MOST_CATEGORIES or (distinct > FEW and distinct * 2 > len(present)):
-        problem = f"{distinct} distinct words in {len(present)} rows are rather names than categories"
+        problem = f"{distinct} distinct words in {len(present)} rows are names rather than categories"
         remedy = f"give --leave-out {name!r}, or --category-columns {name!r} if they are categories"
         raise UsageError("column", name, problem, remedy)
 
@@ -215,7 +215,7 @@ def check_categories(values: Texts, name: str, notation: Notation, source: str) 
 def refuse_numbers_as_texts(
     present: Sequence[str], name: str, notation: Notation, source: str, force: bool = False
 ) -> None:
-    """Refuse texts most of which look like numbers.
+    """Refuse texts that mostly look like numbers.
 
     Parameters
     ----------
@@ -224,20 +224,20 @@ def refuse_numbers_as_texts(
     name, source
         The column and where it comes from, for messages.
     notation
-        How numbers are said to be written.
+        The notation that the user gives.
     force
-        Refuse texts that don't, too: numbers are needed.
+        Refuse other texts too, because numbers are required.
 
     Raises
     ------
     UsageError
-        If they do, with the option by which they can be read.
+        If they do, with the option that reads them.
     """
     category = f"or --category-columns {name!r} if they are categories"
     odd = [text for text, fits in zip(present, notation.fits(present), strict=True) if not fits]
     if force or len(odd) * 2 < len(present):
         words = sorted(set(odd))
-        problem = f"{source} has numbers in this column, and {len(odd)} value(s) that are none, such as {words[0]!r}"
+        problem = f"{source} has numbers in this column, but also {len(odd)} other value(s), such as {words[0]!r}"
         remedy = f"give --na {','.join(words)} if that means missing, {category}"
         if len(words) > ODD_WORDS or any("," in word for word in words):
             remedy = f"{_other(odd, notation)}correct them, {category}"
@@ -252,9 +252,9 @@ def refuse_numbers_as_texts(
 
 
 def _other(texts: Sequence[str], notation: Notation) -> str:
-    """Return the flags with which most texts would be numbers, and a comma; nothing if there are none."""
+    """Return the start of a remedy: the flags with which most texts would be numbers; empty if there are none."""
     if notation != PLAIN and PLAIN.fits(texts).mean() > 0.5:
-        return f"write the numbers of all columns alike ({notation.flags()}), "
+        return f"write the numbers of all columns in the same notation ({notation.flags()}), "
     written = "".join(texts)
     others = [
         other for other in OTHERS if other != notation and all(sign in written for sign in other.unusual.values())
@@ -262,7 +262,7 @@ def _other(texts: Sequence[str], notation: Notation) -> str:
     shares = [float(other.fits(texts).mean()) for other in others]
     best = max([0.5, *shares])
     flags = [other.flags() for other, share in zip(others, shares, strict=True) if share == best > 0.5]
-    return f"give {' or '.join(flags)} if that is how numbers are written, " if flags else ""
+    return f"give {' or '.join(flags)} if numbers are written like this, " if flags else ""
 
 
 def _no_feature(column: Any, kind: str, source: str) -> UsageError:
@@ -270,8 +270,10 @@ def _no_feature(column: Any, kind: str, source: str) -> UsageError:
 
     name = str(column.name)
     if kind.startswith(("date", "time", "period")) or pd.api.types.is_datetime64_any_dtype(column):
-        problem = f"{source} has values of type {column.dtype} in this column, and a date is no feature"
-        return UsageError("column", name, problem, f"give --leave-out {name!r}, or make numbers of them (such as days)")
+        problem = f"{source} has values of type {column.dtype} in this column, and dates can't be features"
+        return UsageError(
+            "column", name, problem, f"give --leave-out {name!r}, or convert them to numbers (such as days)"
+        )
     held = sorted({type(value).__name__ for value in column.dropna()})
     problem = f"{source} has values in this column that are neither numbers nor texts ({', '.join(held)})"
-    return UsageError("column", name, problem, f"give --leave-out {name!r}, or make numbers or texts of them")
+    return UsageError("column", name, problem, f"give --leave-out {name!r}, or convert them to numbers or texts")

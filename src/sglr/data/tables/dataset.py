@@ -1,4 +1,4 @@
-"""Turn tables into samples by a schema, which is given or made from the training rows."""
+"""Turn tables into samples by a schema, which is given or derived from the training rows."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ if TYPE_CHECKING:
 Rows = NDArray[np.bool_]  # [N]
 
 BYTES_OF_INPUT = 20
-"""As it is made, beside those of the other columns, and as a float."""
+"""Per row and input: intermediate float64 arrays and the final float32."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is read.
+    """How to read a table.
 
     Parameters
     ----------
     label
-        The column that holds the classes; of a schema its own.
+        The column of classes; with a schema, the schema's.
     classes
-        The classes that there may be, of which some may be missing; none for all that occur.
+        The allowed classes, of which some may not occur; empty for all that occur.
     label_edges
-        Numbers that divide the label's into classes; none where it holds the classes.
+        Thresholds that divide a numeric label into classes; empty if the label holds classes.
     columns
-        The features; none for all columns that are nothing else.
+        The features; empty for all columns without another role.
     leave_out
-        Columns that are not read.
+        Columns to ignore.
     category_columns
-        Columns whose values are categories although they look like numbers or names.
+        Columns to read as categories although they look like numbers or names.
     groups
-        Columns that are no features and are kept beside the samples.
+        Columns that are not features but are kept beside the samples.
     group
-        A column that is no feature, and whose values are each on one side of a division; empty for none.
+        A column, not a feature; rows with the same value stay on one side of a split. Empty for none.
     missing
-        What becomes of missing values; see `sglr.data.tables.schema.Missing`.
+        How to treat missing values; see `sglr.data.tables.schema.Missing`.
     notation
-        How numbers are written in texts.
+        How numbers are formatted in text.
     schema
-        Says all of that, but for groups, notation, and further columns to leave out.
+        Replaces all of these but groups, notation and further columns to leave out.
     test_fraction, split_seed
-        The share of the rows drawn for the test, and the seed of the draw.
+        The fraction of the rows drawn for testing, and the seed of the draw.
     """
 
     label: str = "label"
@@ -88,7 +88,7 @@ class Reading:
 
     @property
     def unlabelled(self) -> Missing:
-        """What becomes of a row without a label: a class can't be made up."""
+        """How to treat rows without a label: a class can't be imputed."""
         if self.schema is not None:
             return self.schema.label.missing
         return "error" if self.missing == "error" else "drop"
@@ -97,7 +97,7 @@ class Reading:
 def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, test: Rows | None = None) -> Dataset:
     """Make a data set of a table.
 
-    Without a schema, one is made: its figures are those of the training rows, its categories and classes those of all
+    Without a schema, one is derived: means and stds from the training rows, categories and classes from all
     rows. Inputs are float32 vectors ``[N, features]``; see `sglr.data.tables.schema` for how they are made.
 
     Parameters
@@ -105,13 +105,13 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     name
         See `Dataset`.
     frame
-        All its rows.
+        All rows of the table.
     reading
-        How it is read.
+        How to read it.
     source
         The file or place that it comes from, for messages.
     test
-        The rows for the test; None to draw them, each class in proportion and no group on both sides.
+        The rows for testing; None to draw them, each class in proportion and no group on both sides.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     Raises
     ------
     UsageError
-        If a column is missing, unknown, or can be no feature or label, or has values that the schema does not know.
+        If a column is missing, unknown, unusable as feature or label, or has values that are not in the schema.
     """
     frame = frame.set_axis([str(column).strip() for column in frame.columns], axis=1)
     features, empty = _features(frame, reading, source)
@@ -148,7 +148,7 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
 
 
 def _check_room(rows: int, schema: Schema, source: str) -> None:
-    """Refuse a table that becomes too many inputs for the memory, before it does."""
+    """Raise UsageError, before encoding, if the inputs don't fit into memory."""
     inputs = len(schema.inputs)
     most = max(schema.columns, key=lambda column: len(column.inputs))
     what = f"{rows} rows of {source} with {inputs} inputs each"
@@ -157,7 +157,7 @@ def _check_room(rows: int, schema: Schema, source: str) -> None:
 
 
 def _features(frame: DataFrame, reading: Reading, source: str) -> tuple[list[str], list[str]]:
-    """Return the columns that are features, and those that could be if they had a value."""
+    """Return the feature columns, and those without any value."""
     names = list(frame.columns)
     _check_distinct(names, source)
     for setting in ("group_columns", "group"):
@@ -190,9 +190,9 @@ def _check_there(setting: str, column: str, names: Sequence[str], source: str) -
 
 
 def _columns(names: Sequence[str]) -> str:
-    """Return the names of columns; where they look like values, what to do if they are."""
+    """List the column names; if they look like values, add the remedy for a missing header."""
     numbers = sum(name.replace(".", "", 1).isdigit() for name in names)
-    also = "; if the first line names no columns, give --no-header, and --skip-rows 1 to pass over it"
+    also = "; if the first line is not a header, give --no-header, and --skip-rows 1 to skip it"
     return f"columns: {', '.join(names)}{also if numbers > 1 else ''}"
 
 
@@ -220,12 +220,12 @@ def _values(frame: DataFrame, features: Sequence[str], reading: Reading, source:
 
 
 def _together(errors: Sequence[UsageError]) -> UsageError:
-    """Return the first error, which names the columns of the others, so that all can be mended at once."""
+    """Return the first error with the columns of the others, so that the user can fix all at once."""
     first, *others = errors
     if not others:
         return first
     more = ", ".join(repr(error.value) for error in others)
-    return UsageError(first.field, first.value, first.problem, f"{first.remedy}; something is wrong with {more} too")
+    return UsageError(first.field, first.value, first.problem, f"{first.remedy}; also wrong: {more}")
 
 
 def _targets(column: Any, reading: Reading, source: str) -> Targets:
@@ -236,7 +236,7 @@ def _targets(column: Any, reading: Reading, source: str) -> Targets:
 
 
 def _kept(frame: DataFrame, values: Values, aside: Values, reading: Reading, source: str) -> Rows:
-    """Return the rows that are not left out for want of a value; refuse missing values where they are not expected."""
+    """Return the rows to keep: drop those with missing values if asked for, else refuse unexpected missing values."""
     told = {} if reading.schema is None else {column.name: column.missing for column in reading.schema.columns}
     treated = {name: told.get(name, reading.missing) for name in values}
     treated |= dict.fromkeys([*aside, reading.target], reading.unlabelled)
@@ -248,9 +248,9 @@ def _kept(frame: DataFrame, values: Values, aside: Values, reading: Reading, sou
         if treated[name] == "drop":
             kept &= ~gaps
     if not kept.any():
-        problem = f"each row of {source} lacks a value"
+        problem = f"each row of {source} has a missing value"
         raise UsageError(
-            "missing", "drop", problem, "leave columns out that lack many, with --leave-out, or fill them in"
+            "missing", "drop", problem, "give --leave-out for columns with many missing values, or fill them in"
         )
     return kept
 
@@ -260,7 +260,7 @@ def _gap(name: str, gaps: Rows, reading: Reading, source: str) -> UsageError:
         f"{source} has {int(gaps.sum())} row(s) without a value in this column, the first is row {gaps.argmax() + 1}"
     )
     if reading.schema is not None:
-        return UsageError("column", name, problem, 'fill them in, or let the schema say missing = "drop" of it')
+        return UsageError("column", name, problem, 'fill them in, or set missing = "drop" for it in the schema')
     if name in (reading.label, *reading.aside):
         return UsageError("column", name, problem, "fill them in, or give --missing drop to leave these rows out")
     remedy = f"fill them in, or give --missing drop, mean or indicator, or --leave-out {name!r}"
@@ -285,8 +285,8 @@ def _schema(
 
 def _left_out(empty: Sequence[str], kept: Rows) -> list[str]:
     gone = int((~kept).sum())
-    rows = [f"{gone} of {len(kept)} rows are left out, since they lack a value"] if gone else []
-    return [*(f"the column {name!r} has no value, and is left out" for name in empty), *rows]
+    rows = [f"{gone} of {len(kept)} rows are left out, because a value is missing"] if gone else []
+    return [*(f"the column {name!r} has no values and is left out" for name in empty), *rows]
 
 
 def _notes(values: Values, schema: Schema, reading: Reading) -> list[str]:

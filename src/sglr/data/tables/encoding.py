@@ -1,4 +1,4 @@
-"""From the columns of a table to inputs, by a schema; and the schema's columns from those of training rows."""
+"""Encode the columns of a table as inputs by a schema, and derive the schema's columns from training rows."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def find_values(column: Any, category: bool, notation: Notation, source: str) ->
     column
         A pandas series.
     category
-        Whether its values are categories whatever they look like.
+        Whether to read the values as categories in any case.
     notation
-        How numbers are written in texts.
+        How numbers are formatted in text.
     source
         Where it comes from, for messages.
 
     Raises
     ------
     UsageError
-        If it can be no feature.
+        If it can't be a feature.
     """
     name = str(column.name)
     values: Held = texts_of(column, source) if category else values_of(column, notation, source)
@@ -54,12 +54,12 @@ def find_values(column: Any, category: bool, notation: Notation, source: str) ->
 
 
 def read_values(column: Any, told: Column, notation: Notation, source: str) -> Held:
-    """Return a column's values as a schema's column has them.
+    """Return a column's values as the schema requires.
 
     Raises
     ------
     UsageError
-        If they are not of its type, or it does not know a category.
+        If they have another type, or a category is not in the schema.
     """
     if told.type == "category":
         texts = texts_of(column, source)
@@ -74,7 +74,7 @@ def read_values(column: Any, told: Column, notation: Notation, source: str) -> H
 
 
 def make_column(name: str, values: Held, train: NDArray[np.bool_], missing: Missing, source: str) -> Column:
-    """Return what a schema says of a column.
+    """Derive a schema's column from values.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def make_column(name: str, values: Held, train: NDArray[np.bool_], missing: Miss
     values
         Its values in all rows.
     train
-        The training rows, by which numbers are standardised.
+        The training rows, which give the mean and the std.
     missing
-        What is to become of missing values. A further input says that one is missing where training rows lack some.
+        How to treat missing values. An indicator input is added only if training rows have missing values.
     source
         Where it comes from, for messages.
     """
@@ -96,9 +96,9 @@ def make_column(name: str, values: Held, train: NDArray[np.bool_], missing: Miss
         return Column(name=name, type="category", categories=tuple(sorted(set(values[~gaps]))), missing=missing)
     known = values[train & ~gaps]
     if not len(known):
-        problem = f"{source} has no value in the training rows of this column"
+        problem = f"{source} has no values in the training rows of this column"
         raise UsageError("column", name, problem, f"fill it in, or give --leave-out {name!r}")
-    # A constant column carries nothing, and must not divide by zero.
+    # A constant column carries no information and must not divide by zero.
     std = float(known.std()) or 1.0
     return Column(name=name, type="number", mean=float(known.mean()), std=std, missing=missing)
 
@@ -109,7 +109,7 @@ def encode(values: Values, columns: tuple[Column, ...]) -> NDArray[np.float32]:
     Parameters
     ----------
     values
-        The columns' values by name, without any that the schema refuses.
+        The columns' values by name, already checked against the schema.
     columns
         The schema's columns, in the order of the inputs.
     """

@@ -1,4 +1,4 @@
-"""Read tables from files: values separated by some character, or Parquet."""
+"""Read tables from files: CSV and similar text files, or Parquet."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ TEXT = (".csv", ".tsv", ".txt", ".data")
 ENDINGS = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *PARQUET)
 SEPARATORS = (",", ";", "\t", "|")
 NAMED = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "space": " ", "pipe": "|"}
-SNIFFED = 50  # lines from which the separator is found
+SNIFFED = 50  # lines used to detect the separator
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a text file with a table is written.
+    """The format of a text file with a table.
 
     Parameters
     ----------
     separator
-        What is between values, or its name such as ``"tab"``; empty to find it out.
+        The character between values, or its name such as ``"tab"``; empty to detect it.
     encoding
         The encoding of the text.
     header
-        Whether the first line names the columns; otherwise they are called ``column_1``, ``column_2`` …
+        Whether the first line names the columns; otherwise they are named ``column_1``, ``column_2`` …
     skip_rows
-        Lines before the table.
+        Number of lines to skip before the table.
     na
-        Words that mean a missing value, beside nothing at all.
+        Words that mean a missing value, besides an empty cell.
     """
 
     separator: str = ""
@@ -53,7 +53,7 @@ class Format:
 
 
 def is_table(path: Path) -> bool:
-    """Say whether a file's name is that of a table."""
+    """Return whether a file's name has the ending of a table."""
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -65,12 +65,12 @@ def read_table(path: Path, form: Format) -> tuple[DataFrame, list[str]]:
     path
         The file.
     form
-        How it is written.
+        Its format.
 
     Returns
     -------
-    The rows, with stripped names of columns as text; values of text files are stripped texts, missing ones are NA. And
-    what the user should know.
+    The rows, with stripped column names; values of text files are stripped texts, missing ones are NA. And
+    notes for the user.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def read_table(path: Path, form: Format) -> tuple[DataFrame, list[str]]:
         If the file cannot be read or has no rows.
     """
     if not path.is_file() or not is_table(path):
-        raise UsageError("table", path, "is not called like a table", f"give a file that ends in {' '.join(ENDINGS)}")
+        raise UsageError("table", path, "not a file name of a table", f"give a file that ends in {' '.join(ENDINGS)}")
     if form.skip_rows < 0:
-        raise UsageError("skip_rows", form.skip_rows, "there are no such lines", "give 0 or more")
+        raise UsageError("skip_rows", form.skip_rows, "negative number of lines", "give 0 or more")
     frame = _parquet(path, form) if path.name.lower().endswith(PARQUET) else _text(path, form)
     if frame.empty:
-        raise UsageError("table", path, "has no rows", "give a file with some")
+        raise UsageError("table", path, "has no rows", "give a file with rows")
     names = [str(name).strip() for name in frame.columns]
-    notes = [f"column {place + 1} has no name, and is left out" for place, name in enumerate(names) if not name]
+    notes = [f"column {place + 1} has no name and is left out" for place, name in enumerate(names) if not name]
     return frame.set_axis(names, axis=1).loc[:, [bool(name) for name in names]], notes
 
 
@@ -131,9 +131,7 @@ def _guarded(path: Path, form: Format, read: Callable[[], Found]) -> Found:
         raise _undecodable(path, error, form.encoding) from error
     except (ValueError, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0].removeprefix("Error tokenizing data. C error: ")
-        kind, also = (
-            ("Parquet", "") if parquet else ("text", ", or how it is read: --separator, --skip-rows, --no-header")
-        )
+        kind, also = ("Parquet", "") if parquet else ("text", ", or its format: --separator, --skip-rows, --no-header")
         raise UsageError("table", path, f"cannot be read as {kind} ({reason})", f"check the file{also}") from error
 
 
@@ -141,7 +139,7 @@ def _undecodable(path: Path, error: UnicodeError, encoding: str) -> UsageError:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
     other = "utf-16" if wide else "utf-8" if encoding not in ("utf-8", "utf-8-sig") else "latin-1"
-    return UsageError("encoding", encoding, f"{path} is written in another ({error})", f"try --encoding {other}")
+    return UsageError("encoding", encoding, f"{path} has another encoding ({error})", f"try --encoding {other}")
 
 
 def _encoding(form: Format) -> str:
@@ -149,7 +147,7 @@ def _encoding(form: Format) -> str:
         "".encode(form.encoding)
     except LookupError as error:
         raise UsageError("encoding", form.encoding, "no such encoding", "give e.g. utf-8 or latin-1") from error
-    # A mark at the beginning of the file, as spreadsheets write it, belongs to no name.
+    # A byte-order mark, as spreadsheets write it, is not part of a name.
     return "utf-8-sig" if form.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else form.encoding
 
 
@@ -157,9 +155,7 @@ def _separator(path: Path, form: Format) -> tuple[str, str]:
     """Return the separator and the quotation mark."""
     given = NAMED.get(form.separator.lower(), form.separator)
     if len(given) > 1 or given in ('"', "\n", "\r"):
-        raise UsageError(
-            "separator", form.separator, "separates no values", f"give one character, or {', '.join(NAMED)}"
-        )
+        raise UsageError("separator", form.separator, "not a separator", f"give one character, or {', '.join(NAMED)}")
     lines = _guarded(path, form, lambda: _first_lines(path, form))
     separator = given or _sniffed(lines)
     first = [cell.strip() for cell in lines[0].split(separator)] if lines else []
@@ -174,7 +170,7 @@ def _first_lines(path: Path, form: Format) -> list[str]:
 
 
 def _sniffed(lines: Sequence[str]) -> str:
-    """Return the separator that gives the same number of values in most lines, and most of them."""
+    """Return the separator that gives the same number of values in most lines, and the most values."""
 
     def regularity(separator: str) -> tuple[int, int]:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=separator, skipinitialspace=True))

@@ -1,4 +1,4 @@
-"""Find the columns of a table: that of the classes, that of the pictures."""
+"""Find the column of classes and the column of pictures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ LABELS = ("label", "labels", "target", "class", "fine_label")
 
 
 def find_label_column(columns: Sequence[str], wanted: str, source: str, field: str = "label_column") -> str:
-    """Return the column of classes: the one that is wanted, or else that with a usual name.
+    """Return the column of classes: the given one, else one with a usual name.
 
     Raises
     ------
     UsageError
-        If there is none; the message calls the setting ``field``.
+        If there is none; the message names the setting ``field``.
     """
     if wanted:
         if wanted not in columns:
@@ -30,12 +30,12 @@ def find_label_column(columns: Sequence[str], wanted: str, source: str, field: s
 
 
 def find_picture_column(features: Mapping[str, Any], wanted: str, source: str) -> str:
-    """Return the column of pictures: the one that is wanted, or else the only one; empty if there is none.
+    """Return the column of pictures: the given one, else the only one; empty if there is none.
 
     Raises
     ------
     UsageError
-        If there is none of that name, or there are several.
+        If the given one does not exist, or there are several.
     """
     found = [column for column, kind in features.items() if type(kind).__name__ == "Image"]
     if wanted and wanted not in found:

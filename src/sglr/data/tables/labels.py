@@ -1,4 +1,4 @@
-"""The label of a table: which classes there are, and which one each row has."""
+"""The label of a table: the classes, and the class of each row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from sglr.data.classes import refuse_unknown
 from sglr.data.tables.column_kinds import Notation, Numbers, Texts, holds_numbers, is_missing, texts_of, values_of
 from sglr.data.tables.schema import Label, refuse_unknown_values
 
-FEW_CLASSES = 20  # so many numbers are classes, whatever the number of rows
-ROWS_PER_CLASS = 10  # of more numbers each must occur so often to be taken for a class
+FEW_CLASSES = 20  # up to this many distinct numbers are classes, for any number of rows
+ROWS_PER_CLASS = 10  # with more distinct numbers, classes need this many rows each on average
 UNLABELLED = -1
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The classes of rows.
+    """The class of each row.
 
     Parameters
     ----------
     label
         The column and its classes.
     numbers
-        The class of each row ``[N]``, -1 where there is none.
+        The class of each row ``[N]``, -1 if the label is missing.
     """
 
     label: Label
@@ -37,12 +37,12 @@ class Targets:
 
 
 def read_label(column: Any, label: Label, notation: Notation, source: str) -> Targets:
-    """Return the targets of a column by classes that are known.
+    """Return the targets of a column for known classes.
 
     Raises
     ------
     UsageError
-        If it has another class, or no numbers where numbers are divided into classes.
+        If it has another class, or has no numbers although the label has edges.
     """
     if label.edges:
         return Targets(label, _between(_numbers(column, notation, source), label.edges))
@@ -53,25 +53,25 @@ def read_label(column: Any, label: Label, notation: Notation, source: str) -> Ta
 
 
 def find_label(column: Any, classes: Sequence[str], edges: Sequence[float], notation: Notation, source: str) -> Targets:
-    """Return the classes that a column holds, and its targets.
+    """Return the classes of a column, and its targets.
 
     Parameters
     ----------
     column
         A pandas series.
     classes
-        The classes that there may be, in their order; empty for all that occur, sorted.
+        The allowed classes in order; empty for all that occur, sorted.
     edges
-        Numbers that divide the column's into classes; empty where it holds the classes.
+        Thresholds that divide a numeric column into classes; empty if the column holds classes.
     notation
-        How numbers are written in texts.
+        How numbers are formatted in text.
     source
         Where it comes from, for messages.
 
     Raises
     ------
     UsageError
-        If there are fewer than two classes, one that is none of those given, or the column holds measurements.
+        If there are fewer than two classes, a class is not one of those given, or the column holds measurements.
     """
     name = str(column.name)
     if edges:
@@ -91,18 +91,18 @@ def find_label(column: Any, classes: Sequence[str], edges: Sequence[float], nota
 
 def _label(name: str, classes: Sequence[str], edges: Sequence[float]) -> Label:
     if len(set(classes)) < len(classes) or len(classes) < 2:
-        problem = "learning needs two classes or more, each with a name of its own"
+        problem = "training needs two or more classes with distinct names"
         raise UsageError("classes", ",".join(classes), problem, "give e.g. healthy,ill")
     if edges and (len(edges) != len(classes) - 1 or list(edges) != sorted({*edges}) or not np.isfinite(edges).all()):
         shown = ",".join(map(str, edges))
         raise UsageError(
-            "label_edges", shown, "edges are ascending, one fewer than classes", "give e.g. 2.1 for two classes"
+            "label_edges", shown, "edges must be ascending, one fewer than classes", "give e.g. 2.1 for two classes"
         )
     return Label(name=name, classes=tuple(classes), edges=tuple(edges))
 
 
 def _sorted(present: list[str], column: Any, notation: Notation, source: str) -> list[str]:
-    """Return class names sorted as numbers, if they are numbers; refuse those that are measurements."""
+    """Return class names, sorted numerically if they are numbers; refuse measurements."""
     values = values_of(column, notation, source)
     if not holds_numbers(values) or {text.lower() for text in present} <= {"true", "false"}:
         return present
@@ -110,7 +110,7 @@ def _sorted(present: list[str], column: Any, notation: Notation, source: str) ->
     distinct, rows = len(np.unique(known)), len(known)
     if (known % 1 != 0).any() or (distinct > FEW_CLASSES and distinct * ROWS_PER_CLASS > rows):
         found = f"{source} has {distinct} different numbers in {rows} rows of this column"
-        problem = f"{found}, which are measurements rather than classes, and sglr trains classifiers"
+        problem = f"{found}: measurements rather than classes, but sglr trains classifiers"
         remedy = "name the column of classes, or divide the numbers with --label-edges, such as --label-edges "
         raise UsageError("label_column", str(column.name), problem, f"{remedy}{np.median(known):g}")
     return sorted(present, key=lambda text: float(notation.read([text])[0]))
@@ -118,11 +118,11 @@ def _sorted(present: list[str], column: Any, notation: Notation, source: str) ->
 
 def _check_classes(classes: Sequence[str], rows: int, name: str, source: str) -> None:
     if len(classes) < 2:
-        problem = f"{source} has {len(classes)} class in this column, and learning needs two"
+        problem = f"{source} has {len(classes)} class in this column, but training needs two or more"
         raise UsageError("label_column", name, problem, "name the column that holds the classes")
     if len(classes) > FEW_CLASSES and len(classes) * 2 > rows:
         problem = (
-            f"{source} has {len(classes)} different words in {rows} rows of this column, rather names than classes"
+            f"{source} has {len(classes)} different words in {rows} rows of this column: names rather than classes"
         )
         raise UsageError("label_column", name, problem, "name the column that holds the classes")
 
@@ -130,7 +130,7 @@ def _check_classes(classes: Sequence[str], rows: int, name: str, source: str) ->
 def _numbers(column: Any, notation: Notation, source: str) -> Numbers:
     values = values_of(column, notation, source)
     if not holds_numbers(values):
-        problem = f"{source} has texts in this column, and edges divide numbers"
+        problem = f"{source} has texts in this column, but edges need numbers"
         raise UsageError("label_edges", str(column.name), problem, "leave out --label-edges, or name another label")
     return values
 

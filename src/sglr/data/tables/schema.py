@@ -1,8 +1,8 @@
-"""The schema of a table: what its columns are and how they become inputs, so that all who feed a network feed it alike.
+"""The schema of a table: what its columns are and how they become inputs, the same for every owner of data.
 
-Columns are matched by name. A number x becomes (x - mean) / std with the schema's own figures, a category one input per
-category that is 1 where it occurs. Hence the same rows give the same inputs, whatever the order of the columns is and
-whoever has them.
+Columns are matched by name. A number x becomes (x - mean) / std by the schema's mean and std, a category one input per
+category that is 1 where it occurs. Hence the same rows give the same inputs, whatever the order of the columns and
+whichever client has them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sglr.core.errors import UsageError, listed
 from sglr.storage.toml_files import read_toml_file
 
 SHOWN = 20  # names in a message
-MOST_COMPARED = 1000  # names among which the nearest is looked for: each takes a while
+MOST_COMPARED = 1000  # names that are searched for the nearest one, to bound the time
 
 Missing = Literal["error", "drop", "mean", "indicator"]
-"""What becomes of a missing value: it is refused; its row is left out; the column's mean stands for it (of a category,
-no input is 1); or that, and a further input that is 1 where the value is missing."""
+"""How to treat a missing value: raise an error; drop the row; replace it by the column's mean (for a category,
+no input is 1); or do that and add an input that is 1 where the value is missing."""
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -38,15 +38,15 @@ class Column(_Part):
     Parameters
     ----------
     name
-        As the table's header has it.
+        As in the table's header.
     type
         ``"number"`` or ``"category"``.
     mean, std
-        Of a number: the figures by which it is standardised.
+        For a number: used to standardise it.
     categories
-        Of a category: all that there may be.
+        For a category: all allowed values.
     missing
-        What becomes of a missing value.
+        How to treat a missing value.
     """
 
     name: Name
@@ -58,18 +58,18 @@ class Column(_Part):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs that it becomes."""
+        """The names of the column's inputs."""
         own = (self.name,) if self.type == "number" else tuple(f"{self.name}={each}" for each in self.categories)
         return (*own, f"{self.name} is missing") if self.missing == "indicator" else own
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
         if self.type == "category" and not self.categories:
-            raise ValueError("a category needs its categories")
+            raise ValueError("a category column needs categories")
         if self.type == "number" and self.categories:
-            raise ValueError("a number has no categories")
+            raise ValueError("a number column has no categories")
         if self.type == "category" and {"mean", "std"} & self.model_fields_set:
-            raise ValueError("a category has no mean and no std")
+            raise ValueError("a category column has no mean or std")
         _distinct(self.categories, "category")
         return self
 
@@ -80,14 +80,14 @@ class Label(_Part):
     Parameters
     ----------
     name
-        As the table's header has it.
+        As in the table's header.
     classes
         The classes in their order: their numbers in training.
     edges
-        Where the column holds numbers that are divided into classes: the first class is below the first edge, the last
-        one at the last edge or above; ascending, one fewer than classes. Empty where the column holds the classes.
+        If the column holds numbers to be divided into classes: the first class is below the first edge, the last
+        one at the last edge or above; ascending, one fewer than classes. Empty if the column holds the classes.
     missing
-        What becomes of a row without a label.
+        How to treat a row without a label.
     """
 
     name: Name
@@ -99,7 +99,7 @@ class Label(_Part):
     def _fits_its_edges(self) -> Self:
         _distinct(self.classes, "class")
         if self.edges and (len(self.edges) != len(self.classes) - 1 or list(self.edges) != sorted({*self.edges})):
-            raise ValueError("edges are ascending, one fewer than classes")
+            raise ValueError("edges must be ascending, one fewer than classes")
         return self
 
 
@@ -113,7 +113,7 @@ class Schema(_Part):
     columns
         The features, in the order of the inputs.
     leave_out
-        Columns that a table may have beside these, and which are not read.
+        Further columns that a table may have, which are ignored.
     """
 
     kind: Literal["table"] = "table"
@@ -135,7 +135,7 @@ class Schema(_Part):
         Raises
         ------
         UsageError
-            If a key is missing, unknown or wrong: the first such key is named.
+            If a key is missing, unknown or invalid; the message names the first such key.
         """
         try:
             return cls.model_validate(dict(content))
@@ -151,7 +151,7 @@ class Schema(_Part):
         return cls.from_json(content, path)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schema as plain values, as JSON and TOML hold them; what `from_json` reads."""
+        """Return the schema as plain values for JSON and TOML; `from_json` reads them."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"kind": self.kind}
 
     @property
@@ -169,26 +169,26 @@ class Schema(_Part):
         source
             The file or place that it comes from, for messages.
         aside
-            Columns that are neither features nor unknown, such as groups.
+            Other known columns, such as groups.
 
         Raises
         ------
         UsageError
-            If a column is missing, or the schema does not name it.
+            If a column is missing, or not in the schema.
         """
         own = [self.label.name, *(column.name for column in self.columns)]
         known = {*own, *self.leave_out, *aside}
         further = [name for name in names if name not in known]
         for name in own:
             if name not in names:
-                problem = f"{source} has no such column, and the schema needs it"
+                problem = f"{source} lacks this column, which the schema requires"
                 near = _nearest(name, further)
-                remedy = f"rename {near!r} if that is it" if near else f"add it; columns: {listed(names, SHOWN)}"
+                remedy = f"rename {near!r} if it is meant" if near else f"add it; columns: {listed(names, SHOWN)}"
                 raise UsageError("column", name, problem, remedy)
         if further:
             near = _nearest(further[0], own)
             hint = f"did you mean {near!r}? " if near else ""
-            problem = f"{source} has this column, and the schema does not name it"
+            problem = f"{source} has this column, but the schema does not"
             raise UsageError("column", further[0], problem, f"{hint}leave it out with --leave-out {further[0]!r}")
 
     @model_validator(mode="after")
@@ -198,18 +198,18 @@ class Schema(_Part):
 
 
 def read_schema(given: str | Mapping[str, Any]) -> Schema:
-    """Return the schema that a setting gives: the path of a TOML file, or what such a file holds.
+    """Return the schema of a setting: the path of a TOML file, or the content of such a file.
 
     Raises
     ------
     UsageError
-        If the file can't be read, or a key is missing, unknown or wrong.
+        If the file can't be read, or a key is missing, unknown or invalid.
     """
     return Schema.from_toml(Path(given)) if isinstance(given, str) else Schema.from_json(given)
 
 
 def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str, column: str, source: str) -> None:
-    """Raise UsageError if a column has a value that the schema does not know, with the nearest that it does.
+    """Raise UsageError, with the nearest known value, if a column has a value that is not in the schema.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str,
     known
         Those of the schema.
     what
-        What one of them is, ``"category"`` or ``"class"``.
+        The kind of the values, ``"category"`` or ``"class"``.
     column
         The column's name.
     source
@@ -229,14 +229,14 @@ def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str,
         near = _nearest(strangers[0], known)
         hint = f"did you mean {near!r}? " if near else ""
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-        problem = f"{source} has the {what} {strangers[0]!r}{more}, which the schema does not know"
+        problem = f"{source} has the {what} {strangers[0]!r}{more}, which is not in the schema"
         raise UsageError(
             "column", column, problem, f"{hint}rename it or remove its rows; known: {listed(known, SHOWN)}"
         )
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
-    # Case, blanks and abbreviations are what mostly differs.
+    # Names mostly differ in case, blanks and abbreviations.
     plain, short = {each.strip().lower(): each for each in names}, name.strip().lower()
     near = get_close_matches(short, list(plain)[:MOST_COMPARED], n=1, cutoff=0.4) or [
         each for each in plain if each.startswith(short)
@@ -259,7 +259,7 @@ def _explained(error: ValidationError, content: Mapping[str, Any], source: objec
 
 
 def _place(location: Sequence[int | str], content: Any) -> str:
-    """Return where in a schema something is wrong, such as ``columns.age.std``: columns by their names."""
+    """Return the path of an error in a schema, such as ``columns.age.std``; columns are given by name."""
     parts = ["schema"] if not location else []
     for key in location:
         content = content[key] if _has(content, key) else None

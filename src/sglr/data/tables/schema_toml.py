@@ -1,4 +1,4 @@
-"""A schema as a TOML file that teaches how to edit it."""
+"""Write a schema as a TOML file with comments that explain how to edit it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from sglr.data.tables.schema import Column, Schema
 
 HEAD = """\
 # What the columns of a table are and how they become the inputs of a network: {inputs} inputs, {classes} classes.
-# Edit it, and train by it:  sglr train --dataset table:FILE --schema THIS-FILE
-# Columns are matched by name; their order here is that of the inputs, whatever it is in a table. A table is refused
-# that lacks one of them, or has one that is not named here.
+# Edit it, and train with it:  sglr train --dataset table:FILE --schema THIS-FILE
+# Columns are matched by name; their order here is the order of the inputs, in any table. A table is refused
+# if it lacks one of these columns, or has one that is not named here.
 
 """
 LEAVE_OUT = """
-# Columns that a table may have beside these. They are not read.
+# Further columns that a table may have. They are ignored.
 """
 LABEL = """
 # The column that holds the classes, and the classes in the order of their numbers.
-# missing: what becomes of a row without a label: error (it is refused) or drop (the row is left out).
+# missing: how to treat a row without a label: error (refuse the table) or drop (leave the row out).
 """
 COLUMNS = """
 # Features. A number x becomes (x - mean) / std; a category becomes one input per category, 1 where it occurs.
-# Figures are those of the training rows of the table that this was made from: state your own if you know better ones,
-# or want none of your data to tell, e.g. a middle of the plausible range as mean and a quarter of it as std.
-# missing: what becomes of a missing value: error (it is refused), drop (its row is left out), mean (the mean stands for
-# it; of a category, no input is 1), or indicator (that, and a further input which is 1 where the value is missing).
+# Means and stds are those of the training rows of the table that this was made from. Replace them if you know better
+# ones, or don't want to reveal yours, e.g. by the middle of the plausible range as mean and a quarter of it as std.
+# missing: how to treat a missing value: error (refuse the table), drop (leave the row out), mean (use the mean;
+# for a category, no input is 1), or indicator (do that, and add an input that is 1 where the value is missing).
 """
 
 
