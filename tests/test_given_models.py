@@ -267,13 +267,13 @@ def test_a_module_in_half_precision_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (with_value(float("nan")), r"2\.weight: 1 of the 24 values of this weight are no finite numbers"),
+        (with_value(float("nan")), r"2\.weight: 1 of the 24 values of this weight are not finite"),
         (with_value(float("inf")), r"2\.weight: 1 of the 24 values"),
         (nn.Sequential(Spectrum(), nn.Linear(INPUTS, CLASSES)), r"0\.filter: this weight is complex"),
         (nn.Sequential(Gives(torch.fft.fft), nn.Linear(8, CLASSES)), "what crosses the cut is complex64"),
-        (nn.Sequential(Gives(as_pair), nn.Linear(8, CLASSES)), "gives a tuple, not one tensor"),
-        (nn.Sequential(nn.Linear(INPUTS, INPUTS), Gives(as_pair)), "gives a tuple, not one tensor"),
-        (nn.Sequential(nn.Linear(INPUTS, INPUTS), Gives(as_dict)), "gives a dict, not one tensor"),
+        (nn.Sequential(Gives(as_pair), nn.Linear(8, CLASSES)), "returns a tuple, not one tensor"),
+        (nn.Sequential(nn.Linear(INPUTS, INPUTS), Gives(as_pair)), "returns a tuple, not one tensor"),
+        (nn.Sequential(nn.Linear(INPUTS, INPUTS), Gives(as_dict)), "returns a dict, not one tensor"),
         (nn.Sequential(Gives(lambda x: x.argmax(1)), nn.Linear(8, CLASSES)), "what crosses the cut is int64"),
         (nn.Sequential(nn.Linear(INPUTS, 8), nn.Linear(8, CLASSES + 1)), r"output has shape \[2, 4\], not \[2, 3\]"),
         (nn.Sequential(nn.Linear(INPUTS, 8), nn.Unflatten(1, (2, 4))), r"output has shape \[2, 2, 4\]"),

@@ -275,7 +275,7 @@ def test_an_example_shows_the_shapes_and_changes_nothing() -> None:
         (Split(nn.Linear(3, 4), nn.Linear(5, 2)), (2, 3), "model", "one sample of smashed data of shape [4]"),
         (Split(nn.Linear(3, 4), nn.Linear(4, 9)), (2, 3), "model", "output has shape [2, 9], not [2, 2]"),
         (Split(nn.Linear(3, 4), nn.Identity()), (2, 6, 3), "model", "output has shape [2, 6, 4], not [2, 2]"),
-        (Split(nn.LSTM(3, 4), nn.Identity()), (2, 3), "cut", "gives a tuple"),
+        (Split(nn.LSTM(3, 4), nn.Identity()), (2, 3), "cut", "returns a tuple"),
         (Split(nn.Flatten(0), nn.Identity()), (2, 3), "cut", "shape [6] of 2 inputs"),
     ],
 )

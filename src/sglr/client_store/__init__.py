@@ -1,1 +1,1 @@
-"""Clients at rest: what each of them holds between its rounds, in host memory or on disk."""
+"""Clients at rest: the state of each client between its rounds, in host memory or on disk."""

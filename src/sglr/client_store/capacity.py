@@ -1,4 +1,4 @@
-"""Where clients are that don't take part in a round: beside those who do, or elsewhere where these need the room."""
+"""Decide where clients that are not in a round are kept: in the device's memory, or on disk if they don't fit."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.weights import state_of, trained_of
 
 LARGEST_SHARE = 0.25
-"""Share of the memory up to which all clients stay in it: activations, data and the server need some, too."""
+"""Fraction of the memory that all clients may fill: activations, data and the server need some, too."""
 
 MANY_CLIENTS, FEW_AT_WORK = 2000, 0.1
-"""From so many clients on, those who rest leave if so small a share works: every step would pass over all of them."""
+"""With this many clients and this small a fraction at work, resting clients leave: each step passes over all rows."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """The clients of a training, and the memory that there is.
+    """The clients of a training, and the available memory.
 
     Parameters
     ----------
     clients
-        How many are registered.
+        The number of registered clients.
     at_work
-        How many take part in a round.
+        The number of clients in a round.
     together
-        How many of these step together.
+        The number of clients that step together.
     each
         Bytes of one client's weights, buffers and optimizer state.
     memory
@@ -44,18 +44,18 @@ class MemoryBudget:
     memory: int
 
     def store(self, wanted: str) -> str:
-        """Return ``"memory"`` or ``"disk"``, given the setting ``client_store``.
+        """Return ``"memory"`` or ``"disk"`` for the setting ``client_store``.
 
         Raises
         ------
         UsageError
-            If the clients that step together, or all of them in memory, take more than there is.
+            If the clients that step together, or all of them in memory, need more memory than available.
         """
         if self.together * self.each > self.memory:
-            problem = f"{self.together} clients that step together take {self._room(self.together)}"
+            problem = f"{self.together} clients that step together need {self._room(self.together)}"
             raise UsageError("clients", self.clients, problem, "give fewer clients, or a smaller --participation")
         if wanted == "memory" and self.clients * self.each > self.memory:
-            problem = f"{self.clients} clients take {self._room(self.clients)}"
+            problem = f"{self.clients} clients need {self._room(self.clients)}"
             raise UsageError("client_store", wanted, problem, "give --client-store disk")
         if self.together == self.clients or wanted == "memory":
             return "memory"
@@ -64,15 +64,15 @@ class MemoryBudget:
         return "disk" if wanted == "disk" or few or large else "memory"
 
     def require_copies(self, each: int, method: str) -> None:
-        """Refuse a method for which the server keeps a copy of its segment, of ``each`` bytes, for every client.
+        """Refuse a method whose server keeps one copy of its segment, ``each`` bytes, per client.
 
         Raises
         ------
         UsageError
-            If the copies take more memory than there is.
+            If the copies need more memory than available.
         """
         if self.clients * each > self.memory:
-            problem = f"its {self.clients} copies of the server's segment take {gigabytes(self.clients * each)}"
+            problem = f"its {self.clients} copies of the server's segment need {gigabytes(self.clients * each)}"
             remedy = "give fewer clients, or a method with one server segment, such as sfl"
             raise UsageError("method", method, f"{problem} of {gigabytes(self.memory)} of memory", remedy)
 
@@ -81,12 +81,12 @@ class MemoryBudget:
 
 
 def gigabytes(count: int) -> str:
-    """Return a number of bytes for people to read."""
+    """Format a number of bytes as gigabytes."""
     return f"{count / 1e9:.3g} GB"
 
 
 def bytes_of(segment: nn.Module, optimizer: OptimizerSpec) -> int:
-    """Return the bytes of what every copy of a segment holds: its state, and its optimizer's after a step."""
+    """Return the bytes of one copy of a segment: its state, and its optimizer's state after a step."""
     module = copy.deepcopy(segment).cpu()
     parameters = list(trained_of(module).values())
     held = list(state_of(module).values())

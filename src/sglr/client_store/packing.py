@@ -1,4 +1,4 @@
-"""All that a client holds as one row of bytes, so that a row is read and written in one piece."""
+"""Pack a client's whole state into one row of bytes, so that it is read and written in one piece."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """How many bytes of a row it takes."""
+        """The number of its bytes in a row."""
         return prod(self.shape) * self.type.itemsize
 
 
@@ -62,7 +62,7 @@ def unpack(rows: Tensor, layout: Layout) -> dict[str, Tensor]:
     end = 0
     for entry in layout:
         part = rows[:, end : (end := end + entry.bytes)]
-        # A copy: numbers must begin where their type allows it.
+        # A copy, because numbers must be aligned to their type.
         column = part.clone(memory_format=torch.contiguous_format).flatten().view(entry.type)
         tensors[entry.name] = column.reshape(len(rows), *entry.shape)
     return tensors
@@ -79,20 +79,20 @@ def read_layout(text: str) -> Layout:
     Raises
     ------
     ValueError
-        If ``text`` is no layout.
+        If ``text`` is not a layout.
     """
     try:
         layout = tuple(Entry(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in json.loads(text))
         known = all(isinstance(entry.type, torch.dtype) for entry in layout)
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"no layout of rows ({error})") from error
+        raise ValueError(f"invalid layout of rows ({error})") from error
     if not known:
-        raise ValueError("no layout of rows: an entry's type is none of numbers")
+        raise ValueError("invalid layout of rows: an entry's type is not numeric")
     return layout
 
 
 def largest(tensors: Weights) -> Tensor:
-    """Return the largest absolute value of every row ``[n]``: infinite or not a number if one of its numbers is."""
+    """Return the largest absolute value of every row ``[n]``; inf or NaN if the row contains one."""
     count = len(next(iter(tensors.values())))
     found = torch.zeros(count)
     for tensor in tensors.values():

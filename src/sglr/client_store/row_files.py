@@ -1,7 +1,7 @@
-"""Rows of many clients on disk: every file is written once and never changed, and an index says where each row is.
+"""Rows of many clients on disk: each file is written once and never changed, and an index locates each row.
 
-A checkpoint holds the index as it was then, so a file stays as long as a checkpoint that is kept names it. What is
-written anew is the rows that changed, and those of files that are mostly out of date, which then can go.
+A checkpoint stores the index of its time, so a file is kept as long as a kept checkpoint refers to it. A write
+contains the changed rows, and rows of files that are mostly outdated, so that these files can be deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLACES, FILES, DIGESTS = "places", "files", "digests"
 """Tensors of the index: client, file and row ``[V, 3]``; file, rows and bytes ``[F, 3]``; SHA-256 ``[F, 32]``."""
 
 SMALL_BYTES, MANY = 1 << 20, 256
-"""So many files of so few bytes each become one."""
+"""This many files of at most this many bytes each are merged into one."""
 
 _NAME = re.compile(r"rows-(\d+)\.safetensors")
 _ROWS = "rows"
@@ -40,9 +40,9 @@ class _File:
     Parameters
     ----------
     rows, length, digest
-        How many rows were written, the file's bytes, and its SHA-256.
+        The number of rows written, the file's bytes, and its SHA-256.
     checked
-        True once its content is known to be what was written.
+        Whether its content was compared with what was written.
     """
 
     rows: int
@@ -58,11 +58,11 @@ class RowFiles:
     Parameters
     ----------
     folder
-        Where the files are; made when the first is written.
+        The folder; created with the first file.
     checkpoints
-        The folder with the checkpoints that are kept.
+        The folder of the kept checkpoints.
     index_name
-        What the names of the index's tensors begin with in a checkpoint.
+        Prefix of the names of the index's tensors in a checkpoint.
     """
 
     folder: Path
@@ -82,12 +82,12 @@ class RowFiles:
         return np.flatnonzero(self._file_of >= 0)
 
     def write(self, clients: Sequence[int], rows: Tensor, layout: Layout) -> None:
-        """Write rows, uint8 ``[n, B]``, to a new file; from now on they are the clients' rows.
+        """Write rows, uint8 ``[n, B]``, to a new file; they replace the clients' earlier rows.
 
         Raises
         ------
         NotWritten
-            If they can't be written, mostly because the disk is full: everything is as it was.
+            If they can't be written, usually because the disk is full; nothing is changed then.
         """
         number = max((*self._files, *self._numbers()), default=0) + 1
         path = self._path(number)
@@ -108,9 +108,9 @@ class RowFiles:
         Raises
         ------
         DamagedCheckpoint
-            If a file is not what was written.
+            If a file's content is not what was written.
         NotRead
-            If the operating system does not let it be read.
+            If the operating system can't read it.
         """
         by_file: dict[int, list[int]] = defaultdict(list)
         for client in clients:
@@ -134,23 +134,23 @@ class RowFiles:
         if known.checked:
             return
         if _digest(self._path(number)) != known.digest:
-            raise ValueError("it is not what was written")
+            raise ValueError("its content is not what was written")
         known.checked = True
 
     def _damage(self, number: int, problem: str) -> DamagedCheckpoint:
-        # Checkpoints that need this file are passed over from now on.
+        # Checkpoints that need this file are skipped from now on.
         self._damaged.add(self._files[number].digest)
         return DamagedCheckpoint(f"clients' weights are damaged: {problem}")
 
     def out_of_date(self, clients: Sequence[int], most: int) -> list[int]:
-        """Return clients whose rows are to be written again, though they did not change, so that their files can go.
+        """Return clients whose unchanged rows should be rewritten, so that their files can be deleted.
 
         Parameters
         ----------
         clients
-            The clients whose rows are written anyway.
+            The clients whose rows are written in any case.
         most
-            About how many rows may be written again: the files of one fit, or a single file.
+            Approximate limit of the rows to rewrite; a single file may exceed it.
         """
         live = self._live(clients)
         mostly_dead = [number for number, rows in live.items() if 2 * rows < self._files[number].rows]
@@ -170,7 +170,7 @@ class RowFiles:
         return found
 
     def _live(self, without: Sequence[int]) -> dict[int, int]:
-        """Return how many rows of every file are up to date, those of clients ``without`` left out."""
+        """Return how many rows of each file are current, not counting the clients ``without``."""
         files = self._file_of.copy()
         files[[client for client in without if client < len(files)]] = -1
         numbers, counts = np.unique(files[files >= 0], return_counts=True)
@@ -178,19 +178,19 @@ class RowFiles:
         return {number: counted.get(number, 0) for number in self._files}
 
     def tidy(self) -> None:
-        """Delete the files that neither the index nor a checkpoint names."""
+        """Delete the files to which neither the index nor a checkpoint refers."""
         live = self._live(())
         self._files = {number: file for number, file in self._files.items() if live[number]}
         try:
             unused = {*self._numbers()} - self._files.keys() - self._kept()
-        except NotRead:  # another time
+        except NotRead:  # try again next time
             return
         for number in unused:
             self._path(number).unlink(missing_ok=True)
         sweep_partials(self.folder)
 
     def _kept(self) -> set[int]:
-        """Return the files that checkpoints name; NotRead if that can't be told just now."""
+        """Return the files to which checkpoints refer; raise NotRead if a checkpoint can't be read now."""
         found: set[int] = set()
         name = f"{self.index_name}{FILES}"
         for path in files_in(self.checkpoints, "*.safetensors"):
@@ -198,7 +198,7 @@ class RowFiles:
                 with open_tensors(path) as file:
                     if name in file.keys():  # noqa: SIM118 - not a mapping
                         found.update(file.get_tensor(name)[:, 0].tolist())
-            except DamagedCheckpoint:  # nobody can go back to it
+            except DamagedCheckpoint:  # it can't be restored anyway
                 continue
         return found
 
@@ -215,14 +215,14 @@ class RowFiles:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up an index; without any, that of no rows.
+        """Restore an index; without index tensors, an empty one.
 
         Raises
         ------
         DamagedCheckpoint
-            If one of its files is missing, torn, or known to be damaged: everything is as it was.
+            If one of its files is missing, truncated or known to be damaged; nothing is changed then.
         NotRead
-            If one of them can't be looked at.
+            If one of them can't be read.
         """
         if not tensors:
             self._files, self._file_of, self._row_of = {}, np.empty(0, np.int32), np.empty(0, np.int32)
@@ -248,7 +248,7 @@ class RowFiles:
         except FileNotFoundError as error:
             raise DamagedCheckpoint(f"{path}: clients' weights are missing") from error
         if length != file.length:
-            raise DamagedCheckpoint(f"{path}: clients' weights are torn: {length} bytes of {file.length}")
+            raise DamagedCheckpoint(f"{path}: clients' weights are truncated: {length} of {file.length} bytes")
 
     def _make_room(self, clients: int) -> None:
         more = clients - len(self._file_of)

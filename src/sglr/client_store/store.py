@@ -1,7 +1,7 @@
-"""The clients of a block that are not in its stack: what each of them holds, in host memory or on disk.
+"""The state of a block's clients that are not in its stack, in host memory or on disk.
 
-A client that never took part holds its first weights, which follow from the seed, so nothing is kept for it. Rows that
-changed since the last checkpoint are in host memory, the others in files if there is a folder for them.
+A client that never took part has its initial weights, which follow from the seed, so nothing is stored for it. Rows
+that changed since the last checkpoint are in host memory, the others in files if a folder is given.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sglr.core.errors import DamagedCheckpoint
 from sglr.core.weights import Weights, below
 
 PREFIX = "population."
-"""What tensors of a checkpoint begin with that are a population's."""
+"""Prefix of a client store's tensors in a checkpoint."""
 
 HOST_BYTES = 1 << 28
-"""Rows that changed go to disk before the next checkpoint when they are more than so many bytes."""
+"""Changed rows of more than this many bytes go to disk before the next checkpoint."""
 
 
 class ClientStore:
-    """What absent clients hold, by client id.
+    """The state of absent clients, by client id.
 
     Tensors are named as in `sglr.stacking.stack.Stack.state`, with a leading axis for the clients.
     """
@@ -46,34 +46,34 @@ class ClientStore:
 
     @property
     def clients(self) -> list[int]:
-        """The clients that something is kept for, ascending."""
+        """The clients with stored state, ascending."""
         on_disk = [] if self._files is None else self._files.clients.tolist()
         return sorted({*self._changed, *on_disk})
 
     def put(self, clients: Sequence[int], tensors: Weights) -> None:
-        """Keep what clients hold, ``[n, ...]``.
+        """Store the state of clients, ``[n, ...]``.
 
         Raises
         ------
         NotWritten
-            If it has to go to disk, and the disk is full; it is kept.
+            If it has to go to disk, and the disk is full; it stays in memory.
         """
         layout, rows = layout_of(tensors), pack(tensors)
         self._largest = torch.maximum(self._largest, largest(tensors).amax())
         for client, row in zip(clients, rows, strict=True):
             self._bytes += len(row) - len(self._changed[client][1] if client in self._changed else ())
-            # A copy: a view would keep the rows of all alive.
+            # A copy: a view would keep the memory of all rows.
             self._changed[client] = (layout, row.clone())
         if self._bytes > HOST_BYTES and self._files is not None:
             self._write([])
 
     def get(self, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield what clients hold that something is kept for, ``[n, ...]``, those together that have the same tensors.
+        """Yield the stored state of clients, ``[n, ...]``, grouped by clients with the same tensors.
 
         Raises
         ------
         DamagedCheckpoint
-            If a file is not what was written.
+            If a file's content is not what was written.
         """
         for layout, rows in self._rows(clients).items():
             yield list(rows), unpack(torch.stack(list(rows.values())), layout)
@@ -92,7 +92,7 @@ class ClientStore:
         return found
 
     def _write(self, unchanged: Sequence[int]) -> None:
-        """Write what changed to disk, and rows of other clients with it."""
+        """Write the changed rows to disk, with rows of other clients whose files can then be deleted."""
         assert self._files is not None, "there is a folder"
         for layout, rows in self._rows([*self._changed, *unchanged]).items():
             self._files.write(list(rows), torch.stack(list(rows.values())), layout)
@@ -100,14 +100,14 @@ class ClientStore:
                 self._bytes -= len(self._changed.pop(client)[1])
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint needs: where rows are in files, written now if they changed, or all rows.
+        """Return the state for a checkpoint: the index of the files, after writing changed rows, or all rows.
 
-        ``largest`` is the largest absolute value of all that was put since the last time.
+        ``largest`` is the largest absolute value of everything stored since the last call.
 
         Raises
         ------
         NotWritten
-            If the disk is full; what was there before stays.
+            If the disk is full; earlier files stay unchanged.
         """
         if self._files is None:
             tensors = self._packed()
@@ -127,12 +127,12 @@ class ClientStore:
         return tensors
 
     def restore(self, tensors: Weights) -> None:
-        """Take up what `state` returned, of a population in host memory or on disk.
+        """Restore what `state` returned, from a store in host memory or on disk.
 
         Raises
         ------
         DamagedCheckpoint
-            If a file is missing or torn.
+            If a file is missing or truncated.
         """
         own = below(PREFIX, tensors)
         if FILES in own and self._files is None:
@@ -152,12 +152,12 @@ class ClientStore:
 
 
 def is_population(tensors: Weights) -> bool:
-    """Say whether a checkpoint's tensors are those of a population, and not of a stack of all clients."""
+    """Return whether a checkpoint's tensors are those of a client store, not of a stack of all clients."""
     return any(name.startswith(PREFIX) for name in tensors)
 
 
 def clients_of(tensors: Weights, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Yield what clients hold by the state of a stack of all of them, as `ClientStore.put` takes it.
+    """Yield the clients' states from the state of a stack of all clients, as `ClientStore.put` takes them.
 
     Parameters
     ----------

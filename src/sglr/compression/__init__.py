@@ -1,1 +1,1 @@
-"""How smashed data and gradients are written in fewer bytes, with error feedback for each sender."""
+"""Compress smashed data and gradients, with error feedback for each sender."""

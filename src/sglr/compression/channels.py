@@ -1,4 +1,4 @@
-"""What crosses the cut in both directions, for all clients: compressed, with a memory of its own for each sender."""
+"""Compress what crosses the cut in both directions, for all clients, with one error memory per sender."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sglr.core.codec import Codec
 from sglr.core.types import Downlink, Uplink
 
 AVERAGE = "average"
-"""The link of what is sent once to all active clients."""
+"""The name of the channel for what is sent once to all active clients."""
 
 
 class Channels:
-    """The links of all clients, by name: ``up.ID``, ``down.ID`` and ``average``.
+    """The channels of all clients, by name: ``up.ID``, ``down.ID`` and ``average``.
 
-    Where sender and receiver are in one process, `received` and `delivered` are what the other side has. Where they are
-    not, `up`, `down` and `average` are the parts to be sent: call them once per message, for they move the memory.
+    If sender and receiver are in one process, `received` and `delivered` return the decoded values. If they are
+    not, `up`, `down` and `average` return the parts to send: call them once per message, as they update the memory.
 
     Parameters
     ----------
     codec
-        How values are written.
+        The codec.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -46,14 +46,14 @@ class Channels:
         return self._links[AVERAGE].send(values)
 
     def received(self, uplink: Uplink) -> Uplink:
-        """Return what the server sees of what the clients sent."""
+        """Return the clients' smashed data as the server decodes them."""
         if self.codec.exact:
             return uplink
         names = [f"up.{client}" for client in uplink.clients]
         return replace(uplink, smashed=self._arrived(names, uplink.smashed, uplink.sizes))
 
     def delivered(self, downlink: Downlink, clients: Sequence[int], sizes: Sequence[int]) -> Downlink:
-        """Return what ``clients`` with batches of ``sizes`` receive: what they share by position is written once."""
+        """Return what ``clients`` with batches of ``sizes`` receive: what they share by position is encoded once."""
         if self.codec.exact:
             return downlink
         names = [f"down.{client}" for client in clients]
@@ -72,9 +72,9 @@ class Channels:
         return Downlink(gradients, averaged)
 
     def _arrived(self, names: Sequence[str], values: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Return what arrives of ``values`` ``[n, b, ...]`` over ``names``, zero where there is no sample."""
+        """Return ``values`` ``[n, b, ...]`` as decoded after the channels ``names``, zero where there is no sample."""
         if not self.codec.feedback:
-            # A sample's code is its own affair: all can be written in one call.
+            # Each sample is encoded independently, so all are encoded in one call.
             return torch.unflatten(self.codec.received(values.flatten(0, 1)), 0, values.shape[:2])
         arrived = torch.zeros_like(values)
         for row, (name, size) in enumerate(zip(names, sizes, strict=True)):
@@ -83,7 +83,7 @@ class Channels:
         return arrived
 
     def state(self) -> dict[str, Tensor]:
-        """Return the memories that a checkpoint needs."""
+        """Return the error memories for a checkpoint."""
         return {f"{name}.{key}": value for name, link in self._links.items() for key, value in link.state().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -33,15 +33,15 @@ class Bfloat16(Codec):
 class Float16(Codec):
     """``fp16``: 11 bits of precision, with a power of two for each sample.
 
-    Cut-layer gradients are often below 6e-5, where fp16 by itself loses digits, and activations of a model that learns
-    too fast may pass 65504. The power of two costs four bytes and moves both into fp16's range without rounding.
+    Cut-layer gradients are often below 6e-5, where plain fp16 loses precision, and activations of a diverging model
+    may exceed 65504. The power of two costs four bytes and moves both into fp16's range without rounding.
     """
 
     def encode(self, values: Tensor) -> dict[str, Tensor]:
         """Round to the nearest, at the scale of the sample's largest value."""
         if not values.numel():
             return {"values": values.to(torch.float16), "scale": values.new_ones(len(values))}
-        # Largest values come below 2^15, where rounding up can't pass the end of fp16.
+        # The largest value is scaled below 2^15, so that rounding up can't exceed fp16's range.
         largest = values.reshape(len(values), -1).abs().amax(1)
         exponent = (torch.frexp(largest).exponent - 15).clamp(-126, 127)
         scale = torch.ldexp(torch.ones_like(largest), exponent)
@@ -58,17 +58,17 @@ class Float16(Codec):
 
 
 SMALL_CHANNEL = 32
-"""Values of a channel below which levels of its own would cost too much: 5 bytes for 32 are 16 %."""
+"""Channels with fewer values share levels, because the overhead would be too large: 5 bytes for 32 are 16 %."""
 
 
 @dataclass(frozen=True)
 class Int8(Codec):
-    """``int8``: 256 levels between the least and the largest value of each channel of a sample, zero being one of them.
+    """``int8``: 256 levels between the smallest and the largest value of each channel of a sample; one level is zero.
 
-    Levels are affine: after a ReLU nothing is negative, and half of symmetric levels would be idle. A channel is
-    dimension 1 of ``[b, channels, ...]``. Where it has few values (in ``[b, features]`` it has one), all values of the
+    Levels are affine: after a ReLU nothing is negative, so half of symmetric levels would be unused. A channel is
+    dimension 1 of ``[b, channels, ...]``. If it has few values (one in ``[b, features]``), all values of the
     sample share their levels. Levels over several samples would save at most those 16 %, and make a sample's code
-    depend on who is beside it.
+    depend on the other samples of its batch.
     """
 
     def encode(self, values: Tensor) -> dict[str, Tensor]:
@@ -97,20 +97,20 @@ class Int8(Codec):
 
 
 def _groups(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what has levels of its own: channels of samples, or samples."""
+    """Return the shape of the sets of levels: one per channel and sample, or one per sample."""
     return shape[:2] if prod(shape[2:]) >= SMALL_CHANNEL else shape[:1]
 
 
 def _along(first: Tensor, values: Tensor) -> Tensor:
-    """Give ``first``, of the first dimensions of ``values``, all of its dimensions."""
+    """Append dimensions of size 1 to ``first``, so that it broadcasts to ``values``."""
     return first.reshape(*first.shape, *(1,) * (values.dim() - first.dim()))
 
 
 @dataclass(frozen=True)
 class TopK(Codec):
-    """``topk:SHARE``: of each sample, the values that are largest by magnitude, and where they stand.
+    """``topk:SHARE``: the values of largest magnitude of each sample, and their positions.
 
-    Of equal magnitudes the first are kept. Places ascend, so that none can be named twice.
+    Of equal magnitudes, the first are kept. Positions ascend, so that none can occur twice.
     """
 
     share: float = 0.1
@@ -142,8 +142,8 @@ class TopK(Codec):
     def _decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         places, width = parts["indices"].long(), self._kept(shape)[1]
         if bool(((places < 0) | (places >= width)).any()):
-            raise ValueError(f"a place is outside the {width} values of a sample")
+            raise ValueError(f"a position is outside the {width} values of a sample")
         if bool((places.diff(dim=1) <= 0).any()):
-            raise ValueError("the places of a sample do not ascend")
+            raise ValueError("the positions of a sample do not ascend")
         zeros = parts["values"].new_zeros(shape[0], width)
         return zeros.scatter_(1, places, parts["values"]).reshape(shape)

@@ -1,14 +1,14 @@
-"""Compression by its name, and the memory of what it lost.
+"""Codecs by name, and error feedback.
 
-**Error feedback.** A code that rounds or drops loses something in every step. With feedback a sender adds, in its next
-step, what it lost on average over the samples of this one. The usual memory is a residual per number, which is right
+**Error feedback.** A codec that rounds or drops values makes an error in every step. With feedback a sender adds, in
+its next step, the mean error over the samples of this step. The usual memory is one residual per number, which is right
 for weights: the same numbers are sent in every step. In split learning row j of the next batch is another sample, and a
-residual per row would put one sample's loss into another's values. What can be carried over is what all samples have in
-common, their mean, so that is the memory: one sample's shape, whatever the batch. Means then arrive unbiased over time:
-the sum of the batches' means as they were decoded differs from that of what was meant by the last memory alone.
+residual per row would add one sample's error to another sample's values. What can be carried over is what all samples
+have in common, the mean, so that is the memory: one sample's shape for any batch size. Means then arrive unbiased over
+time: the sum of the decoded batches' means differs from the sum of the original means only by the last memory.
 
-It is off unless it is asked for. It changes nothing for int8, and for top-k it costs accuracy as long as the network is
-used through its code, as it is between sites (docs/results/compression.md). Rudakov et al. (2401.07788) found the same.
+It is off by default. It changes nothing for int8, and for top-k it costs accuracy as long as the network is
+used with the codec, as between sites (docs/results/compression.md). Rudakov et al. (2401.07788) found the same.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CODECS: Mapping[str, Callable[..., Codec]] = {
 }
 """Codecs by name."""
 
-FEEDBACK = Option(bool, "is what a step lost added in the next?")
-SHARE = Option(Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], "share of the values that is sent")
+FEEDBACK = Option(bool, "add the error of a step in the next step")
+SHARE = Option(Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], "fraction of the values that is sent")
 
 OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "int8": {"feedback": FEEDBACK},
@@ -49,7 +49,7 @@ def parse(text: str) -> Codec:
     Raises
     ------
     UsageError
-        If there is no such codec, or it has no such option.
+        If the codec or an option is unknown.
     """
     spec = Spec.parse("compression", text)
     if spec.name not in CODECS:
@@ -59,31 +59,31 @@ def parse(text: str) -> Codec:
 
 
 class ErrorFeedbackChannel:
-    """One direction between one client and the server, as its sender sees it: a codec, and what it lost so far.
+    """One direction between one client and the server, at the sender: a codec and its error memory.
 
     Parameters
     ----------
     codec
-        How values are written.
+        The codec.
     """
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.lost: Tensor | None = None
-        """Mean over samples of what the last batch lost, ``[...]``; None without feedback or before the first."""
+        """Mean error over the samples of the last batch, ``[...]``; None without feedback or before the first batch."""
 
     def send(self, values: Tensor) -> dict[str, Tensor]:
-        """Return the parts that go on the wire for ``values`` ``[b, ...]``, and remember what they lack."""
+        """Return the parts to send for ``values`` ``[b, ...]``, and remember their error."""
         if not self.codec.feedback or not len(values):
             return self.codec.encode(values)
-        # Sums depend on the order of numbers in memory, which is the engine's affair: here it is always the same.
+        # Sums depend on the memory layout, which differs between engines: make it the same.
         wanted = (values if self.lost is None else values + self.lost).contiguous()
         parts = self.codec.encode(wanted)
         self.lost = (wanted - self.codec.decode(parts, tuple(values.shape))).mean(0)
         return parts
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint needs."""
+        """Return the state for a checkpoint."""
         return {} if self.lost is None else {"lost": self.lost.clone()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -93,12 +93,12 @@ class ErrorFeedbackChannel:
 
 
 class Received(nn.Module):
-    """What arrives at the other side of the cut, as a layer of a trained network.
+    """The codec as a layer of a trained network: encode and decode what crosses the cut.
 
     Parameters
     ----------
     codec
-        How values are written.
+        The codec.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -106,6 +106,6 @@ class Received(nn.Module):
         self.codec = codec
 
     def forward(self, smashed: Tensor) -> Tensor:
-        """Return what the server has of smashed data ``[b, ...]``; gradients pass as they are."""
-        # The difference is zero, and its gradient one.
+        """Return smashed data ``[b, ...]`` as the server decodes them; gradients pass unchanged."""
+        # The difference is zero, with gradient one.
         return self.codec.received(smashed.detach()) + (smashed - smashed.detach())

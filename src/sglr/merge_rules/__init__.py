@@ -1,1 +1,1 @@
-"""Rules by which weights that clients share are merged, one file each."""
+"""Rules for merging the clients' weights, one file each."""

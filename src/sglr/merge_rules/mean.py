@@ -1,4 +1,4 @@
-"""The mean, weighted by numbers of samples (FedAvg): a single client can move it anywhere."""
+"""The mean, weighted by numbers of samples (FedAvg): a single client can shift it arbitrarily."""
 
 from __future__ import annotations
 

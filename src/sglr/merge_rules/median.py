@@ -1,4 +1,4 @@
-"""The median of every weight over the clients: fewer than half of them can't move it out of the others' range."""
+"""The median of every weight over the clients: a minority can't move it out of the other clients' range."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Median"]
 class Median(MergeRule):
     """w_j ← med_i w_ij for every coordinate j (Yin et al., 2018, arXiv 1803.01498, definition 1).
 
-    Of an even number of clients it is the mean of the two values in the middle. All clients count alike: the paper has
-    no weights, and numbers of samples are what clients say themselves. Buffers are treated like weights.
+    For an even number of clients it is the mean of the two middle values. All clients count equally: the paper has
+    no client weights, and clients could claim false numbers of samples. Buffers are treated like weights.
     """
 
     @property
     def fewest(self) -> int:
-        """Three: of two, the median is the mean."""
+        """Three: with two clients, the median is the mean."""
         return 3
 
     def merge(self, weights: Weights, merging: Merging) -> Weights:

@@ -1,4 +1,4 @@
-"""The weighted mean of updates whose norm is bounded: no client moves the shared weights further than the bound."""
+"""The weighted mean of norm-bounded updates: no client moves the shared weights by more than the bound."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["NormBound"]
 class NormBound(MergeRule):
     """w ← w' + Σ_i δ_i Δ_i / max(1, ‖Δ_i‖₂ / M), where Δ_i = w_i − w' (Sun et al., 2019, arXiv 1911.07963).
 
-    w' are the weights that were shared last, and M is ``norm_bound``. ``norm_bound`` = none takes the median of the
-    ‖Δ_i‖₂ of those who are merged, which is ours: it needs no number, and bounds at most half of them. δ_i are shares
-    of samples, as in FedAvg: who claims more samples counts for more, and moves the shared weights by δ_i M at most.
+    w' are the last shared weights, and M is ``norm_bound``. ``norm_bound`` = none takes the median of the ‖Δ_i‖₂ of the
+    merged clients, which is our addition: it needs no tuning and bounds at most half of them. δ_i are shares of
+    samples, as in FedAvg: a client that claims more samples counts more, and moves the shared weights by at most δ_i M.
 
-    Δ_i are the trained weights of the whole segment. Buffers are no updates: their norm says nothing, and a bound on it
-    would keep batch statistics from following the data. They take the median over the clients.
+    Δ_i covers the trained weights of the whole segment. Buffers are not updates: their norm is meaningless, and
+    bounding it would keep batch statistics from following the data. They are merged by the median over the clients.
 
     Raises
     ------
@@ -35,19 +35,19 @@ class NormBound(MergeRule):
     norm_bound: float | None = field(
         default=None,
         metadata={
-            "help": "largest L2 norm of a client's update, M; none takes the median of the norms of those merged"
+            "help": "largest L2 norm of a client's update, M; none takes the median of the merged clients' norms"
         },
     )
 
     def __post_init__(self) -> None:
-        """Refuse a bound that lets nothing through, or everything."""
+        """Refuse a bound that is not a positive number."""
         if self.norm_bound is not None and not 0 < self.norm_bound < math.inf:
             remedy = "give a number above 0, or none for the median of the norms"
             raise UsageError("norm_bound", self.norm_bound, "is not a positive number", remedy)
 
     @property
     def fewest(self) -> int:
-        """Three where the bound is the median of the norms: of two, each would decide the other's."""
+        """Three if the bound is the median of the norms: with two clients, each would influence the other's bound."""
         return 3 if self.norm_bound is None else 1
 
     def merge(self, weights: Weights, merging: Merging) -> Weights:
@@ -59,13 +59,13 @@ class NormBound(MergeRule):
             if name not in trained:
                 merged[name] = median(tensor)
                 continue
-            # Unlike w' + f Δ, this is w_i itself, to the last bit, where f = 1.
+            # Unlike w' + f Δ, this is bit-identical to w_i if f = 1.
             bounded = torch.lerp(_last(name, tensor, merging), tensor, _by_row(factors, tensor))
             merged |= weighted_mean({name: bounded}, merging.shares)
         return merged
 
     def _factors(self, norms: Tensor) -> Tensor:
-        """Return what each update is multiplied by, 1 / max(1, ‖Δ_i‖₂ / M), ``[n]``."""
+        """Return the factor of each update, 1 / max(1, ‖Δ_i‖₂ / M), ``[n]``."""
         bound = median(norms) if self.norm_bound is None else norms.new_tensor(self.norm_bound)
         return torch.where(norms > bound, bound / norms, torch.ones_like(norms))
 

@@ -1,1 +1,1 @@
-"""Networks, plain modules with named cut points, one file each. They know no cut and no client."""
+"""Networks: plain modules with named layers to cut at, one file each, without code for cuts or clients."""

@@ -15,8 +15,8 @@ __all__ = ["AlexNet"]
 class AlexNet(nn.Sequential):
     """Five convolutions of AlexNet's widths with 3x3 kernels, and three linear layers with dropout.
 
-    The linear layers are 1,024 wide, not 4,096. Other image sizes are met by adaptive pooling to 2 x 2.
-    The client holds what the paper's Table 4 gives it: one convolution and one max-pool.
+    The linear layers are 1,024 wide, not 4,096. Adaptive pooling to 2 x 2 allows other image sizes.
+    As in the paper's Table 4, the client has one convolution and one max-pool.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cut a model: the client's lower segment and the server's upper one, and a tail of the client's own if wanted."""
+"""Cut a model: the client's lower segment and the server's upper one, and optionally a tail at the client."""
 
 from __future__ import annotations
 

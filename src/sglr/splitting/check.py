@@ -1,4 +1,4 @@
-"""The two segments of a cut model, and a trial of them before anything is trained."""
+"""The two segments of a cut model, and a trial run of them before training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sglr.core.errors import UsageError
 
 
 class Split(NamedTuple):
-    """The two segments of a model: ``upper(lower(x))`` is what the model makes of ``x``.
+    """The two segments of a model: ``upper(lower(x))`` is the model's output for ``x``.
 
     Parameters
     ----------
@@ -29,18 +29,18 @@ class Split(NamedTuple):
 def check_segments(
     segments: Split, example: Tensor, classes: int | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Run two samples through copies of both segments, forward and back, and return what they give.
+    """Run two samples through copies of both segments, forward and backward, and return the shapes of their outputs.
 
     Neither the segments nor the random generators are changed.
 
     Parameters
     ----------
     segments
-        What ``split`` returned.
+        The segments that ``split`` returned.
     example
-        Inputs [b, ...] as the client would load them, b >= 2.
+        Inputs [b, ...] of the client, b >= 2.
     classes
-        Number of classes that the output must have, or None for any.
+        Number of classes that the output must have; None for any.
 
     Returns
     -------
@@ -50,14 +50,14 @@ def check_segments(
     Raises
     ------
     UsageError
-        If a segment does not take what it is given, or gives something of the wrong shape.
+        If a segment fails on its input, or returns a wrong shape.
     """
     inputs = example[:2]
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         smashed = _ran(deepcopy(segments.lower), inputs, "cut", "the client's segment", "one input")
         _require_batch(smashed, len(inputs), "cut", "the client's segment")
-        _require_real(smashed, "cut", "what crosses the cut", "cut behind a layer that gives real numbers")
+        _require_real(smashed, "cut", "what crosses the cut", "cut behind a layer that returns real numbers")
         arrived = smashed.detach().requires_grad_()
         output = _ran(deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data")
         _require_batch(output, len(inputs), "model", "the server's segment")
@@ -81,17 +81,17 @@ def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -
 
 def _require_batch(output: object, batch: int, field: str, name: str) -> None:
     if not isinstance(output, Tensor):
-        problem = f"{name} gives a {type(output).__name__}, not one tensor"
-        raise UsageError(field, name, problem, "cut where a single tensor passes")
+        problem = f"{name} returns a {type(output).__name__}, not one tensor"
+        raise UsageError(field, name, problem, "cut where a single tensor crosses")
     if output.dim() == 0 or len(output) != batch:
-        problem = f"it makes a tensor of shape {list(output.shape)} of {batch} inputs"
-        raise UsageError(field, name, problem, f"keep the samples along the first dimension, here {batch}")
+        problem = f"its output for {batch} inputs has shape {list(output.shape)}"
+        raise UsageError(field, name, problem, f"keep the batch as first dimension, here {batch}")
 
 
 def _require_real(tensor: Tensor, field: str, what: str, remedy: str) -> None:
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise UsageError(field, kind, f"{what} is {kind}: no gradient can pass it, or none that is sent", remedy)
+        raise UsageError(field, kind, f"{what} is {kind}, through which no gradient can be sent", remedy)
 
 
 def _require_classes(output: Tensor, classes: int | None) -> None:
@@ -100,5 +100,5 @@ def _require_classes(output: Tensor, classes: int | None) -> None:
         wanted = f"[{shape[0]}, {classes or 'classes'}]"
         problem = f"its output has shape {shape}, not {wanted}"
         raise UsageError(
-            "model", f"output {shape}", problem, "end the model with a linear layer of one score per class"
+            "model", f"output {shape}", problem, "end the model with a linear layer with one score per class"
         )

@@ -1,4 +1,4 @@
-"""Cut a model behind a layer: by a child's number, a submodule's name or a node of its ``torch.fx`` graph."""
+"""Cut a model behind a layer: by the number of a child, the name of a submodule or a node of the ``torch.fx`` graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sglr.splitting.sequence import (
 
 
 def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
-    """Cut ``module`` in two; both segments are copies and share nothing with it or with each other.
+    """Cut ``module`` in two; both segments are copies that share nothing with it or with each other.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     at
         Where to cut: the number of children that an ``nn.Sequential`` leaves to the client (negative as in
         slices), the name of the client's last layer (a submodule, such as ``"layer2"`` or ``"features.3"``,
-        or a node of the module's ``torch.fx`` graph, such as ``"relu_1"``), or ``""`` or ``"output"`` for
+        or a node of the module's ``torch.fx`` graph, such as ``"relu_1"``), or ``""`` or ``"output"`` to cut
         behind the last layer, which leaves the server ``nn.Identity``.
     example
         Inputs [b, ...] to run through both segments before returning them; see ``check_segments``.
@@ -39,12 +39,12 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     Raises
     ------
     UsageError
-        If there is no such place, more than one value crosses the cut, a weight that is trained is used on
-        both its sides, the model cannot be traced, or the example does not fit.
+        If the place does not exist, more than one value crosses the cut, a trained weight is used on
+        both sides, the model cannot be traced, or the example does not fit.
     """
     lower, upper = _cut(deepcopy(module), at)
     _reject_shared_weights(at, lower, upper)
-    # Copied one by one, since a layer without weights may serve in both.
+    # Copied separately, because a layer without weights may be used in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
     leave_input(segments.upper)
     if example is not None:
@@ -55,8 +55,8 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
 def cut_points(module: nn.Module) -> list[str]:
     """Return the names of layers at which ``split`` can cut, in the order of execution.
 
-    These are the children of the module and, inside children that are plain ``nn.Sequential``, theirs. Where
-    several end together the outermost is named. The list is empty if ``torch.fx`` cannot trace the module.
+    These are the children of the module and of its children that are plain ``nn.Sequential``. Where
+    several end together, the outermost is named. The list is empty if ``torch.fx`` cannot trace the module.
     """
     root = deepcopy(module)
     try:
@@ -81,7 +81,7 @@ def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]
     registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
-        raise UsageError("cut", name, "the model never calls this layer by itself", f"cut behind one of: {points}")
+        raise UsageError("cut", name, "the model never calls this layer directly", f"cut behind one of: {points}")
     return _part(traced, traced.ends[registered], name)
 
 
@@ -108,7 +108,7 @@ def _part(traced: Trace, cut: Node, name: str) -> tuple[nn.Module, nn.Module]:
     crossing = traced.crossing(cut)
     if crossing:
         values = "; ".join(map(_described, [cut, *crossing]))
-        problem = f"{len(crossing) + 1} values cross the cut, and only one can: {values}"
+        problem = f"{len(crossing) + 1} values cross the cut, but only one can: {values}"
         raise UsageError("cut", name, problem, _nearest(traced, cut))
     return traced.segments(cut)
 
@@ -148,7 +148,7 @@ def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) ->
     shared = sorted(f"{below[key]} (behind the cut as {above[key]})" for key in below.keys() & above.keys())
     if shared:
         problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
-        remedy = "cut where their uses stay together, give each side its own, or freeze them (requires_grad=False)"
+        remedy = "cut elsewhere, give each side its own weights, or freeze them (requires_grad=False)"
         raise UsageError("cut", at, problem, remedy)
 
 

@@ -1,4 +1,4 @@
-"""Cut a model that is no Sequential: trace it with ``torch.fx`` and part its graph behind one value."""
+"""Cut a model that is not a Sequential: trace it with ``torch.fx`` and cut its graph behind one value."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sglr.splitting.sequence import leave_input
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model computes.
+    """The traced computation of a model.
 
     Parameters
     ----------
     root
-        The model, with whatever constants the tracer lifted into it.
+        The model, with the constants that the tracer added.
     graph
         Its operations in the order of execution.
     ends
-        For every submodule met on the way, the node that makes its last call's output.
+        For each called submodule, the node of its last call's output.
     """
 
     root: nn.Module
@@ -34,7 +34,7 @@ class Trace:
     ends: dict[str, Node]
 
     def lower(self, cut: Node) -> set[Node]:
-        """Return the nodes that ``cut`` depends on, and itself."""
+        """Return ``cut`` and the nodes that it depends on."""
         found, left = {cut}, [cut]
         while left:
             fresh = set(left.pop().all_input_nodes) - found
@@ -43,13 +43,13 @@ class Trace:
         return found
 
     def crossing(self, cut: Node) -> list[Node]:
-        """Return the values besides ``cut`` that nodes behind it need from before it."""
+        """Return the values besides ``cut`` from before it that nodes behind it use."""
         lower = self.lower(cut)
         makers = (node for node in self.graph.nodes if node in lower - {cut} and node.op != "get_attr")
         return [node for node in makers if not lower.issuperset(node.users)]
 
     def segments(self, cut: Node) -> tuple[nn.Module, nn.Module]:
-        """Return the model up to and behind ``cut``; nothing else may cross."""
+        """Return the model up to and behind ``cut``, which must be the only value that crosses."""
         lower = self.lower(cut)
         first, second = Graph(), Graph()
         made: dict[Node, Node] = {}
@@ -67,7 +67,7 @@ class Trace:
 
 
 class _Segment(nn.Module):
-    """Part of a traced model: unlike GraphModules, all are of one class, so that they can be stacked."""
+    """Part of a traced model: unlike GraphModules, all have the same class, so that they can be stacked."""
 
     def __init__(self, root: nn.Module, graph: Graph) -> None:
         super().__init__()
@@ -91,20 +91,20 @@ def _leave_input(graph: Graph, root: nn.Module) -> None:
 
 
 def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace:
-    """Trace ``root``, which may be changed by it: give a copy.
+    """Trace ``root``, which tracing may change: pass a copy.
 
     Parameters
     ----------
     root
         A module that takes one input.
     opened
-        Says by name which submodules to trace into; the others become single nodes.
-        None opens everything but the modules of ``torch.nn``.
+        Tells by name which submodules to trace into; the others become single nodes.
+        None traces into everything but the modules of ``torch.nn``.
 
     Raises
     ------
     UsageError
-        If the model cannot be traced, or does different things in training and in evaluation.
+        If the model cannot be traced, or behaves differently in training and in evaluation.
     """
     twin = deepcopy(root).train(not root.training)
     tracer, other = _Tracer(opened), _Tracer(opened)
@@ -121,7 +121,7 @@ class _Tracer(Tracer):
         self.ends: dict[str, Node] = {}
 
     def create_args_for_root(self, root_fn: Callable[..., Any], *_: Any, **__: Any) -> tuple[Any, list[Any]]:
-        # Only the input is a variable: further parameters of forward keep their defaults.
+        # Only the input is variable: other parameters of forward keep their defaults.
         return root_fn, [self.root, self.create_proxy("placeholder", "input", (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -141,13 +141,13 @@ def _traced(tracer: Tracer, root: nn.Module) -> Graph:
         return tracer.trace(root)
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        problem = f"torch.fx cannot trace it ({said})"
-        remedy = "make it an nn.Sequential whose children hold what cannot be traced, and cut behind a child"
+        problem = f"torch.fx cannot trace the model ({said})"
+        remedy = "make it an nn.Sequential whose children contain what cannot be traced, and cut behind a child"
         raise UsageError("model", type(root).__name__, problem, remedy) from error
 
 
 def _follow_mode(root: nn.Module, graph: Graph, opposite: Graph) -> None:
-    """Let arguments that are ``self.training`` follow the segment's mode; tracing has frozen them."""
+    """Make arguments that are ``self.training`` follow the segment's mode again, as tracing made them constants."""
     nodes, twins = list(graph.nodes), list(opposite.nodes)
     same = len(nodes) == len(twins)
     for node, twin in zip(nodes, twins, strict=False):
@@ -157,8 +157,8 @@ def _follow_mode(root: nn.Module, graph: Graph, opposite: Graph) -> None:
         node.kwargs = {**node.kwargs, **{key: pick(node.kwargs[key], twin.kwargs[key]) for key in keys}}
         same &= (node.op, node.target) == (twin.op, twin.target)
     if not same:
-        problem = "it does different things in training and in evaluation, which torch.fx cannot follow"
-        remedy = "put what differs into a submodule of its own, and do not cut inside it"
+        problem = "the model behaves differently in training and in evaluation, which torch.fx cannot trace"
+        remedy = "move what differs into a separate submodule, and do not cut inside it"
         raise UsageError("model", type(root).__name__, problem, remedy)
 
 
@@ -173,7 +173,7 @@ def _mode_or_value(graph: Graph, node: Node, training: bool) -> Callable[[Any, A
 
 
 def _drop_unused_shapes(graph: Graph) -> None:
-    # Unpacking x.shape leaves sizes that nobody uses, and a use of x behind the cut is a second crossing.
+    # Unpacking x.shape leaves unused sizes, and using x behind the cut would count as a second crossing.
     for node in reversed(list(graph.nodes)):
         if not node.users and node.target in (getattr, operator.getitem, "size", "dim"):
             graph.erase_node(node)
@@ -200,5 +200,5 @@ def named_weights(module: nn.Module, prefix: str = "") -> dict[int, str]:
 
 
 def _is_frozen(tensor: Tensor) -> bool:
-    """Say whether it is a frozen weight, of which both sides of a cut may have a copy."""
+    """Return whether this is a frozen weight, of which both sides of a cut may have a copy."""
     return isinstance(tensor, nn.Parameter) and not tensor.requires_grad

@@ -1,4 +1,4 @@
-"""What a model must be to be trained: checked once, before it is cut."""
+"""Check once, before it is cut, that a model can be trained."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sglr.core.weights import trained_of
 
 
 def given_shapes(model: nn.Module, example: Tensor) -> nn.Module:
-    """Give lazy layers of a model their weights, by passing ``example`` ``[b, ...]`` through; return the model.
+    """Initialise a model's lazy layers by a forward pass of ``example`` ``[b, ...]``; return the model.
 
     Raises
     ------
     UsageError
-        If it has lazy layers and does not take the example, or never calls one of them, or weights have no values.
+        If it has lazy layers and fails on the example or never calls one of them, or weights have no values.
     """
     tensors = [*model.parameters(), *model.buffers()]
     empty = [tensor for tensor in tensors if not is_lazy(tensor) and tensor.is_meta]
@@ -42,7 +42,7 @@ def _try_on(model: nn.Module, example: Tensor) -> None:
 
 
 def _not_made(model: nn.Module, what: str) -> UsageError:
-    problem = f"its lazy layers take their shapes from an input, and a trial of two samples {what}"
+    problem = f"its lazy layers get their shapes from an input, but a trial with two samples {what}"
     return UsageError("model", type(model).__name__, problem, "give the layers their shapes, as nn.Linear does")
 
 
@@ -52,31 +52,31 @@ def check_weights(model: nn.Module) -> None:
     Raises
     ------
     UsageError
-        If no weight is trained, one that is trained is not in single precision, one is complex, or one holds values
-        that are not numbers.
+        If no weight is trained, a trained weight is not in single precision, a weight is complex, or one has values
+        that are not finite.
     """
     trained = trained_of(model)
     if not trained:
         frozen = any(True for _ in model.parameters())
         why = "all its weights are frozen (requires_grad=False)" if frozen else "it has no weights"
         remedy = "leave requires_grad of some weights True" if frozen else "give another model"
-        raise UsageError("model", type(model).__name__, f"there is nothing to train: {why}", remedy)
+        raise UsageError("model", type(model).__name__, f"nothing to train: {why}", remedy)
     for name, weight in model.named_parameters():
         _check_weight(name, weight, trained=name in trained)
     for name, buffer in model.named_buffers():
         if buffer.is_complex() or bool(torch.isnan(buffer).any()):
             what = "complex numbers" if buffer.is_complex() else "values that are not numbers (NaN)"
-            raise UsageError("model", name, f"this buffer holds {what}", "give a model of real, finite numbers")
+            raise UsageError("model", name, f"this buffer has {what}", "give a model of real, finite numbers")
 
 
 def _check_weight(name: str, weight: Tensor, *, trained: bool) -> None:
     kind = str(weight.dtype).removeprefix("torch.")
     if weight.is_complex():
-        problem = f"this weight is complex ({kind}), and only real numbers can be kept and sent"
-        raise UsageError("model", name, problem, "hold it as two real weights (torch.view_as_complex in forward)")
+        problem = f"this weight is complex ({kind}), but only real numbers can be stored and sent"
+        raise UsageError("model", name, problem, "store it as two real weights (torch.view_as_complex in forward)")
     if trained and weight.dtype != torch.get_default_dtype():
         wanted = str(torch.get_default_dtype()).removeprefix("torch.")
-        problem = f"this weight is {kind}, and weights are trained as {wanted}"
+        problem = f"this weight is {kind}, but weights are trained as {wanted}"
         remedy = "call model.float() first; --precision bf16 computes in half precision"
         raise UsageError("model", name, problem, remedy)
     if not weight.is_floating_point():
@@ -85,5 +85,5 @@ def _check_weight(name: str, weight: Tensor, *, trained: bool) -> None:
     # A frozen mask may be infinite.
     bad = int((~torch.isfinite(values) if trained else torch.isnan(values)).sum())
     if bad:
-        problem = f"{bad} of the {weight.numel()} values of this weight are no finite numbers"
-        raise UsageError("model", name, problem, "give a model whose training did not diverge")
+        problem = f"{bad} of the {weight.numel()} values of this weight are not finite"
+        raise UsageError("model", name, problem, "give a model with finite weights")

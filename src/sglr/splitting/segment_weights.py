@@ -1,7 +1,7 @@
-"""The tensors of a segment: its state, which every copy has of its own, and frozen weights, which all copies share.
+"""The tensors of a segment: its state, separate for every copy, and frozen weights, shared by all copies.
 
-A weight is frozen if it does not require a gradient. It belongs to the architecture rather than to a client: it has one
-value for all, any type of numbers, no optimizer, and it is in no message, snapshot or average.
+A weight is frozen if it does not require a gradient. It belongs to the architecture, not to a client: it has one
+value for all clients, any dtype, no optimizer state, and is in no message, snapshot or average.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def frozen_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, tensors: Weights) -> None:
-    """Copy tensors into the state or the frozen weights of a module that have their names.
+    """Copy tensors into the state or the frozen weights of a module, by name.
 
-    Unlike ``load_state_dict``, this knows buffers that are not persistent, too.
+    Unlike ``load_state_dict``, this includes buffers that are not persistent.
     """
     own = {**state_of(module), **frozen_of(module)}
     for name, tensor in tensors.items():
@@ -28,9 +28,9 @@ def load_state(module: nn.Module, tensors: Weights) -> None:
 
 
 def keep_frozen(module: nn.Module, device: torch.device) -> None:
-    """Free a module's state, whose values come from elsewhere; its frozen weights go to ``device``.
+    """Free a module's state, whose values are passed in later; its frozen weights go to ``device``.
 
-    Weights that are used in several places stay one weight.
+    Shared weights stay shared.
     """
     moved: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
     for layer in module.modules():
@@ -41,7 +41,7 @@ def keep_frozen(module: nn.Module, device: torch.device) -> None:
                 where = torch.device("meta") if weight.requires_grad else device
                 new = nn.Parameter(weight.detach().to(where), requires_grad=weight.requires_grad)
                 moved[id(weight)] = (weight, new)
-            # Recurrent layers keep a list of their weights, which assigning brings up to date.
+            # Recurrent layers keep a list of their weights, which assigning updates.
             setattr(layer, name, moved[id(weight)][1])
         for name, buffer in layer._buffers.items():
             layer._buffers[name] = None if buffer is None else buffer.to("meta")

@@ -10,20 +10,20 @@ from sglr.core.errors import UsageError
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Say whether the module does nothing but call its children in order."""
+    """Return whether the module only calls its children in order."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def child_before(root: nn.Module, index: int) -> str:
-    """Return the name of the child behind which the cut before child ``index`` lies.
+    """Return the name of the last child before the cut at ``index``.
 
     Raises
     ------
     UsageError
-        If the module is no Sequential, there is no such child, or the lower segment would be empty.
+        If the module is not a Sequential, there is no such child, or the lower segment would be empty.
     """
     if not is_plain(root):
-        problem = f"a number cuts an nn.Sequential, and this model is a {type(root).__name__}"
+        problem = f"a number can only cut an nn.Sequential, but this model is a {type(root).__name__}"
         raise UsageError("cut", index, problem, "name the client's last layer instead")
     names = list(root._modules)
     end = index + len(names) if index < 0 else index
@@ -34,13 +34,13 @@ def child_before(root: nn.Module, index: int) -> str:
 
 
 def around(name: str) -> list[str]:
-    """Return the names of everything around the submodule ``name``, outermost (the root, ``""``) first."""
+    """Return the names of all modules that contain the submodule ``name``, outermost (the root, ``""``) first."""
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(len(parts))]
 
 
 def runs_in_sequence(root: nn.Module, name: str) -> bool:
-    """Say whether every container around the submodule ``name`` is a plain Sequential."""
+    """Return whether every module that contains the submodule ``name`` is a plain Sequential."""
     return all(is_plain(root.get_submodule(path)) for path in around(name))
 
 
@@ -61,7 +61,7 @@ def cut_sequence(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def leave_input(segment: nn.Module) -> None:
-    """Keep the first layer from changing its input in place: autograd forbids it for smashed data."""
+    """Keep the first layer from changing its input in place, which autograd forbids for smashed data."""
     first = segment
     while is_plain(first) and len(first._modules):
         first = next(first.children())

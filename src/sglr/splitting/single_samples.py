@@ -1,4 +1,4 @@
-"""Which segments can't train on a single sample, because they normalise by batch."""
+"""Find segments that can't train on a single sample, because they normalise by batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sglr.splitting.u_shape import Thirds
 def needing_two(segments: Thirds, example: Tensor) -> tuple[str, ...]:
     """Name the segments that train on two samples and not on one, as BatchNorm over vectors or 1 × 1 maps does.
 
-    It is found by running copies in training mode, so that layers of one's own are found too. Neither the segments nor
+    Copies run in training mode, so that custom layers are found too. Neither the segments nor
     the random generators are changed.
 
     Parameters
@@ -30,7 +30,7 @@ def needing_two(segments: Thirds, example: Tensor) -> tuple[str, ...]:
         for name, segment in zip(names, segments, strict=True):
             outputs = _trained_on(segment, inputs)
             if outputs is None:
-                break  # it does not run at all, which is told elsewhere
+                break  # it does not run at all; another check reports that
             if _trained_on(segment, inputs[:1]) is None:
                 found.append(name)
             inputs = outputs
@@ -38,9 +38,9 @@ def needing_two(segments: Thirds, example: Tensor) -> tuple[str, ...]:
 
 
 def _trained_on(segment: nn.Module, inputs: Tensor) -> Tensor | None:
-    """Return what a copy of a segment makes of a batch in training mode; None if that is no finite numbers."""
+    """Return a copy's output for a batch in training mode; None if it fails or is not finite."""
     try:
         outputs: Tensor = deepcopy(segment).train()(inputs)
-    except Exception:  # a layer of one's own may raise anything
+    except Exception:  # a custom layer may raise anything
         return None
     return outputs if bool(torch.isfinite(outputs).all()) else None

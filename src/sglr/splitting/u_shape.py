@@ -1,7 +1,7 @@
-"""Cut a model in three, for labels that stay with the client: lower segment, server's segment, tail (U-shape).
+"""Cut a model in three, so that labels stay at the client: lower segment, server's segment, tail (U-shape).
 
 Vepakomma, Gupta, Swedish, Raskar: *Split learning for health* (arXiv 1812.00564), the configuration without label
-sharing: the first and the last layers are the client's, and the middle is the server's.
+sharing: the client has the first and the last layers, the server the middle.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from sglr.splitting.sequence import child_before
 
 
 class Thirds(NamedTuple):
-    """The segments of a model: ``tail(upper(lower(x)))`` is what it makes of ``x``.
+    """The segments of a model: ``tail(upper(lower(x)))`` is its output for ``x``.
 
     Parameters
     ----------
     lower
         The client's lower segment w_c: inputs ``[b, ...]`` to smashed data.
     upper
-        The server's segment w_s: smashed data to features, or to logits where there is no tail.
+        The server's segment w_s: smashed data to features, or to logits without a tail.
     tail
-        The client's last layers: features to logits ``[b, K]``; the identity where the server has these.
+        The client's last layers: features to logits ``[b, K]``; the identity if the server has these layers.
     """
 
     lower: nn.Module
@@ -37,14 +37,14 @@ class Thirds(NamedTuple):
 
 
 class ClientSegments(nn.Module):
-    """Both segments of a client as one module, so that they are trained, merged and kept as one; it runs the lower one.
+    """Both segments of a client as one module, to train, merge and store them together; it runs the lower one.
 
     Parameters
     ----------
     lower, tail
         The segments.
     features
-        Shape of what the tail takes of one sample.
+        Shape of the tail's input for one sample.
     """
 
     def __init__(self, lower: nn.Module, tail: nn.Module, features: tuple[int, ...]) -> None:
@@ -57,7 +57,7 @@ class ClientSegments(nn.Module):
         return smashed
 
     def extra_repr(self) -> str:
-        """Tell the shape of features, which both sides of a network must agree on."""
+        """Store the shape of the features, on which both sides must agree."""
         return f"features={self.features}"
 
 
@@ -71,15 +71,15 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
     cut
         The client's last layer before the server's, as in `sglr.splitting.cut.split`.
     tail
-        The server's last layer, named in the same way; what follows is the client's.
+        The server's last layer, named in the same way; the layers after it are the client's.
     example
         Inputs ``[b, ...]`` to try all segments on.
 
     Raises
     ------
     UsageError
-        If there is no such place, it is not behind the cut, or no layer with weights that are trained follows it: the
-        server knows frozen ones.
+        If the place does not exist, is not behind the cut, or no layer with trained weights follows it: the
+        server knows the frozen ones.
     """
     name = _named(module, tail)
     lower, rest = split(module, cut, example)
@@ -99,7 +99,7 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
 
 
 def features_of(thirds: Thirds, example: Tensor) -> tuple[int, ...]:
-    """Return the shape of what the server sends of one sample, tried on inputs ``[b, ...]``."""
+    """Return the shape of the features that the server sends for one sample, by a trial with inputs ``[b, ...]``."""
     whole = deepcopy(nn.Sequential(thirds.lower, thirds.upper)).eval()
     with torch.no_grad(), torch.random.fork_rng([]):
         return tuple(whole(example[:2]).shape[1:])
@@ -120,6 +120,6 @@ def _named(module: nn.Module, tail: int | str) -> str:
 
 
 def _nothing_left(tail: int | str, rest: nn.Module) -> UsageError:
-    problem = "no layer with weights that are trained follows it: the server would work out every label"
+    problem = "no layer with trained weights follows it, so the server could compute every label"
     places = ", ".join(cut_points(rest)[:-1])
     return UsageError("tail", tail, problem, f"name an earlier layer, one of: {places}")
