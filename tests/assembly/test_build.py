@@ -201,7 +201,7 @@ def test_bad_settings_are_named_before_anything_is_written(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_said_so() -> None:
-    with pytest.raises(UsageError, match="device = cuda: torch finds no CUDA device here"):
+    with pytest.raises(UsageError, match="device = cuda: torch finds no CUDA device"):
         build(Experiment.from_flat({**TINY, "device": "cuda"}))
 
 

@@ -104,7 +104,7 @@ STRANGE: dict[str, Callable[[Path], object]] = {
     "nested": lambda path: path.write_bytes(b"[" * 10**6),
     "nested table": lambda path: path.write_bytes(b"a = " + b"[" * 10**5),
     "dots": lambda path: path.write_bytes(b"a." * 10**5 + b"a = 1"),
-    "half a character": lambda path: path.write_bytes(b'{"epoch": "\\ud800", "a": "\\ud800"}'),
+    "a lone surrogate": lambda path: path.write_bytes(b'{"epoch": "\\ud800", "a": "\\ud800"}'),
     "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe" * 999),
 }
 
@@ -129,7 +129,7 @@ def test_checkpoints_that_are_bombs_are_refused_at_once(tmp_path: Path) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": [25 << 30], "data_offsets": [0, 100 << 30]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     os.truncate(path, 8 + len(header) + (100 << 30))
-    with pytest.raises(DamagedCheckpoint, match="nearly all holes"):
+    with pytest.raises(DamagedCheckpoint, match="sparse file"):
         read_checkpoint(path)
     for content in ((1 << 62).to_bytes(8, "little") + b"{}", b"", b"\xff" * 99):
         path.write_bytes(content)
@@ -158,14 +158,14 @@ def test_files_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(11))
     assert read_if_there(path, 11) == bytes(11)
-    with pytest.raises(NotRead, match="has more than 10 bytes"):
+    with pytest.raises(NotRead, match="larger than 10 bytes"):
         read_if_there(path, 10)
     for text in (b"[" * 10**6, b'"\\ud800"', b"1" * 5000):
         with pytest.raises(ValueError, match=r"nested|half|limit"):
             parse(text)
     assert parse(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
     path.write_bytes(b"[1]")
-    with pytest.raises(ValueError, match="it holds no object"):
+    with pytest.raises(ValueError, match="it is not an object"):
         read_object(path)
 
 

@@ -72,7 +72,7 @@ def test_full_disks_are_waited_out(disks, tmp_path, caplog):
         later(1.2, disks.free)
 
     run = federation.train(observe=at_steps(((0, 3), fill)))
-    assert sum("No space left" in line and "free some space" in line for line in federation.said) == 1
+    assert sum("No space left" in line and "free some disk space" in line for line in federation.said) == 1
     ends_as_undisturbed(federation, run)
 
 

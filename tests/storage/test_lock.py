@@ -43,7 +43,9 @@ def holder(folder: Path, kind: str) -> tuple[subprocess.Popen[str], int]:
 def test_another_process_is_refused_until_the_holder_is_dead_whatever_it_started(kind: str, tmp_path: Path) -> None:
     process, child = holder(tmp_path, kind)
     try:
-        with pytest.raises(Held, match=rf"process {process.pid} on .* works in this folder; wait for its end or stop"):
+        with pytest.raises(
+            Held, match=rf"process {process.pid} on .* works in this folder; wait until it ends or stop"
+        ):
             locked(tmp_path, "run").__enter__()
         process.kill()
         process.wait()

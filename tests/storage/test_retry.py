@@ -24,7 +24,7 @@ def test_what_can_be_written_again_is_written_and_told_of_once(tmp_path: Path) -
     assert write_patiently(lambda: path.write_text("all of it"), look, said.append) == 9
     assert path.read_text() == "all of it"
     assert len(said) == 1
-    assert "free some space" in said[0]
+    assert "free some disk space" in said[0]
 
 
 def test_who_gives_up_learns_what_was_wrong() -> None:

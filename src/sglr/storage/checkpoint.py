@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written whole or not at all, and checked when read.
 
-The file's metadata holds the rest of the state as JSON and the SHA-256 of that and of all tensors, so that a torn or
-flipped file is noticed. Nothing is ever unpickled.
+The file's metadata holds the rest of the state as JSON and the SHA-256 of that and of all tensors, so that a truncated
+or corrupted file is noticed. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sglr.storage.json_files import parse
 from sglr.system.machine import memory_of
 
 LARGE, MOST_HOLES = 1 << 28, 64
-"""Bytes from which a file is looked at for holes; of which a share of one in so many must be on the disk."""
+"""Files of at least this many bytes are checked for holes: at least one byte in this many must be on the disk."""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -48,16 +48,16 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
     Parameters
     ----------
     path
-        Where to; a file that is there is replaced.
+        The file; an existing one is replaced.
     tensors
         Named tensors.
     state
-        Anything that JSON can hold.
+        Anything that can be JSON.
 
     Raises
     ------
     OSError
-        If the file can't be written; one that was there before stays.
+        If the file can't be written; an existing one stays unchanged.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
@@ -72,7 +72,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Raises
     ------
     OSError
-        If it can't be written, mostly because the disk is full or the folder is gone.
+        If it can't be written, usually because the disk is full or the folder is gone.
     """
     try:
         save_file(dict(tensors), path, dict(metadata))
@@ -82,35 +82,35 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; errors while it is read tell a damaged file from one that can't be read.
+    """Open a safetensors file; errors distinguish a damaged file from one that can't be read.
 
     Raises
     ------
     DamagedCheckpoint
-        If there is no such file, or it is torn, or none.
+        If the file does not exist, is truncated, or is not a safetensors file.
     NotRead
-        If the operating system does not let it be read.
+        If the operating system can't read it.
     """
     try:
         _refuse_bomb(path)
-        # safetensors calls whatever it can't open missing.
+        # safetensors reports any file that it can't open as missing.
         with path.open("rb"), safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint ({error})") from error
     except FileNotFoundError as error:
-        if error.errno is None:  # from safetensors, of a file that is there
+        if error.errno is None:  # from safetensors, although the file exists
             raise NotRead(f"{path}: cannot be opened; nothing was deleted, try again") from error
         raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (there is no such file)") from error
-    except (OSError, RuntimeError) as error:  # torch tells of files and of memory by the latter
+    except (OSError, RuntimeError) as error:  # torch raises the latter for file and memory errors
         raise not_read(path, error) from error
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Refuse what would take all memory, or for ever: a pipe, a device, a file of nothing but holes, one too large."""
+    """Refuse files that would use all memory or block: pipes, devices, sparse files, files larger than the memory."""
     size, taken = size_of(path)
     if size > LARGE and taken * MOST_HOLES < size:
-        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it is nearly all holes)")
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it is a sparse file)")
     if size > memory_of(torch.device("cpu")):
         raise NotRead(f"{path}: is larger ({size / 1e9:,.1f} GB) than this machine's memory; nothing was deleted")
 
@@ -121,9 +121,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises
     ------
     DamagedCheckpoint
-        If the file is torn, was changed, is none, or is not there.
+        If the file is truncated, changed, not a checkpoint, or missing.
     NotRead
-        If the operating system does not let it be read: that says nothing of what is in it.
+        If the operating system does not let it be read: the file may be intact.
     """
     with open_tensors(path) as file:
         read_through(path)
@@ -131,8 +131,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state, state_digest = parse(metadata["state"]), _digest_of(metadata["state"])
     if not isinstance(state, dict):
-        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it says no state)")
-    # Versions before 0.2 wrote no digest of the state.
+        raise DamagedCheckpoint(f"{path}: cannot be read as a checkpoint (it has no state)")
+    # Versions before 0.2 did not write a digest of the state.
     if digest(tensors) != metadata.get("sha256") or metadata.get("state_sha256") not in (None, state_digest):
         raise DamagedCheckpoint(f"{path}: its tensors or its state are not what was written")
     return tensors, state

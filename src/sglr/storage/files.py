@@ -1,8 +1,8 @@
-"""Files: read as they are or with the operating system's cause, written whole or not at all.
+"""Files: errors of reading name the operating system's cause, and files are written whole or not at all.
 
-Whether a file can't be read or isn't there decides what may be deleted, so the two are never confused. What is written
-gets a new name first that nobody can foresee, so neither a planted symlink nor another process is in the way. Then it
-is synced, renamed, and its folder synced, so that it outlasts a power failure.
+Whether a file is unreadable or missing decides what may be deleted, so the two are never confused. A file is first
+written under a new, unpredictable name, so that no planted symlink and no other process can interfere. Then it
+is synced, renamed, and its folder synced, so that it survives a power failure.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from typing import IO
 from sglr.core.errors import NotRead, UsageError
 
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-"""The flag with which a symlink is not opened, where there is one."""
+"""The flag that refuses to open a symlink, if the system has one."""
 
 MOST_BYTES = 1 << 26
-"""Bytes of a file of settings, records or figures, at most."""
+"""Most bytes of a file of settings, records or results."""
 
 _BLOCK = 1 << 22
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # to open a pipe that nobody writes to would take for ever
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe without a writer would block
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
-# The second is what safetensors leaves when it is killed.
+# safetensors leaves the second kind when it is killed.
 _PARTIAL = re.compile(r"\..+\.partial|\.tmp\w{6}")
 
 
 def not_read(path: Path, error: OSError | RuntimeError) -> NotRead:
-    """Return the error for a file that can't be read, with the cause that the operating system gave."""
+    """Return the error for a file that can't be read, with the operating system's cause."""
     cause = (error.strerror if isinstance(error, OSError) else None) or error
     return NotRead(f"{path}: cannot be read ({cause}); nothing was deleted, try again when it can be read")
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell that there is no such file from that it can't be read.
+    """Convert errors so that a missing file and an unreadable file are distinct.
 
     Raises
     ------
@@ -59,12 +59,12 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def is_file(path: Path) -> bool:
-    """Say whether there is a regular file.
+    """Return whether there is a regular file.
 
     Raises
     ------
     NotRead
-        If that can't be told.
+        If that can't be found out.
     """
     try:
         return S_ISREG(path.stat().st_mode)
@@ -75,12 +75,12 @@ def is_file(path: Path) -> bool:
 
 
 def refuse_foreign(path: Path, field: str) -> None:
-    """Refuse what another user may have planted: a file or folder, or the link that leads there, is another's.
+    """Refuse a file or folder that another user may have planted: it, or the link to it, belongs to another user.
 
     Raises
     ------
     UsageError
-        If it is there and does not belong to the user whose process this is.
+        If it exists and belongs to another user than that of this process.
     """
     if not os.path.lexists(path) or not hasattr(os, "geteuid"):
         return
@@ -92,7 +92,7 @@ def refuse_foreign(path: Path, field: str) -> None:
 
 
 def files_in(folder: Path, pattern: str) -> list[Path]:
-    """Return the paths in a folder whose names match ``pattern``, sorted; none if there is no such folder.
+    """Return the paths in a folder whose names match ``pattern``, sorted; empty if there is no such folder.
 
     Raises
     ------
@@ -113,30 +113,30 @@ def read_if_there(path: Path, most: int = MOST_BYTES) -> bytes | None:
     Raises
     ------
     NotRead
-        If there is one that can't be read, it is a pipe or a device, or it has more than ``most`` bytes.
+        If it can't be read, is a pipe or a device, or has more than ``most`` bytes.
     """
     try:
         with reading(path), os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAITING), "rb") as file:
             found = os.fstat(file.fileno())
             _refuse_endless(found)
-            # What is asked for is set aside beforehand, however little is there.
+            # read(n) allocates n bytes at once, however small the file is.
             content = file.read(min(most, found.st_size) + 1)
     except FileNotFoundError:
         return None
     if len(content) > most:
-        raise NotRead(f"{path}: has more than {most:,} bytes, which no file of this kind has")
+        raise NotRead(f"{path}: larger than {most:,} bytes, the limit for files of this kind")
     return content
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Return how many bytes a file has, and how many it takes on the disk.
+    """Return the size of a file in bytes, and its bytes on the disk.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     NotRead
-        If that can't be told, or it is a pipe or a device.
+        If that can't be found out, or it is a pipe or a device.
     """
     with reading(path):
         found = path.stat()
@@ -146,11 +146,11 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def _refuse_endless(found: os.stat_result) -> None:
     if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
-        raise OSError(errno.EINVAL, "it is a pipe or a device, and no file")
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 
 def read_through(path: Path) -> None:
-    """Read a file to its end, before it is mapped: where a map can't be read, the process ends without a word.
+    """Read a file to its end before it is mapped: a read error in a mapped file would kill the process.
 
     Raises
     ------
@@ -166,12 +166,12 @@ def read_through(path: Path) -> None:
 
 
 def create(path: Path, mode: int = 0o666) -> IO[bytes]:
-    """Open a new file for writing; one that is there, or a symlink, is an error.
+    """Open a new file for writing; an existing file or symlink is an error.
 
     Raises
     ------
     OSError
-        If it can't be made.
+        If it can't be created.
     """
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | NOFOLLOW, mode), "wb")
 
@@ -180,21 +180,21 @@ def create(path: Path, mode: int = 0o666) -> IO[bytes]:
 def written_whole(
     path: Path, publish: Callable[[Path, Path], object] = os.replace, *, durable: bool = True
 ) -> Iterator[Path]:
-    """Yield a new name to write to; what is there afterwards becomes ``path``. After an error nothing is left.
+    """Yield a temporary name to write to; the file then becomes ``path``. After an error it is removed.
 
     Parameters
     ----------
     path
-        Where to.
+        The final name.
     publish
-        How: ``os.replace``, or ``os.link``, which fails if there is a file of that name.
+        How to rename: ``os.replace``, or ``os.link``, which fails if the file exists.
     durable
-        Whether it outlasts a power failure.
+        Whether the file must survive a power failure.
 
     Raises
     ------
     OSError
-        If it can't be written; a file that was there before stays.
+        If it can't be written; an existing file stays unchanged.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
@@ -209,30 +209,30 @@ def written_whole(
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666, *, durable: bool = True) -> None:
-    """Write a file whole or not at all, so that it outlasts a power failure if it is ``durable``.
+    """Write a file whole or not at all; if ``durable``, it survives a power failure.
 
     Raises
     ------
     OSError
-        If it can't be written; a file that was there before stays.
+        If it can't be written; an existing file stays unchanged.
     """
     with written_whole(path, durable=durable) as partial, create(partial, mode) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a text file whole or not at all, so that it outlasts a power failure if it is ``durable``.
+    """Write a text file whole or not at all; if ``durable``, it survives a power failure.
 
     Raises
     ------
     OSError
-        If it can't be written; a file that was there before stays.
+        If it can't be written; an existing file stays unchanged.
     """
     write_bytes(path, text.encode(), durable=durable)
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
+    """Sync a file's content to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NOFOLLOW)
     try:
         os.fsync(handle)
@@ -241,7 +241,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last through a power failure, where the system can."""
+    """Sync ``folder``, so that a rename in it survives a power failure, if the system supports this."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
@@ -256,7 +256,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_partials(folder: Path) -> None:
-    """Delete what processes left that were killed while they wrote; nobody else may be writing in the folder."""
+    """Delete temporary files of killed processes; no other process may be writing in the folder."""
     for path in files_in(folder, ".*"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)

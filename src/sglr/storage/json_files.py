@@ -1,4 +1,4 @@
-"""JSON of files that a stranger may have written: bounded, and wrong in one way only, by ValueError."""
+"""Read JSON files from untrusted sources: bounded in size, and every kind of invalid content is a ValueError."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sglr.storage.files import MOST_BYTES, read_if_there
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 WRONG = (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError)
-"""What code raises that works on the content of a file which is not what sglr writes."""
+"""Errors that code may raise when a file's content is not what sglr writes."""
 
 
 def parse(content: str | bytes) -> Any:
-    """Return what a JSON text holds.
+    """Parse a JSON text.
 
     Raises
     ------
     ValueError
-        If it is none, is nested without end, or has halves of characters, which can't be shown.
+        If it is not JSON, is nested too deeply, or contains lone surrogates, which can't be printed.
     """
     try:
         found = json.loads(content)
@@ -31,12 +31,12 @@ def parse(content: str | bytes) -> Any:
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("it has half a character") from None
+            raise ValueError("it contains a lone surrogate") from None
     return found
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
-    """Return what a JSON file holds; None if there is none.
+    """Return the content of a JSON file; None if there is no such file.
 
     Raises
     ------
@@ -50,14 +50,14 @@ def read_json(path: Path, most: int = MOST_BYTES) -> Any:
 
 
 def read_object(path: Path, most: int = MOST_BYTES) -> dict[str, Any] | None:
-    """Return the object that a JSON file holds; None if there is no such file.
+    """Return the object in a JSON file; None if there is no such file.
 
     Raises
     ------
     NotRead, ValueError
-        As for `read_json`, and if it holds anything else.
+        As for `read_json`, and if the content is not an object.
     """
     found = read_json(path, most)
     if found is not None and not isinstance(found, dict):
-        raise ValueError("it holds no object")
+        raise ValueError("it is not an object")
     return found

@@ -1,8 +1,8 @@
-"""One process at a time in a folder: a lock that ends with its process, however that ends.
+"""Allow one process at a time in a folder, by a lock that ends with its process in any case.
 
-It is an ``flock`` of a file in the folder, which the kernel drops when the process dies; over NFS it holds between
-machines. The file names who holds it, for messages alone. Processes that are started don't inherit it: those with a
-program of their own because descriptors are closed there, forked ones because they let go of it first.
+It is an ``flock`` of a file in the folder, which the kernel releases when the process dies; on NFS it works between
+machines. The file names the holder, only for messages. Child processes don't inherit it: for new
+programs the descriptor is closed, and forked processes release it first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sglr.storage.files import NOFOLLOW
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-"""The file's name; it is there only while a process works in the folder, or after one was killed."""
+"""The file's name; it exists only while a process works in the folder, or after one was killed."""
 
 LOOK_SECONDS = 0.1
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -37,21 +37,21 @@ class Held(UsageError):  # noqa: N818 - says what is the matter
 
 @contextmanager
 def locked(folder: Path, field: str = "out") -> Iterator[None]:
-    """Keep other processes from a folder, which must be there, for as long as this takes.
+    """Hold the lock of an existing folder.
 
     Parameters
     ----------
     folder
         The folder.
     field
-        What a message calls it: the option that names it.
+        The option that names the folder, for messages.
 
     Raises
     ------
     Held
-        If another process works in it, at once.
+        If another process works in it; there is no waiting.
     UsageError
-        If nothing can be written there.
+        If the folder can't be written to.
     """
     handle = _taken(folder, field)
     try:
@@ -61,7 +61,7 @@ def locked(folder: Path, field: str = "out") -> Iterator[None]:
 
 
 def wait_until_free(folder: Path, seconds: float, stop: Callable[[], bool] = lambda: False) -> None:
-    """Wait, but not longer than so many seconds, for a process to leave a folder that may not be there."""
+    """Wait, at most this many seconds, for a process to release a folder, which need not exist."""
     until = time.monotonic() + seconds
     while (folder / LOCK).exists() and not stop() and time.monotonic() < until:
         try:
@@ -98,14 +98,14 @@ def _flock(handle: int, folder: Path, field: str) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            log.warning("%s: the file system has no locks; see to it that no other process works in it", folder)
+            log.warning("%s: the file system has no locks; make sure that no other process works in it", folder)
             return
         problem = f"{_holder(handle)} works in this folder"
-        raise Held(field, folder, problem, "wait for its end or stop it, or choose another folder") from error
+        raise Held(field, folder, problem, "wait until it ends or stop it, or choose another folder") from error
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Say whether the file that was opened is the one of that name, and not one that its last holder has removed."""
+    """Return whether the opened file still has that name, and was not removed by its last holder."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
@@ -123,7 +123,7 @@ def _holder(handle: int) -> str:
 
 
 def _release(path: Path, handle: int) -> None:
-    if handle not in _held:  # in a process that was forked meanwhile
+    if handle not in _held:  # in a process forked in the meantime
         return
     path.unlink(missing_ok=True)
     _held.discard(handle)

@@ -1,4 +1,4 @@
-"""Writing while others wait: a full disk is no reason to lose what they did."""
+"""Retry writing, so that a full disk does not lose a run's progress."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sglr.core.errors import NotWritten
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT, LOOK_SECONDS = 0.5, 30.0, 0.2
-"""Seconds between attempts, doubled each time, with jitter; how often a wait looks whether to give up."""
+"""Seconds between attempts, doubled each time, with jitter; and between checks whether to give up."""
 
 
 def write_patiently(write: Callable[[], T], give_up: Callable[[], bool], say: Callable[[str], None]) -> T:
-    """Write; again and again, with growing pauses, as long as it can't be done.
+    """Write, and retry with growing pauses until it succeeds.
 
     Parameters
     ----------
     write
-        What writes, whole or not at all.
+        Writes, whole or not at all.
     give_up
-        Asked, while it waits, whether to give up.
+        Called while waiting; returns whether to give up.
     say
-        Told once what is wrong.
+        Called once with a message about the error.
 
     Raises
     ------
     OSError, NotWritten
-        If it could not be written when it gave up.
+        If it gave up before writing succeeded.
     """
     wait = FIRST_WAIT
     while True:
@@ -38,7 +38,7 @@ def write_patiently(write: Callable[[], T], give_up: Callable[[], bool], say: Ca
             return write()
         except (OSError, NotWritten) as error:
             if wait == FIRST_WAIT:
-                say(f"{error}; trying again until it works: free some space")
+                say(f"{error}; retrying until it succeeds: free some disk space")
             if _gave_up(wait * random.uniform(0.5, 1.0), give_up):
                 raise
         wait = min(2 * wait, LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""TOML of files, which a stranger may have written: bounded in time and memory, and what is wrong told in one way."""
+"""Read TOML files from untrusted sources: bounded in time and memory, with uniform errors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sglr.core.errors import NotRead, UsageError
 from sglr.storage.files import read_if_there
 
 MOST_TOML = 1 << 22
-"""Bytes of a file, at most: a megabyte takes a second."""
+"""Most bytes of a file: parsing a megabyte takes a second."""
 
 MOST_DOTS = 300
-"""Dots in a line, at most: time and memory grow with the square of the parts of a key."""
+"""Most dots in a line: time and memory grow with the square of a key's parts."""
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """Return what a TOML text holds.
+    """Parse a TOML text.
 
     Raises
     ------
     tomllib.TOMLDecodeError
-        If it is none, or nested without end.
+        If it is not TOML, or nested too deeply.
     UnicodeDecodeError
         If it is not UTF-8.
     """
@@ -36,19 +36,19 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def read_toml_file(path: Path, field: str) -> dict[str, Any] | None:
-    """Return what a TOML file holds; None if there is none.
+    """Return the content of a TOML file; None if there is no such file.
 
     Parameters
     ----------
     path
         The file, of `MOST_TOML` bytes at most.
     field
-        What a message calls it.
+        Its name in messages.
 
     Raises
     ------
     UsageError
-        If it can't be read, with the cause that the operating system gave, or is no TOML.
+        If it can't be read, with the operating system's cause, or is not TOML.
     """
     try:
         content = read_if_there(path, MOST_TOML)
@@ -56,7 +56,7 @@ def read_toml_file(path: Path, field: str) -> dict[str, Any] | None:
     except (NotRead, UnicodeDecodeError) as error:
         problem = f"cannot be read ({_cause_of(error)})"
         raise UsageError(field, path, problem, "give a readable TOML file") from error
-    except (ValueError, RecursionError) as error:  # also of too many digits, or brackets
+    except (ValueError, RecursionError) as error:  # also for too many digits or brackets
         raise UsageError(field, path, f"is not TOML ({error})", "correct that line") from error
 
 

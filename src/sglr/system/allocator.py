@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, so that large tensors don't cost page faults again in every step."""
+"""Keep freed memory in the process, so that large tensors don't cause page faults in every step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to reuse freed blocks of any size; return False where there is no glibc.
+    """Make glibc reuse freed blocks of any size; return False without glibc.
 
-    By default glibc gives every block above 32 MiB back to the system when it is freed and gets zeroed pages for the
+    By default glibc returns every freed block above 32 MiB to the system and gets zeroed pages for the
     next one. Activations of many clients are such blocks: measured on 2 cores, a stacked step of 100 clients of the
-    small CNN takes half the time with this setting. Threads share one heap: heaps of their own
-    would hold no blocks above 64 MiB.
+    small CNN takes half the time with this setting. Threads share one heap: heaps per thread
+    can't contain blocks above 64 MiB.
     """
     if not sys.platform.startswith("linux"):
         return False

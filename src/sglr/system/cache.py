@@ -1,7 +1,7 @@
-"""What was measured on this machine, remembered between processes in the user's cache folder.
+"""Cache measurements of this machine in the user's cache folder.
 
-Each measurement is one small JSON file, so that processes at the same time don't disturb one another: the first to
-write decides for all. Nothing here is needed: what is missing or damaged is measured again.
+Each measurement is one small JSON file, so that concurrent processes don't interfere: the first to
+write decides for all. The cache is optional: missing or damaged entries are measured again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "SGLR_CACHE_DIR"
-"""Environment variable with the folder to use instead of the platform's own."""
+"""Environment variable with the folder to use instead of the platform's default."""
 
 
 def cache_folder() -> Path:
-    """Return the folder that the platform has for what a program can do without."""
+    """Return the platform's cache folder."""
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER])
     if sys.platform == "win32":
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def recall(kind: str, about: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what was remembered about ``about``, or None."""
+    """Return the cached entry for ``about``, or None."""
     try:
         content = json.loads(_path(kind, about).read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError):  # no such file, no home folder, damaged
@@ -42,14 +42,14 @@ def recall(kind: str, about: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def remember(kind: str, about: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Remember ``found``, unless another process was faster; return what is remembered."""
+    """Cache ``found`` unless another process was faster; return the cached entry."""
     text = json.dumps({"about": _plain(about), "found": dict(found)}, indent=1) + "\n"
     try:
         path = _path(kind, about)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _written(text, path.parent) as beside:
             _place(beside, path, lambda: recall(kind, about) is None)
-    except (OSError, RuntimeError):  # a read-only home: it is measured again the next time
+    except (OSError, RuntimeError):  # e.g. a read-only home: it is measured again next time
         return dict(found)
     return recall(kind, about) or dict(found)
 
@@ -66,7 +66,7 @@ def _written(text: str, folder: Path) -> Iterator[Path]:
 
 
 def _place(beside: Path, path: Path, damaged: Callable[[], bool]) -> None:
-    """Give what lies beside its name, unless another is there that is whole."""
+    """Move a temporary file to its final name, unless a valid file is there already."""
     try:
         os.link(beside, path)
     except FileExistsError:

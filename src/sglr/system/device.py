@@ -1,4 +1,4 @@
-"""The device that tensors live on, by its name."""
+"""The device for tensors, by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from sglr.core.errors import UsageError
 
 LOOKS_PER_STEP = {"cpu": 1, "cuda": 50}
-"""Steps between looks at the loss for a value that is not a number: on a GPU a look waits for the device."""
+"""Steps between checks of the loss for NaN: on a GPU each check waits for the device."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -16,7 +16,7 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     UsageError
-        If there is no such device here.
+        If this machine does not have the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,11 +24,11 @@ def pick_device(name: str) -> torch.device:
     if kind not in LOOKS_PER_STEP:
         raise UsageError("device", name, "is not supported", "give auto, cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device", name, "torch finds no CUDA device here", "give cpu, or auto")
+        raise UsageError("device", name, "torch finds no CUDA device", "give cpu or auto")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        raise UsageError("device", name, f"torch refuses it ({reason})", "give auto, cpu or cuda") from error
+        raise UsageError("device", name, f"torch can't use it ({reason})", "give auto, cpu or cuda") from error
     return device

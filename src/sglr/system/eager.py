@@ -1,9 +1,9 @@
-"""Parts of torch without what they are wrapped in for ``torch.compile``.
+"""Parts of torch without the wrappers for ``torch.compile``.
 
-Making or stepping an optimizer, a dispatch mode and ``torch.autograd.grad`` each import torch's compiler or sympy when
-they are first used, which takes longer than a small training, only to keep the compiler out or to compare shapes.
-What is wrapped is found by `inspect.unwrap`, so that a version of torch without wrappers gives the same. Compiled
-passes are not concerned: `sglr.stacking.compiled` imports the compiler for them.
+Creating or stepping an optimizer, a dispatch mode and ``torch.autograd.grad`` each import torch's compiler or sympy on
+first use, which takes longer than a small training, only to disable the compiler or to compare shapes.
+`inspect.unwrap` finds the wrapped functions, so versions of torch without wrappers work the same. Compiled
+passes are not affected: `sglr.stacking.compiled` imports the compiler for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENGINE: Any = getattr(torch.autograd.Variable, "_execution_engine", None)
 
 
 class EagerMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped
-    """A dispatch mode whose ``__torch_dispatch__`` stays as it is written."""
+    """A dispatch mode whose ``__torch_dispatch__`` is not wrapped."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)  # type: ignore[no-untyped-call]
@@ -28,21 +28,21 @@ class EagerMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
 
 
 def backward(outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return gradients by the leaves, given those by the outputs, as ``torch.autograd.grad`` does.
+    """Return the gradients of the leaves from those of the outputs, as ``torch.autograd.grad`` does.
 
     Parameters
     ----------
     outputs, arrived
-        What was computed, and a gradient by each, of its shape.
+        The computed tensors, and the gradient of each, with its shape.
     leaves
-        What gradients are wanted by; where one was not used, its gradient is zero.
+        The tensors whose gradients to return; zero for one that was not used.
     """
     if _ENGINE is None:
         return torch.autograd.grad(outputs, leaves, arrived, allow_unused=True, materialize_grads=True)
     found = _ENGINE.run_backward(
         tuple(outputs),
         tuple(arrived),
-        False,  # the graph is not needed again
+        False,  # don't retain the graph
         False,
         tuple(leaves),
         allow_unreachable=True,

@@ -1,4 +1,4 @@
-"""The machine that a result comes from: processor, cores, accelerators."""
+"""Describe this machine: processor, cores, GPUs, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADDRESS_SPACE = Path("/proc/self/statm")
 
 
 def describe_machine() -> dict[str, str]:
-    """Return ``system``, ``processor``, ``cores`` and, where there is one, ``gpu``, as text to be shown."""
+    """Return ``system``, ``processor``, ``cores`` and ``gpu``, if there is one, as texts."""
     found = {"system": platform.platform(), "processor": processor_name(), "cores": _cores()}
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -28,14 +28,14 @@ def describe_machine() -> dict[str, str]:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the bytes of memory that this process may use at most, the device's or the host's."""
+    """Return the most bytes of memory that this process may use on the device or the host."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_limit(), _process_limit())
 
 
 def refuse_beyond_memory(needed: int, field: str, value: object, what: str, remedy: str) -> None:
-    """Raise UsageError if something needs more of the host's memory than this process may use.
+    """Raise UsageError if something needs more host memory than this process may use.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def refuse_beyond_memory(needed: int, field: str, value: object, what: str, reme
     """
     most = memory_of(torch.device("cpu"))
     if needed > most:
-        problem = f"{what} would take {_gigabytes(needed)} of memory, and this process may use {_gigabytes(most)}"
+        problem = f"{what} would need {_gigabytes(needed)} of memory, but this process may use {_gigabytes(most)}"
         raise UsageError(field, value, problem, remedy)
 
 
@@ -57,7 +57,7 @@ def _gigabytes(size: int) -> str:
 
 
 def _process_limit() -> int:
-    """Return what a limit of address space (``ulimit -v``) leaves the process, or a number beyond all memory."""
+    """Return what a limit of the address space (``ulimit -v``) leaves to the process, or a huge number."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return sys.maxsize
@@ -66,15 +66,15 @@ def _process_limit() -> int:
 
 
 def _container_limit() -> int:
-    """Return what a container's control group allows, or a number beyond all memory."""
+    """Return the limit of a container's control group, or a huge number."""
     try:
         return int(MEMORY_LIMIT.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none, or it says "max"
+    except (OSError, ValueError):  # the file does not exist, or contains "max"
         return sys.maxsize
 
 
 def processor_name() -> str:
-    """Return the processor's name as the system tells it, else its architecture."""
+    """Return the processor's name from the system, else its architecture."""
     try:
         listed = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(encoding="utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
@@ -83,7 +83,7 @@ def processor_name() -> str:
 
 
 def _cores() -> str:
-    """Return how many cores this process may use, and of how many."""
+    """Return how many cores this process may use, and how many there are."""
     every = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
     return str(every) if usable == every else f"{usable} of {every}"

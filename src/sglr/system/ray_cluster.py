@@ -1,7 +1,7 @@
-"""Ray, reached or started: the only place that imports it for the whole process.
+"""Connect to Ray or start it: the only module that imports it, for the whole process.
 
-A Ray that starts here listens on this machine's loopback alone and wants a random token of whoever connects, because it
-runs any code that it is sent. One that was started elsewhere is joined as it is.
+A Ray started here listens only on this machine's loopback and requires a random token from clients, because it
+runs any code that it receives. A Ray started elsewhere is used as configured there.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from sglr.core.errors import UsageError
 from sglr.system.ray_head import FIELD, ask, check_form, check_head, in_short, nobody
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Set to 0 it makes Ray take 127.0.0.1 for this machine's address; Ray has no other switch for it."""
+"""If 0, Ray uses 127.0.0.1 as this machine's address; Ray has no other option for it."""
 
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""What keeps Ray from writing to the terminal, and to its makers."""
+"""Options that keep Ray from writing to the terminal and from sending usage statistics."""
 
 OWN = {LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
-"""What a Ray that starts here is told; by default its processes give way to all others of the machine."""
+"""Options for a Ray started here; by default Ray's processes run at low priority."""
 
 ENDING_SECONDS = 10.0
-"""How long Ray's processes are waited for when it ends."""
+"""Seconds to wait for Ray's processes to end."""
 
-_ours: list[dict[str, str | None]] = []  # what the environment held before this process started a Ray; empty if none
+_ours: list[dict[str, str | None]] = []  # the environment before this process started a Ray; empty if it did not
 
 
 def connect(address: str | None = None) -> Any:
-    """Reach Ray, or start it on this machine; return the module ``ray``.
+    """Connect to Ray, or start it on this machine; return the module ``ray``.
 
-    A Ray that this process is connected to already is used again.
+    An existing connection of this process is reused.
 
     Parameters
     ----------
     address
         ``"auto"`` for the Ray that runs on this machine, ``HOST:PORT`` of a cluster of which this machine is a part;
-        None starts Ray here, for this process alone.
+        None starts Ray here, only for this process.
 
     Raises
     ------
     UsageError
-        If Ray is not installed or can't be imported, or if nobody answers at the address or refuses the token.
+        If Ray is not installed or can't be imported, nothing answers at the address, or the token is refused.
     """
     if address is not None:
         check_form(address)
@@ -72,32 +72,32 @@ def connect(address: str | None = None) -> Any:
 
 
 def disconnect() -> None:
-    """Leave Ray; one that this process started ends. Does nothing where there is no Ray."""
+    """Disconnect from Ray, and stop a Ray that this process started. Does nothing without Ray."""
     if _connected():
         ray = sys.modules["ray"]
         began = _processes(ray)
-        # A cluster that is gone makes Ray complain of what it can't tell it any more.
+        # If the cluster is gone, Ray logs errors about messages that it can't send.
         with contextlib.suppress(Exception):
             ray.shutdown()
         for process in began:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(ENDING_SECONDS)  # Ray ends them without waiting for the end
+                process.wait(ENDING_SECONDS)  # Ray terminates them without waiting
     _put_back()
 
 
 def _processes(ray: Any) -> list[subprocess.Popen[bytes]]:
-    """Return the processes of a Ray that this process started."""
+    """Return the processes of the Ray that this process started."""
     node = ray._private.worker._global_node
     return [one.process for kind in (node.all_processes.values() if node else ()) for one in kind]
 
 
 def started_here() -> bool:
-    """Say whether this process started the Ray that it is connected to."""
+    """Return whether this process started the Ray that it is connected to."""
     return bool(_ours) and _connected()
 
 
 def reachable() -> bool:
-    """Say whether the cluster's head still answers."""
+    """Return whether the cluster's head still answers."""
     if not _connected():
         return False
     ray = sys.modules["ray"]
@@ -126,7 +126,7 @@ def _import(address: str | None) -> Any:
 
 def _broken(shown: str, error: Exception) -> UsageError:
     reason = f"Ray can't be imported ({type(error).__name__}: {in_short(str(error))})"
-    return UsageError(FIELD, shown, reason, "install it anew: pip install --force-reinstall 'sglr[ray]'")
+    return UsageError(FIELD, shown, reason, "reinstall it: pip install --force-reinstall 'sglr[ray]'")
 
 
 def _start(ray: Any) -> None:
@@ -135,7 +135,7 @@ def _start(ray: Any) -> None:
         try:
             ray.init(address="local", num_cpus=_processors(), include_dashboard=False, **_silent())
         except Exception as error:  # Ray raises many kinds
-            remedy = "see session_latest/logs in Ray's temporary folder, or join one that runs with --ray-address"
+            remedy = "see session_latest/logs in Ray's temporary folder, or use a running cluster with --ray-address"
             raise UsageError(FIELD, "this machine", f"Ray does not start ({in_short(str(error))})", remedy) from error
 
 
@@ -154,7 +154,7 @@ def _silent() -> dict[str, Any]:
 
 
 def _take_address(ray: Any, *, loopback: bool) -> None:
-    """Have Ray use loopback, or not, although it read the environment when it was imported; forget an old token."""
+    """Switch Ray's loopback option, which it reads on import, and clear an old token."""
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = not loopback and os.environ.get(LOOPBACK) != "0"
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
@@ -165,7 +165,7 @@ def _processors() -> int:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's answers to signals, which Ray would replace by an end without a checkpoint."""
+    """Keep this process's signal handlers, which Ray would replace by handlers that exit without a checkpoint."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -178,14 +178,14 @@ def _own_signals() -> Iterator[None]:
 
 
 def _set(values: dict[str, str]) -> dict[str, str | None]:
-    """Set environment variables; return what they were."""
+    """Set environment variables; return their old values."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     return before
 
 
 def _put_back() -> None:
-    """Give the environment back what it held before this process started a Ray."""
+    """Restore the environment of before this process started a Ray."""
     while _ours:
         for name, value in _ours.pop().items():
             if value is None:

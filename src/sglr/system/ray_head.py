@@ -1,6 +1,6 @@
-"""Ask the head of a Ray cluster whether it is there and takes this process's token, before Ray itself tries.
+"""Check that the head of a Ray cluster answers and accepts this process's token, before Ray itself connects.
 
-Ray would try for half a minute and fill the terminal meanwhile; this asks once what Ray asks first.
+Ray would retry for half a minute and fill the terminal; this sends Ray's first request once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ log = logging.getLogger(__name__)
 
 FIELD = "ray_address"
 AUTO = "auto"
-"""The address of whatever Ray runs on this machine, or the one in ``RAY_ADDRESS``."""
+"""The address of the Ray running on this machine, or the one in ``RAY_ADDRESS``."""
 
 ANSWER_SECONDS = 5.0
-"""How long the head may take to answer."""
+"""Timeout for the head's answer."""
 
 _HOST_AND_PORT = re.compile(r"\[?[\w.:-]+\]?:\d{1,5}")
 _FIRST_QUESTION = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 
 def check_form(address: str) -> None:
-    """Refuse what is no address.
+    """Refuse invalid addresses.
 
     Raises
     ------
@@ -35,55 +35,55 @@ def check_form(address: str) -> None:
     if address == AUTO:
         return
     if address.startswith("ray://"):
-        problem = "through a Ray client every tensor would cross the network twice more"
-        remedy = "run sglr on a machine of the cluster, as with ray job submit, and give auto"
+        problem = "with a Ray client every tensor would cross the network two more times"
+        remedy = "run sglr on a machine of the cluster, e.g. by ray job submit, and give auto"
         raise UsageError(FIELD, address, problem, remedy)
     if not _HOST_AND_PORT.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
-        raise UsageError(FIELD, address, "is no address", "give auto, or HOST:PORT as ray start prints it")
+        raise UsageError(FIELD, address, "invalid address", "give auto, or HOST:PORT as printed by ray start")
 
 
 def check_head(ray: Any, address: str) -> None:
-    """Ask the head at ``address`` for its cluster's id; warn if it tells anyone.
+    """Ask the head at ``address`` for its cluster's id; warn if it answers without a token.
 
     Raises
     ------
     UsageError
-        If nobody answers, somebody else than Ray does, or the token is refused.
+        If nothing answers, the answer is not Ray's, or the token is refused.
     """
     try:
         at = ray._private.services.canonicalize_bootstrap_address(address)
-    except Exception as error:  # Ray raises many kinds, for names that are not known too
+    except Exception as error:  # Ray raises many kinds, also for unknown host names
         raise nobody(address, str(error)) from error
     if at is None:
-        raise nobody(address, "none runs on this machine")
+        raise nobody(address, "Ray is not running on this machine")
     refused = ask(ray, at)
     if refused is None:
         warn_if_open(ray, at)
         return
     if "UNAUTHENTICATED" in refused:
-        problem = "the cluster refuses this process's token, or its lack of one"
+        problem = "the cluster refuses this process's token, or requires one"
         remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, as on the cluster"
         raise UsageError(FIELD, address, problem, remedy)
     raise nobody(address, refused)
 
 
 def warn_if_open(ray: Any, address: str) -> None:
-    """Warn of a cluster that answers who has no token: Ray runs any code that it is sent."""
+    """Warn about a cluster that answers without a token: Ray runs any code that it receives."""
     if ask(ray, address, as_stranger=True) is None:
         log.warning(
-            "the Ray at %s wants no token: whoever reaches its ports can run code on every machine of the cluster, and "
-            "read what is trained there; start it with RAY_AUTH_MODE=token (docs/scaling.md)",
+            "the Ray at %s requires no token: anyone who can reach its ports can run code on every machine of the "
+            "cluster and read what is trained there; start it with RAY_AUTH_MODE=token (docs/scaling.md)",
             address,
         )
 
 
 def ask(ray: Any, address: str, *, as_stranger: bool = False) -> str | None:
-    """Ask the head for its cluster's id, with this process's token or as a stranger; return why there is no answer.
+    """Ask the head for its cluster's id, with or without this process's token; return the reason if it fails.
 
     Returns
     -------
     str or None
-        None if there is an answer.
+        None if it answers.
     """
     import grpc
 
@@ -104,5 +104,5 @@ def nobody(address: str, reason: str) -> UsageError:
 
 
 def in_short(text: str) -> str:
-    """Return the beginning of what Ray says, in one line."""
+    """Return the beginning of Ray's error message, in one line."""
     return " ".join(text.split())[:200].rstrip(". ")
