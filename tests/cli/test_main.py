@@ -169,4 +169,4 @@ def test_want_of_memory_is_told_as_such(mebibytes, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
-    assert re.match(r"error: (out of memory \(.*what was written before is whole|.* GB of memory)", done.stderr)
+    assert re.match(r"error: (out of memory \(.*files written before are intact|.* GB of memory)", done.stderr)

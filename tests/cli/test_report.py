@@ -90,9 +90,9 @@ def test_the_report_shows_the_command_as_it_was_typed(call, tiny, tmp_path):
     [
         (["nowhere"], "does not exist"),
         (["file"], "is a file"),
-        (["empty"], "is no run"),
+        (["empty"], "not a run"),
         (["run", "several"], "is a folder of several runs"),
-        (["run", "empty"], "is no run"),
+        (["run", "empty"], "not a run"),
         (["damaged"], "is damaged"),
         (["reproduction"], "cannot be read"),
         (["run", "--out", "file/x.html"], "cannot be written"),

@@ -121,7 +121,7 @@ def test_whatever_is_killed_the_same_command_goes_on_to_the_same_weights(process
     until(lambda: epochs(run) >= reached + 4, "epochs after the server was killed")
     clients[0].send_signal(signal.SIGTERM)
     assert clients[0].wait(30) == 0
-    assert "left the run; the same command comes back to it" in processes.said("client-0")
+    assert "left the run; run the same command to rejoin" in processes.said("client-0")
     server.send_signal(signal.SIGTERM)
     assert server.wait(60) == 1
     assert "run the same command to continue, clients wait for it" in processes.said("server")

@@ -1,1 +1,1 @@
-"""The command line, one file for each command. It picks nothing, computes nothing and touches no tensor."""
+"""The command line, one file per command. It only parses input and prints results."""

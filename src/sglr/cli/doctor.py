@@ -1,4 +1,4 @@
-"""``sglr doctor``: what stands between this machine and a server, and what to do about it."""
+"""``sglr doctor``: check the connection from this machine to a server, and print remedies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sglr.cli.options import AsJson, Debug, read_token
 Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the server listens.")]
 Token = Annotated[
     str | None,
-    typer.Option("--token", metavar="<text>", help="Your join token, not used yet; it is not used up."),
+    typer.Option("--token", metavar="<text>", help="Your unused join token; this check does not use it up."),
 ]
 Folder = Annotated[
     Path | None,
@@ -25,7 +25,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="<package.module:function>",
-        help="Your copy of the run's model, if it is none of sglr's.",
+        help="Your copy of the run's model, if it is not one of sglr's.",
     ),
 ]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="<seconds>", help="Longest wait for an answer.")]
@@ -42,10 +42,10 @@ def doctor(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> int:
-    """Check the way to a server: name, port, certificate, clock, versions, model and cut, round trip, bandwidth.
+    """Check the connection to a server: name, port, certificate, clock, versions, model and cut, round trip, bandwidth.
 
-    What can be checked depends on what you have: without anything the way; with a join token also whether it is the
-    right server, and whether the token counts; with your folder after joining, everything.
+    What is checked depends on what you give: nothing: the connection; a join token: also whether it is the
+    right server and whether the token is valid; your folder after joining: everything.
     """
     del debug
     from sglr.sites.doctor import PROBLEM, Patient

@@ -1,4 +1,4 @@
-"""``sglr join``: train with your own data in a run whose server is elsewhere."""
+"""``sglr join``: train with your own data in a run on a remote server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sglr.sites.own_data import Source
 
 PARENT = "SGLR_PARENT"
-"""Environment variable with the process that started this one on the same machine, and without which it ends."""
+"""Environment variable with the id of the parent process; when that process ends, this one ends."""
 
 _DATA, _TERMS, _MACHINE = "Your data", "Your terms", "Your machine"
 
@@ -36,7 +36,7 @@ Tokens = Annotated[
         "--token",
         "text",
         None,
-        "The join token that the server's operator sent you, or @FILE that holds it; it counts once.",
+        "The join token that the server's operator sent you, or @FILE that contains it; it is valid once.",
     ),
 ]
 Out = Annotated[
@@ -45,8 +45,8 @@ Out = Annotated[
         "--out",
         "folder",
         None,
-        "Keep your key, certificate and snapshots here; default: sites/ and the token's id. With this folder you need "
-        "no token later.",
+        "Keep your key, certificate and snapshots here; default: sites/ and the token's id. With this folder you don't "
+        "need the token again.",
     ),
 ]
 Data = Annotated[
@@ -60,24 +60,24 @@ Data = Annotated[
 ]
 DatasetName = Annotated[
     str | None,
-    _option("--dataset", "name", _DATA, "A data set that has a name (sglr list datasets), instead of --data"),
+    _option("--dataset", "name", _DATA, "A named data set (sglr list datasets), instead of --data"),
 ]
 Partition = Annotated[
-    str | None, _option("--partition", "I/N", _DATA, "Your part of that data set, such as 0/5: must be the token's")
+    str | None, _option("--partition", "I/N", _DATA, "Your part of that data set, such as 0/5; must match the token")
 ]
-DataDir = Annotated[Path | None, _option("--data-dir", "path", _DATA, "Folder with files of named data sets")]
+DataDir = Annotated[Path | None, _option("--data-dir", "path", _DATA, "Folder with the files of named data sets")]
 Check = Annotated[
     bool,
     typer.Option(
         "--check",
         metavar="",
-        help="Tell what would be read of your data and what would leave you, and end; nothing is joined",
+        help="Print what would be read of your data and what would be sent, and exit without joining",
         rich_help_panel=_DATA,
     ),
 ]
 Model = Annotated[
     str | None,
-    _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is none of sglr's"),
+    _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is not one of sglr's"),
 ]
 RequireDefence = Annotated[
     str,
@@ -94,7 +94,7 @@ KeepLabels = Annotated[
         "--keep-labels",
         metavar="",
         help="Take part only if labels stay here: in a run with --tail, or one of federated learning, whose "
-        "held-out samples are then scored here",
+        "held-out samples are then evaluated here",
         rich_help_panel=_TERMS,
     ),
 ]
@@ -102,7 +102,7 @@ Device = Annotated[str, _option("--device", "text", _MACHINE, "auto, cpu or cuda
 Threads = Annotated[int | None, _option("--threads", "int", _MACHINE, "CPU threads; default: torch's own choice")]
 Patience = Annotated[
     float,
-    _option("--patience", "seconds", _MACHINE, "Give up when the server was away for so long; default: 3600"),
+    _option("--patience", "seconds", _MACHINE, "Give up after the server was unreachable for this long; default: 3600"),
 ]
 
 
@@ -126,14 +126,14 @@ def join(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train with your own data in a run whose server is elsewhere.
+    """Train with your own data in a run on a remote server.
 
-    Paste the line that the server's operator sent you, with the path of your data. Your data and your part of the
+    Paste the line that the server's operator sent you, with the path of your data. Your data and your segment of the
     network stay here; activations at the cut and, unless the run keeps them with you, labels go to the server.
 
-    Add --check first: it tells what would be read and what would leave you, and joins nothing.
+    Add --check first: it prints what would be read and what would be sent, without joining.
 
-    The same line again goes on after a crash. Ctrl-C leaves; the same line comes back.
+    After a crash, the same line continues. Ctrl-C leaves the run; the same line rejoins it.
     """
     del debug
     from sglr.cli.logs import log_json as write_json
@@ -164,7 +164,7 @@ def join(
             say=say,
             stop=stop,
         )
-    say("the training is over" if ends and all(ends) else "left the run; the same command comes back to it")
+    say("the training is over" if ends and all(ends) else "left the run; run the same command to rejoin")
 
 
 def _source(
@@ -181,11 +181,11 @@ def read_share(text: str) -> tuple[int, int]:
     Raises
     ------
     UsageError
-        If it is none.
+        If it is not of this form.
     """
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if found is None or int(found[1]) >= int(found[2]):
-        raise UsageError("partition", text, "is no part of a data set", "write it like 0/5, the first of five")
+        raise UsageError("partition", text, "not a part of a data set", "write it like 0/5, the first of five")
     return int(found[1]), int(found[2])
 
 
@@ -200,7 +200,7 @@ def _say(quiet: bool, log_json: bool) -> Callable[[str], None]:
 
 
 def _end_with_parent() -> None:
-    """End when the process that started this one is no more: it was to train on this machine only."""
+    """End when the parent process has ended, if this client was started by it on the same machine."""
     parent = os.environ.get(PARENT)
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""``sglr leak``: what trained runs leak, measured and attacked."""
+"""``sglr leak``: measure and attack what trained runs leak."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import typer
 from sglr.cli.options import AsJson, Debug, OwnModel, Quiet, typed
 from sglr.core.errors import UsageError
 
-PANEL = "What is looked at"
+PANEL = "What to examine"
 
 Folders = Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of trained runs.", show_default=False)]
 Clients = Annotated[
-    int, typer.Option("--clients", metavar="<int>", help="Clients of a run, drawn by the seed.", rich_help_panel=PANEL)
+    int, typer.Option("--clients", metavar="<int>", help="Clients per run, drawn by the seed.", rich_help_panel=PANEL)
 ]
 Samples = Annotated[
     int | None,
     typer.Option(
         "--samples",
         metavar="<int>",
-        help="Samples of a client, at most; default: what each measure works well with.",
+        help="Most samples per client; default: what each measure needs.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -43,7 +43,7 @@ Attacks = Annotated[
     typer.Option(
         "--attack",
         metavar="<name>",
-        help="Attack, with options if you like (decoder:steps=500,samples=64); can be repeated (sglr list attacks).",
+        help="Attack, with options (decoder:steps=500,samples=64); can be repeated (sglr list attacks).",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -53,7 +53,7 @@ Attacker = Annotated[
     typer.Option(
         "--attacker",
         metavar="server|client|outsider",
-        help="Who attacks; default: who does in the attack's source.",
+        help="The attacker; default: the one in the attack's source.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -64,7 +64,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="<folder>",
-        help="Where the page about several runs goes; default: the current folder.",
+        help="Folder for the page about several runs; default: the current folder.",
         rich_help_panel="Output",
         show_default=False,
     ),
@@ -86,12 +86,12 @@ def leak(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what trained runs leak of their clients' data, and attack them.
+    """Measure what trained runs leak about their clients' data, and attack them.
 
-    Writes leakage.json into each run's folder, and a section into its report. Of several runs, also one page that
-    shows them side by side: what can be reconstructed of each, and accuracy against leakage.
+    Writes leakage.json into each run's folder, and a section into its report. For several runs, also one page that
+    shows them side by side: what can be reconstructed from each, and accuracy against leakage.
 
-    The same command again repeats nothing; further measures and attacks are added to what is there.
+    Running it again does not repeat finished work; new measures and attacks are added to the results.
     """
     del debug
     from sglr.leakage.compared import write_comparison
@@ -103,7 +103,7 @@ def leak(
         own = [run for run in opened if run.settings.get("model") == model] or opened
         opened = [Run.open(run.path, model) if run in own else run for run in opened]
     if out is not None and len(runs) == 1:
-        raise UsageError("out", out, "one run's report is in its own folder", "leave it out, or give several runs")
+        raise UsageError("out", out, "the report of one run is in its own folder", "leave it out, or give several runs")
     show = sys.stderr.isatty() and not quiet
     names = tuple(filter(None, (word.strip().replace("-", "_") for word in measures.split(","))))
     records = {

@@ -1,4 +1,4 @@
-"""``sglr list``: the parts there are to choose from."""
+"""``sglr list``: the available parts."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ WRITTEN_WITH_PART = {PartKind.attacks, PartKind.defences}
 def list_parts(
     kind: Annotated[PartKind, typer.Argument(metavar="KIND", help=f"What to list: {', '.join(PartKind)}.")],
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", metavar="", help="List parameters too, with their defaults.")
+        bool, typer.Option("--verbose", "-v", metavar="", help="Also list parameters with their defaults.")
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, models, data sets and all other parts that have names, a line about each."""
+    """List methods, models, data sets and all other named parts, one line each."""
     del debug
     if kind is PartKind.presets:
         parts = [_describe_preset(name, verbose) for name in presets.names()]

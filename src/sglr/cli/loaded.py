@@ -1,4 +1,4 @@
-"""What was loaded and built, printed before the first step."""
+"""Print what was loaded and built, before the first step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def print_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Exper
 
 
 def loaded_lines(experiment: Experiment, built: Training) -> dict[str, str]:
-    """Return what was loaded and built, in a few short lines by name."""
+    """Return what was loaded and built, as a few short lines by name."""
     from sglr.data.loaded import data_lines, shape_text
 
     ends = f"cut behind {built.cut}" if built.tail is None else f"cut behind {built.cut} and {built.tail}"

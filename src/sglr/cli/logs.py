@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object per line on standard error, for whoever collects them.
+"""Structured logs: one JSON object per line on standard error, for log collectors.
 
-Only what is named here leaves: numbers and short words beside the message, and never a token or a key, whoever wrote
-it into a message.
+Only the fields named here are logged: numbers and short words besides the message, and never a token or key, even if
+a message contains one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sglr.cli.progress import Silent
 from sglr.core.events import EpochDone
 
 FIELDS = ("event", "client", "attempt", "epoch", "epochs", "step", "steps", "seconds", "bytes", "samples")
-"""What a record may tell besides time, level and message."""
+"""The fields of a record besides time, level and message."""
 
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "samples", "seconds", "up_bytes", "down_bytes")
-"""What the record of an epoch tells."""
+"""The fields of an epoch's record."""
 
 LONGEST = 2000
 _SECRETS = re.compile(r"sglr1-[a-z2-7]{8,}|-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
@@ -48,13 +48,13 @@ class JsonLines(logging.Formatter):
 
 
 def without_secrets(text: str) -> str:
-    """Return ``text`` without join tokens and keys, and not longer than a log can bear."""
+    """Return ``text`` without join tokens and keys, cut to the longest length for a log."""
     shown = _SECRETS.sub("[secret]", text)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def log_json(level: int = logging.INFO) -> logging.Handler:
-    """Have the log written as lines of JSON from now on, warnings and what was only information before."""
+    """Write the log as lines of JSON from now on, at level info and above."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("sglr")
@@ -64,10 +64,10 @@ def log_json(level: int = logging.INFO) -> logging.Handler:
 
 
 class Logged(Silent):
-    """Shows the progress of a training as records of the log."""
+    """Log the progress of a training."""
 
     def observe(self, event: object) -> None:
-        """Log an epoch that is over."""
+        """Log a finished epoch."""
         if isinstance(event, EpochDone):
             record: Mapping[str, Any] = event.record
             figures = {name: record[name] for name in FIGURES if name in record}

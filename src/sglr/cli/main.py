@@ -1,4 +1,4 @@
-"""``sglr``: the command line's root, its exit codes, and how errors are told."""
+"""``sglr``: the root of the command line, its exit codes, and how it prints errors."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Scalable split learning: train one network over data that may not leave its owner."""
+    """Scalable split learning: train one network over data that must stay with their owners."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        What was typed after ``sglr``; None takes it from the process.
+        The arguments after ``sglr``; None takes those of the process.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(arguments, prog_name="sglr", standalone_mode=False, obj=shlex.join(["sglr", *arguments]))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; what is left in the buffer must not raise again when Python ends.
+        # The reader has gone; the rest of the buffer must not raise again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (Exception, KeyboardInterrupt) as error:
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: BaseException, write: Callable[[str], None]) -> int:
-    """Say in one line what went wrong, and return the exit code."""
+    """Print in one line what went wrong, and return the exit code."""
     line, code = _told(error)
     if line:
         write(_one_line(line))
@@ -211,7 +211,7 @@ def _explain(error: BaseException, write: Callable[[str], None]) -> int:
 
 
 def _one_line(text: str) -> str:
-    """Return a text as one line that moves no terminal's cursor: it may quote a stranger's file."""
+    """Return a text as one line without control characters: it may quote an untrusted file."""
     return printable(" ".join(text.split()))
 
 
@@ -228,15 +228,15 @@ def _told(error: BaseException) -> tuple[str, int]:
         case typer.Abort():
             return "", FAILED
         case Exception() if _is_want_of_memory(error):
-            remedy = "end other programs or give smaller settings; what was written before is whole"
+            remedy = "end other programs or give smaller settings; files written before are intact"
             return f"error: out of memory ({error}); {remedy}", FAILED
     return f"error: {type(error).__name__}: {error}; run again with --debug to see where", FAILED
 
 
 def _is_want_of_memory(error: Exception) -> bool:
-    """Say whether memory is lacking: torch raises a RuntimeError then, a library that can't be loaded another error.
+    """Return whether memory ran out: torch then raises a RuntimeError, a library that can't be loaded another error.
 
-    Python's own functions may fail without any: the interpreter then raises a SystemError that names no cause.
+    Python's own functions may fail without an exception: the interpreter then raises a SystemError without a cause.
     """
     told: tuple[str, ...] = (
         "can't allocate memory",
@@ -253,7 +253,7 @@ def _print(line: str) -> None:
 
 
 def _log(line: str) -> None:
-    """Tell it to whoever collects logs, like all the rest."""
+    """Log the error, if logs are JSON."""
     from sglr.cli.logs import log_json
 
     log_json()
@@ -261,7 +261,7 @@ def _log(line: str) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Prints warnings as plain lines, wherever standard error leads at that moment."""
+    """Print warnings as plain lines to the current standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"warning: {_one_line(record.getMessage())}", file=sys.stderr)

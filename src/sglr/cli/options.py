@@ -23,13 +23,18 @@ AsJson = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.", rich_help_panel=PANEL)]
 LogJson = Annotated[
     bool,
-    typer.Option("--log-json", metavar="", help="Log to standard error as JSON, a line each.", rich_help_panel=PANEL),
+    typer.Option("--log-json", metavar="", help="Log to standard error as JSON lines.", rich_help_panel=PANEL),
 ]
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show where an error arose.", rich_help_panel=PANEL)]
+Debug = Annotated[
+    bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel=PANEL)
+]
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="<file>", help="Read settings from a TOML file; flags win.", rich_help_panel="Settings"
+        "--config",
+        metavar="<file>",
+        help="Read settings from a TOML file; flags override it.",
+        rich_help_panel="Settings",
     ),
 ]
 OwnModel = Annotated[
@@ -37,8 +42,8 @@ OwnModel = Annotated[
     typer.Option(
         "--model",
         metavar="<package.module:function>",
-        help="Your own code that is the run's model, where it is not installed: it is not run because the run's folder "
-        "names it.",
+        help="The code of the run's own model, if it is not installed: code that only the run's folder names is "
+        "not run.",
         show_default=False,
     ),
 ]
@@ -46,7 +51,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the ru
 
 
 def read_token(text: str) -> str:
-    """Return a join token; of ``@FILE`` the one in that file, so that it stands in no list of processes.
+    """Return a join token; for ``@FILE`` the one in that file, which keeps it out of the process list.
 
     Raises
     ------
@@ -59,9 +64,11 @@ def read_token(text: str) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("token", text, f"cannot be read ({error})", "give @ and a file with a join token") from error
+        raise UsageError(
+            "token", text, f"cannot be read ({error})", "give @ and the name of a file with a join token"
+        ) from error
 
 
 def typed(ctx: typer.Context) -> str:
-    """Return the command line as it was typed."""
+    """Return the command line as typed."""
     return str(ctx.find_root().obj or "")

@@ -1,4 +1,4 @@
-"""``sglr plan``: what an epoch would cost with every method and cut, without training."""
+"""``sglr plan``: the cost of an epoch with every method and cut, without training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _option(flag: str, placeholder: str, panel: str, about: str) -> Any:
 
 Clients = Annotated[int, _option("--clients", "int", _TRAINING, "Number of clients, |C|; default: 10")]
 Samples = Annotated[
-    int | None, _option("--samples", "int", _TRAINING, "Samples of all clients, |D|; default: the data set's")
+    int | None, _option("--samples", "int", _TRAINING, "Number of samples of all clients, |D|; default: the data set's")
 ]
 Phi = Annotated[float, _option("--phi", "number", _TRAINING, "SplitAvg fraction φ, 0 to 1; default: 0.75")]
 CutMb = Annotated[float | None, _option("--cut-mb", "number", _HAND, "One sample's smashed data, S(L), in MB")]
@@ -36,9 +36,7 @@ Model = Annotated[
     str | None, _option("--model", "text", _MODEL, "Network (sglr list models), or package.module:function")
 ]
 Cut = Annotated[str | None, _option("--cut", "text", _MODEL, "Last layer of the client; default: the model's own")]
-DatasetName = Annotated[
-    str | None, _option("--dataset", "text", _MODEL, "Data that the model is to learn (sglr list datasets)")
-]
+DatasetName = Annotated[str | None, _option("--dataset", "text", _MODEL, "Data set (sglr list datasets)")]
 DataDir = Annotated[
     Path | None, _option("--data-dir", "path", _MODEL, "Folder with data files, read only if the shape is unknown")
 ]
@@ -47,16 +45,16 @@ InputShape = Annotated[
 ]
 Classes = Annotated[int | None, _option("--classes", "int", _MODEL, "Number of classes, if not the data's")]
 Rate = Annotated[
-    str, _option("--rate", "rate", _DEVICES, "Of a link, or of the medium: 1Gbps, 12.5MB/s; default: 100Mbps")
+    str, _option("--rate", "rate", _DEVICES, "Rate of a link or the medium: 1Gbps, 12.5MB/s; default: 100Mbps")
 ]
 FlopsRate = Annotated[
-    str | None, _option("--flops-rate", "rate", _DEVICES, "What a client computes: 500GFLOPS; default: T is 0")
+    str | None, _option("--flops-rate", "rate", _DEVICES, "A client's computing rate: 500GFLOPS; default: T is 0")
 ]
 ServerFlopsRate = Annotated[
     str | None, _option("--server-flops-rate", "rate", _DEVICES, "What the server computes; default: no time")
 ]
 EnergyProfile = Annotated[
-    str | None, _option("--energy-profile", "text", _DEVICES, "Devices whose energy is told, by name or .toml file")
+    str | None, _option("--energy-profile", "text", _DEVICES, "Devices for the energy estimate, by name or .toml file")
 ]
 Tail = Annotated[str | None, typer.Option("--tail", hidden=True)]
 
@@ -82,14 +80,14 @@ def plan(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what an epoch would cost with FL, PSL, SFL and SGLR, and which is cheapest. Nothing is trained.
+    """Estimate the cost of an epoch with FL, PSL, SFL and SGLR, and find the cheapest. Nothing is trained.
 
-    Sizes are given by hand, or measured of a model at every place where it can be cut.
+    Sizes are given by hand, or measured on a model at every possible cut.
     """
     del debug
     if tail is not None:
-        remedy = "leave it out, or train an epoch with it: summary.json counts all that was sent"
-        raise UsageError("tail", tail, "a plan does not count features and gradients by them", remedy)
+        remedy = "leave it out, or train an epoch with it: summary.json counts everything sent"
+        raise UsageError("tail", tail, "a plan does not count features and their gradients", remedy)
     from sglr.planner.request import Request
     from sglr.planner.words import paragraphs
 
@@ -128,14 +126,14 @@ def _print(found: CostPlan, words: dict[str, list[str]]) -> None:
     _say(console, words["answer"])
     console.print()
     _say(console, setting(found), style="dim")
-    _show(console, "One epoch; medium: one that all share, links: one for each client", *_traffic(found))
+    _show(console, "One epoch; medium: shared by all clients, links: one per client", *_traffic(found))
     parts = {"computation": found.scenario.work, "energy": found.scenario.profile}
     known = [name for name, part in parts.items() if part is not None]
     if known:
         _show(console, " and ".join(known).capitalize(), *_work(found))
-    _say(console, words["crossovers"], "If one number changes and the others stay")
+    _say(console, words["crossovers"], "If one number changes and the others do not")
     if found.cuts:
-        title = "Every cut, as SGLR's epoch; > yours, * no other both sends less and computes less at a client"
+        title = "Every cut, for an epoch of SGLR; > yours, * Pareto-optimal in bytes sent and client computation"
         _show(console, title, *_cuts(found))
         console.print()
         _say(console, words["cuts"])
@@ -151,7 +149,7 @@ def _say(console: Console, sentences: Sequence[str], title: str = "", style: str
 
 
 def _show(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, without columns of which nothing is known."""
+    """Print a table without its empty columns."""
     from sglr.cli.screens import table
     from sglr.report.numbers import NONE
 
@@ -169,7 +167,7 @@ def _traffic(found: CostPlan) -> tuple[list[str], list[list[str]]]:
         for view in cost.views.values():
             row += [megabytes(view.total_mb), clock(view.seconds)]
         rows.append(row)
-    # Headings break at spaces that are not hard.
+    # Headings break at spaces, except non-breaking ones.
     headings = ["", "paper per\u00a0client", "paper total", "paper time"]
     return [*headings, "medium total", "medium time", "links total", "links time"], rows
 

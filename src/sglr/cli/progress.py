@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sglr.studies.scheduler.trial import Trial
 
 WIDE = 100
-"""Columns of a terminal that has room for the last epoch's loss beside the bar; its line is above in any case."""
+"""Narrowest terminal, in columns, that shows the last epoch's loss beside the bar; the line above always has it."""
 
 
 class Silent(AbstractContextManager["Silent"]):
@@ -28,10 +28,10 @@ class Silent(AbstractContextManager["Silent"]):
         self.write: Callable[[str], None] = lambda _: None
 
     def observe(self, event: object) -> None:
-        """Take note of an event."""
+        """Handle an event."""
 
     def wait(self, what: str) -> None:
-        """Take note of what is waited for; empty if nothing is."""
+        """Set what the run waits for; empty for nothing."""
 
     def __exit__(self, *raised: object) -> None:
         pass
@@ -47,7 +47,7 @@ class PlainProgress(Silent):
         self.write = lambda line: print(line, file=sys.stderr, flush=True)
 
     def observe(self, event: object) -> None:
-        """Print the line of what is over."""
+        """Print the line of a finished epoch or run."""
         if isinstance(event, TrialStarted):
             self.trial = event.trial
         elif isinstance(event, StudyProgress):
@@ -78,7 +78,7 @@ class Live(PlainProgress):
         self._bar.stop()
 
     def observe(self, event: object) -> None:
-        """Move the bar, or print the line of what is over above it."""
+        """Move the bar, or print the line of a finished epoch or run above it."""
         super().observe(event)
         if isinstance(event, TrialStarted) and self.study is not None:
             self._pace.begin(self.study.done + 1, self.study.total)
@@ -90,13 +90,13 @@ class Live(PlainProgress):
             self._step(event)
 
     def print_above(self, text: str) -> None:
-        """Print lines above the bar, each unbroken however long it is: rich would break them."""
+        """Print lines above the bar without line breaks, which rich would insert."""
         self._bar.stop()
         print(text, file=sys.stderr, flush=True)
         self._bar.start()
 
     def wait(self, what: str) -> None:
-        """Show it where steps are shown while there are some."""
+        """Show what the run waits for in place of the steps."""
         self._bar.update(self._task, where=what)
 
     def _advance(self, event: StudyProgress) -> None:
@@ -129,7 +129,7 @@ class Live(PlainProgress):
 
 
 class Pace:
-    """How far the work is, in a study over all its runs, and how fast it goes."""
+    """The progress, in a study over all its runs, and the speed."""
 
     def __init__(self) -> None:
         self.share = 0.0
@@ -142,7 +142,7 @@ class Pace:
         self._base, self._part, self._before = (number - 1) / total, 1 / total, None
 
     def step(self, event: StepDone) -> None:
-        """Take note of a step; the first of a run only starts the clock, it is slow for reasons of its own."""
+        """Count a step; the first of a run only starts the clock, because it includes one-time costs."""
         now = time.perf_counter()
         self.share = self._base + self._part * (event.epoch + event.step / event.steps) / event.epochs
         if self._before is not None:
@@ -154,17 +154,17 @@ class Pace:
 
     @property
     def samples_per_second(self) -> float | None:
-        """Samples per second with pauses for evaluation, or None after a single step."""
+        """Samples per second including evaluation, or None after a single step."""
         return self._samples / self._seconds if self._seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the end if all goes on like this, or None after a single step."""
+        """Estimated seconds to the end, or None after a single step."""
         return self._seconds * (1 - self.share) / self._worked if self._worked > 0 else None
 
 
 def epoch_line(event: EpochDone) -> str:
-    """Return what a finished epoch achieved, in columns that line up from one epoch to the next."""
+    """Return the results of a finished epoch, in columns aligned over epochs."""
     record = event.record
     parts = [
         f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
@@ -192,7 +192,7 @@ def study_line(event: StudyProgress) -> str:
 
 
 def latest_accuracy(record: Mapping[str, Any]) -> float:
-    """Return the epoch's validation accuracy, or where there was none its training accuracy."""
+    """Return the epoch's validation accuracy, or its training accuracy if there was no validation."""
     return float(record.get("validation_accuracy", record["train_accuracy"]))
 
 

@@ -1,4 +1,4 @@
-"""Commands that read data of a kind: each way of reading it is a flag."""
+"""Commands that read data, with a flag for each setting of the data set."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from sglr.core.registry import DATASETS
 
 
 class ReadingCommand(TyperCommand):
-    """A command that takes ways of reading data as flags; it finds those that were given in ``ctx.obj``.
+    """A command that takes settings of data sets as flags; ``ctx.obj`` has those that were given.
 
     Attributes
     ----------
     offered
-        Gives the settings that are flags, by name.
+        Returns the settings that are flags, by name.
     """
 
     offered: ClassVar[Callable[[], dict[str, Setting]]]
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the command's own options, and those for reading data."""
+        """Return the command's own options and those for reading data."""
         return [*super().get_params(ctx), *click_options(type(self).offered().values())]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, with the ways of reading that were given set apart from its own options."""
+        """Run the command, with the settings of data sets separated from its own options."""
         known = type(self).offered()
         given = {name: ctx.params.pop(name) for name in known}
         ctx.obj = {name: known[name].read(value) for name, value in given.items() if value is not None}
@@ -37,14 +37,14 @@ class ReadingCommand(TyperCommand):
 
 @cache
 def of_tables() -> dict[str, Setting]:
-    """Return how a table can be read, but by which schema."""
+    """Return the settings of tables, except the schema."""
     table = parameters(DATASETS.load("table"), "Reading")
     return {setting.name: setting for setting in table if setting.name not in ("path", "schema")}
 
 
 @cache
 def at_a_site() -> dict[str, Setting]:
-    """Return how a site's data can be read, but for what the run decides."""
+    """Return the settings of a site's data, except those that the run decides."""
     ways = [setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]]
     return {setting.name: setting for setting in ways if not setting.by_run}
 

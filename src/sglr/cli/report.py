@@ -18,7 +18,7 @@ Folders = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN…",
-        help="Folders of runs, finished or not; or one folder of a comparison, sweep or reproduction, or with runs.",
+        help="Folders of runs, finished or not; or one folder of a comparison, sweep, reproduction or several runs.",
         show_default=False,
     ),
 ]
@@ -27,17 +27,17 @@ File = Annotated[
     typer.Option(
         "--out",
         metavar="<file>",
-        help="Write the page here; default: report.html in the folder that was given, of several in the current one.",
+        help="Write the page here; default: report.html in the given folder, or in the current one for several runs.",
     ),
 ]
 PAGE = "report.html"
 
 
 def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = False) -> None:
-    """Write a report as one HTML page that opens anywhere, offline.
+    """Write a report as one HTML page that works offline.
 
-    Of one run: its curves, its costs, its settings. Of several runs: a comparison, in which those that differ by
-    nothing but their seed are one row. Of a comparison, a sweep or a reproduction: its page anew.
+    For one run: its curves, costs and settings. For several runs: a comparison, in which runs that differ
+    only by their seed share a row. For a comparison, a sweep or a reproduction: its page again.
     """
     del debug
     from sglr.cli.options import typed
@@ -48,14 +48,14 @@ def report(ctx: typer.Context, runs: Folders, out: File = None, debug: Debug = F
             path = _write_one(runs[0], out) if len(runs) == 1 else _write_several(runs, out, typed(ctx))
     except OSError as error:
         remedy = "choose another file with --out"
-        # Of a page that is written whole or not at all, the folder is what can't be written.
+        # The page is written whole or not at all, so it is the folder that can't be written.
         place = out or (Path(error.filename).parent if error.filename else runs[0])
         raise UsageError("out", place, f"cannot be written ({error.strerror})", remedy) from error
     print(path)
 
 
 def _write_one(folder: Path, out: Path | None) -> Path:
-    """Write the page of whatever the folder is."""
+    """Write the page for the kind of the folder."""
     kind = _kind(folder)
     page = _place(out, folder / PAGE)
     if kind == "run":
@@ -113,7 +113,7 @@ def _write_several(folders: Sequence[Path], out: Path | None, command: str) -> P
 
 
 def _kind(folder: Path) -> str:
-    """Return what a folder is: ``run``, ``comparison``, ``sweep``, ``reproduction``, or ``runs`` where it holds some.
+    """Return the kind of a folder: ``run``, ``comparison``, ``sweep``, ``reproduction``, or ``runs`` if it has runs.
 
     Raises
     ------
@@ -131,7 +131,9 @@ def _kind(folder: Path) -> str:
     marks = {CONFIG: "run", COMPARISON: "comparison", SWEEP: "sweep", RECORDS: "reproduction"}
     found = next((kind for name, kind in marks.items() if (folder / name).is_file()), None)
     if found is None and not _runs_in(folder):
-        raise UsageError("run", folder, f"is no run (it has no {CONFIG}), and holds none", "give the folder of a run")
+        raise UsageError(
+            "run", folder, f"not a run (it has no {CONFIG}), and contains no runs", "give the folder of a run"
+        )
     return found or "runs"
 
 

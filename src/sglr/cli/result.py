@@ -1,4 +1,4 @@
-"""A finished run on standard output: its figures and what to do next, or its summary as JSON."""
+"""Print a finished run on standard output: its results and the next command, or its summary as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_result(run: Run, as_json: bool) -> None:
-    """Print what a finished run achieved."""
+    """Print the results of a finished run."""
     summary = run.summary
     assert summary is not None, "only finished runs have a result"
     if as_json:
@@ -35,7 +35,7 @@ def print_result(run: Run, as_json: bool) -> None:
 
 
 def print_privacy(console: Console, summary: dict[str, Any]) -> None:
-    """Print what the defences of a run guarantee, and what they do not."""
+    """Print what a run's defences guarantee and what they do not."""
     defences = summary.get("defences")
     if defences:
         console.print(f"privacy {defences['statement']}", markup=False)
@@ -48,7 +48,7 @@ def method_title(method: dict[str, Any]) -> str:
 
 
 def result_facts(summary: dict[str, Any]) -> dict[str, str]:
-    """Return the figures of a summary as people read them."""
+    """Return the figures of a summary, formatted."""
     test, validation, traffic = summary["test"], summary["validation"], summary["communication"]
     spread = _spread(test["accuracy_std_over_clients"], summary)
     facts = {"test accuracy": " ".join(filter(None, (percent(test["accuracy"]), spread, _majority(test))))}
@@ -64,7 +64,7 @@ def result_facts(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def warn_of_majority(console: Console, summary: Mapping[str, Any]) -> None:
-    """Say so if the model is no better than always naming the most frequent class."""
+    """Warn if the model is not better than always predicting the most frequent class."""
     test = summary["test"]
     share, balanced = test.get("majority_share"), test.get("balanced_accuracy")
     if share is not None and test["accuracy"] <= share + 1e-9:  # means over clients are rounded

@@ -1,4 +1,4 @@
-"""``sglr resume``: go on with a run that was stopped."""
+"""``sglr resume``: continue a stopped run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sglr.core.errors import UsageError
 def resume(
     run: RunFolder, model: OwnModel = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Go on with a run that was stopped, from its newest checkpoint.
+    """Continue a stopped run from its newest checkpoint.
 
-    It ends with the same weights as if it had never been stopped. A finished run is left as it is.
+    It ends with the same weights as if it had never been stopped. A finished run is not changed.
     """
     del debug
     from sglr.cli.result import print_result
@@ -38,5 +38,5 @@ def _refuse_served(folder: Path) -> None:
     from sglr.sites.join_commands import read_address
 
     if read_address(folder) is not None:
-        problem = "this run is served to clients on other machines"
-        raise UsageError("run", folder, problem, f"go on with the command that began it: {read_command(folder)}")
+        problem = "this run was started by sglr serve"
+        raise UsageError("run", folder, problem, f"continue with the command that started it: {read_command(folder)}")

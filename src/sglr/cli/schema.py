@@ -1,4 +1,4 @@
-"""``sglr schema``: what a table's columns are and how they become inputs, as a file to be edited."""
+"""``sglr schema``: print the schema of a table as a file to edit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def schema(
 ) -> None:
     """Print what the columns of a table are and how they become inputs.
 
-    Write it into a file, edit that, and train by it: sglr train --dataset table:DATA --schema FILE. Whoever feeds the
-    same network with another table does it by the same schema.
+    Save it to a file, edit the file, and train with it: sglr train --dataset table:DATA --schema FILE. Use the same
+    schema for every table that the same network reads.
     """
     del debug
     from sglr.data.load import load_dataset

@@ -1,4 +1,4 @@
-"""How screens look: panels of facts, tables, small plots of text."""
+"""Layout of screens: panels of facts, tables, small text plots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def facts(title: str, rows: Mapping[str, str], columns: int = 1) -> Panel:
-    """Return names and values under a title, in one pair of columns or several beside each other."""
+    """Return names and values under a title, in one or more pairs of columns."""
     from rich.box import ROUNDED
     from rich.panel import Panel
     from rich.table import Table
@@ -29,7 +29,7 @@ def facts(title: str, rows: Mapping[str, str], columns: int = 1) -> Panel:
 
 
 def sparkline(values: Sequence[float], width: int = 60) -> str:
-    """Return values as a row of bars of eight heights, from the least to the greatest."""
+    """Return values as a row of bars of eight heights, from the smallest to the largest."""
     shown = [values[position * len(values) // width] for position in range(width)] if len(values) > width else values
     low, high = min(shown), max(shown)
     step = (high - low) / 7 or 1.0
@@ -37,7 +37,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], named: int = 1) -> Table:
-    """Return a table whose first ``named`` columns are names and whose others are figures."""
+    """Return a table whose first ``named`` columns are names and whose other columns are figures."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -45,7 +45,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], named: int = 1
     for heading in headings[:named]:
         found.add_column(heading)
     for heading in headings[named:]:
-        # Figures stay on one line and headings are narrow, so that names have the room.
+        # Figures stay on one line and headings are narrow, to leave room for names.
         found.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
         found.add_row(*row)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PANEL = "Server"
 
 Settings = Annotated[
-    Path | None, typer.Argument(metavar="SETTINGS.toml", help="The settings, as for sglr train; flags win.")
+    Path | None, typer.Argument(metavar="SETTINGS.toml", help="The settings, as for sglr train; flags override them.")
 ]
 ListenAt = Annotated[
     str,
@@ -35,7 +35,7 @@ Address = Annotated[
     typer.Option(
         "--address",
         metavar="<HOST:PORT>",
-        help="How clients reach this server, for their lines; default: --listen, or this machine's name.",
+        help="The server's address in the join lines; default: --listen, or this machine's name.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -44,20 +44,21 @@ OutFolder = Annotated[
     typer.Option(
         "--out",
         metavar="<folder>",
-        help="The run's folder, with the server's keys; the same command again goes on with it.",
+        help="The run's folder, with the server's keys; the same command again continues the run.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
 ]
 TokenDays = Annotated[
-    float, typer.Option("--token-days", metavar="<number>", help="Days that join lines count.", rich_help_panel=PANEL)
+    float,
+    typer.Option("--token-days", metavar="<number>", help="Days that join lines are valid.", rich_help_panel=PANEL),
 ]
 Tokens = Annotated[
     Path | None,
     typer.Option(
         "--tokens",
         metavar="<folder>",
-        help="Write join tokens into files here (client-0.token …) instead of printing lines.",
+        help="Write join tokens to files in this folder (client-0.token …) instead of printing lines.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -66,7 +67,7 @@ MetricsAt = Annotated[
     typer.Option(
         "--metrics",
         metavar="<HOST:PORT>",
-        help="Serve metrics for Prometheus here, on this machine's loopback.",
+        help="Serve metrics for Prometheus here, on a loopback address.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -88,13 +89,13 @@ def serve(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train with clients on machines of their own, each with its own data.
+    """Train with clients on other machines, each with its own data.
 
-    It prints one line for each client that has not joined yet: send it to the site, which pastes it. Training begins
-    once all have joined, or as many as --min-clients says. What the server keeps is in the folder --out.
+    Prints a join line for each client that has not joined yet; send each site its line. Training begins
+    when all clients have joined, or --min-clients of them. The server's files are in the folder --out.
 
-    Data that are at the sites only are described: --dataset sites --input-shape 1,28,28 --classes 10. Tables are
-    described by --schema FILE: sglr schema makes one.
+    Describe data that stay at the sites: --dataset sites --input-shape 1,28,28 --classes 10. For tables use
+    --schema FILE, which sglr schema makes.
     """
     del debug
     from sglr.cli.logs import log_json as write_json
@@ -108,7 +109,7 @@ def serve(
         write_json()
     experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))
     inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
-    # While a bar is live, rich has streams of its own in their places, which break long lines.
+    # While a bar is live, rich replaces the streams by its own, which break long lines.
     file = sys.stderr if as_json else sys.stdout
     shared = file.isatty()
     with watching(quiet, log_json) as watch, _showing_who_joins(out, watch.wait):
@@ -129,7 +130,7 @@ def serve(
 
 
 def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
-    """Take data for those of sites where a schema is given and no data set: a server mostly has none of its own."""
+    """Set the data set to ``sites`` if a schema but no data set is given: a server usually has no data."""
     from sglr.runs.config import read_toml
 
     told = flags.keys() | (read_toml(settings).keys() if settings else set())
@@ -137,7 +138,7 @@ def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Informer:
-    """Tells the operator what to send to the sites, once the server listens."""
+    """Print what the operator sends to the sites, once the server listens."""
 
     def __init__(
         self, experiment: Experiment, out: Path, address: str, lifetime: timedelta, tokens: Path | None
@@ -147,7 +148,7 @@ class _Informer:
         self.write: Callable[[str], None] | None = print
 
     def opened(self, port: int, authority: Authority) -> None:
-        """Write tokens, or print lines; never into a log."""
+        """Write tokens, or print lines; never to a log."""
         from sglr.sites.join_commands import keep_address, missing, new_lines, number_of_clients, write_tokens
 
         del port
@@ -162,7 +163,7 @@ class _Informer:
         elif self.write is None:
             if clients:
                 names = ", ".join(map(str, clients[:20]))
-                log.info("sglr token %s --client N makes lines for those who never joined: %s", self._out, names)
+                log.info("sglr token %s --client N makes lines for clients that have not joined: %s", self._out, names)
         else:
             lines = new_lines(authority, self._experiment, self._address, clients, self._lifetime)
             self._print(self.write, list(lines.values()), there)
@@ -170,14 +171,14 @@ class _Informer:
     def _print(self, write: Callable[[str], None], lines: list[str], there: int) -> None:
         from sglr.sites.join_commands import PATH
 
-        returning = f" {there} have joined before and come back by themselves." if there else ""
+        returning = f" {there} clients have joined before and reconnect by themselves." if there else ""
         told = [f"Listening as {self._address}.{returning}"]
         if lines:
             days = self._lifetime.total_seconds() / 86400
-            told += [f"Send each site its line; it counts once, for {days:g} days:", "", *lines, ""]
+            told += [f"Send each site its line; it is valid once, for {days:g} days:", "", *lines, ""]
         if any(f"--data {PATH}" in text for text in lines):
             told += [
-                f"{PATH} is where a site has its data: a folder with a subfolder of pictures per class, a CSV or",
+                f"{PATH} is the site's data: a folder with a subfolder of pictures per class, a CSV or",
                 "Parquet file, or IDX files.",
                 "",
             ]
@@ -186,7 +187,7 @@ class _Informer:
 
 @contextmanager
 def _showing_who_joins(out: Path, show: Callable[[str], None]) -> Iterator[None]:
-    """Say while it waits whom it waits for, as the server's status tells."""
+    """Show for which clients the server waits, from its status."""
     over = threading.Event()
 
     def look() -> None:
@@ -207,7 +208,7 @@ def _showing_who_joins(out: Path, show: Callable[[str], None]) -> Iterator[None]
 
 
 def waiting_line(out: Path) -> str:
-    """Return whom a server waits for, in one line; empty if it does not wait, or nothing is known."""
+    """Return for which clients a server waits, in one line; empty if it does not wait or has no status."""
     from sglr.core.errors import NotRead
     from sglr.runs.folder import STATUS
     from sglr.storage.json_files import read_object

@@ -1,4 +1,4 @@
-"""``sglr show``: what a run, a comparison or a sweep is, how far it is, and what came out."""
+"""``sglr show``: the settings, progress and results of a run, a comparison or a sweep."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _show(run: Path, everything: bool, as_json: bool) -> None:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """Return what a run folder holds.
+    """Return the content of a run folder.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def describe(run: Run) -> dict[str, Any]:
 
     history, summary = run.history, run.summary
     if summary is not None:
-        result_facts(summary)  # what is damaged shows before anything is printed
+        result_facts(summary)  # damage must show before anything is printed
     _curves(history)
     return {
         "path": str(run.path),
@@ -95,7 +95,7 @@ def _print_run(described: Mapping[str, Any], everything: bool) -> None:
         warn_of_majority(console, summary)
         print_privacy(console, summary)
     progress = f"{described['epochs_done']} of {settings.get('epochs', '?')} epochs"
-    console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch is over yet": ""}))
+    console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch has finished yet": ""}))
     title, shown = ("settings", settings) if everything else (FEW, changed(settings))
     rows = {name: str(value) for name, value in shown.items()}
     console.print(facts(title, rows or {"none": ""}, columns=2 if len(rows) > 1 else 1))
@@ -105,7 +105,7 @@ def _print_run(described: Mapping[str, Any], everything: bool) -> None:
 
 
 def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ from what they would be if only the parts' names were given."""
+    """Return the settings that differ from the defaults of the named parts."""
     from sglr.core.registry import PARTS
     from sglr.runs.config import Experiment
 
@@ -113,13 +113,13 @@ def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     for kind in PARTS:
         try:
             usual |= {**Experiment.from_flat({kind: settings[kind]}).flat(), **{one: usual[one] for one in PARTS}}
-        except (UsageError, KeyError):  # it was a Python object, or its package is not installed here
+        except (UsageError, KeyError):  # a part was a Python object, or its package is not installed
             continue
     return {name: value for name, value in settings.items() if name not in usual or usual[name] != value}
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return how each figure went, from the first epoch to the last."""
+    """Return the course of each figure, from the first epoch to the last."""
     from sglr.cli.screens import sparkline
     from sglr.report.numbers import decimal, percent
 

@@ -1,4 +1,4 @@
-"""``sglr status``: how a run between sites goes, who is there, and who is slow."""
+"""``sglr status``: the state of a run between sites, and which clients are connected or slow."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-Place = Annotated[
-    str, typer.Argument(metavar="DIR|HOST:PORT", help="The server's folder (its --out), or where it listens.")
-]
+Place = Annotated[str, typer.Argument(metavar="DIR|HOST:PORT", help="The server's folder (its --out), or its address.")]
 Folder = Annotated[
     Path | None,
     typer.Option(
         "--folder", metavar="<folder>", help="Your folder as a client (the --out of sglr join), to ask HOST:PORT with."
     ),
 ]
-Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Go on showing it until the run is over.")]
+Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Keep showing it until the run has ended.")]
 
 COLOURS = {"here": "green", "late": "yellow", "away": "yellow", "out": "red", "never": "dim"}
 HEADINGS = ("client", "state", "samples", "answers in", "round trip", "sent", "received", "")
@@ -37,11 +35,11 @@ SECONDS = 1.0
 def status(
     place: Place, folder: Folder = None, watch: Watch = False, as_json: AsJson = False, debug: Debug = False
 ) -> int:
-    """Show how a run between sites goes: clients, step, rates, and who is slow.
+    """Show the state of a run between sites: step, rates, and its clients.
 
-    On the server's machine give its folder; on a client's the server's address, with the folder of sglr join.
+    On the server's machine give its folder; on a client's machine the server's address and the folder of sglr join.
 
-    The exit code is 1 if the server died: the run is not over, and nothing was written for ten seconds.
+    The exit code is 1 if the server died: the run has not ended, but the status was not updated for ten seconds.
     """
     del debug
     from sglr.runs.folder import damage_explained
@@ -73,19 +71,19 @@ def _reader(place: str, folder: Path | None) -> Any:
     if ":" not in place:
         raise UsageError("place", place, "there is no such folder", "give the server's folder, or its HOST:PORT")
     if folder is None:
-        problem = "the server tells only those who have joined"
+        problem = "the server answers only clients that have joined"
         raise UsageError("folder", "none", problem, "give your folder as a client with --folder")
     return lambda: ask_status(place, folder)
 
 
 def _watch(read: Any) -> Mapping[str, Any]:
-    """Show it until the run is over or Ctrl-C; return what was seen last."""
+    """Show the status until the run has ended or Ctrl-C; return the last status."""
     from rich.console import Console
     from rich.live import Live
 
     from sglr.sites.status import OVER
 
-    # Until here Ctrl-C ended the process at once; a live screen must put the terminal right first.
+    # So far Ctrl-C ended the process at once; a live screen must first restore the terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(highlight=False)
     shown: Mapping[str, Any] = read()
@@ -101,7 +99,7 @@ def _watch(read: Any) -> Mapping[str, Any]:
 
 
 def screen(status: Mapping[str, Any]) -> Group:
-    """Return a status as people look at it: what the run does, and a row for every client."""
+    """Return a status for display: the state of the run, and a row per client."""
     from rich.console import Group
     from rich.text import Text
 
@@ -125,7 +123,7 @@ def _facts(status: Mapping[str, Any]) -> dict[str, str]:
 
     clients = status["clients"]
     why = status.get("why") or ""
-    state = "not running: nothing was written for a while" if is_stale(status) else str(status.get("state", "?"))
+    state = "not running: the status is out of date" if is_stale(status) else str(status.get("state", "?"))
     if why and not is_stale(status):
         state = why if why.startswith(state) else f"{state}: {why}"
     found = {"state": state}
@@ -158,7 +156,7 @@ def _cells(client: Mapping[str, Any], slow: bool) -> list[str | Text]:
 
 def _remarks(client: Mapping[str, Any], slow: bool) -> list[str]:
     misses, rejected, extreme = client.get("misses"), client.get("rejected"), client.get("extreme")
-    found = ["slow: others wait for it"] if slow else []
+    found = ["slow: other clients wait for it"] if slow else []
     found += [str(client["reason"])] if client.get("reason") else []
     found += [f"missed {misses} deadlines in a row"] if misses else []
     if extreme:

@@ -1,4 +1,4 @@
-"""``sglr token`` and ``sglr revoke``: let a client in anew, or no longer."""
+"""``sglr token`` and ``sglr revoke``: give a client a new join line, or revoke its access."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sglr.cli.options import Debug
 
 ServedRun = Annotated[Path, typer.Argument(metavar="DIR", help="The server's folder: the --out of sglr serve.")]
 Client = Annotated[int, typer.Option("--client", metavar="<int>", help="Number of the client.", show_default=False)]
-Days = Annotated[float, typer.Option("--days", metavar="<number>", help="Days that the line counts.")]
+Days = Annotated[float, typer.Option("--days", metavar="<number>", help="Days for which the line is valid.")]
 Address = Annotated[
     str | None,
     typer.Option(
-        "--address", metavar="<HOST:PORT>", help="How the client reaches the server; default: as at its start."
+        "--address", metavar="<HOST:PORT>", help="The server's address for the client; default: as at its start."
     ),
 ]
 TokenOnly = Annotated[
-    bool, typer.Option("--token-only", metavar="", help="Print the token alone, to be kept in a file.")
+    bool, typer.Option("--token-only", metavar="", help="Print only the token, to save it in a file.")
 ]
 
 
@@ -32,10 +32,10 @@ def token(
     token_only: TokenOnly = False,
     debug: Debug = False,
 ) -> None:
-    """Print a new join line for a client: the first was lost, or it moves to another machine.
+    """Print a new join line for a client, if the first was lost or the client moves to another machine.
 
-    The client's old certificate ends when the new line is used, not before. Pasted with --out and its old folder, the
-    client goes on with what it had.
+    The client's old certificate is valid until the new line is used. With --out and its old folder, the
+    client keeps its state.
     """
     del debug
     from sglr.sites.join_commands import renew
@@ -45,13 +45,13 @@ def token(
 
 
 def revoke(run: ServedRun, client: Client, debug: Debug = False) -> None:
-    """No longer let a client in: its certificate and its unused join lines end at once.
+    """Revoke a client's certificate and its unused join lines at once.
 
-    A server that runs closes the client's connection within seconds. sglr token lets it in anew.
+    A running server closes the client's connection within seconds. sglr token gives it access again.
     """
     del debug
     from sglr.sites.join_commands import revoke as end
 
     ended = end(run, client)
-    what = "had nothing that counted" if not ended else f"is no longer let in ({ended} ended)"
+    what = "had no valid credentials" if not ended else f"has no access any more ({ended} revoked)"
     print(f"client {client} {what}; a new line: sglr token {run} --client {client}")

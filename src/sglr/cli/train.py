@@ -21,9 +21,9 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train one network over many clients, here on one machine.
+    """Train one network over many clients on this machine.
 
-    Every setting below is also a key of the file that --config names, with underscores for hyphens.
+    Every setting below is also a key of the --config file, with underscores instead of hyphens.
     """
     del debug
     from sglr.cli.loaded import tell_loaded
@@ -47,7 +47,7 @@ def train(
 
 
 def read_experiment(config: Path | None, flags: dict[str, Any]) -> Experiment:
-    """Return the settings of a file, if one is given, with flags over them."""
+    """Return the settings of a file, if one is given, overridden by flags."""
     from sglr.runs.config import Experiment
 
     return Experiment.from_flat(flags) if config is None else Experiment.from_toml(config, flags)

@@ -1,4 +1,4 @@
-"""What the user sees of a training under way, and how Ctrl-C and other signals end it cleanly."""
+"""Show a running training, and end it cleanly on Ctrl-C and other signals."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from sglr.cli.logs import Logged
 from sglr.cli.progress import Live, PlainProgress, Silent
 
 HANGUP = getattr(signal, "SIGHUP", None)
-"""The signal of a terminal that was closed; None on systems that have none."""
+"""The signal for a closed terminal; None on systems without it."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What is shown while a training runs.
+    """The functions that show a running training.
 
     Parameters
     ----------
     observe
-        Told of events.
+        Called with events.
     stop
-        Says whether the user wants to stop.
+        Returns whether the user wants to stop.
     wait
-        Told what is waited for.
+        Called with what the run waits for.
     above
-        Prints lines above a live bar, unbroken however long they are; None where there is no such bar.
+        Prints lines above a live bar without breaking them; None without a bar.
     write
-        Prints a line where the lines of epochs are.
+        Prints a line in the same place as the lines of epochs.
     """
 
     observe: Callable[[Any], None]
@@ -46,7 +46,7 @@ class Watch:
 
 @contextmanager
 def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
-    """Show progress on standard error, live if it is a terminal; the first Ctrl-C or a hangup is a wish to stop."""
+    """Show progress on standard error, live in a terminal; the first Ctrl-C or a hangup requests a stop."""
     with ExitStack() as stack:
         view = Logged() if log_json else Silent() if quiet else Live() if sys.stderr.isatty() else PlainProgress()
         stop = stack.enter_context(_stoppable("stopping after this step; once more stops at once", log_json))
@@ -57,14 +57,14 @@ def watching(quiet: bool, log_json: bool = False) -> Iterator[Watch]:
 
 @contextmanager
 def leaving(log_json: bool) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, or a hangup, into a wish to leave a run that goes on elsewhere."""
-    with _stoppable("leaving; once more ends at once", log_json) as asked:
+    """Make the first Ctrl-C or a hangup a request to leave a run that continues on the server."""
+    with _stoppable("leaving the run; press Ctrl-C again to stop at once", log_json) as asked:
         yield asked
 
 
 @contextmanager
 def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
-    """Answer True once the process was told to end; told again by a person, it ends at once."""
+    """Yield a function that returns True after the first signal to end; a second Ctrl-C ends the process at once."""
     asked = by_hand = False
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
@@ -90,13 +90,13 @@ def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
 
 
 def _signals() -> list[int]:
-    """Return the signals that ask a process to end; a hangup that is ignored, as by nohup, stays so."""
+    """Return the signals that ask a process to end; a hangup that is ignored, e.g. by nohup, stays ignored."""
     hangup = [] if HANGUP is None or signal.getsignal(HANGUP) is signal.SIG_IGN else [HANGUP]
     return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _let_go(terminals: list[int]) -> None:
-    """Write no more to a terminal that was closed, where each line would raise an error."""
+    """Stop writing to a closed terminal, where each line would raise an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in terminals:
         os.dup2(nowhere, number)
@@ -107,6 +107,6 @@ def _tell(told: str, log_json: bool) -> None:
     if log_json:
         logging.getLogger("sglr").info(told, extra={"event": "stopping"})
     else:
-        # Raised from a signal's handler, an error would end the step that is to be finished.
+        # An error raised in the signal handler would abort the step that must finish.
         with suppress(OSError):
             print(told, file=sys.stderr)

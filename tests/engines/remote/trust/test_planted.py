@@ -65,7 +65,7 @@ def test_what_root_revokes_in_another_users_run_is_revoked(run: Path, capsys: py
         server = Authority.open(run / "trust")
         certificate = enrol(server, 2)
     assert main(["revoke", str(run), "--client", "2"]) == 0
-    assert "client 2 is no longer let in (1 ended)" in capsys.readouterr().out
+    assert "client 2 has no access any more (1 revoked)" in capsys.readouterr().out
     (record,) = records(run, "ended").iterdir()
     assert (record.stat().st_uid, os.geteuid()) == (NOBODY, 0)
     with acting_as(NOBODY), pytest.raises(Untrusted, match="was revoked"):
