@@ -50,7 +50,7 @@ def test_left_to_itself(clients: int, at_work: int, each: int, wanted: str) -> N
 
 
 def test_what_does_not_fit_is_refused_with_figures() -> None:
-    with pytest.raises(UsageError, match=r"1000 clients take 100 GB of 8 GB of memory; give --client-store disk"):
+    with pytest.raises(UsageError, match=r"1000 clients need 100 GB of 8 GB of memory; give --client-store disk"):
         MemoryBudget(1000, 10, 10, 10**8, 8 * GIGABYTE).store("memory")
     with pytest.raises(UsageError, match=r"500 clients that step together need 50 GB of 8 GB.*--participation"):
         MemoryBudget(1000, 500, 500, 10**8, 8 * GIGABYTE).store("disk")

@@ -167,7 +167,7 @@ def test_values_at_the_ends_of_float32_arrive_finite(codec: Codec, size: float) 
 )
 def test_topk_refuses_places_outside_and_places_named_twice(indices) -> None:
     parts = {"values": torch.ones(1, 2), "indices": torch.tensor(indices, dtype=torch.int32)}
-    with pytest.raises(ValueError, match="place"):
+    with pytest.raises(ValueError, match="position"):
         TopK(share=0.5).decode(parts, (1, 4))
 
 

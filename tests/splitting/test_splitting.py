@@ -276,7 +276,7 @@ def test_an_example_shows_the_shapes_and_changes_nothing() -> None:
         (Split(nn.Linear(3, 4), nn.Linear(4, 9)), (2, 3), "model", "output has shape [2, 9], not [2, 2]"),
         (Split(nn.Linear(3, 4), nn.Identity()), (2, 6, 3), "model", "output has shape [2, 6, 4], not [2, 2]"),
         (Split(nn.LSTM(3, 4), nn.Identity()), (2, 3), "cut", "returns a tuple"),
-        (Split(nn.Flatten(0), nn.Identity()), (2, 3), "cut", "shape [6] of 2 inputs"),
+        (Split(nn.Flatten(0), nn.Identity()), (2, 3), "cut", "its output for 2 inputs has shape [6]"),
     ],
 )
 def test_segments_that_do_not_fit_are_explained(segments: Split, shape: tuple[int, ...], field: str, said: str) -> None:
