@@ -169,7 +169,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Scalable split learning: train one network over data that must stay with their owners."""
+    """Scalable split learning: train one network over data that may not leave its owner."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

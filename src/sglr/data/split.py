@@ -78,7 +78,7 @@ def held_apart(
     Raises
     ------
     UsageError
-        If no group can be held apart without losing a class.
+        If no group can be held out without losing a class.
     """
     classes = np.unique(targets, return_inverse=True)[1]
     if groups is not None and held:
