@@ -161,7 +161,7 @@ def test_files_are_bounded(tmp_path: Path) -> None:
     with pytest.raises(NotRead, match="larger than 10 bytes"):
         read_if_there(path, 10)
     for text in (b"[" * 10**6, b'"\\ud800"', b"1" * 5000):
-        with pytest.raises(ValueError, match=r"nested|half|limit"):
+        with pytest.raises(ValueError, match=r"nested|surrogate|limit"):
             parse(text)
     assert parse(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
     path.write_bytes(b"[1]")

@@ -335,7 +335,7 @@ def test_measurements_are_divided_into_classes_by_edges(tmp_path: Path) -> None:
     assert counts.tolist() == [20, 25, 15]
     named = load(rows().assign(label=ROW / 10), tmp_path, label_edges="2", classes="low,high")
     assert named.classes == ("low", "high")
-    assert "edges are ascending" in refused(rows().assign(label=ROW / 10), tmp_path, label_edges="4,2")
+    assert "edges must be ascending" in refused(rows().assign(label=ROW / 10), tmp_path, label_edges="4,2")
     assert "edges need numbers" in refused(rows(), tmp_path, label_edges="4")
 
 
@@ -352,7 +352,7 @@ def test_rows_that_are_left_out_leave_rows_and_classes(tmp_path: Path) -> None:
     gone = rows(y=[1.0 if n < 30 else None for n in ROW], z=[1.0 if n >= 30 else None for n in ROW])
     assert "each row of" in refused(gone, tmp_path, missing="drop")
     ill = rows().assign(x=[1.0 if n % 2 else None for n in ROW])
-    assert "has 1 class in this column, and training needs two" in refused(ill, tmp_path, missing="drop")
+    assert "has 1 class in this column, but training needs two or more" in refused(ill, tmp_path, missing="drop")
 
 
 # What looks wrong
