@@ -139,6 +139,8 @@ def test_numbers_of_a_comparison_in_readme_come_out(folder: str, tmp_path: Path)
 SHORTER = {"train": ("--epochs", "1"), "compare": ("--epochs", "1", "--seeds", "0")}
 """What follows a command's own words, and counts instead of them."""
 
+FEWER = ("--samples-per-client", "50", "--test-samples", "500", "--test-clients", "1", "--validation", "100")
+
 
 @pytest.mark.first
 @pytest.mark.slow
@@ -159,7 +161,8 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
         if words[0] == "sglr" and words not in BETWEEN_SITES and (DATA_DIR or "fashion-mnist" not in words)
     ]
     for words in mine:
-        _run(["-m", *words, *SHORTER.get(words[1], ())], tmp_path)
+        smaller = FEWER if "--samples-per-client" in words else ()
+        _run(["-m", *words, *SHORTER.get(words[1], ()), *smaller], tmp_path)
     for name in ("script.py", "memory.py"):
         _run([name], tmp_path)
     assert (tmp_path / "runs/rates/report.html").is_file()
