@@ -25,6 +25,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 def public_names() -> list[str]:
     """List all public names as they are now."""
+    for name in sglr.__all__:
+        getattr(sglr, name)  # names are imported when they are first used, and `_members` looks at all of them
     lines = [line for name in sorted(sglr.__all__) for line in _described(f"sglr.{name}", getattr(sglr, name))]
     shown = {id(getattr(sglr, name)): f"sglr.{name}" for name in sglr.__all__}
     for module, name in sorted(_documented()):

@@ -32,7 +32,7 @@ def test_a_run_is_measured_attacked_and_reported(call, run_folder: Path) -> None
         (("--measures", "distance_correlatoin"), "did you mean 'distance_correlation'"),
         (("--attack", "label-directoin"), "did you mean 'label-direction'"),
         (("--attack", "label-direction:sampels=5"), "did you mean 'samples'"),
-        (("--measures", "none", "--attack", "label-direction", "--attacker", "client"), "keeps from it"),
+        (("--measures", "none", "--attack", "label-direction", "--attacker", "client"), "does not show it"),
         (("--clients", "0"), "1 or more"),
     ],
 )

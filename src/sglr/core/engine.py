@@ -53,7 +53,7 @@ class Engine(Protocol):
     --------
     One step of the engine ``local``, as the training loop takes it: three clients with batches of eight.
 
-    >>> from sglr.build.build import build
+    >>> from sglr.assembly.build import build
     >>> from sglr.runs.config import Experiment
     >>> training = build(Experiment(method="psl", dataset="digits", clients=3, samples_per_client=16))
     >>> engine, clients = training.trainer.engine, (0, 1, 2)

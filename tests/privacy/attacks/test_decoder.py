@@ -39,5 +39,5 @@ def test_too_few_auxiliary_images_are_refused(digits: Target) -> None:
 
 def test_inputs_that_are_no_images_are_refused(digits: Target) -> None:
     rows = dataclasses.replace(digits.own, inputs=digits.own.inputs.flatten(1))
-    with pytest.raises(UsageError, match="recovers images, and these are none"):
+    with pytest.raises(UsageError, match="recovers images, and these inputs are not images"):
         ATTACK(allow(digits, ATTACK, own=rows))

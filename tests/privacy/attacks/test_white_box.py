@@ -32,7 +32,7 @@ def test_images_are_found_behind_a_convolution_and_worse_where_there_is_noise(di
 
 
 def test_weights_that_are_not_known_are_an_error(digits: Target) -> None:
-    with pytest.raises(UsageError, match="the weights of a client's segment, which this training keeps from it"):
+    with pytest.raises(UsageError, match="the weights of a client's segment, which this training does not show it"):
         ATTACK(digits)
 
 
