@@ -184,6 +184,11 @@ def test_files_that_are_named_exist(document: Path) -> None:
     assert {name for name in named if not (rooms / name).exists() and not list(rooms.rglob(name))} == set()
 
 
+def test_core_stays_small_enough_to_read() -> None:
+    """What the author of a method reads: whatever has another reader belongs in another room."""
+    assert len(list((ROOT / "src/sglr/core").glob("*.py"))) <= 23
+
+
 def test_contract_layers_are_those_that_the_architecture_tells() -> None:
     """Every package and module of the layers is in the table of docs/architecture.md, in the same order."""
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
