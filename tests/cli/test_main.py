@@ -151,8 +151,10 @@ def test_no_color_is_respected(monkeypatch, call):
 
 LITTLE_MEMORY = """
 import resource, sys
-import torch
+import sglr
 from sglr.cli.main import main
+# Imports come first: a library that lacks memory while it is loaded may crash, whoever loads it.
+sglr.train("psl", model="mlp", dataset="digits", clients=2, samples_per_client=10, epochs=1, out="small")
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[1]) * 2**20,) * 2)
 sys.exit(main(sys.argv[2:]))

@@ -196,4 +196,4 @@ def test_hundreds_of_megabytes_of_records_take_no_memory(run_folder: Path) -> No
     done = subprocess.run(child, capture_output=True, text=True, timeout=SECONDS * 3)
     codes = [line for line in done.stdout.splitlines() if line.split()[0] in NAMES]
     assert codes == ["metrics.jsonl 1", "summary.json 1", "config.toml 2"], done.stderr
-    assert done.stderr.count("more than") == 3
+    assert done.stderr.count("larger than") == 3
