@@ -26,8 +26,6 @@ from .conftest import Write, by_class
 from .leaking import attack, leaking, write_leakage
 from .made_up import accuracies, artefact, chart, claim, computation, pictures, sweep_row, wide
 
-pytestmark = pytest.mark.charts
-
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
@@ -68,6 +66,7 @@ document.getElementById("page").onload = event => {{
 </script>"""
 
 pytestmark = [
+    pytest.mark.charts,
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="needs the browser chromium, which is not installed"),
 ]
