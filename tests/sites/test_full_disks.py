@@ -109,5 +109,5 @@ def test_a_client_whose_disk_is_full_can_leave_and_come_back(disks, tmp_path):
             federation.again(number)
 
     run = federation.train(observe=at_steps(((0, 3), fill)))
-    assert any("can't be kept" in line for line in federation.said)
+    assert any("can't be saved" in line for line in federation.said)
     ends_as_undisturbed(federation, run)
