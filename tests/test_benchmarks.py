@@ -33,7 +33,7 @@ def _table2(out: Path, *options: str) -> dict[str, Any]:
 def test_the_job_of_table_2_stops_in_time_and_goes_on(tmp_path: Path) -> None:
     stopped = _table2(tmp_path / "out", "--minutes", "0.01")
     assert "to be continued" in stopped["status"]
-    assert stopped["runs"]["done"] == 0
+    assert stopped["runs"]["done"] < stopped["runs"]["total"]
     whole = _table2(tmp_path / "out")
     assert whole["status"] == "whole"
     assert whole["runs"]["done"] == whole["runs"]["total"] > 1
