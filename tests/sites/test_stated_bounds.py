@@ -52,13 +52,13 @@ def test_pictures_are_not_enlarged_out_of_proportion(tmp_path: Path) -> None:
 
 def test_a_size_of_the_sites_own_choice_is_bounded_by_its_memory(tmp_path: Path) -> None:
     source = Source(pictures(tmp_path, 2), parameters={"image_size": 1 << 22})
-    with pytest.raises(UsageError, match=r"image_size = 4194304: 4 pictures of 4194304 x 4194304 pixels would take"):
+    with pytest.raises(UsageError, match=r"image_size = 4194304: 4 pictures of 4194304 x 4194304 pixels would need"):
         load_own(source, wanted(1, 1 << 22, 1 << 22), [0])
 
 
 def test_a_named_data_set_is_not_resized_beyond_memory() -> None:
     source = Source(dataset="digits", share=(0, 2))
-    with pytest.raises(UsageError, match=r"image_size = 1048576: .* images of 1048576 x 1048576 pixels would take"):
+    with pytest.raises(UsageError, match=r"image_size = 1048576: .* images of 1048576 x 1048576 pixels would need"):
         load_own(source, wanted(1, 1 << 20, 1 << 20, image_size=1 << 20), [0])
 
 
@@ -83,7 +83,7 @@ def test_categories_without_number_are_refused_before_inputs_are_made(tmp_path: 
     resource.setrlimit(resource.RLIMIT_AS, (before[0] if 0 < before[0] < PLENTY else 30 << 30, before[1]))
     try:
         with pytest.raises(
-            UsageError, match=r"column = town: 20000 rows of .* with 100000 inputs each would take 40.0"
+            UsageError, match=r"column = town: 20000 rows of .* with 100000 inputs each would need 40.0"
         ):
             load_own(Source(table), run, [0])
     finally:
@@ -95,7 +95,7 @@ def test_a_model_for_stated_inputs_is_bounded_by_the_memory() -> None:
     told = RunDescription("run", {}, 2, (1, 1 << 13, 1 << 13), ("a", "b"), (3,), "segment")
     for model, much in (("mlp", (1, 1 << 13, 1 << 13)), ("cnn", (1, 1 << 18, 1 << 18))):
         stated = dataclasses.replace(told, input_shape=much)
-        with pytest.raises(UsageError, match=f"model {model} for 2 classes would take"):
+        with pytest.raises(UsageError, match=f"model {model} for 2 classes would need"):
             refuse_model_beyond_memory(Experiment.from_flat({"model": model}), stated)
     refuse_model_beyond_memory(Experiment.from_flat({"model": "mlp"}), dataclasses.replace(told, input_shape=(1, 8, 8)))
 
@@ -125,7 +125,7 @@ def test_memory_is_what_a_limit_leaves() -> None:
         assert memory_of(cpu) < 64 << 30
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    with pytest.raises(UsageError, match=r"x = 1: it would take 1,000,.* GB"):
+    with pytest.raises(UsageError, match=r"x = 1: it would need 1,000,.* GB"):
         refuse_beyond_memory(10**400, "x", 1, "it", "give less")
 
 
