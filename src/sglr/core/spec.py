@@ -14,11 +14,12 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from sglr.core.errors import UsageError, refuse_long
+
+if TYPE_CHECKING:  # else imported where a value is checked: it takes a tenth of a second, and help needs no values
+    from pydantic import TypeAdapter, ValidationError
 
 _PLACEHOLDERS = {int: "int", float: "number", str: "text", bool: "true|false", Path: "path", tuple: "text,…"}
 
@@ -128,6 +129,8 @@ class Spec:
             hint = f"did you mean {near[0]!r}? " if near else ""
             remedy = f"{hint}options: {', '.join(_described(name, option) for name, option in known.items())}"
             raise self._error(f"unknown option {key!r} for {self.name}", remedy)
+        from pydantic import ValidationError
+
         try:
             return read_value(known[key].kind, text)
         except ValidationError as error:
@@ -199,6 +202,8 @@ def _bare(kind: Any) -> Any:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 

@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 MODULES: Mapping[str, str] = {
     "sglr.config": "sglr.runs.config",
@@ -84,14 +86,17 @@ def _warn(old: str, new: str, stacklevel: int) -> None:
     warnings.warn(f"{old} is now {new}; sglr 0.3 removes the old name", DeprecationWarning, stacklevel=stacklevel + 1)
 
 
-class _OldModules(MetaPathFinder, Loader):
-    """Stands for a module that moved: its names are those of the new one."""
+class _OldModules:  # no subclass of importlib.abc's classes, whose import takes as long as all of sglr's
+    """Finds and loads a module that moved: its names are those of the new one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        return ModuleSpec(fullname, self, is_package=True) if fullname in MODULES else None
+        return ModuleSpec(fullname, cast("Loader", self), is_package=True) if fullname in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        del spec
 
     def exec_module(self, module: ModuleType) -> None:
         new = MODULES[module.__name__]
@@ -99,7 +104,7 @@ class _OldModules(MetaPathFinder, Loader):
         module.__dict__["__getattr__"] = partial(getattr, import_module(new))
 
 
-class _OldNames(MetaPathFinder):
+class _OldNames:
     """Gives a module that is still there a ``__getattr__`` for the names that it had."""
 
     def find_spec(
