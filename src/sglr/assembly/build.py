@@ -78,8 +78,8 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, least)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    setting = _setting(experiment, segments, data, optimizer, device, precision, store, least)
-    engine = make_engine(setting if method.whole_model else dataclasses.replace(setting, codec=codec))
+    client_spec = _client_spec(experiment, segments, data, optimizer, device, precision, store, least)
+    engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
     spec = ServerSpec(
@@ -212,7 +212,7 @@ def _client_store(
     return store
 
 
-def _setting(
+def _client_spec(
     experiment: Experiment,
     segments: Segments,
     data: ClientData,
