@@ -1,0 +1,173 @@
+"""A task: what a network learns, as a loss of each sample and as scores that are sums over samples.
+
+The loss stays one value per sample, so that δ_i, SplitAvg and every method hold for every task. Scores are made of sums,
+so that they don't depend on how samples were cut into clients, batches and messages.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:  # data know what their targets are
+    from sglr.core.data import ClientData
+
+Sums = Mapping[str, Tensor]
+"""What a task adds up over samples, by name: of every client ``[n, ...]``, or, if named in `Task.pooled`, of all."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the targets of a data set are.
+
+    Parameters
+    ----------
+    names
+        The names of the classes, if targets are class numbers; else those of the values of one target, such as
+        outcomes or findings, as far as they have names.
+    shape
+        Of one sample's target: ``()`` for one number, ``(14,)`` for 14 findings, ``(224, 224)`` for a mask.
+    dtype
+        ``"int64"`` or ``"uint8"`` for numbers of classes or tokens, or ``"float32"`` for measurements.
+    classes
+        K, if a target's numbers are 0 to K - 1 (2 for findings that are present or absent, the vocabulary for tokens);
+        0 for measurements.
+    """
+
+    names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: Literal["int64", "uint8", "float32"] = "int64"
+    classes: int = 0
+
+    @classmethod
+    def of_classes(cls, names: tuple[str, ...]) -> Self:
+        """Return those of a data set whose samples each have one class."""
+        return cls(names, classes=len(names))
+
+    @property
+    def are_classes(self) -> bool:
+        """True if each sample has one class."""
+        return self.shape == () and self.classes > 0
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type of the tensor; measurements have torch's default, in which the laws are tested too."""
+        return torch.get_default_dtype() if self.dtype == "float32" else getattr(torch, self.dtype)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one sample's target."""
+        values = 1
+        for length in self.shape:
+            values *= length
+        return values * self.torch_dtype.itemsize
+
+    def describe(self) -> str:
+        """Return what they are in a few words, for messages."""
+        what = f"class numbers of {self.classes} classes" if self.classes else "measurements"
+        return f"{what}, {'one' if self.shape == () else list(self.shape)} per sample"
+
+
+class Task(ABC):
+    """What a network learns. A task is a frozen dataclass; its fields are its parameters, each a flag.
+
+    Shapes: N samples of several clients one after another; n clients with m samples each; K values that the network
+    gives; ``...`` further dimensions, such as positions of a text or pixels.
+
+    Attributes
+    ----------
+    headline
+        The score that tells how good a network is: it chooses the best epoch, and stands first in reports.
+    higher_is_better
+        Whether more of it is better.
+    pooled
+        Names of sums that are of all clients together.
+    """
+
+    headline: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    pooled: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def check(self, targets: Targets) -> None:
+        """Refuse targets that don't fit the task.
+
+        Raises
+        ------
+        UsageError
+            If they don't; the remedy names a task that fits, or a parameter.
+        """
+
+    @abstractmethod
+    def outputs(self, targets: Targets) -> int:
+        """Return K, how many values the network gives for a sample (or for each pixel or position)."""
+
+    def output_shape(self, targets: Targets) -> tuple[int, ...]:
+        """Return the shape of the network's output for one sample."""
+        return (self.outputs(targets),)
+
+    def fitted(self, data: ClientData) -> Self:
+        """Return the task with what it takes from the data, such as the weights of classes; by default, nothing."""
+        del data
+        return self
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the training loss of every sample, ``[N]``, from outputs ``[N, ...]`` and targets ``[N, ...]``."""
+
+    def test_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every sample that is reported for held-out samples, ``[N]``; by default, that of training."""
+        return self.loss(outputs, targets)
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Return how far every sample is right, ``[N]`` in [0, 1]; None (the default) where nothing is right or wrong."""
+        del outputs, targets
+        return None
+
+    @abstractmethod
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return what scores are made of, added up over samples.
+
+        Parameters
+        ----------
+        outputs
+            Of m samples through the segments of every one of n clients, ``[n, m, ...]``.
+        targets
+            Theirs, ``[m, ...]``.
+
+        Returns
+        -------
+        dict of Tensor
+            ``[n, ...]`` each, or without the first dimension if named in `pooled`.
+        """
+
+    @abstractmethod
+    def scores(self, sums: Sums) -> dict[str, Tensor]:
+        """Return every client's scores ``[n]`` by name; the headline comes first."""
+
+    def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:
+        """Return what the summary tells of a test beside scores, such as curves: values that JSON can hold."""
+        del sums, targets
+        return {}
+
+    def calibrated(self, sums: Sums) -> Self:
+        """Return the task with what is chosen by the validation's sums, such as a threshold; by default, nothing."""
+        del sums
+        return self
+
+    def classes_of(self, targets: Tensor) -> Tensor | None:
+        """Return the class of every sample, int64 ``[N]``; None (the default) where samples have no single class."""
+        del targets
+        return None
+
+
+def refuse_targets(task: str, targets: Targets, problem: str, remedy: str) -> UsageError:
+    """Return the error for targets that don't fit a task."""
+    return UsageError("task", task, f"{problem}; the targets are {targets.describe()}", remedy)
