@@ -1,7 +1,7 @@
 """A task: what a network learns, as a loss of each sample and as scores that are sums over samples.
 
-The loss stays one value per sample, so that δ_i, SplitAvg and every method hold for every task. Scores are made of sums,
-so that they don't depend on how samples were cut into clients, batches and messages.
+The loss stays one value per sample, so that δ_i, SplitAvg and every method hold for every task. Scores are made of
+sums, so that they don't depend on how samples were cut into clients, batches and messages.
 """
 
 from __future__ import annotations
@@ -123,11 +123,11 @@ class Task(ABC):
         """Return the training loss of every sample, ``[N]``, from outputs ``[N, ...]`` and targets ``[N, ...]``."""
 
     def test_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of every sample that is reported for held-out samples, ``[N]``; by default, that of training."""
+        """Return the loss of every held-out sample, ``[N]``, as it is reported; by default, that of training."""
         return self.loss(outputs, targets)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Return how far every sample is right, ``[N]`` in [0, 1]; None (the default) where nothing is right or wrong."""
+        """Return how right every sample is, ``[N]`` in [0, 1]; None (the default) where nothing is right or wrong."""
         del outputs, targets
         return None
 
