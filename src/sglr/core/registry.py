@@ -192,6 +192,7 @@ ENGINES = Registry("engine", "sglr.engines")
 ATTACKS = Registry("attack", "sglr.privacy.attacks")
 DEFENCES = Registry("defence", "sglr.privacy.defences")
 MERGE_RULES = Registry("merge_rule", "sglr.merge_rules")
+TASKS = Registry("task", "sglr.tasks")
 
 PARTS: Mapping[str, Registry] = {
     "method": METHODS,

@@ -89,11 +89,14 @@ class Task(ABC):
         Whether more of it is better.
     pooled
         Names of sums that are of all clients together.
+    counts_classes
+        Whether its sums are those of `sglr.core.scores.ClassCounts`, so that the summary tells figures of each class.
     """
 
     headline: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     pooled: ClassVar[frozenset[str]] = frozenset()
+    counts_classes: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, targets: Targets) -> None:
@@ -119,15 +122,15 @@ class Task(ABC):
         return self
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the training loss of every sample, ``[N]``, from outputs ``[N, ...]`` and targets ``[N, ...]``."""
 
-    def test_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of every held-out sample, ``[N]``, as it is reported; by default, that of training."""
-        return self.loss(outputs, targets)
+    def test_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every sample that is reported of held-out samples, ``[N]``: by default, as in training."""
+        return self.losses(outputs, targets)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Return how right every sample is, ``[N]`` in [0, 1]; None (the default) where nothing is right or wrong."""
+        """Return how far every sample is right, ``[N]`` in [0, 1]; None (the default) where none is right or wrong."""
         del outputs, targets
         return None
 
