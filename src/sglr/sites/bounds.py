@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
-from sglr.data.images.folder import PictureFiles, find_parts, subfolders
+from sglr.data.class_folders import ClassFiles, find_parts, subfolders
+from sglr.data.images.decode import PICTURES
 from sglr.engines.remote.run_description import INPUT_TYPES, RunDescription
 from sglr.runs.config import Experiment
 from sglr.system.machine import refuse_beyond_memory
@@ -55,8 +56,8 @@ def _sides(folder: Path) -> Iterator[int]:
     """Yield the longer side of each picture that Pillow can make out."""
     from PIL import Image
 
-    for part in find_parts(folder)[:3]:
-        for picture in PictureFiles().of_part(part, subfolders(part)) if part is not None else ():
+    for part in find_parts(folder, PICTURES)[:3]:
+        for picture in ClassFiles(PICTURES).of_part(part, subfolders(part)) if part is not None else ():
             try:
                 with Image.open(picture.file) as image:
                     yield max(image.size)

@@ -13,9 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError, listed
+from sglr.data.class_folders import FileKind
 from sglr.data.images.dataset import Pixels
 
 SHOWN = 3  # names in a note
+
+PICTURES = FileKind(
+    "pictures",
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".webp", ".avif", ".tga"),
+        *(".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm"),
+    ),
+)
+"""Files of pictures."""
 
 OnBad = Literal["error", "skip"]
 """What to do with a picture that can't be read."""
