@@ -146,4 +146,4 @@ def test_a_schema_alone_means_data_of_sites(tmp_path, capsys):
     assert main(words) == 2
     assert "is a file" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "run"), "--input-shape", "3"]) == 2
-    assert "input_shape = 3: the schema has 4 inputs" in capsys.readouterr().err
+    assert "input_shape = 3: the schema's inputs have shape 4" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from sglr.data.federate import federate
 from sglr.data.images.pixel_range import number
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
+from sglr.data.schema import find_schema, schema_type
 from sglr.data.tables.files import is_table
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
@@ -35,7 +36,8 @@ class Source:
     Parameters
     ----------
     path
-        A folder of pictures per class, a CSV or Parquet file, or IDX files (their folder, or the file of images).
+        A folder of pictures per class, a CSV or Parquet file, or IDX files (their folder, or the file of images);
+        or what the data set of the run's schema reads.
     dataset
         A data set by its name, instead of a path.
     share
@@ -144,11 +146,11 @@ def _division(wanted: WantedData) -> Experiment:
 
 def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnData:
     assert source.path is not None
-    kind = _kind(source.path)
+    kind = _kind(source.path, wanted)
     parameters = dict(source.parameters)
     known = part_fields("dataset", kind)
-    if kind == "table":
-        parameters |= _by_schema(source, wanted)
+    if schema_type(kind) is not None:
+        parameters |= _by_schema(kind, source, wanted)
     elif "classes" in known:
         parameters["classes"] = wanted.classes
     if kind == "folder" and len(wanted.input_shape) == 3:
@@ -171,12 +173,21 @@ def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnDa
     return _part(data, data.indices[0] if most is None else data.indices[0][:most])
 
 
-def _by_schema(source: Source, wanted: WantedData) -> dict[str, Any]:
-    """Return how a table of this site is read: by the run's schema, or columns would not be those of other sites."""
-    if wanted.encoding.get("kind") != "table":
-        problem = "this run has no schema, by which columns of tables are matched between sites"
+def _by_schema(kind: str, source: Source, wanted: WantedData) -> dict[str, Any]:
+    """Return how data of this kind are read: by the run's schema, or their inputs would not mean what others' do."""
+    if wanted.encoding.get("kind") != kind:
+        problem = f"this run has no schema of kind {kind}, by which all sites read their data alike"
         raise UsageError("data", _name(source), problem, "ask the operator for sglr serve --schema (see sglr schema)")
+    _check_stated(wanted)
     return {"schema": dict(wanted.encoding)}
+
+
+def _check_stated(wanted: WantedData) -> None:
+    """Refuse a run whose schema makes other inputs than it states, before any are made: their size is bounded."""
+    shape = find_schema(wanted.encoding).input_shape
+    if shape != wanted.input_shape:
+        problem = f"the run's schema makes inputs of shape {_shape(shape)}, and it states {_shape(wanted.input_shape)}"
+        raise UsageError("schema", wanted.encoding["kind"], problem, "ask the operator which are meant")
 
 
 def _check_range(dataset: Dataset, source: Source) -> None:
@@ -190,10 +201,13 @@ def _check_range(dataset: Dataset, source: Source) -> None:
         raise UsageError("data", _name(source), problem, remedy)
 
 
-def _kind(path: Path) -> str:
-    """Return which data set reads this file or folder."""
+def _kind(path: Path, wanted: WantedData) -> str:
+    """Return which data set reads this file or folder: that of the run's schema, if it has one."""
     if not path.exists():
         raise UsageError("data", path, "no such file or folder", "check the path")
+    stated = str(wanted.encoding.get("kind"))
+    if stated != "table" and schema_type(stated) is not None:
+        return stated
     if path.is_dir():
         images = any("images" in file.name and "idx3" in file.name for file in path.iterdir() if file.is_file())
         return "idx" if images else "folder"
@@ -214,8 +228,8 @@ def _of_shares(
     # Those that choose no data are the run's where the site says nothing.
     taken = {key for key, field in part_fields("dataset", name).items() if facts_of_parameter(field).clients == "take"}
     told = {key: wanted.settings[key] for key in taken if wanted.settings.get(key) is not None}
-    if name_in(name) == "table":
-        told |= _by_schema(source, wanted)
+    if schema_type(name_in(name)) is not None:
+        told |= _by_schema(name_in(name), source, wanted)
     dataset = _fitting(load_dataset(name, source.data_dir, told | dict(source.parameters)), source, wanted)
     data = federate(
         dataset,

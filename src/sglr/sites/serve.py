@@ -13,7 +13,7 @@ from sglr.assembly.parts import PartOverrides
 from sglr.core.engine import Engine
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone, Event, StepDone
-from sglr.data.tables.schema import read_schema
+from sglr.data.schema import find_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
@@ -114,7 +114,7 @@ def served(experiment: Experiment) -> Experiment:
     """
     parameters = dict(experiment.dataset_parameters)
     if parameters.get("schema"):
-        parameters["schema"] = read_schema(parameters["schema"]).to_json()
+        parameters["schema"] = find_schema(parameters["schema"]).to_json()
     return experiment.model_copy(update={"engine": "remote", "dataset_parameters": parameters})
 
 

@@ -11,7 +11,7 @@ import torch
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.data.images.pixel_range import stated_range
-from sglr.data.tables.schema import Schema, read_schema
+from sglr.data.schema import DataSchema, find_schema
 
 __all__ = ["Sites"]
 
@@ -22,8 +22,8 @@ INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
 class Sites:
     """What the operator of a server states about the data that each site keeps.
 
-    Tables need a schema, which makes all sites match columns by name and standardise them alike; other data need the
-    shape of an input and the classes.
+    A schema makes all sites read their data alike: tables need one, and so do texts, recordings, series, volumes and
+    masks. Pictures and arrays need the shape of an input and the classes.
     """
 
     input_shape: tuple[int, ...] = field(
@@ -44,7 +44,7 @@ class Sites:
     schema: str | dict[str, Any] = field(
         default="",
         metadata={
-            "help": "a TOML file (sglr schema) that describes the columns; default: none",
+            "help": "a TOML file (sglr schema) that says how data are read; default: none",
             "by_run": True,
             "clients": "hidden",
             "since": "0.2.0",
@@ -65,7 +65,7 @@ class Sites:
         """
         del data_dir
         if self.schema:
-            return self._of_tables(read_schema(self.schema))
+            return self._by_schema(find_schema(self.schema))
         if not self.input_shape or min(self.input_shape) < 1:
             shown = ",".join(map(str, self.input_shape)) or "none"
             problem = "the shape of the sites' inputs is not given"
@@ -76,15 +76,15 @@ class Sites:
             raise UsageError("input_type", self.input_type, problem, f"give {' or '.join(INPUT_TYPES)}")
         return _without_samples(self.input_shape, self._names(), kind=INPUT_TYPES[self.input_type])
 
-    def _of_tables(self, schema: Schema) -> Dataset:
-        shape = (len(schema.inputs),)
+    def _by_schema(self, schema: DataSchema) -> Dataset:
+        shape, classes = schema.input_shape, schema.targets.names
         if self.input_shape not in ((), shape):
-            shown = ",".join(map(str, self.input_shape))
-            raise UsageError("input_shape", shown, f"the schema has {shape[0]} inputs", "leave it out")
-        if self.classes and self._names() != schema.label.classes:
-            problem = f"the schema's classes are {', '.join(schema.label.classes)}"
+            shown, own = (",".join(map(str, each)) for each in (self.input_shape, shape))
+            raise UsageError("input_shape", shown, f"the schema's inputs have shape {own}", "leave it out")
+        if self.classes and self._names() != classes:
+            problem = f"the schema's classes are {', '.join(classes)}"
             raise UsageError("classes", ",".join(self._names()), problem, "leave them out, or edit the schema")
-        return _without_samples(shape, schema.label.classes, schema.to_json())
+        return _without_samples(shape, classes, schema.to_json(), INPUT_TYPES[schema.input_type])
 
     def _names(self) -> tuple[str, ...]:
         classes = self.classes

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.formats.files import resolve
+from sglr.data.schema import read_schema
 from sglr.data.tables.column_kinds import Notation
 from sglr.data.tables.dataset import Reading, table_dataset
 from sglr.data.tables.files import Format, read_table
-from sglr.data.tables.schema import Schema, read_schema
+from sglr.data.tables.schema import Schema
 
 __all__ = ["Table"]
 
@@ -20,6 +21,8 @@ __all__ = ["Table"]
 @dataclass(frozen=True)
 class Table:
     """Rows of a file as samples: numbers are standardised, categories one-hot encoded."""
+
+    schema_type: ClassVar[type[Schema]] = Schema
 
     path: str = field(
         default="", metadata={"help": "the file: .csv, .tsv, .txt, .data, also with .gz, or .parquet", "by_run": True}
@@ -115,7 +118,7 @@ class Table:
         """Return the schema, if one is given; refuse parameters that contradict it."""
         if not self.schema:
             return None
-        schema = read_schema(self.schema)
+        schema = read_schema(self.schema, Schema)
         label = schema.label
         same = {"label_column": label.name, "classes": label.classes, "label_edges": label.edges}
         unset = {"columns": (), "category_columns": (), "missing": "error"}

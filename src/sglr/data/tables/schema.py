@@ -7,16 +7,15 @@ whichever client has them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from sglr.core.errors import UsageError, listed
-from sglr.storage.toml_files import read_toml_file
+from sglr.core.task import Targets
+from sglr.data.schema import DataSchema, Name, SchemaPart, refuse_repeated
 
 SHOWN = 20  # names in a message
 MOST_COMPARED = 1000  # names that are searched for the nearest one, to bound the time
@@ -25,14 +24,8 @@ Missing = Literal["error", "drop", "mean", "indicator"]
 """How to treat a missing value: raise an error; drop the row; replace it by the column's mean (for a category,
 no input is 1); or do that and add an input that is 1 where the value is missing."""
 
-Name = Annotated[str, Field(min_length=1)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-
-class Column(_Part):
+class Column(SchemaPart):
     """A column that is a feature.
 
     Parameters
@@ -70,11 +63,11 @@ class Column(_Part):
             raise ValueError("a number column has no categories")
         if self.type == "category" and {"mean", "std"} & self.model_fields_set:
             raise ValueError("a category column has no mean or std")
-        _distinct(self.categories, "category")
+        refuse_repeated(self.categories, "category")
         return self
 
 
-class Label(_Part):
+class Label(SchemaPart):
     """The column that holds the classes.
 
     Parameters
@@ -97,13 +90,13 @@ class Label(_Part):
 
     @model_validator(mode="after")
     def _fits_its_edges(self) -> Self:
-        _distinct(self.classes, "class")
+        refuse_repeated(self.classes, "class")
         if self.edges and (len(self.edges) != len(self.classes) - 1 or list(self.edges) != sorted({*self.edges})):
             raise ValueError("edges must be ascending, one fewer than classes")
         return self
 
 
-class Schema(_Part):
+class Schema(DataSchema):
     """What a table's columns are and how they become inputs.
 
     Parameters
@@ -121,38 +114,15 @@ class Schema(_Part):
     leave_out: tuple[Name, ...] = ()
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], source: object = "schema") -> Self:
-        """Read a schema from plain values, such as `Dataset.encoding`.
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return (len(self.inputs),)
 
-        Parameters
-        ----------
-        content
-            The values.
-        source
-            Where they come from, for messages.
-
-        Raises
-        ------
-        UsageError
-            If a key is missing, unknown or invalid; the message names the first such key.
-        """
-        try:
-            return cls.model_validate(dict(content))
-        except ValidationError as error:
-            raise _explained(error, content, source) from error
-
-    @classmethod
-    def from_toml(cls, path: Path) -> Self:
-        """Read a schema from a TOML file; see `from_json`."""
-        content = read_toml_file(path, "schema")
-        if content is None:
-            raise UsageError("schema", path, "there is no such file", "make one: sglr schema DATA")
-        return cls.from_json(content, path)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the schema as plain values for JSON and TOML; `from_json` reads them."""
-        return self.model_dump(mode="json", exclude_defaults=True) | {"kind": self.kind}
+    @property
+    def targets(self) -> Targets:
+        """What targets are: class numbers."""
+        return Targets.of_classes(self.label.classes)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -193,19 +163,8 @@ class Schema(_Part):
 
     @model_validator(mode="after")
     def _each_column_once(self) -> Self:
-        _distinct([self.label.name, *(column.name for column in self.columns), *self.leave_out], "column")
+        refuse_repeated([self.label.name, *(column.name for column in self.columns), *self.leave_out], "column")
         return self
-
-
-def read_schema(given: str | Mapping[str, Any]) -> Schema:
-    """Return the schema of a setting: the path of a TOML file, or the content of such a file.
-
-    Raises
-    ------
-    UsageError
-        If the file can't be read, or a key is missing, unknown or invalid.
-    """
-    return Schema.from_toml(Path(given)) if isinstance(given, str) else Schema.from_json(given)
 
 
 def refuse_unknown_values(found: Sequence[str], known: Sequence[str], what: str, column: str, source: str) -> None:
@@ -242,33 +201,3 @@ def _nearest(name: str, names: Sequence[str]) -> str | None:
         each for each in plain if each.startswith(short)
     ]
     return plain[near[0]] if near else None
-
-
-def _distinct(names: Sequence[str], what: str) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(f"the {what} {twice[0]!r} is named twice")
-
-
-def _explained(error: ValidationError, content: Mapping[str, Any], source: object) -> UsageError:
-    first = error.errors()[0]
-    problem = first["msg"].removeprefix("Value error, ")
-    place = _place(first["loc"], content)
-    value = first["input"] if not isinstance(first["input"], (Mapping, BaseModel)) else source
-    return UsageError(place, value, problem[0].lower() + problem[1:], f"correct it in {source}")
-
-
-def _place(location: Sequence[int | str], content: Any) -> str:
-    """Return the path of an error in a schema, such as ``columns.age.std``; columns are given by name."""
-    parts = ["schema"] if not location else []
-    for key in location:
-        content = content[key] if _has(content, key) else None
-        named = isinstance(key, int) and isinstance(content, Mapping) and content.get("name")
-        parts.append(str(content["name"]) if named and content is not None else str(key))
-    return ".".join(parts)
-
-
-def _has(content: Any, key: int | str) -> bool:
-    if isinstance(content, Mapping):
-        return key in content
-    return isinstance(key, int) and isinstance(content, Sequence) and key < len(content)
