@@ -1,0 +1,319 @@
+"""Measurements, one or several per sample: squared, absolute, Huber or quantile loss, and R² as the headline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sglr.core.data import ClientData
+from sglr.core.errors import UsageError
+from sglr.core.task import Sums, Targets, Task, refuse_targets
+
+__all__ = ["Regression"]
+
+LOSSES = "mse, mae, huber:1.0 or quantile:0.1+0.5+0.9"
+EDGE = 3.5
+"""Standard deviations from the mean up to which the residual plot goes; its outer bins hold what lies beyond."""
+BINS = 24
+"""Bins of the residual plot along each axis."""
+FINE = 280
+"""Bins of residuals, for their quantiles: 0.025 standard deviations each."""
+SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The quantiles of residuals that the summary tells."""
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Measurements: the network predicts them in standard units, and scores are in the data's own.
+
+    The loss of a sample is the mean over its T targets, each of z = (y - mean) / scale: so targets of different units
+    weigh the same, and a learning rate that suits one data set suits another. The headline is R², scikit-learn's
+    score of a regressor: errors in units can't be averaged over targets of different units, R² can.
+
+    With several quantiles the network gives T · Q values, the quantiles of the first target first; the one nearest
+    to 0.5 is the prediction that is scored.
+
+    Raises
+    ------
+    UsageError
+        If the loss is unknown, or a scale is not positive.
+    """
+
+    loss: str = field(
+        default="mse",
+        metadata={
+            "help": "training loss: mse, mae, huber:DELTA or quantile:Q (several: quantile:0.1+0.5+0.9)",
+            "basic": True,
+            "clients": "take",
+            "build": False,
+        },
+    )
+    target_mean: tuple[float, ...] = field(
+        default=(),
+        metadata={
+            "help": "what is subtracted from each target; empty: its mean over the clients' training data",
+            "clients": "take",
+            "since": "0.2.0",
+        },
+    )
+    target_scale: tuple[float, ...] = field(
+        default=(),
+        metadata={
+            "help": "what each target is divided by then; empty: its standard deviation over the same data",
+            "clients": "take",
+            "since": "0.2.0",
+        },
+    )
+
+    headline: ClassVar[str] = "r2"
+    pooled: ClassVar[frozenset[str]] = frozenset({"pairs", "residuals"})
+
+    def __post_init__(self) -> None:
+        """Refuse a loss that there isn't, and scales that can't be divided by."""
+        self._check_loss()
+        if not all(map(math.isfinite, self.target_mean)):
+            raise UsageError("target_mean", self.target_mean, "a mean is not finite", "give numbers, such as 3.2")
+        if not all(math.isfinite(scale) and scale > 0 for scale in self.target_scale):
+            raise UsageError("target_scale", self.target_scale, "a scale is not above 0", "give numbers, such as 1.5")
+
+    def _check_loss(self) -> None:
+        name, colon, given = self.loss.partition(":")
+        if name not in ("mse", "mae", "huber", "quantile") or (colon and name in ("mse", "mae")):
+            raise UsageError("loss", self.loss, "no such loss of regression", f"give {LOSSES}")
+        if name == "huber" and not 0 < self._delta < math.inf:
+            raise UsageError("loss", self.loss, "DELTA is no number above 0", "give such as huber:1.0")
+        if name == "quantile" and not (colon and all(0 < share < 1 for share in self.quantiles)):
+            problem = f"{given or 'nothing'} is no list of shares between 0 and 1"
+            raise UsageError("loss", self.loss, problem, "give such as quantile:0.9, or quantile:0.1+0.5+0.9")
+
+    @property
+    def _delta(self) -> float:
+        return _number(self.loss.partition(":")[2] or "1")
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that the network predicts; none with another loss."""
+        name, _, given = self.loss.partition(":")
+        return tuple(map(_number, given.split("+"))) if name == "quantile" else ()
+
+    def check(self, targets: Targets) -> None:
+        """Refuse class numbers, targets that are images or series, and means or scales of another number of targets."""
+        if targets.classes:
+            problem = "regression needs measurements, and these are numbers of classes"
+            raise refuse_targets("regression", targets, problem, "name another task, or give the targets as floats")
+        if len(targets.shape) > 1:
+            raise refuse_targets("regression", targets, "it takes one row of numbers per sample", "give [N] or [N, T]")
+        for name in ("target_mean", "target_scale"):
+            given = getattr(self, name)
+            if given and len(given) != _width(targets):
+                problem = f"there are {_width(targets)} targets"
+                raise UsageError(name, ",".join(map(str, given)), problem, "give one number for each, in their order")
+
+    def outputs(self, targets: Targets) -> int:
+        """Return T, the number of targets, or T · Q with Q quantiles."""
+        return _width(targets) * max(1, len(self.quantiles))
+
+    def fitted(self, data: ClientData) -> Self:
+        """Return the task with the means and standard deviations of the clients' training data, where none are given.
+
+        A target that is the same everywhere keeps its unit.
+
+        Raises
+        ------
+        UsageError
+            If they are needed, and the data are at other sites.
+        """
+        if self.target_mean and self.target_scale:
+            return self
+        if not len(data.train):
+            missing = "target_scale" if self.target_mean else "target_mean"
+            problem = "the server does not have the sites' data to find it from"
+            raise UsageError(missing, "none", problem, "give target_mean and target_scale; 0 and 1 change nothing")
+        owned = _rows(data.train.targets[torch.cat(data.indices)].double())
+        mean, scale = owned.mean(0), owned.std(0, correction=0)
+        scale = torch.where(scale > 0, scale, 1.0)
+        return replace(
+            self,
+            target_mean=self.target_mean or tuple(mean.tolist()),
+            target_scale=self.target_scale or tuple(scale.tolist()),
+        )
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every sample ``[N]``, from outputs ``[N, T]`` or ``[N, T · Q]`` and targets ``[N(, T)]``.
+
+        With z the target in standard units and ẑ the output: mse (ẑ - z)², mae abs(ẑ - z), huber (Huber, 1964)
+        ½ (ẑ - z)² up to δ from z and δ (abs(ẑ - z) - ½ δ) beyond, quantile (pinball; Koenker and Bassett, 1978)
+        max(q (z - ẑ), (q - 1) (z - ẑ)); each is the mean over targets and quantiles.
+        """
+        given = self._by_target(outputs)
+        wanted = self._standard(targets, outputs.dtype).unsqueeze(-1).expand_as(given)
+        return self._each(given, wanted).flatten(1).mean(1)
+
+    def _each(self, given: Tensor, wanted: Tensor) -> Tensor:
+        """Return the loss of every output, ``[N, T, Q]``."""
+        name = self.loss.partition(":")[0]
+        if name == "quantile":
+            return _pinball(given, wanted, given.new_tensor(self.quantiles))
+        if name == "huber":
+            return F.huber_loss(given, wanted, reduction="none", delta=self._delta)
+        return F.l1_loss(given, wanted, reduction="none") if name == "mae" else (given - wanted).square()
+
+    def _by_target(self, outputs: Tensor) -> Tensor:
+        """Return outputs ``[..., T · Q]`` as ``[..., T, Q]``."""
+        return outputs.unflatten(-1, (-1, max(1, len(self.quantiles))))
+
+    def _standard(self, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return targets ``[N]`` or ``[N, T]`` in standard units, ``[N, T]``: never broadcast against outputs."""
+        rows = _rows(targets).to(dtype)
+        return (rows - rows.new_tensor(self.target_mean or (0.0,))) / self._scale(rows)
+
+    def _scale(self, like: Tensor) -> Tensor:
+        return like.new_tensor(self.target_scale or (1.0,))
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return sums of errors and targets in standard units, ``[n, T]``, and the bins of the residual plot.
+
+        Parameters
+        ----------
+        outputs
+            ``[n, m, T · Q]``.
+        targets
+            ``[m]`` or ``[m, T]``.
+        """
+        given, wanted = self._by_target(outputs).double(), self._standard(targets, torch.float64)
+        predicted = given[..., self._middle]
+        errors, clients = predicted - wanted, len(outputs)
+        found = {
+            "samples": wanted.new_full((clients,), len(wanted)),
+            "absolute": errors.abs().sum(1),
+            "squared": errors.square().sum(1),
+            "targets": wanted.sum(0).repeat(clients, 1),
+            "targets_squared": wanted.square().sum(0).repeat(clients, 1),
+            "pairs": _pairs(predicted, wanted.expand_as(predicted)),
+            "residuals": _counted(_binned(errors, FINE), FINE),
+        }
+        if not self.quantiles:
+            return found
+        wanted = wanted.unsqueeze(-1)
+        pinball = _pinball(given, wanted, given.new_tensor(self.quantiles))
+        return found | {"pinball": pinball.sum(1), "below": (wanted <= given).double().sum(1)}
+
+    @property
+    def _middle(self) -> int:
+        """The place of the quantile that is the prediction."""
+        distances = [abs(share - 0.5) for share in self.quantiles or (0.5,)]
+        return distances.index(min(distances))
+
+    def scores(self, sums: Sums) -> dict[str, Tensor]:
+        """Return R², RMSE and MAE of every client ``[n]``, the last two in the data's units.
+
+        Of several targets R² is the mean of each one's, and errors are of all values together.
+        """
+        by_target = self._scores_by_target(sums)
+        scores = {
+            "r2": by_target["r2"].mean(1),
+            "rmse": by_target["rmse"].square().mean(1).sqrt(),
+            "mae": by_target["mae"].mean(1),
+        }
+        if self.quantiles:
+            scores["pinball"] = by_target["pinball"].mean((1, 2))
+        return scores
+
+    def _scores_by_target(self, sums: Sums) -> dict[str, Tensor]:
+        """Return the scores of every client and target, ``[n, T]``, and the pinball loss ``[n, T, Q]``."""
+        samples, scale = sums["samples"].unsqueeze(1), self._scale(sums["squared"])
+        spread = sums["targets_squared"] - sums["targets"].square() / samples
+        # As scikit-learn has it: targets that are all the same are predicted rightly (1) or not (0).
+        same = spread <= 1e-12 * sums["targets_squared"]
+        right = (sums["squared"] == 0).double()
+        found = {
+            "r2": torch.where(same, right, 1 - sums["squared"] / torch.where(same, 1.0, spread)),
+            "rmse": (sums["squared"] / samples).sqrt() * scale,
+            "mae": sums["absolute"] / samples * scale,
+        }
+        if self.quantiles:
+            found["pinball"] = sums["pinball"] / samples.unsqueeze(2) * scale.unsqueeze(-1)
+            found["below"] = sums["below"] / samples.unsqueeze(2)
+        return found
+
+    def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:
+        """Return each target's scores as means over clients, and its residual plot over all clients, in its units.
+
+        Of a plot, ``counts`` holds samples by true (rows) and predicted value (columns), in equal bins from ``from`` to
+        ``to``, of which the outer ones hold what lies beyond; ``residuals`` are quantiles of predicted - true, and
+        ``below`` is the share of targets at or below the predicted quantile.
+        """
+        by_target = {name: values.mean(0) for name, values in self._scores_by_target(sums).items()}
+        unnamed = tuple(f"target {number}" for number in range(_width(targets)))
+        names = targets.names if len(targets.names) == len(unnamed) else unnamed
+        return {"targets": {name: self._figures_of(place, by_target, sums) for place, name in enumerate(names)}}
+
+    def _figures_of(self, place: int, by_target: Sums, sums: Sums) -> dict[str, Any]:
+        scale = float(self._scale(sums["squared"])[place if len(self.target_scale) > 1 else 0])
+        mean = self.target_mean[place] if self.target_mean else 0.0
+        edges = {"from": mean - EDGE * scale, "to": mean + EDGE * scale}
+        quantiles = {
+            f"{share:g}": {name: float(by_target[name][place, number]) for name in ("pinball", "below")}
+            for number, share in enumerate(self.quantiles)
+        }
+        return {
+            **{name: float(by_target[name][place]) for name in ("r2", "rmse", "mae")},
+            **({"quantiles": quantiles} if quantiles else {}),
+            "plot": {**edges, "counts": sums["pairs"][place].tolist()},
+            "residuals": {f"{share:g}": scale * _quantile(sums["residuals"][place], share) for share in SHOWN},
+        }
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _width(targets: Targets) -> int:
+    return targets.shape[0] if targets.shape else 1
+
+
+def _rows(targets: Tensor) -> Tensor:
+    """Return targets ``[N]`` or ``[N, T]`` as ``[N, T]``."""
+    return targets.unsqueeze(1) if targets.dim() == 1 else targets
+
+
+def _pinball(given: Tensor, wanted: Tensor, shares: Tensor) -> Tensor:
+    missing = wanted - given
+    return torch.maximum(shares * missing, (shares - 1) * missing)
+
+
+def _binned(values: Tensor, bins: int) -> Tensor:
+    """Return the bin of every value, of equal bins between -EDGE and EDGE whose outer ones are open."""
+    places = (values.nan_to_num() + EDGE) * (bins / (2 * EDGE))
+    return places.floor().clamp(0, bins - 1).long()
+
+
+def _counted(bins: Tensor, most: int) -> Tensor:
+    """Return how often each bin occurs over all n clients and m samples, ``[T, most]``, by bins ``[n, m, T]``."""
+    flat = bins.flatten(0, 1).T
+    return torch.zeros(len(flat), most, dtype=torch.int64, device=bins.device).scatter_add_(
+        1, flat, torch.ones_like(flat)
+    )
+
+
+def _pairs(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Return samples by bins of true and predicted value, ``[T, BINS, BINS]``."""
+    return _counted(_binned(wanted, BINS) * BINS + _binned(predicted, BINS), BINS**2).unflatten(1, (BINS, BINS))
+
+
+def _quantile(counts: Tensor, share: float) -> float:
+    """Return the quantile of binned values, in standard units, by linear interpolation within its bin."""
+    until = counts.double().cumsum(0)
+    wanted = share * float(until[-1])
+    place = min(int((until < wanted).sum()), FINE - 1)
+    before = float(until[place - 1]) if place else 0.0
+    within = (wanted - before) / max(float(counts[place]), 1.0)
+    return 2 * EDGE * (place + within) / FINE - EDGE
