@@ -1,8 +1,9 @@
-"""Regression: losses by hand, scores equal to torchmetrics' over all samples at once, targets undone into their units."""
+"""Regression: losses by hand, scores equal to torchmetrics' over all samples at once and in the data's own units."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_several_quantiles_of_each_target_by_hand() -> None:
     sums = task.sums(outputs.unsqueeze(0), targets)
     assert float(task.scores(sums)["mae"]) == 1, "the median is the prediction"
     assert float(task.scores(sums)["pinball"]) == pytest.approx(1 / 3)
-    told = task.figures(sums, Targets(dtype="float32"))["targets"]["target 0"]["quantiles"]
+    told = task.figures(sums, Targets(dtype="float32"))["per_target"][0]["quantiles"]
     assert [told[share]["below"] for share in ("0.1", "0.5", "0.9")] == [0, 0, 1]
 
 
@@ -89,12 +90,12 @@ def test_scores_are_those_of_torchmetrics_over_all_samples_however_they_were_cut
     wanted = mean + scale * torch.randn(samples, targets, generator=rng, dtype=torch.float64)
     shaped = wanted[:, 0] if targets == 1 else wanted
     edges = sorted({0, samples, *(cut for cut in cuts if cut < samples)})
-    parts = [task.sums(outputs[:, a:b], shaped[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [task.sums(outputs[:, a:b], shaped[a:b]) for a, b in pairwise(edges)]
     scores = task.scores({name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]})
-    for client, given in enumerate(mean + scale * outputs):
+    for client, predicted in enumerate(mean + scale * outputs):
         metrics = {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()}
         for name, metric in metrics.items():
-            expected = metric.set_dtype(torch.float64)(given, wanted)
+            expected = metric.set_dtype(torch.float64)(predicted, wanted)
             torch.testing.assert_close(scores[name][client], expected, rtol=1e-6, atol=1e-9)
     assert next(iter(scores)) == task.headline
 
@@ -132,12 +133,14 @@ def test_the_residual_plot_counts_every_pair_and_its_quantiles_are_those_of_the_
     outputs = torch.randn(2, 3000, 1, generator=rng, dtype=torch.float64)
     targets = 50 + 10 * torch.randn(3000, generator=rng, dtype=torch.float64)
     outputs[0, 0], targets[0] = 99, -1e9
-    told = task.figures(task.sums(outputs, targets), Targets(("days",), dtype="float32"))["targets"]["days"]
-    counts = torch.tensor(told["plot"]["counts"])
-    assert (counts.sum(), told["plot"]["from"], told["plot"]["to"]) == (6000, 15, 85)
+    told = task.figures(task.sums(outputs, targets), Targets(("days",), dtype="float32"))
+    (plot,), (scored,) = told["residuals"], told["per_target"]
+    counts = torch.tensor(plot["counts"])
+    assert (counts.sum(), plot["edges"][0], plot["edges"][-1]) == (6000, 15, 85)
+    assert counts.shape == (24, 24) and len(plot["edges"]) == 25 and plot["name"] == scored["name"] == "days"
     assert counts[0, -1] >= 1, "a target far below and a prediction far above are in the outer bins"
     residuals = (10 * outputs[..., 0] + 50 - targets).flatten()
-    for share, value in told["residuals"].items():
+    for share, value in scored["residuals"].items():
         if abs(value) < 35:
             assert value == pytest.approx(float(residuals.quantile(float(share))), abs=0.5)
 

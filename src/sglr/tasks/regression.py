@@ -242,21 +242,26 @@ class Regression(Task):
         return found
 
     def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:
-        """Return each target's scores as means over clients, and its residual plot over all clients, in its units.
+        """Return ``residuals``, each target's plot over all clients, and ``per_target``, its scores as means over them.
 
-        Of a plot, ``counts`` holds samples by true (rows) and predicted value (columns), in equal bins from ``from`` to
-        ``to``, of which the outer ones hold what lies beyond; ``residuals`` are quantiles of predicted - true, and
-        ``below`` is the share of targets at or below the predicted quantile.
+        ``residuals`` of ``per_target`` are quantiles of predicted - true, and ``below`` is the share of targets at or
+        below the predicted quantile. All are in the target's units.
         """
         by_target = {name: values.mean(0) for name, values in self._scores_by_target(sums).items()}
         unnamed = tuple(f"target {number}" for number in range(_width(targets)))
         names = targets.names if len(targets.names) == len(unnamed) else unnamed
-        return {"targets": {name: self._figures_of(place, by_target, sums) for place, name in enumerate(names)}}
+        return {
+            "residuals": [self._plot(place, name, sums) for place, name in enumerate(names)],
+            "per_target": [{"name": name, **self._told(place, by_target, sums)} for place, name in enumerate(names)],
+        }
 
-    def _figures_of(self, place: int, by_target: Sums, sums: Sums) -> dict[str, Any]:
-        scale = float(self._scale(sums["squared"])[place if len(self.target_scale) > 1 else 0])
-        mean = self.target_mean[place] if self.target_mean else 0.0
-        edges = {"from": mean - EDGE * scale, "to": mean + EDGE * scale}
+    def _plot(self, place: int, name: str, sums: Sums) -> dict[str, Any]:
+        mean, scale = self._units(place)
+        edges = [mean + scale * EDGE * (2 * bound / BINS - 1) for bound in range(BINS + 1)]
+        return {"name": name, "edges": edges, "counts": sums["pairs"][place].tolist()}
+
+    def _told(self, place: int, by_target: Sums, sums: Sums) -> dict[str, Any]:
+        _, scale = self._units(place)
         quantiles = {
             f"{share:g}": {name: float(by_target[name][place, number]) for name in ("pinball", "below")}
             for number, share in enumerate(self.quantiles)
@@ -264,9 +269,13 @@ class Regression(Task):
         return {
             **{name: float(by_target[name][place]) for name in ("r2", "rmse", "mae")},
             **({"quantiles": quantiles} if quantiles else {}),
-            "plot": {**edges, "counts": sums["pairs"][place].tolist()},
             "residuals": {f"{share:g}": scale * _quantile(sums["residuals"][place], share) for share in SHOWN},
         }
+
+    def _units(self, place: int) -> tuple[float, float]:
+        """Return the mean and the scale of a target."""
+        means, scales = self.target_mean or (0.0,), self.target_scale or (1.0,)
+        return means[place % len(means)], scales[place % len(scales)]
 
 
 def _number(text: str) -> float:
