@@ -165,7 +165,7 @@ class Regression(Task):
 
     def _by_target(self, outputs: Tensor) -> Tensor:
         """Return outputs ``[..., T · Q]`` as ``[..., T, Q]``."""
-        return outputs.unflatten(-1, (-1, max(1, len(self.quantiles))))
+        return torch.unflatten(outputs, -1, (-1, max(1, len(self.quantiles))))
 
     def _standard(self, targets: Tensor, dtype: torch.dtype) -> Tensor:
         """Return targets ``[N]`` or ``[N, T]`` in standard units, ``[N, T]``: never broadcast against outputs."""
@@ -315,7 +315,7 @@ def _counted(bins: Tensor, most: int) -> Tensor:
 
 def _pairs(predicted: Tensor, wanted: Tensor) -> Tensor:
     """Return samples by bins of true and predicted value, ``[T, BINS, BINS]``."""
-    return _counted(_binned(wanted, BINS) * BINS + _binned(predicted, BINS), BINS**2).unflatten(1, (BINS, BINS))
+    return _counted(_binned(wanted, BINS) * BINS + _binned(predicted, BINS), BINS**2).view(-1, BINS, BINS)
 
 
 def _quantile(counts: Tensor, share: float) -> float:
