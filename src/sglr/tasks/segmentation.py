@@ -87,7 +87,7 @@ class Segmentation(Task):
         UsageError
             If there are any; the message names them.
         """
-        found = targets.unique()
+        found = torch.unique(targets)
         wrong = [int(number) for number in found if not 0 <= number < classes and number != self.ignore_index]
         if wrong:
             field, given = ("ignore_index", self.ignore_index) if wrong in ([255], [-1], [-100]) else ("targets", wrong)
@@ -124,9 +124,13 @@ class Segmentation(Task):
     def _flat(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits ``[N, K, P]``, class numbers ``[N, P]``, and which of the P pixels count ``[N, P]``."""
         numbers = targets.flatten(1).long()
-        none = self.ignore_index is None
-        counts = torch.ones_like(numbers, dtype=torch.bool) if none else numbers != self.ignore_index
+        counts = ~self._ignored(numbers)
         return outputs.flatten(2), numbers.where(counts, 0), counts
+
+    def _ignored(self, numbers: Tensor) -> Tensor:
+        if self.ignore_index is None:
+            return torch.zeros_like(numbers, dtype=torch.bool)
+        return torch.eq(numbers, self.ignore_index)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of every sample's pixels that are right, ``[N]``; 0 if none counts."""
@@ -175,8 +179,7 @@ class Segmentation(Task):
     def _by_class(self, sums: Sums) -> dict[str, Tensor]:
         """Return Dice and IoU of every client and class ``[n, K]``; NaN where it neither occurs nor is predicted."""
         right, either = sums["right"].double(), sums["support"] + sums["predicted"]
-        numbers = torch.arange(right.shape[1], device=right.device)
-        ignored = torch.zeros_like(numbers).bool() if self.ignore_index is None else numbers == self.ignore_index
+        ignored = self._ignored(torch.arange(right.shape[1], device=right.device))
         found = {"iou": right / (either - right), "dice": 2 * right / either}
         return {name: values.masked_fill(ignored, math.nan) for name, values in found.items()}
 
