@@ -29,6 +29,7 @@ from record import machine, write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
+from sglr.core.task import Targets
 from sglr.core.types import StepContext
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -70,7 +71,7 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
 
     none = Samples(torch.zeros(0, INPUTS), torch.zeros(0, dtype=torch.int64))
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
-    data = ClientData(none, rows, None, none, tuple("0123456789"))
+    data = ClientData(none, rows, None, none, Targets.of_classes(tuple("0123456789")))
     spec = OptimizerSpec.parse("sgd")
     setting = ClientSpec(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
     engine = Remote(setting, Listen(local_clients=False, opened=opened))

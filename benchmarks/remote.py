@@ -30,6 +30,7 @@ from torch import nn
 from record import write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Targets
 from sglr.core.types import Downlink
 from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
@@ -66,7 +67,7 @@ def setting(clients: int) -> ClientSpec:
     inputs = torch.zeros(0, VALUES)
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
     none = Samples(inputs, torch.zeros(0, dtype=torch.int64))
-    data = ClientData(none, rows, None, none, tuple("ab"))
+    data = ClientData(none, rows, None, none, Targets.of_classes(tuple("ab")))
     return ClientSpec(lambda _: Scale(), data, BATCH, OptimizerSpec.parse("sgd"), None, 0, torch.device("cpu"))
 
 

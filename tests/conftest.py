@@ -27,6 +27,7 @@ from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
+from sglr.core.task import Targets
 from sglr.core.trainer import Hooks, Trainer
 from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
@@ -107,7 +108,7 @@ def make_clients(sizes: Sequence[int], seed: int = 0) -> ClientData:
     train = make_samples(sum(sizes), seed)
     rows = torch.arange(sum(sizes)).split(list(sizes))
     held_out = make_samples(12, seed + 1)
-    return ClientData(train, tuple(rows), held_out, held_out, tuple("abc"))
+    return ClientData(train, tuple(rows), held_out, held_out, Targets.of_classes(tuple("abc")))
 
 
 def make_lower(seed: int, *, norm: bool = False, dropout: float = 0.0) -> nn.Module:
@@ -184,7 +185,7 @@ class Case:
         """Return the data, in one place if the method pools it."""
         data = self.data or make_clients(self.sizes)
         if self.method.pooled:
-            data = ClientData(data.train, (torch.cat(data.indices),), data.validation, data.test, data.classes)
+            data = ClientData(data.train, (torch.cat(data.indices),), data.validation, data.test, data.targets)
         return data
 
     def segments(self) -> tuple[Callable[[int], nn.Module], nn.Module]:

@@ -150,3 +150,21 @@ def test_rubbish_is_refused(content, tmp_path_factory) -> None:
     path.write_bytes(b"[" * 100_000)
     with pytest.raises(UsageError, match="is damaged"):
         DataRecord.read(path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"classes": ["a"], "targets": {"shape": [2], "dtype": "float32"}},
+        {"classes": ["a", "b"], "targets": {"classes": 2}},
+        {"targets": {"shape": [1 << 20, 1 << 20], "dtype": "float32"}},
+        {"targets": {"shape": [2], "classes": 1 << 20}},
+        {"targets": {"dtype": "object"}},
+    ],
+)
+def test_a_record_whose_targets_contradict_themselves_is_damaged(told: dict[str, Any], tmp_path: Path) -> None:
+    content = {"input_shape": [4], "dtype": "float32", "clients": 2, "cut": 1, **told}
+    (tmp_path / DATA).write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="is damaged"):
+        DataRecord.read(tmp_path / DATA)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
     from sglr.core.server_protocol import Server
+    from sglr.core.task import Targets
     from sglr.core.types import Downlink, StepContext, Uplink
     from sglr.experiment.train import resume, train
     from sglr.leakage.leak import leak
@@ -47,6 +48,7 @@ _HOMES = {
     "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
     "sglr.core.method": ("Method",),
     "sglr.core.server_protocol": ("Server",),
+    "sglr.core.task": ("Targets",),
     "sglr.splitting": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "StepContext", "Uplink"),
     "sglr.experiment.train": ("resume", "train"),
@@ -94,6 +96,7 @@ __all__ = [
     "Split",
     "StepContext",
     "Sweep",
+    "Targets",
     "Uplink",
     "UsageError",
     "__version__",

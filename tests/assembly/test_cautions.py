@@ -17,6 +17,7 @@ from sglr.assembly.cautions import FAST, FEW, SKEWED, cautions, label_skew
 from sglr.assembly.method import build_method
 from sglr.cli.main import main
 from sglr.core.data import ClientData, Samples
+from sglr.core.task import Targets
 from sglr.experiment.describe import describe
 
 CLASSES = 4
@@ -28,7 +29,9 @@ def divided(per_client: list[list[int]]) -> ClientData:
     targets = torch.cat([torch.arange(counts.shape[1]).repeat_interleave(torch.tensor(row)) for row in per_client])
     samples = Samples(torch.zeros(len(targets), 1), targets)
     rows = torch.arange(len(targets)).split(counts.sum(axis=1).tolist())
-    return ClientData(samples, tuple(rows), samples, samples, tuple("abcdefghij"[: counts.shape[1]]))
+    return ClientData(
+        samples, tuple(rows), samples, samples, Targets.of_classes(tuple("abcdefghij"[: counts.shape[1]]))
+    )
 
 
 ALIKE = divided([[250] * CLASSES] * CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 
 INPUTS = torch.arange(24.0).reshape(6, 4)
 TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -43,7 +45,7 @@ def test_an_input_shape_is_without_the_sample_dimension() -> None:
 
 def test_sizes_are_those_of_each_clients_share() -> None:
     rows = (torch.tensor([0, 4]), torch.tensor([2]), torch.tensor([], dtype=torch.int64))
-    assert ClientData(make_samples(5), rows, None, make_samples(2), ("a",)).sizes == (2, 1, 0)
+    assert ClientData(make_samples(5), rows, None, make_samples(2), Targets.of_classes(("a",))).sizes == (2, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_sizes_are_those_of_each_clients_share() -> None:
     ],
 )
 def test_what_can_be_converted_without_loss_is(inputs: Any, targets: Any) -> None:
-    samples = Samples(inputs, targets)
+    samples = Dataset("toy", Samples(inputs, targets), GOOD, ("a", "b", "c")).train
     assert samples.inputs.dtype == torch.float32
     assert samples.targets.dtype == torch.int64
     assert not samples.inputs.requires_grad
@@ -77,9 +79,10 @@ def test_whole_numbers_stay_whole_and_truths_become_0_and_1() -> None:
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [
-        (INPUTS, TARGETS + 0.5, r"targets = 0.5: row 0 is not a class number .*classifiers"),
         (INPUTS, [0, 1, float("nan"), 0, 1, 2], r"targets = nan: row 2 is missing or infinite; fill it in"),
-        (INPUTS, torch.eye(3)[TARGETS], r"targets = shape \[6, 3\]: .*targets.argmax\(1\)"),
+        (INPUTS, [[0.0, 1.0]] * 5 + [[0.0, float("inf")]], r"targets = inf: row 5 is missing or infinite"),
+        (INPUTS, TARGETS[:, None][:, :0], r"targets = shape \[6, 0\]: a sample needs a target"),
+        (INPUTS, [[1], [2, 3]] * 3, r"targets = list: is not an array of numbers .*rows of equal length"),
         (INPUTS, TARGETS[:5], r"targets = 5 values: there are 6 inputs"),
         (INPUTS, list("abcabc"), r"targets = type <U1: labels are not numbers; .*dataset=\(X, y\)"),
         (INPUTS[:, 0], TARGETS, r"inputs = shape \[6\]: .*inputs\[:, None\]"),
@@ -114,6 +117,8 @@ def test_a_column_has_a_value_for_each_input() -> None:
         (GOOD, Samples(INPUTS.long(), TARGETS), r"test.inputs = int64 \[4\]: those of train are float32 \[4\]"),
         (GOOD, Samples(INPUTS[:0], TARGETS[:0]), r"test = 0 samples: "),
         (Samples(INPUTS[:0], TARGETS[:0]), GOOD, r"train = 0 samples: "),
+        (GOOD, Samples(INPUTS, TARGETS + 0.5), r"test.targets = 0.5: row 0 is not a class number .*dtype='float32'"),
+        (Samples(INPUTS, torch.eye(3)[TARGETS]), GOOD, r"train.targets = shape \[6, 3\]: .*targets.argmax\(1\)"),
         (GOOD, (INPUTS, TARGETS), r"test = tuple: is not an sglr.Samples; give sglr.Samples\(inputs, targets\)"),
     ],
 )
@@ -140,3 +145,65 @@ def test_the_row_of_a_value_that_is_not_finite_is_named(width: int, row: int, va
 
 
 GOOD_OF = {width: Samples(torch.zeros(6, width, 2), TARGETS) for width in range(1, 6)}
+
+
+FINDINGS = Targets(("effusion", "nodule"), (2,), "int64", 2)
+MASKS = Targets(shape=(2, 3), dtype="uint8", classes=4)
+TOKENS = Targets(shape=(2,), classes=50)
+OUTCOMES = Targets(("days", "cost"), (2,), "float32")
+
+
+@pytest.mark.parametrize(
+    ("given", "targets", "kept"),
+    [
+        (FINDINGS, torch.eye(2)[TARGETS % 2], torch.int64),
+        (FINDINGS, (torch.eye(2)[TARGETS % 2] > 0).numpy(), torch.int64),
+        (MASKS, np.full((6, 2, 3), 3, dtype=np.uint8), torch.uint8),
+        (MASKS, torch.tensor([0, 3, 255]).expand(6, 2, 3), torch.uint8),
+        (replace(MASKS, dtype="int64"), torch.tensor([0, 3, -100]).expand(6, 2, 3), torch.int64),
+        (TOKENS, [[0, 49]] * 5 + [[7, -100]], torch.int64),
+        (OUTCOMES, TARGETS[:, None].expand(6, 2), torch.float32),
+        (Targets(dtype="float32"), TARGETS[:, None].numpy(), torch.float32),
+    ],
+)
+def test_targets_of_any_kind_keep_their_shape_and_their_type_in_every_part(
+    given: Targets, targets: Any, kept: Any
+) -> None:
+    dataset = Dataset("toy", Samples(INPUTS, targets), Samples(INPUTS[:1], targets[:1]), targets=given)
+    data = ClientData(dataset.train, (torch.arange(6),), None, dataset.test, dataset.targets)
+    assert (dataset.targets, dataset.classes, data.classes) == (given, (), ())
+    for part in (dataset.train, dataset.test, dataset.train.select(torch.tensor([1]))):
+        assert part.targets.dtype == kept
+        assert part.targets.shape[1:] == given.shape
+    assert dataset.train.targets.tolist() == torch.as_tensor(targets).reshape(6, *given.shape).tolist()
+
+
+def test_what_targets_are_follows_from_the_classes_or_from_fractions_alone() -> None:
+    assert Dataset("toy", GOOD, GOOD, ("a", "b", "c")).targets == Targets.of_classes(("a", "b", "c"))
+    measured = Dataset("toy", Samples(INPUTS, TARGETS + 0.5), GOOD)
+    assert measured.targets == Targets(dtype="float32")
+    assert measured.test.targets.tolist() == TARGETS.tolist()
+    assert measured.test.targets.dtype == torch.float32
+    assert Dataset("toy", GOOD, GOOD, targets=Targets(classes=3)).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("targets", "given", "message"),
+    [
+        (TARGETS, {}, r"classes = none: whole numbers may be classes or measurements; give the names"),
+        (TARGETS, {"targets": OUTCOMES}, r"train.targets = shape \[6\]: .*give \[N, 2\]"),
+        (torch.zeros(6, 2, 4), {"targets": MASKS}, r"train.targets = shape \[6, 2, 4\]: .*give \[N, 2, 3\]"),
+        (torch.eye(2)[TARGETS % 2] / 2, {"targets": FINDINGS}, r"train.targets = 0.5: row 0 is not a class number"),
+        (torch.eye(2)[TARGETS % 2] - 1, {"targets": FINDINGS}, r"train.targets = -1: row 0 is not a class number"),
+        (torch.full((6, 2, 3), 4), {"targets": MASKS}, r"train.targets = 4: row 0 is outside the 4 classes .*5 other"),
+        (TARGETS, {"targets": Targets(classes=3), "classes": ("a", "b", "c")}, r"classes = a,b,c: .* says otherwise"),
+        (TARGETS, {"targets": Targets(("a", "b"), classes=3)}, r"targets.names = 2 names: there are 3 classes"),
+        (TARGETS, {"targets": Targets(classes=3, dtype="float32")}, r"targets.classes = 3: only measurements"),
+    ],
+)
+def test_targets_that_contradict_what_the_data_set_says_are_refused(
+    targets: Any, given: dict[str, Any], message: str
+) -> None:
+    samples = Samples(INPUTS, targets)
+    with pytest.raises(UsageError, match=message):
+        Dataset("toy", samples, samples, **given)

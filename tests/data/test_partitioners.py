@@ -195,3 +195,14 @@ def _rows_of(partitioner: Any, data: Samples, clients: int) -> list[list[int]]:
     order = np.argsort(data.targets.numpy(), kind="stable")
     partitioner.dataset = Dataset.from_dict({"label": data.targets.numpy()[order], "row": order})
     return [list(partitioner.load_partition(client)["row"]) for client in range(clients)]
+
+
+@pytest.mark.parametrize("targets", [torch.rand(60), torch.eye(3)[torch.arange(60) % 3].long()], ids=["floats", "rows"])
+def test_rules_that_divide_by_class_refuse_samples_without_one_and_others_serve_them(targets: torch.Tensor) -> None:
+    data = Samples(torch.zeros(60, 1), targets, {"site": np.array(["a", "b", "c"] * 20, dtype=object)})
+    for rule in (Iid(), Resample(), Natural("site")):
+        assert len(rule.partition(data, 3, 0)) == 3
+    for rule in (Balanced(), Dirichlet(), Shards(), Pathological()):
+        name = type(rule).__name__.lower()
+        with pytest.raises(UsageError, match=f"partition = {name}: divides by class.*iid, natural or resample"):
+            rule.partition(data, 3, 0)

@@ -105,3 +105,15 @@ def test_validation_and_fewer_test_samples_of_digits_have_all_classes_in_proport
     for part, whole in ((data.validation, dataset.train), (data.test, dataset.test)):
         share = np.bincount(whole.targets) * len(part) / len(whole)
         assert np.abs(np.bincount(part.targets, minlength=10) - share).max() < 1
+
+
+@given(st.integers(0, 2**40), st.sampled_from(["measurements", "findings"]), st.booleans())
+def test_targets_without_a_class_each_do_not_change_what_is_drawn(seed: int, kind: str, grouped: bool) -> None:
+    draw = rng(seed)
+    targets = draw.normal(size=60) if kind == "measurements" else draw.integers(2, size=(60, 3))
+    groups = draw.permutation(np.arange(60) % 20) if grouped else None
+    train, test = stratified_split(targets, 0.25, seed, groups)
+    same_class = stratified_split(np.zeros(60, dtype=int), 0.25, seed, groups)
+    assert (train.tolist(), test.tolist()) == tuple(rows.tolist() for rows in same_class)
+    assert groups is None or not set(groups[train]) & set(groups[test])
+    assert len(test) == 15

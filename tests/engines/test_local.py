@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.scores import Scores
+from sglr.core.task import Targets
 from sglr.core.types import Downlink
 from sglr.engines.local import Local
 from sglr.methods.fl import FL
@@ -39,7 +40,7 @@ def make_engine(
     total = sum(sizes)
     inputs = torch.randn(total, *shape, generator=torch.Generator().manual_seed(1))
     samples = Samples(inputs, torch.arange(total))
-    data = ClientData(samples, torch.arange(total).split(list(sizes)), None, samples, ("a",))
+    data = ClientData(samples, torch.arange(total).split(list(sizes)), None, samples, Targets.of_classes(("a",)))
     return Local(ClientSpec(segment, data, batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking))
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Targets
 from sglr.core.types import StepContext, Uplink
 from sglr.parties.server import ServerSpec, SplitServer
 
@@ -87,7 +88,7 @@ class Problem:
             torch.tensor(np.concatenate(self.x), dtype=torch.float32), torch.tensor(np.concatenate(self.y))
         )
         rows = torch.arange(sum(self.sizes)).split(list(self.sizes))
-        data = ClientData(samples, tuple(rows), None, samples, tuple("abc"))
+        data = ClientData(samples, tuple(rows), None, samples, Targets.of_classes(tuple("abc")))
         defaults = {"batch": max(self.sizes), "epochs": 1, "optimizer": "sgd"}
         return self.case(
             method, data=data, lower=lambda i: linear(self.w_c[i]), upper=linear(self.w_s), **(defaults | options)

@@ -21,6 +21,7 @@ from sglr.core.events import Event, StepDone, Traffic
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
+from sglr.core.task import Targets
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
@@ -90,7 +91,7 @@ class Run:
     def trainer(self) -> Trainer:
         none = Samples(torch.zeros(0, VALUES), torch.zeros(0, dtype=torch.int64))
         rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(CLIENTS))
-        data = ClientData(none, rows, None, none, tuple("ab"))
+        data = ClientData(none, rows, None, none, Targets.of_classes(tuple("ab")))
         setting = ClientSpec(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
         engine = Remote(setting, Listen(local_clients=False, opened=self.opened))
         spec = ServerSpec(nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore")

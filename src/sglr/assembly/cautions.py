@@ -80,7 +80,7 @@ def _drifts_apart(method: Method) -> bool:
 
 
 def _skewed(experiment: Experiment, method: Method, data: ClientData) -> str:
-    skew = 0.0 if method.pooled else label_skew(classes_per_client(data, LOOKED_AT))
+    skew = 0.0 if method.pooled or not data.classes else label_skew(classes_per_client(data, LOOKED_AT))
     drifts, corrects = _drifts_apart(method), experiment.label_prior == "correct"
     if skew < SKEWED or drifts == corrects or not (drifts or method.shares):
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from sglr.core.method import Method
 from sglr.core.registry import ENGINES
 from sglr.core.server_protocol import Server
 from sglr.core.spec import name_in
+from sglr.core.task import Targets
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.data.formats.files import data_root
 from sglr.runs.config import Experiment
-from sglr.runs.data_record import DataRecord, MethodFacts
+from sglr.runs.data_record import DataRecord, MethodFacts, TargetFacts
 
 
 def record_of(experiment: Experiment, built: Training) -> DataRecord:
@@ -30,6 +31,7 @@ def record_of(experiment: Experiment, built: Training) -> DataRecord:
         input_shape=tuple(data.train.inputs.shape[1:]),
         dtype=str(data.train.inputs.dtype).removeprefix("torch."),  # type: ignore[arg-type]
         classes=data.classes,
+        targets=None if data.classes else TargetFacts(**asdict(data.targets)),
         clients=experiment.clients,
         cut=built.cut,
         tail=built.tail,
@@ -104,8 +106,9 @@ def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> 
         remedy = "give it again: sglr.load_model(path, model=...)"
         raise UsageError("model", experiment.model, "was given as a Python object", remedy)
     inputs = torch.zeros(0, *record.input_shape, dtype=getattr(torch, record.dtype))
-    none = Samples(inputs, torch.zeros(0, dtype=torch.int64))
-    dataset = Dataset(experiment.dataset, none, none, record.classes)
+    targets = Targets.of_classes(record.classes) if record.targets is None else Targets(**dict(record.targets))
+    none = Samples(inputs, torch.zeros(0, *targets.shape, dtype=targets.torch_dtype))
+    dataset = Dataset(experiment.dataset, none, none, targets=targets)
     known = not experiment.method.startswith("<")
     method = None if known else Recorded(record.method)
     # Nothing is run here but to find the segments: how clients are stacked is not measured.

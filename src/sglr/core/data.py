@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.data_checks import as_inputs, as_targets, check_part
+from sglr.core.data_checks import as_inputs, as_targets, check_finite, fitting_targets
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
+
+UNSTATED = Targets()
+"""In place of the targets of a `Dataset` that does not say what they are."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs with their labels.
+    """Inputs with their targets.
 
     What is given as NumPy arrays, as lists, on another device or as numbers of another size becomes such tensors;
     what would lose something is refused.
@@ -27,14 +31,15 @@ class Samples:
     inputs
         Float32 tensor ``[N, ...]``, or int64 for tokens; images are ``[N, channels, height, width]``.
     targets
-        Int64 tensor ``[N]`` of class numbers.
+        Class numbers, int64 ``[N]``; several numbers for each sample, ``[N, ...]``; masks, uint8 or int64; or
+        measurements, float32 ``[N]`` or ``[N, T]``.
     columns
         Further columns of length N by name, for partitioning by a natural key (hospital, writer, device).
 
     Raises
     ------
     UsageError
-        If inputs or targets are of another kind or shape, or their numbers differ. Their values are checked by
+        If inputs or targets are of another kind or shape, or their numbers differ. Other values are checked by
         `Dataset`, once.
     """
 
@@ -63,7 +68,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A classification data set.
+    """A data set.
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ class Dataset:
     train, test
         The training and the test samples.
     classes
-        The names of the classes; a target is a position in it.
+        The names of the classes, where each sample has one: a target is a position in it. Empty for other targets.
     validation
         The samples for validation; or the number of training samples usually held apart for it, or None where there is
         no custom.
@@ -84,29 +89,40 @@ class Dataset:
         test; None for no such column.
     notes
         What its user should know of how it was read, a sentence each: what was passed over, what looks wrong.
+    targets
+        What the targets are; by default class numbers where ``classes`` are given, or measurements where they are
+        fractions.
 
     Raises
     ------
     UsageError
-        If parts don't fit one another or the classes, or a value is not finite; the message names the row.
+        If parts don't fit one another, the classes or the targets, it is unknown what targets are, or a value is not
+        finite; the message names the row.
     """
 
     name: str
     train: Samples
     test: Samples
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     validation: Samples | int | None = None
     encoding: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
     notes: tuple[str, ...] = ()
+    targets: Targets = UNSTATED
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", _names(self.classes))
         for part, samples in self._parts:
             if not isinstance(samples, Samples):
                 problem = "is not an sglr.Samples"
                 raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
-            check_part(part, samples.inputs, samples.targets, len(self.classes))
+        targets = _settled(_names(self.classes), self.targets, [samples.targets for _, samples in self._parts])
+        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "classes", targets.names if targets.are_classes else ())
+        for part, samples in self._parts:
+            fitting = fitting_targets(f"{part}.targets", samples.targets, targets)
+            if fitting.dtype != samples.targets.dtype:
+                object.__setattr__(self, part, replace(samples, targets=fitting))
+            check_finite(f"{part}.inputs", samples.inputs)
         self._check_parts_fit()
 
     @property
@@ -140,6 +156,30 @@ def _names(classes: object) -> tuple[str, ...]:
     return names
 
 
+def _settled(classes: tuple[str, ...], given: Targets, found: Sequence[Tensor]) -> Targets:
+    """Return what targets are: as given, class numbers if classes are, or measurements if they are fractions."""
+    if given == UNSTATED:
+        if classes:
+            return Targets.of_classes(classes)
+        if any(targets.dtype.is_floating_point for targets in found):
+            return Targets(shape=tuple(found[0].shape[1:]), dtype="float32")
+        problem = "whole numbers may be classes or measurements"
+        remedy = "give the names of the classes, or targets=sglr.Targets(...), for measurements with dtype='float32'"
+        raise UsageError("classes", "none", problem, remedy)
+    if (given.dtype == "float32") != (given.classes == 0):
+        problem = "only measurements, whose dtype is 'float32', have 0 classes"
+        raise UsageError("targets.classes", given.classes, problem, "correct classes or dtype of sglr.Targets(...)")
+    if given.are_classes and not given.names:
+        given = replace(given, names=tuple(map(str, range(given.classes))))
+    names = _names(given.names)
+    if given.are_classes and len(names) != given.classes:
+        raise UsageError("targets.names", f"{len(names)} names", f"there are {given.classes} classes", "name each once")
+    if classes and classes != (names if given.are_classes else ()):
+        problem = "targets = sglr.Targets(...) says otherwise"
+        raise UsageError("classes", ",".join(classes), problem, "leave out classes, or targets")
+    return given
+
+
 def _kind(inputs: Tensor) -> str:
     return f"{str(inputs.dtype).removeprefix('torch.')} {list(inputs.shape[1:])}"
 
@@ -158,8 +198,8 @@ class ClientData:
         Samples held apart before partitioning, or None.
     test
         The test samples, whole.
-    classes
-        The names of the classes.
+    targets
+        What the targets are.
     encoding, notes
         As in `Dataset`.
     """
@@ -168,9 +208,14 @@ class ClientData:
     indices: tuple[Tensor, ...]
     validation: Samples | None
     test: Samples
-    classes: tuple[str, ...]
+    targets: Targets
     encoding: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; empty where samples don't each have one."""
+        return self.targets.names if self.targets.are_classes else ()
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
+
+IGNORED = (-100, 255)
+"""Customary numbers of pixels and positions that don't count, beyond the classes; a task says which it ignores."""
 
 
 def as_inputs(given: object) -> Tensor:
@@ -34,58 +38,88 @@ def as_inputs(given: object) -> Tensor:
 
 
 def as_targets(given: object) -> Tensor:
-    """Return class numbers as an int64 tensor ``[N]`` on the CPU.
+    """Return targets as a tensor ``[N]`` or ``[N, ...]`` on the CPU; ``[N, 1]`` becomes ``[N]``.
+
+    Whole numbers become int64, but bytes and truths in two or more dimensions of a sample (masks) stay uint8. Floats
+    get torch's default type; `Dataset` makes class numbers of them where the data set has classes.
 
     Raises
     ------
     UsageError
-        If they are not integers, or not one per sample.
+        If they are not numbers, or one is missing or infinite; the message names the row.
     """
     targets = _as_tensor("targets", given)
+    if not targets.dim() or 0 in targets.shape[1:]:
+        raise UsageError("targets", _shape(targets), "a sample needs a target", "give [N] or [N, ...]")
     if targets.dim() == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
+    if not targets.dtype.is_floating_point:
+        is_mask = targets.dtype in (torch.uint8, torch.bool) and targets.dim() > 2
+        return targets.to(torch.uint8 if is_mask else torch.int64)
+    _refuse_rows("targets", targets, ~targets.isfinite(), "is missing or infinite", "fill it in, or remove the row")
+    return targets.to(torch.get_default_dtype())
+
+
+def as_class_numbers(field: str, targets: Tensor) -> Tensor:
+    """Return class numbers as int64 ``[N]``.
+
+    Raises
+    ------
+    UsageError
+        If they are not whole numbers, or not one per sample.
+    """
     if targets.dim() != 1:
-        problem = "each sample needs one class number"
         remedy = "turn one row per sample into numbers with targets.argmax(1)" if targets.dim() == 2 else "give [N]"
-        raise UsageError("targets", _shape(targets), problem, remedy)
-    if targets.dtype.is_floating_point:
-        _refuse_rows("targets", targets, ~targets.isfinite(), "is missing or infinite", "fill it in, or remove the row")
-        remedy = "give class numbers 0, 1, 2 …: sglr trains classifiers"
-        _refuse_rows("targets", targets, targets != targets.round(), "is not a class number", remedy)
+        remedy += ", or, for targets of another kind, targets=sglr.Targets(...) without classes"
+        raise UsageError(field, _shape(targets), "each sample needs one class number", remedy)
+    _refuse_fractions(field, targets)
     return targets.to(torch.int64)
 
 
-def check_part(part: str, inputs: Tensor, targets: Tensor, classes: int) -> None:
-    """Refuse labels outside the classes and inputs that are not finite.
-
-    Parameters
-    ----------
-    part
-        ``"train"``, ``"test"`` or ``"validation"``, for the message.
-    inputs, targets
-        Its samples, ``[N, ...]``, and their class numbers, int64 ``[N]``.
-    classes
-        The number of classes.
+def fitting_targets(field: str, targets: Tensor, wanted: Targets) -> Tensor:
+    """Return targets ``[N, ...]`` in the type of those that a data set says it has.
 
     Raises
     ------
     UsageError
-        If there are any; the message names the first row.
+        If they have another shape, are no whole numbers, or are outside the classes; the message names the row.
     """
-    if not len(targets):
-        return
-    field = f"{part}.targets"
+    if wanted.are_classes:
+        targets = as_class_numbers(field, targets)
+    elif tuple(targets.shape[1:]) != wanted.shape:
+        remedy = f"give [N{''.join(f', {length}' for length in wanted.shape)}]"
+        raise UsageError(field, _shape(targets), f"the targets are {wanted.describe()}", remedy)
+    if wanted.classes and len(targets):
+        _refuse_fractions(field, targets)
+        _check_range(field, targets, wanted)
+    return targets.to(wanted.torch_dtype)
+
+
+def _refuse_fractions(field: str, targets: Tensor) -> None:
+    if targets.dtype.is_floating_point:
+        remedy = (
+            "give whole numbers from 0, or, for measurements, targets=sglr.Targets(dtype='float32') without classes"
+        )
+        _refuse_rows(field, targets, targets != targets.round(), "is not a class number", remedy)
+
+
+def _check_range(field: str, targets: Tensor, wanted: Targets) -> None:
+    classes = wanted.classes
     low, high = int(targets.min()), int(targets.max())
-    if low == 1 and high == classes:
+    if low >= 0 and high < classes:
+        return
+    if wanted.are_classes and low == 1 and high == classes:
         problem = f"labels run from 1 to {classes}, and classes are counted from 0"
         raise UsageError(field, f"1 to {classes}", problem, "subtract 1")
-    if low < 0:
-        _refuse_rows(
-            field, targets, targets < 0, "is not a class number", "remove unlabelled rows; count classes from 0"
-        )
+    wrong = (targets < 0) | (targets >= classes)
+    if len(wanted.shape) > 1 or (wanted.shape and classes > 2):
+        for ignored in IGNORED:
+            wrong &= targets != ignored
+    elif low < 0:
+        remedy = "remove unlabelled rows; count classes from 0"
+        _refuse_rows(field, targets, targets < 0, "is not a class number", remedy)
     outside = f"is outside the {classes} classes 0 to {classes - 1}"
-    _refuse_rows(field, targets, targets >= classes, outside, "correct it, or name all classes")
-    check_finite(f"{part}.inputs", inputs)
+    _refuse_rows(field, targets, wrong, outside, "correct it, or name all classes")
 
 
 def check_finite(field: str, inputs: Tensor) -> None:
@@ -93,10 +127,7 @@ def check_finite(field: str, inputs: Tensor) -> None:
     # A sum is many times faster than a look at each value, and not finite if one is not (or if it is too large).
     if not inputs.dtype.is_floating_point or inputs.sum().isfinite():
         return
-    wrong = ~inputs.flatten(1).isfinite()
-    values = inputs.flatten(1).where(wrong, 0).sum(1)
-    remedy = "fill in or remove what is missing or infinite"
-    _refuse_rows(field, values, wrong.any(1), "is not finite", remedy)
+    _refuse_rows(field, inputs, ~inputs.isfinite(), "is not finite", "fill in or remove what is missing or infinite")
 
 
 def _as_tensor(field: str, given: object) -> Tensor:
@@ -135,13 +166,14 @@ def _refuse_type(field: str, given: object, array: np.ndarray[tuple[int, ...], n
 
 
 def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy: str) -> None:
-    """Refuse the first row for which ``wrong`` ``[N]`` is true, if there is one, with its value."""
-    rows = wrong.nonzero()[:, 0]
+    """Refuse the first row of ``values`` ``[N, ...]`` in which ``wrong`` is true anywhere, if there is one."""
+    rows = wrong.reshape(len(wrong), -1).any(1).nonzero()[:, 0]
     if not len(rows):
         return
     row = int(rows[0])
+    first = values[row][wrong[row]][0].item()
     others = f" (as in {len(rows) - 1} other row(s))" if len(rows) > 1 else ""
-    raise UsageError(field, f"{values[row].item():g}", f"row {row} {problem}{others}", remedy)
+    raise UsageError(field, f"{first:g}", f"row {row} {problem}{others}", remedy)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -21,7 +21,12 @@ NUMBERED = 24  # up to this many rows and columns, each cell has room for its nu
 
 
 def classes_per_client(data: ClientData, most: int | None = None) -> NDArray[np.int64]:
-    """Return how many samples of every class each client has, of the first ``most``: counts ``[clients, classes]``."""
+    """Return how many samples of every class each client has, of the first ``most``: counts ``[clients, classes]``.
+
+    Where samples don't each have one class there are no columns.
+    """
+    if not data.classes:
+        return np.zeros((len(data.indices[:most]), 0), dtype=np.int64)
     targets = data.train.targets.numpy()
     rows = [np.bincount(targets[own.numpy()], minlength=len(data.classes)) for own in data.indices[:most]]
     return np.stack(rows).astype(np.int64)

@@ -18,7 +18,8 @@ ENTRY = re.compile(r"<.* [0-9a-f]{8}>")
 
 def entry_of(dataset: Dataset) -> str:
     """Return how settings name a data set that was given as an object, such as ``"<waves 5c1f09ab>"``."""
-    digest = blake2b("\n".join(dataset.classes).encode(), digest_size=4)
+    told = "\n".join(dataset.classes) if dataset.classes else repr(dataset.targets)
+    digest = blake2b(told.encode(), digest_size=4)
     for samples in (dataset.train, dataset.test):
         for tensor in (samples.inputs, samples.targets):
             digest.update(str([*tensor.shape]).encode())

@@ -51,9 +51,9 @@ def federate(
     seed
         Seed of all draws; the same seed gives the same division in any process.
     validation
-        Number (int) or fraction (float) of training samples drawn for validation, each class in proportion and groups
-        whole; 0 for none; None for the data set's own validation samples, else its usual number, else a
-        tenth.
+        Number (int) or fraction (float) of training samples drawn for validation, each class in proportion (where
+        samples have one) and groups whole; 0 for none; None for the data set's own validation samples, else its usual
+        number, else a tenth.
     samples_per_client
         Keep at most this many samples of each client, drawn at random; exactly this many if the division is IID.
     test_samples
@@ -88,9 +88,9 @@ def federate(
     notes = (*dataset.notes, *division_notes(dataset, validation))
     if _overlaps(partitioner):
         indices = tuple(map(torch.from_numpy, rows))
-        return ClientData(owned, indices, apart, test, dataset.classes, dataset.encoding, notes)
+        return ClientData(owned, indices, apart, test, dataset.targets, dataset.encoding, notes)
     train = owned.select(torch.from_numpy(np.concatenate(rows)))
-    return ClientData(train, _consecutive(rows), apart, test, dataset.classes, dataset.encoding, notes)
+    return ClientData(train, _consecutive(rows), apart, test, dataset.targets, dataset.encoding, notes)
 
 
 def _divided(dataset: Dataset, held: int, seed: int) -> tuple[Samples, Samples]:
@@ -108,7 +108,7 @@ def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -
     nobody = torch.arange(0)
     apart = None if validation == 0 else dataset.train.select(nobody)
     test = dataset.test.select(nobody)
-    told = dataset.classes, dataset.encoding, dataset.notes
+    told = dataset.targets, dataset.encoding, dataset.notes
     return ClientData(dataset.train, (nobody,) * clients, apart, test, *told)
 
 

@@ -46,13 +46,17 @@ def data_lines(name: str, data: ClientData) -> dict[str, str]:
     held = 0 if data.validation is None else len(data.validation)
     return {
         "data": samples_line(name, len(data.train), held, len(data.test)),
-        "classes": classes_line(data.train, data.classes),
+        **(
+            {"classes": classes_line(data.train, data.classes)}
+            if data.classes
+            else {"targets": data.targets.describe()}
+        ),
     }
 
 
 def division_notes(dataset: Dataset, validation: int | float | None) -> Iterator[str]:
     """Yield what the user should know about a data set before it is divided, a sentence each."""
-    for part, samples in (("training", dataset.train), ("test", dataset.test)):
+    for part, samples in (("training", dataset.train), ("test", dataset.test)) if dataset.classes else ():
         counts = np.bincount(samples.targets.numpy(), minlength=len(dataset.classes))
         missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
         if missing and len(samples):

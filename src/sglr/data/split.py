@@ -25,7 +25,7 @@ def stratified_split(
     Parameters
     ----------
     targets
-        Class of every sample ``[N]``.
+        Class of every sample ``[N]``; other targets, floats or ``[N, ...]``, are drawn without regard to them.
     fraction
         Fraction of the samples in the test part, between 0 and 1; their number is rounded up.
     seed
@@ -63,7 +63,7 @@ def held_apart(
     Parameters
     ----------
     targets
-        Class of every row ``[N]``.
+        Class of every row ``[N]``; other targets, floats or ``[N, ...]``, are drawn without regard to them.
     held
         The number of rows to draw, 0 to N - 1.
     rng
@@ -80,7 +80,8 @@ def held_apart(
     UsageError
         If no group can be held out without losing a class.
     """
-    classes = np.unique(targets, return_inverse=True)[1]
+    has_class = targets.ndim == 1 and targets.dtype.kind != "f"
+    classes = np.unique(targets, return_inverse=True)[1] if has_class else np.zeros(len(targets), dtype=np.int64)
     if groups is not None and held:
         return _whole_groups(classes, held, rng, np.unique(groups.astype(str), return_inverse=True)[1])
     apart = np.zeros(len(targets), dtype=bool)

@@ -225,7 +225,12 @@ def go_on(
 
 
 def _classes(data: ClientData) -> dict[str, Any]:
-    return {"classes": list(data.classes), "counts": classes_per_client(data, SHOWN).tolist()}
+    """Return how often each client has each class; where samples have no class, how many it has and their sum."""
+    counts = {"classes": list(data.classes), "counts": classes_per_client(data, SHOWN).tolist()}
+    if data.classes:
+        return counts
+    owned = [data.train.targets[rows] for rows in data.indices[:SHOWN]]
+    return counts | {"samples": list(map(len, owned)), "sums": [float(targets.double().sum()) for targets in owned]}
 
 
 def _check_same_data(run: Run, data: ClientData) -> None:

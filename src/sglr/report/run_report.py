@@ -177,6 +177,8 @@ def _classes_chart(path: Path) -> str | None:
 
     from sglr.data.class_counts import plot_classes_per_client
 
+    if not content["classes"]:  # samples don't each have one
+        return None
     counts = np.asarray(content["counts"], dtype=np.int64)
     if counts.ndim != 2 or counts.shape[1] != len(content["classes"]) or counts.size > MOST_CELLS:
         raise ValueError(f"{path.name} has not a count of each class for each client")

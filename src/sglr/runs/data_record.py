@@ -32,6 +32,24 @@ class MethodFacts(BaseModel):
     server_copies: bool = False
 
 
+class TargetFacts(BaseModel):
+    """What targets are, as in `sglr.core.task.Targets`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    names: tuple[str, ...] = Field(default=(), max_length=MOST_CLASSES)
+    shape: tuple[int, ...] = Field(default=(), max_length=8)
+    dtype: Literal["int64", "uint8", "float32"] = "int64"
+    classes: int = Field(default=0, ge=0, le=MOST_CLASSES)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        _check_shape("shape", self.shape)
+        if (self.dtype == "float32") != (self.classes == 0):
+            raise ValueError("only measurements, whose dtype is float32, have 0 classes")
+        return self
+
+
 class DataRecord(BaseModel):
     """What a run's parts are built from, in addition to its settings.
 
@@ -40,7 +58,7 @@ class DataRecord(BaseModel):
     input_shape, dtype
         Of one input.
     classes
-        The names of the classes.
+        The names of the classes, where each sample has one.
     clients
         |C|.
     cut, tail
@@ -51,6 +69,8 @@ class DataRecord(BaseModel):
         Properties of the method.
     dataset, data_dir
         Where the data were read from, as absolute paths; None if they are not files.
+    targets
+        What the targets are, where samples don't each have a class.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,7 +79,7 @@ class DataRecord(BaseModel):
     dtype: Literal[
         "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64"
     ]
-    classes: tuple[str, ...] = Field(min_length=1, max_length=MOST_CLASSES)
+    classes: tuple[str, ...] = Field(default=(), max_length=MOST_CLASSES)
     clients: int = Field(ge=1)
     cut: str | int
     tail: str | int | None = None
@@ -67,11 +87,13 @@ class DataRecord(BaseModel):
     method: MethodFacts = MethodFacts()
     dataset: str | None = None
     data_dir: str | None = None
+    targets: TargetFacts | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if any(size < 1 for size in self.input_shape) or math.prod(self.input_shape) > MOST_VALUES:
-            raise ValueError(f"input_shape has a size below 1, or more than {MOST_VALUES} values")
+        _check_shape("input_shape", self.input_shape)
+        if bool(self.classes) == (self.targets is not None):
+            raise ValueError("needs either classes or targets")
         return self
 
     def text(self) -> str:
@@ -93,6 +115,11 @@ class DataRecord(BaseModel):
         except (ValidationError, ValueError, RecursionError) as error:
             reason = _first(error) if isinstance(error, ValidationError) else error
             raise UsageError("run", path, f"is damaged ({reason})", "restore that file, or train again") from error
+
+
+def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+    if any(size < 1 for size in shape) or math.prod(shape) > MOST_VALUES:
+        raise ValueError(f"{name} has a size below 1, or more than {MOST_VALUES} values")
 
 
 def _first(error: ValidationError) -> str:

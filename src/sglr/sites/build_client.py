@@ -22,6 +22,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
+from sglr.core.task import Targets
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.client.trainer import LocalTrainer
@@ -142,7 +143,7 @@ def own_segments(description: RunDescription, experiment: Experiment) -> Callabl
     """
     refuse_model_beyond_memory(experiment, description)
     none = description.no_samples()
-    segments = client_segments(experiment, ClientData(none, (), None, none, description.classes))
+    segments = client_segments(experiment, ClientData(none, (), None, none, Targets.of_classes(description.classes)))
     first = segments(0)
     cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
     if segment_hash(first, description.input_shape, cut) != description.segment:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.data_checks import as_inputs, as_targets, check_finite
+from sglr.core.data_checks import as_class_numbers, as_inputs, as_targets, check_finite
 from sglr.core.errors import UsageError
 from sglr.data.images.dataset import image_tensor
 from sglr.data.objects.options import Options
@@ -95,7 +95,7 @@ def as_labels(given: object) -> Labels:
         values = np.char.decode(values) if values.dtype.kind == "S" else values.astype(str)
         _refuse_missing(values == "")
         return values
-    numbers: Labels = as_targets(values).numpy()
+    numbers: Labels = as_class_numbers("targets", as_targets(values)).numpy()
     return numbers
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Samples
 from sglr.core.random import generator
+from sglr.data.class_rows import class_numbers
 
 __all__ = ["Balanced"]
 
@@ -21,7 +22,13 @@ class Balanced:
     """
 
     def partition(self, samples: Samples, clients: int, seed: int) -> list[NDArray[np.int64]]:
-        """Return the rows of every client."""
+        """Return the rows of every client.
+
+        Raises
+        ------
+        UsageError
+            If samples have no class.
+        """
         shuffled = generator(seed, "partition").permutation(len(samples))
-        by_class = shuffled[np.argsort(samples.targets.numpy()[shuffled], kind="stable")]
+        by_class = shuffled[np.argsort(class_numbers(samples, self)[shuffled], kind="stable")]
         return [by_class[client::clients] for client in range(clients)]

@@ -30,12 +30,12 @@ class Dirichlet:
         Raises
         ------
         UsageError
-            If the concentration is not positive, or so small that a client gets no samples.
+            If samples have no class, the concentration is not positive, or so small that a client gets no samples.
         """
         if not 0 < self.concentration < float("inf"):
             remedy = "give a number above 0, such as 0.5"
             raise UsageError("concentration", self.concentration, "not a positive number", remedy)
-        rng, rows = generator(seed, "partition"), class_rows(samples)
+        rng, rows = generator(seed, "partition"), class_rows(samples, self)
         for _ in range(DRAWS):
             parts = [self._divide(own, clients, rng) for own in rows]
             if all(sum(map(len, of_client)) for of_client in zip(*parts, strict=True)):

@@ -31,9 +31,9 @@ class Pathological:
         Raises
         ------
         UsageError
-            If there are fewer classes than this, or a class has fewer samples than clients.
+            If samples have no class, there are fewer classes than this, or a class has fewer samples than clients.
         """
-        rows = class_rows(samples)
+        rows = class_rows(samples, self)
         classes = len(rows)
         if not 1 <= self.classes_per_client <= classes:
             problem = f"the samples have {classes} classes"

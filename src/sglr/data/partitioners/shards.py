@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import generator
+from sglr.data.class_rows import class_numbers
 
 __all__ = ["Shards"]
 
@@ -26,7 +27,7 @@ class Shards:
         Raises
         ------
         UsageError
-            If there are fewer samples than shards.
+            If samples have no class, or there are fewer samples than shards.
         """
         if self.shards_per_client < 1:
             raise UsageError(
@@ -38,7 +39,7 @@ class Shards:
             raise UsageError("shards_per_client", self.shards_per_client, problem, remedy)
         rng, number = generator(seed, "partition"), self.shards_per_client * clients
         size = len(samples) // number
-        by_class = np.argsort(samples.targets.numpy(), kind="stable")
+        by_class = np.argsort(class_numbers(samples, self), kind="stable")
         # As in flwr-datasets, whose partitions are reproduced here, a remainder of whole shards may be drawn, too.
         shards = by_class[: len(samples) // size * size].reshape(-1, size)
         drawn = rng.permutation(len(shards))[:number].reshape(clients, -1)

@@ -194,5 +194,5 @@ def owned_by(data: ClientData, ids: Sequence[int]) -> Owned:
 def without_data(spec: ClientSpec) -> ClientSpec:
     """Return the setting as every block needs it, with no samples in it."""
     nothing = Samples(spec.data.train.inputs[:0].clone(), spec.data.train.targets[:0].clone())
-    empty = ClientData(nothing, (), None, nothing, spec.data.classes)
+    empty = ClientData(nothing, (), None, nothing, spec.data.targets)
     return dataclasses.replace(spec, data=empty)
