@@ -166,7 +166,7 @@ def test_code_that_is_named_or_installed_elsewhere_is_run(
 
 def test_the_path_is_as_it_was(tmp_path: Path) -> None:
     before = list(sys.path)
-    assert import_installed("torch.nn:Linear", "torch.nn", tmp_path).__name__ == "torch.nn"
+    assert import_installed("model", "torch.nn:Linear", "torch.nn", tmp_path).__name__ == "torch.nn"
     with pytest.raises(UsageError):
-        import_installed("x_y_z:f", "x_y_z", Path(os.sep))
+        import_installed("model", "x_y_z:f", "x_y_z", Path(os.sep))
     assert sys.path == before

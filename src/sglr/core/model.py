@@ -55,7 +55,7 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: P
     if ":" not in spec:
         model: nn.Module = MODELS.load(spec)(input_shape, classes)
         return model
-    function = _find(spec, folder)
+    function = own_function("model", spec, folder)
     accepted = _accepted(function, {"input_shape": input_shape, "classes": classes})
     if folder is not None and not accepted and not _is_module_class(function):
         problem = "the run's folder names this function, which takes neither input_shape nor classes"
@@ -76,7 +76,7 @@ def built_by(spec: str, function: Callable[[], Any]) -> nn.Module:
     except UsageError:
         raise
     except Exception as error:
-        raise _failed(spec, f"the function raised {_shown(error)}") from error
+        raise failed("model", spec, f"the function raised {shown(error)}") from error
     if not isinstance(built, nn.Module):
         problem = f"the function returned a {type(built).__name__}, not a torch.nn.Module"
         raise UsageError("model", spec, problem, "return the model itself")
@@ -94,7 +94,7 @@ def copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:  # whatever a model holds may refuse to be copied
-        problem = f"it cannot be copied ({_shown(error)})"
+        problem = f"it cannot be copied ({shown(error)})"
         raise UsageError("model", type(model).__name__, problem, "give a function that builds it") from error
 
 
@@ -118,37 +118,54 @@ def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple
     return channels, height, width
 
 
-def _find(spec: str, folder: Path | None) -> Callable[..., Any]:
+def own_function(field: str, spec: str, folder: Path | None) -> Callable[..., Any]:
+    """Import the user's own function or class.
+
+    Parameters
+    ----------
+    field
+        The setting that names it, such as ``"model"``.
+    spec
+        ``"package.module:name"``; it is imported with the current directory on the path.
+    folder
+        The run folder that names it, if the user does not: then only installed code is imported.
+
+    Raises
+    ------
+    UsageError
+        If there is none, its module can't be imported, or its code is not installed where it must be.
+    """
+    refuse_long(field, spec)
     place, _, name = spec.partition(":")
-    module = _import(spec, place, folder)
+    module = _import(field, spec, place, folder)
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         remedy = unknown("function", name, own).remedy
-        raise UsageError("model", spec, f"module {place} has no function {name!r}", remedy)
+        raise UsageError(field, spec, f"module {place} has no function {name!r}", remedy)
     function = getattr(module, name)
     if isinstance(function, nn.Module) or not callable(function):
         problem = f"{name} is a {type(function).__name__}, not a function"
-        raise UsageError("model", spec, problem, "name a function or a class that builds the model")
+        raise UsageError(field, spec, problem, f"name a function or a class that builds the {field}")
     found: Callable[..., Any] = function
     return found
 
 
-def _import(spec: str, place: str, folder: Path | None) -> ModuleType:
+def _import(field: str, spec: str, place: str, folder: Path | None) -> ModuleType:
     here = str(Path.cwd())
     if folder is None and here not in sys.path:
         # It stays: the user's model may import its own neighbours as late as in its forward pass.
         sys.path.insert(0, here)
     try:
-        return import_module(place) if folder is None else import_installed(spec, place, folder)
+        return import_module(place) if folder is None else import_installed(field, spec, place, folder)
     except UsageError:
         raise
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
+            raise failed(field, spec, f"importing {place} raised {shown(error)}") from error
         remedy = f"run from the directory that holds {place.partition('.')[0]}, or install it"
-        raise UsageError("model", spec, f"no module {error.name!r} here ({here})", remedy) from error
+        raise UsageError(field, spec, f"no module {error.name!r} here ({here})", remedy) from error
     except Exception as error:
-        raise _failed(spec, f"importing {place} raised {_shown(error)}") from error
+        raise failed(field, spec, f"importing {place} raised {shown(error)}") from error
 
 
 def _is_module_class(function: Callable[..., Any]) -> bool:
@@ -163,16 +180,18 @@ def _accepted(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str
     return {name: value for name, value in offered.items() if name in keywords}
 
 
-def _failed(spec: str, problem: str) -> UsageError:
-    return UsageError("model", spec, problem, "correct it, and try it first in Python by itself")
+def failed(field: str, spec: str, problem: str) -> UsageError:
+    """Return the error for code of the user's own that raised one."""
+    return UsageError(field, spec, problem, "correct it, and try it first in Python by itself")
 
 
-def _shown(error: Exception) -> str:
+def shown(error: Exception) -> str:
+    """Return an error's type and message in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def import_installed(spec: str, place: str, folder: Path) -> ModuleType:
-    """Import module ``place`` of a model ``spec``, ``package.module:function``, that the run in ``folder`` names.
+def import_installed(field: str, spec: str, place: str, folder: Path) -> ModuleType:
+    """Import module ``place`` of ``spec``, ``package.module:function``, that ``field`` of the run in ``folder`` names.
 
     Raises
     ------
@@ -185,8 +204,8 @@ def import_installed(spec: str, place: str, folder: Path) -> ModuleType:
     with _only_installed(inside):
         if top in _REFUSED or "__main__" in place.split(".") or not _is_installed(place, inside):
             problem = "the run's folder names this code, which is not installed"
-            remedy = f"if you trust it, name it yourself: --model {spec} (in Python: model={spec!r})"
-            raise UsageError("model", spec, problem, remedy)
+            remedy = f"if you trust it, name it yourself: --{field} {spec} (in Python: {field}={spec!r})"
+            raise UsageError(field, spec, problem, remedy)
         return import_module(place)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
@@ -48,11 +46,3 @@ def test_images_of_another_size_are_refused(measure) -> None:
 def test_images_smaller_than_the_window_are_refused() -> None:
     with pytest.raises(UsageError, match="6 x 6"):
         ssim(pictures(2, 5), pictures(2, 5))
-
-
-@pytest.mark.parametrize("measure", [psnr, ssim])
-def test_without_torchmetrics_the_error_names_the_extra(measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    monkeypatch.setitem(sys.modules, "torchmetrics.functional", None)
-    with pytest.raises(UsageError, match=r"sglr\[privacy\]"):
-        measure(pictures(2), pictures(2))

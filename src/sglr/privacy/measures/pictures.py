@@ -1,8 +1,6 @@
-"""How similar reconstructions and originals are: PSNR and SSIM, by torchmetrics (``pip install "sglr[privacy]"``)."""
+"""How similar reconstructions and originals are: PSNR and SSIM, by torchmetrics."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor
 
@@ -26,11 +24,12 @@ def psnr(images: Tensor, originals: Tensor) -> Estimate:
     Raises
     ------
     UsageError
-        If torchmetrics is missing, or these are not as many images of the same size.
+        If these are not as many images of the same size.
     """
-    ratio = _metrics("psnr").peak_signal_noise_ratio
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     _require_alike(images, originals)
-    values = ratio(images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    values = peak_signal_noise_ratio(images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return mean_estimate(values.clamp(max=IDENTICAL), "mean PSNR per image", "dB")
 
 
@@ -39,22 +38,15 @@ def ssim(images: Tensor, originals: Tensor) -> Estimate:
 
     Parameters and errors are those of :func:`psnr`; images have 6 × 6 pixels at least.
     """
-    similarity = _metrics("ssim").structural_similarity_index_measure
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _require_alike(images, originals)
     if min(images.shape[-2:]) < SMALLEST:
         problem = "the images are smaller than the window of SSIM"
         raise UsageError("images", tuple(images.shape), problem, f"give images of {SMALLEST} x {SMALLEST} at least")
-    values = similarity(images, originals, data_range=1.0, reduction="none")
+    values = structural_similarity_index_measure(images, originals, data_range=1.0, reduction="none")
+    assert isinstance(values, Tensor)
     return mean_estimate(values.reshape(-1), "mean SSIM per image", "1")
-
-
-def _metrics(wanted: str) -> Any:
-    try:
-        from torchmetrics.functional import image
-    except ImportError:
-        remedy = 'pip install "sglr[privacy]"'
-        raise UsageError("measure", wanted, "it needs the package torchmetrics", remedy) from None
-    return image
 
 
 def _require_alike(images: Tensor, originals: Tensor) -> None:

@@ -93,7 +93,7 @@ def _of_client(opened: OpenedRun, client: int, options: Mapping[str, Any]) -> di
         "mse": found.mse.value,
         "baseline": found.baseline_cross_entropy.value,
     }
-    with contextlib.suppress(UsageError):  # torchmetrics is an extra
+    with contextlib.suppress(UsageError):  # smaller images than its window have none
         figures["ssim"] = found.ssim().value
     others = measure_client(target, Wanted(("mutual_information", "distance_correlation"))).figures
     return figures | {name: estimate.value for name, estimate in others.items()}
