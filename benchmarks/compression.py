@@ -57,7 +57,7 @@ def accuracy_without_code(run: sglr.Run, built: Training) -> float:
     """Return the test accuracy of the same weights where smashed data reach the server as they are."""
     engine: Any = restored(run, built).trainer.engine
     engine.codec = Plain()
-    return built.trainer.evaluate(built.data.test).mean_accuracy
+    return built.trainer.evaluate(built.data.test).mean("accuracy")
 
 
 def measure(method: str, codec: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from sglr.methods.psl import PSL
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
+from sglr.tasks.classification import Classification
 
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
 
@@ -73,7 +74,7 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
     data = ClientData(none, rows, None, none, Targets.of_classes(tuple("0123456789")))
     spec = OptimizerSpec.parse("sgd")
-    setting = ClientSpec(lambda _: make_lower(), data, BATCH, spec, None, 0, torch.device("cpu"))
+    setting = ClientSpec(lambda _: make_lower(), data, Classification(), BATCH, spec, None, 0, torch.device("cpu"))
     engine = Remote(setting, Listen(local_clients=False, opened=opened))
     engine.attach(folder / "server")
     return engine, started
@@ -98,7 +99,9 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
     """Train PSL; every client must be there in every step."""
     engine, started = make_engine(clients, steps, folder)
     upper = nn.Linear(CUT, CLASSES)
-    spec = ServerSpec(upper, OptimizerSpec.parse("sgd"), classes=CLASSES, clients=clients, label_prior="ignore")
+    spec = ServerSpec(
+        upper, OptimizerSpec.parse("sgd"), Classification(), classes=CLASSES, clients=clients, label_prior="ignore"
+    )
     server = SplitServer(spec, torch.device("cpu"))
     taken = engine.begin_epoch(tuple(range(clients)), 0)
     seconds = []

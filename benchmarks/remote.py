@@ -46,6 +46,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.service import SERVICE, enrolment, server_credentials
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
+from sglr.tasks.classification import Classification
 
 VALUES, BATCH = 8192, 8  # 8 samples of 8,192 float32: 256 KiB
 PAYLOAD = 4 * VALUES * BATCH
@@ -68,7 +69,9 @@ def setting(clients: int) -> ClientSpec:
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
     none = Samples(inputs, torch.zeros(0, dtype=torch.int64))
     data = ClientData(none, rows, None, none, Targets.of_classes(tuple("ab")))
-    return ClientSpec(lambda _: Scale(), data, BATCH, OptimizerSpec.parse("sgd"), None, 0, torch.device("cpu"))
+    return ClientSpec(
+        lambda _: Scale(), data, Classification(), BATCH, OptimizerSpec.parse("sgd"), None, 0, torch.device("cpu")
+    )
 
 
 def engine_side(clients: int, steps: int, folder: Path) -> dict[str, float]:

@@ -110,7 +110,7 @@ def accuracy(method: str, partition: str, attack: str, rule: str, seed: int) -> 
         built.trainer.run()
     except DivergedError:
         return None
-    return built.trainer.evaluate(built.data.test).mean_accuracy
+    return built.trainer.evaluate(built.data.test).mean("accuracy")
 
 
 def milliseconds(rule: str, clients: int, weights: int, rounds: int = 5) -> float:

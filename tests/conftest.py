@@ -36,6 +36,7 @@ from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments
+from sglr.tasks.classification import Classification
 
 # Tensors of a dozen numbers: threads would only wait for each other.
 torch.set_num_threads(1)
@@ -48,6 +49,7 @@ settings.load_profile("sglr")
 
 INPUTS, CUT, CLASSES = 4, 3, 3
 CPU = torch.device("cpu")
+TASK = Classification()
 parse_optimizer = cache(OptimizerSpec.parse)
 RAY = Path(__file__).parent / "engines" / "ray"
 
@@ -213,8 +215,8 @@ class Case:
         spec = parse_optimizer(self.optimizer)
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
-        setting = ClientSpec(lower, data, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        client_loss = ClientLoss(corrects_prior=self.label_prior == "correct") if self.tail else None
+        setting = ClientSpec(lower, data, TASK, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        client_loss = ClientLoss(TASK, corrects_prior=self.label_prior == "correct") if self.tail else None
         engine = self.engine(
             replace(
                 setting,
@@ -229,6 +231,7 @@ class Case:
         spec = ServerSpec(
             upper,
             server_spec,
+            TASK,
             classes=CLASSES,
             clients=len(data.sizes),
             label_prior=self.label_prior,

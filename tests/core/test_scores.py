@@ -14,6 +14,9 @@ from sklearn import metrics
 from torch import Tensor
 
 from sglr.core.scores import MOST_CLASSES, ClassCounts, Scores
+from sglr.tasks.classification import Classification
+
+TASK = Classification()
 
 
 def counted(predicted: Tensor, labels: Tensor, classes: int) -> ClassCounts:
@@ -84,13 +87,13 @@ def test_groups_of_clients_make_the_same_counts_in_any_order(drawn: tuple[Tensor
     parts = []
     for client in order:
         own = counted(predicted[[client]], labels[[client]], classes)
-        accuracy = own.right.sum(1) / labels.shape[1]
-        parts.append(Scores(accuracy, accuracy, own))
-    joined = Scores.joined(parts, [order.index(client) for client in range(len(labels))])
+        parts.append(Scores.of(TASK, own.right.sum(1) / labels.shape[1], [own.tensors()]))
+    joined = Scores.joined(parts, [order.index(client) for client in range(len(labels))], TASK)
     whole = counted(predicted, labels, classes)
-    assert joined.counts is not None
-    assert all(torch.equal(tensor, whole.tensors()[name]) for name, tensor in joined.counts.tensors().items())
-    assert torch.equal(joined.accuracy, whole.right.sum(1) / labels.shape[1])
+    assert all(torch.equal(tensor, whole.tensors()[name]) for name, tensor in joined.sums.items())
+    assert torch.equal(joined.values["accuracy"], whole.right.sum(1).double() / labels.shape[1])
+    assert joined.mean("balanced_accuracy") == pytest.approx(whole.balanced_accuracy)
+    assert joined.mean("macro_f1") == pytest.approx(whole.macro_f1)
 
 
 def test_a_class_that_no_sample_has_is_left_out() -> None:

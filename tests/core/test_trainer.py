@@ -75,9 +75,9 @@ def test_an_epochs_record_has_its_measurements(case, events) -> None:
     assert all(0 <= record["train_accuracy"] <= 1 and record["loss"] > 0 for record in records)
     assert records[0]["seconds"] <= records[1]["seconds"]
     scores = trainer.evaluate(training.clients().validation)
-    assert records[-1]["validation_accuracy"] == scores.mean_accuracy
-    assert records[-1]["validation_accuracy_std_over_clients"] == scores.accuracy_std
-    assert records[-1]["validation_loss"] == scores.mean_loss
+    assert records[-1]["validation_accuracy"] == scores.mean("accuracy")
+    assert records[-1]["validation_accuracy_std_over_clients"] == scores.std("accuracy")
+    assert records[-1]["validation_loss"] == scores.mean("loss")
 
 
 def test_each_epoch_has_a_loss_of_its_own(case, events) -> None:
@@ -104,7 +104,7 @@ def test_the_best_validated_epoch_is_saved_as_such(case, events) -> None:
     assert len(set(accuracies)) > 1, "the test saw no change"
     wanted = [all(accuracy > before for before in accuracies[:i]) for i, accuracy in enumerate(accuracies)]
     assert saved == wanted
-    assert trainer.progress.best_accuracy == max(accuracies)
+    assert trainer.progress.best_score == max(accuracies)
     assert trainer.progress.best_epoch == 1 + accuracies.index(max(accuracies))
 
 
@@ -321,8 +321,8 @@ def test_shared_weights_are_scored_once_and_absent_clients_stay_as_they_are(case
     segment.load_state_dict(trainer.shared)
     upper.load_state_dict(trainer.server.segment.state_dict())
     logits = torch.nn.Sequential(segment, upper).eval()(test.inputs).detach()
-    assert scores.mean_loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, test.targets)), abs=1e-5)
-    assert scores.mean_accuracy == pytest.approx(float((logits.argmax(1) == test.targets).float().mean()))
+    assert scores.mean("loss") == pytest.approx(float(torch.nn.functional.cross_entropy(logits, test.targets)), abs=1e-5)
+    assert scores.mean("accuracy") == pytest.approx(float((logits.argmax(1) == test.targets).float().mean()))
     after = state_of(trainer)
     assert all(torch.equal(before[key], tensor) for key, tensor in after.items())
 

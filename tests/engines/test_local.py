@@ -22,6 +22,7 @@ from sglr.engines.local import Local
 from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
 from sglr.parties.spec import ClientSpec
+from sglr.tasks.classification import Classification
 
 both_ways = pytest.mark.parametrize("stacking", ["stacked", "looped"])
 
@@ -41,7 +42,11 @@ def make_engine(
     inputs = torch.randn(total, *shape, generator=torch.Generator().manual_seed(1))
     samples = Samples(inputs, torch.arange(total))
     data = ClientData(samples, torch.arange(total).split(list(sizes)), None, samples, Targets.of_classes(("a",)))
-    return Local(ClientSpec(segment, data, batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking))
+    return Local(
+        ClientSpec(
+            segment, data, Classification(), batch, OptimizerSpec(optimizer), None, seed, torch.device("cpu"), stacking
+        )
+    )
 
 
 def make_norm(client: int) -> nn.Module:
@@ -223,9 +228,9 @@ def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str,
     for clients in ((0, 1, 2, 3, 4), (1, 4), (3,)):
         scores = trainer.engine.evaluate(trainer.server.segment, samples, clients)
         accuracy, loss = naive_scores([modules[client] for client in clients], upper, samples)
-        np.testing.assert_allclose(scores.accuracy, accuracy, atol=1e-7)
+        np.testing.assert_allclose(scores.values["accuracy"], accuracy, atol=1e-7)
         np.testing.assert_allclose(scores.loss, loss, atol=1e-5)
-        assert scores.mean_accuracy == pytest.approx(np.mean(accuracy))
+        assert scores.mean("accuracy") == pytest.approx(np.mean(accuracy))
         assert scores.accuracy_std == pytest.approx(np.std(accuracy), abs=1e-7)
         assert scores.mean_loss == pytest.approx(np.mean(loss), abs=1e-5)
     assert all(torch.equal(before[name], tensor) for name, tensor in trainer.state().items())
@@ -244,8 +249,8 @@ def test_evaluation_of_images(stacking: str) -> None:
 
 
 def test_the_spread_over_one_client_is_none() -> None:
-    scores = Scores(torch.tensor([0.5]), torch.tensor([1.0]))
-    assert (scores.mean_accuracy, scores.accuracy_std, scores.mean_loss) == (0.5, 0.0, 1.0)
+    scores = Scores({"accuracy": torch.tensor([0.5])}, torch.tensor([1.0]))
+    assert (scores.mean("accuracy"), scores.std("accuracy"), scores.mean("loss")) == (0.5, 0.0, 1.0)
 
 
 # Models that can't be stacked.

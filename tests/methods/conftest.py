@@ -17,6 +17,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Targets
 from sglr.core.types import StepContext, Uplink
 from sglr.parties.server import ServerSpec, SplitServer
+from sglr.tasks.classification import Classification
 
 Array = NDArray[np.float64]
 
@@ -97,7 +98,12 @@ class Problem:
     def server(self) -> SplitServer:
         """Build the server alone, with SGD."""
         spec = ServerSpec(
-            linear(self.w_s), OptimizerSpec("sgd"), classes=3, clients=len(self.sizes), label_prior="ignore"
+            linear(self.w_s),
+            OptimizerSpec("sgd"),
+            Classification(),
+            classes=3,
+            clients=len(self.sizes),
+            label_prior="ignore",
         )
         return SplitServer(spec, torch.device("cpu"))
 

@@ -85,7 +85,7 @@ def _stacked(segments: list[nn.Module], x: Tensor) -> Tensor:
 @pytest.mark.parametrize("small", ["resnet16", "cnn", "mlp"])
 def test_takes_small_and_odd_images(small: str, shape: tuple[int, ...]) -> None:
     model = build_model(small, shape, 4)
-    check_segments(split(model, MODELS.load(small).default_cut), torch.randn(2, *shape), classes=4)
+    check_segments(split(model, MODELS.load(small).default_cut), torch.randn(2, *shape), (4,))
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 32), (3, 65, 40)])
@@ -145,7 +145,7 @@ def test_resnet16_is_the_paper_s() -> None:
         return sum(1 for m in kinds if not (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)))
 
     assert (layers(lower), layers(upper)) == (9, 7)
-    assert check_segments(split(model, "layer2"), torch.randn(2, 3, 32, 32), 10) == ((32, 16, 16), (10,))
+    assert check_segments(split(model, "layer2"), torch.randn(2, 3, 32, 32), (10,)) == ((32, 16, 16), (10,))
 
 
 def test_alexnet_s_client_holds_one_convolution_and_one_max_pool() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import StepContext, Uplink
-from sglr.parties.losses import LOSSES
 from sglr.parties.server import ServerSpec, SplitServer
+from sglr.tasks.classification import Classification, binary_cross_entropy
 
 W = np.array([[1.0, -0.5], [0.25, 0.75], [-1.0, 0.5]])
 """The weight of the upper segment: 2 values at the cut, 3 classes."""
@@ -28,7 +28,7 @@ def make_server(optimizer: str = "sgd", segment: nn.Module | None = None, **opti
     if segment is None:
         segment = nn.Linear(2, 3, bias=False)
         segment.weight = nn.Parameter(torch.tensor(W, dtype=torch.float32))
-    settings = {"classes": 3, "clients": 4, "label_prior": "ignore"}
+    settings = {"task": Classification(), "classes": 3, "clients": 4, "label_prior": "ignore"}
     spec = ServerSpec(segment, OptimizerSpec.parse(optimizer), **(settings | options))
     return SplitServer(spec, torch.device("cpu"))
 
@@ -256,7 +256,7 @@ def test_restored_it_goes_on_as_if_nothing_had_happened(optimizer: str, copies: 
 def test_the_server_trains_with_the_loss_it_was_given() -> None:
     uplink = make_uplink((3,))
     smashed = uplink.smashed.flatten(0, 1).requires_grad_()
-    losses = LOSSES["binary_cross_entropy"](smashed @ torch.tensor(W, dtype=torch.float32).T, uplink.labels[0])
+    losses = binary_cross_entropy(smashed @ torch.tensor(W, dtype=torch.float32).T, uplink.labels[0])
     (wanted,) = torch.autograd.grad(losses.mean(), smashed)
-    found = make_server(loss="binary_cross_entropy").learn(uplink, AT, RATE)
+    found = make_server(task=Classification("binary_cross_entropy")).learn(uplink, AT, RATE)
     torch.testing.assert_close(found[0], wanted)

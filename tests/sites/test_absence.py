@@ -43,7 +43,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> dict[int, LocalTrainer]:
 
     def make_and_note(*args: Any) -> list[LocalTrainer]:
         made = make(*args)
-        found.update({trainer.task.client: trainer for trainer in made})
+        found.update({trainer.job.client: trainer for trainer in made})
         return made
 
     monkeypatch.setattr(joining, "make_trainers", make_and_note)
@@ -63,7 +63,7 @@ def with_a_late_joiner(
     load = LocalTrainer.load
 
     def load_and_note(trainer: LocalTrainer, weights: Any) -> None:
-        if trainer.task.client == 0:
+        if trainer.job.client == 0:
             loads.append(digest(weights))
         load(trainer, weights)
 
@@ -163,7 +163,7 @@ def test_nobody_misses_a_deadline_while_the_server_itself_is_stopped(tmp_path, m
     slow, forward = threading.Event(), LocalTrainer.forward
 
     def forward_late(trainer: LocalTrainer, *args: Any) -> Any:
-        if trainer.task.client == 2 and args[1] == 2:
+        if trainer.job.client == 2 and args[1] == 2:
             slow.set()
             time.sleep(0.5)
         return forward(trainer, *args)

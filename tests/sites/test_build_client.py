@@ -38,9 +38,9 @@ def description(**changes: Any) -> RunDescription:
 def test_a_client_has_its_segment_and_data_of_the_simulation():
     built = build(Experiment.from_flat(SETTINGS))
     for client, trainer in zip((0, 2), make_trainers(description(), [0, 2], OWN), strict=True):
-        assert torch.equal(trainer.task.train.inputs, built.data.train.inputs[built.data.indices[client]])
+        assert torch.equal(trainer.job.train.inputs, built.data.train.inputs[built.data.indices[client]])
         expected = built.lower(client).state_dict()
-        assert all(torch.equal(value, expected[name]) for name, value in trainer.task.segment.state_dict().items())
+        assert all(torch.equal(value, expected[name]) for name, value in trainer.job.segment.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
     for least, counts in ((1, [4, 4, 4, 4, 1]), (2, [4, 4, 4, 5])):
         told = RunDescription(**{**vars(description()), "least_batch": least})
         (trainer,) = make_trainers(told, [0], OWN)
-        steps = trainer.task.batching.steps(np.array([17]))
-        assert [int(trainer.task.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
+        steps = trainer.job.batching.steps(np.array([17]))
+        assert [int(trainer.job.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
 
 
 def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):

@@ -25,8 +25,8 @@ from sglr.core.task import Targets
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import RunDescription
@@ -38,6 +38,7 @@ from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
+from sglr.tasks.classification import Classification
 
 VALUES, BATCH, CLIENTS, STEPS = 8192, 8, 3, 12
 FIRST, LAST = 2, 10
@@ -92,9 +93,11 @@ class Run:
         none = Samples(torch.zeros(0, VALUES), torch.zeros(0, dtype=torch.int64))
         rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(CLIENTS))
         data = ClientData(none, rows, None, none, Targets.of_classes(tuple("ab")))
-        setting = ClientSpec(lambda _: Scale(), data, BATCH, SGD, None, 0, CPU, codec=parse(self.compression))
+        setting = ClientSpec(
+            lambda _: Scale(), data, Classification(), BATCH, SGD, None, 0, CPU, codec=parse(self.compression)
+        )
         engine = Remote(setting, Listen(local_clients=False, opened=self.opened))
-        spec = ServerSpec(nn.Linear(VALUES, 2), SGD, classes=2, clients=CLIENTS, label_prior="ignore")
+        spec = ServerSpec(nn.Linear(VALUES, 2), SGD, Classification(), classes=2, clients=CLIENTS, label_prior="ignore")
         server = SplitServer(spec, CPU)
         return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), None, Hooks(self.observe))
 
@@ -130,7 +133,9 @@ class Run:
                 identity = await asyncio.to_thread(Identity.enrol, address, token, place)
                 samples = Samples(torch.randn(STEPS * BATCH, VALUES), torch.zeros(STEPS * BATCH, dtype=torch.int64))
                 codec = parse(self.compression)
-                trainer = LocalTrainer(Task(number, Scale(), samples, {}, 2, Batching(BATCH), SGD, codec=codec))
+                trainer = LocalTrainer(
+                    Job(number, Scale(), samples, {}, Classification(), 2, Batching(BATCH), SGD, codec=codec)
+                )
                 context = ClientContext(
                     identity, address, description, segment, trainer, Snapshots(place / "snapshots", run, 3)
                 )

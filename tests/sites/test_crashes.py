@@ -81,7 +81,7 @@ def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     score, crashed = LocalTrainer.score, threading.Event()
 
     def score_and_crash(trainer: LocalTrainer, part: str, *args: Any, **named: Any) -> Any:
-        if part == "test" and trainer.task.client == 2 and not crashed.is_set():
+        if part == "test" and trainer.job.client == 2 and not crashed.is_set():
             crashed.set()
             threading.Thread(target=federation.crash, args=(1,)).start()
             until(federation.leaving.is_set)

@@ -174,7 +174,7 @@ def test_another_client_scores_the_shared_weights_where_one_sends_extreme_scores
 
     def spoilt(trainer: LocalTrainer, *args: Any, **options: Any) -> dict[str, Tensor]:
         parts = score(trainer, *args, **options)
-        if trainer.task.client == 0:
+        if trainer.job.client == 0:
             parts["values"][0] = math.inf
         return parts
 
@@ -244,7 +244,7 @@ def test_half_of_those_present_end_the_training_and_fewer_do_not(tmp_path: Path,
     def bad(clients: set[int]) -> None:
         def run(trainer: LocalTrainer, epoch: int, step: int) -> dict[str, Tensor]:
             parts = forward(trainer, epoch, step)
-            if trainer.task.client in clients and (epoch, step) == (1, 1):
+            if trainer.job.client in clients and (epoch, step) == (1, 1):
                 parts["values"][0] = math.nan
             return parts
 
@@ -270,7 +270,7 @@ def test_an_absence_for_extreme_numbers_replays_after_a_crash(
 
     def sometimes(trainer: LocalTrainer, epoch: int, step: int) -> dict[str, Tensor]:
         parts = forward(trainer, epoch, step)
-        if trainer.task.client == 1 and (epoch, step) in ((0, 1), (0, 2), (1, 0)):
+        if trainer.job.client == 1 and (epoch, step) in ((0, 1), (0, 2), (1, 0)):
             trainer.drop_passes()
             raise ExtremeValues("the smashed data are not finite or too large")
         return parts

@@ -53,7 +53,7 @@ def before_answers(patch: pytest.MonkeyPatch, action: Callable[[], None]) -> lis
 
     def act_and_answer(trainer: LocalTrainer, features: Any) -> Any:
         [where] = trainer.passes()
-        if trainer.task.client == CLIENT and where in STEPS and where not in came:
+        if trainer.job.client == CLIENT and where in STEPS and where not in came:
             came.append(where)
             action()
         return answer(trainer, features)
@@ -97,7 +97,7 @@ def test_a_client_that_goes_before_the_second_message_and_comes_back(settings, r
 
     def make_and_note(client: ClientConnection, context: Any, *others: Any) -> None:
         make(client, context, *others)
-        clients[context.trainer.task.client] = client
+        clients[context.trainer.job.client] = client
 
     monkeypatch.setattr(ClientConnection, "__init__", make_and_note)
 

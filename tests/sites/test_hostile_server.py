@@ -19,9 +19,10 @@ from sglr.core.data import Samples
 from sglr.core.errors import ExtremeValues, SglrError
 from sglr.core.optim import OptimizerSpec
 from sglr.data.batches import Batching
-from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.wire.frames import Frame, encode
+from sglr.tasks.classification import Classification
 
 from .attacker import envelope
 from .handmade import Line, Server
@@ -172,7 +173,16 @@ def test_gradients_within_all_limits_make_no_weight_nan() -> None:
     layers = [nn.Linear(4, 4) for _ in range(4)]
     samples = Samples(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     trainer = LocalTrainer(
-        Task(0, nn.Sequential(*layers), samples, {}, 2, Batching(8), OptimizerSpec.parse("sgd:momentum=0.9"))
+        Job(
+            0,
+            nn.Sequential(*layers),
+            samples,
+            {},
+            Classification(),
+            2,
+            Batching(8),
+            OptimizerSpec.parse("sgd:momentum=0.9"),
+        )
     )
     refused = 0
     for number in range(60):

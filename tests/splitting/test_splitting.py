@@ -263,7 +263,7 @@ def test_an_example_shows_the_shapes_and_changes_nothing() -> None:
     before = deepcopy(segments.lower.state_dict())
     x = torch.randn(2, 1, 8, 8)
     state = torch.get_rng_state()
-    assert check_segments(segments, x, classes=3) == ((4, 6, 6), (3,))
+    assert check_segments(segments, x, (3,)) == ((4, 6, 6), (3,))
     assert all(torch.equal(value, before[name]) for name, value in segments.lower.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -281,7 +281,7 @@ def test_an_example_shows_the_shapes_and_changes_nothing() -> None:
 )
 def test_segments_that_do_not_fit_are_explained(segments: Split, shape: tuple[int, ...], field: str, said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        check_segments(segments, torch.randn(shape), classes=2)
+        check_segments(segments, torch.randn(shape), (2,))
     assert raised.value.field == field
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)

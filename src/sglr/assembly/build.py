@@ -14,6 +14,7 @@ from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.segments import Segments
+from sglr.assembly.task import build_task, check_classes
 from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
@@ -23,6 +24,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
+from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights, state_of
 from sglr.data.digest import refuse_other_data
@@ -69,27 +71,29 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     data = _divide(experiment, _dataset(experiment, given.dataset))
     data = data if given.poison is None else given.poison(data)
     check_place(experiment, given, data)
-    segments = Segments(experiment, data, given.model, method, defences, given.frozen)
+    task = build_task(experiment, data, given.task)
+    check_classes(experiment, method, data.targets)
+    segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     if method.pooled:
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    plan = _plan(experiment, device, least)
+    plan = _plan(experiment, device, least, task)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    client_spec = _client_spec(experiment, segments, data, optimizer, device, precision, store, least)
+    client_spec = _client_spec(experiment, segments, data, task, optimizer, device, precision, store, least)
     engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
     spec = ServerSpec(
         segments.upper,
         optimizer,
-        classes=len(data.classes),
+        task,
+        classes=_classes(data),
         clients=len(data.indices),
         label_prior=experiment.label_prior,
         clip_norm=experiment.clip_norm,
-        loss=experiment.loss,
         copies=method.server_copies,
         stacked=method.server_copies
         and choices.get("stacking", experiment.stacking) != "looped"
@@ -107,6 +111,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         trainer,
         data,
         method,
+        task,
         segments.cut,
         device,
         segments.lower_of,
@@ -117,6 +122,11 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.defences,
         segments.frozen,
     )
+
+
+def _classes(data: ClientData) -> int:
+    """Return how many classes samples have; 0 if none."""
+    return len(data.classes) if data.targets.are_classes else 0
 
 
 def _shared(first: nn.Module, device: torch.device) -> tuple[Weights, set[str]]:
@@ -169,7 +179,7 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> TrainingPlan:
+def _plan(experiment: Experiment, device: torch.device, least_batch: int, task: Task) -> TrainingPlan:
     return TrainingPlan(
         epochs=experiment.epochs,
         rate=experiment.lr,
@@ -183,6 +193,8 @@ def _plan(experiment: Experiment, device: torch.device, least_batch: int) -> Tra
         fresh_optimizers=experiment.client_optimizer == "reset",
         least_batch=least_batch,
         seed=experiment.seed,
+        monitor=task.headline,
+        higher_is_better=task.higher_is_better,
     )
 
 
@@ -216,6 +228,7 @@ def _client_spec(
     experiment: Experiment,
     segments: Segments,
     data: ClientData,
+    task: Task,
     optimizer: OptimizerSpec,
     device: torch.device,
     precision: Precision,
@@ -225,6 +238,7 @@ def _client_spec(
     return ClientSpec(
         segment=segments.lower_of,
         data=data,
+        task=task,
         batch_size=experiment.batch_size,
         optimizer=optimizer,
         clip_norm=experiment.clip_norm,
@@ -238,7 +252,7 @@ def _client_spec(
         first_weights=segments.weights_of,
         clients_leave=store != "memory",
         defences=segments.defences,
-        client_loss=None if segments.tail is None else ClientLoss(experiment.loss, experiment.label_prior == "correct"),
+        client_loss=None if segments.tail is None else ClientLoss(task, experiment.label_prior == "correct"),
     )
 
 

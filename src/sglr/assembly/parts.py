@@ -11,6 +11,7 @@ from torch import nn
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine
 from sglr.core.method import Method
+from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights
 from sglr.parties.defences import DefenceChain
@@ -26,6 +27,7 @@ class PartOverrides:
     model: nn.Module | Callable[..., nn.Module] | None = None
     dataset: Dataset | None = None
     engine: Callable[[ClientSpec], Engine] | None = None
+    task: Task | None = None
     poison: Callable[[ClientData], ClientData] | None = None
     """Changes the divided data as an attacking client would."""
     frozen: Weights | None = None
@@ -39,6 +41,7 @@ class Training:
     trainer: Trainer
     data: ClientData
     method: Method
+    task: Task
     cut: str | int
     device: torch.device
     lower: Callable[[int], nn.Module]

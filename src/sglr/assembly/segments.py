@@ -13,11 +13,13 @@ from torch import nn
 from sglr.assembly.checks import check_defences, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.method import build_method
+from sglr.assembly.task import build_task
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method
 from sglr.core.model import build_model, built_by, copied
 from sglr.core.random import key
+from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of, trained_of
 from sglr.parties.defences import DefenceChain, parse
 from sglr.runs.config import Experiment
@@ -81,12 +83,13 @@ class Segments:
         self,
         experiment: Experiment,
         data: ClientData,
+        task: Task,
         model: nn.Module | Callable[..., nn.Module] | None,
         method: Method,
         defences: DefenceChain,
         frozen: Weights | None = None,
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._task = experiment, task
         self._model = model
         self._began_with = frozen
         self.frozen: Weights = {}
@@ -100,7 +103,7 @@ class Segments:
         """Build the model once, find the cut, and try both segments on two samples."""
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
-        self._classes = len(data.classes)
+        self._outputs = self._task.outputs(data.targets)
         self.example = inputs[torch.arange(2) % len(inputs)] if len(inputs) else inputs.new_zeros(2, *self._input_shape)
         whole = self._build(0)
         check_weights(whole)
@@ -110,7 +113,7 @@ class Segments:
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
         self.cut_shape, _ = check_segments(
-            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._classes
+            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._task.output_shape(data.targets)
         )
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
@@ -205,9 +208,9 @@ class Segments:
             # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
             return copied(given_shapes(self._model, self.example))
         if self._model is not None:
-            return built_by(self._experiment.model, partial(self._model, self._input_shape, self._classes))
+            return built_by(self._experiment.model, partial(self._model, self._input_shape, self._outputs))
         experiment = self._experiment
-        return build_model(experiment.model, self._input_shape, self._classes, experiment.folder)
+        return build_model(experiment.model, self._input_shape, self._outputs, experiment.folder)
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its initial weights."""
@@ -254,4 +257,5 @@ def client_segments(
     method, defences = build_method(experiment), parse(experiment.defence, experiment.seed)
     check_tail(experiment, method)
     check_defences(experiment, method, defences)
-    return Segments(experiment, data, model, method, defences).lower_of
+    task = build_task(experiment, data)
+    return Segments(experiment, data, task, model, method, defences).lower_of

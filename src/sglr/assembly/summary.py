@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from sglr.assembly.parts import Training
+from sglr.assembly.task import task_name
+from sglr.core.data import ClientData
+from sglr.core.plan import TrainingPlan
 from sglr.core.scores import ClassCounts, Scores
+from sglr.core.task import Task
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
@@ -67,6 +71,7 @@ def summarise(
     return {
         "status": "done",
         "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
+        "task": {"name": task_name(experiment), **plain(built.task)},
         "clients": experiment.clients,
         "epochs": experiment.epochs,
         "seed": experiment.seed,
@@ -78,14 +83,8 @@ def summarise(
         "client_store": built.client_store,
         "device": _device_name(built.device),
         "choices": dict(built.choices),
-        "test": {
-            "accuracy": scores.mean_accuracy,
-            "accuracy_std_over_clients": scores.accuracy_std,
-            "loss": scores.mean_loss,
-            "epoch": tested_epoch,
-            **class_figures(scores.counts, built.data.classes, alike=len(built.data.test) > 0),
-        },
-        "validation": _best_validation(history),
+        "test": test_figures(built.task, scores, built.data, tested_epoch),
+        "validation": _best_validation(history, built.trainer.plan),
         "defences": described(built.defences.named, _releases(experiment, built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
@@ -103,6 +102,28 @@ def summarise(
         "versions": versions(),
         "machine": describe_machine(),
     }
+
+
+def test_figures(task: Task, scores: Scores, data: ClientData, epoch: int) -> dict[str, Any]:
+    """Return what a test came to: the headline first, then the loss, and what the task tells beside them."""
+    figures = task.figures(scores.sums, data.targets) if scores.parts else {}
+    if task.counts_classes:
+        counts = ClassCounts(**scores.sums) if scores.parts else None
+        figures |= class_figures(counts, data.classes, alike=len(data.test) > 0)
+    return {
+        task.headline: scores.mean(task.headline),
+        f"{task.headline}_std_over_clients": scores.std(task.headline),
+        "loss": scores.mean("loss"),
+        "epoch": epoch,
+        "headline": task.headline,
+        "higher_is_better": task.higher_is_better,
+        **figures,
+    }
+
+
+def plain(task: Task) -> dict[str, Any]:
+    """Return a task's parameters."""
+    return dataclasses.asdict(task) if dataclasses.is_dataclass(task) else {}
 
 
 def class_figures(counts: ClassCounts | None, classes: Sequence[str], *, alike: bool) -> dict[str, Any]:
@@ -188,12 +209,13 @@ def _modelled(
     ).summary()
 
 
-def _best_validation(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int] | None:
-    scored = [row for row in history if "validation_accuracy" in row]
+def _best_validation(history: Sequence[Mapping[str, Any]], plan: TrainingPlan) -> dict[str, float | int] | None:
+    name = f"validation_{plan.monitor}"
+    scored = [row for row in history if name in row]
     if not scored:
         return None
-    best = max(scored, key=lambda row: row["validation_accuracy"])
-    return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]}
+    best = (max if plan.higher_is_better else min)(scored, key=lambda row: row[name])
+    return {plan.monitor: best[name], "best_epoch": best["epoch"]}
 
 
 def _count_parameters(built: Training) -> dict[str, int]:

@@ -19,6 +19,7 @@ from sglr.core.registry import (
     METHODS,
     MODELS,
     PARTITIONERS,
+    TASKS,
     Registry,
 )
 from sglr.runs import presets
@@ -29,6 +30,7 @@ class PartKind(StrEnum):
 
     methods = "methods"
     models = "models"
+    tasks = "tasks"
     datasets = "datasets"
     partitioners = "partitioners"
     merge_rules = "merge-rules"
@@ -41,6 +43,7 @@ class PartKind(StrEnum):
 REGISTRIES = {
     PartKind.methods: METHODS,
     PartKind.models: MODELS,
+    PartKind.tasks: TASKS,
     PartKind.datasets: DATASETS,
     PartKind.partitioners: PARTITIONERS,
     PartKind.merge_rules: MERGE_RULES,

@@ -21,6 +21,7 @@ PART_PANELS = {
     "dataset": "Parameters of data sets",
     "partition": "Parameters of partitions",
     "merge_rule": "Parameters of merge rules",
+    "task": "Parameters of tasks",
 }
 
 _ALL = "sglr.help_all"

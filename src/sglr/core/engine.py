@@ -149,11 +149,17 @@ class Engine(Protocol):
         ...
 
     def evaluate(
-        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+        self,
+        server: nn.Module,
+        samples: Samples,
+        clients: tuple[int, ...],
+        shared: Weights | None = None,
+        parts: int = 1,
     ) -> Scores:
         """Score the segments of ``clients`` with the server's on the same samples.
 
-        With ``shared`` ``[...]`` these weights are scored instead of the clients' own, which stay as they are.
+        With ``shared`` ``[...]`` these weights are scored instead of the clients' own, which stay as they are. The sums
+        of samples i, i + P, i + 2P … are kept apart for each i below P = ``parts``, for intervals.
         """
         ...
 

@@ -13,6 +13,9 @@ from sglr.core.codec import Codec
 from sglr.core.types import Average, Uplink
 from sglr.core.weights import Weights
 
+NO_HITS = float("nan")
+"""The sum of hits where a task knows no right and wrong."""
+
 
 @dataclass(frozen=True)
 class TrainMetrics:
@@ -23,7 +26,7 @@ class TrainMetrics:
     loss
         Sum of the losses of single samples.
     correct
-        Samples that were classified right.
+        How many samples are right, in sum; `NO_HITS` where none is right or wrong.
     samples
         Their number.
     bad_step
@@ -31,7 +34,7 @@ class TrainMetrics:
     """
 
     loss: float
-    correct: int
+    correct: float
     samples: int
     bad_step: int | None = None
 
@@ -42,7 +45,7 @@ class TrainMetrics:
 
     @property
     def accuracy(self) -> float:
-        """Share of training samples that were classified right, in [0, 1]."""
+        """Share of training samples that are right, in [0, 1]; NaN where none is right or wrong."""
         return self.correct / max(1, self.samples)
 
 

@@ -38,6 +38,10 @@ class TrainingPlan:
         Fewest samples of a batch: clients that own fewer take no part.
     seed
         Seed of all random draws.
+    monitor
+        The score of the validation that chooses the best epoch, ``"loss"`` among them.
+    higher_is_better
+        Whether more of it is better.
     """
 
     epochs: int
@@ -52,10 +56,16 @@ class TrainingPlan:
     fresh_optimizers: bool = False
     least_batch: int = 1
     seed: int = 0
+    monitor: str = "accuracy"
+    higher_is_better: bool = True
 
     def at_work(self, clients: int) -> int:
         """Return how many of the clients take part in a round."""
         return max(1, round(self.participation * clients))
+
+
+RENAMED = {"best_accuracy": "best_score"}
+"""What checkpoints of sglr 0.1 call differently."""
 
 
 @dataclass
@@ -70,7 +80,7 @@ class Progress:
     samples: int = 0
     seconds: float = 0.0  # spent training, without evaluation
     best_epoch: int | None = None
-    best_accuracy: float | None = None
+    best_score: float | None = None
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
@@ -81,9 +91,9 @@ class Progress:
         TypeError, ValueError
             If it says something else, or what can't be.
         """
-        found = cls(**state)
+        found = cls(**{RENAMED.get(name, name): value for name, value in state.items()})
         counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
-        figures = [found.seconds, found.best_epoch or 0, found.best_accuracy or 0.0]
+        figures = [found.seconds, found.best_epoch or 0, found.best_score or 0.0]
         if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
             raise ValueError("the progress of the training is malformed")
         return found

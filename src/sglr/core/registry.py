@@ -199,5 +199,6 @@ PARTS: Mapping[str, Registry] = {
     "dataset": DATASETS,
     "partition": PARTITIONERS,
     "merge_rule": MERGE_RULES,
+    "task": TASKS,
 }
 """Settings that name a part with parameters of its own, and where these parts are found."""

@@ -1,19 +1,18 @@
-"""Scores of client segments on held-out samples: accuracy, loss and per-class counts."""
+"""Scores of client segments on held-out samples, and counts of classes, of which many are made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from sglr.core.task import Sums, Task
+
 MOST_CLASSES = 100
 """K up to which a confusion matrix is kept: its K² figures are written into the run's summary."""
-
-ROWS = ("support", "predicted", "right")
-"""The counts that have a row for every client."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,9 @@ class ClassCounts:
             pairs = wanted * len(self.confusion) + predicted
             self.confusion.view(-1).scatter_add_(0, pairs.flatten(), one.new_ones(()).expand(pairs.numel()))
 
-    @classmethod
-    def joined(cls, parts: Sequence[ClassCounts], rows: Tensor) -> ClassCounts:
-        """Return the counts of groups of clients as one; client i is at ``rows[i]`` of the groups in their order."""
-        each = {name: torch.cat([getattr(part, name) for part in parts])[rows] for name in ROWS}
-        squares = [part.confusion for part in parts if part.confusion is not None]
-        return ClassCounts(**each, confusion=torch.stack(squares).sum(0) if squares else None)
-
     def tensors(self) -> dict[str, Tensor]:
-        """Return the counts by name, on the CPU, for ``ClassCounts(**tensors)``."""
-        return {name: tensor.cpu() for name, tensor in vars(self).items() if tensor is not None}
+        """Return the counts by name, for ``ClassCounts(**tensors)``."""
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
     @property
     def recall(self) -> Tensor:
@@ -112,44 +104,71 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracy and loss of client segments with the server segment on one set of samples.
+    """What held-out samples come to with each of n client segments and the server's segment.
 
     Parameters
     ----------
-    accuracy
-        Share of samples classified right with each client's segment, ``[n]`` in [0, 1].
+    values
+        A task's scores of each client by name, ``[n]`` each; the headline comes first. NaN where it can't be told.
     loss
-        Mean cross-entropy with each client's segment, ``[n]``.
-    counts
-        The same by class; None where labels stay with clients elsewhere, who tell nothing of single classes.
+        Mean loss with each client's segment, ``[n]``.
+    parts
+        The sums that the scores are made of, of each part of the samples; empty where labels stay with clients
+        elsewhere, who tell scores alone.
     """
 
-    accuracy: Tensor
+    values: Mapping[str, Tensor]
     loss: Tensor
-    counts: ClassCounts | None = None
+    parts: tuple[Sums, ...] = ()
 
     @classmethod
-    def joined(cls, parts: Sequence[Scores], order: Sequence[int]) -> Scores:
+    def of(cls, task: Task, loss: Tensor, parts: Sequence[Sums]) -> Self:
+        """Return the scores that sums come to."""
+        return cls(task.scores(added(parts)), loss, tuple(parts))
+
+    @classmethod
+    def joined(cls, groups: Sequence[Scores], order: Sequence[int], task: Task) -> Scores:
         """Return the scores of groups of clients as one; client i is at ``order[i]`` of the groups in their order."""
         rows = torch.tensor(order)
-        counts = [part.counts for part in parts if part.counts is not None]
         return Scores(
-            torch.cat([part.accuracy for part in parts])[rows],
-            torch.cat([part.loss for part in parts])[rows],
-            ClassCounts.joined(counts, rows) if counts else None,
+            {name: torch.cat([group.values[name] for group in groups])[rows] for name in groups[0].values},
+            torch.cat([group.loss for group in groups])[rows],
+            tuple(side_by_side(parts, task, rows) for parts in zip(*(group.parts for group in groups), strict=True)),
         )
 
     @property
-    def mean_accuracy(self) -> float:
-        """Accuracy averaged over clients, as the paper reports it."""
-        return float(self.accuracy.mean())
+    def sums(self) -> Sums:
+        """The sums of all samples; empty where none are known."""
+        return added(self.parts)
 
-    @property
-    def accuracy_std(self) -> float:
-        """Standard deviation of the accuracy over clients (0 for one)."""
-        return float(self.accuracy.std(correction=0))
+    def of_client(self, name: str) -> Tensor:
+        """Return each client's score ``[n]`` by its name, ``"loss"`` among them."""
+        return self.loss if name == "loss" else self.values[name]
 
-    @property
-    def mean_loss(self) -> float:
-        """Loss averaged over clients."""
-        return float(self.loss.mean())
+    def mean(self, name: str) -> float:
+        """Return a score averaged over the clients where it can be told, as the paper reports accuracy."""
+        return float(self.of_client(name).nanmean())
+
+    def std(self, name: str) -> float:
+        """Return its standard deviation over these clients (0 for one)."""
+        known = self.of_client(name)
+        return float(known[~known.isnan()].std(correction=0)) if not known.isnan().all() else float("nan")
+
+
+def added(parts: Sequence[Sums]) -> dict[str, Tensor]:
+    """Return the sums of all parts."""
+    if not parts:
+        return {}
+    return {name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]}
+
+
+def side_by_side(groups: Sequence[Sums], task: Task, rows: Tensor | None = None) -> dict[str, Tensor]:
+    """Return the sums of groups of clients as one; client i is at ``rows[i]`` of the groups in their order."""
+    found = {}
+    for name in groups[0]:
+        each = [group[name] for group in groups]
+        if name in task.pooled:
+            found[name] = torch.stack(each).sum(0)
+        else:
+            found[name] = torch.cat(each) if rows is None else torch.cat(each)[rows]
+    return found

@@ -6,6 +6,7 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -31,6 +32,12 @@ from sglr.core.types import Average, StepContext, Uplink
 from sglr.core.weights import Weights, below, data_shares
 
 log = logging.getLogger(__name__)
+
+
+def one_part(clients: int) -> int:
+    """Keep no sums apart."""
+    del clients
+    return 1
 
 
 @dataclass
@@ -255,10 +262,11 @@ class Trainer:
         self._check_loss()
         epoch = progress.epoch
         tally = self.server.read_metrics()
+        right = {} if math.isnan(tally.accuracy) else {"train_accuracy": tally.accuracy}
         record: dict[str, float | int] = {
             "epoch": epoch + 1,
             "loss": tally.mean_loss,
-            "train_accuracy": tally.accuracy,
+            **right,
             "learning_rate": scheduled_rate(plan.schedule, plan.rate, epoch, plan.epochs),
             "steps": progress.steps,
             "samples": progress.samples,
@@ -277,19 +285,18 @@ class Trainer:
         if self.validation is None:
             return False
         scores = self.evaluate(self.validation, self.plan.evaluate_clients)
-        record["validation_accuracy"] = scores.mean_accuracy
-        record["validation_accuracy_std_over_clients"] = scores.accuracy_std
-        record["validation_loss"] = scores.mean_loss
-        if scores.counts is not None:
-            record["validation_balanced_accuracy"] = scores.counts.balanced_accuracy
-        best = self.progress.best_accuracy
-        if best is not None and scores.mean_accuracy <= best:
+        record |= _record_of(scores)
+        found, best = scores.mean(self.plan.monitor), self.progress.best_score
+        better = best is None or (found > best if self.plan.higher_is_better else found < best)
+        if math.isnan(found) or not better:
             return False
-        self.progress.best_accuracy, self.progress.best_epoch = scores.mean_accuracy, self.progress.epoch + 1
+        self.progress.best_score, self.progress.best_epoch = found, self.progress.epoch + 1
         return True
 
-    def evaluate(self, samples: Samples, most_clients: int = 0) -> Scores:
+    def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = one_part) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
+
+        ``parts`` gives, by the number of clients that are scored, of how many parts of the samples sums are kept apart.
 
         Clients that never take part, for want of samples, are left out. Where segments are shared, the shared one alone
         is scored: everyone has it.
@@ -300,23 +307,23 @@ class Trainer:
             If what clients send to be scored is not finite or too large.
         """
         try:
-            return self._evaluated(samples, most_clients)
+            return self._evaluated(samples, most_clients, parts)
         except ExtremeValues as error:
             raise self._diverged(
                 f"the loss stopped being a number after {self.progress.steps} steps: {error}"
             ) from error
 
-    def _evaluated(self, samples: Samples, most_clients: int) -> Scores:
+    def _evaluated(self, samples: Samples, most_clients: int, parts: Callable[[int], int]) -> Scores:
         if self.method.shares:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
-            return self.engine.evaluate(self.server.segment, samples, (last,), self.shared)
+            return self.engine.evaluate(self.server.segment, samples, (last,), self.shared, parts(1))
         able = self._able()
         if not 0 < most_clients < len(able):
-            return self.engine.evaluate(self.server.segment, samples, tuple(able.tolist()))
+            return self.engine.evaluate(self.server.segment, samples, tuple(able.tolist()), parts=parts(len(able)))
         rng = generator(self.plan.seed, "evaluated clients")
         chosen = np.sort(able[rng.choice(len(able), size=most_clients, replace=False)])
-        return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()))
+        return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()), parts=parts(most_clients))
 
     def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
         if not self.method.whole_model:
@@ -339,3 +346,11 @@ class Trainer:
         self.server.restore(below("server.", tensors))
         self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
         self.progress = progress
+
+
+def _record_of(scores: Scores) -> dict[str, float]:
+    """Return what an epoch's record tells of a validation: each score averaged over clients, the headline's spread."""
+    headline = next(iter(scores.values))
+    found = {f"validation_{name}": scores.mean(name) for name in (headline, "loss", *scores.values)}
+    found[f"validation_{headline}_std_over_clients"] = scores.std(headline)
+    return {name: value for name, value in found.items() if not math.isnan(value)}

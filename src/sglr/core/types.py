@@ -28,7 +28,7 @@ class Uplink:
         Cut-layer activations ``[C, b, ...]``, one row per client, sorted by client id; zero where there is
         no sample.
     told
-        Class numbers, int64 ``[C, b]``; None where labels stay with the clients.
+        Targets, ``[C, b, ...]``, such as class numbers ``[C, b]``; None where they stay with the clients.
     clients
         The C client ids.
     sizes
@@ -42,7 +42,7 @@ class Uplink:
 
     @property
     def labels(self) -> Tensor:
-        """Class numbers, int64 ``[C, b]``.
+        """Targets, ``[C, b, ...]``: class numbers ``[C, b]`` where samples have a class.
 
         Raises
         ------
@@ -99,7 +99,8 @@ class Answer(NamedTuple):
         By the features, ``[C, b, ...]``, each of the mean loss over the client's own batch; zero where there is no
         sample.
     loss, correct
-        Sums over the samples of every client, ``[C]``: of their losses, and of those that were classified right.
+        Sums over the samples of every client, ``[C]``: of their losses, and of how far they are right (NaN where none
+        is right or wrong).
     sizes
         How many samples each client answers for: |B_i|, or 0 if it did not answer.
     """

@@ -102,10 +102,15 @@ class Local:
         return clients
 
     def evaluate(
-        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+        self,
+        server: nn.Module,
+        samples: Samples,
+        clients: tuple[int, ...],
+        shared: Weights | None = None,
+        parts: int = 1,
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples."""
-        return self.block.evaluate(server, samples, clients, shared)
+        return self.block.evaluate(server, samples, clients, shared, parts)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights and buffers."""

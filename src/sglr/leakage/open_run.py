@@ -18,8 +18,8 @@ from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.random import generator, key
 from sglr.core.registry import ENGINES
+from sglr.core.task import Task
 from sglr.core.weights import trained_of
-from sglr.parties.losses import LOSSES
 from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
 from sglr.runs.config import Experiment
@@ -77,7 +77,7 @@ class OpenedRun:
         def by_features(samples: Samples) -> Tensor:
             smashed = send(samples.inputs)
             features = _passed(segments.upper, smashed, experiment.batch_size)
-            return cut_gradients(segments.tail, features, samples.targets, experiment.loss, experiment.batch_size, hide)
+            return cut_gradients(segments.tail, features, samples.targets, built.task, experiment.batch_size, hide)
 
         return Target(
             client=client,
@@ -90,12 +90,12 @@ class OpenedRun:
                 nn.Sequential(segments.upper, segments.tail),
                 send(samples.inputs),
                 samples.targets,
-                experiment.loss,
+                built.task,
                 experiment.batch_size,
                 hide if built.tail is None else _as_they_are,
             ),
             updates=lambda rows, lower, upper: weight_gradients(
-                lower, upper, own.select(rows), experiment.loss, segments.tail
+                lower, upper, own.select(rows), built.task, segments.tail
             ),
             fresh=lambda number: built.fresh(number).lower,
             fresh_upper=lambda number: built.fresh(number).upper,
@@ -104,7 +104,7 @@ class OpenedRun:
             unseen=unseen,
             classes=len(built.data.classes),
             batch_size=experiment.batch_size,
-            loss=experiment.loss,
+            task=built.task,
             seed=experiment.seed if seed is None else seed,
             tail=segments.tail,
             feature_gradients=None if built.tail is None else by_features,
@@ -141,7 +141,7 @@ def cut_gradients(
     upper: nn.Module,
     smashed: Tensor,
     labels: Tensor,
-    loss: str,
+    task: Task,
     batch_size: int,
     hide: Callable[[Tensor, Tensor], Tensor] = _as_they_are,
 ) -> Tensor:
@@ -156,7 +156,7 @@ def cut_gradients(
         # A last sample by itself has no batch to be normalised with.
         upper.train(len(part) > 1 or batch_size == 1)
         inputs = part.detach().requires_grad_()
-        losses = LOSSES[loss](upper(inputs), own)
+        losses = task.losses(upper(inputs), own)
         (gradients,) = torch.autograd.grad(losses.sum(), inputs)
         found.append(hide(gradients, own))
     return torch.cat(found)
@@ -171,7 +171,7 @@ def _passed(upper: nn.Module, smashed: Tensor, batch_size: int) -> Tensor:
 
 
 def weight_gradients(
-    lower: nn.Module, upper: nn.Module, batch: Samples, loss: str, tail: nn.Module | None = None
+    lower: nn.Module, upper: nn.Module, batch: Samples, task: Task, tail: nn.Module | None = None
 ) -> tuple[Tensor, ...]:
     """Return the gradients of a batch's mean loss by the trained weights of both segments, in evaluation mode.
 
@@ -180,7 +180,7 @@ def weight_gradients(
     """
     weights = [*trained_of(lower).values(), *trained_of(upper).values()]
     outputs = upper(lower(batch.inputs))
-    losses = LOSSES[loss](outputs if tail is None else tail(outputs), batch.targets)
+    losses = task.losses(outputs if tail is None else tail(outputs), batch.targets)
     return torch.autograd.grad(losses.mean(), weights)
 
 

@@ -279,16 +279,21 @@ class ClientBlock:
         stack.load(rows, weights)
 
     def evaluate(
-        self, server: nn.Module, samples: Samples, clients: Sequence[int], shared: Weights | None = None
+        self,
+        server: nn.Module,
+        samples: Samples,
+        clients: Sequence[int],
+        shared: Weights | None = None,
+        parts: int = 1,
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples."""
         spec = self._spec
         if shared is None:
-            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, spec)
+            return score(lambda part: self._seat(clients[part], moves=False), clients, server, samples, spec, parts)
         row = (0,)  # whoever's: it lends its place
         before = self.stack.weights(row)
         self.stack.load(row, shared)
-        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, spec)
+        scores = score(lambda _: (self.stack, row), clients[:1], server, samples, spec, parts)
         self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sglr.core.task import Task
 from sglr.parties import losses
 
 
@@ -16,29 +17,31 @@ class ClientLoss:
 
     Parameters
     ----------
-    loss
-        A name of `sglr.parties.losses.LOSSES`.
+    task
+        What is learned.
     corrects_prior
         Add the log label prior of the client to its logits, as `sglr.parties.training_loss.TrainingLoss` does; here
         each client counts all labels that it has, since it knows them from the start.
     """
 
-    loss: str = "cross_entropy"
+    task: Task
     corrects_prior: bool = False
 
-    def __call__(self, logits: Tensor, labels: Tensor, log_priors: Tensor | None = None) -> losses.Loss:
-        """Return the loss of clients side by side and its gradients by their logits.
+    def __call__(self, outputs: Tensor, targets: Tensor, log_priors: Tensor | None = None) -> losses.Loss:
+        """Return the loss of clients side by side and its gradients by their outputs.
 
         Parameters
         ----------
-        logits
-            ``[n, b, K]``.
-        labels
-            ``[n, b]``.
+        outputs
+            ``[n, b, ...]``.
+        targets
+            ``[n, b, ...]``.
         log_priors
             ``[n, K]``, if the prior is corrected.
         """
-        return losses.loss_and_gradient(self.loss, logits, labels, None if log_priors is None else log_priors[:, None])
+        return losses.loss_and_gradient(
+            self.task, outputs, targets, None if log_priors is None else log_priors[:, None]
+        )
 
 
 def log_prior(labels: Tensor, classes: int) -> Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
-from sglr.core.scores import ClassCounts, Scores
+from sglr.core.scores import Scores, added, side_by_side
+from sglr.core.task import Sums
 from sglr.parties.spec import ClientSpec
 from sglr.stacking.stack import Stack
 
@@ -24,6 +24,7 @@ def score(
     server: nn.Module,
     samples: Samples,
     spec: ClientSpec,
+    parts: int = 1,
 ) -> Scores:
     """Score clients.
 
@@ -38,7 +39,9 @@ def score(
     samples
         m samples, anywhere.
     spec
-        Theirs: how smashed data are written, and the defences, which disguise what is sent for scoring, too.
+        Theirs: the task, how smashed data are written, and the defences, which disguise what is sent for scoring, too.
+    parts
+        P: the sums of samples i, i + P, i + 2P … are kept apart for each i.
 
     Returns
     -------
@@ -55,24 +58,29 @@ def score(
     budget = max(1, EVALUATION_VALUES[device.type] // max(at_cut, samples.inputs[0].numel()))
     group = min(clients, max(1, budget // 64))
     per_batch = min(len(samples), max(1, budget // group))
-    counts: ClassCounts | None = None
+    kept: list[list[Sums]] = [[] for _ in range(parts)]
     with torch.no_grad():
         for start in range(0, clients, group):
             chosen = slice(start, min(start + group, clients))
             stack, rows = seats(chosen)
-            for first in range(0, len(samples), per_batch):
-                inputs = samples.inputs[first : first + per_batch].to(device)
-                labels = samples.targets[first : first + per_batch].to(device)
-                smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], first)
-                logits = _logits(stack, rows, server, smashed, spec.codec)
-                wanted = labels.expand(len(logits), -1)
-                counts = ClassCounts.none(clients, logits.shape[2], device) if counts is None else counts
-                counts.add(chosen, logits.argmax(2), labels)
-                each = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-                losses[chosen] += torch.unflatten(each, 0, wanted.shape).sum(1)
-    assert counts is not None, "there are clients and samples"
-    counts = ClassCounts(**counts.tensors())
-    return Scores(counts.right.sum(1).double() / len(samples), losses.cpu() / len(samples), counts)
+            for part, sums in enumerate(kept):
+                own: list[Sums] = []
+                for batch in _batches(len(samples), per_batch, part, parts):
+                    targets = samples.targets[batch].to(device)
+                    inputs = samples.inputs[batch].to(device)
+                    smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], batch.start)
+                    outputs = _outputs(stack, rows, server, smashed, spec.codec)
+                    wanted = targets.expand(len(outputs), *targets.shape)
+                    each = spec.task.test_losses(outputs.flatten(0, 1), wanted.flatten(0, 1))
+                    losses[chosen] += torch.unflatten(each, 0, wanted.shape[:2]).sum(1)
+                    own.append(spec.task.sums(outputs, targets))
+                sums.append({name: tensor.cpu() for name, tensor in added(own).items()})
+    return Scores.of(spec.task, losses.cpu() / len(samples), [side_by_side(sums, spec.task) for sums in kept])
+
+
+def _batches(samples: int, size: int, part: int, parts: int) -> list[slice]:
+    """Return the batches of a part of the samples: every ``parts``-th one from ``part`` on."""
+    return [slice(first, min(first + size * parts, samples), parts) for first in range(part, samples, size * parts)]
 
 
 def _smashed(stack: Stack, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
@@ -82,8 +90,8 @@ def _smashed(stack: Stack, rows: tuple[int, ...], inputs: Tensor) -> Tensor:
     return stack.predict(rows, inputs)
 
 
-def _logits(stack: Stack, rows: tuple[int, ...], server: nn.Module, smashed: Tensor, codec: Codec) -> Tensor:
-    """Logits ``[n, m, K]`` of what m samples are on every row's side of the cut, through the server's segment."""
+def _outputs(stack: Stack, rows: tuple[int, ...], server: nn.Module, smashed: Tensor, codec: Codec) -> Tensor:
+    """Outputs ``[n, m, ...]`` of what m samples are on every row's side of the cut, through the server's segment."""
     flat = codec.received(smashed.flatten(0, 1))
     if flat.dim() == 4:
         flat = flat.contiguous(memory_format=torch.channels_last)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Task
 from sglr.core.types import Answer, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.defences import DefenceChain
@@ -36,14 +37,16 @@ class ServerSpec:
     Parameters
     ----------
     segment
-        The upper segment; after it come logits ``[N, K]``. The server takes it over.
+        The upper segment; after it come outputs ``[N, ...]``, such as logits ``[N, K]``. The server takes it over.
+    task
+        What is learned.
     optimizer
         The server's optimizer.
     classes
-        K.
+        Number of classes; 0 where samples have no single class.
     clients
         Number of registered clients.
-    label_prior, loss
+    label_prior
         As in `sglr.parties.training_loss.TrainingLoss`.
     clip_norm
         Largest norm of the server's gradient, or None.
@@ -62,11 +65,11 @@ class ServerSpec:
 
     segment: nn.Module
     optimizer: OptimizerSpec
+    task: Task
     classes: int
     clients: int
     label_prior: str
     clip_norm: float | None = None
-    loss: str = "cross_entropy"
     copies: bool = False
     stacked: bool = True
     precision: Precision = SINGLE_PRECISION
@@ -107,7 +110,7 @@ class SplitServer:
     def __init__(self, spec: ServerSpec, device: torch.device) -> None:
         self._defences, self._ask = spec.defences, spec.ask
         self.loss = TrainingLoss(
-            spec.loss, clients=spec.clients, classes=spec.classes, label_prior=spec.label_prior, device=device
+            spec.task, clients=spec.clients, classes=spec.classes, label_prior=spec.label_prior, device=device
         )
         self.copies = spec.stack_of_copies(device) if spec.copies else None
         self.stack = spec.stack(device)
@@ -151,16 +154,16 @@ class SplitServer:
             Each row's gradients by its own smashed data, ``[n, N, ...]``.
         """
         forward = stack.forward(rows, smashed, by_inputs=True)
-        by_outputs = (self._by_logits if self._ask is None else self._by_features)(forward, uplink, context)
+        by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
         found = stack.backward(forward, by_outputs)
         stack.update(rows, found.weights, self.last_rate)
         assert found.inputs is not None, "asked for above"
         return found.inputs
 
-    def _by_logits(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
-        """Return the gradients of every row's mean loss by its own logits ``[n, N, K]``."""
-        labels = torch.unflatten(uplink.flatten(uplink.labels), 0, forward.outputs.shape[:2])
-        return self.loss.gradient(forward.outputs, labels, uplink.clients, uplink.sizes, context.number)
+    def _by_targets(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
+        """Return the gradients of every row's mean loss by its own outputs ``[n, N, ...]``."""
+        targets = torch.unflatten(uplink.flatten(uplink.labels), 0, forward.outputs.shape[:2])
+        return self.loss.gradient(forward.outputs, targets, uplink.clients, uplink.sizes, context.number)
 
     def _by_features(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
         """Have the clients find the loss; return its gradients by every row's own features ``[n, N, ...]``.

@@ -11,6 +11,7 @@ from torch import nn
 from sglr.core.codec import Codec, Plain
 from sglr.core.data import ClientData
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Task
 from sglr.core.weights import Weights
 from sglr.data.batches import Batching
 from sglr.parties.client_loss import ClientLoss
@@ -29,6 +30,8 @@ class ClientSpec:
         Gives a client's lower segment with its first weights, by client id.
     data
         The data, divided among clients.
+    task
+        What is learned.
     batch_size
         b, the samples that a client uses in one step.
     optimizer
@@ -64,6 +67,7 @@ class ClientSpec:
 
     segment: Callable[[int], nn.Module]
     data: ClientData
+    task: Task
     batch_size: int
     optimizer: OptimizerSpec
     clip_norm: float | None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sglr.core.events import NO_HITS
 from sglr.core.types import Answer
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
@@ -30,7 +31,7 @@ class TailStep:
     clients
         Who is in the step, C of them.
     labels
-        Theirs, ``[C, b]``.
+        Their targets, ``[C, b, ...]``.
     passes
         The forward passes through lower segments, with the places in ``clients`` of who took part in each.
     defences
@@ -80,12 +81,15 @@ class TailStep:
             priors = torch.stack([self.log_prior(self.clients[place]) for place in who])
         labels = self.labels[who, : features.shape[1]]
         loss = self.loss(forward.outputs, labels, priors)
-        found = self.stack.tail.backward(forward, loss.by_logits)
+        found = self.stack.tail.backward(forward, loss.by_outputs)
         self._keep(number, chosen, found.weights)
         assert found.inputs is not None, "asked for by the part"
         ids, sizes = [self.clients[place] for place in who], [features.shape[1]] * len(who)
         sent = self.defences.privatize_gradient(found.inputs, labels, ids, sizes, *self.where)
-        return sent, torch.stack([loss.losses.sum(1).double(), loss.correct.sum(1).double()])
+        losses = loss.losses.sum(1).double()
+        return sent, torch.stack(
+            [losses, torch.full_like(losses, NO_HITS) if loss.hits is None else loss.hits.sum(1).double()]
+        )
 
     def _keep(self, number: int, chosen: list[int], gradients: list[Tensor]) -> None:
         count = len(self.passes[number][0])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sglr.core.events import TrainMetrics
+from sglr.core.events import NO_HITS, TrainMetrics
+from sglr.core.task import Task
 from sglr.core.weights import Weights, to_device
 from sglr.parties.losses import log_prior, loss_and_gradient
 
@@ -17,12 +18,12 @@ class TrainingLoss:
 
     Parameters
     ----------
-    loss
-        A name of `sglr.parties.losses.LOSSES`.
+    task
+        What is learned.
     clients
         Number of clients whose labels arrive.
     classes
-        K.
+        Number of classes; 0 where samples have no single class.
     label_prior
         ``"correct"``: the log label prior of the sample's own client is added to its logits, so that the network can't
         score by recognising the client instead of the image (logit adjustment, Menon et al. 2007.07314; per client,
@@ -37,24 +38,24 @@ class TrainingLoss:
         How many labels of each class came from each client, ``[clients, K]``; counted only where priors are corrected.
     """
 
-    def __init__(self, loss: str, *, clients: int, classes: int, label_prior: str, device: torch.device) -> None:
-        self._loss, self.corrects_prior = loss, label_prior == "correct"
+    def __init__(self, task: Task, *, clients: int, classes: int, label_prior: str, device: torch.device) -> None:
+        self._task, self.corrects_prior = task, label_prior == "correct"
         self.label_counts = torch.zeros(clients, classes, device=device)
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._bad_step = torch.full((), -1, device=device)
         self._samples = 0
 
     def gradient(
-        self, logits: Tensor, labels: Tensor, clients: Sequence[int], sizes: Sequence[int], step: int
+        self, outputs: Tensor, targets: Tensor, clients: Sequence[int], sizes: Sequence[int], step: int
     ) -> Tensor:
-        """Return the gradients of every row's mean loss by its own logits; add the losses to the sums.
+        """Return the gradients of every row's mean loss by its own outputs; add the losses to the sums.
 
         Parameters
         ----------
-        logits
-            ``[n, N, K]``.
-        labels
-            ``[n, N]``.
+        outputs
+            ``[n, N, ...]``.
+        targets
+            ``[n, N, ...]``.
         clients, sizes
             Whose samples these are, in their order, and how many each client has.
         step
@@ -63,13 +64,13 @@ class TrainingLoss:
         Returns
         -------
         Tensor
-            ``[n, N, K]``.
+            ``[n, N, ...]``.
         """
-        priors = self._log_priors(labels.flatten(), clients, sizes) if self.corrects_prior else None
-        priors = None if priors is None else torch.unflatten(priors, 0, labels.shape)
-        found = loss_and_gradient(self._loss, logits, labels, priors)
-        self.note(found.losses.sum(), found.correct.sum(), labels.numel(), step)
-        return found.by_logits
+        priors = self._log_priors(targets.flatten(), clients, sizes) if self.corrects_prior else None
+        priors = None if priors is None else torch.unflatten(priors, 0, targets.shape)
+        found = loss_and_gradient(self._task, outputs, targets, priors)
+        self.note(found.losses.sum(), None if found.hits is None else found.hits.sum(), found.losses.numel(), step)
+        return found.by_outputs
 
     def _log_priors(self, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> Tensor:
         """Count labels ``[N]``; return the log label prior of each sample's client ``[N, K]``."""
@@ -80,10 +81,10 @@ class TrainingLoss:
         self.label_counts.view(-1).index_add_(0, owners * self.label_counts.shape[1] + labels, ones)
         return log_prior(self.label_counts[owners])
 
-    def note(self, loss: Tensor, correct: Tensor, samples: int, step: int) -> None:
-        """Add the sum of a step's losses, and the number of its samples that were classified right."""
+    def note(self, loss: Tensor, correct: Tensor | None, samples: int, step: int) -> None:
+        """Add the sum of a step's losses, and how many of its samples are right; None where none is right or wrong."""
         self._sums[0] += loss
-        self._sums[1] += correct
+        self._sums[1] += NO_HITS if correct is None else correct
         newly_bad = (self._bad_step < 0) & ~torch.isfinite(loss)
         self._bad_step = torch.where(newly_bad, step, self._bad_step)
         self._samples += samples
@@ -98,7 +99,7 @@ class TrainingLoss:
     def read(self) -> TrainMetrics:
         """Return the sums since `restart`; waits for the device."""
         loss, correct = self._sums.tolist()
-        return TrainMetrics(loss, int(correct), self._samples, self.bad_step())
+        return TrainMetrics(loss, correct, self._samples, self.bad_step())
 
     def bad_step(self) -> int | None:
         """Return the first step since `restart` whose loss was not finite; waits for the device."""

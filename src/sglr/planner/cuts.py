@@ -75,7 +75,7 @@ def measure_cuts(
         model = given_shapes(model, example)
     layer = _chosen(model, cut)
     segments = split(model, layer)
-    check_segments(segments, example, classes)
+    check_segments(segments, example, (classes,))
     measured = {other: _measure(model, other, parts, example) for other, parts in _useful(model).items()}
     return measured.get(layer) or _measure(model, layer, segments, example), list(measured.values())
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.data import Samples
+from sglr.core.task import Task
 from sglr.privacy.threat import Sees
 
 
@@ -50,8 +51,8 @@ class Target:
         K.
     batch_size
         Samples of one step.
-    loss
-        The name of the loss that training minimises.
+    task
+        What the network learns.
     seed
         Seed of the attack's random draws.
     tail
@@ -77,7 +78,7 @@ class Target:
     unseen: Samples
     classes: int
     batch_size: int
-    loss: str
+    task: Task
     seed: int
     tail: nn.Module = field(default_factory=nn.Identity)
     feature_gradients: Callable[[Samples], Tensor] | None = None

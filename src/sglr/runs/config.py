@@ -38,6 +38,7 @@ class Experiment(Settings):
     dataset_parameters: dict[str, Any] = Field(default_factory=dict)
     partition_parameters: dict[str, Any] = Field(default_factory=dict)
     merge_rule_parameters: dict[str, Any] = Field(default_factory=dict)
+    task_parameters: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def from_flat(cls, settings: Mapping[str, Any]) -> Self:
@@ -136,6 +137,9 @@ def _written(default: Any) -> Any:
     return "none" if default is None else list(default) if isinstance(default, tuple) else default
 
 
+USUAL_TASK = "classification"
+"""The task that ``task = auto`` means; parameters of others need their name."""
+
 SETTINGS = frozenset(Settings.model_fields)
 """The keys of an experiment that belong to no part."""
 
@@ -167,7 +171,8 @@ def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
 
 
 def _load(kind: str, name: str) -> type[Any]:
-    part: type[Any] = PARTS[kind].load(name_in(name))
+    usual = USUAL_TASK if (kind, name) == ("task", "auto") else name_in(name)
+    part: type[Any] = PARTS[kind].load(usual)
     return part
 
 
@@ -199,7 +204,7 @@ def _unknown_setting(
 ) -> UsageError:
     known = SETTINGS.union([PRESET], *parts.values())
     near = get_close_matches(key, known, n=1)
-    for kind in ("method", "merge_rule"):
+    for kind in ("method", "merge_rule", "task"):
         owners = [name for name in PARTS[kind].names() if key in part_fields(kind, name)]
         if owners:
             problem = f"{kind} {chosen[kind]} has no such parameter"

@@ -22,6 +22,15 @@ class Settings(BaseModel):
     model: str = setting(
         "Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True, clients="take"
     )
+    task: str = setting(
+        "Model",
+        "auto",
+        "what the network learns (sglr list tasks), or your own package.module:Name; auto: classification, where each"
+        " sample has a class",
+        basic=True,
+        clients="take",
+        since="0.2.0",
+    )
     cut: str | int | None = setting(
         "Model",
         None,
@@ -81,13 +90,6 @@ class Settings(BaseModel):
     )
     optimizer: str = setting(
         "Training", "adam", "any of torch.optim with its options, such as sgd:momentum=0.9", clients="take"
-    )
-    loss: Literal["cross_entropy", "binary_cross_entropy"] = setting(
-        "Training",
-        "cross_entropy",
-        "training loss; binary_cross_entropy, on the softmax, is that of the authors' code",
-        clients="take",
-        build=False,
     )
     schedule: Literal["step", "constant", "cosine"] = setting(
         "Training", "step", "learning rate over epochs; step is the paper's, times 0.1 at 80 %", build=False

@@ -16,6 +16,7 @@ from torch import nn
 
 from sglr.assembly.method import build_method
 from sglr.assembly.segments import client_segments
+from sglr.assembly.task import named_task
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
@@ -24,7 +25,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.core.task import Targets
 from sglr.data.batches import Batching
-from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
@@ -104,7 +105,7 @@ def _build(
     for client, its in data.items():
         segment = segments(client)
         _check_batches(its.train, description)
-        trainers.append(LocalTrainer(_task(client, segment, its, experiment, description, site)))
+        trainers.append(LocalTrainer(_job(client, segment, its, experiment, description, site)))
     return trainers
 
 
@@ -169,26 +170,26 @@ def _check_batches(train: Samples, description: RunDescription) -> None:
         raise UsageError("data", "1 sample", problem, "add another sample")
 
 
-def _task(
+def _job(
     client: int,
     segment: nn.Module,
     data: OwnData,
     experiment: Experiment,
     description: RunDescription,
     site: SiteConfig,
-) -> Task:
+) -> Job:
     method = build_method(experiment)
-    return Task(
+    return Job(
         client,
         segment,
         data.train,
         data.held,
+        named_task(experiment),
         len(description.classes),
         Batching(experiment.batch_size, experiment.short_clients, description.least_batch),
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
         experiment.seed,
-        experiment.loss,
         experiment.label_prior,
         Plain() if method.whole_model else parse(experiment.compression),
         pick_device(site.device),

@@ -221,7 +221,7 @@ async def _train(
             newest = snapshots.newest()
             if newest is not None:
                 trainer.restore(newest)
-            segment = trainer.task.segment
+            segment = trainer.job.segment
             hashed = segment_hash(segment, description.input_shape, description.cut_shape)
             network = network_hash(hashed, frozen_hash(segment))
             context = ClientContext(identity, address, description, network, trainer, snapshots, say)
@@ -243,13 +243,13 @@ async def _leave_when(stop: Callable[[], bool], clients: Sequence[ClientConnecti
 
 def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
     """Return what this client has: samples for what, classes, and its part of the model."""
-    task = trainer.task
-    held = [len(task.held.get(name, ())) for name in ("validation", "test")]
+    job = trainer.job
+    held = [len(job.held.get(name, ())) for name in ("validation", "test")]
     settings = description.settings
     shapes = f"inputs {shape_text(description.input_shape)}, {shape_text(description.cut_shape)} at the cut"
     return [
-        samples_line(f"client {task.client} of {description.clients}", trainer.samples, *held),
-        f"classes {classes_line(task.train, description.classes)}",
+        samples_line(f"client {job.client} of {description.clients}", trainer.samples, *held),
+        f"classes {classes_line(job.train, description.classes)}",
         f"model   {shown(str(settings.get('model')))}, {shapes}",
     ]
 

@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 def check_segments(
-    segments: Split, example: Tensor, classes: int | None = None
+    segments: Split, example: Tensor, output_shape: tuple[int, ...] | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Run two samples through copies of both segments, forward and backward, and return the shapes of their outputs.
 
@@ -39,8 +39,8 @@ def check_segments(
         The segments that ``split`` returned.
     example
         Inputs [b, ...] of the client, b >= 2.
-    classes
-        Number of classes that the output must have; None for any.
+    output_shape
+        Shape that the output for one sample must have; None for a vector of any length.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def check_segments(
         output = _ran(deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data")
         _require_batch(output, len(inputs), "model", "the server's segment")
         _require_real(output, "model", "the model's output", "end the model with a linear layer")
-    _require_classes(output, classes)
+    _require_shape(output, output_shape)
     return tuple(smashed.shape[1:]), tuple(output.shape[1:])
 
 
@@ -94,11 +94,13 @@ def _require_real(tensor: Tensor, field: str, what: str, remedy: str) -> None:
         raise UsageError(field, kind, f"{what} is {kind}, through which no gradient can be sent", remedy)
 
 
-def _require_classes(output: Tensor, classes: int | None) -> None:
+def _require_shape(output: Tensor, wanted: tuple[int, ...] | None) -> None:
     shape = list(output.shape)
-    if output.dim() != 2 or shape[1] != (classes or shape[1]):
-        wanted = f"[{shape[0]}, {classes or 'classes'}]"
-        problem = f"its output has shape {shape}, not {wanted}"
-        raise UsageError(
-            "model", f"output {shape}", problem, "end the model with a linear layer with one score per class"
-        )
+    if shape[1:] == list(wanted or shape[1:]) and (wanted is not None or output.dim() == 2):
+        return
+    shown = f"[{', '.join(map(str, (shape[0], *(wanted or ('classes',)))))}]"
+    problem = f"its output has shape {shape}, not {shown}"
+    remedy = "end the model with a linear layer with one score per class"
+    if wanted is not None and len(wanted) > 1:
+        remedy = "give a model whose output has this shape"
+    raise UsageError("model", f"output {shape}", problem, remedy)

@@ -179,7 +179,7 @@ class Classification(Task):
         """Return `ClassCounts` of logits ``[n, m, K]`` and class numbers ``[m]``, as tensors by name."""
         counts = ClassCounts.none(len(outputs), outputs.shape[2], outputs.device)
         counts.add(slice(None), outputs.argmax(2), targets)
-        return {name: tensor for name, tensor in vars(counts).items() if tensor is not None}
+        return counts.tensors()
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return accuracy, balanced accuracy and macro F1 of every client ``[n]``."""

@@ -43,7 +43,7 @@ def compare(
     here.run()
     there.run()
     assert_alike(everything(here), everything(there), atol)
-    assert there.progress.best_accuracy == pytest.approx(here.progress.best_accuracy)
+    assert there.progress.best_score == pytest.approx(here.progress.best_score)
     for shared in (None, here.shared or None):
         scores = [each.engine.evaluate(each.server.segment, here.validation, (1, 4), shared) for each in (here, there)]
         torch.testing.assert_close(scores[0].accuracy, scores[1].accuracy)

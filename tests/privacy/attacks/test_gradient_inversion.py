@@ -12,6 +12,7 @@ from sglr.core.errors import UsageError
 from sglr.leakage.open_run import weight_gradients
 from sglr.privacy.attacks.gradient_inversion import GradientInversion, inferred_labels
 from sglr.privacy.target import Target
+from sglr.tasks.classification import Classification
 
 from ..conftest import allow
 
@@ -44,7 +45,7 @@ def small(digits: Target) -> Target:
     """A network of two layers in its first round."""
 
     def updates(rows: Tensor, lower: nn.Module, upper: nn.Module) -> tuple[Tensor, ...]:
-        return weight_gradients(lower, upper, digits.own.select(rows), "cross_entropy")
+        return weight_gradients(lower, upper, digits.own.select(rows), Classification())
 
     return allow(digits, ATTACK, updates=updates, fresh=small_lower, fresh_upper=small_upper)
 

@@ -40,7 +40,7 @@ def test_stacked_equals_looped(case, state_of, name: str) -> None:
         for stacking in ("stacked", "looped")
     )
     close(state_of(stacked), state_of(looped))
-    assert stacked.progress.best_accuracy == pytest.approx(looped.progress.best_accuracy)
+    assert stacked.progress.best_score == pytest.approx(looped.progress.best_score)
 
 
 @pytest.mark.parametrize("name", CUT_METHODS)

@@ -17,7 +17,7 @@ from sglr.core.data import Samples
 from sglr.core.engine import never
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.events import TrainMetrics
-from sglr.core.scores import ClassCounts, Scores
+from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below, state_of
@@ -220,21 +220,26 @@ class Ray:
         return clients
 
     def evaluate(
-        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+        self,
+        server: nn.Module,
+        samples: Samples,
+        clients: tuple[int, ...],
+        shared: Weights | None = None,
+        parts: int = 1,
     ) -> Scores:
         """Score clients, or weights that they share, on the same samples, every block its own."""
         sent = None if shared is None else self.pool.put(send_all(shared))
         segment = self.pool.put(copy.deepcopy(server).cpu())
-        parts = self._by_block(clients if shared is None else clients[:1])
+        blocks = self._by_block(clients if shared is None else clients[:1])
         where = self._put_samples(samples)
-        calls: Mapping[int, Call] = {block: ("evaluate", (segment, *where, own, sent)) for block, own in parts.items()}
+        calls: Mapping[int, Call] = {
+            block: ("evaluate", (segment, *where, own, sent, parts)) for block, own in blocks.items()
+        }
         found: dict[int, Scored] = self.pool.ask(calls)
-        places = {client: place for place, client in enumerate(client for own in parts.values() for client in own)}
-        scores = [
-            Scores(torch.tensor(one.accuracy), torch.tensor(one.loss), ClassCounts(**receive_all(one.counts)))
-            for one in found.values()
-        ]
-        return Scores.joined(scores, [places[client] for client in (clients if shared is None else clients[:1])])
+        places = {client: place for place, client in enumerate(client for own in blocks.values() for client in own)}
+        task = self._spec.task
+        scores = [Scores.of(task, torch.tensor(one.loss), [*map(receive_all, one.parts)]) for one in found.values()]
+        return Scores.joined(scores, [places[client] for client in (clients if shared is None else clients[:1])], task)
 
     def _put_samples(self, samples: Samples) -> tuple[Any, Any]:
         """Put samples into the store, once in a run."""

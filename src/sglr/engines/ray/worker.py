@@ -63,11 +63,10 @@ class Answered(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Accuracy and loss of every client that was asked for, ``[n]``, and their `ClassCounts` by name."""
+    """The mean loss of every client that was asked for, ``[n]``, and the sums of each part of the samples, by name."""
 
-    accuracy: NDArray[np.float64]
     loss: NDArray[np.float64]
-    counts: Mapping[str, SentArray]
+    parts: tuple[Mapping[str, SentArray], ...]
 
 
 class BlockWorker:
@@ -152,6 +151,7 @@ class BlockWorker:
         targets: SentArray,
         clients: tuple[int, ...],
         shared: Mapping[str, SentArray] | None,
+        parts: int,
     ) -> Scored:
         """Score clients, or weights that they share, on the same samples."""
         found = self._block.evaluate(
@@ -159,9 +159,9 @@ class BlockWorker:
             Samples(receive(inputs), receive(targets)),
             clients,
             None if shared is None else receive_all(shared),
+            parts,
         )
-        assert found.counts is not None, "this process has the labels"
-        return Scored(found.accuracy.numpy(), found.loss.numpy(), send_all(found.counts.tensors()))
+        return Scored(found.loss.numpy(), tuple(map(send_all, found.parts)))
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights and buffers."""

@@ -262,7 +262,12 @@ class Remote:
         return self._open.publisher.publish(weights, clients)
 
     def evaluate(
-        self, server: nn.Module, samples: Samples, clients: tuple[int, ...], shared: Weights | None = None
+        self,
+        server: nn.Module,
+        samples: Samples,
+        clients: tuple[int, ...],
+        shared: Weights | None = None,
+        parts: int = 1,
     ) -> Scores:
         """Have clients run held-out samples of their own forward, and score what they send.
 
@@ -277,7 +282,7 @@ class Remote:
             raise SglrError(f"no connected client has {part} samples")
         own_data = not len(self._spec.data.train)
         chosen = () if own_data and shared is not None else clients
-        return self._open.held_out.scored(server, able, part, chosen, shared)
+        return self._open.held_out.scored(server, able, part, chosen, shared, parts)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights; empty for those who are not there."""

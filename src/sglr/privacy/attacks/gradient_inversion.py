@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
-from sglr.parties.losses import LOSSES
 from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, total_variation
 from sglr.privacy.target import Target
@@ -92,7 +91,7 @@ class GradientInversion(Attack):
         falls = [self.steps * eighths // 8 for eighths in (3, 5, 7)]
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, 0.1)
         for _ in range(self.steps):
-            losses = LOSSES[target.loss](model(images), labels)
+            losses = target.task.losses(model(images), labels)
             gradients = torch.autograd.grad(losses.mean(), weights, create_graph=True)
             error = 1 - _cosine(gradients, revealed) + self.smoothness * total_variation(images)
             (images.grad,) = torch.autograd.grad(error, [images])

@@ -14,9 +14,10 @@ from sglr.core.errors import ExtremeValues
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
 from sglr.data.batches import Batching
-from sglr.engines.remote.client.task import Task
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.splitting import ClientSegments
+from sglr.tasks.classification import Classification
 
 CLIENT, SEED, BATCH = 3, 7, 4
 
@@ -33,13 +34,25 @@ def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: 
     spec = OptimizerSpec.parse(optimizer)
     segment = options.pop("segment", None) or make_segment()
     return LocalTrainer(
-        Task(CLIENT, segment, samples, held, 3, Batching(BATCH), spec, seed=SEED, ahead=ahead, **options)
+        Job(
+            CLIENT,
+            segment,
+            samples,
+            held,
+            Classification(),
+            3,
+            Batching(BATCH),
+            spec,
+            seed=SEED,
+            ahead=ahead,
+            **options,
+        )
     )
 
 
 def batch(trainer: LocalTrainer, step: int, epoch: int = 0) -> Tensor:
     rows = generator(SEED, "order", CLIENT, epoch).permutation(11)[step * BATCH : (step + 1) * BATCH]
-    return trainer.task.train.inputs[rows]
+    return trainer.job.train.inputs[rows]
 
 
 def gradient(step: int, shape: torch.Size) -> Tensor:
@@ -110,7 +123,7 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
 
 def test_held_out_samples_go_through_the_own_weights_or_shared_ones() -> None:
     trainer = make_worker()
-    inputs = trainer.task.held["test"].inputs
+    inputs = trainer.job.held["test"].inputs
     own = copy.deepcopy(make_segment()).eval()
     torch.testing.assert_close(trainer.score("test", 1, 3, None, again=False)["values"], own(inputs[1:4]).detach())
     shared = {
@@ -169,7 +182,7 @@ def test_a_client_with_a_tail_sends_no_label_and_needs_features_before_its_gradi
     smashed = sent["values"].clone().requires_grad_()
     features = server(smashed)
     gradients, loss, correct = trainer.answer(features.detach())
-    labels = trainer.task.train.targets[torch.from_numpy(generator(SEED, "order", CLIENT, 0).permutation(11)[:BATCH])]
+    labels = trainer.job.train.targets[torch.from_numpy(generator(SEED, "order", CLIENT, 0).permutation(11)[:BATCH])]
     logits = own.tail(server(own.lower(batch(trainer, 0))))
     whole = torch.nn.functional.cross_entropy(logits, labels)
     assert loss == pytest.approx(whole.item() * BATCH, rel=1e-5)

@@ -126,7 +126,7 @@ class ClientConnection:
         self._left = context.snapshots.folder / "left.safetensors"
         self._session = Session.take_over(self._left, context.trainer) or Session()
         shapes = context.description.cut_shape, context.trainer.features
-        batch = min(context.trainer.task.batching.longest, context.trainer.samples)
+        batch = min(context.trainer.job.batching.longest, context.trainer.samples)
         self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._handlers = RequestHandlers(context.trainer, context.snapshots, context.say, self.leaving.is_set)
@@ -166,7 +166,7 @@ class ClientConnection:
                 self._context.say(f"the server at {self._context.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
-        if not self.finished and self._session.id and not self._context.trainer.task.ahead:
+        if not self.finished and self._session.id and not self._context.trainer.job.ahead:
             try:
                 self._session.write(self._left, self._context.trainer)
             except OSError as error:
@@ -247,7 +247,7 @@ class ClientConnection:
         hello.session, hello.done = self._session.id, self._session.done
         hello.samples = context.trainer.samples
         hello.snapshots.extend(context.snapshots.steps())
-        held = context.trainer.task.held
+        held = context.trainer.job.held
         hello.validation, hello.test = len(held.get("validation", ())), len(held.get("test", ()))
         return encode(envelope)
 

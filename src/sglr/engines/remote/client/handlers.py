@@ -92,13 +92,13 @@ class RequestHandlers:
     def _forward(self, frame: Frame) -> Answer:
         where = frame.envelope.where
         passes = self._trainer.passes()
-        if len(passes) > self._trainer.task.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
+        if len(passes) > self._trainer.job.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
             # It missed a deadline: no gradient will come for those.
             self._trainer.drop_passes()
         return self._smashed(where.epoch, where.step)
 
     def _smashed(self, epoch: int, step: int) -> Answer:
-        if self._trainer.task.whole_model:
+        if self._trainer.job.whole_model:
             raise Malformed("this client holds the whole model and sends no smashed data")
         if not self._trainer.has_batch(step):
             raise Malformed(f"this client has no samples in step {step}")
@@ -111,7 +111,7 @@ class RequestHandlers:
         shape = self._trainer.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("a gradient came for a step that this client did not take")
-        codec = self._trainer.task.codec
+        codec = self._trainer.job.codec
         most = most_norm(torch.Size(shape).numel())
         gradient = codec.decode(read(frame, codec.layout(shape), most_norm=most if codec.exact else None), shape)
         if not codec.exact:
@@ -120,7 +120,7 @@ class RequestHandlers:
         self._trainer.backward(gradient, told.rate)
         if not told.then_forward:
             return None
-        return self._smashed(where.epoch, where.step + 1 + self._trainer.task.ahead)
+        return self._smashed(where.epoch, where.step + 1 + self._trainer.job.ahead)
 
     def _features(self, frame: Frame) -> Answer:
         where, told, trainer = frame.envelope.where, frame.envelope.features, self._trainer
@@ -128,7 +128,7 @@ class RequestHandlers:
             raise Malformed("this client has no tail for features")
         if told.part:
             self._check_held(told.part, told.first, told.count)
-            count = min(told.count, len(trainer.task.held[told.part]) - told.first)
+            count = min(told.count, len(trainer.job.held[told.part]) - told.first)
             values = self._read_features(frame, count)
             return _tallied(trainer.score_features(told.part, told.first, values, shared=told.shared))
         shape = trainer.shape_of(where.epoch, where.step)
@@ -145,7 +145,7 @@ class RequestHandlers:
         return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
 
     def _check_held(self, part: str, first: int, count: int) -> None:
-        most, there = chunk(self._trainer.cut), len(self._trainer.task.held.get(part, ()))
+        most, there = chunk(self._trainer.cut), len(self._trainer.job.held.get(part, ()))
         if first >= there or not 0 < count <= most:
             raise Malformed("no such held-out samples, or too many at once")
         # The sums of a single sample would tell its label.
@@ -154,7 +154,7 @@ class RequestHandlers:
 
     @property
     def _keeps_labels(self) -> bool:
-        return self._trainer.task.keep_labels or self._trainer.features is not None
+        return self._trainer.job.keep_labels or self._trainer.features is not None
 
     def _collect(self, frame: Frame) -> Answer:
         del frame
@@ -195,17 +195,17 @@ class RequestHandlers:
         shared = self._weights_of(frame) if frame.payloads else None
         again = told.shared and shared is None
         which = told.part, told.first, told.count, shared
-        if self._trainer.task.whole_model and self._trainer.task.keep_labels:
+        if self._trainer.job.whole_model and self._trainer.job.keep_labels:
             return _tallied(self._trainer.score_alone(*which, again=again))
         envelope = Envelope()
         found = self._trainer.score(*which, again=again)
-        envelope.scores.samples = min(told.count, len(self._trainer.task.held[told.part]) - told.first)
+        envelope.scores.samples = min(told.count, len(self._trainer.job.held[told.part]) - told.first)
         return envelope, found
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
         _check_rate(told.rate)
-        if not self._trainer.task.whole_model:
+        if not self._trainer.job.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
         return _tallied(self._trainer.train_locally(where.epoch, told.rate))
 
@@ -216,7 +216,7 @@ class RequestHandlers:
     def _finish(self, frame: Frame) -> Answer:
         del frame
         weights, path = self._trainer.weights(), self._snapshots.folder.parent / SEGMENT
-        told = {"client": self._trainer.task.client, "run": self._snapshots.run}
+        told = {"client": self._trainer.job.client, "run": self._snapshots.run}
         try:
             write_patiently(lambda: write_checkpoint(path, weights, told), self._leaving, self._say)
         except OSError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from sglr.core.events import TrainMetrics
+from sglr.core.events import NO_HITS, TrainMetrics
+from sglr.core.task import Task
 from sglr.parties.client_loss import ClientLoss, log_prior
 from sglr.parties.defences import DefenceChain
 from sglr.parties.tails import TailStep
@@ -40,7 +40,7 @@ class ClientTail:
 
     def answer(
         self, stack: Stack, forward: Pass, rows: Tensor, where: tuple[int, int], features: Tensor
-    ) -> tuple[Tensor, float, int]:
+    ) -> tuple[Tensor, float, float]:
         """Find the loss at ``features`` ``[b, ...]`` of the samples at ``rows``; keep the gradients of the weights.
 
         Returns
@@ -53,7 +53,7 @@ class ClientTail:
         step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._defences, where)
         found = step.answer(features.to(labels.device)[None], who)
         self._step, self.features = step, features
-        return found.gradients[0].cpu(), float(found.loss), int(found.correct)
+        return found.gradients[0].cpu(), float(found.loss), float(found.correct)
 
     def added(self, gradients: list[Tensor]) -> list[Tensor]:
         """Return a pass's gradients with those of the tail, which are forgotten.
@@ -74,8 +74,9 @@ class ClientTail:
         self._step = self.features = None
 
 
-def tally(logits: Tensor, labels: Tensor) -> TrainMetrics:
-    """Return what logits ``[m, K]`` of held-out samples come to."""
+def tally(task: Task, outputs: Tensor, targets: Tensor) -> TrainMetrics:
+    """Return what outputs ``[m, ...]`` of held-out samples come to."""
     with torch.no_grad():
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        return TrainMetrics(float(loss), int((logits.argmax(1) == labels).sum()), len(labels))
+        hits = task.hits(outputs, targets)
+        correct = NO_HITS if hits is None else float(hits.sum())
+        return TrainMetrics(float(task.test_losses(outputs, targets).sum()), correct, len(targets))

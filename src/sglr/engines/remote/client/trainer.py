@@ -23,8 +23,8 @@ from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
 from sglr.core.weights import Weights, below, state_of
 from sglr.data.batches import order_of
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.tail import ClientTail, tally
-from sglr.engines.remote.client.task import Task
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.parties.client_loss import ClientLoss
@@ -56,51 +56,51 @@ class LocalTrainer:
 
     Parameters
     ----------
-    task
+    job
         What it trains.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.stack = self._new_stack()
-        self.link = ErrorFeedbackChannel(task.codec)
+        self.link = ErrorFeedbackChannel(job.codec)
         # A pass that runs ahead needs weights that the next update does not change under it.
-        self._aside = [self._new_stack() for _ in range(task.ahead + 1)] if task.ahead else []
-        self._inputs, self._targets = task.train.inputs.to(task.device), task.train.targets.to(task.device)
+        self._aside = [self._new_stack() for _ in range(job.ahead + 1)] if job.ahead else []
+        self._inputs, self._targets = job.train.inputs.to(job.device), job.train.targets.to(job.device)
         self._pending: deque[_Pending] = deque()
         self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
         self._round = -1
-        self.features = features_of(task.segment)
-        own = ClientLoss(task.loss, task.label_prior == "correct")
-        self._tail = ClientTail(task.client, self._targets, task.classes, own, task.defences) if self.features else None
+        self.features = features_of(job.segment)
+        own = ClientLoss(job.task, job.label_prior == "correct")
+        self._tail = ClientTail(job.client, self._targets, job.classes, own, job.defences) if self.features else None
 
     def _new_stack(self) -> Stack:
-        task = self.task
-        segment = copy.deepcopy(task.segment)
-        return Stack(lambda _: segment, 1, task.optimizer, clip_norm=task.clip_norm, stacked=False, device=task.device)
+        job = self.job
+        segment = copy.deepcopy(job.segment)
+        return Stack(lambda _: segment, 1, job.optimizer, clip_norm=job.clip_norm, stacked=False, device=job.device)
 
     @property
     def samples(self) -> int:
         """|D_i|."""
-        return len(self.task.train)
+        return len(self.job.train)
 
     @cached_property
     def cut(self) -> tuple[int, ...]:
         """Shape of one sample's smashed data."""
-        return shape_at_cut(self.task.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
+        return shape_at_cut(self.job.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
 
     def has_batch(self, step: int) -> bool:
         """Return whether there are samples left in a step of an epoch."""
-        _, count = self.task.batching.at(step, np.array([self.samples]))
+        _, count = self.job.batching.at(step, np.array([self.samples]))
         return bool(count[0])
 
     def _batch(self, epoch: int, step: int) -> Tensor:
         """Return the rows of a step's batch."""
         if self._order[0] != epoch:
-            self._order = (epoch, order_of(np.arange(self.samples), self.task.seed, self.task.client, epoch))
-        first, count = self.task.batching.at(step, np.array([self.samples]))
-        return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.task.device)
+            self._order = (epoch, order_of(np.arange(self.samples), self.job.seed, self.job.client, epoch))
+        first, count = self.job.batching.at(step, np.array([self.samples]))
+        return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.job.device)
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
         """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.
@@ -117,13 +117,13 @@ class LocalTrainer:
         if not _norm([smashed]) <= most_norm(smashed.numel()):
             self.drop_passes()
             raise ExtremeValues("the smashed data are not finite or too large")
-        sent = self.task.defences.send(smashed[None], (self.task.client,), (len(labels),), epoch, step)[0]
+        sent = self.job.defences.send(smashed[None], (self.job.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}
 
     def _refuse_labels(self) -> None:
         """Raise ValueError if labels would go with smashed data and must not."""
-        if self.task.keep_labels and self.features is None:
+        if self.job.keep_labels and self.features is None:
             raise ValueError("labels stay with this client")
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
@@ -134,7 +134,7 @@ class LocalTrainer:
         stack = self._aside[step % len(self._aside)] if self._aside else self.stack
         if stack is not self.stack:
             stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
-        seed_layers(key(self.task.seed, "layers", self.task.client, epoch, step))
+        seed_layers(key(self.job.seed, "layers", self.job.client, epoch, step))
         forward = stack.forward((0,), _images(self._inputs[rows])[None])
         if stack is not self.stack:
             self.stack.put_buffers((0,), stack.buffers)
@@ -144,7 +144,7 @@ class LocalTrainer:
 
     def _begin_round(self, epoch: int) -> None:
         # Not undone with the pass: a round that is begun again begins with a fresh optimizer, too.
-        number = -1 if self.task.round_of is None else self.task.round_of(epoch)
+        number = -1 if self.job.round_of is None else self.job.round_of(epoch)
         if number != self._round:
             self.stack.forget_steps((0,))
             self._round = number
@@ -174,18 +174,18 @@ class LocalTrainer:
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
-        pending, defences = self._pending.popleft(), self.task.defences
-        arrived = gradient.to(self.task.device)[None]
+        pending, defences = self._pending.popleft(), self.job.defences
+        arrived = gradient.to(self.job.device)[None]
         if defences.inspects_gradient:
             defences.inspect_gradient(
-                arrived, self._targets[pending.rows][None], (self.task.client,), (arrived.shape[1],)
+                arrived, self._targets[pending.rows][None], (self.job.client,), (arrived.shape[1],)
             )
         if defences.adds_gradient:
             arrived = arrived + defences.extra_gradient(self._inputs[pending.rows][None], pending.forward.outputs)
         found = pending.stack.backward(pending.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
-    def answer(self, features: Tensor) -> tuple[Tensor, float, int]:
+    def answer(self, features: Tensor) -> tuple[Tensor, float, float]:
         """Find the own loss at the server's features ``[b, ...]`` of the oldest pass, where labels stay here.
 
         Returns
@@ -197,7 +197,7 @@ class LocalTrainer:
         pending = self._pending[0]
         where = pending.epoch, pending.step
         # Other clients of this process may have drawn since the pass.
-        seed_layers(key(self.task.seed, "layers of a tail", self.task.client, *where))
+        seed_layers(key(self.job.seed, "layers of a tail", self.job.client, *where))
         return self._tail.answer(pending.stack, pending.forward, pending.rows, where, features)
 
     @property
@@ -207,15 +207,15 @@ class LocalTrainer:
 
     def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> TrainMetrics:
         """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
-        labels = self.task.held[part].targets[first : first + len(features)]
-        here = features.to(self.task.device)
+        labels = self.job.held[part].targets[first : first + len(features)]
+        here = features.to(self.job.device)
         if not shared:
             assert self.stack.tail is not None, "this client has a tail"
-            return tally(self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
+            return tally(self.job.task, self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
         if self._shared is None:
             raise ValueError("no shared weights were sent before")
         with torch.no_grad():
-            return tally(parts_of(self._shared)[1](here).cpu(), labels)
+            return tally(self.job.task, parts_of(self._shared)[1](here).cpu(), labels)
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
@@ -238,7 +238,7 @@ class LocalTrainer:
         loss = self.loss
         before = {name: tensor.clone() for name, tensor in self.state().items()}
         loss.restart()
-        for step in range(self.task.batching.steps(np.array([self.samples]))):
+        for step in range(self.job.batching.steps(np.array([self.samples]))):
             self._run(epoch, step)
             labels = self._targets[self._batch(epoch, step)][None]
             by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
@@ -253,10 +253,8 @@ class LocalTrainer:
     @cached_property
     def loss(self) -> TrainingLoss:
         """The loss behind the last layer, for clients that hold the whole model."""
-        task = self.task
-        return TrainingLoss(
-            task.loss, clients=1, classes=task.classes, label_prior=task.label_prior, device=task.device
-        )
+        job = self.job
+        return TrainingLoss(job.task, clients=1, classes=job.classes, label_prior=job.label_prior, device=job.device)
 
     def weights(self) -> dict[str, Tensor]:
         """Return copies of the weights and buffers ``[...]``."""
@@ -291,20 +289,20 @@ class LocalTrainer:
         """
         self._refuse_labels()
         smashed = self._outputs(part, first, count, shared, again=again)
-        sent = self.task.defences.scored(smashed.cpu()[None], (self.task.client,), first)[0]
-        parts = self.task.codec.encode(sent)
-        labels = self.task.held[part].targets[first : first + count]
+        sent = self.job.defences.scored(smashed.cpu()[None], (self.job.client,), first)[0]
+        parts = self.job.codec.encode(sent)
+        labels = self.job.held[part].targets[first : first + count]
         return parts if self.features is not None else {**parts, "labels": labels}
 
     def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> TrainMetrics:
         """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
         outputs = self._outputs(part, first, count, shared, again=again)
-        return tally(outputs.cpu(), self.task.held[part].targets[first : first + count])
+        return tally(self.job.task, outputs.cpu(), self.job.held[part].targets[first : first + count])
 
     def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
-        inputs = _images(self.task.held[part].inputs[first : first + count].to(self.task.device))
+        inputs = _images(self.job.held[part].inputs[first : first + count].to(self.job.device))
         if shared is not None:
-            self._shared = copy.deepcopy(self.task.segment).to(self.task.device).eval()
+            self._shared = copy.deepcopy(self.job.segment).to(self.job.device).eval()
             load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
         if again or shared is not None:
             if self._shared is None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from sglr.core.events import TrainMetrics
-from sglr.core.scores import ClassCounts, Scores
+from sglr.core.events import NO_HITS, TrainMetrics
+from sglr.core.scores import Scores, added, side_by_side
+from sglr.core.task import Sums, Task
 
 Sent = tuple[Tensor, Tensor] | TrainMetrics
 """A client's answer for held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or its own sums."""
@@ -23,7 +23,13 @@ AskTails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
 
 
 def score(
-    server: nn.Module, totals: Mapping[int, int], chunk: int, held_out: AskHeldOut, tails: AskTails | None = None
+    server: nn.Module,
+    totals: Mapping[int, int],
+    chunk: int,
+    held_out: AskHeldOut,
+    tails: AskTails | None,
+    task: Task,
+    parts: int = 1,
 ) -> Scores:
     """Score clients on held-out samples of their own, all clients side by side.
 
@@ -38,37 +44,45 @@ def score(
     held_out
         Asks clients for them.
     tails
-        Asks clients that have the labels, and the last layers.
+        Asks clients that have the labels, and the last layers; None where the server has the labels.
+    task
+        What is learned.
+    parts
+        P: the sums of each client's samples i, i + P, i + 2P … are kept apart for each i.
 
     Returns
     -------
     Scores
-        Of the clients that stayed to the end, in their order. With ``tails`` nothing is known of single classes: a
-        count by class would tell how many samples of each class a client has, which labels that stay there must not.
-        Nor where a client scored its samples itself.
+        Of the clients that stayed to the end, in their order. Where labels stay with clients, or a client scored its
+        samples itself, sums are not known: a count by class would tell how many samples of each class a client has.
     """
     server.eval()
-    sums = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
-    counts: dict[int, ClassCounts] = {}
+    told = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
+    sums: dict[int, list[list[Sums]]] = {}
     for first in range(0, max(totals.values()), chunk):
-        asked = [client for client in sums if totals[client] > first]
+        asked = [client for client in told if totals[client] > first]
         sent = held_out(asked, first)
         if tails is None:
-            found: Mapping[int, Tensor] = {client: _sums(server, own, client, counts) for client, own in sent.items()}
+            found: Mapping[int, Tensor] = {
+                client: _added(server, own, task, sums.setdefault(client, [[] for _ in range(parts)]), first)
+                for client, own in sent.items()
+            }
         else:
             found = tails(
                 {client: _features(server, own[0]) for client, own in sent.items() if isinstance(own, tuple)}, first
             )
         for client in asked:
             if client in found:
-                sums[client] += found[client]
+                told[client] += found[client]
             else:
-                del sums[client]
-    results = [own / totals[client] for client, own in sums.items()] or [torch.full((2,), float("nan"))]
-    accuracy, loss = torch.stack(results).unbind(1)
-    known = [counts[client] for client in sums if client in counts]
-    whole = ClassCounts.joined(known, torch.arange(len(known))) if known and len(known) == len(sums) else None
-    return Scores(accuracy, loss, whole)
+                del told[client]
+    results = [own / totals[client] for client, own in told.items()] or [torch.full((2,), float("nan"))]
+    right, loss = torch.stack(results).unbind(1)
+    known = [sums[client] for client in told if all(sums.get(client, [[]]))]
+    if not known or len(known) < len(told):
+        return Scores({task.headline: right}, loss)
+    sides = [side_by_side([added(part) for part in each], task) for each in zip(*known, strict=True)]
+    return Scores.of(task, loss, sides)
 
 
 def _features(server: nn.Module, smashed: Tensor) -> Tensor:
@@ -78,20 +92,22 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
 
 
 def told_sums(told: TrainMetrics) -> Tensor:
-    """Return how many samples a client says that it classified right, and the sum of their losses, ``[2]``."""
+    """Return how many samples a client says that are right, and the sum of their losses, ``[2]``."""
     return torch.tensor([told.correct, told.loss]).double()
 
 
-def _sums(server: nn.Module, own: Sent, client: int, counts: dict[int, ClassCounts]) -> Tensor:
-    """Return how many samples are classified right, and the sum of their losses; count classes for the client."""
+def _added(server: nn.Module, own: Sent, task: Task, parts: list[list[Sums]], first: int) -> Tensor:
+    """Return how many samples are right, and the sum of their losses; add the sums of samples from ``first`` on."""
     if isinstance(own, TrainMetrics):
         return told_sums(own)
-    smashed, labels = own
+    smashed, targets = own
     with torch.no_grad():
-        logits: Tensor = server(smashed)
-        predicted = logits.argmax(1)
-        counts.setdefault(client, ClassCounts.none(1, logits.shape[1], logits.device)).add(
-            slice(1), predicted[None], labels
-        )
-        right = (predicted == labels).sum()
-        return torch.tensor([float(right), float(F.cross_entropy(logits, labels, reduction="sum"))]).double()
+        outputs: Tensor = server(smashed)
+        hits, losses = task.hits(outputs, targets), task.test_losses(outputs, targets)
+        for part, sums in enumerate(parts):
+            begin = (part - first) % len(parts)
+            if begin < len(targets):
+                found = task.sums(outputs[None, begin :: len(parts)], targets[begin :: len(parts)])
+                sums.append({name: tensor.cpu() for name, tensor in found.items()})
+        right = NO_HITS if hits is None else float(hits.sum())
+        return torch.tensor([right, float(losses.sum())]).double()

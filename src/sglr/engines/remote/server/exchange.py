@@ -86,6 +86,6 @@ class Exchange:
             features=features,
         )
         tails = Tails(requests, validator, extremes)
-        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut))
+        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut), spec.task)
         publisher = Publisher(requests, connections, shared)
         return cls(runtime, requests, validator, extremes, publisher, tails, held_out)

@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from sglr.core.scores import Scores
+from sglr.core.task import Task
 from sglr.core.weights import Weights
 from sglr.engines.remote.server.evaluation import Sent, score
 from sglr.engines.remote.server.requests import RequestSender
@@ -26,13 +27,24 @@ class HeldOut:
         Ask clients that keep their labels; None where the server has the labels.
     most
         Samples of one client in one message.
+    task
+        What is learned.
     """
 
-    def __init__(self, requests: RequestSender, validator: MessageValidator, tails: Tails | None, most: int) -> None:
+    def __init__(
+        self, requests: RequestSender, validator: MessageValidator, tails: Tails | None, most: int, task: Task
+    ) -> None:
         self._requests, self._validator, self._tails, self._most = requests, validator, tails, most
+        self._task = task
 
     def scored(
-        self, server: nn.Module, able: Mapping[int, int], part: str, clients: Sequence[int], shared: Weights | None
+        self,
+        server: nn.Module,
+        able: Mapping[int, int],
+        part: str,
+        clients: Sequence[int],
+        shared: Weights | None,
+        parts: int = 1,
     ) -> Scores:
         """Score some of the clients that have samples, or all of them where ``clients`` is empty.
 
@@ -50,6 +62,8 @@ class HeldOut:
             The clients to score, if they have samples.
         shared
             Weights to use instead of the clients' own, or None.
+        parts
+            Of how many parts of each client's samples sums are kept apart.
         """
         chosen = [client for client in clients if client in able]
         if not clients:
@@ -59,12 +73,14 @@ class HeldOut:
         else:
             groups = [[client] for client in dict.fromkeys([*chosen, *able])]
         for group in groups:
-            scores = self._scored(server, {client: able[client] for client in group}, part, shared)
-            if bool(scores.accuracy.isfinite().any()):
+            scores = self._scored(server, {client: able[client] for client in group}, part, shared, parts)
+            if bool(scores.loss.isfinite().any()):
                 break
         return scores
 
-    def _scored(self, server: nn.Module, totals: Mapping[int, int], part: str, shared: Weights | None) -> Scores:
+    def _scored(
+        self, server: nn.Module, totals: Mapping[int, int], part: str, shared: Weights | None, parts: int
+    ) -> Scores:
 
         def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
             envelope = self._requests.at()
@@ -77,4 +93,4 @@ class HeldOut:
             )
 
         answers = partial(self._tails.scored, part=part, shared=shared is not None) if self._tails else None
-        return score(server, totals, self._most, held_out, answers)
+        return score(server, totals, self._most, held_out, answers, self._task, parts)

@@ -156,7 +156,7 @@ class MessageValidator:
         others = {client: frame for client, frame in frames.items() if client not in alone}
         return {**self.scores(alone, sizes), **self._each(others, read)}
 
-    def answers(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, float, int]]:
+    def answers(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, tuple[Tensor, float, float]]:
         """Return gradients by features ``[b, ...]``, and sums of losses and hits, by client (U-shape)."""
         return self._each(frames, lambda client, frame: self._answer(frame, sizes[client]))
 
@@ -171,10 +171,10 @@ class MessageValidator:
 
         return self._each(frames, read, "values")
 
-    def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, int]:
+    def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, float]:
         shape = (size, *(self._features or ()))
         told = frame.envelope.feature_gradients
-        if told.correct > size:
+        if not 0 <= told.correct <= size:
             raise Malformed("more correct samples than there are")
         most = most_norm(torch.Size(shape).numel())
         gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
@@ -250,7 +250,7 @@ def _check_refusal(frame: Frame) -> None:
 
 
 def _tally(told: wire.Tally, samples: int, what: str) -> TrainMetrics:
-    if told.samples != samples or told.correct > samples:
+    if told.samples != samples or not 0 <= told.correct <= samples:
         raise Malformed(f"impossible metrics of {what}")
     if told.bad_step >= 0:
         raise ExtremeValues("its loss is not finite")

@@ -160,11 +160,11 @@ class Tally(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     BAD_STEP_FIELD_NUMBER: _ClassVar[int]
     loss: float
-    correct: int
+    correct: float
     samples: int
     steps: int
     bad_step: int
-    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[int] = ..., samples: _Optional[int] = ..., steps: _Optional[int] = ..., bad_step: _Optional[int] = ...) -> None: ...
+    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[float] = ..., samples: _Optional[int] = ..., steps: _Optional[int] = ..., bad_step: _Optional[int] = ...) -> None: ...
 
 class Leaving(_message.Message):
     __slots__ = ("reason", "returns")
@@ -179,8 +179,8 @@ class FeatureGradients(_message.Message):
     LOSS_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
     loss: float
-    correct: int
-    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[int] = ...) -> None: ...
+    correct: float
+    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[float] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "extreme")

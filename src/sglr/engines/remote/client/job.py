@@ -11,12 +11,13 @@ from torch import nn
 from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Task
 from sglr.data.batches import Batching
 from sglr.parties.defences import DefenceChain
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """What a client trains, and on which samples.
 
     Parameters
@@ -29,9 +30,11 @@ class Task:
         Its own samples.
     held
         Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
+    task
+        What it learns.
     classes
-        K.
-    batching, optimizer, clip_norm, seed, loss, label_prior
+        Number of classes; 0 where samples have no single class.
+    batching, optimizer, clip_norm, seed, label_prior
         As in `sglr.parties.spec.ClientSpec` and `sglr.parties.server.Server`.
     codec
         How smashed data go over the wire.
@@ -53,12 +56,12 @@ class Task:
     segment: nn.Module
     train: Samples
     held: dict[str, Samples]
+    task: Task
     classes: int
     batching: Batching
     optimizer: OptimizerSpec
     clip_norm: float | None = None
     seed: int = 0
-    loss: str = "cross_entropy"
     label_prior: str = "ignore"
     codec: Codec = field(default_factory=Plain)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
