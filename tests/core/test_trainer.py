@@ -321,7 +321,9 @@ def test_shared_weights_are_scored_once_and_absent_clients_stay_as_they_are(case
     segment.load_state_dict(trainer.shared)
     upper.load_state_dict(trainer.server.segment.state_dict())
     logits = torch.nn.Sequential(segment, upper).eval()(test.inputs).detach()
-    assert scores.mean("loss") == pytest.approx(float(torch.nn.functional.cross_entropy(logits, test.targets)), abs=1e-5)
+    assert scores.mean("loss") == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, test.targets)), abs=1e-5
+    )
     assert scores.mean("accuracy") == pytest.approx(float((logits.argmax(1) == test.targets).float().mean()))
     after = state_of(trainer)
     assert all(torch.equal(before[key], tensor) for key, tensor in after.items())

@@ -231,8 +231,8 @@ def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str,
         np.testing.assert_allclose(scores.values["accuracy"], accuracy, atol=1e-7)
         np.testing.assert_allclose(scores.loss, loss, atol=1e-5)
         assert scores.mean("accuracy") == pytest.approx(np.mean(accuracy))
-        assert scores.accuracy_std == pytest.approx(np.std(accuracy), abs=1e-7)
-        assert scores.mean_loss == pytest.approx(np.mean(loss), abs=1e-5)
+        assert scores.std("accuracy") == pytest.approx(np.std(accuracy), abs=1e-7)
+        assert scores.mean("loss") == pytest.approx(np.mean(loss), abs=1e-5)
     assert all(torch.equal(before[name], tensor) for name, tensor in trainer.state().items())
 
 
@@ -244,7 +244,7 @@ def test_evaluation_of_images(stacking: str) -> None:
     samples = engine.block.data.train
     accuracy, loss = naive_scores([make_images(0), make_images(1)], upper, samples)
     scores = engine.evaluate(upper, samples, (0, 1))
-    np.testing.assert_allclose(scores.accuracy, accuracy, atol=1e-7)
+    np.testing.assert_allclose(scores.values["accuracy"], accuracy, atol=1e-7)
     np.testing.assert_allclose(scores.loss, loss, atol=1e-5)
 
 

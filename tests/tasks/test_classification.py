@@ -72,7 +72,11 @@ def test_weights_multiply_the_losses_of_their_classes_and_balanced_ones_are_scik
     torch.testing.assert_close(weighted.losses(logits, labels), wanted)
     targets = torch.tensor([0, 0, 0, 1, 2, 2])
     data = ClientData(
-        Samples(torch.zeros(6, 1), targets), (), None, Samples(torch.zeros(0, 1), targets[:0]), tuple("abc")
+        Samples(torch.zeros(6, 1), targets),
+        (),
+        None,
+        Samples(torch.zeros(0, 1), targets[:0]),
+        Targets.of_classes(tuple("abc")),
     )
     found = Classification(class_weights=("balanced",)).fitted(data)
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())

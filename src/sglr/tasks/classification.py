@@ -63,7 +63,6 @@ class Classification(Task):
         default="cross_entropy",
         metadata={
             "help": "training loss; binary_cross_entropy, on the softmax, is that of the authors' code",
-            "basic": True,
             "clients": "take",
             "build": False,
         },
