@@ -13,6 +13,7 @@ from torch.func import vmap
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
+from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets
 from sglr.data.tokens import NOT_ASKED, next_token_targets
@@ -96,3 +97,13 @@ def test_refuses_targets_that_do_not_fit(targets: Targets, said: str) -> None:
     with pytest.raises(UsageError) as raised:
         Language(pad=7).check(targets)
     assert said in str(raised.value)
+
+
+def test_targets_that_are_no_tokens_are_named_before_training() -> None:
+    def data(*tokens: int) -> ClientData:
+        samples = Samples(torch.zeros(1, 3, dtype=torch.int64), torch.tensor([tokens]))
+        return ClientData(samples, (torch.arange(1),), None, samples, TEXTS)
+
+    assert Language().fitted(data(0, 6, NOT_ASKED)) == Language()
+    with pytest.raises(UsageError, match=r"train.targets = 255: the vocabulary has the tokens 0 to 6"):
+        Language().fitted(data(0, 255, NOT_ASKED))

@@ -101,10 +101,9 @@ def test_scores_are_those_of_torchmetrics_over_all_samples_however_they_were_cut
 
 
 def drawn(rows: list[list[int]], targets: Tensor) -> ClientData:
-    samples = Samples.__new__(Samples)
-    for name, value in {"inputs": torch.zeros(len(targets), 1), "targets": targets, "columns": {}}.items():
-        object.__setattr__(samples, name, value)
-    return ClientData(samples, tuple(map(torch.tensor, rows)), None, samples, ())
+    samples = Samples(torch.zeros(len(targets), 1), targets)
+    kind = Targets(shape=tuple(targets.shape[1:]), dtype="float32")
+    return ClientData(samples, tuple(map(torch.tensor, rows)), None, samples, kind)
 
 
 def test_standard_units_are_those_of_the_clients_training_data() -> None:

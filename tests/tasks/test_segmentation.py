@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
+from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets
 from sglr.tasks.segmentation import Segmentation
@@ -172,15 +172,18 @@ def test_refuses_weights_that_do_not_weigh(weights: tuple[float, ...]) -> None:
 @pytest.mark.parametrize(
     ("ignored", "numbers", "said"),
     [
-        (None, [0, 1, 255], "ignore_index = None: masks hold 255, and classes are 0 to 2; give ignore_index=255"),
-        (255, [0, 3, 255], "targets = [3]: masks hold 3, and classes are 0 to 2"),
+        (None, [0, 1, 255], "train.targets = 255: is no class: they are 0 to 2, and ignore_index is None; give ignore"),
+        (-100, [0, 2, 255], "train.targets = 255: is no class: they are 0 to 2, and ignore_index is -100; give ignore"),
         (255, [0, 2, 255], ""),
         (None, [0, 1, 2], ""),
     ],
 )
-def test_numbers_in_masks_that_are_no_class_are_named(ignored: int | None, numbers: list[int], said: str) -> None:
-    task = Segmentation(ignore_index=ignored)
-    masks: Tensor = torch.tensor(numbers, dtype=torch.uint8).expand(2, 2, 3)
+def test_numbers_in_masks_that_are_no_class_are_named_before_training(
+    ignored: int | None, numbers: list[int], said: str
+) -> None:
+    masks = torch.tensor(numbers, dtype=torch.uint8).expand(2, 2, 3)
+    samples = Samples(torch.zeros(2, 1, 2, 3), masks)
+    data = ClientData(samples, (torch.arange(2),), None, samples, Targets(shape=(2, 3), dtype="uint8", classes=3))
     with pytest.raises(UsageError) if said else nullcontext() as raised:
-        task.check_values(masks, 3)
+        Segmentation(ignore_index=ignored).fitted(data)
     assert raised is None or said in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
 import numpy as np
@@ -167,7 +168,7 @@ def _refuse_type(field: str, given: object, array: np.ndarray[tuple[int, ...], n
 
 def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy: str) -> None:
     """Refuse the first row of ``values`` ``[N, ...]`` in which ``wrong`` is true anywhere, if there is one."""
-    rows = wrong.reshape(len(wrong), -1).any(1).nonzero()[:, 0]
+    rows = wrong.reshape(len(wrong), math.prod(wrong.shape[1:])).any(1).nonzero()[:, 0]  # of no row, too
     if not len(rows):
         return
     row = int(rows[0])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.task import Sums, Targets, Task, refuse_targets
 
@@ -55,6 +56,24 @@ class Language(Task):
         if self.pad is not None and self.pad >= targets.classes:
             problem = f"the vocabulary has the tokens 0 to {targets.classes - 1}"
             raise UsageError("pad", self.pad, problem, "give the padding's number")
+
+    def fitted(self, data: ClientData) -> Self:
+        """Return the task itself, having looked at the tokens.
+
+        Raises
+        ------
+        UsageError
+            If a target is no token and not -100.
+        """
+        parts = {"train": data.train, "validation": data.validation, "test": data.test}
+        for name, samples in parts.items():
+            found = torch.unique(samples.targets if samples is not None else torch.zeros(0)).tolist()
+            wrong = [int(token) for token in found if not (0 <= token < data.targets.classes or token == NOT_ASKED)]
+            if wrong:
+                problem = f"the vocabulary has the tokens 0 to {data.targets.classes - 1}"
+                remedy = "give tokens of it, or -100 where nothing is asked"
+                raise UsageError(f"{name}.targets", wrong[0], problem, remedy)
+        return self
 
     def outputs(self, targets: Targets) -> int:
         """Return K, the size of the vocabulary."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.scores import MOST_CLASSES
 from sglr.core.task import Sums, Targets, Task, refuse_targets
@@ -79,21 +80,28 @@ class Segmentation(Task):
             shown, problem = ",".join(f"{weight:g}" for weight in self.class_weights), f"there are {targets.classes}"
             raise UsageError("class_weights", shown, f"{problem} classes", "give one weight for each, in their order")
 
-    def check_values(self, targets: Tensor, classes: int) -> None:
-        """Refuse numbers in masks ``[N, ...]`` that are no class and not `ignore_index`.
+    def fitted(self, data: ClientData) -> Self:
+        """Return the task itself, having looked at the masks.
 
         Raises
         ------
         UsageError
-            If there are any; the message names them.
+            If a number in them is no class and not ignored.
         """
-        found = torch.unique(targets)
-        wrong = [int(number) for number in found if not 0 <= number < classes and number != self.ignore_index]
+        parts = {"train": data.train, "validation": data.validation, "test": data.test}
+        for part, samples in parts.items():
+            if samples is not None:
+                self._check_numbers(f"{part}.targets", samples.targets, data.targets.classes)
+        return self
+
+    def _check_numbers(self, field: str, masks: Tensor, classes: int) -> None:
+        wrong = [
+            int(number) for number in torch.unique(masks) if not 0 <= number < classes and not self._ignored(number)
+        ]
         if wrong:
-            field, given = ("ignore_index", self.ignore_index) if wrong in ([255], [-1], [-100]) else ("targets", wrong)
-            problem = f"masks hold {', '.join(map(str, wrong[:5]))}, and classes are 0 to {classes - 1}"
-            remedy = f"give ignore_index={wrong[0]} if such pixels don't count, or name all classes"
-            raise UsageError(field, given, problem, remedy)
+            problem = f"is no class: they are 0 to {classes - 1}, and ignore_index is {self.ignore_index}"
+            remedy = f"give ignore_index={wrong[0]} if such pixels don't count, or correct the masks"
+            raise UsageError(field, ", ".join(map(str, wrong[:5])), problem, remedy)
 
     def outputs(self, targets: Targets) -> int:
         """Return K, the number of classes."""
