@@ -31,6 +31,7 @@ from sglr.report.palette import (
     dashes,
 )
 from sglr.report.run_report import write_run_report
+from sglr.report.score_style import ScoreStyle
 
 from .conftest import Page, Write, summary
 
@@ -208,14 +209,16 @@ def test_labels_with_room_stay_where_they_are() -> None:
 
 def test_all_epochs_are_within_the_chart() -> None:
     values = [{"epoch": epoch, "x": 0.1 if epoch < 4 else 0.8} for epoch in range(1, 21)]
-    axes = comparison_chart([mean_curve("m", [values], "x")], named=True).axes[0]
+    axes = comparison_chart([mean_curve("m", [values], "x")], ScoreStyle(), named=True).axes[0]
     assert axes.get_ylim()[0] < 0.1 < 0.8 < axes.get_ylim()[1]
     assert axes.get_xlim()[0] < 1 < 20 < axes.get_xlim()[1]
 
 
 @pytest.mark.parametrize("places", [(2.60e6, 2.65e6, 2.67e6), (1e6, 2e6, 7e6), (1e3, 2e6, 4e8)])
 def test_points_of_accuracy_against_bytes_use_the_width(places: tuple[float, ...]) -> None:
-    axes = bytes_chart([Curve(f"m{n}", (place,), (0.8 + n / 50,)) for n, place in enumerate(places)], wide=True).axes[0]
+    axes = bytes_chart(
+        [Curve(f"m{n}", (place,), (0.8 + n / 50,)) for n, place in enumerate(places)], ScoreStyle(), wide=True
+    ).axes[0]
     drawn = [axes.transAxes.inverted().transform(axes.transData.transform((place, 0.8)))[0] for place in places]
     assert drawn[0] < 0.2
     assert drawn[-1] > 0.8

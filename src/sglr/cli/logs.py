@@ -20,8 +20,9 @@ from sglr.core.events import EpochDone
 FIELDS = ("event", "client", "attempt", "epoch", "epochs", "step", "steps", "seconds", "bytes", "samples")
 """The fields of a record besides time, level and message."""
 
-FIGURES = ("loss", "train_accuracy", "validation_accuracy", "samples", "seconds", "up_bytes", "down_bytes")
-"""The fields of an epoch's record."""
+FIGURES = ("loss", "samples", "seconds", "up_bytes", "down_bytes")
+SCORES = ("train_", "validation_")
+"""The fields of an epoch's record, and the beginnings of the names of its scores."""
 
 LONGEST = 2000
 _SECRETS = re.compile(r"sglr1-[a-z2-7]{8,}|-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
@@ -38,7 +39,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": without_secrets(record.getMessage()),
         }
-        for name in (*FIELDS, *FIGURES):
+        scores = [name for name in record.__dict__ if name.startswith(SCORES)]
+        for name in (*FIELDS, *FIGURES, *scores):
             value = record.__dict__.get(name)
             if isinstance(value, str):
                 told[name] = without_secrets(value)
@@ -70,6 +72,6 @@ class Logged(Silent):
         """Log a finished epoch."""
         if isinstance(event, EpochDone):
             record: Mapping[str, Any] = event.record
-            figures = {name: record[name] for name in FIGURES if name in record}
+            figures = {name: value for name, value in record.items() if name in FIGURES or name.startswith(SCORES)}
             told = {"event": "epoch", "epoch": event.epoch + 1, "epochs": event.epochs, **figures}
             logging.getLogger("sglr.progress").info("epoch %d of %d", event.epoch + 1, event.epochs, extra=told)

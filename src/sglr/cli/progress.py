@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.events import EpochDone, StepDone
-from sglr.report.numbers import count, decimal, duration, percent, points
+from sglr.report.numbers import count, decimal, duration
+from sglr.report.score_style import ACCURACY, OVER_CLIENTS, ScoreStyle, headline, test_score
 from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Live(PlainProgress):
         elif isinstance(event, StudyProgress):
             self._advance(event)
         elif isinstance(event, EpochDone):
-            self._latest = f"loss {decimal(event.record['loss'])}  acc {percent(latest_accuracy(event.record))}"
+            self._latest = f"loss {decimal(event.record['loss'])}  {latest_score(event.record)}".rstrip()
         elif isinstance(event, StepDone):
             self._step(event)
 
@@ -165,12 +166,12 @@ class Pace:
 
 def epoch_line(event: EpochDone) -> str:
     """Return the results of a finished epoch, in columns aligned over epochs."""
-    record = event.record
+    record, score = event.record, headline(None, [event.record])
     parts = [
         f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
         f"loss {decimal(record['loss'])}",
-        f"train {percent(record['train_accuracy']):>7}",
-        _validation(record),
+        f"train {score.write(record[score.training]):>7}" if score.training in record else "",
+        _validation(record, score),
         f"{count(record['samples'] / max(record['seconds'], 1e-9)):>6} samples/s",
     ]
     return "  ".join(part for part in parts if part)
@@ -188,17 +189,29 @@ def study_line(event: StudyProgress) -> str:
     name, summary = trial_name(event.trial, event.done, event.total), event.outcome.run.summary
     if event.outcome.problem is not None or summary is None:
         return f"{name}: diverged: {event.outcome.problem}"
-    return f"{name}: test {percent(summary['test']['accuracy'])} in {duration(summary['seconds'])}"
+    test = summary["test"]
+    score = headline(test)
+    return (
+        f"{name}: test {shown_with_name(test_score(test, score.name)['mean'], score)} in {duration(summary['seconds'])}"
+    )
 
 
-def latest_accuracy(record: Mapping[str, Any]) -> float:
-    """Return the epoch's validation accuracy, or its training accuracy if there was no validation."""
-    return float(record.get("validation_accuracy", record["train_accuracy"]))
+def shown_with_name(value: float | None, score: ScoreStyle) -> str:
+    """Return a score, with its name unless it is the accuracy, which percents tell."""
+    return score.write(value) if score.name == ACCURACY else f"{score.title} {score.write(value)}"
 
 
-def _validation(record: Mapping[str, Any]) -> str:
-    accuracy, spread = record.get("validation_accuracy"), record.get("validation_accuracy_std_over_clients")
-    return "" if accuracy is None else f"val {percent(accuracy):>7} {points(spread):<6}"
+def latest_score(record: Mapping[str, Any]) -> str:
+    """Return the epoch's validation score, or that of training if there was no validation; empty without either."""
+    score = headline(None, [record])
+    value = record.get(score.validation, record.get(score.training))
+    return "" if value is None else f"{'acc' if score.name == ACCURACY else score.title} {score.write(value)}"
+
+
+def _validation(record: Mapping[str, Any], score: ScoreStyle) -> str:
+    value, spread = record.get(score.validation), record.get(f"{score.validation}{OVER_CLIENTS}")
+    name = "val" if score.name == ACCURACY else f"val {score.title}"
+    return "" if value is None else f"{name} {score.write(value):>7} {score.spread(spread):<6}"
 
 
 def _bar() -> Progress:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sglr.report.numbers import count, duration, percent, points, size
+from sglr.report.numbers import count, duration, percent, size
+from sglr.report.score_style import ACCURACY, ScoreStyle, headline, style, test_score, validated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,13 +51,20 @@ def method_title(method: dict[str, Any]) -> str:
 def result_facts(summary: dict[str, Any]) -> dict[str, str]:
     """Return the figures of a summary, formatted."""
     test, validation, traffic = summary["test"], summary["validation"], summary["communication"]
-    spread = _spread(test["accuracy_std_over_clients"], summary)
-    facts = {"test accuracy": " ".join(filter(None, (percent(test["accuracy"]), spread, _majority(test))))}
+    score = headline(test)
+    found = test_score(test, score.name)
+    interval = score.interval(found["low"], found["high"])
+    told = (
+        score.write(found["mean"]),
+        f"(95 %: {interval})" if interval else "",
+        _spread(found["std_over_clients"], score, summary),
+        _majority(test),
+    )
+    facts = {f"test {score.title}": " ".join(filter(None, told))} | _further(test, score)
     if test.get("balanced_accuracy") is not None:
         facts["balanced"] = f"{percent(test['balanced_accuracy'])} (mean recall of classes)"
-    if validation is not None:
-        best = f"(best, epoch {validation['best_epoch']} of {summary['epochs']})"
-        facts["validation"] = f"{percent(validation['accuracy'])} {best}"
+    if (best := validated(validation, score)) is not None:
+        facts["validation"] = f"{score.write(best[0])} (best, epoch {best[1]} of {summary['epochs']})"
     return facts | {
         "sent up, down": f"{size(traffic['up_bytes'])}, {size(traffic['down_bytes'])}",
         "time": f"{duration(summary['seconds'])}, {count(summary['samples_per_second'])} samples/s in training",
@@ -67,7 +75,7 @@ def warn_of_majority(console: Console, summary: Mapping[str, Any]) -> None:
     """Warn if the model is not better than always predicting the most frequent class."""
     test = summary["test"]
     share, balanced = test.get("majority_share"), test.get("balanced_accuracy")
-    if share is not None and test["accuracy"] <= share + 1e-9:  # means over clients are rounded
+    if share is not None and "accuracy" in test and test["accuracy"] <= share + 1e-9:  # means over clients are rounded
         told = f"test accuracy {percent(test['accuracy'])} does not exceed the majority class's share of the samples"
         console.print(f"warning {told}: look at balanced accuracy ({percent(balanced)})", markup=False)
 
@@ -77,5 +85,14 @@ def _majority(test: Mapping[str, Any]) -> str:
     return "" if share is None else f"(majority class {percent(share)})"
 
 
-def _spread(spread: float | None, summary: dict[str, Any]) -> str:
-    return f"{points(spread)} over {summary['clients']} clients" if spread else ""
+def _further(test: Mapping[str, Any], score: ScoreStyle) -> dict[str, str]:
+    """Return the other scores of a task; those of a classification are told as they always were."""
+    if score.name == ACCURACY:
+        return {}
+    others = [name for name in test.get("scores") or {} if name != score.name]
+    styles = [style(name, unit=score.unit) for name in others]
+    return {one.title: one.write(test_score(test, one.name)["mean"]) for one in styles}
+
+
+def _spread(spread: float | None, score: ScoreStyle, summary: dict[str, Any]) -> str:
+    return f"{score.spread(spread)} over {summary['clients']} clients" if spread else ""

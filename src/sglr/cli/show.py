@@ -67,7 +67,7 @@ def describe(run: Run) -> dict[str, Any]:
     history, summary = run.history, run.summary
     if summary is not None:
         result_facts(summary)  # damage must show before anything is printed
-    _curves(history)
+    _curves(history, summary)
     return {
         "path": str(run.path),
         "status": "unfinished" if summary is None else "done",
@@ -95,7 +95,9 @@ def _print_run(described: Mapping[str, Any], everything: bool) -> None:
         warn_of_majority(console, summary)
         print_privacy(console, summary)
     progress = f"{described['epochs_done']} of {settings.get('epochs', '?')} epochs"
-    console.print(facts(f"training: {progress}", _curves(described["history"]) or {"no epoch has finished yet": ""}))
+    console.print(
+        facts(f"training: {progress}", _curves(described["history"], summary) or {"no epoch has finished yet": ""})
+    )
     title, shown = ("settings", settings) if everything else (FEW, changed(settings))
     rows = {name: str(value) for name, value in shown.items()}
     console.print(facts(title, rows or {"none": ""}, columns=2 if len(rows) > 1 else 1))
@@ -118,15 +120,17 @@ def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in usual or usual[name] != value}
 
 
-def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _curves(history: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the course of each figure, from the first epoch to the last."""
     from sglr.cli.screens import sparkline
-    from sglr.report.numbers import decimal, percent
+    from sglr.report.numbers import decimal
+    from sglr.report.score_style import headline
 
+    score = headline((summary or {}).get("test"), history)
     figures: dict[str, tuple[str, Callable[[float], str]]] = {
         "loss": ("loss", decimal),
-        "train accuracy": ("train_accuracy", percent),
-        "validation": ("validation_accuracy", percent),
+        f"train {score.title}": (score.training, score.write),
+        "validation": (score.validation, score.write),
     }
     curves = {}
     for name, (key, write) in figures.items():

@@ -96,14 +96,14 @@ def sweep(
 
 def print_sweep(sweep: Sweep, as_json: bool) -> None:
     """Print the results of a sweep, with its best configuration."""
-    from sglr.studies.result_table import ACCURACY, accuracy
+    from sglr.studies.result_table import test_figure
 
-    remarks = []
+    remarks, score = [], sweep.score
     for word, row in (("best   ", sweep.best), ("ceiling", sweep.ceiling)):
         if row is not None:
             pooled = ", on all clients' data pooled" if row is sweep.ceiling else ""
-            remarks.append(f"{word} {row['label']}: {accuracy(row)}{pooled}")
-    print_results(sweep, as_json, names=sweep.headings().index(ACCURACY.heading), remarks=remarks)
+            remarks.append(f"{word} {row['label']}: {test_figure(row, score)}{pooled}")
+    print_results(sweep, as_json, names=sweep.headings().index(sweep.headline.heading), remarks=remarks)
 
 
 def print_plan(plan: SweepPlan, as_json: bool) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sglr.report.numbers import percent
 from sglr.report.palette import GRID, INK, MUTED, SURFACE, TRAINING, VALIDATION, Colour, colour, dashes
+from sglr.report.score_style import OVER_CLIENTS, ScoreStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,15 +46,15 @@ def curve(label: str, history: Records, key: str, spread: str | None = None) -> 
     return Curve(label, tuple(int(row["epoch"]) for row in rows), tuple(float(row[key]) for row in rows), widths)
 
 
-def accuracy_chart(history: Records, best_epoch: int | None) -> Figure:
-    """Draw training and validation accuracy over epochs, with the spread over clients and the best epoch marked."""
-    spread = "validation_accuracy_std_over_clients"
-    validation = curve("validation", history, "validation_accuracy", spread)
+def score_chart(history: Records, best_epoch: int | None, score: ScoreStyle) -> Figure:
+    """Draw a score over epochs, in training and validation, with the spread over clients and the best epoch marked."""
+    validation = curve("validation", history, score.validation, f"{score.validation}{OVER_CLIENTS}")
     figure, axes = blank_chart()
-    draw_curves(axes, [validation, curve("training", history, "train_accuracy")], (VALIDATION, TRAINING))
-    show_percent(axes)
+    draw_curves(axes, [validation, curve("training", history, score.training)], (VALIDATION, TRAINING))
+    show_score(axes, score)
     if best_epoch in validation.epochs:
-        _mark_best(axes, best_epoch, validation.values[validation.epochs.index(best_epoch)])
+        value = validation.values[validation.epochs.index(best_epoch)]
+        _mark_best(axes, best_epoch, value, score.write(value))
     add_legend(axes)
     return figure
 
@@ -112,13 +112,17 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], paints: Sequence[Colour] = 
     _frame_epochs(axes, curves)
 
 
-def show_percent(axes: Axes) -> None:
-    """Label the accuracies (0–1) up the side in percent."""
+def show_score(axes: Axes, score: ScoreStyle) -> None:
+    """Label the scores up the side: shares (0-1) in percent, others with their unit."""
     from matplotlib.ticker import FuncFormatter
 
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low - (high - low) * 0.12, -0.02), min(high, 1.02))  # with room for a remark at the bottom
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
+    low -= (high - low) * 0.12  # with room for a remark at the bottom
+    if score.is_share:
+        low, high = max(low, -0.02), min(high, 1.02)
+    axes.set_ylim(low, high)
+    unit = f" {score.shown_unit}" if score.shown_unit else ""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * score.scale:.4g}{unit}"))
 
 
 def add_legend(axes: Axes, columns: int = 4) -> None:
@@ -143,14 +147,14 @@ def _frame_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
 
 
-def _mark_best(axes: Axes, epoch: float, accuracy: float) -> None:
+def _mark_best(axes: Axes, epoch: float, value: float, figure: str) -> None:
     paint = VALIDATION.light
-    axes.plot([epoch], [accuracy], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
+    axes.plot([epoch], [value], "o", markersize=8, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
     axes.axvline(epoch, color=paint, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     left, right = axes.get_xlim()
     late = epoch > (left + right) / 2
     axes.annotate(
-        f"best: {percent(accuracy)} at epoch {epoch}",
+        f"best: {figure} at epoch {epoch}",
         (epoch, 0),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if late else 5, 5),

@@ -24,14 +24,15 @@ def classes_section(test: Mapping[str, Any]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``rows`` of the open table, ``more`` of them, ``names``, and the confusion matrix as ``cells`` (share of the
-        true class in percent, and in [0, 1]) or as ``picture``; neither where it was not kept.
+        ``rows`` of the open table, ``more`` of them, ``names``, ``what`` is counted, and the confusion matrix as
+        ``cells`` (share of the true class in percent, and in [0, 1]) or as ``picture``; neither where it was not kept.
     """
     known: Sequence[Mapping[str, Any]] = test.get("per_class") or ()
-    if not known:
+    of_samples = bool(known) and "recall" in known[0]
+    if not known or not (of_samples or test.get("confusion")):
         return None
     names = [str(one["name"]) for one in known]
-    rows = [_row(one) for one in known]
+    rows = [_row(one) for one in known] if of_samples else []  # classes of pixels have figures of their own
     if len(rows) > SHOWN:
         ranked = sorted(range(len(rows)), key=lambda place: _recall(known[place]))
         rows = [rows[place] for place in ranked]
@@ -41,6 +42,7 @@ def classes_section(test: Mapping[str, Any]) -> dict[str, Any] | None:
         "rows": rows[:SHOWN],
         "more": rows[SHOWN:],
         "names": names,
+        "what": "test samples" if of_samples else "pixels of the test",
         "cells": [(name, [_cell(share) for share in row]) for name, row in zip(names, shares, strict=True)]
         if small
         else [],

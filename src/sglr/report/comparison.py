@@ -9,22 +9,29 @@ from typing import Any
 from sglr.report import numbers
 from sglr.report.charts import Curve
 from sglr.report.comparison_chart import comparison_chart, mean_curve
-from sglr.report.comparison_table import COSTS, RESULTS, Compared, ComparisonRow, comparison_table
-from sglr.report.cost_charts import bytes_and_accuracy, bytes_chart, ledger_bars, worth_drawing
+from sglr.report.comparison_table import (
+    COSTS,
+    Compared,
+    ComparisonRow,
+    comparison_table,
+    result_columns,
+    shared_score,
+)
+from sglr.report.cost_charts import bytes_and_score, bytes_chart, ledger_bars, worth_drawing
 from sglr.report.costs import within
 from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows
+from sglr.report.score_style import ScoreStyle
 from sglr.report.svg import inline_svg, standalone_svg
 from sglr.runs.folder import Run
 from sglr.storage.files import write_text
 
 __all__ = ["ComparisonRow", "comparison_page", "write_comparison_report"]
 
-PLOT, REPORT = "accuracy.svg", "report.html"
-TITLE, SCATTER_TITLE = "validation accuracy over epochs", "test accuracy against bytes"
+REPORT = "report.html"
 
 
 def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping[str, Any]], command: str = "") -> None:
-    """Write ``accuracy.svg`` and ``report.html`` into ``folder``.
+    """Write the plot, such as ``accuracy.svg``, and ``report.html`` into ``folder``.
 
     Parameters
     ----------
@@ -35,9 +42,11 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
     command
         The command that repeats the comparison, if there is one.
     """
-    curves = _curves(_read(rows))
-    write_text(folder / PLOT, standalone_svg(comparison_chart(curves, named=True), "accuracy", TITLE))
-    write_text(folder / REPORT, comparison_page(folder, rows, command, plot=PLOT))
+    methods = _read(rows)
+    score = shared_score(methods)
+    plot, figure = f"{score.name}.svg", comparison_chart(_curves(methods, score), score, named=True)
+    write_text(folder / plot, standalone_svg(figure, score.name, _title(score)))
+    write_text(folder / REPORT, comparison_page(folder, rows, command, plot=plot))
 
 
 def comparison_page(
@@ -53,27 +62,36 @@ def comparison_page(
         As for `write_comparison_report`.
     plot
         The file beside the page that has its first plot, if there is one.
+
+    Raises
+    ------
+    UsageError
+        If the runs were trained for different tasks.
     """
     methods = _read(rows)
-    curves, points = _curves(methods), bytes_and_accuracy(methods)
-    scattered = worth_drawing(points)
+    score = shared_score(methods)
+    curves, points = _curves(methods, score), bytes_and_score(methods, score)
+    scattered, against = worth_drawing(points), f"test {score.title} against bytes"
     shared, varied = divided_settings([run for one in methods for run in one.runs])
     return render(
         "comparison.html.j2",
         title=f"Comparison of {len(methods)} methods" if len(methods) != 1 else "Comparison",
         sentence=_sentence(methods, shared),
-        chart=inline_svg(comparison_chart(curves, named=True), "wide", TITLE) if _drawable(curves) else None,
-        small_chart=inline_svg(comparison_chart(curves, named=False), "narrow", TITLE),
+        score=score,
+        chart=inline_svg(comparison_chart(curves, score, named=True), "wide", _title(score))
+        if _drawable(curves)
+        else None,
+        small_chart=inline_svg(comparison_chart(curves, score, named=False), "narrow", _title(score)),
         plot=plot,
         seeds=max((len(one.runs) for one in methods), default=0),
-        results=comparison_table(RESULTS, methods),
+        results=comparison_table(result_columns(score), methods),
         costs=comparison_table(COSTS, methods),
         bars=ledger_bars(methods),
-        scatter=inline_svg(bytes_chart(points, wide=True), "scatter", SCATTER_TITLE) if scattered else None,
-        small_scatter=inline_svg(bytes_chart(points, wide=False), "small-scatter", SCATTER_TITLE)
+        scatter=inline_svg(bytes_chart(points, score, wide=True), "scatter", against) if scattered else None,
+        small_scatter=inline_svg(bytes_chart(points, score, wide=False), "small-scatter", against)
         if scattered
         else None,
-        runs=[_shown_run(one.row.label, run, folder) for one in methods for run in one.runs],
+        runs=[_shown_run(one.row.label, run, folder, score) for one in methods for run in one.runs],
         settings=setting_rows(shared),
         varied=sorted(varied),
         command=command,
@@ -85,8 +103,12 @@ def _read(rows: Sequence[ComparisonRow | Mapping[str, Any]]) -> list[Compared]:
     return [Compared.read(ComparisonRow.of(row), number) for number, row in enumerate(rows)]
 
 
-def _curves(methods: Sequence[Compared]) -> list[Curve]:
-    return [mean_curve(one.row.label, one.histories, "validation_accuracy") for one in methods]
+def _title(score: ScoreStyle) -> str:
+    return f"validation {score.title} over epochs"
+
+
+def _curves(methods: Sequence[Compared], score: ScoreStyle) -> list[Curve]:
+    return [mean_curve(one.row.label, one.histories, score.validation) for one in methods]
 
 
 def _drawable(curves: Sequence[Curve]) -> bool:
@@ -98,12 +120,12 @@ def _of_all(methods: Sequence[Compared], key: str) -> dict[str, str]:
     return merged([summary.get(key) or {} for one in methods for summary in one.summaries])
 
 
-def _shown_run(label: str, run: Run, folder: Path) -> dict[str, str]:
+def _shown_run(label: str, run: Run, folder: Path, score: ScoreStyle) -> dict[str, str]:
     summary = run.summary or {}
     return {
         "label": label,
         "seed": str(run.settings.get("seed", numbers.NONE)),
-        "accuracy": numbers.percent(within(summary, "test", "accuracy")),
+        "score": score.write(within(summary, *score.place)),
         "folder": run.path.name,
         "link": relative_link(run.path / REPORT, folder) if (run.path / REPORT).is_file() else "",
     }

@@ -1,4 +1,4 @@
-"""The plot of a comparison: validation accuracy over epochs, one line per method, named at its end."""
+"""The plot of a comparison: the validation score over epochs, one line per method, named at its end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from sglr.report.charts import Curve, blank_chart, draw_curves, show_percent
+from sglr.report.charts import Curve, blank_chart, draw_curves, show_score
 from sglr.report.palette import INK, colour
+from sglr.report.score_style import ScoreStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,19 +31,21 @@ def mean_curve(label: str, histories: Sequence[Sequence[Mapping[str, Any]]], key
     return Curve(label, epochs, means, spread if any(spread) else ())
 
 
-def comparison_chart(curves: Sequence[Curve], *, named: bool) -> Figure:
-    """Draw accuracy over epochs.
+def comparison_chart(curves: Sequence[Curve], score: ScoreStyle, *, named: bool) -> Figure:
+    """Draw a score over epochs.
 
     Parameters
     ----------
     curves
         One for each method, in the order of their colours.
+    score
+        What they are.
     named
         Write each curve's label at its end, on a wide chart; else leave a small one to be read with a key beside it.
     """
     figure, axes = blank_chart(8.2, 4.2) if named else blank_chart(4.1, 3.4)
     draw_curves(axes, curves)
-    show_percent(axes)
+    show_score(axes, score)
     if named:
         name_ends(axes, curves)
     return figure

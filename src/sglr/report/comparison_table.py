@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from sglr.core.errors import UsageError
 from sglr.report import numbers
 from sglr.report.costs import within
 from sglr.report.palette import SERIES, dashes
+from sglr.report.score_style import ScoreStyle, best_so_far, headline
 from sglr.runs.folder import Run
 
 
@@ -106,13 +108,36 @@ def so_far(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what is known of an unfinished run, under the keys of a summary."""
     if not history:
         return {}
-    last, scored = history[-1], [row for row in history if "validation_accuracy" in row]
-    best = max(scored, key=lambda row: row["validation_accuracy"], default=None)
+    last, score = history[-1], headline(None, history)
+    best = best_so_far(history, score)
     return {
-        "validation": {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]} if best else None,
+        "validation": None if best is None else {score.name: best[0], "best_epoch": best[1]},
         "communication": {key: last.get(key) for key in ("up_bytes", "down_bytes")},
         "training_seconds": last.get("seconds"),
     }
+
+
+def shared_score(methods: Sequence[Compared]) -> ScoreStyle:
+    """Return the headline of all runs.
+
+    Raises
+    ------
+    UsageError
+        If they were trained for different tasks, whose scores can't be compared.
+    """
+    first: tuple[Run, tuple[str, str], ScoreStyle] | None = None
+    for run in (run for one in methods for run in one.runs):
+        summary, history = run.summary or {}, run.history
+        if not summary and not history:
+            continue
+        score = headline(summary.get("test"), history)
+        task = str((summary.get("task") or {}).get("name", "")) or score.title
+        if first is None:
+            first = run, (task, score.name), score
+        elif first[1][1] != score.name or (first[1][0] != task and summary and first[0].summary):
+            problem = f"was trained for {task} ({score.title}), and {first[0].path} for {first[1][0]}"
+            raise UsageError("run", run.path, f"{problem} ({first[2].title})", "compare runs of one task")
+    return ScoreStyle() if first is None else first[2]
 
 
 @dataclass(frozen=True)
@@ -126,13 +151,18 @@ class TableColumn:
     best: Callable[[Iterable[float]], float] | None = None
 
 
-RESULTS = (
-    TableColumn("Test accuracy", ("test", "accuracy"), numbers.percent, numbers.points, max),
-    TableColumn("Balanced accuracy", ("test", "balanced_accuracy"), numbers.percent, numbers.points, max),
-    TableColumn("Spread over clients", ("test", "accuracy_std_over_clients"), numbers.points),
-    TableColumn("Best validation", ("validation", "accuracy"), numbers.percent, numbers.points, max),
-    TableColumn("At epoch", ("validation", "best_epoch"), numbers.count),
-)
+def result_columns(score: ScoreStyle) -> tuple[TableColumn, ...]:
+    """Return the columns of results whose headline is ``score``."""
+    best = max if score.higher_is_better else min
+    return (
+        TableColumn(f"Test {score.title}", score.place, score.write, score.spread, best),
+        TableColumn("Balanced accuracy", ("test", "balanced_accuracy"), numbers.percent, numbers.points, max),
+        TableColumn("Spread over clients", score.place_of_spread, score.spread),
+        TableColumn("Best validation", ("validation", score.name), score.write, score.spread, best),
+        TableColumn("At epoch", ("validation", "best_epoch"), numbers.count),
+    )
+
+
 COSTS = (
     TableColumn("Sent", ("communication", "up_bytes"), numbers.size, best=min),
     TableColumn("Received", ("communication", "down_bytes"), numbers.size, best=min),
@@ -178,8 +208,8 @@ def _is_best(column: TableColumn, method: Compared, methods: Sequence[Compared])
         return False
     # What is unfinished has not spent all it will.
     means = {one.number: mean for one in methods if one.finished and (mean := one.mean(*column.keys)) is not None}
-    # Nothing to send is no merit: centralized training has the data.
-    means = {number: mean for number, mean in means.items() if mean > 0}
+    if column in COSTS:  # nothing to send is no merit: centralized training has the data
+        means = {number: mean for number, mean in means.items() if mean > 0}
     written = {number: column.write(mean) for number, mean in means.items()}
     if len(set(written.values())) < 2:
         return False

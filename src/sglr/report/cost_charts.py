@@ -1,4 +1,4 @@
-"""The costs of a comparison's methods as pictures: bytes by kind, and accuracy against bytes."""
+"""The costs of a comparison's methods as pictures: bytes by kind, and the score against bytes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
-from sglr.report.charts import Curve, blank_chart, show_percent
+from sglr.report.charts import Curve, blank_chart, show_score
 from sglr.report.comparison_chart import name_ends
 from sglr.report.comparison_table import Compared
 from sglr.report.costs import MEANINGS, kinds_of, within
 from sglr.report.palette import MUTED, colour
+from sglr.report.score_style import ScoreStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,28 +69,28 @@ def _mean_ledger(method: Compared) -> dict[str, dict[str, float]]:
     }
 
 
-def bytes_and_accuracy(methods: Sequence[Compared]) -> list[Curve]:
-    """Return a point for each method: total bytes and test accuracy, the spread over seeds; empty if it lacks one."""
-    return [_point(one) for one in methods]
+def bytes_and_score(methods: Sequence[Compared], score: ScoreStyle) -> list[Curve]:
+    """Return a point for each method: total bytes and test score, the spread over seeds; empty if it lacks one."""
+    return [_point(one, score) for one in methods]
 
 
-def _point(method: Compared) -> Curve:
-    accuracies = method.values("test", "accuracy")
+def _point(method: Compared, score: ScoreStyle) -> Curve:
+    scores = method.values(*score.place)
     up, down = method.mean("communication", "up_bytes"), method.mean("communication", "down_bytes")
-    if not accuracies or up is None or down is None or up + down <= 0:
+    if not scores or up is None or down is None or up + down <= 0:
         return Curve(method.row.label, (), ())
-    spread = (stdev(accuracies),) if len(accuracies) > 1 else ()
-    return Curve(method.row.label, (up + down,), (fmean(accuracies),), spread)
+    spread = (stdev(scores),) if len(scores) > 1 else ()
+    return Curve(method.row.label, (up + down,), (fmean(scores),), spread)
 
 
 def worth_drawing(points: Sequence[Curve]) -> bool:
-    """Tell whether accuracy against bytes is worth drawing: at least two methods that do not all send the same."""
+    """Tell whether the score against bytes is worth drawing: at least two methods that do not all send the same."""
     places = {numbers.size(point.epochs[0]) for point in points if point.values}
     return len(places) > 1
 
 
-def bytes_chart(points: Sequence[Curve], *, wide: bool) -> Figure:
-    """Draw test accuracy against the bytes that all clients sent and received, each point named."""
+def bytes_chart(points: Sequence[Curve], score: ScoreStyle, *, wide: bool) -> Figure:
+    """Draw the test's score against the bytes that all clients sent and received, each point named."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     figure, axes = blank_chart(8.2, 3.4) if wide else blank_chart(4.1, 3.2)
@@ -119,6 +120,6 @@ def bytes_chart(points: Sequence[Curve], *, wide: bool) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.exact_size(value)))
     axes.set_xlabel("sent and received, all clients", color=MUTED.light)
     axes.margins(y=0.15)
-    show_percent(axes)
+    show_score(axes, score)
     name_ends(axes, points, longest=36 if wide else NARROW_LABEL)
     return figure

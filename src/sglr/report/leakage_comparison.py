@@ -1,4 +1,4 @@
-"""What several runs leak, on one page: figures, accuracy against leakage, originals beside reconstructions."""
+"""What several runs leak, on one page: figures, the score against leakage, originals beside reconstructions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
 from sglr.report.charts import blank_chart
+from sglr.report.comparison_table import Compared, shared_score
+from sglr.report.costs import within
 from sglr.report.grouping import group_runs
 from sglr.report.leakage import MEASURES, attack_row, flat, picture_row, read_leakage
 from sglr.report.page import relative_link, render, written
 from sglr.report.palette import MUTED, SERIES, colour
+from sglr.report.score_style import ScoreStyle
 from sglr.report.svg import inline_svg
 from sglr.runs.folder import Run
 
@@ -21,10 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRONTIERS = {
-    "reconstruction.mse": ("reconstruction error (MSE)", "To the right is more private, up is more accurate."),
-    "distance_correlation": ("distance correlation", "To the left is more private, up is more accurate."),
+    "reconstruction.mse": ("reconstruction error (MSE)", "To the right is more private, {better} is better."),
+    "distance_correlation": ("distance correlation", "To the left is more private, {better} is better."),
 }
-"""Measures that accuracy is drawn against, with the axis' title and what is better."""
+"""Measures that the score is drawn against, with the axis' title and what is better."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Leaking:
         clients = [flat(client) for record in self.records for client in record.get("clients", {}).values()]
         return mean_point([one[name]["value"] for one in clients if name in one and one[name]["value"] is not None])
 
-    def accuracy(self) -> Point | None:
-        """Return the mean test accuracy over runs, with Student's interval where there are several."""
-        summaries = [run.summary for run in self.runs]
-        return mean_point([one["test"]["accuracy"] for one in summaries if one and one.get("test")])
+    def score(self, score: ScoreStyle) -> Point | None:
+        """Return the mean test score over runs, with Student's interval where there are several."""
+        found = [within(run.summary or {}, *score.place) for run in self.runs]
+        return mean_point([value for value in found if value is not None])
 
 
 def mean_point(values: Sequence[float]) -> Point | None:
@@ -69,7 +72,9 @@ def mean_point(values: Sequence[float]) -> Point | None:
 
 def leakage_page(folder: Path, runs: Sequence[Run], command: str = "") -> str:
     """Return the page about runs, all of which were measured; ``folder`` is where the page will be."""
-    rows = [_leaking(row.label, row.runs) for row in group_runs(runs)]
+    groups = group_runs(runs)
+    rows = [_leaking(row.label, row.runs) for row in groups]
+    score = shared_score([Compared.read(row, number) for number, row in enumerate(groups)])
     return render(
         "leakage_comparison.html.j2",
         title=f"What {len(rows)} ways of training leak" if len(rows) > 1 else "What leaks",
@@ -78,8 +83,9 @@ def leakage_page(folder: Path, runs: Sequence[Run], command: str = "") -> str:
             for number, row in enumerate(rows)
         ],
         columns=[title for name, (title, _) in MEASURES.items() if any(row.point(name) for row in rows)],
-        rows=[_table_row(row, rows) for row in rows],
-        frontiers=_frontiers(rows),
+        score=score,
+        rows=[_table_row(row, rows, score) for row in rows],
+        frontiers=_frontiers(rows, score),
         pictures=_pictures(rows),
         attacks=_attacks(rows),
         runs=[
@@ -103,12 +109,12 @@ def _leaking(label: str, paths: Sequence[Path]) -> Leaking:
     return Leaking(label, tuple(Run(path) for path in paths), tuple(read_leakage(path) for path in paths))
 
 
-def _table_row(row: Leaking, rows: Sequence[Leaking]) -> dict[str, Any]:
+def _table_row(row: Leaking, rows: Sequence[Leaking], score: ScoreStyle) -> dict[str, Any]:
     shown = [name for name in MEASURES if any(one.point(name) for one in rows)]
-    accuracy = row.accuracy()
+    mean = row.score(score)
     return {
-        "accuracy": numbers.percent(accuracy.value) if accuracy else numbers.NONE,
-        "spread": numbers.points(accuracy.half) if accuracy and accuracy.half else "",
+        "score": score.write(mean.value) if mean else numbers.NONE,
+        "spread": score.spread(mean.half) if mean and mean.half else "",
         "cells": [_cell(name, row.point(name)) for name in shown],
     }
 
@@ -122,36 +128,38 @@ def _cell(name: str, point: Point | None) -> dict[str, str]:
     return {"figure": value, "spread": spread if point.half else ""}
 
 
-def _frontiers(rows: Sequence[Leaking]) -> list[dict[str, str]]:
+def _frontiers(rows: Sequence[Leaking], score: ScoreStyle) -> list[dict[str, str]]:
     found = []
-    for name, (title, better) in FRONTIERS.items():
-        points = [(row.point(name), row.accuracy()) for row in rows]
-        if sum(leak is not None and accuracy is not None for leak, accuracy in points) > 1:
-            chart = frontier_chart(points, title)
-            svg = inline_svg(chart, f"frontier-{name}", f"test accuracy against {title}")
-            found.append({"title": f"Accuracy against {title}", "svg": svg, "note": better})
+    for name, (title, reading) in FRONTIERS.items():
+        points = [(row.point(name), row.score(score)) for row in rows]
+        if sum(leak is not None and one is not None for leak, one in points) > 1:
+            chart = frontier_chart(points, title, score)
+            svg = inline_svg(chart, f"frontier-{name}", f"test {score.title} against {title}")
+            note = reading.format(better="up" if score.higher_is_better else "down")
+            found.append({"title": f"{score.heading} against {title}", "svg": svg, "note": note})
     return found
 
 
-def frontier_chart(points: Sequence[tuple[Point | None, Point | None]], title: str) -> Figure:
-    """Draw accuracy over leakage, one point with its intervals for each row, in the rows' colours and order."""
+def frontier_chart(points: Sequence[tuple[Point | None, Point | None]], title: str, score: ScoreStyle) -> Figure:
+    """Draw the score over leakage, one point with its intervals for each row, in the rows' colours and order."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     drawn, axes = blank_chart(4.1, 3.2)
-    for number, (leak, accuracy) in enumerate(points):
-        if leak is None or accuracy is None:
+    for number, (leak, mean) in enumerate(points):
+        if leak is None or mean is None:
             continue
         paint, (shape, _) = colour(number).light, _mark(number)
-        x_bar, y_bar = leak.half or None, accuracy.half or None
+        x_bar, y_bar = leak.half or None, mean.half or None
         axes.errorbar(
-            leak.value, accuracy.value, xerr=x_bar, yerr=y_bar, fmt=shape, color=paint, markersize=7, elinewidth=1.2
+            leak.value, mean.value, xerr=x_bar, yerr=y_bar, fmt=shape, color=paint, markersize=7, elinewidth=1.2
         )
     axes.set_xlabel(title)
-    axes.set_ylabel("test accuracy", color=MUTED.light, fontsize=9)
+    axes.set_ylabel(f"test {score.title}", color=MUTED.light, fontsize=9)
     axes.margins(0.12)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.short(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %"))
+    unit = f" {score.shown_unit}" if score.shown_unit else ""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * score.scale:.4g}{unit}"))
     return drawn
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sglr.report import numbers
-from sglr.report.charts import Records, accuracy_chart, loss_chart
+from sglr.report.charts import Records, loss_chart, score_chart
 from sglr.report.classes import classes_section
 from sglr.report.costs import cost_tables, ledger
+from sglr.report.examples import read_examples
 from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows, written
+from sglr.report.score_style import best_so_far, headline, validated
 from sglr.report.svg import inline_svg
+from sglr.report.task_section import score_tile, task_section
 from sglr.runs.folder import CONFIG, Run
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
@@ -54,6 +57,7 @@ def run_page(run: Run) -> str:
         unfinished=None if summary else progress(settings, history),
         tiles=tiles(summary, history),
         charts=_charts(summary, history),
+        of_task=task_section(summary.get("test", {}), read_examples(run.path)),
         by_class=classes_section(summary.get("test", {})),
         warning=_majority_warning(summary.get("test", {})),
         leakage=leakage_section(read_leakage(run.path), history),
@@ -97,7 +101,7 @@ def progress(settings: Mapping[str, Any], history: Records) -> str:
 def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     """Choose the headline figures; what is not known yet is left out."""
     last = history[-1] if history else {}
-    shown = [*_accuracy_tiles(summary, history)]
+    shown = [*_score_tiles(summary, history)]
     traffic = summary.get("communication", last)
     if "up_bytes" in traffic:
         shown.append(Tile("Clients sent", numbers.size(traffic["up_bytes"]), "all clients together"))
@@ -112,32 +116,31 @@ def tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
     return shown
 
 
-def _accuracy_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
-    shown = []
-    test, validation = summary.get("test"), _validation(summary, history)
+def _score_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
+    test = summary.get("test") or {}
+    score, shown = headline(test, history), []
     if test:
-        spread = numbers.points(test.get("accuracy_std_over_clients"))
+        name, figure, remark = score_tile(test, score)
         share = test.get("majority_share")
         majority = "" if share is None else f"majority {numbers.percent(share)}".replace(" ", "\u00a0")
-        remark = ", ".join(filter(None, (f"{spread} over clients" if spread else "", majority)))
-        shown.append(Tile("Test accuracy", numbers.percent(test["accuracy"]), remark))
-        if test.get("balanced_accuracy") is not None:
+        shown.append(Tile(name, figure, ", ".join(filter(None, (remark, majority)))))
+        if test.get("balanced_accuracy") is not None and test.get("macro_f1") is not None:
             remark = f"macro F1 {numbers.percent(test['macro_f1'])}"
             shown.append(Tile("Balanced accuracy", numbers.percent(test["balanced_accuracy"]), remark))
-    if validation:
+    best = _validation(summary, history)
+    if best is not None:
         name = "Best validation" if summary else "Best validation so far"
-        remark = f"at epoch {validation['best_epoch']}"
-        shown.append(Tile(name, numbers.percent(validation["accuracy"]), remark))
-    elif history:
+        shown.append(Tile(name, score.write(best[0]), f"at epoch {best[1]}"))
+    elif history and score.training in history[-1]:
         remark = f"at epoch {history[-1]['epoch']}"
-        shown.append(Tile("Training accuracy", numbers.percent(history[-1].get("train_accuracy")), remark))
+        shown.append(Tile(f"Training {score.title}", score.write(history[-1][score.training]), remark))
     return shown
 
 
 def _majority_warning(test: Mapping[str, Any]) -> str:
     """Return a warning if the model is no better than always predicting the most frequent class."""
     share = test.get("majority_share")
-    if share is None or test["accuracy"] > share + 1e-9:
+    if share is None or "accuracy" not in test or test["accuracy"] > share + 1e-9:
         return ""
     return (
         f"The test accuracy, {numbers.percent(test['accuracy'])}, does not exceed that of always predicting the most "
@@ -145,27 +148,23 @@ def _majority_warning(test: Mapping[str, Any]) -> str:
     )
 
 
-def _validation(summary: Mapping[str, Any], history: Records) -> Mapping[str, Any] | None:
-    if summary:
-        return summary.get("validation")
-    rows = [row for row in history if "validation_accuracy" in row]
-    best = max(rows, key=lambda row: row["validation_accuracy"], default=None)
-    return {"accuracy": best["validation_accuracy"], "best_epoch": best["epoch"]} if best else None
+def _validation(summary: Mapping[str, Any], history: Records) -> tuple[float, int] | None:
+    """Return the best validation score and its epoch, counted from 1; None without validation."""
+    score = headline(summary.get("test"), history)
+    return validated(summary.get("validation"), score) if summary else best_so_far(history, score)
 
 
 def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]]:
     if not history:
         return []
-    best = (_validation(summary, history) or {}).get("best_epoch")
-    validated = any("validation_accuracy" in row for row in history)
-    return [
-        {
-            "title": "Accuracy",
-            "svg": inline_svg(accuracy_chart(history, best), "accuracy", "accuracy over epochs"),
-            "note": "The band is the spread over clients (± one standard deviation)." if validated else "",
-        },
-        {"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""},
-    ]
+    score, charts = headline(summary.get("test"), history), []
+    has_validation = any(score.validation in row for row in history)
+    if has_validation or any(score.training in row for row in history):
+        best = _validation(summary, history)
+        svg = inline_svg(score_chart(history, best and best[1], score), score.name, f"{score.title} over epochs")
+        note = "The band is the spread over clients (± one standard deviation)." if has_validation else ""
+        charts.append({"title": score.heading, "svg": svg, "note": note})
+    return [*charts, {"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""}]
 
 
 def _classes_chart(path: Path) -> str | None:

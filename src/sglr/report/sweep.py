@@ -10,17 +10,18 @@ from sglr.report import numbers
 from sglr.report.comparison import divided_settings, setting_phrases
 from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows, written
 from sglr.report.palette import SERIES, dashes
+from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.report.series_chart import SMALL, WIDE, read_series
 from sglr.report.svg import inline_svg, standalone_svg
 from sglr.report.sweep_figure import Lines, heat_map, lines, lines_figure, points
 from sglr.runs.folder import Run
 from sglr.storage.files import write_text
 
-PLOT, REPORT = "accuracy.svg", "report.html"
+REPORT = "report.html"
 
 
 def write_sweep_report(folder: Path, record: Mapping[str, Any], command: str = "") -> None:
-    """Write ``report.html`` into ``folder``, and ``accuracy.svg`` where accuracy is drawn over a number.
+    """Write ``report.html`` into ``folder``, and a plot such as ``accuracy.svg`` where the score is over a number.
 
     Parameters
     ----------
@@ -31,12 +32,13 @@ def write_sweep_report(folder: Path, record: Mapping[str, Any], command: str = "
     command
         The command that repeats the sweep, if there is one.
     """
-    found = lines(record["rows"])
+    score = headline_of_rows(record["rows"])
+    found, plot = lines(record["rows"], score), folder / f"{score.name}.svg"
     if found is None:
-        (folder / PLOT).unlink(missing_ok=True)
+        plot.unlink(missing_ok=True)
     else:
-        write_text(folder / PLOT, standalone_svg(lines_figure(found, WIDE), "accuracy", _title(found)))
-    write_text(folder / REPORT, sweep_page(folder, folder, record, command, plot=PLOT if found else ""))
+        write_text(plot, standalone_svg(lines_figure(found, WIDE), score.name, _title(found, score)))
+    write_text(folder / REPORT, sweep_page(folder, folder, record, command, plot=plot.name if found else ""))
 
 
 def sweep_page(place: Path, folder: Path, record: Mapping[str, Any], command: str = "", plot: str = "") -> str:
@@ -55,21 +57,23 @@ def sweep_page(place: Path, folder: Path, record: Mapping[str, Any], command: st
     runs = [Run(folder / run) for row in rows for run in row["runs"]]
     summaries = [run.summary or {} for run in runs]
     shared, varied = divided_settings(runs)
-    found = lines(rows)
-    heat = heat_map(rows) if found is None else None
+    score = headline_of_rows(rows)
+    found = lines(rows, score)
+    heat = heat_map(rows, score) if found is None else None
     return render(
         "sweep.html.j2",
         title=_headline(record["keys"], rows),
         sentence=_sentence(rows, shared),
-        tiles=_tiles(record),
-        lines=None if found is None else _drawn(found),
+        score=score,
+        tiles=_tiles(record, score),
+        lines=None if found is None else _drawn(found, score),
         heat=heat,
-        points=points(rows) if found is None and heat is None else None,
+        points=points(rows, score) if found is None and heat is None else None,
         plot=plot,
         seeds=max(len(row["seeds"]) for row in rows),
-        table=_table(record),
+        table=_table(record, score),
         diverged=[f"{row['label']}, {note}" for row in rows for note in row["diverged"]],
-        runs=_runs(rows, folder, place),
+        runs=_runs(rows, folder, place, score),
         settings=setting_rows(shared),
         varied=sorted(varied - {"seed"}),
         command=command,
@@ -80,8 +84,8 @@ def sweep_page(place: Path, folder: Path, record: Mapping[str, Any], command: st
 _ORIGINS = ("versions", "machine")
 
 
-def _title(found: Lines) -> str:
-    return f"test accuracy over {found.axis}"
+def _title(found: Lines, score: ScoreStyle) -> str:
+    return f"test {score.title} over {found.axis}"
 
 
 def _headline(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -99,7 +103,7 @@ def _sentence(rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> s
     return ", ".join(parts + setting_phrases(shared)) + "." + told
 
 
-def _tiles(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _tiles(record: Mapping[str, Any], score: ScoreStyle) -> list[tuple[str, str, str]]:
     """Return name, figure and remark of each headline."""
     rows = record["rows"]
     best = next((row for row in rows if row["label"] == record["best"]), None)
@@ -114,18 +118,18 @@ def _tiles(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         tiles.append(("Diverged", numbers.count(diverged), f"of {runs} runs"))
     ceiling = next((row for row in rows if row["label"] == record.get("ceiling")), None)
     if ceiling is not None:
-        tiles.insert(0, ("With pooled data", numbers.percent(ceiling["test"]["accuracy"]), ceiling["label"]))
+        tiles.insert(0, ("With pooled data", score.write(ceiling["test"].get(score.name)), ceiling["label"]))
     if best is not None:
-        tiles.insert(0, ("Best test accuracy", numbers.percent(best["test"]["accuracy"]), best["label"]))
+        tiles.insert(0, (f"Best test {score.title}", score.write(best["test"].get(score.name)), best["label"]))
     return tiles
 
 
-def _drawn(found: Lines) -> dict[str, Any]:
-    curves = read_series(found.chart)
+def _drawn(found: Lines, score: ScoreStyle) -> dict[str, Any]:
+    curves, title = read_series(found.chart), _title(found, score)
     return {
-        "title": _title(found).capitalize(),
-        "wide": inline_svg(lines_figure(found, WIDE), "wide", _title(found)),
-        "small": inline_svg(lines_figure(found, SMALL), "narrow", _title(found)),
+        "title": f"{title[:1].upper()}{title[1:]}",
+        "wide": inline_svg(lines_figure(found, WIDE), "wide", title),
+        "small": inline_svg(lines_figure(found, SMALL), "narrow", title),
         "keys": [_key(one.label, number) for number, one in enumerate(curves)] if len(curves) > 1 else [],
         "banded": any(one.spread for one in curves),
     }
@@ -136,7 +140,7 @@ def _key(label: str, number: int) -> dict[str, Any]:
     return {"label": label, "colour": number % len(SERIES), "dashes": strokes}
 
 
-def _table(record: Mapping[str, Any]) -> dict[str, Any]:
+def _table(record: Mapping[str, Any], score: ScoreStyle) -> dict[str, Any]:
     named = any(row["name"] for row in record["rows"])
     return {
         "keys": [*(["name"] if named else []), *record["keys"]],
@@ -147,11 +151,9 @@ def _table(record: Mapping[str, Any]) -> dict[str, Any]:
                     *([row["name"] or numbers.NONE] if named else []),
                     *(written(row["values"][key]) for key in record["keys"]),
                 ],
-                "accuracy": numbers.percent(row["test"]["accuracy"])
-                if row["test"]["accuracy"] is not None
-                else "diverged",
-                "spread": numbers.points(row["test"]["accuracy_sd"]),
-                "over_clients": numbers.points(row["test"]["accuracy_std_over_clients"]) or numbers.NONE,
+                "score": _figure(row["test"].get(score.name), score),
+                "spread": score.spread(row["test"].get(f"{score.name}_sd")),
+                "over_clients": score.spread(row["test"].get(f"{score.name}_std_over_clients")) or numbers.NONE,
                 "sent": numbers.size(row["communication"]["up_bytes"]),
                 "received": numbers.size(row["communication"]["down_bytes"]),
                 "time": numbers.duration(row["seconds"]),
@@ -162,15 +164,25 @@ def _table(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _runs(rows: Sequence[Mapping[str, Any]], folder: Path, place: Path) -> list[dict[str, str]]:
+def _scores(row: Mapping[str, Any]) -> Sequence[float | None]:
+    """Return the score of every run; older sweeps tell accuracies alone."""
+    found: Sequence[float | None] = row["scores"] if "scores" in row else row["accuracies"]
+    return found
+
+
+def _figure(value: float | None, score: ScoreStyle) -> str:
+    return "diverged" if value is None else score.write(value)
+
+
+def _runs(rows: Sequence[Mapping[str, Any]], folder: Path, place: Path, score: ScoreStyle) -> list[dict[str, str]]:
     return [
         {
             "label": row["label"],
             "seed": str(seed),
-            "accuracy": "diverged" if accuracy is None else numbers.percent(accuracy),
+            "score": _figure(value, score),
             "folder": run,
             "link": relative_link(folder / run / REPORT, place) if (folder / run / REPORT).is_file() else "",
         }
         for row in rows
-        for seed, run, accuracy in zip(row["seeds"], row["runs"], row["accuracies"], strict=True)
+        for seed, run, value in zip(row["seeds"], row["runs"], _scores(row), strict=True)
     ]

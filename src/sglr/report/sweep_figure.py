@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
 from sglr.report.page import written
+from sglr.report.score_style import ScoreStyle
 from sglr.report.series_chart import read_series, series_chart
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ METHOD = "method"
 
 @dataclass(frozen=True)
 class Lines:
-    """Accuracy over the setting ``axis``.
+    """A score over the setting ``axis``.
 
     Parameters
     ----------
@@ -46,24 +47,24 @@ class Lines:
     flat: frozenset[str]
 
 
-def lines(rows: Sequence[Row]) -> Lines | None:
+def lines(rows: Sequence[Row], score: ScoreStyle) -> Lines | None:
     """Return the lines of a sweep over the number with most values; None where there is none, or too many lines."""
     axis = max(_numeric(rows), key=lambda key: len(_values(rows, key)), default=None)
     if axis is None or len(_values(rows, axis)) < FEWEST:
         return None
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(_others(row, axis), []).append(row)
+        groups.setdefault(_others(row, axis) or f"test {score.title}", []).append(row)
     if len(groups) > MOST_LINES:
         return None
     places = sorted(_values(rows, axis))
     flat = frozenset(label for label, members in groups.items() if members[0]["values"][axis] is None)
     chart = {
         "x_title": axis,
-        "y_title": "test accuracy, %",
+        "y_title": f"test {score.title}{f', {score.shown_unit}' if score.shown_unit else ''}",
         "log_x": _spread_by_logarithm(places),
         "series": [
-            _series(label, members, places if label in flat else None, axis) for label, members in groups.items()
+            _series(label, members, places if label in flat else None, axis, score) for label, members in groups.items()
         ],
     }
     return Lines(axis, chart, flat)
@@ -83,7 +84,7 @@ def lines_figure(found: Lines, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def heat_map(rows: Sequence[Row]) -> dict[str, Any] | None:
+def heat_map(rows: Sequence[Row], score: ScoreStyle) -> dict[str, Any] | None:
     """Return a table over the two numbers that vary, shaded from the worst to the best; None where it is no such sweep.
 
     Returns
@@ -97,23 +98,26 @@ def heat_map(rows: Sequence[Row]) -> dict[str, Any] | None:
         return None
     down, across = keys
     found = {(row["values"][down], row["values"][across]): row["test"] for row in rows}
-    means = [test["accuracy"] for test in found.values() if test["accuracy"] is not None]
-    low, high = min(means, default=0.0), max(means, default=0.0)
+    means = [mean for test in found.values() if (mean := test.get(score.name)) is not None]
+    worst, best = (score.worst(means) or 0.0), (score.best(means) or 0.0)
     columns = sorted(_values(rows, across))
     return {
         "row_title": down,
         "column_title": across,
         "columns": [written(value) for value in columns],
         "rows": [
-            {"name": written(value), "cells": [_shaded(found.get((value, other)), low, high) for other in columns]}
+            {
+                "name": written(value),
+                "cells": [_shaded(found.get((value, other)), worst, best, score) for other in columns],
+            }
             for value in sorted(_values(rows, down))
         ],
-        "low": numbers.percent(low),
-        "high": numbers.percent(high),
+        "low": score.write(worst),
+        "high": score.write(best),
     }
 
 
-def points(rows: Sequence[Row]) -> dict[str, Any]:
+def points(rows: Sequence[Row], score: ScoreStyle) -> dict[str, Any]:
     """Return every configuration as a point on a common scale, its spread as a bar; of very many, the best.
 
     Returns
@@ -122,15 +126,18 @@ def points(rows: Sequence[Row]) -> dict[str, Any]:
         ``rows`` with a label, the figure, and shares of the width in percent (``place``, ``start``, ``width``), None
         where all runs diverged; ``ticks`` with a share and its figure; ``left_out``, the number of those not shown.
     """
-    ranked = sorted(rows, key=lambda row: row["test"]["accuracy"] or 0.0, reverse=True)
+    ranked = sorted(rows, key=lambda row: _rank(row, score), reverse=True)
     best = {row["label"] for row in ranked[:MOST_POINTS]}
     shown = [row for row in rows if row["label"] in best]
-    ends = [end for row in shown for end in _ends(row["test"])]
+    ends = [end for row in shown for end in _ends(row["test"], score)]
     ticks = _ticks(min(ends, default=0.0), max(ends, default=1.0))
     low, width = ticks[0], ticks[-1] - ticks[0]
     return {
-        "rows": [_point(row, low, width) for row in shown],
-        "ticks": [{"place": (tick - low) / width * 100, "figure": f"{tick * 100:.4g} %"} for tick in ticks],
+        "rows": [_point(row, low, width, score) for row in shown],
+        "ticks": [
+            {"place": (tick - low) / width * 100, "figure": f"{tick * score.scale:.4g} {score.shown_unit}".strip()}
+            for tick in ticks
+        ],
         "left_out": len(rows) - len(shown),
     }
 
@@ -152,23 +159,30 @@ def _others(row: Row, axis: str) -> str:
     """Name what a row has in common with the others of its line."""
     rest = {key: value for key, value in row["values"].items() if key != axis and value is not None}
     shown = [written(value) if key == METHOD else f"{key}={written(value)}" for key, value in rest.items()]
-    return row["name"] or ", ".join(shown) or "test accuracy"
+    return row["name"] or ", ".join(shown)
 
 
-def _series(label: str, rows: Sequence[Row], edges: Sequence[float] | None, axis: str) -> dict[str, Any]:
+def _series(
+    label: str, rows: Sequence[Row], edges: Sequence[float] | None, axis: str, score: ScoreStyle
+) -> dict[str, Any]:
     ordered = sorted(rows, key=lambda row: row["values"][axis] or 0.0)
     if edges is not None:
         ordered = [ordered[0], ordered[0]]
     return {
         "label": label,
         "x": [edges[0], edges[-1]] if edges is not None else [row["values"][axis] for row in ordered],
-        "y": [_percent(row["test"]["accuracy"]) for row in ordered],
-        "spread": [_percent(row["test"]["accuracy_sd"]) for row in ordered],
+        "y": [_scaled(row["test"].get(score.name), score) for row in ordered],
+        "spread": [_scaled(row["test"].get(f"{score.name}_sd"), score) for row in ordered],
     }
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else share * 100
+def _scaled(value: float | None, score: ScoreStyle) -> float | None:
+    return None if value is None else value * score.scale
+
+
+def _rank(row: Row, score: ScoreStyle) -> float:
+    mean = row["test"].get(score.name)
+    return -math.inf if mean is None else score.rank(mean)
 
 
 def _spread_by_logarithm(places: Sequence[float]) -> bool:
@@ -183,42 +197,45 @@ def _closest(places: Sequence[float]) -> float:
     return min(after - before for before, after in pairwise(places)) / (places[-1] - places[0])
 
 
-def _shaded(test: Mapping[str, Any] | None, low: float, high: float) -> dict[str, Any]:
-    if test is None or test["accuracy"] is None:
+def _shaded(test: Mapping[str, Any] | None, worst: float, best: float, score: ScoreStyle) -> dict[str, Any]:
+    if test is None or test.get(score.name) is None:
         return {"figure": numbers.NONE if test is None else "diverged", "spread": "", "shade": 0.0, "best": False}
-    accuracy = test["accuracy"]
+    mean = test[score.name]
     return {
-        "figure": numbers.percent(accuracy),
-        "spread": numbers.points(test["accuracy_sd"]),
-        "shade": round((accuracy - low) / (high - low), 3) if high > low else 0.0,
-        "best": accuracy == high > low,
+        "figure": score.write(mean),
+        "spread": score.spread(test.get(f"{score.name}_sd")),
+        "shade": round((mean - worst) / (best - worst), 3) if best != worst else 0.0,
+        "best": mean == best != worst,
     }
 
 
-def _ends(test: Mapping[str, Any]) -> list[float]:
-    if test["accuracy"] is None:
+def _ends(test: Mapping[str, Any], score: ScoreStyle) -> list[float]:
+    mean = test.get(score.name)
+    if mean is None:
         return []
-    half = test["accuracy_sd"] or 0.0
-    return [max(0.0, test["accuracy"] - half), min(1.0, test["accuracy"] + half)]
+    half = test.get(f"{score.name}_sd") or 0.0
+    ends = [mean - half, mean + half]
+    return [max(0.0, ends[0]), min(1.0, ends[1])] if score.is_share else ends
 
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return round figures from below the lowest to above the highest, no more than six."""
-    for step in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2):
+    power = 10.0 ** math.floor(math.log10(max(high - low, 0.002 * max(1.0, abs(high)))) - 1)
+    for step in (power * size for size in (1, 2, 5, 10, 20, 50)):
         first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
         if last - first <= 5:
             break
     return [number * step for number in range(first, last + 1)]
 
 
-def _point(row: Row, low: float, width: float) -> dict[str, Any]:
-    test, ends = row["test"], _ends(row["test"])
+def _point(row: Row, low: float, width: float, score: ScoreStyle) -> dict[str, Any]:
+    test, ends = row["test"], _ends(row["test"], score)
     if not ends:
         return {"label": row["label"], "figure": "diverged", "place": None}
     return {
         "label": row["label"],
-        "figure": f"{numbers.percent(test['accuracy'])} {numbers.points(test['accuracy_sd'])}".strip(),
-        "place": (test["accuracy"] - low) / width * 100,
+        "figure": f"{score.write(test[score.name])} {score.spread(test.get(f'{score.name}_sd'))}".strip(),
+        "place": (test[score.name] - low) / width * 100,
         "start": (ends[0] - low) / width * 100,
         "width": (ends[1] - ends[0]) / width * 100,
     }

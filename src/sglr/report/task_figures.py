@@ -110,8 +110,10 @@ class Figures(TypedDict, total=False):
     per_class
         Of every class: a `ClassOfPixels` (segmentation), or ``name``, ``support``, ``recall``, ``precision`` and ``f1``
         (classes of samples).
+    per_target
+        Of every target of a regression: ``name``, ``r2``, ``rmse`` and ``mae``.
     confusion
-        Samples by true class (rows) and predicted class (columns).
+        Samples (or pixels) by true class (rows) and predicted class (columns).
     threshold
         The probability from which a sample is called positive (binary).
     majority_share
@@ -123,6 +125,7 @@ class Figures(TypedDict, total=False):
     residuals: Residuals | list[Residuals]
     per_label: list[Label]
     per_class: list[ClassOfPixels] | list[dict[str, Any]]
+    per_target: list[dict[str, Any]]
     confusion: list[list[int]]
     threshold: float | None
     majority_share: float | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from sglr.report.score_style import headline, test_score
 from sglr.studies.scheduler.outcome import Outcome
 
 
@@ -31,18 +32,28 @@ def row_figures(outcomes: Sequence[Outcome], folder: Path) -> dict[str, Any]:
 
 def mean_figures(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means of figures over the summaries of finished runs; None where no run has a figure."""
-    accuracies = [summary["test"]["accuracy"] for summary in finished]
     return {
-        "test": {
-            "accuracy": mean(accuracies),
-            "accuracy_sd": spread(accuracies),
-            "accuracy_std_over_clients": _mean_of(finished, "test", "accuracy_std_over_clients"),
-            "balanced_accuracy": _mean_of(finished, "test", "balanced_accuracy"),
-        },
+        "test": _test_figures(finished),
         "best_epoch": _mean_of(finished, "validation", "best_epoch"),
         "communication": {name: _mean_of(finished, "communication", name) for name in ("up_bytes", "down_bytes")},
         "seconds": _mean_of(finished, "seconds"),
         "samples_per_second": _mean_of(finished, "samples_per_second"),
+    }
+
+
+def _test_figures(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean of the headline under its name, with its spread over seeds and over clients, and what it is."""
+    tests = [summary["test"] for summary in finished]
+    score = headline(tests[0] if tests else None)
+    found = [test_score(test, score.name) for test in tests]
+    means, spreads = ([one[key] for one in found if one.get(key) is not None] for key in ("mean", "std_over_clients"))
+    told = {"headline": score.name, "higher_is_better": score.higher_is_better, "unit": score.unit} if tests else {}
+    return {
+        **told,
+        score.name: mean(means),
+        f"{score.name}_sd": spread(means),
+        f"{score.name}_std_over_clients": mean(spreads),
+        "balanced_accuracy": _mean_of(finished, "test", "balanced_accuracy"),
     }
 
 

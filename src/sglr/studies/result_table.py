@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from sglr.core.errors import UsageError
-from sglr.report.numbers import NONE, count, duration, percent, points, size
+from sglr.report.numbers import NONE, count, duration, percent, size
+from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 
@@ -28,16 +29,12 @@ class ResultColumn:
     write: Callable[[Row], str]
 
 
-def accuracy(row: Row) -> str:
-    """Write a row's mean test accuracy with its standard deviation over seeds; "diverged" where no run finished."""
-    test = row["test"]
-    return (
-        "diverged" if test["accuracy"] is None else f"{percent(test['accuracy'])} {points(test['accuracy_sd'])}".strip()
-    )
+def test_figure(row: Row, score: ScoreStyle) -> str:
+    """Write a row's mean test score with its standard deviation over seeds; "diverged" where no run finished."""
+    mean, half = (row["test"].get(name) for name in (score.name, f"{score.name}_sd"))
+    return "diverged" if mean is None else f"{score.write(mean)} {score.spread(half)}".strip()
 
 
-ACCURACY = ResultColumn("test accuracy", accuracy)
-SPREAD = ResultColumn("± over clients", lambda row: points(row["test"]["accuracy_std_over_clients"]) or NONE)
 BALANCED = ResultColumn("balanced accuracy", lambda row: percent(row["test"].get("balanced_accuracy")))
 BEST_EPOCH = ResultColumn("best epoch", lambda row: NONE if row["best_epoch"] is None else f"{row['best_epoch']:.3g}")
 SENT_UP = ResultColumn("sent up", lambda row: size(row["communication"]["up_bytes"]))
@@ -66,6 +63,23 @@ class ResultTable(ABC):
     STUDY: ClassVar[str]
     """What messages call the study."""
 
+    @property
+    def score(self) -> ScoreStyle:
+        """What the rows are ranked by."""
+        return headline_of_rows(self.rows)
+
+    @property
+    def headline(self) -> ResultColumn:
+        """The column of the test's score."""
+        score = self.score
+        return ResultColumn(f"test {score.title}", lambda row: test_figure(row, score))
+
+    @property
+    def over_clients(self) -> ResultColumn:
+        """The column of the score's spread over clients."""
+        score, key = self.score, f"{self.score.name}_std_over_clients"
+        return ResultColumn("± over clients", lambda row: score.spread(row["test"].get(key)) or NONE)
+
     @abstractmethod
     def columns(self) -> list[ResultColumn]:
         """Return the columns of the table."""
@@ -90,7 +104,7 @@ class ResultTable(ABC):
     @property
     def is_unequal(self) -> bool:
         """Whether the balanced accuracy of any row is far from its accuracy."""
-        pairs = [(row["test"]["accuracy"], row["test"].get("balanced_accuracy")) for row in self.rows]
+        pairs = [(row["test"].get("accuracy"), row["test"].get("balanced_accuracy")) for row in self.rows]
         return any(one is not None and other is not None and abs(one - other) >= UNEQUAL for one, other in pairs)
 
     def write(self) -> Self:

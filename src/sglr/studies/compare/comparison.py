@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.studies.figures import row_figures
 from sglr.studies.result_table import (
-    ACCURACY,
     BALANCED,
     BEST_EPOCH,
     SENT_DOWN,
     SENT_UP,
     SPEED,
-    SPREAD,
     TIME,
     ResultColumn,
     ResultTable,
@@ -29,10 +28,11 @@ COMPARISON, TABLE = "comparison.json", "comparison.md"
 class Comparison(ResultTable):
     """The result of a comparison; every run is in a folder of its own inside ``path``.
 
-    ``rows`` has one mapping per method, the most accurate first: ``label``, ``method``, ``parameters``, ``seeds``,
-    ``runs`` (folder names), ``diverged`` (how runs diverged), and over the other runs the means of ``test.accuracy``
-    (with its standard deviation over seeds, ``test.accuracy_sd``), ``test.accuracy_std_over_clients``, ``best_epoch``,
-    ``communication``, ``seconds``, ``samples_per_second``.
+    ``rows`` has one mapping per method, the best first: ``label``, ``method``, ``parameters``, ``seeds``, ``runs``
+    (folder names), ``diverged`` (how runs diverged), and over the other runs the means of ``test.accuracy`` (with its
+    standard deviation over seeds, ``test.accuracy_sd``), ``test.accuracy_std_over_clients``, ``best_epoch``,
+    ``communication``, ``seconds``, ``samples_per_second``. For other tasks the name of their score takes the place of
+    ``accuracy``; ``test.headline`` tells it.
     """
 
     FILE, STUDY = COMPARISON, "comparison"
@@ -40,8 +40,8 @@ class Comparison(ResultTable):
     def columns(self) -> list[ResultColumn]:
         """Return the columns; balanced accuracy, where it tells more, takes the place of the spread over clients."""
         method = ResultColumn("method", lambda row: str(row["label"]))
-        fourth = BALANCED if self.is_unequal else SPREAD
-        return [method, ACCURACY, fourth, BEST_EPOCH, SENT_UP, SENT_DOWN, TIME, SPEED]
+        fourth = BALANCED if self.is_unequal else self.over_clients
+        return [method, self.headline, fourth, BEST_EPOCH, SENT_UP, SENT_DOWN, TIME, SPEED]
 
     def with_paths(self) -> list[dict[str, Any]]:
         """Return the rows with the runs' whole paths."""
@@ -52,9 +52,10 @@ class Comparison(ResultTable):
         headings = self.headings()
         lines = [headings, ("---", *["---:"] * (len(headings) - 1)), *self.table()]
         text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        how = "Test accuracy is ± the standard deviation over seeds"
+        how = f"Test {self.score.title} is ± the standard deviation over seeds"
         how += ".\n" if self.is_unequal else ", and it spreads over clients by ± their own.\n"
         parameters = "".join(_parameter_line(row) for row in self.rows if row["parameters"])
+        how += "" if self.score.higher_is_better else f"Less {self.score.title} is better.\n"
         diverged = "".join(f"- diverged: {note}\n" for note in self.notes())
         return "\n".join(filter(None, ["# Comparison\n", text, how, parameters, diverged]))
 
@@ -71,8 +72,9 @@ def make_row(label: str, outcomes: Sequence[Outcome], folder: Path) -> dict[str,
 
 
 def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Comparison:
-    """Write a comparison's files, the most accurate method first."""
-    comparison = Comparison(folder, sorted(rows, key=_rank)).write()
+    """Write a comparison's files, the best method first."""
+    score = headline_of_rows(rows)
+    comparison = Comparison(folder, sorted(rows, key=lambda row: _place(row, score))).write()
     write_text(folder / TABLE, comparison.markdown())
     return comparison
 
@@ -82,6 +84,6 @@ def _parameter_line(row: Mapping[str, Any]) -> str:
     return f"- {row['label']}: {values}\n"
 
 
-def _rank(row: Mapping[str, Any]) -> float:
-    accuracy = row["test"]["accuracy"]
-    return math.inf if accuracy is None else -float(accuracy)
+def _place(row: Mapping[str, Any], score: ScoreStyle) -> float:
+    mean = row["test"].get(score.name)
+    return math.inf if mean is None else -score.rank(float(mean))

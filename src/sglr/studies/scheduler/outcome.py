@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sglr.core.errors import UsageError
+from sglr.report.score_style import headline, test_score
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, SUMMARY, Run, damage_explained
 from sglr.storage.files import is_file, write_text
@@ -37,9 +38,18 @@ class Outcome:
 
     @cached_property
     def accuracy(self) -> float | None:
-        """The test accuracy in [0, 1]; None if it diverged."""
+        """The test accuracy of a classification in [0, 1]; None if it diverged."""
         summary = self.run.summary
         return None if self.problem is not None or summary is None else float(summary["test"]["accuracy"])
+
+    @cached_property
+    def score(self) -> float | None:
+        """The test's headline score, a mean over clients; None if it diverged or no client has one."""
+        summary = self.run.summary
+        if self.problem is not None or summary is None:
+            return None
+        mean = test_score(summary["test"], headline(summary["test"]).name)["mean"]
+        return None if mean is None else float(mean)
 
     @property
     def seconds(self) -> float:

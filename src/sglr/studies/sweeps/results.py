@@ -9,8 +9,9 @@ from typing import Any
 from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE
 from sglr.report.page import written
+from sglr.report.score_style import ACCURACY
 from sglr.studies.figures import row_figures
-from sglr.studies.result_table import ACCURACY, BALANCED, SENT_DOWN, SENT_UP, TIME, ResultColumn, ResultTable
+from sglr.studies.result_table import BALANCED, SENT_DOWN, SENT_UP, TIME, ResultColumn, ResultTable
 from sglr.studies.scheduler.outcome import Outcome
 from sglr.studies.sweeps.configuration import Configuration
 
@@ -25,7 +26,8 @@ class Sweep(ResultTable):
     ``seeds``, ``runs`` (folders inside ``path``) and ``accuracies`` (None where a run diverged) for each seed,
     ``diverged`` (how runs diverged), and over the other runs the means of ``test.accuracy`` (with its standard
     deviation over seeds, ``test.accuracy_sd``), ``test.accuracy_std_over_clients``, ``best_epoch``, ``communication``
-    and ``samples_per_second``; ``seconds`` is the mean over all runs.
+    and ``samples_per_second``; ``seconds`` is the mean over all runs. For other tasks the name of their score takes the
+    place of ``accuracy``; ``test.headline`` tells it, and ``scores`` are those of single runs.
     """
 
     FILE, STUDY = SWEEP, "sweep"
@@ -37,16 +39,16 @@ class Sweep(ResultTable):
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The row with the highest mean test accuracy, or None.
+        """The row with the best mean test score, or None.
 
         Rows with a run that diverged do not count, nor does training on pooled data, which is `ceiling`.
         """
-        return _highest(row for row in self.rows if not row.get("pooled"))
+        return self._best(row for row in self.rows if not row.get("pooled"))
 
     @property
     def ceiling(self) -> Mapping[str, Any] | None:
         """The best row that trains on the data of all clients pooled: what no method without them is to reach."""
-        return _highest(row for row in self.rows if row.get("pooled"))
+        return self._best(row for row in self.rows if row.get("pooled"))
 
     def record(self) -> dict[str, Any]:
         """Return what ``sweep.json`` holds."""
@@ -58,28 +60,30 @@ class Sweep(ResultTable):
         """Return the columns: what tells configurations apart, then figures."""
         name = [ResultColumn("name", lambda row: row["name"] or NONE)] if any(row["name"] for row in self.rows) else []
         balanced = [BALANCED] if self.is_unequal else []
-        return [*name, *map(_value_column, self.keys), ACCURACY, *balanced, SENT_UP, SENT_DOWN, TIME]
+        return [*name, *map(_value_column, self.keys), self.headline, *balanced, SENT_UP, SENT_DOWN, TIME]
+
+    def _best(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        score = self.score
+        sound = [row for row in rows if not row["diverged"] and row["test"].get(score.name) is not None]
+        return max(sound, key=lambda row: score.rank(float(row["test"][score.name])), default=None)
 
 
 def _value_column(key: str) -> ResultColumn:
     return ResultColumn(key, lambda row: written(row["values"][key]))
 
 
-def _highest(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    sound = [row for row in rows if not row["diverged"]]
-    return max(sound, key=lambda row: float(row["test"]["accuracy"]), default=None)
-
-
 def make_row(configuration: Configuration, outcomes: Sequence[Outcome], folder: Path) -> dict[str, Any]:
     """Return the row of a configuration: what its runs, one for every seed, came to."""
-    method = configuration.experiments[0].method
+    method, scores = configuration.experiments[0].method, [one.score for one in outcomes]
+    figures = row_figures(outcomes, folder)
     return {
         "label": configuration.label,
         "name": configuration.experiments[0].name,
         "method": method,
         "pooled": method in METHODS.names() and bool(METHODS.load(method).pooled),
         "values": dict(configuration.values),
-        "accuracies": [one.accuracy for one in outcomes],
-        **row_figures(outcomes, folder),
+        **({"accuracies": scores} if ACCURACY in figures["test"] else {}),
+        "scores": scores,
+        **figures,
         "seconds": sum(one.seconds for one in outcomes) / len(outcomes),
     }
