@@ -104,7 +104,11 @@ class Segments:
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
         self._outputs = self._task.outputs(data.targets)
-        self.example = inputs[torch.arange(2) % len(inputs)] if len(inputs) else inputs.new_zeros(2, *self._input_shape)
+        self.example = (
+            inputs[torch.arange(2) % len(inputs)]
+            if len(inputs)
+            else torch.zeros(2, *self._input_shape, dtype=inputs.dtype)
+        )
         whole = self._build(0)
         check_weights(whole)
         self.frozen = self._frozen_of(whole)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +23,135 @@ from sglr.core.task import Targets
 
 UNSTATED = Targets()
 """In place of the targets of a `Dataset` that does not say what they are."""
+
+AHEAD = 2
+"""Batches that are held of those that were read ahead: the one in use and the next."""
+
+CHUNK_BYTES = 1 << 26
+"""Bytes of stored inputs that are looked at together when all are."""
+
+
+class StoredInputs(ABC):
+    """Inputs ``[N, ...]`` that stay in files; they are indexed like a tensor on the CPU, and read when they are.
+
+    The same rows give the same bits, whatever they are read with. Another process reads the same files.
+
+    Parameters
+    ----------
+    shape
+        ``(N, ...)``.
+    dtype
+        Float32, or int64 for tokens.
+    finite
+        True if it is known that all values are finite.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, *, finite: bool = False) -> None:
+        self.shape, self.dtype, self.finite = tuple(shape), dtype, finite
+        self.device = torch.device("cpu")
+        self._ahead: deque[tuple[NDArray[np.int64], Future[Tensor]]] = deque(maxlen=AHEAD)
+
+    @abstractmethod
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the inputs of some rows ``[n]``, on the CPU: ``[n, ...]``.
+
+        Raises
+        ------
+        UsageError
+            If a file can't be read, or is not what it was.
+        """
+
+    def select(self, rows: NDArray[np.int64]) -> StoredInputs:
+        """Return the inputs of some rows ``[n]``, unread."""
+        return _Selected(self, rows)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        """Return the inputs at one row, at those of a slice, or at a tensor of rows of any shape."""
+        rows = self._rows(index)
+        found = self._found(rows.reshape(-1))
+        return found.reshape(*rows.shape, *found.shape[1:]).to(self.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all inputs would fill in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def dim(self) -> int:
+        """Return the number of dimensions, that of the samples included."""
+        return len(self.shape)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same, read to a device."""
+        there = copy.copy(self)
+        there.device = device
+        return there
+
+    def read_ahead(self, rows: NDArray[np.int64]) -> None:
+        """Begin to read the rows ``[n]`` of the next batch, while this process computes."""
+        if len(rows):
+            rows = np.unique(rows)
+            self._ahead.append((rows, _reader().submit(self.read, rows)))
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Return all inputs in order, as many at a time as fill `CHUNK_BYTES`."""
+        each = math.prod(self.shape[1:]) * self.dtype.itemsize
+        return in_chunks(self, max(1, CHUNK_BYTES // each))
+
+    def _rows(self, index: int | slice | Tensor) -> NDArray[np.int64]:
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        return np.asarray(index.cpu().numpy() if isinstance(index, Tensor) else index, dtype=np.int64)
+
+    def _found(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return rows that were read ahead, or read them."""
+        if not len(rows):
+            return torch.empty(0, *self.shape[1:], dtype=self.dtype)
+        for known, coming in self._ahead:
+            places = np.searchsorted(known, rows).clip(max=len(known) - 1)
+            if np.array_equal(known[places], rows):
+                return coming.result()[torch.from_numpy(places)]
+        return self.read(rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is being read is of this object alone: a copy, or another process, reads for itself.
+        return {**vars(self), "_ahead": deque(maxlen=AHEAD)}
+
+
+class _Selected(StoredInputs):
+    """Some rows of stored inputs."""
+
+    def __init__(self, whole: StoredInputs, rows: NDArray[np.int64]) -> None:
+        super().__init__((len(rows), *whole.shape[1:]), whole.dtype, finite=whole.finite)
+        self._whole, self._chosen = whole, rows
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        return self._whole.read(self._chosen[rows])
+
+    def select(self, rows: NDArray[np.int64]) -> StoredInputs:
+        return self._whole.select(self._chosen[rows])
+
+
+Inputs: TypeAlias = Tensor | StoredInputs
+"""The inputs of samples: in memory, or in files."""
+
+
+@cache
+def _reader() -> ThreadPoolExecutor:
+    """Return the thread that reads ahead."""
+    return ThreadPoolExecutor(1, "sglr reads ahead")
+
+
+def in_chunks(inputs: Inputs, size: int) -> Iterator[Tensor]:
+    """Yield inputs ``[N, ...]`` in order, ``size`` at a time; of none, an empty tensor."""
+    return (inputs[first : first + size] for first in range(0, max(1, len(inputs)), size))
+
+
+def select(inputs: Inputs, rows: Tensor) -> Inputs:
+    """Return the inputs at ``rows`` (int64 ``[n]``); those that are stored stay so."""
+    return inputs.select(rows.numpy()) if isinstance(inputs, StoredInputs) else inputs[rows]
 
 
 @dataclass(frozen=True)
@@ -29,7 +164,8 @@ class Samples:
     Parameters
     ----------
     inputs
-        Float32 tensor ``[N, ...]``, or int64 for tokens; images are ``[N, channels, height, width]``.
+        Float32 tensor ``[N, ...]``, or int64 for tokens; images are ``[N, channels, height, width]``. Or `StoredInputs`
+        of this kind, which are read while training.
     targets
         Class numbers, int64 ``[N]``; several numbers for each sample, ``[N, ...]``; masks, uint8 or int64; or
         measurements, float32 ``[N]`` or ``[N, T]``.
@@ -43,12 +179,13 @@ class Samples:
         `Dataset`, once.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     columns: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", as_inputs(self.inputs))
+        if not isinstance(self.inputs, StoredInputs):
+            object.__setattr__(self, "inputs", as_inputs(self.inputs))
         object.__setattr__(self, "targets", as_targets(self.targets))
         lengths = {"targets": len(self.targets), **{name: len(values) for name, values in self.columns.items()}}
         for name, length in lengths.items():
@@ -60,10 +197,15 @@ class Samples:
         return len(self.targets)
 
     def select(self, indices: Tensor) -> Samples:
-        """Return the samples at ``indices`` (int64 ``[n]``)."""
+        """Return the samples at ``indices`` (int64 ``[n]``); what is stored stays so."""
         rows = indices.numpy()
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return Samples(self.inputs[indices], self.targets[indices], columns)
+        return Samples(select(self.inputs, indices), self.targets[indices], columns)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The inputs in memory; those that are stored are read, all of them."""
+        return self.inputs[:]
 
 
 @dataclass(frozen=True)
@@ -180,7 +322,7 @@ def _settled(classes: tuple[str, ...], given: Targets, found: Sequence[Tensor]) 
     return given
 
 
-def _kind(inputs: Tensor) -> str:
+def _kind(inputs: Inputs) -> str:
     return f"{str(inputs.dtype).removeprefix('torch.')} {list(inputs.shape[1:])}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from sglr.core.task import Targets
 
 IGNORED = (-100, 255)
 """Customary numbers of pixels and positions that don't count, beyond the classes; a task says which it ignores."""
+
+if TYPE_CHECKING:
+    from sglr.core.data import Inputs
 
 
 def as_inputs(given: object) -> Tensor:
@@ -123,12 +126,28 @@ def _check_range(field: str, targets: Tensor, wanted: Targets) -> None:
     _refuse_rows(field, targets, wrong, outside, "correct it, or name all classes")
 
 
-def check_finite(field: str, inputs: Tensor) -> None:
-    """Refuse inputs ``[N, ...]`` of which one is missing or infinite; the message names the row."""
+def check_finite(field: str, inputs: Inputs) -> None:
+    """Refuse inputs ``[N, ...]`` of which one is missing or infinite; the message names the row.
+
+    Stored inputs are looked at once, chunk by chunk.
+    """
+    if isinstance(inputs, Tensor):
+        _check_finite(field, inputs, 0)
+    elif not inputs.finite:
+        first = 0
+        for chunk in inputs.chunks():
+            _check_finite(field, chunk, first)
+            first += len(chunk)
+        inputs.finite = True
+
+
+def _check_finite(field: str, inputs: Tensor, before: int) -> None:
+    """Refuse inputs of which one is not finite, given how many rows come before them."""
     # A sum is many times faster than a look at each value, and not finite if one is not (or if it is too large).
     if not inputs.dtype.is_floating_point or inputs.sum().isfinite():
         return
-    _refuse_rows(field, inputs, ~inputs.isfinite(), "is not finite", "fill in or remove what is missing or infinite")
+    remedy = "fill in or remove what is missing or infinite"
+    _refuse_rows(field, inputs, ~inputs.isfinite(), "is not finite", remedy, before)
 
 
 def _as_tensor(field: str, given: object) -> Tensor:
@@ -166,7 +185,7 @@ def _refuse_type(field: str, given: object, array: np.ndarray[tuple[int, ...], n
     )
 
 
-def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy: str) -> None:
+def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy: str, before: int = 0) -> None:
     """Refuse the first row of ``values`` ``[N, ...]`` in which ``wrong`` is true anywhere, if there is one."""
     rows = wrong.reshape(len(wrong), math.prod(wrong.shape[1:])).any(1).nonzero()[:, 0]  # of no row, too
     if not len(rows):
@@ -174,7 +193,7 @@ def _refuse_rows(field: str, values: Tensor, wrong: Tensor, problem: str, remedy
     row = int(rows[0])
     first = values[row][wrong[row]][0].item()
     others = f" (as in {len(rows) - 1} other row(s))" if len(rows) > 1 else ""
-    raise UsageError(field, f"{first:g}", f"row {row} {problem}{others}", remedy)
+    raise UsageError(field, f"{first:g}", f"row {before + row} {problem}{others}", remedy)
 
 
 def _shape(tensor: Tensor) -> str:

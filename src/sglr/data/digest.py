@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from hashlib import blake2b
 
 from torch import Tensor
 
-from sglr.core.data import Dataset
+from sglr.core.data import Dataset, Inputs, StoredInputs
 from sglr.core.errors import UsageError
 
 LOOKED_AT = 1 << 18
@@ -21,15 +23,19 @@ def entry_of(dataset: Dataset) -> str:
     told = "\n".join(dataset.classes) if dataset.classes else repr(dataset.targets)
     digest = blake2b(told.encode(), digest_size=4)
     for samples in (dataset.train, dataset.test):
-        for tensor in (samples.inputs, samples.targets):
-            digest.update(str([*tensor.shape]).encode())
-            digest.update(_some(tensor).numpy().tobytes())
+        for values in (samples.inputs, samples.targets):
+            digest.update(str([*values.shape]).encode())
+            for some in _some(values):
+                digest.update(some.numpy().tobytes())
     return f"<{dataset.name} {digest.hexdigest()}>"
 
 
-def _some(tensor: Tensor) -> Tensor:
+def _some(values: Inputs) -> Iterator[Tensor]:
     # An odd step avoids hitting the same columns and channels every time.
-    return tensor.reshape(-1)[:: tensor.numel() // LOOKED_AT | 1].contiguous()
+    step, first = math.prod(values.shape) // LOOKED_AT | 1, 0
+    for chunk in values.chunks() if isinstance(values, StoredInputs) else [values]:
+        yield chunk.reshape(-1)[first::step].contiguous()
+        first = (first - chunk.numel()) % step
 
 
 def refuse_other_data(recorded: str, dataset: Dataset) -> None:

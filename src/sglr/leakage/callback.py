@@ -106,16 +106,17 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     """Return the cheap measures of one client, without those that these samples do not allow."""
     drawn = measured_samples(target, samples)
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
-    smashed, half = target.send(drawn.inputs), len(drawn) // 2
+    inputs, half = drawn.tensor, len(drawn) // 2
+    smashed = target.send(inputs)
     found: dict[str, Callable[[], float]] = {
-        "distance_correlation": lambda: _distance(drawn.inputs[:PAIRED], smashed[:PAIRED]),
-        "explained": lambda: explained_share(smashed[:half], drawn.inputs[:half], smashed[half:], drawn.inputs[half:]),
+        "distance_correlation": lambda: _distance(inputs[:PAIRED], smashed[:PAIRED]),
+        "explained": lambda: explained_share(smashed[:half], inputs[:half], smashed[half:], inputs[half:]),
         "label_inference_accuracy": lambda: (
             by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
         ),
     }
     if len(drawn) >= LEAST:
-        found["mutual_information"] = lambda: _bound(drawn.inputs, smashed, target.seed)
+        found["mutual_information"] = lambda: _bound(inputs, smashed, target.seed)
     told: dict[str, float] = {}
     for name, measure in found.items():
         try:

@@ -135,7 +135,7 @@ def measured_samples(target: Target, most: int) -> Samples:
     if rest <= 0 or not len(target.unseen):
         return own
     more = _drawn(target.unseen, rest, target.seed, "further samples")
-    return Samples(torch.cat([own.inputs, more.inputs]), torch.cat([own.targets, more.targets]))
+    return Samples(torch.cat([own.tensor, more.tensor]), torch.cat([own.targets, more.targets]))
 
 
 def activation_maps(send: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
@@ -169,18 +169,18 @@ def _over_clients(each: Sequence[Estimate]) -> Estimate:
 
 
 def _mutual_information(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
-    inputs = measured_samples(target, wanted.at_most(INFORMED)).inputs
+    inputs = measured_samples(target, wanted.at_most(INFORMED)).tensor
     found.figures["mutual_information"] = info_nce(inputs, target.send(inputs), seed=target.seed)
 
 
 def _distance_correlation(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
-    inputs = measured_samples(target, wanted.at_most(PAIRED)).inputs
+    inputs = measured_samples(target, wanted.at_most(PAIRED)).tensor
     found.figures["distance_correlation"] = measure_distance(inputs, target.send(inputs))
 
 
 def _reconstruction(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
-    originals = measured_samples(target, wanted.at_most(ATTACKED)).inputs
-    known = _drawn(target.auxiliary, KNOWN, target.seed, "auxiliary samples").inputs
+    originals = measured_samples(target, wanted.at_most(ATTACKED)).tensor
+    known = _drawn(target.auxiliary, KNOWN, target.seed, "auxiliary samples").tensor
     epochs = max(EPOCHS, math.ceil(STEPS * BATCH / max(len(known), 1)))
     result = reconstruct(target.send, known, originals, epochs=epochs, seed=target.seed)
     figures = {

@@ -15,7 +15,7 @@ from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights
 from sglr.assembly.without_data import located
 from sglr.core.codec import Codec
-from sglr.core.data import Samples
+from sglr.core.data import Inputs, Samples, in_chunks
 from sglr.core.random import generator, key
 from sglr.core.registry import ENGINES
 from sglr.core.task import Task
@@ -68,7 +68,7 @@ class OpenedRun:
             torch.Generator().manual_seed(key(experiment.seed, "defence of a target", client)),
         )
 
-        def send(inputs: Tensor) -> Tensor:
+        def send(inputs: Inputs) -> Tensor:
             return _smashed(segments.lower, codec, inputs, lambda smashed: defences.privatized_smashed(smashed, rng))
 
         def hide(gradients: Tensor, labels: Tensor) -> Tensor:
@@ -179,14 +179,14 @@ def weight_gradients(
     step divides them out. Where the client has a ``tail``, the loss is behind it.
     """
     weights = [*trained_of(lower).values(), *trained_of(upper).values()]
-    outputs = upper(lower(batch.inputs))
+    outputs = upper(lower(batch.tensor))
     losses = task.losses(outputs if tail is None else tail(outputs), batch.targets)
     return torch.autograd.grad(losses.mean(), weights)
 
 
-def _smashed(lower: nn.Module, codec: Codec, inputs: Tensor, privatize_smashed: Callable[[Tensor], Tensor]) -> Tensor:
+def _smashed(lower: nn.Module, codec: Codec, inputs: Inputs, privatize_smashed: Callable[[Tensor], Tensor]) -> Tensor:
     with torch.no_grad():
-        return torch.cat([codec.received(privatize_smashed(lower(part))) for part in torch.split(inputs, CHUNK)])
+        return torch.cat([codec.received(privatize_smashed(lower(part))) for part in in_chunks(inputs, CHUNK)])
 
 
 def _held_out(built: Training) -> tuple[Samples, Samples]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.client_store.store import ClientStore, clients_of, is_population
-from sglr.core.data import Samples
+from sglr.core.data import Inputs, Samples, StoredInputs
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
@@ -77,7 +77,7 @@ class ClientBlock:
         self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
         self._rows = {client: row for row, client in enumerate(self._seated)}
         self._moved = False  # what those who are seated hold is not known elsewhere
-        self.inputs = spec.data.train.inputs.to(spec.device)
+        self.inputs: Inputs = spec.data.train.inputs.to(spec.device)
         self.targets = spec.data.train.targets.to(spec.device)
         self._passes: list[tuple[list[int], Pass]] = []
         self._tails: TailStep | None = None
@@ -195,12 +195,14 @@ class ClientBlock:
             stack.forget_steps(seats)
         owned = [self.data.indices[self._places[client]].numpy() for client in cohort]
         self._local_epoch = LocalEpoch.draw(cohort, owned, self._spec.seed, epoch)
+        self._read_ahead(0)
         return self._spec.batching.steps(self._local_epoch.sizes)
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
         spec, local = self._spec, self._local_epoch
         self._passes, now = [], (local.epoch, step)
+        self._read_ahead(step + 1)
         used = local.at(step, spec.batching)
         if used is None:
             return None
@@ -219,6 +221,13 @@ class ClientBlock:
             self._tails = TailStep(self.stack, spec.client_loss, self._log_prior, *own, spec.defences, now)
         sent = spec.defences.send(self._join(len(clients)), clients, sizes, *now)
         return Uplink(sent, labels if spec.client_loss is None else None, clients, sizes)
+
+    def _read_ahead(self, step: int) -> None:
+        """Begin to read what a step will use, where inputs are stored."""
+        if isinstance(self.inputs, StoredInputs):
+            coming = self._local_epoch.at(step, self._spec.batching)
+            if coming is not None:
+                self.inputs.read_ahead(coming.real_samples())
 
     def _log_prior(self, client: int) -> Tensor:
         """Return the log label prior of all that a client owns, ``[K]``."""

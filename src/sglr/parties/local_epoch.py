@@ -31,6 +31,11 @@ class LocalBatch(NamedTuple):
     sizes: NDArray[np.int64]
     samples: Tensor
 
+    def real_samples(self) -> NDArray[np.int64]:
+        """Return the rows that are used, ``[Σ sizes]``."""
+        rows: NDArray[np.int64] = self.samples.numpy()
+        return rows[np.arange(rows.shape[1]) < self.sizes[:, None]]
+
 
 @dataclass(frozen=True)
 class LocalEpoch:

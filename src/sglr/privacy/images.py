@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sglr.core.data import Samples
+from sglr.core.data import Inputs, Samples, StoredInputs
 from sglr.core.errors import UsageError
 from sglr.core.random import key
 from sglr.privacy.attack import AttackResult
@@ -21,7 +21,7 @@ SHOWN = 10
 """Pictures in a row."""
 
 
-def require_images(name: str, samples: Samples, least: int) -> Tensor:
+def require_images(name: str, samples: Samples, least: int) -> Inputs:
     """Return the inputs of samples, ``[n, channels, height, width]`` in ±1.
 
     Parameters
@@ -44,7 +44,8 @@ def require_images(name: str, samples: Samples, least: int) -> Tensor:
         raise UsageError(name, f"inputs of shape {list(inputs.shape[1:])}", problem, "choose another attack")
     if len(inputs) < least:
         raise UsageError(name, f"{len(inputs)} samples", f"this attack needs {least} samples", "give more samples")
-    if not bool(torch.isfinite(inputs).all()):
+    parts = inputs.chunks() if isinstance(inputs, StoredInputs) else [inputs]
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
         raise UsageError(name, f"{len(inputs)} samples", "some pixels are not finite numbers", "give images in ±1")
     return inputs
 
@@ -71,7 +72,11 @@ def mean_image(target: Target) -> Tensor:
 
     No single image is nearer to all of them; an attacker that sees nothing and has only other images guesses worse.
     """
-    return target.own.inputs.mean(0, keepdim=True)
+    inputs = target.own.inputs
+    if isinstance(inputs, Tensor):
+        return inputs.mean(0, keepdim=True)
+    total = torch.stack([part.double().sum(0) for part in inputs.chunks()]).sum(0, keepdim=True)
+    return (total / len(inputs)).to(inputs.dtype)
 
 
 def unit_range(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from sglr.core.data import Samples
+from sglr.core.data import Inputs, Samples
 from sglr.core.task import Task
 from sglr.privacy.threat import Sees
 
@@ -68,7 +68,7 @@ class Target:
     seen: frozenset[Sees]
     lower: nn.Module
     upper: nn.Module
-    send: Callable[[Tensor], Tensor]
+    send: Callable[[Inputs], Tensor]
     gradients: Callable[[Samples], Tensor]
     updates: Callable[[Tensor, nn.Module, nn.Module], tuple[Tensor, ...]]
     fresh: Callable[[int], nn.Module]
@@ -83,7 +83,7 @@ class Target:
     tail: nn.Module = field(default_factory=nn.Identity)
     feature_gradients: Callable[[Samples], Tensor] | None = None
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Inputs) -> Tensor:
         """Return the output of the whole trained network for inputs ``[n, ...]``: scores of the classes ``[n, K]``."""
         with torch.no_grad():
             scores: Tensor = self.tail(self.upper(self.send(inputs)))

@@ -12,14 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.data import Inputs, StoredInputs, select
 from sglr.core.data_checks import as_class_numbers, as_inputs, as_targets, check_finite
 from sglr.core.errors import UsageError
 from sglr.data.images.dataset import image_tensor
 from sglr.data.objects.options import Options
 from sglr.data.split import stratified_split
+from sglr.data.stored import ArrayFile, Store, StoredArray, stays_on_disk
 
 MANY = 20  # more distinct labels that mostly occur once are measurements rather than classes
 FAR = 100.0  # networks with small initial weights learn badly from inputs larger than this
+LOOKED_AT = 256  # stored inputs whose values are looked at for a note
 COLOURS = (1, 3)
 TEXTS, NUMBERS = (str, bytes, bool, np.bool_), (int, float, np.number)
 Labels = NDArray[Any]  # [N] of int64 or str
@@ -32,7 +35,7 @@ class ArrayPart:
     Parameters
     ----------
     inputs
-        Tensor ``[N, ...]``, as in `Samples`.
+        ``[N, ...]``, as in `Samples`.
     labels
         A whole number or a text for every sample ``[N]``.
     names
@@ -41,7 +44,7 @@ class ArrayPart:
         What the user should know about how it was read, a sentence each.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Labels
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -61,23 +64,24 @@ class ArrayPart:
         """Return the samples for training and those for testing, each class in proportion."""
         rows = stratified_split(self.labels, options.test_fraction, options.split_seed)
         own, held = (
-            ArrayPart(self.inputs[torch.from_numpy(each)], self.labels[each], self.names, self.notes) for each in rows
+            ArrayPart(select(self.inputs, torch.from_numpy(each)), self.labels[each], self.names, self.notes)
+            for each in rows
         )
         return own, held
 
 
-def read_arrays(inputs: object, labels: object, names: Sequence[str] = ()) -> ArrayPart:
+def read_arrays(inputs: object, labels: object, names: Sequence[str] = (), sample_store: Store = "memory") -> ArrayPart:
     """Return a part of inputs ``[N, ...]`` and labels ``[N]``.
 
     Bytes in three or four dimensions are pictures, ``[N, height, width]`` with channels first, last or none; they are
-    scaled to ±1.
+    scaled to ±1. Inputs in a file, a NumPy memory map or an ``h5py.Dataset``, may stay there (``sample_store``).
 
     Raises
     ------
     UsageError
         If they are not such arrays; the message names the row.
     """
-    return ArrayPart(_as_values(inputs), as_labels(labels), tuple(names))
+    return ArrayPart(_as_inputs(inputs, sample_store), as_labels(labels), tuple(names))
 
 
 def as_labels(given: object) -> Labels:
@@ -122,16 +126,29 @@ def number_classes(parts: Sequence[ArrayPart]) -> tuple[tuple[str, ...], list[Te
     return tuple(map(str, values.tolist())), [torch.from_numpy(numbers[a:b]) for a, b in pairwise(ends)]
 
 
-def notes_on(inputs: Tensor) -> tuple[str, ...]:
+def notes_on(inputs: Inputs) -> tuple[str, ...]:
     """Return what the user should know about inputs ``[N, ...]`` that are used unscaled, a sentence each."""
     found = []
-    largest = float(inputs.abs().max()) if inputs.dtype.is_floating_point else 0.0
+    some = inputs[:: max(1, len(inputs) // LOOKED_AT)] if isinstance(inputs, StoredInputs) else inputs
+    largest = float(some.abs().max()) if inputs.dtype.is_floating_point else 0.0
     if largest > FAR:
         found.append(f"inputs reach {largest:g} and are not scaled: networks learn better from standardised inputs")
     if inputs.dim() == 4 and inputs.shape[3] in COLOURS and inputs.shape[1] not in COLOURS:
         shape = list(inputs.shape[1:])
         found.append(f"inputs {shape} are read as {shape[0]} channels; if the channels are last, move them first")
     return tuple(found)
+
+
+def _as_inputs(given: object, store: Store) -> Inputs:
+    """Return inputs in memory, or those of a file that shall stay there."""
+    file = ArrayFile.of(given)
+    if file is None or not file.shape or not file.shape[0]:
+        if store == "disk":
+            remedy = 'give np.load(FILE, mmap_mode="r"), or an h5py.Dataset'
+            raise UsageError("sample_store", store, f"inputs given as {type(given).__name__} are in memory", remedy)
+        return _as_values(given)
+    stored = StoredArray(file, _as_values)
+    return stored if stays_on_disk(store, stored.nbytes) else _as_values(given)
 
 
 def _as_values(given: object) -> Tensor:

@@ -7,17 +7,18 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from sglr.core.errors import UsageError, unknown
+from sglr.data.stored import Store
 
 if TYPE_CHECKING:
     from sglr.data.tables.dataset import Reading
     from sglr.data.tables.schema import Missing
 
-OF_ALL = ("test_fraction", "split_seed")
+OF_ALL = ("test_fraction", "split_seed", "sample_store")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options for reading data given as objects; all but the last two are for tables.
+    """Options for reading data given as objects; all but the last three are for tables.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ class Options:
         Fraction of the samples of each class and client held out for testing, if no test part is given.
     split_seed
         Seed for drawing the test samples.
+    sample_store
+        ``"disk"`` for inputs that are read from their files while training, ``"memory"``, or ``"auto"``, by their size.
     """
 
     label: str = ""
@@ -44,6 +47,7 @@ class Options:
     missing: Missing = "error"
     test_fraction: float = 0.2
     split_seed: int = 0
+    sample_store: Store = "auto"
 
     @classmethod
     def names(cls) -> frozenset[str]:
@@ -75,8 +79,11 @@ class Options:
         """Return how to read a table with the classes in the column ``label`` and with columns kept ``aside``."""
         from sglr.data.tables.dataset import Reading
 
+        if self.sample_store == "disk":
+            problem = "a table is held in memory"
+            raise UsageError("sample_store", self.sample_store, problem, "leave it out, or give arrays in files")
         same = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
-        told = {name: getattr(self, name) for name in (*same, *OF_ALL)}
+        told = {name: getattr(self, name) for name in (*same, "test_fraction", "split_seed")}
         return Reading(label, groups=tuple(aside), **told)
 
 

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import torch
 
-from sglr.core.data import Dataset, Samples
+from sglr.core.data import Dataset, Inputs, Samples, StoredInputs
 from sglr.core.errors import UsageError
 from sglr.data.objects.arrays import ArrayPart, notes_on, number_classes, read_arrays
 from sglr.data.objects.frames import TablePart, frames_dataset, is_frame, labelled
 from sglr.data.objects.items import read_items
 from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
+from sglr.data.stored import JoinedInputs
 
 PARTS = {
     "train": "train",
@@ -167,7 +168,7 @@ def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
     if isinstance(inputs, tuple):
         problem = "not an array of inputs"
         raise UsageError("", "tuple", problem, 'give {"train": (X, y), "test": (X_test, y_test)}')
-    return read_arrays(inputs, labels)
+    return read_arrays(inputs, labels, sample_store=options.sample_store)
 
 
 def _refuse_unreadable(given: Any) -> None:
@@ -209,7 +210,7 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bo
 
     def pooled(part: str) -> Samples:
         own = [parts[part] for parts in owners if part in parts]
-        inputs = torch.cat([piece.inputs for piece in own]) if several else own[0].inputs
+        inputs = _joined([piece.inputs for piece in own]) if several else own[0].inputs
         sizes = [len(parts[part]) if part in parts else 0 for parts in owners]
         columns = {OWNER: owner_names(sizes)} if several else {}
         return Samples(inputs, torch.cat([targets[id(piece)] for piece in own]), columns)
@@ -221,6 +222,14 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bo
     if unseen:
         notes[f"no training sample has class {', '.join(unseen)}"] = None
     return Dataset(name, train, test, classes, validation, notes=(*notes, *notes_on(train.inputs)))
+
+
+def _joined(inputs: Sequence[Inputs]) -> Inputs:
+    stored = [own for own in inputs if isinstance(own, StoredInputs)]
+    if stored and len(stored) < len(inputs):
+        problem = "inputs of some clients stay in files, of others in memory"
+        raise UsageError("sample_store", "auto", problem, "give memory or disk for all of them")
+    return JoinedInputs(stored) if stored else torch.cat([own[:] for own in inputs])
 
 
 def _refuse_unlike(owners: Sequence[Mapping[str, ArrayPart]]) -> None:

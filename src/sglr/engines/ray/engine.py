@@ -26,7 +26,7 @@ from sglr.engines.ray.death_notice import DeathNotice
 from sglr.engines.ray.gather import gather_answers, join, scatter
 from sglr.engines.ray.layout import read_layout, write_layout
 from sglr.engines.ray.memory_profile import SIZES, MemoryProfile, measure
-from sglr.engines.ray.object_store import receive, receive_all, send, send_all
+from sglr.engines.ray.object_store import receive, receive_all, send, send_all, send_inputs
 from sglr.engines.ray.remote_server import RemoteServer
 from sglr.engines.ray.server_worker import ServerPlacement
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
@@ -245,7 +245,7 @@ class Ray:
         """Put samples into the store, once in a run."""
         _, where = self._samples.get(id(samples), (None, None))
         if where is None:
-            where = (self.pool.put(send(samples.inputs)), self.pool.put(send(samples.targets)))
+            where = (self.pool.put(send_inputs(samples.inputs)), self.pool.put(send(samples.targets)))
             self._samples[id(samples)] = (samples, where)
         return where[0], where[1]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sglr.engines.ray.object_store import receive, send
+from sglr.core.data import select
+from sglr.engines.ray.object_store import receive, receive_inputs, send, send_inputs
 from sglr.engines.ray.worker import Owned, block_of
 from sglr.parties.client_block import ClientBlock
 from sglr.parties.spec import ClientSpec
@@ -61,7 +62,8 @@ def measure(spec: ClientSpec, owned: Owned) -> MemoryProfile:
     state = sum(tensor.nbytes for tensor in block.state().values())
     # Weights are among what is saved, once; gradients of weights are as large again.
     passing = sum(saved.values()) + gradients
-    samples = owned.inputs.array.nbytes // max(1, len(owned.ids))
+    inputs = receive_inputs(owned.inputs)
+    samples = inputs.nbytes // max(1, len(owned.ids)) if isinstance(inputs, Tensor) else 0
     return MemoryProfile(PROCESS, int(2 * state + TEMPORARY * passing + samples))
 
 
@@ -93,5 +95,6 @@ def _step(block: ClientBlock) -> int:
 def _first(owned: Owned, count: int) -> Owned:
     """Return the first clients of ``owned``."""
     samples = sum(owned.sizes[:count])
-    inputs, targets = (send(receive(sent)[:samples]) for sent in (owned.inputs, owned.targets))
+    inputs = send_inputs(select(receive_inputs(owned.inputs), torch.arange(samples)))
+    targets = send(receive(owned.targets)[:samples])
     return Owned(owned.ids[:count], inputs, targets, owned.sizes[:count])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.data import Inputs, StoredInputs
 from sglr.core.weights import Weights
 
 _STAND_IN = {1: torch.int8, 2: torch.int16}
@@ -32,6 +33,9 @@ class SentArray(NamedTuple):
     array: NDArray[Any]
     dtype: str
     axes: tuple[int, ...]
+
+
+SentInputs: TypeAlias = SentArray | StoredInputs
 
 
 def send(tensor: Tensor) -> SentArray:
@@ -57,6 +61,16 @@ def receive(sent: SentArray) -> Tensor:
     flat = torch.from_numpy(sent.array if sent.array.flags.writeable else np.asarray(_Shared(sent.array)))
     values = flat if flat.dtype == dtype else flat.view(dtype)
     return values.permute(tuple(np.argsort(sent.axes).tolist()))
+
+
+def send_inputs(inputs: Inputs) -> SentInputs:
+    """Return inputs as an array; those that are stored are not sent: whoever receives them reads the files."""
+    return inputs if isinstance(inputs, StoredInputs) else send(inputs)
+
+
+def receive_inputs(sent: SentInputs) -> Inputs:
+    """Return the inputs of samples again."""
+    return sent if isinstance(sent, StoredInputs) else receive(sent)
 
 
 def send_all(tensors: Weights) -> dict[str, SentArray]:

@@ -12,9 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sglr.core.data import ClientData, Samples
+from sglr.core.data import ClientData, Samples, select
 from sglr.core.random import key, seed_layers
-from sglr.engines.ray.object_store import SentArray, receive, receive_all, send, send_all
+from sglr.engines.ray.object_store import (
+    SentArray,
+    SentInputs,
+    receive,
+    receive_all,
+    receive_inputs,
+    send,
+    send_all,
+    send_inputs,
+)
 from sglr.parties.client_block import ClientBlock
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
@@ -24,7 +33,7 @@ class Owned(NamedTuple):
     """What a block's clients own: their samples, one client's after the other's, and how many each has."""
 
     ids: tuple[int, ...]
-    inputs: SentArray
+    inputs: SentInputs
     targets: SentArray
     sizes: tuple[int, ...]
 
@@ -147,7 +156,7 @@ class BlockWorker:
     def evaluate(
         self,
         server: nn.Module,
-        inputs: SentArray,
+        inputs: SentInputs,
         targets: SentArray,
         clients: tuple[int, ...],
         shared: Mapping[str, SentArray] | None,
@@ -156,7 +165,7 @@ class BlockWorker:
         """Score clients, or weights that they share, on the same samples."""
         found = self._block.evaluate(
             server.to(self._block.device),
-            Samples(receive(inputs), receive(targets)),
+            Samples(receive_inputs(inputs), receive(targets)),
             clients,
             None if shared is None else receive_all(shared),
             parts,
@@ -178,7 +187,7 @@ class BlockWorker:
 
 def block_of(spec: ClientSpec, owned: Owned) -> ClientBlock:
     """Return the block of ``owned``, whose clients draw the same numbers as they do among all."""
-    train = Samples(receive(owned.inputs), receive(owned.targets))
+    train = Samples(receive_inputs(owned.inputs), receive(owned.targets))
     rows = torch.split(torch.arange(len(train)), list(owned.sizes))
     data = dataclasses.replace(spec.data, train=train, indices=tuple(rows))
     return ClientBlock(dataclasses.replace(spec, data=data), owned.ids)
@@ -188,7 +197,7 @@ def owned_by(data: ClientData, ids: Sequence[int]) -> Owned:
     """Return what some clients own, ready to be sent."""
     rows = torch.cat([data.indices[client] for client in ids])
     sizes = tuple(len(data.indices[client]) for client in ids)
-    return Owned(tuple(ids), send(data.train.inputs[rows]), send(data.train.targets[rows]), sizes)
+    return Owned(tuple(ids), send_inputs(select(data.train.inputs, rows)), send(data.train.targets[rows]), sizes)
 
 
 def without_data(spec: ClientSpec) -> ClientSpec:

@@ -59,11 +59,11 @@ class Backdoor(ActiveAttack):
         """
         self._check(data, setup)
         train, indices = data.train, list(data.indices)
-        inputs, targets = [train.inputs], [train.targets]
+        inputs, targets = [train.tensor], [train.targets]
         added = len(train)
         for client in self._malicious(setup):
             own = self._marked(train.select(indices[client]), setup.seed, client)
-            inputs.append(own.inputs)
+            inputs.append(own.tensor)
             targets.append(own.targets)
             # New rows, for where clients' samples overlap the old ones are others' too.
             indices[client] = torch.arange(added, added + len(own))
@@ -82,7 +82,7 @@ class Backdoor(ActiveAttack):
         others = attacked.unseen.select((attacked.unseen.targets != self.label).nonzero().flatten())
         if not len(others):
             raise UsageError("label", self.label, "all unseen samples are of this class", "give another")
-        marked = self._patched(others.inputs)
+        marked = self._patched(others.tensor)
         shown = {"originals": unit_range(others.inputs[:SHOWN]), "with the patch": unit_range(marked[:SHOWN])}
         return AttackResult(
             score=self._obeyed(attacked, marked, "marked images that get the attackers' label"),
@@ -113,7 +113,7 @@ class Backdoor(ActiveAttack):
     def _marked(self, own: Samples, seed: int, client: int) -> Samples:
         generator = torch.Generator().manual_seed(key(seed, "backdoor", client))
         rows = torch.randperm(len(own), generator=generator)[: max(1, round(self.share * len(own)))]
-        inputs, targets = own.inputs.clone(), own.targets.clone()
+        inputs, targets = own.tensor.clone(), own.targets.clone()
         inputs[rows], targets[rows] = self._patched(inputs[rows]), self.label
         return Samples(inputs, targets)
 

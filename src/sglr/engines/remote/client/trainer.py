@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.compression.error_feedback import ErrorFeedbackChannel
+from sglr.core.data import Inputs, StoredInputs
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
@@ -66,7 +67,8 @@ class LocalTrainer:
         self.link = ErrorFeedbackChannel(job.codec)
         # A pass that runs ahead needs weights that the next update does not change under it.
         self._aside = [self._new_stack() for _ in range(job.ahead + 1)] if job.ahead else []
-        self._inputs, self._targets = job.train.inputs.to(job.device), job.train.targets.to(job.device)
+        self._inputs: Inputs = job.train.inputs.to(job.device)
+        self._targets = job.train.targets.to(job.device)
         self._pending: deque[_Pending] = deque()
         self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
@@ -130,6 +132,8 @@ class LocalTrainer:
         """Run a step's batch forward; return its smashed data and labels."""
         self._begin_round(epoch)
         rows = self._batch(epoch, step)
+        if isinstance(self._inputs, StoredInputs):
+            self._inputs.read_ahead(self._batch(epoch, step + 1).cpu().numpy())
         buffers = self._buffers()
         stack = self._aside[step % len(self._aside)] if self._aside else self.stack
         if stack is not self.stack:
