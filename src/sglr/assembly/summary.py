@@ -17,14 +17,16 @@ from sglr.assembly.parts import Training
 from sglr.assembly.task import task_name
 from sglr.core.data import ClientData
 from sglr.core.plan import TrainingPlan
-from sglr.core.scores import ClassCounts, Scores
+from sglr.core.scores import ClassCounts, Scores, in_one
 from sglr.core.task import Task
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
 from sglr.data.batches import Batching
+from sglr.metrics.intervals import intervals
 from sglr.privacy.accounting import described
+from sglr.report.task_figures import MOST_CLIENTS, Score
 from sglr.runs.config import Experiment
 from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
@@ -83,7 +85,7 @@ def summarise(
         "client_store": built.client_store,
         "device": _device_name(built.device),
         "choices": dict(built.choices),
-        "test": test_figures(built.task, scores, built.data, tested_epoch),
+        "test": test_figures(built.task, scores, built.data, tested_epoch, experiment.seed),
         "validation": _best_validation(history, built.trainer.plan),
         "defences": described(built.defences.named, _releases(experiment, built)),
         "communication": dict(communication),
@@ -104,21 +106,51 @@ def summarise(
     }
 
 
-def test_figures(task: Task, scores: Scores, data: ClientData, epoch: int) -> dict[str, Any]:
+def test_figures(task: Task, scores: Scores, data: ClientData, epoch: int, seed: int) -> dict[str, Any]:
     """Return what a test came to: the headline first, then the loss, and what the task tells beside them."""
     figures = task.figures(scores.sums, data.targets) if scores.parts else {}
     if task.counts_classes:
         counts = ClassCounts(**scores.sums) if scores.parts else None
         figures |= class_figures(counts, data.classes, alike=len(data.test) > 0)
     return {
-        task.headline: scores.mean(task.headline),
-        f"{task.headline}_std_over_clients": scores.std(task.headline),
+        task.headline: known(scores.mean(task.headline)),
+        f"{task.headline}_std_over_clients": known(scores.std(task.headline)),
         "loss": scores.mean("loss"),
         "epoch": epoch,
         "headline": task.headline,
         "higher_is_better": task.higher_is_better,
+        "scores": score_figures(task, scores, seed),
+        "per_client": {task.headline: _each_client(scores.of_client(task.headline))},
         **figures,
     }
+
+
+def score_figures(task: Task, scores: Scores, seed: int) -> dict[str, Score]:
+    """Return each score over the clients, with its 95 % interval and that of all their predictions together."""
+    bounds = intervals(task, scores.parts, seed)
+    pooled = task.scores(in_one(scores.sums, task)) if scores.parts else {}
+    return {
+        name: Score(
+            mean=known(scores.mean(name)),
+            std_over_clients=known(scores.std(name)),
+            low=bounds[name][0] if name in bounds else None,
+            high=bounds[name][1] if name in bounds else None,
+            pooled=known(float(pooled[name])) if name in pooled else None,
+        )
+        for name in scores.values
+    }
+
+
+def known(value: float) -> float | None:
+    """Return a figure, None if it is none."""
+    return value if math.isfinite(value) else None
+
+
+def _each_client(values: Tensor) -> list[float | None]:
+    """Return each client's score, those at evenly spaced ranks of too many."""
+    if len(values) > MOST_CLIENTS:
+        values = values.sort().values[torch.linspace(0, len(values) - 1, MOST_CLIENTS).round().long()]
+    return [known(value) for value in values.tolist()]
 
 
 def plain(task: Task) -> dict[str, Any]:

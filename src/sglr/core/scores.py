@@ -172,3 +172,8 @@ def side_by_side(groups: Sequence[Sums], task: Task, rows: Tensor | None = None)
         else:
             found[name] = torch.cat(each) if rows is None else torch.cat(each)[rows]
     return found
+
+
+def in_one(sums: Sums, task: Task) -> dict[str, Tensor]:
+    """Return the sums of all clients' predictions together, as those of one client."""
+    return {name: each if name in task.pooled else each.sum(0, keepdim=True) for name, each in sums.items()}

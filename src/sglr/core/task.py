@@ -88,7 +88,7 @@ class Task(ABC):
     higher_is_better
         Whether more of it is better.
     pooled
-        Names of sums that are of all clients together.
+        Names of sums that are of all clients together: figures are made of them, and no scores.
     counts_classes
         Whether its sums are those of `sglr.core.scores.ClassCounts`, so that the summary tells figures of each class.
     """

@@ -20,6 +20,7 @@ from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
 from sglr.core.events import EpochDone, Event
 from sglr.core.plan import Progress
 from sglr.core.scores import Scores
+from sglr.core.task import Task
 from sglr.core.trainer import Hooks
 from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
@@ -36,6 +37,10 @@ from sglr.system.allocator import keep_freed_memory
 from sglr.version import __version__
 
 log = logging.getLogger(__name__)
+
+
+FEWEST_PARTS, MOST_PARTS, SUMS_KEPT = 20, 100, 5000
+"""Parts of a test, and how many of them over all clients: binary tasks keep 6 kB for each."""
 
 
 class AheadOfRecords(DamagedCheckpoint):
@@ -241,4 +246,20 @@ class Recorder:
                 epoch = last
                 # Some clients may hold the best weights by now, and others not.
                 self.rollback()
-        return trainer.evaluate(self.built.data.test, self.experiment.test_clients), epoch
+        self._calibrate()
+        scores = trainer.evaluate(self.built.data.test, self.experiment.test_clients, parts_of_test)
+        return Scores.of(self.built.task, scores.loss, scores.parts) if scores.parts else scores, epoch
+
+    def _calibrate(self) -> None:
+        """Choose by the validation what the task leaves open, such as a threshold."""
+        trainer, task = self.built.trainer, self.built.task
+        if trainer.validation is None or type(task).calibrated is Task.calibrated:
+            return
+        scores = trainer.evaluate(trainer.validation, self.experiment.eval_clients)
+        if scores.parts:
+            self.built = dataclasses.replace(self.built, task=task.calibrated(scores.sums))
+
+
+def parts_of_test(clients: int) -> int:
+    """Return of how many parts of the test samples sums are kept apart, for intervals: fewer for many clients."""
+    return max(FEWEST_PARTS, min(MOST_PARTS, SUMS_KEPT // clients))

@@ -51,19 +51,18 @@ def intervals(task: Task, parts: Sequence[Sums], seed: int) -> dict[str, tuple[f
 
 
 def _resamples_at_once(task: Task, part: Sums) -> int:
-    """Return how many resamples are scored as if they were clients; sums of all clients have no place for that."""
-    values = sum(value.numel() for value in part.values())
-    return 1 if task.pooled & part.keys() else max(1, MOST_VALUES // max(1, values))
+    """Return how many resamples are scored as if they were clients."""
+    values = sum(value.numel() for name, value in part.items() if name not in task.pooled)
+    return max(1, MOST_VALUES // max(1, values))
 
 
 def _resampled(task: Task, parts: Sequence[Sums], counts: Tensor) -> dict[str, Tensor]:
     """Return the sums of R resamples by how often each has every part ``[R, P]``, with ``R * n`` for n clients."""
     found = {}
-    for name in parts[0]:
+    for name in parts[0].keys() - task.pooled:
         each = torch.stack([part[name] for part in parts])
         sums = counts.to(each.device, torch.float64) @ each.double().flatten(1)
-        shape = each.shape[1:] if name in task.pooled else (-1, *each.shape[2:])
-        found[name] = sums.reshape(shape).to(torch.float64 if each.is_floating_point() else each.dtype)
+        found[name] = sums.reshape(-1, *each.shape[2:]).to(torch.float64 if each.is_floating_point() else each.dtype)
     return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sglr.core.codec import Codec
 from sglr.core.data import Samples
 from sglr.core.scores import Scores, added, side_by_side
-from sglr.core.task import Sums
+from sglr.core.task import Sums, Task
 from sglr.parties.spec import ClientSpec
 from sglr.stacking.stack import Stack
 
@@ -63,24 +63,43 @@ def score(
         for start in range(0, clients, group):
             chosen = slice(start, min(start + group, clients))
             stack, rows = seats(chosen)
-            for part, sums in enumerate(kept):
-                own: list[Sums] = []
-                for batch in _batches(len(samples), per_batch, part, parts):
-                    targets = samples.targets[batch].to(device)
-                    inputs = samples.inputs[batch].to(device)
-                    smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], batch.start)
-                    outputs = _outputs(stack, rows, server, smashed, spec.codec)
-                    wanted = targets.expand(len(outputs), *targets.shape)
-                    each = spec.task.test_losses(outputs.flatten(0, 1), wanted.flatten(0, 1))
-                    losses[chosen] += torch.unflatten(each, 0, wanted.shape[:2]).sum(1)
-                    own.append(spec.task.sums(outputs, targets))
-                sums.append({name: tensor.cpu() for name, tensor in added(own).items()})
-    return Scores.of(spec.task, losses.cpu() / len(samples), [side_by_side(sums, spec.task) for sums in kept])
+            own: list[list[Sums]] = [[] for _ in range(parts)]
+            for first in range(0, len(samples), per_batch):
+                inputs = samples.inputs[first : first + per_batch].to(device)
+                targets = samples.targets[first : first + per_batch].to(device)
+                smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], first)
+                outputs = _outputs(stack, rows, server, smashed, spec.codec)
+                wanted = targets.expand(len(outputs), *targets.shape)
+                each = spec.task.test_losses(outputs.flatten(0, 1), wanted.flatten(0, 1))
+                losses[chosen] += torch.unflatten(each, 0, wanted.shape[:2]).sum(1)
+                add_parts(spec.task, own, outputs, targets, first)
+            for all_groups, sums in zip(kept, own, strict=True):
+                if sums:
+                    all_groups.append({name: tensor.cpu() for name, tensor in added(sums).items()})
+    whole = [side_by_side(sums, spec.task) for sums in kept if sums]
+    return Scores.of(spec.task, losses.cpu() / len(samples), whole)
 
 
-def _batches(samples: int, size: int, part: int, parts: int) -> list[slice]:
-    """Return the batches of a part of the samples: every ``parts``-th one from ``part`` on."""
-    return [slice(first, min(first + size * parts, samples), parts) for first in range(part, samples, size * parts)]
+def add_parts(task: Task, parts: Sequence[list[Sums]], outputs: Tensor, targets: Tensor, first: int) -> None:
+    """Add the sums of samples from ``first`` on to those of their parts: sample i belongs to part i modulo P.
+
+    Parameters
+    ----------
+    task
+        Whose sums they are.
+    parts
+        The sums of each part so far.
+    outputs
+        ``[n, m, ...]``.
+    targets
+        ``[m, ...]``.
+    first
+        The place of the first of these m samples.
+    """
+    for part, sums in enumerate(parts):
+        begin = (part - first) % len(parts)
+        if begin < len(targets):
+            sums.append(task.sums(outputs[:, begin :: len(parts)], targets[begin :: len(parts)]))
 
 
 def _smashed(stack: Stack, rows: tuple[int, ...], inputs: Tensor) -> Tensor:

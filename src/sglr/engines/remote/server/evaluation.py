@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sglr.core.events import NO_HITS, TrainMetrics
 from sglr.core.scores import Scores, added, side_by_side
 from sglr.core.task import Sums, Task
+from sglr.parties.evaluation import add_parts
 
 Sent = tuple[Tensor, Tensor] | TrainMetrics
 """A client's answer for held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or its own sums."""
@@ -104,10 +105,6 @@ def _added(server: nn.Module, own: Sent, task: Task, parts: list[list[Sums]], fi
     with torch.no_grad():
         outputs: Tensor = server(smashed)
         hits, losses = task.hits(outputs, targets), task.test_losses(outputs, targets)
-        for part, sums in enumerate(parts):
-            begin = (part - first) % len(parts)
-            if begin < len(targets):
-                found = task.sums(outputs[None, begin :: len(parts)], targets[begin :: len(parts)])
-                sums.append({name: tensor.cpu() for name, tensor in found.items()})
+        add_parts(task, parts, outputs[None].cpu(), targets.cpu(), first)
         right = NO_HITS if hits is None else float(hits.sum())
         return torch.tensor([right, float(losses.sum())]).double()
