@@ -300,7 +300,7 @@ def test_every_client_is_scored_or_as_many_as_asked(case) -> None:
     trainer = training.run()
     test = training.clients().test
     everyone = trainer.evaluate(test)
-    assert everyone.accuracy.shape == (7,)
+    assert everyone.loss.shape == (7,)
     assert torch.equal(trainer.evaluate(test, 7).loss, everyone.loss)
     some = trainer.evaluate(test, 3)
     assert some.loss.shape == (3,)
@@ -315,7 +315,7 @@ def test_shared_weights_are_scored_once_and_absent_clients_stay_as_they_are(case
     before = state_of(trainer)
     test = training.clients().test
     scores = trainer.evaluate(test)
-    assert scores.accuracy.shape == (1,)
+    assert scores.loss.shape == (1,)
     lower, upper = training.segments()
     segment = lower(0)
     segment.load_state_dict(trainer.shared)

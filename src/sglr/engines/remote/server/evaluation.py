@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,11 +79,19 @@ def score(
                 del told[client]
     results = [own / totals[client] for client, own in told.items()] or [torch.full((2,), float("nan"))]
     right, loss = torch.stack(results).unbind(1)
-    known = [sums[client] for client in told if all(sums.get(client, [[]]))]
+    known = [sums[client] for client in told if any(sums.get(client, ()))]
     if not known or len(known) < len(told):
         return Scores({task.headline: right}, loss)
-    sides = [side_by_side([added(part) for part in each], task) for each in zip(*known, strict=True)]
-    return Scores.of(task, loss, sides)
+    return Scores.of(task, loss, _side_by_side(known, task))
+
+
+def _side_by_side(clients: Sequence[Sequence[Sequence[Sums]]], task: Task) -> list[Sums]:
+    """Return the sums of each part that has samples, of all clients; zero for those who have none in it."""
+    some = next(part[0] for part in clients[0] if part)
+    none = {name: torch.zeros_like(tensor) for name, tensor in some.items()}
+    return [
+        side_by_side([added(part) or none for part in each], task) for each in zip(*clients, strict=True) if any(each)
+    ]
 
 
 def _features(server: nn.Module, smashed: Tensor) -> Tensor:
