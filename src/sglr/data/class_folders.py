@@ -45,11 +45,8 @@ class SampleFile(NamedTuple):
     """Its path within the folder of its part, for messages."""
     file: Path
     label: int
-
-    @property
-    def folder(self) -> str:
-        """The subfolder of its class's folder that it lies in, such as a patient's or a speaker's; often empty."""
-        return "/".join(self.name.split("/")[1:-1])
+    folder: str = ""
+    """The subfolder of its class's folder that it lies in, such as a patient's or a speaker's; often empty."""
 
 
 class Parts(NamedTuple):
@@ -177,7 +174,7 @@ class ClassFiles:
         # Class names may come from a server: none may lead out of this folder.
         folders = {label: root / name for label, name in enumerate(classes) if name in there}
         return [
-            SampleFile(printable(path.relative_to(root).as_posix()), path, label)
+            sample_file(path, root, folder, label)
             for label, folder in folders.items()
             for path in self._of_class(folder)
         ]
@@ -204,6 +201,12 @@ class ClassFiles:
             raise UsageError("folder", folder, f"has no {self._kind.name}", remedy)
         self._others.update(path.suffix.lower() for path in files if not self._kind.has(path.name))
         return found
+
+
+def sample_file(path: Path, root: Path, folder: Path, label: int = 0) -> SampleFile:
+    """Return a file in ``folder``, the folder of its class, and in ``root``, that of its part."""
+    inner = path.parent.relative_to(folder).as_posix()
+    return SampleFile(printable(path.relative_to(root).as_posix()), path, label, "" if inner == "." else inner)
 
 
 def walk(folder: Path) -> list[Path]:

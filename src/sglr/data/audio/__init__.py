@@ -1,0 +1,1 @@
+"""From recordings to tensors: one rate, one length, waves or log-mel spectrograms."""
