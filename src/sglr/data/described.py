@@ -77,7 +77,14 @@ class Described:
         """
         own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         said = {name: value for name, value in own.items() if name in kind.model_fields}
-        return kind.from_json(said | found, f"the options of {kind.model_fields['kind'].default}")
+        try:
+            return kind.from_json(said | found, "the options")
+        except UsageError as error:
+            if error.field != "schema":
+                raise
+            # Of several options together; there is no schema's file to correct.
+            name = f"{kind.model_fields['kind'].default}:{self.path}"
+            raise UsageError("dataset", name, error.problem, "correct the options") from error
 
     def dataset(
         self,

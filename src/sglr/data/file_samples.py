@@ -67,10 +67,9 @@ class FileSamples(Generic[Value]):
             If ``group`` is not `FOLDER` or files lie in no subfolders, or no test part can be drawn.
         """
         if group and group not in self.columns:
-            problem = "files are grouped by the subfolders of their classes' folders, and there are none"
-            raise UsageError(
-                "group", group, problem, f"give {FOLDER}, with a subfolder for each group, or leave it out"
-            )
+            problem = "files can only be grouped by the subfolders that they lie in within the folder of their class"
+            remedy = f"give {FOLDER}" if self.columns else "make a subfolder for each group, or leave it out"
+            raise UsageError("group", group, problem, remedy)
         train, apart, test = (np.flatnonzero(self.part == part) for part in range(3))
         if not self.has_test:
             groups = self.columns[group][train] if group else None

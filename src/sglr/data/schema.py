@@ -83,7 +83,7 @@ class DataSchema(SchemaPart):
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as plain values for JSON and TOML; `from_json` reads them."""
-        return {"kind": self.kind} | self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def read_schema(given: str | Mapping[str, Any], kind: type[S]) -> S:

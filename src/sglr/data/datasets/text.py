@@ -140,7 +140,7 @@ def _unknown(tokens: Sequence[NDArray[np.int64]], schema: TextSchema) -> list[st
     if schema.tokenizer != "characters":
         return []
     unknown, total = sum(int((each == UNKNOWN).sum()) for each in tokens), sum(map(len, tokens))
-    return [f"{unknown / total:.1%} of the characters are not in the vocabulary"] if unknown else []
+    return [f"{unknown} of {total} characters are not in the vocabulary"] if unknown else []
 
 
 def _cut(tokens: Sequence[NDArray[np.int64]], schema: TextSchema, tokenizer: Tokenizer) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -123,6 +123,10 @@ class Schema(DataSchema):
     def targets(self) -> Targets:
         """What targets are: class numbers."""
         return Targets.of_classes(self.label.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema as plain values for JSON and TOML, without what is usual."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"kind": self.kind}
 
     @property
     def inputs(self) -> tuple[str, ...]:

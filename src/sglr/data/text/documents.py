@@ -161,8 +161,8 @@ def _of_table(path: Path, reading: TextReading) -> Documents:
     label = "" if reading.language else _label_column(names, reading)
     column = _text_column(names, label, reading, path)
     aside = {name: texts_of(frame[name], str(path)) for name in _aside(reading, names)}
-    gaps = frame[[column, *filter(None, [label])]].isna().any(axis=1).to_numpy()
-    gaps |= frame[column].astype(str).str.strip().eq("").to_numpy()
+    missing = frame[[column, *filter(None, [label])]].isna().any(axis=1)
+    gaps = (missing | frame[column].astype(str).str.strip().eq("")).to_numpy(dtype=bool)
     frame, aside, further = _without_gaps(frame, aside, gaps, reading, column, path)
     found = find_label(frame[label], reading.classes, (), Notation(), str(path)) if label else None
     labels = None if found is None else found.numbers
