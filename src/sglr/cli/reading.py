@@ -36,23 +36,28 @@ class ReadingCommand(TyperCommand):
 
 
 @cache
-def of_tables() -> dict[str, Setting]:
-    """Return the settings of tables, except the schema."""
-    table = parameters(DATASETS.load("table"), "Reading")
-    return {setting.name: setting for setting in table if setting.name not in ("path", "schema")}
+def of_described() -> dict[str, Setting]:
+    """Return the settings of data that a schema describes, except the schema."""
+    parts = [DATASETS.outline(name) for name in DATASETS.names() if name != "sites"]
+    described = [{setting.name for setting in parameters(part)} for part in parts]
+    known = {name for names in described if "schema" in names for name in names} - {"path", "schema"}
+    return {name: setting for name, setting in _of_datasets().items() if name in known}
 
 
 @cache
 def at_a_site() -> dict[str, Setting]:
     """Return the settings of a site's data, except those that the run decides."""
-    ways = [setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]]
-    return {setting.name: setting for setting in ways if not setting.by_run}
+    return {name: setting for name, setting in _of_datasets().items() if not setting.by_run}
+
+
+def _of_datasets() -> dict[str, Setting]:
+    return {setting.name: setting for setting in part_settings() if setting.panel == PART_PANELS["dataset"]}
 
 
 class SchemaCommand(ReadingCommand):
     """``sglr schema``."""
 
-    offered = staticmethod(of_tables)
+    offered = staticmethod(of_described)
 
 
 class JoinCommand(ReadingCommand):

@@ -129,4 +129,5 @@ def _check_classes(found: Files, kept: Sequence[SampleFile], skipped: Sequence[s
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+    said = getattr(error, "error_string", None) or str(error)  # soundfile repeats the path
+    return said.partition("\n")[0].rstrip(".") or type(error).__name__

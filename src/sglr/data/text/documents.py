@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,13 +181,22 @@ def _json_lines(path: Path) -> tuple[DataFrame, list[str]]:
     import pandas as pd
 
     try:
-        frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding="utf-8")
-    except (ValueError, OSError) as error:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        rows = [_object(line) for line in lines if line.strip()]
+    except (ValueError, OSError, RecursionError) as error:
         problem = f"cannot be read as JSON lines ({error})"
         raise UsageError("text", path, problem, 'give a file with an object in each line: {"text": "…"}') from error
+    frame = pd.DataFrame(rows)
     if frame.empty:
         raise UsageError("text", path, "has no rows", "give a file with rows")
     return frame, []
+
+
+def _object(line: str) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("a line is no object")  # noqa: TRY004 - as json reports what is wrong
+    return found
 
 
 def _label_column(names: Sequence[str], reading: TextReading) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Tokens = NDArray[np.int64]
+from sglr.data.tokens import NOT_ASKED
 
-IGNORED = -100
-"""The target of a position that has no next token."""
+Tokens = NDArray[np.int64]
 
 
 def padded(texts: Sequence[Tokens], length: int, padding: int) -> Tokens:
@@ -35,12 +34,13 @@ def windows(texts: Sequence[Tokens], length: int, padding: int) -> tuple[Tokens,
 
     Returns
     -------
-    Inputs ``[N, L]``; targets ``[N, L]``, where that of position i is the token at i + 1, and `IGNORED` where a
-    sequence ends; and the text ``[N]`` that each comes from. A text of fewer than two tokens gives none.
+    Inputs ``[N, L]``; targets ``[N, L]``, where that of position i is the token at i + 1, and -100 where a sequence
+    ends (also if the padding is a token that texts have); and the text ``[N]`` that each comes from. A text of fewer
+    than two tokens gives none.
     """
     cut = [(text, tokens[at : at + length]) for text, tokens in enumerate(texts) for at in _starts(len(tokens), length)]
     pieces = [piece for _, piece in cut]
-    targets = padded([piece[1:] for piece in pieces], length, IGNORED)
+    targets = padded([piece[1:] for piece in pieces], length, NOT_ASKED)
     return padded(pieces, length, padding), targets, np.array([text for text, _ in cut], dtype=np.int64)
 
 
