@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -13,8 +14,8 @@ from sglr.core.codec import Codec
 from sglr.core.types import Average, Uplink
 from sglr.core.weights import Weights
 
-NO_HITS = float("nan")
-"""The sum of hits where a task knows no right and wrong."""
+NO_HITS = -1.0
+"""The sum of hits where a task knows no right and wrong: sums of it are negative, and finite as all that is stored."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TrainMetrics:
     @property
     def accuracy(self) -> float:
         """Share of training samples that are right, in [0, 1]; NaN where none is right or wrong."""
-        return self.correct / max(1, self.samples)
+        return self.correct / max(1, self.samples) if self.correct >= 0 else math.nan
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def check_segments(
     example
         Inputs [b, ...] of the client, b >= 2.
     output_shape
-        Shape that the output for one sample must have; None for a vector of any length.
+        Shape that the output for one sample must have; None for any.
 
     Returns
     -------
@@ -96,11 +96,10 @@ def _require_real(tensor: Tensor, field: str, what: str, remedy: str) -> None:
 
 def _require_shape(output: Tensor, wanted: tuple[int, ...] | None) -> None:
     shape = list(output.shape)
-    if shape[1:] == list(wanted or shape[1:]) and (wanted is not None or output.dim() == 2):
+    if wanted is None or tuple(shape[1:]) == wanted:
         return
-    shown = f"[{', '.join(map(str, (shape[0], *(wanted or ('classes',)))))}]"
-    problem = f"its output has shape {shape}, not {shown}"
+    problem = f"its output has shape {shape}, not {[shape[0], *wanted]}"
     remedy = "end the model with a linear layer with one score per class"
-    if wanted is not None and len(wanted) > 1:
+    if len(wanted) > 1:
         remedy = "give a model whose output has this shape"
     raise UsageError("model", f"output {shape}", problem, remedy)

@@ -81,7 +81,8 @@ def score(
     right, loss = torch.stack(results).unbind(1)
     known = [sums[client] for client in told if any(sums.get(client, ()))]
     if not known or len(known) < len(told):
-        return Scores({task.headline: right}, loss)
+        # What clients tell is how many samples are right: the headline of classes, and of no other task.
+        return Scores({task.headline: right if task.counts_classes else torch.full_like(right, torch.nan)}, loss)
     return Scores.of(task, loss, _side_by_side(known, task))
 
 

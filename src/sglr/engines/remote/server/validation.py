@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sglr.core.codec import Codec
 from sglr.core.errors import ExtremeValues
-from sglr.core.events import TrainMetrics
+from sglr.core.events import NO_HITS, TrainMetrics
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
 from sglr.engines.remote.limits import most_norm
@@ -174,7 +174,7 @@ class MessageValidator:
     def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, float]:
         shape = (size, *(self._features or ()))
         told = frame.envelope.feature_gradients
-        if not 0 <= told.correct <= size:
+        if not _are_hits(told.correct, size):
             raise Malformed("more correct samples than there are")
         most = most_norm(torch.Size(shape).numel())
         gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
@@ -250,12 +250,16 @@ def _check_refusal(frame: Frame) -> None:
 
 
 def _tally(told: wire.Tally, samples: int, what: str) -> TrainMetrics:
-    if told.samples != samples or not 0 <= told.correct <= samples:
+    if told.samples != samples or not _are_hits(told.correct, samples):
         raise Malformed(f"impossible metrics of {what}")
     if told.bad_step >= 0:
         raise ExtremeValues("its loss is not finite")
     _check_loss(told.loss, samples)
     return TrainMetrics(told.loss, told.correct, told.samples)
+
+
+def _are_hits(told: float, samples: int) -> bool:
+    return told == NO_HITS or 0 <= told <= samples
 
 
 def _check_loss(loss: float, samples: int) -> None:
