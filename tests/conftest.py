@@ -25,7 +25,7 @@ from sglr.core.engine import Engine
 from sglr.core.events import Event
 from sglr.core.merging import MergeRule
 from sglr.core.method import Method
-from sglr.core.optim import OptimizerSpec
+from sglr.core.optim import OptimizerSpec, Plateau
 from sglr.core.plan import TrainingPlan
 from sglr.core.task import Targets
 from sglr.core.trainer import Hooks, Trainer
@@ -172,6 +172,9 @@ class Case:
     label_prior: str = "ignore"
     clip_norm: float | None = None
     schedule: str = "constant"
+    plateau: Plateau | None = None
+    warmup: float = 0.0
+    accumulate: int = 1
     seed: int = 0
     rule: MergeRule = field(default_factory=MergeRule)
     lower: Callable[[int], nn.Module] | None = None
@@ -246,6 +249,9 @@ class Case:
             self.rate,
             self.rate if self.server_rate is None else self.server_rate,
             schedule=self.schedule,
+            plateau=self.plateau,
+            warmup=self.warmup,
+            accumulate=self.accumulate,
             participation=self.participation,
             seed=self.seed,
             check_every=self.check_every,

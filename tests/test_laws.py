@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone, Event, StepDone
 from sglr.core.method import Method
+from sglr.core.optim import Plateau
 from sglr.core.plan import Progress
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
@@ -70,6 +71,70 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, o
     assert_close(found, model.state_dict(), atol=1e-6)
 
 
+ACCUMULATE = [name for name in METHODS.names() if METHODS.load(name).accumulates]
+
+
+@pytest.mark.parametrize("name", ACCUMULATE)
+@pytest.mark.usefixtures("double")
+def test_one_client_accumulates_like_the_unsplit_model(case, name: str) -> None:
+    """Batches of 3 and 3, and of 3 and 2 samples: an update is on the mean of all samples since the one before."""
+    training = case(make(name), sizes=(11,), norm=True, optimizer="adam", rate=0.05, seed=3, accumulate=2)
+    lower, upper = training.segments()
+    model = lower(0) if training.method.whole_model else nn.Sequential(lower(0), deepcopy(upper))
+    samples, plain = training.clients().train, torch.optim.Adam(model.parameters(), lr=0.05)
+    for epoch in range(training.epochs):
+        order = torch.from_numpy(generator(3, "order", 0, epoch).permutation(11))
+        for together in order.split(2 * training.batch):
+            plain.zero_grad()
+            for batch in together.split(training.batch):
+                losses = F.cross_entropy(model(samples.inputs[batch]), samples.targets[batch], reduction="sum")
+                (losses / len(together)).backward()
+            plain.step()
+    found = model_weights(training.run())
+    assert_close(found, model.state_dict(), atol=1e-10)
+
+
+@pytest.mark.usefixtures("double")
+def test_clients_and_server_accumulate_by_samples_and_a_short_client_updates_after_its_last_batch(case) -> None:
+    """Two steps an update: clients of five and two samples have batches of 2, 2, 1 and of 2."""
+    training = case(make("psl"), sizes=(5, 2), batch=2, epochs=1, rate=0.5, accumulate=2)
+    make_lower, upper = training.segments()
+    lowers = [make_lower(client) for client in range(2)]
+    samples = training.clients().train
+    orders = [generator(0, "order", client, 0).permutation(rows) for client, rows in enumerate(([*range(5)], [5, 6]))]
+
+    def losses(client: int, batches: slice) -> Tensor:
+        rows = torch.from_numpy(orders[client][batches])
+        return F.cross_entropy(upper(lowers[client](samples.inputs[rows])), samples.targets[rows], reduction="sum")
+
+    def update(module: nn.Module, mean: Tensor) -> list[tuple[Tensor, Tensor]]:
+        found = torch.autograd.grad(mean, list(module.parameters()), retain_graph=True)
+        return list(zip(module.parameters(), found, strict=True))
+
+    for batches, present in ((slice(0, 4), (0, 1)), (slice(4, 5), (0,))):
+        own = {client: losses(client, batches) for client in present}
+        counts = {client: len(orders[client][batches]) for client in present}
+        steps = update(upper, sum(own.values()) / sum(counts.values()))
+        steps += [step for client in present for step in update(lowers[client], own[client] / counts[client])]
+        with torch.no_grad():
+            for parameter, gradient in steps:
+                parameter -= 0.5 * gradient
+    trainer = training.run()
+    for client, lower in enumerate(lowers):
+        assert_close(model_weights(trainer, client), nn.Sequential(lower, upper).state_dict(), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sfl", "sflv1"])
+def test_merging_leaves_no_gradient_behind(case, state_of, name: str) -> None:
+    """What is merged after every step is updated in every step."""
+    options = {"sizes": (6, 6, 2), "optimizer": "adam"}
+    if name == "sflv1":  # one step an epoch
+        options["batch"] = 6
+    method = METHODS.load(name)(**({"average_every": 1} if name == "sfl" else {}))
+    plain, kept = (state_of(case(method, accumulate=steps, **options).run()) for steps in (1, 4))
+    assert_identical(plain, kept)
+
+
 # Law 2: where clients live makes no difference, to rounding.
 
 
@@ -95,6 +160,17 @@ def test_stacked_equals_looped(case, state_of, name, sizes_and_participation, no
             ).run()
         )
         for stacking in ("stacked", "looped")
+    )
+    assert_close(stacked, looped, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "tail"), [(name, False) for name in ACCUMULATE] + [("sglr", True), ("sflv1", True)])
+@pytest.mark.usefixtures("double")
+def test_stacked_equals_looped_with_accumulation(case, state_of, name: str, tail: bool) -> None:
+    options = {"sizes": (12, 6, 3, 5), "tail": tail, "participation": 0.7, "accumulate": 2}
+    stacked, looped = (
+        state_of(case(make(name), optimizer="sgd:momentum=0.9", norm=True, warmup=1.5, stacking=form, **options).run())
+        for form in ("stacked", "looped")
     )
     assert_close(stacked, looped, atol=1e-10, rtol=1e-10)
 
@@ -363,6 +439,32 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert_identical(state_of(whole), state_of(resumed))
     assert replace(whole.progress, seconds=0.0) == replace(resumed.progress, seconds=0.0)
     assert records == seen + more
+
+
+@pytest.mark.parametrize(
+    ("name", "leave"), [("sglr", False), ("sglr", True), ("sflv1", True), ("ssl", False), ("fl", True)]
+)
+def test_resumed_at_any_step_of_warm_up_accumulation_and_plateau(case, state_of, name: str, leave: bool) -> None:
+    training = case(
+        make(name),
+        sizes=(8, 2, 5),
+        optimizer="adam",
+        participation=0.7,
+        epochs=3,
+        rate=0.05,
+        plateau=Plateau(factor=0.5, patience=0, threshold=0.1),
+        warmup=1.5,
+        accumulate=2,
+        validate=True,
+        clients_leave=leave,
+    )
+    whole, records, _ = run_until(training.build, None, None)
+    assert whole.progress.plateau["rates"][0] < 0.05, "the test saw no plateau"
+    for stop_after in range(1, whole.progress.steps):
+        _, seen, saved = run_until(training.build, stop_after, None)
+        resumed, more, _ = run_until(training.build, None, saved)
+        assert_identical(state_of(whole), state_of(resumed))
+        assert records == seen + more
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

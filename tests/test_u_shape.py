@@ -17,12 +17,11 @@ from torch.nn import functional as F
 from sglr import load_model, train
 from sglr.assembly.build import build
 from sglr.core.errors import Interrupted, UsageError
-from sglr.core.events import Event, Traffic
+from sglr.core.events import Event, Hooks, Traffic
 from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.server_protocol import Server
-from sglr.core.trainer import Hooks
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.runs.config import Experiment
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sglr.core.server_protocol import Server
     from sglr.core.task import Targets
     from sglr.core.types import Downlink, StepContext, Uplink
+    from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
@@ -51,6 +52,7 @@ _HOMES = {
     "sglr.core.task": ("Targets",),
     "sglr.splitting": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "StepContext", "Uplink"),
+    "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
     "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
@@ -81,6 +83,8 @@ __all__ = [
     "SGLR",
     "SLR",
     "SSL",
+    "Callback",
+    "CallbackError",
     "ClientData",
     "Comparison",
     "Dataset",
@@ -95,6 +99,7 @@ __all__ = [
     "SglrError",
     "Split",
     "StepContext",
+    "StopTraining",
     "Sweep",
     "Targets",
     "Uplink",

@@ -76,10 +76,11 @@ def test_weights_are_those_of_a_stack_of_all_bit_for_bit(case, name: str, where:
     assert {client for client, digest in enumerate(digests) if digest} == took_part
 
 
-@covering(name=SEVERAL, where=["disk", "host"])
-def test_resumed_from_any_step_the_weights_are_the_same(case, name: str, where: str, tmp_path) -> None:
-    """Law 5, for a new process, and for one that goes back."""
-    training = case(make(name), sizes=SIZES, batch=2, optimizer="adam", participation=0.4, epochs=3, checkpoint_every=1)
+@covering(name=SEVERAL, where=["disk", "host"], keep=[False, True])
+def test_resumed_from_any_step_the_weights_are_the_same(case, name: str, where: str, keep: bool, tmp_path) -> None:
+    """Law 5, for a new process, and for one that goes back; within the steps of an update, too."""
+    options = {"optimizer": "adam", "participation": 0.4, "accumulate": 2 if keep and make(name).accumulates else 1}
+    training = case(make(name), sizes=SIZES, batch=2, epochs=3, checkpoint_every=1, **options)
     whole = replace(training, clients_leave=True).build()
     kept = Kept(tmp_path)
     if where == "disk":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sglr.core.errors import UsageError
-from sglr.core.optim import SCHEDULES, OptimizerSpec, give_gradients, scheduled_rate, set_rate
+from sglr.core.optim import (
+    SCHEDULES,
+    OptimizerSpec,
+    Plateau,
+    give_gradients,
+    parse_schedule,
+    scheduled_rate,
+    set_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +129,48 @@ def test_every_schedule_starts_at_the_rate_and_stays_positive(schedule: str, epo
     rates = [scheduled_rate(schedule, 0.5, epoch, epochs) for epoch in range(epochs)]
     assert rates[0] == 0.5
     assert all(0 < rate <= 0.5 for rate in rates)
+
+
+# The schedule that follows the validation score.
+
+PLATEAUS = [
+    "plateau",
+    "plateau:factor=0.5,patience=1",
+    "plateau:patience=0,threshold=0.1,threshold_mode=abs,cooldown=2,min_lr=0.01",
+]
+
+
+@pytest.mark.parametrize("text", PLATEAUS)
+@pytest.mark.parametrize("higher", [True, False])
+@given(scores=st.lists(st.floats(-1, 1, width=16), max_size=30))
+def test_plateau_is_torchs_bit_for_bit(text: str, higher: bool, scores: list[float]) -> None:
+    plateau = parse_schedule(text)[1]
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.3, 0.05)]
+    optimizer = torch.optim.Adam(groups)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max" if higher else "min", **vars(plateau))
+    state = None
+    for score in scores:
+        torchs.step(score)
+        state = json.loads(json.dumps(plateau.after(state, (0.3, 0.05), score, higher_is_better=higher)))
+        assert state["rates"] == [group["lr"] for group in optimizer.param_groups]
+
+
+def test_schedules_are_read_with_their_parameters() -> None:
+    assert parse_schedule("cosine") == ("cosine", None)
+    assert parse_schedule("plateau:factor=0.5, patience=3") == ("plateau", Plateau(0.5, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("linear", r"schedule = linear: no such schedule; .*known: constant, cosine, plateau, step"),
+        ("cosine:factor=0.5", r"cosine has no options; write cosine alone"),
+        ("plateau:factor=2", r"invalid value '2' for factor: input should be less than 1; give factor=<number>"),
+        ("plateau:patience=-1", r"invalid value '-1' for patience: input should be greater than or equal to 0"),
+        ("plateau:patience=1.5", r"invalid value '1.5' for patience"),
+        ("plateau:mode=min", r"unknown option 'mode' for plateau"),
+    ],
+)
+def test_schedules_that_can_t_be_read_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_schedule(text)

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglr.core.errors import DivergedError, Interrupted
-from sglr.core.events import EpochDone, Event, StepDone, Traffic
+from sglr.core.events import EpochDone, Event, Hooks, StepDone, Traffic
 from sglr.core.registry import METHODS
-from sglr.core.trainer import Hooks
 from sglr.methods.fl import FL
 from sglr.methods.psl import PSL
 from sglr.methods.sfl import SFL

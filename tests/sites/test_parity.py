@@ -38,6 +38,8 @@ CASES: list[dict[str, Any]] = [
     {"method": "sfl", "average_every": 2},
     {"method": "sfl", "merge_rule": "trimmed-mean", "trimmed_share": 0.34, "partition": "dirichlet"},
     {"method": "fl", "merge_rule": "norm-bound"},
+    {"method": "sglr", "accumulate": 2, "warmup": 1.5, "partition": "dirichlet", "samples_per_client": 40},
+    {"method": "fl", "accumulate": 3, "warmup": 0.7, "partition": "dirichlet", "samples_per_client": 40},
     {"method": "sglr", "defence": "nopeek:weight=0.5+clip:norm=5+noise:sigma=0.2+max-norm"},
     *({"method": name, "tail": "relu2"} for name in METHODS.names() if not METHODS.load(name).whole_model),
 ]

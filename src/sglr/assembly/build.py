@@ -9,7 +9,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.assembly.checks import check_defences, check_engine, check_pipelining, check_place, check_tail
+from sglr.assembly.checks import (
+    check_accumulation,
+    check_defences,
+    check_engine,
+    check_pipelining,
+    check_place,
+    check_tail,
+)
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
 from sglr.assembly.parts import PartOverrides, Training
@@ -20,7 +27,7 @@ from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.optim import OptimizerSpec
+from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
@@ -64,6 +71,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_engine(experiment)
     check_pipelining(experiment, method)
     check_tail(experiment, method)
+    check_accumulation(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)
     check_defences(experiment, method, defences)
@@ -80,7 +88,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    plan = _plan(experiment, device, least, task)
+    plan = _plan(experiment, device, least, task, validated=data.validation is not None)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(experiment, segments, data, task, optimizer, device, precision, store, least)
     engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
@@ -179,12 +187,24 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(experiment: Experiment, device: torch.device, least_batch: int, task: Task) -> TrainingPlan:
+def _plan(
+    experiment: Experiment, device: torch.device, least_batch: int, task: Task, *, validated: bool
+) -> TrainingPlan:
+    schedule, plateau = parse_schedule(experiment.schedule)
+    if plateau is not None and not validated:
+        problem = "there are no validation samples whose score it could follow"
+        raise UsageError("schedule", experiment.schedule, problem, "give --validation, or another schedule")
+    if experiment.warmup > experiment.epochs:
+        problem = f"is longer than the training (epochs = {experiment.epochs})"
+        raise UsageError("warmup", experiment.warmup, problem, "give fewer epochs of warm-up")
     return TrainingPlan(
         epochs=experiment.epochs,
         rate=experiment.lr,
         server_rate=experiment.server_lr or experiment.lr,
-        schedule=experiment.schedule,
+        schedule=schedule,
+        plateau=plateau,
+        warmup=experiment.warmup,
+        accumulate=experiment.accumulate,
         participation=experiment.participation,
         evaluate_every=experiment.eval_every,
         evaluate_clients=experiment.eval_clients,
@@ -212,10 +232,11 @@ def _client_store(
         return "memory"  # on machines of their own
     at_work = plan.at_work(clients)
     cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
-    each, memory = bytes_of(segments.lower_of(0), optimizer), memory_of(device)
+    size = partial(bytes_of, optimizer=optimizer, accumulates=experiment.accumulate > 1)
+    each, memory = size(segments.lower_of(0)), memory_of(device)
     crowd = MemoryBudget(clients, at_work, max(map(len, cohorts)), each, memory)
     if method.server_copies:
-        crowd.require_copies(bytes_of(segments.upper, optimizer), experiment.method)
+        crowd.require_copies(size(segments.upper), experiment.method)
     store = crowd.store(experiment.client_store)
     if store != "memory":
         log.warning(

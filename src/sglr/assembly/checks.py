@@ -38,6 +38,13 @@ def check_pipelining(experiment: Experiment, method: Method) -> None:
         raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
 
 
+def check_accumulation(experiment: Experiment, method: Method) -> None:
+    """Refuse to average gradients of several steps for methods whose server is updated several times in a step."""
+    if experiment.accumulate > 1 and not method.accumulates:
+        problem = f"the server of method {experiment.method} is updated for one client after another in a step"
+        raise UsageError("accumulate", experiment.accumulate, problem, "leave it out, or choose another method")
+
+
 def check_engine(experiment: Experiment) -> None:
     """Refuse settings that only another engine has: they would be ignored."""
     for name, facts in FACTS.items():

@@ -76,6 +76,8 @@ def summarise(
         "task": {"name": task_name(experiment), **plain(built.task)},
         "clients": experiment.clients,
         "epochs": experiment.epochs,
+        "epochs_done": built.trainer.epochs,
+        "stopped": built.trainer.stopped or None,
         "seed": experiment.seed,
         "dataset": experiment.dataset,
         "model": experiment.model,
@@ -192,7 +194,7 @@ def _releases(experiment: Experiment, built: Training) -> int:
     steps = batching.own_steps(np.array(built.data.sizes))
     steps = steps[steps > 0]
     cycles = experiment.short_clients == "cycle" and len(steps) > 0
-    return experiment.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
+    return built.trainer.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
 
 
 def weights_digest(built: Training) -> str:

@@ -65,6 +65,8 @@ def result_facts(summary: dict[str, Any]) -> dict[str, str]:
         facts["balanced"] = f"{percent(test['balanced_accuracy'])} (mean recall of classes)"
     if (best := validated(validation, score)) is not None:
         facts["validation"] = f"{score.write(best[0])} (best, epoch {best[1]} of {summary['epochs']})"
+    if summary.get("stopped"):
+        facts["stopped"] = f"after epoch {summary['epochs_done']} of {summary['epochs']}: {summary['stopped']}"
     return facts | {
         "sent up, down": f"{size(traffic['up_bytes'])}, {size(traffic['down_bytes'])}",
         "time": f"{duration(summary['seconds'])}, {count(summary['samples_per_second'])} samples/s in training",

@@ -85,11 +85,11 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.3g} GB"
 
 
-def bytes_of(segment: nn.Module, optimizer: OptimizerSpec) -> int:
-    """Return the bytes of one copy of a segment: its state, and its optimizer's state after a step."""
+def bytes_of(segment: nn.Module, optimizer: OptimizerSpec, *, accumulates: bool = False) -> int:
+    """Return the bytes of one copy of a segment: its state, its optimizer's after a step, and gradients if kept."""
     module = copy.deepcopy(segment).cpu()
     parameters = list(trained_of(module).values())
-    held = list(state_of(module).values())
+    held = [*state_of(module).values(), *(parameters if accumulates else ())]
     if parameters:
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)

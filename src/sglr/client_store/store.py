@@ -167,13 +167,23 @@ def clients_of(tensors: Weights, clients: Sequence[int]) -> Iterator[tuple[list[
         The clients' ids, by row.
     """
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
-    optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
-    listed = [tensor for name, tensor in optimizer.items() if name.endswith(".rows")]
-    states = {name: tensor for name, tensor in optimizer.items() if not name.endswith(".rows")}
-    stepped = listed[0].tolist() if listed else list(range(len(clients))) if states else []
-    rested = sorted({*range(len(clients))} - {*stepped})
-    for rows, own in ((stepped, states), (rested, {})):
+    parts = [_listed("optimizer.", tensors, len(clients)), _listed("accumulated.", tensors, len(clients))]
+    groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
+    for row in range(len(clients)):
+        groups[tuple(row in places for places, _ in parts)].append(row)
+    for there, rows in groups.items():
         for first in range(0, len(rows), 1000):
-            part = rows[first : first + 1000]
-            found = {name: tensor[part] for name, tensor in weights.items()}
-            yield [clients[row] for row in part], found | {n: tensor[first : first + 1000] for n, tensor in own.items()}
+            chosen = rows[first : first + 1000]
+            found = {name: tensor[chosen] for name, tensor in weights.items()}
+            for (places, own), has in zip(parts, there, strict=True):
+                found |= {name: tensor[[places[row] for row in chosen]] for name, tensor in own.items() if has}
+            yield [clients[row] for row in chosen], found
+
+
+def _listed(prefix: str, tensors: Weights, clients: int) -> tuple[dict[int, int], dict[str, Tensor]]:
+    """Return where each row that has such tensors is in them, and the tensors without the lists of rows."""
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    lists = [tensor for name, tensor in own.items() if name.endswith(".rows")]
+    states = {name: tensor for name, tensor in own.items() if not name.endswith(".rows")}
+    rows = lists[0].tolist() if lists else range(clients) if states else ()
+    return {row: place for place, row in enumerate(rows)}, states

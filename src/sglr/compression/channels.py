@@ -59,7 +59,7 @@ class Channels:
         names = [f"down.{client}" for client in clients]
         averaged = downlink.averaged
         if not self.codec.feedback or averaged is None or not averaged.by_position:
-            return Downlink(self._arrived(names, downlink.gradients, sizes), averaged)
+            return downlink._replace(gradients=self._arrived(names, downlink.gradients, sizes))
         gradients = torch.zeros_like(downlink.gradients)
         own = [row for row in range(len(names)) if row not in averaged.rows]
         if own:
@@ -69,7 +69,7 @@ class Channels:
         shared = self.codec.decode(self.average(averaged.gradients), tuple(averaged.gradients.shape))
         for row in averaged.rows:
             gradients[row, : sizes[row]] = shared[: sizes[row]]
-        return Downlink(gradients, averaged)
+        return downlink._replace(gradients=gradients)
 
     def _arrived(self, names: Sequence[str], values: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return ``values`` ``[n, b, ...]`` as decoded after the channels ``names``, zero where there is no sample."""

@@ -120,8 +120,10 @@ class Engine(Protocol):
         """Let the clients of the last `forward` back-propagate what they receive, and step at ``rate``."""
         ...
 
-    def train_locally(self, rate: float) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Let clients that hold the whole model train through the epoch that `begin_epoch` prepared, without exchanges.
+
+        ``rates`` are those of its steps.
 
         Returns
         -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -106,6 +106,31 @@ class EpochDone:
 
 
 Event = Traffic | StepDone | EpochDone
+
+
+@dataclass
+class Hooks:
+    """What a run does beside training.
+
+    Parameters
+    ----------
+    observe
+        Called with every event.
+    save
+        Called when a checkpoint is due, with True if it holds the best weights so far.
+    stop
+        Asked after every step whether the user wants to stop.
+    ends
+        Asked after every epoch why the training shall end with it; an empty text if it goes on.
+    last_checkpoint
+        Names the newest good checkpoint, for messages.
+    """
+
+    observe: Callable[[Event], None] = lambda _: None
+    save: Callable[[bool], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    last_checkpoint: Callable[[], str] = lambda: "none"
+    ends: Callable[[], str] = lambda: ""
 
 
 def exchange_traffic(

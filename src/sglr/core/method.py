@@ -32,6 +32,8 @@ class Method(ABC):
         Client segments are kept equal: `merge` gives the weights that everyone goes on from.
     server_copies
         The server keeps one copy of its segment per client.
+    accumulates
+        Gradients of several steps can be averaged for one update: `exchange` lets the server learn once in a step.
 
     Examples
     --------
@@ -55,6 +57,7 @@ class Method(ABC):
     pooled: ClassVar[bool] = False
     shares: ClassVar[bool] = False
     server_copies: ClassVar[bool] = False
+    accumulates: ClassVar[bool] = True
 
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Say who steps together in an epoch: by default all at once.

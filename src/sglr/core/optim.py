@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sglr.core.errors import UsageError, unknown
-from sglr.core.spec import Option, Spec
+from sglr.core.spec import Option, Spec, options_of
 
 NEEDS_CLOSURE = {"LBFGS", "SparseAdam"}
 
@@ -128,6 +129,85 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 def scheduled_rate(schedule: str, rate: float, epoch: int, epochs: int) -> float:
     """Return the learning rate of an epoch (counted from 0)."""
     return rate * SCHEDULES[schedule](epoch / epochs)
+
+
+PLATEAU = "plateau"
+"""The schedule that follows the validation score instead of the epoch's number."""
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Lower the rates when the validation score stops improving: ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
+
+    Both rates, the clients' and the server's, are lowered together; the parameters are torch's.
+    """
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = field(default=0.1, metadata={"help": "what rates are multiplied by"})
+    patience: Annotated[int, Field(ge=0)] = field(
+        default=10, metadata={"help": "validations without improvement that are borne"}
+    )
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = field(
+        default=1e-4, metadata={"help": "least change that is an improvement"}
+    )
+    threshold_mode: Literal["rel", "abs"] = field(
+        default="rel", metadata={"help": "whether the threshold is a share of the best score"}
+    )
+    cooldown: Annotated[int, Field(ge=0)] = field(
+        default=0, metadata={"help": "validations after a change that do not count"}
+    )
+    min_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = field(
+        default=0.0, metadata={"help": "rates do not go below"}
+    )
+    eps: Annotated[float, Field(ge=0, allow_inf_nan=False)] = field(
+        default=1e-8, metadata={"help": "smaller changes of a rate are left out"}
+    )
+
+    def after(
+        self, state: Mapping[str, Any] | None, rates: Sequence[float], score: float, *, higher_is_better: bool
+    ) -> dict[str, Any]:
+        """Return the state after a validation.
+
+        Parameters
+        ----------
+        state
+            What the call before returned; None before the first.
+        rates
+            The rates to begin with, the clients' and the server's.
+        score
+            The score that is monitored.
+        higher_is_better
+            Whether larger scores are better.
+
+        Returns
+        -------
+        dict
+            ``rates`` to go on with, and torch's ``best``, ``num_bad_epochs`` and ``cooldown_counter``.
+        """
+        known = dict(state or {})
+        groups = [{"params": [nn.Parameter(torch.zeros(()))], "lr": rate} for rate in known.pop("rates", None) or rates]
+        optimizer = torch.optim.SGD(groups)
+        scheduler = ReduceLROnPlateau(optimizer, "max" if higher_is_better else "min", **vars(self))
+        if known:
+            scheduler.load_state_dict(known)
+        scheduler.step(score)
+        found = {name: getattr(scheduler, name) for name in ("best", "num_bad_epochs", "cooldown_counter")}
+        return {"rates": [group["lr"] for group in optimizer.param_groups], **found}
+
+
+def parse_schedule(text: str) -> tuple[str, Plateau | None]:
+    """Read ``"cosine"`` or ``"plateau:factor=0.5,patience=3"``; return the name, and the plateau's parameters.
+
+    Raises
+    ------
+    UsageError
+        If there is no such schedule, or it has no such parameter.
+    """
+    written = Spec.parse("schedule", text)
+    known = [*SCHEDULES, PLATEAU]
+    if written.name not in known:
+        raise unknown("schedule", written.name, known)
+    options = written.options(options_of(Plateau) if written.name == PLATEAU else {})
+    return written.name, Plateau(**options) if written.name == PLATEAU else None
 
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")

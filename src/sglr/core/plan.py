@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+from sglr.core.optim import Plateau, scheduled_rate
+
+
+class Rates(NamedTuple):
+    """The learning rates of a step: the clients', and the server's before SplitLr scales it."""
+
+    clients: float
+    server: float
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,13 @@ class TrainingPlan:
     server_rate
         The server's base rate, which SplitLr scales.
     schedule
-        A name of `sglr.core.optim.SCHEDULES`.
+        A name of `sglr.core.optim.SCHEDULES`; without meaning if there is a ``plateau``.
+    plateau
+        How rates follow the validation score, or None.
+    warmup
+        Epochs, or a part of one, over which rates rise in a straight line to those of the schedule.
+    accumulate
+        K, the steps whose gradients are averaged for one update.
     participation
         Share of the clients that take part in a round, in (0, 1].
     evaluate_every
@@ -42,12 +57,17 @@ class TrainingPlan:
         The score of the validation that chooses the best epoch, ``"loss"`` among them.
     higher_is_better
         Whether more of it is better.
+    early_stopping
+        Validations in a row without a better score with which the training ends; None to train to the end.
     """
 
     epochs: int
     rate: float
     server_rate: float
     schedule: str = "step"
+    plateau: Plateau | None = None
+    warmup: float = 0.0
+    accumulate: int = 1
     participation: float = 1.0
     evaluate_every: int = 1
     evaluate_clients: int = 20
@@ -58,10 +78,50 @@ class TrainingPlan:
     seed: int = 0
     monitor: str = "accuracy"
     higher_is_better: bool = True
+    early_stopping: int | None = None
 
     def at_work(self, clients: int) -> int:
         """Return how many of the clients take part in a round."""
         return max(1, round(self.participation * clients))
+
+    def rates(self, progress: Progress, share: float = 1.0) -> Rates:
+        """Return the rates where ``progress`` stands.
+
+        Parameters
+        ----------
+        progress
+            How far the run is.
+        share
+            Share of the epoch that is over with the step that is taken, in (0, 1]: what warm-up depends on.
+        """
+        epoch = min(progress.epoch, self.epochs - 1)
+        rates = [self.rate, self.server_rate]
+        if self.plateau is None:
+            rates = [scheduled_rate(self.schedule, rate, epoch, self.epochs) for rate in rates]
+        elif progress.plateau is not None:
+            rates = progress.plateau["rates"]
+        if (done := epoch + share) < self.warmup:
+            rates = [rate * done / self.warmup for rate in rates]
+        return Rates(*rates)
+
+    def judge(self, progress: Progress, score: float) -> bool:
+        """Note what a validation came to; return True if it is the best so far.
+
+        The schedule `plateau` follows it, and early stopping ends the training. A score that is not a number is no
+        better one, and the schedule does not count it.
+        """
+        higher, best = self.higher_is_better, progress.best_score
+        if self.plateau is not None and not math.isnan(score):
+            first = (self.rate, self.server_rate)
+            progress.plateau = self.plateau.after(progress.plateau, first, score, higher_is_better=higher)
+        if not math.isnan(score) and (best is None or (score > best if higher else score < best)):
+            progress.best_score, progress.best_epoch, progress.stale = score, progress.epoch + 1, 0
+            return True
+        progress.stale += 1
+        if self.early_stopping is not None and progress.stale >= self.early_stopping:
+            since = "" if progress.best_epoch is None else f" since epoch {progress.best_epoch}"
+            progress.stopped = f"early stopping, as validation {self.monitor.replace('_', ' ')} did not improve{since}"
+        return False
 
 
 RENAMED = {"best_accuracy": "best_score"}
@@ -81,6 +141,17 @@ class Progress:
     seconds: float = 0.0  # spent training, without evaluation
     best_epoch: int | None = None
     best_score: float | None = None
+    stale: int = 0  # validations since the best one
+    plateau: dict[str, Any] | None = None  # what the schedule `plateau` remembers
+    stopped: str = ""  # why the training ends before its last epoch
+
+    def took(self, steps: int, samples: int, seconds: float) -> None:
+        """Count steps that are over."""
+        self.seconds += seconds
+        self.samples += samples
+        self.step += steps
+        self.epoch_steps += steps
+        self.steps += steps
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
@@ -92,8 +163,19 @@ class Progress:
             If it says something else, or what can't be.
         """
         found = cls(**{RENAMED.get(name, name): value for name, value in state.items()})
-        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples]
+        counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples, found.stale]
+        if not isinstance(found.stopped, str):
+            raise TypeError("the reason for stopping is no text")
         figures = [found.seconds, found.best_epoch or 0, found.best_score or 0.0]
+        figures += _figures_of(found.plateau)
         if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
             raise ValueError("the progress of the training is malformed")
         return found
+
+
+def _figures_of(plateau: Mapping[str, Any] | None) -> list[float]:
+    """Return the numbers in the state of a `sglr.core.optim.Plateau`; raise KeyError or TypeError if they lack."""
+    if plateau is None:
+        return []
+    clients, server = plateau["rates"]
+    return [clients, server, *(plateau[name] for name in ("best", "num_bad_epochs", "cooldown_counter"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -144,6 +145,13 @@ class Scores:
     def of_client(self, name: str) -> Tensor:
         """Return each client's score ``[n]`` by its name, ``"loss"`` among them."""
         return self.loss if name == "loss" else self.values[name]
+
+    def record(self, prefix: str) -> dict[str, float]:
+        """Return what an epoch's record tells: each score averaged over clients, and the spread of the headline."""
+        headline = next(iter(self.values))
+        found = {f"{prefix}{name}": self.mean(name) for name in (headline, "loss", *self.values)}
+        found[f"{prefix}{headline}_std_over_clients"] = self.std(headline)
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def mean(self, name: str) -> float:
         """Return a score averaged over the clients where it can be told, as the paper reports accuracy."""

@@ -143,7 +143,7 @@ class Spec:
 
 def options_of(part: type[Any]) -> dict[str, Option]:
     """Return the options of a part, a dataclass whose fields are its options, by name."""
-    kinds = get_type_hints(part)
+    kinds = get_type_hints(part, include_extras=True)
     fields = [field for field in dataclasses.fields(part) if field.init]
     return {field.name: Option(kinds[field.name], str(field.metadata.get("help", ""))) for field in fields}
 

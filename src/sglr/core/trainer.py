@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from torch import Tensor
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
-from sglr.core.events import EpochDone, Event, StepDone, exchange_traffic, weights_traffic
+from sglr.core.events import EpochDone, Hooks, StepDone, exchange_traffic, weights_traffic
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method
-from sglr.core.optim import scheduled_rate
-from sglr.core.plan import Progress, TrainingPlan
+from sglr.core.plan import Progress, Rates, TrainingPlan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
@@ -38,28 +37,6 @@ def one_part(clients: int) -> int:
     """Keep no sums apart."""
     del clients
     return 1
-
-
-@dataclass
-class Hooks:
-    """What a run does beside training.
-
-    Parameters
-    ----------
-    observe
-        Called with every event.
-    save
-        Called when a checkpoint is due, with True if it holds the best weights so far.
-    stop
-        Asked after every step whether the user wants to stop.
-    last_checkpoint
-        Names the newest good checkpoint, for messages.
-    """
-
-    observe: Callable[[Event], None] = lambda _: None
-    save: Callable[[bool], None] = lambda _: None
-    stop: Callable[[], bool] = lambda: False
-    last_checkpoint: Callable[[], str] = lambda: "none"
 
 
 @dataclass
@@ -92,6 +69,7 @@ class Trainer:
     shared: Weights = field(default_factory=dict)
     rule: MergeRule = field(default_factory=MergeRule)
     buffers: AbstractSet[str] = frozenset()
+    _end: Progress | None = field(default=None, init=False)
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -116,12 +94,30 @@ class Trainer:
         self.hooks = hooks or self.hooks
         if self.method.shares and not self.shared:
             self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
-        while self.progress.epoch < self.plan.epochs:
+        self._end = None
+        while not self.over:
             try:
                 self._epoch()
             except ExtremeValues as error:
                 where = f"epoch {self.progress.epoch + 1}, step {self.progress.epoch_steps + 1}"
                 raise self._diverged(f"the loss stopped being a number in {where}: {error}") from error
+        self._end = replace(self.progress)
+
+    @property
+    def over(self) -> bool:
+        """True if all epochs are over, or the training was ended before; that waits for the end of a round."""
+        epoch = self.progress.epoch
+        return epoch >= self.plan.epochs or (bool(self.progress.stopped) and self.method.begins_round(epoch))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the training: those of the plan, or fewer where it has ended before, whatever is restored since."""
+        return self.plan.epochs if self._end is None else self._end.epoch
+
+    @property
+    def stopped(self) -> str:
+        """Why the training ended before its last epoch; empty if it did not."""
+        return self._end.stopped if self._end is not None and self.epochs < self.plan.epochs else ""
 
     def participants(self, epoch: int) -> tuple[int, ...]:
         """Return the clients that take part in the epoch's round, ascending."""
@@ -137,7 +133,7 @@ class Trainer:
 
     def took_part(self) -> set[int]:
         """Return the clients that took part in any epoch so far."""
-        epochs = range(min(self.progress.epoch + 1, self.plan.epochs))
+        epochs = range(self.progress.epoch + (not self.over))
         rounds = [epoch for epoch in epochs if self.method.begins_round(epoch)]
         return {client for epoch in rounds for client in self.participants(epoch)}
 
@@ -158,40 +154,43 @@ class Trainer:
         begins = progress.step == 0 and self.method.begins_round(progress.epoch)
         if self.method.shares and begins:
             self._send_shared(cohort)
-        rate = scheduled_rate(plan.schedule, plan.rate, progress.epoch, plan.epochs)
         steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
         if self.method.whole_model and progress.step == 0 and steps > 0:
-            self._train_locally(cohort, steps, rate, cohorts)
+            self._train_locally(cohort, steps, cohorts)
         while progress.step < steps:
             started = time.perf_counter()
-            samples = self._step(cohort, self._context(progress.step, steps), rate)
+            rates = self._rates(progress.step, steps, cohorts)
+            samples = self._step(cohort, self._context(progress.step, steps, rates.server), rates.clients)
             self._took(1, samples, time.perf_counter() - started, steps * cohorts)
             self._between_steps()
 
-    def _context(self, step: int, steps: int) -> StepContext:
+    def _rates(self, step: int, steps: int, cohorts: int) -> Rates:
+        """Return the rates of a step of the cohort that is at work, one of ``cohorts`` in the epoch."""
+        return self.plan.rates(self.progress, (self.progress.cohort + (step + 1) / steps) / cohorts)
+
+    def _context(self, step: int, steps: int, rate: float) -> StepContext:
         plan, progress = self.plan, self.progress
         rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
-        rate = scheduled_rate(plan.schedule, plan.server_rate, progress.epoch, plan.epochs)
-        return StepContext(progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate)
+        context = StepContext(progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate)
+        # What is merged must not lack gradients that were kept.
+        updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
+        return context if updates else replace(context, updates=False)
 
     def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
         """Count steps that are over."""
         progress = self.progress
-        progress.seconds += seconds
-        progress.samples += samples
-        progress.step += steps
-        progress.epoch_steps += steps
-        progress.steps += steps
+        progress.took(steps, samples, seconds)
         self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples))
 
-    def _train_locally(self, cohort: tuple[int, ...], steps: int, rate: float, cohorts: int) -> None:
+    def _train_locally(self, cohort: tuple[int, ...], steps: int, cohorts: int) -> None:
         """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
         started = time.perf_counter()
-        tally = self.engine.train_locally(rate)
+        rates = [self._rates(step, steps, cohorts) for step in range(steps)]
+        tally = self.engine.train_locally([rate.clients for rate in rates])
         if tally is None:
             return
         self.server.add_metrics(tally)
-        context = self._context(steps - 1, steps)
+        context = self._context(steps - 1, steps, rates[-1].server)
         if self.method.merges(context):
             self._merge(cohort, context)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
@@ -203,7 +202,7 @@ class Trainer:
         uplink = self.engine.forward(context.step)
         if uplink is not None:
             downlink = self.method.exchange(self.server, uplink, context)
-            self.engine.backward(downlink, rate)
+            self.engine.backward(downlink if context.updates else downlink._replace(updates=False), rate)
             self._report_exchange(uplink, downlink.averaged)
         if self.method.merges(context):
             self._merge(cohort, context)
@@ -252,7 +251,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> DivergedError:
         plan = self.plan
-        rate = scheduled_rate(plan.schedule, plan.rate, min(self.progress.epoch, plan.epochs - 1), plan.epochs)
+        rate = plan.rates(self.progress).clients
         told = f"{what} (method {self.method}, clients' rate {rate:g}, server's rate {self.server.last_rate:g})"
         return DivergedError(f"{told}; lower the rate or alpha, or clip gradients", self.hooks.last_checkpoint())
 
@@ -267,7 +266,7 @@ class Trainer:
             "epoch": epoch + 1,
             "loss": tally.mean_loss,
             **right,
-            "learning_rate": scheduled_rate(plan.schedule, plan.rate, epoch, plan.epochs),
+            "learning_rate": plan.rates(progress).clients,
             "steps": progress.steps,
             "samples": progress.samples,
             "seconds": progress.seconds,
@@ -276,8 +275,9 @@ class Trainer:
         best = self._validate(record) if last or (epoch + 1) % plan.evaluate_every == 0 else False
         progress.epoch, progress.cohort, progress.step, progress.epoch_steps = epoch + 1, 0, 0, 0
         self.hooks.observe(EpochDone(epoch, plan.epochs, record))
+        progress.stopped = progress.stopped or self.hooks.ends()
         self.hooks.save(best)
-        if self.hooks.stop() and not last:
+        if self.hooks.stop() and not self.over:
             raise Interrupted(f"stopped after epoch {epoch + 1}")
 
     def _validate(self, record: dict[str, float | int]) -> bool:
@@ -285,13 +285,8 @@ class Trainer:
         if self.validation is None:
             return False
         scores = self.evaluate(self.validation, self.plan.evaluate_clients)
-        record |= _record_of(scores)
-        found, best = scores.mean(self.plan.monitor), self.progress.best_score
-        better = best is None or (found > best if self.plan.higher_is_better else found < best)
-        if math.isnan(found) or not better:
-            return False
-        self.progress.best_score, self.progress.best_epoch = found, self.progress.epoch + 1
-        return True
+        record |= scores.record("validation_")
+        return self.plan.judge(self.progress, scores.mean(self.plan.monitor))
 
     def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = one_part) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
@@ -346,11 +341,3 @@ class Trainer:
         self.server.restore(below("server.", tensors))
         self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
         self.progress = progress
-
-
-def _record_of(scores: Scores) -> dict[str, float]:
-    """Return what an epoch's record tells of a validation: each score averaged over clients, the headline's spread."""
-    headline = next(iter(scores.values))
-    found = {f"validation_{name}": scores.mean(name) for name in (headline, "loss", *scores.values)}
-    found[f"validation_{headline}_std_over_clients"] = scores.std(headline)
-    return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -138,10 +138,13 @@ class Downlink(NamedTuple):
         Cut-layer gradients ``[C, b, ...]`` that each client back-propagates; zero where there is no sample.
     averaged
         What of them several clients share; None if everyone gets its own.
+    updates
+        False if clients keep what they find for a later update: see `StepContext.updates`.
     """
 
     gradients: Tensor
     averaged: Average | None = None
+    updates: bool = True
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,9 @@ class StepContext:
         Steps of the epoch that are over, in all cohorts.
     server_rate
         The server's learning rate in this epoch, before SplitLr scales it.
+    updates
+        True if weights are updated in this step, on the mean gradient of all samples since the last update; False if
+        gradients are only kept (gradient accumulation).
     """
 
     epoch: int
@@ -169,6 +175,7 @@ class StepContext:
     rng: np.random.Generator
     number: int = 0
     server_rate: float = 0.0
+    updates: bool = True
 
     @property
     def ends_epoch(self) -> bool:

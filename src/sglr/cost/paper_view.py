@@ -59,7 +59,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: b
     return {
         "total_bytes": total,
         "per_client_bytes": {"mean": each, "max": each},
-        "per_epoch_bytes": total / trainer.plan.epochs,
+        "per_epoch_bytes": total / trainer.epochs,
         "formula": FORMULAS[SAME_AS.get(name, name)],
         "reason": None,
     }
@@ -83,7 +83,7 @@ def _total(row: str, trainer: Trainer, sample_bytes: int) -> float:
     model = client + _bytes(state_of(trainer.server.segment))
     split_avg: SplitAvg | None = getattr(trainer.method, "split_avg", None)
     total = 0.0
-    for epoch in range(trainer.plan.epochs):
+    for epoch in range(trainer.epochs):
         present = trainer.participants(epoch)
         samples = sum(trainer.sizes[one] for one in present)
         # FL has no cut, and its form no S(L).

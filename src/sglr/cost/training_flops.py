@@ -121,7 +121,7 @@ def trained_samples(trainer: Trainer) -> NDArray[np.int64]:
     A client trains once on all its samples in every epoch whose round it takes part in.
     """
     epochs = np.zeros(len(trainer.sizes), dtype=np.int64)
-    for epoch in range(trainer.plan.epochs):
+    for epoch in range(trainer.epochs):
         epochs[list(trainer.participants(epoch))] += 1
     return epochs * np.array(trainer.sizes, dtype=np.int64)
 

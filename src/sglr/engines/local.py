@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -81,11 +81,12 @@ class Local:
     def backward(self, downlink: Downlink, rate: float) -> None:
         """Back-propagate what the clients receive, and step."""
         assert self._sent is not None, "there was a forward pass"
-        self.block.backward(self._links.delivered(downlink, self._sent.clients, self._sent.sizes).gradients, rate)
+        delivered = self._links.delivered(downlink, self._sent.clients, self._sent.sizes)
+        self.block.backward(delivered.gradients, rate, updates=downlink.updates)
 
-    def train_locally(self, rate: float) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
-        del rate
+        del rates
         return None
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:

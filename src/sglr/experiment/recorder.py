@@ -17,15 +17,15 @@ from sglr.assembly.run_checkpoints import best_checkpoint, save_checkpoint
 from sglr.assembly.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
-from sglr.core.events import EpochDone, Event
+from sglr.core.events import EpochDone, Event, Hooks, StepDone
 from sglr.core.plan import Progress
 from sglr.core.scores import Scores
 from sglr.core.task import Task
-from sglr.core.trainer import Hooks
 from sglr.cost.communication import Ledger
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
+from sglr.experiment.callback import Callbacks
 from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
@@ -63,6 +63,8 @@ class Recorder:
         What tells the energy.
     say
         Told what the user should know.
+    callbacks
+        The user's own code.
     """
 
     run: Run
@@ -73,6 +75,7 @@ class Recorder:
     profile: DeviceProfile
     meter: EnergyMeter
     say: Callable[[str], None]
+    callbacks: Callbacks = field(default_factory=Callbacks)
     ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
@@ -142,15 +145,20 @@ class Recorder:
             try:
                 self._run()
             except Interrupted as error:
+                self.callbacks.check(self.run)
                 raise Interrupted(f"{error}; continue with: sglr resume {self.run.path}") from None
         return self.run
 
     def _run(self) -> None:
         """Train and test; where clients lose their work, go back to the newest checkpoint that all hold."""
+        self.callbacks.begin(self.run)
+        hooks = Hooks(self._note, self._save, self._stop, self._last_checkpoint, lambda: self.callbacks.reason)
         while True:
             try:
-                self.built.trainer.run(Hooks(self._note, self._save, self.stop, self._last_checkpoint))
-                return self._finish()
+                self.built.trainer.run(hooks)
+                self.callbacks.check(self.run)
+                self._finish()
+                return self.callbacks.end(self.run)
             except (LostClients, DamagedCheckpoint) as loss:
                 # What is damaged may show as late as when a client that rested is needed again.
                 log.warning("%s", loss)
@@ -171,7 +179,13 @@ class Recorder:
             record = event.record
             self._write(lambda: self.run.append(record))
             self.records += 1
+            self.callbacks.epoch(record)
+        elif isinstance(event, StepDone):
+            self.callbacks.step(event)
         self.observe(event)
+
+    def _stop(self) -> bool:
+        return self.stop() or self.callbacks.error is not None
 
     def _leaked(self, event: EpochDone) -> dict[str, float]:
         """Return what is measured of leakage after this epoch."""
@@ -232,7 +246,7 @@ class Recorder:
 
     def _test(self) -> tuple[Scores, int]:
         """Score the test samples with the weights of the best validation epoch, or the last where none is known."""
-        trainer, last = self.built.trainer, self.experiment.epochs
+        trainer, last = self.built.trainer, self.built.trainer.epochs
         epoch = trainer.progress.best_epoch or last
         if epoch != last:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from sglr.cost.profiles import DeviceProfile, load_profile
 from sglr.data.class_counts import classes_per_client
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects
+from sglr.experiment.callback import Callback, Callbacks
 from sglr.experiment.describe import describe
 from sglr.experiment.recorder import Recorder
 from sglr.leakage.callback import LeakageCallback
@@ -81,6 +82,7 @@ def execute(
     stop: Callable[[], bool] = _never,
     ready: Callable[[Training], None] = tell_notes,
     warn: Callable[[str], None] = log.warning,
+    callbacks: Sequence[Callback] = (),
     command: str = "",
 ) -> Run:
     """Train an experiment in a new run folder.
@@ -101,6 +103,8 @@ def execute(
         Called with the built training before it begins; the default warns of what looks wrong with the data.
     warn
         Told of settings that are known to fail, before the training begins.
+    callbacks
+        The user's own code.
     command
         The command that was typed, for the report.
 
@@ -112,7 +116,10 @@ def execute(
         If the loss stops being a number.
     Interrupted
         If ``stop`` answered True.
+    CallbackError
+        If a callback raised an error.
     """
+    called = Callbacks(callbacks)
     refuse_occupied(out, experiment)
     LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
@@ -126,7 +133,7 @@ def execute(
         with locked(path):
             run = _begun(path, experiment, built, command)
             built.trainer.engine.attach(run.path, stop)
-            return Recorder(run, experiment, built, observe, stop, *energy, say=_silent).train()
+            return Recorder(run, experiment, built, observe, stop, *energy, say=_silent, callbacks=called).train()
 
 
 def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:
@@ -151,6 +158,7 @@ def resume(
     stop: Callable[[], bool] = _never,
     ready: Callable[[Training], None] = _unchanged,
     say: Callable[[str], None] = _silent,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
@@ -164,7 +172,7 @@ def resume(
         ``package.module:function`` and not installed must be named again.
     engine
         Makes the engine, if it is not the one that the settings name.
-    observe, stop, ready
+    observe, stop, ready, callbacks
         As for `execute`.
     say
         Told what the user should know, such as a damaged checkpoint that was passed over.
@@ -177,6 +185,7 @@ def resume(
         If the folder is no run, another process works in it, no checkpoint in it is whole, or an object that was given
         is missing or another.
     """
+    called = Callbacks(callbacks)
     named = model if isinstance(model, str) else None
     run = Run.open(Path(path), named)
     if run.summary is not None and engine is None:
@@ -185,7 +194,7 @@ def resume(
     data = None if dataset is None else read_objects(dataset, Options.of(options))
     with locked(run.path, "run"):
         given = PartOverrides(method, None if isinstance(model, str) else model, data, engine)
-        return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say)
+        return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say, callbacks=called)
 
 
 def go_on(
@@ -196,6 +205,7 @@ def go_on(
     stop: Callable[[], bool] = _never,
     ready: Callable[[Training], None] = _unchanged,
     say: Callable[[str], None] = _silent,
+    callbacks: Callbacks | None = None,
 ) -> Run:
     """Continue a run as `resume` does, in a folder that the caller has locked."""
     given = dataclasses.replace(given, frozen=frozen_weights(run))
@@ -209,7 +219,7 @@ def go_on(
     energy = _energy(experiment)
     built = build(located(run.as_chosen(experiment), run.data), given)
     _check_same_data(run, built.data)
-    recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say)
+    recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say, callbacks=callbacks or Callbacks())
     with _closing(built):
         ready(built)
         built.trainer.engine.open(run.path)
@@ -291,6 +301,7 @@ def train(
     out: str | Path | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Run:
     """Train one network over many clients.
@@ -311,6 +322,8 @@ def train(
         Called with every event.
     stop
         Asked after every step; True ends the training with a checkpoint.
+    callbacks
+        Objects of classes that derive from `sglr.Callback`.
     **settings
         Any setting of `Experiment` and parameters of the chosen parts, as on the command line.
 
@@ -326,4 +339,5 @@ def train(
     >>> run.summary["test"]["accuracy"]  # doctest: +SKIP
     """
     experiment, given = describe(method, model=model, dataset=dataset, **settings)
-    return execute(experiment, Path(out) if out is not None else None, given=given, observe=observe, stop=stop)
+    folder = Path(out) if out is not None else None
+    return execute(experiment, folder, given=given, observe=observe, stop=stop, callbacks=callbacks)

@@ -13,8 +13,7 @@ from sglr.assembly.method import build_method
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.without_data import located
 from sglr.core.data import ClientData
-from sglr.core.events import Event
-from sglr.core.trainer import Hooks
+from sglr.core.events import Event, Hooks
 from sglr.engines.local import Local
 from sglr.leakage.open_run import OpenedRun, open_run
 from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup

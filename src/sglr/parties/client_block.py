@@ -201,7 +201,7 @@ class ClientBlock:
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
         spec, local = self._spec, self._local_epoch
-        self._passes, now = [], (local.epoch, step)
+        self._passes, self._step, now = [], step, (local.epoch, step)
         self._read_ahead(step + 1)
         used = local.at(step, spec.batching)
         if used is None:
@@ -260,18 +260,22 @@ class ClientBlock:
             joined[places, : part.outputs.shape[1]] = part.outputs
         return joined
 
-    def backward(self, cut_gradients: Tensor, rate: float) -> None:
-        """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step."""
+    def backward(self, cut_gradients: Tensor, rate: float, *, updates: bool = True) -> None:
+        """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step.
+
+        Without ``updates`` gradients are kept for a later step, but by clients whose last batch this was.
+        """
         found: list[tuple[Pass, Gradients]] = []
         self._defended.inspect(cut_gradients)
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
             found.append((part, self.stack.backward(part, self._defended.with_extra(number, part.outputs, own))))
+        keep = [] if updates else self._local_epoch.with_batch(self._step + 1, self._spec.batching)
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
         for number, (part, gradients) in enumerate(found):
             weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
-            self.stack.update(part.rows, weights, rate)
+            self.stack.update(part.rows, weights, rate, part.outputs.shape[1], keep=self.rows_of(keep))
         self._passes, self._tails = [], None
 
     def collect(self, clients: Sequence[int]) -> dict[str, Tensor]:

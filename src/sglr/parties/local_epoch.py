@@ -69,6 +69,10 @@ class LocalEpoch:
             row[: len(order)] = order
         return cls(cohort, table, sizes, epoch)
 
+    def with_batch(self, step: int, batching: Batching) -> list[int]:
+        """Return the clients that have a batch in a step."""
+        return [self.cohort[place] for place in np.flatnonzero(batching.at(step, self.sizes)[1])]
+
     def at(self, step: int, batching: Batching) -> LocalBatch | None:
         """Return what a step uses; None if nobody has a batch in it."""
         first, counts = batching.at(step, self.sizes)

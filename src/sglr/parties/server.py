@@ -156,7 +156,7 @@ class SplitServer:
         forward = stack.forward(rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
         found = stack.backward(forward, by_outputs)
-        stack.update(rows, found.weights, self.last_rate)
+        stack.update(rows, found.weights, self.last_rate, smashed.shape[1], keep=() if context.updates else rows)
         assert found.inputs is not None, "asked for above"
         return found.inputs
 
@@ -199,6 +199,8 @@ class SplitServer:
                 (size,) * len(places),
             )
             result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part, context)
+        if context.updates:
+            self.copies.flush(rate)  # of clients that have no batch in this step, and had some before
         return self._defended(result, uplink, context)
 
     def merge_copies(self, merging: Merging) -> None:

@@ -83,10 +83,13 @@ def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     if (tail := summary.get("tail", settings.get("tail"))) is not None:
         model += f" with all behind {tail} back at the clients, who keep the labels,"
     clients, epochs = settings.get("clients", 1), settings.get("epochs", 0)
+    lasted = _many(epochs, "epoch")
+    if summary.get("stopped"):
+        lasted = f"{summary['epochs_done']} of {lasted} (stopped: {summary['stopped']})"
     return (
         f"Method {method['name']}{f' ({details})' if details else ''} trained the model {model} on "
         f"{settings.get('dataset', '?')}, divided among {_many(clients, 'client')} ({settings.get('partition', '?')}), "
-        f"for {_many(epochs, 'epoch')} with {_many(settings.get('batch_size', 0), 'sample')} of each client per step; "
+        f"for {lasted} with {_many(settings.get('batch_size', 0), 'sample')} of each client per step; "
         f"seed {settings.get('seed', 0)}."
     )
 

@@ -91,8 +91,19 @@ class Settings(BaseModel):
     optimizer: str = setting(
         "Training", "adam", "any of torch.optim with its options, such as sgd:momentum=0.9", clients="take"
     )
-    schedule: Literal["step", "constant", "cosine"] = setting(
-        "Training", "step", "learning rate over epochs; step is the paper's, times 0.1 at 80 %", build=False
+    schedule: str = setting(
+        "Training",
+        "step",
+        "learning rate over epochs: step (the paper's, times 0.1 at 80 %), constant, cosine, or plateau with"
+        " options: plateau:factor=0.1,patience=3, times 0.1 where the validation score stops improving",
+    )
+    warmup: float = setting(
+        "Training",
+        0.0,
+        "epochs, or a part of one, over which the learning rate rises from 0",
+        since="0.2.0",
+        ge=0,
+        allow_inf_nan=False,
     )
     clip_norm: float | None = setting(
         "Training", None, "largest gradient norm, of each client and of the server", clients="take", build=False, gt=0
@@ -144,6 +155,15 @@ class Settings(BaseModel):
     device: str = setting("Machine", "auto", "auto, cpu or cuda", basic=True, clients="own")
     threads: int | None = setting(
         "Machine", None, "CPU threads; default: torch's own choice", decides="nothing", clients="own", build=False, ge=1
+    )
+    accumulate: int = setting(
+        "Training",
+        1,
+        "steps whose gradients are averaged for one update, at clients and server: batches of K·b samples in the"
+        " memory of b",
+        since="0.2.0",
+        clients="take",
+        ge=1,
     )
     seed: int = setting("Training", 0, "seed of all random draws", basic=True, clients="take", build=False, ge=0)
     eval_every: int = setting("Evaluation", 1, "epochs between validations", build=False, ge=1)

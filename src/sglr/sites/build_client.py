@@ -196,6 +196,7 @@ def _job(
         int(experiment.pipelining),
         method.round_of if experiment.client_optimizer == "reset" else None,
         parse_defences(experiment.defence, experiment.seed),
+        accumulate=experiment.accumulate,
         whole_model=method.whole_model,
         keep_labels=site.requirements.keep_labels,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of, keep_frozen
+from sglr.stacking.accumulator import Accumulator
 from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward, run_stacked
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.row_optimizer import RowOptimizer
@@ -89,6 +90,7 @@ class Stack(Rows):
         self.runner = Runner(self.template, precision, device)
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
+        self._accumulator = Accumulator(self.parameters)
         self.module = self._as_module() if self.rows == 1 else None
         self.tail: SubStack | None = None
         if isinstance(self.template, ClientSegments):
@@ -139,7 +141,15 @@ class Stack(Rows):
         """
         return run_backward(forward, loss_gradients)
 
-    def update(self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float) -> None:
+    def update(
+        self,
+        rows: tuple[int, ...],
+        gradients: Sequence[Tensor],
+        rate: float,
+        samples: int = 1,
+        *,
+        keep: Collection[int] = (),
+    ) -> None:
         """Let the chosen rows take one step of their optimizers; no other row moves.
 
         Parameters
@@ -150,8 +160,21 @@ class Stack(Rows):
             Per parameter ``[n, ...]``.
         rate
             The learning rate.
+        samples
+            Samples of each row over which its gradients are means.
+        keep
+            Those of ``rows`` that keep their gradients, and do not step yet: when they do, it is on the mean over all
+            samples since their last step.
         """
-        self._optimizer.step(rows, gradients, rate)
+        if keep or self._accumulator.rows:
+            rows, gradients = self._accumulator.due(rows, gradients, samples, keep)
+        if rows:
+            self._optimizer.step(rows, gradients, rate)
+
+    def flush(self, rate: float) -> None:
+        """Update all rows that keep gradients."""
+        if rows := self._accumulator.rows:
+            self._optimizer.step(rows, self._accumulator.take(rows), rate)
 
     @property
     def form(self) -> str:
@@ -201,14 +224,18 @@ class Stack(Rows):
         return {name: tensor.detach()[index].clone() for name, tensor in self._everything().items()}
 
     def load(self, rows: tuple[int, ...], weights: Weights) -> None:
-        """Set the weights and buffers of the chosen rows, all to the same values ``[...]``."""
+        """Set the weights and buffers of the chosen rows, all to the same values ``[...]``.
+
+        Gradients that they kept are forgotten: those were of other weights.
+        """
+        self._accumulator.forget(rows)
         index = index_of(rows)
         with torch.no_grad():
             for name, tensor in self._everything().items():
                 tensor[index] = weights[name].to(tensor.device)
 
     def take_out(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], dict[str, Tensor]]]:
-        """Return copies of all that rows hold: weights, buffers and optimizer state, named as in `state`.
+        """Return copies of all that rows hold: weights, buffers, optimizer state and kept gradients, as in `state`.
 
         Returns
         -------
@@ -216,7 +243,11 @@ class Stack(Rows):
             Places in ``rows`` and their tensors ``[n, ...]``, those together that have the same entries: a row that has
             not stepped yet mostly has no optimizer state.
         """
-        states = self._optimizer.take(rows)
+        states = [
+            {f"optimizer.{name}": tensor for name, tensor in own.items()}
+            | {f"accumulated.{name}": tensor for name, tensor in self._accumulator.taken_out(row).items()}
+            for row, own in zip(rows, self._optimizer.take(rows), strict=True)
+        ]
         alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for place, state in enumerate(states):
             alike[tuple(state)].append(place)
@@ -224,7 +255,7 @@ class Stack(Rows):
         for names, places in alike.items():
             weights = self.weights(tuple(rows[place] for place in places))
             tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
-            tensors |= {f"optimizer.{name}": torch.stack([states[place][name] for place in places]) for name in names}
+            tensors |= {name: torch.stack([states[place][name] for place in places]) for name in names}
             found.append((tuple(places), tensors))
         return found
 
@@ -235,18 +266,21 @@ class Stack(Rows):
             for name, tensor in self._everything().items():
                 tensor[index] = tensors[f"weights.{name}"].to(tensor.device)
         self._optimizer.put(rows, below("optimizer.", tensors))
+        self._accumulator.put(rows, below("accumulated.", tensors))
 
     def forget_steps(self, rows: tuple[int, ...]) -> None:
-        """Give the chosen rows a fresh optimizer."""
+        """Give the chosen rows a fresh optimizer, and no gradients of before."""
         self._optimizer.forget(rows)
+        self._accumulator.forget(rows)
 
     def _everything(self) -> dict[str, Tensor]:
         return {**self.parameters, **self.buffers}
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that a checkpoint needs: weights, buffers and optimizer state, by name."""
+        """Return everything that a checkpoint needs: weights, buffers, optimizer state and kept gradients, by name."""
         tensors = {f"weights.{name}": tensor.detach() for name, tensor in self._everything().items()}
-        return tensors | {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
+        return tensors | {f"accumulated.{name}": tensor for name, tensor in self._accumulator.state().items()}
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
@@ -254,6 +288,7 @@ class Stack(Rows):
             for name, tensor in self._everything().items():
                 tensor.copy_(tensors[f"weights.{name}"])
         self._optimizer.restore(below("optimizer.", tensors))
+        self._accumulator.restore(below("accumulated.", tensors))
 
 
 def why_not_stacked(segment: nn.Module, inputs: Tensor) -> str | None:

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import sglr
 from sglr.assembly.build import build
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import Hooks
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
-from sglr.core.trainer import Hooks
 from sglr.privacy.defences.nopeek import NoPeek
 from sglr.runs.config import Experiment
 

@@ -172,11 +172,11 @@ class Ray:
         average, parts = scatter(delivered, self._sent, {block: part.clients for block, part in self._came.items()})
         shared = None if average is None else self.pool.put(average)
         for block, gradients in parts.items():
-            self.pool.tell(block, "backward", gradients, shared if gradients.active else None, rate)
+            self.pool.tell(block, "backward", gradients, shared if gradients.active else None, rate, downlink.updates)
 
-    def train_locally(self, rate: float) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
-        del rate
+        del rates
         return None
 
     # Weights.

@@ -128,7 +128,7 @@ class BlockWorker:
         found = self._block.answer(receive(features).to(self._block.device).clone(), clients)
         return Answered(send(found.gradients), send(found.loss), send(found.correct), found.sizes)
 
-    def backward(self, gradients: SentGradients, average: SentArray | None, rate: float) -> None:
+    def backward(self, gradients: SentGradients, average: SentArray | None, rate: float, updates: bool) -> None:
         """Back-propagate what the clients receive, and step; ``average`` ``[b, ...]`` is that of the active ones."""
         assert self._uplink is not None, "there was a forward pass"
         sizes, own = self._uplink.sizes, None if gradients.own is None else receive(gradients.own)
@@ -143,7 +143,7 @@ class BlockWorker:
             for place in gradients.active:
                 joined[place, : sizes[place]] = shared[: sizes[place]]
             own = joined
-        self._block.backward(own.to(self._block.device), rate)
+        self._block.backward(own.to(self._block.device), rate, updates=updates)
 
     def collect(self, clients: Sequence[int]) -> dict[str, SentArray]:
         """Return the clients' weights and buffers ``[n, ...]``."""

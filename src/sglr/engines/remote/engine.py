@@ -195,11 +195,17 @@ class Remote:
         rows = zip(uplink.clients, gradients, uplink.sizes, strict=True)
         own = {client: gradient[:size] for client, gradient, size in rows}
         absent = self._open.extremes.check_sent("gradients", own) | self._open.tails.absent
-        self._shared.step(rate)
+        if downlink.updates:
+            self._shared.step(rate)
         following = self._step + 1 + self._ahead
         going_on = self._counts(following).keys() if following < self._steps else set()
         send = partial(
-            self._open.requests.send_gradients, step=self._step, rate=rate, following=following, going_on=going_on
+            self._open.requests.send_gradients,
+            step=self._step,
+            rate=rate,
+            following=following,
+            going_on=going_on,
+            kept=not downlink.updates,
         )
         # By position, all active clients get the average as it is; by class, each its own.
         active = averaged.rows if averaged is not None and averaged.by_position else ()
@@ -219,15 +225,16 @@ class Remote:
         known = dict(zip(self._uplink.clients, self._uplink.sizes, strict=True))
         return self._open.tails.answer(features, {client: known[client] for client in clients}, self._step)
 
-    def train_locally(self, rate: float) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients that hold the whole model pass over their data by themselves."""
         counts = self._counts(0)
         self._open.publisher.catch_up(counts)
         envelope = self._open.requests.at()
-        envelope.alone.rate = rate
+        # One for all steps, or one for each.
+        envelope.alone.rates.extend(rates[:1] if len(set(rates)) == 1 else rates)
         frames = self._open.requests.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
-        self._shared.step(rate, self._steps)
+        self._shared.step(sum(rates))
         known = self.sizes
         return self._open.validator.tally(frames, {client: known[client] for client in frames})
 

@@ -201,12 +201,12 @@ def test_a_client_with_a_tail_sends_no_label_and_needs_features_before_its_gradi
 def test_a_pass_alone_whose_loss_stops_being_a_number_is_undone(optimizer: str) -> None:
     layers = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 3), nn.Linear(3, 3))
     trainer = make_worker(optimizer=optimizer, segment=layers)
-    trainer.train_locally(0, 0.1)
+    trainer.train_locally(0, (0.1,))
     before = {name: tensor.clone() for name, tensor in trainer.state().items()}
-    assert trainer.train_locally(1, 1e30).bad_step is not None
+    assert trainer.train_locally(1, (1e30,)).bad_step is not None
     assert same(before, trainer.state())
     # It goes on as one that was absent.
-    assert trainer.train_locally(2, 0.1).bad_step is None
+    assert trainer.train_locally(2, (0.1,)).bad_step is None
 
 
 def test_smashed_data_that_the_server_would_refuse_are_not_sent() -> None:

@@ -28,7 +28,7 @@ def shared(**trained: Tensor) -> SharedWeights:
 def test_the_bound_is_as_it_is_written(travel: float, scale: float) -> None:
     one, two = torch.full((3, 4), scale), torch.zeros(5)
     found = shared(one=one, two=two)
-    found.step(travel / 4, 4)
+    found.step(travel)
     most = FACTOR * (scale * math.sqrt(12) + travel * math.sqrt(17))
     direction = torch.randn(17, dtype=torch.float64)
     direction /= direction.norm()
@@ -65,7 +65,7 @@ def test_an_average_that_clients_would_refuse_is_not_published_and_its_outlier_i
 
 def test_a_checkpoint_keeps_the_way_gone_since() -> None:
     found, again = shared(one=torch.ones(2)), SharedWeights(["one"])
-    found.step(0.25, 3)
+    found.step(0.75)
     again.restore(found.state())
     assert again.travel == 0.75
     assert torch.equal(again.published["one"], torch.ones(2))

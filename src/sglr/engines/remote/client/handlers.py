@@ -117,7 +117,7 @@ class RequestHandlers:
         if not codec.exact:
             check_norm("the gradient", gradient, most)
         _check_rate(told.rate)
-        self._trainer.backward(gradient, told.rate)
+        self._trainer.backward(gradient, told.rate, kept=told.kept)
         if not told.then_forward:
             return None
         return self._smashed(where.epoch, where.step + 1 + self._trainer.job.ahead)
@@ -204,10 +204,14 @@ class RequestHandlers:
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
-        _check_rate(told.rate)
         if not self._trainer.job.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
-        return _tallied(self._trainer.train_locally(where.epoch, told.rate))
+        rates, steps = tuple(told.rates), self._trainer.steps
+        for rate in rates:
+            _check_rate(rate)
+        if len(rates) != 1 and len(rates) < steps:
+            raise Malformed(f"{len(rates)} learning rates came for {steps} steps")
+        return _tallied(self._trainer.train_locally(where.epoch, rates))
 
     def _digest(self, frame: Frame) -> Answer:
         del frame

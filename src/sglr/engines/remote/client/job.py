@@ -46,6 +46,8 @@ class Job:
         Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
     defences
         Its defences, whose layers are in ``segment`` already.
+    accumulate
+        Steps of which it takes the mean gradient for one update, where it trains alone.
     whole_model
         True if ``segment`` is the whole model: it trains alone, and sends no smashed data.
     keep_labels
@@ -68,5 +70,6 @@ class Job:
     ahead: int = 0
     round_of: Callable[[int], int] | None = None
     defences: DefenceChain = field(default_factory=DefenceChain)
+    accumulate: int = 1
     whole_model: bool = False
     keep_labels: bool = False

@@ -163,18 +163,21 @@ class LocalTrainer:
             return None
         return tuple(self._pending[0].forward.outputs.shape[1:])
 
-    def backward(self, gradient: Tensor, rate: float) -> None:
+    def backward(self, gradient: Tensor, rate: float, *, kept: bool = False) -> None:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step.
+
+        What is ``kept`` is for the update of a later step, but not of the last batch.
 
         Raises
         ------
         ExtremeValues
             If the weights would explode: they stay as they are, and the pass is over.
         """
+        step = self._pending[0].step
         gradients = self._back(gradient)
         if not _norm(gradients) < MOST_NORM:
             raise ExtremeValues("the gradient would make this client's weights explode")
-        self.stack.update((0,), gradients, rate)
+        self.stack.update((0,), gradients, rate, len(gradient), keep=(0,) if kept and self.has_batch(step + 1) else ())
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
@@ -234,21 +237,29 @@ class LocalTrainer:
     def _buffers(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
 
-    def train_locally(self, epoch: int, rate: float) -> TrainMetrics:
+    @property
+    def steps(self) -> int:
+        """Steps of a pass over the own data."""
+        return self.job.batching.steps(np.array([self.samples]))
+
+    def train_locally(self, epoch: int, rates: Sequence[float]) -> TrainMetrics:
         """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.
 
-        If the loss is not finite, the epoch is undone: a client that is absent keeps its weights.
+        ``rates`` are those of the steps, or one of all. If the loss is not finite, the epoch is undone: a client
+        that is absent keeps its weights.
         """
         loss = self.loss
         before = {name: tensor.clone() for name, tensor in self.state().items()}
         loss.restart()
-        for step in range(self.job.batching.steps(np.array([self.samples]))):
+        for step in range(steps := self.steps):
             self._run(epoch, step)
             labels = self._targets[self._batch(epoch, step)][None]
             by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
             # A loss that is not finite is reported with the metrics.
             gradients = self._back(by_outputs[0])
-            self.stack.update((0,), gradients, rate)
+            kept = (step + 1) % self.job.accumulate > 0 and step + 1 < steps
+            rate = rates[step] if len(rates) > 1 else rates[0]
+            self.stack.update((0,), gradients, rate, labels.shape[1], keep=(0,) if kept else ())
         found = loss.read()
         if found.bad_step is not None:
             self.restore(before)

@@ -88,15 +88,26 @@ class RequestSender:
             self.connections.expire(client)
 
     def send_gradient(
-        self, parts: Mapping[str, Tensor], clients: Sequence[int], step: int, rate: float, following: int | None
+        self,
+        parts: Mapping[str, Tensor],
+        clients: Sequence[int],
+        step: int,
+        rate: float,
+        following: int | None,
+        *,
+        kept: bool = False,
     ) -> None:
-        """Send clients one gradient of a step; with ``following`` they go on to that step at once."""
+        """Send clients one gradient of a step; with ``following`` they go on to that step at once.
+
+        What is ``kept`` is for the update of a later step.
+        """
         if not clients:
             return
         envelope = self.at(step)
         envelope.seq = self.connections.next_seq()
         told = envelope.gradient
         told.rate, told.averaged, told.then_forward = rate, len(clients) > 1, following is not None
+        told.kept = kept
         if following is not None:
             for client in clients:
                 self._ahead.setdefault(client, {})[following] = envelope.seq
@@ -111,12 +122,14 @@ class RequestSender:
         rate: float,
         following: int,
         going_on: Set[int],
+        *,
+        kept: bool = False,
     ) -> None:
         """Send one gradient to clients: one message for those that go on at once, one for the others."""
         on = [client for client in clients if client in going_on]
         rest = [client for client in clients if client not in going_on]
-        self.send_gradient(parts, on, step, rate, following)
-        self.send_gradient(parts, rest, step, rate, None)
+        self.send_gradient(parts, on, step, rate, following, kept=kept)
+        self.send_gradient(parts, rest, step, rate, None, kept=kept)
 
     def ask(
         self,

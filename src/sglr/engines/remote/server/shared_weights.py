@@ -64,9 +64,9 @@ class SharedWeights:
         self.published = dict(weights)
         self._published_norm = _norm(weights[name] for name in self._names)
 
-    def step(self, rate: float, steps: int = 1) -> None:
-        """Note that clients took steps at a rate."""
-        self.travel += rate * steps
+    def step(self, rate: float) -> None:
+        """Note that clients took a step at a rate, or steps at rates of this sum."""
+        self.travel += rate
 
     def begin_gathering(self) -> None:
         """Forget how far clients' weights were the last time."""

@@ -207,14 +207,16 @@ class Forward(_message.Message):
     def __init__(self) -> None: ...
 
 class Gradient(_message.Message):
-    __slots__ = ("rate", "averaged", "then_forward")
+    __slots__ = ("rate", "averaged", "then_forward", "kept")
     RATE_FIELD_NUMBER: _ClassVar[int]
     AVERAGED_FIELD_NUMBER: _ClassVar[int]
     THEN_FORWARD_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     rate: float
     averaged: bool
     then_forward: bool
-    def __init__(self, rate: _Optional[float] = ..., averaged: _Optional[bool] = ..., then_forward: _Optional[bool] = ...) -> None: ...
+    kept: bool
+    def __init__(self, rate: _Optional[float] = ..., averaged: _Optional[bool] = ..., then_forward: _Optional[bool] = ..., kept: _Optional[bool] = ...) -> None: ...
 
 class Collect(_message.Message):
     __slots__ = ()
@@ -251,10 +253,10 @@ class Evaluate(_message.Message):
     def __init__(self, part: _Optional[str] = ..., first: _Optional[int] = ..., count: _Optional[int] = ..., shared: _Optional[bool] = ...) -> None: ...
 
 class Alone(_message.Message):
-    __slots__ = ("rate",)
-    RATE_FIELD_NUMBER: _ClassVar[int]
-    rate: float
-    def __init__(self, rate: _Optional[float] = ...) -> None: ...
+    __slots__ = ("rates",)
+    RATES_FIELD_NUMBER: _ClassVar[int]
+    rates: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, rates: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Digest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,45 @@
+"""The rates of every step, and what a checkpoint says of the progress."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from sglr.core.optim import Plateau
+from sglr.core.plan import Progress, TrainingPlan
+
+
+def test_warm_up_rises_in_a_straight_line_and_then_the_schedule_goes_on() -> None:
+    plan = TrainingPlan(epochs=4, rate=0.8, server_rate=0.4, schedule="constant", warmup=1.5)
+    places = [(epoch, step) for epoch in range(2) for step in range(4)]
+    rates = [plan.rates(Progress(epoch=epoch), (step + 1) / 4) for epoch, step in places]
+    assert [rate.clients for rate in rates] == pytest.approx([0.8 * step / 6 for step in range(1, 7)] + [0.8, 0.8])
+    assert [rate.server for rate in rates] == pytest.approx([0.4 * step / 6 for step in range(1, 7)] + [0.4, 0.4])
+
+
+def test_without_warm_up_rates_are_those_of_the_schedule_in_all_steps() -> None:
+    plan = TrainingPlan(epochs=5, rate=0.3, server_rate=0.7)
+    lowered = (0.3 * 0.1, 0.7 * 0.1)
+    assert [plan.rates(Progress(epoch=epoch), 0.1) for epoch in (0, 3, 4)] == [(0.3, 0.7), (0.3, 0.7), lowered]
+
+
+def test_plateau_lowers_both_rates_and_forgives_a_score_that_is_not_a_number() -> None:
+    plan = TrainingPlan(epochs=9, rate=0.8, server_rate=0.4, plateau=Plateau(factor=0.5, patience=1))
+    progress, seen = Progress(), []
+    for score in (0.5, 0.4, float("nan"), 0.5, 0.5, 0.6, 0.6):
+        plan.judge(progress, score)
+        seen.append(plan.rates(progress))
+    assert seen == [(0.8, 0.4)] * 3 + [(0.4, 0.2)] * 4
+    assert Progress.of(asdict(progress)) == progress
+
+
+def test_progress_of_before_is_readable_and_what_is_wrong_is_not() -> None:
+    old = asdict(Progress(epoch=1))
+    del old["plateau"]
+    assert Progress.of(old) == Progress(epoch=1)
+    good = {"rates": [0.1, 0.2], "best": 0.5, "num_bad_epochs": 0, "cooldown_counter": 0}
+    assert Progress.of({"plateau": good}).plateau == good
+    for wrong in ({"rates": [0.1]}, {"rates": [0.1, "x"]}, {"best": None}, {"best": float("nan")}):
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            Progress.of({"plateau": {**good, **wrong}})
