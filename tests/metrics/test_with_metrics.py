@@ -42,10 +42,10 @@ class Coin(WithMetrics):
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         chances = outputs.squeeze(-1)
         own = {"right": ((chances > 0.5) == targets).sum(1), "count": torch.full((len(chances),), chances.shape[1])}
-        return own | self.further(1).sums(chances, targets)
+        return own | self.further_sums(1, lambda: chances, targets)
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
-        return {"share": sums["right"] / sums["count"]} | self.further(1).scores(sums)
+        return {"share": sums["right"] / sums["count"]} | self.further_scores(1, sums)
 
 
 FINDINGS = Targets(("no", "yes"), classes=2)

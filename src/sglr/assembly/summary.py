@@ -112,7 +112,7 @@ def test_figures(task: Task, scores: Scores, data: ClientData, epoch: int, seed:
     """Return what a test came to: the headline first, then the loss, and what the task tells beside them."""
     figures = task.figures(scores.sums, data.targets) if scores.parts else {}
     if task.counts_classes:
-        counts = ClassCounts(**scores.sums) if scores.parts else None
+        counts = ClassCounts.among(scores.sums) if scores.parts else None
         figures |= class_figures(counts, data.classes, alike=len(data.test) > 0)
     return {
         task.headline: known(scores.mean(task.headline)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
@@ -62,8 +62,13 @@ class ClassCounts:
             pairs = wanted * len(self.confusion) + predicted
             self.confusion.view(-1).scatter_add_(0, pairs.flatten(), one.new_ones(()).expand(pairs.numel()))
 
+    @classmethod
+    def among(cls, sums: Sums) -> Self:
+        """Return the counts that stand by their names among other sums."""
+        return cls(**{field.name: sums[field.name] for field in fields(cls) if field.name in sums})
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return the counts by name, for ``ClassCounts(**tensors)``."""
+        """Return the counts by name."""
         return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
     @property

@@ -81,6 +81,8 @@ class MetricSums:
             If a metric doesn't take them.
         """
         found = {}
+        # In double precision: variances are differences of large sums.
+        predictions, targets = (each.double() if each.is_floating_point() else each for each in (predictions, targets))
         with torch.no_grad(), _quietly():
             for name in dict.fromkeys(self._leaders.values()):
                 metric = self._metrics[name].to(predictions.device)
@@ -92,7 +94,8 @@ class MetricSums:
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return every metric of every client, float64 ``[n]``, by name.
 
-        A client's score is NaN where its samples can't tell it: it has none, or AUROC where a class is absent.
+        A client's score is NaN where its samples can't tell it: it has none, or AUROC where a class is absent. AUROC or
+        average precision of several classes is the mean over those that can be told, if made with ``average="none"``.
 
         Raises
         ------
@@ -117,11 +120,13 @@ class MetricSums:
         leader, metric = self._leaders[name], self._metrics[name]
         states = {state: sums[f"{leader}.{state}"] for state in metric._defaults}
         metric.to(next(iter(states.values())).device)
-        values = self._computed(name, metric, states)
+        values, told = self._computed(name, metric, states), tellable(metric, states)
+        if values.dim() == 2 and values.shape == told.shape:
+            return values.masked_fill(~told, torch.nan).nanmean(1)
         if values.dim() != 1:
             problem = f"gives {list(values.shape[1:])} values, not one number"
             raise UsageError("metrics", name, problem, 'make it with average="macro", or one of its values alone')
-        return values.masked_fill(~tellable(metric, states), torch.nan)
+        return values.masked_fill(~told.flatten(1).all(1) if told.dim() > 1 else ~told, torch.nan)
 
     def _computed(self, name: str, metric: Metric, states: dict[str, Tensor]) -> Tensor:
         """Return a metric of n clients, in one call if it can be had in one."""

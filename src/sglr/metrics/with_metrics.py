@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from sglr.core.errors import UsageError, unknown
 from sglr.core.model import own_function
-from sglr.core.task import Targets, Task
+from sglr.core.task import Sums, Targets, Task
 from sglr.metrics.metric_sums import MetricSums
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ THRESHOLDS = 200
 class WithMetrics(Task):
     """A task that has further metrics.
 
-    A task adds ``further(K).sums(predictions, targets)`` to its sums and ``further(K).scores(sums)`` to its scores. K
-    is what `Task.outputs` gives; the predictions are what metrics of torchmetrics take.
+    A task adds `further_sums` to its sums and `further_scores` to its scores.
 
     Attributes
     ----------
@@ -40,7 +40,12 @@ class WithMetrics(Task):
 
     metrics: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "further scores, by name or as package.module:Name, a metric of torchmetrics made of sums"},
+        metadata={
+            "help": "further scores, by name or as package.module:Name, a metric of torchmetrics made of sums",
+            "clients": "take",
+            "build": False,
+            "since": "0.2.0",
+        },
     )
 
     def known_metrics(self, outputs: int) -> Mapping[str, Callable[[], Metric]]:
@@ -58,9 +63,24 @@ class WithMetrics(Task):
         """Names of all scores, the headline first."""
         return (*self.usual, *(_score_name(name) for name in self.metrics if name not in self.usual))
 
-    def further(self, outputs: int) -> MetricSums:
-        """Return the further metrics for a network of K outputs; raises what `MetricSums` raises."""
-        return _further(self, outputs)
+    def further_sums(self, outputs: int, predicted: Callable[[], Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Return the sums of the further metrics.
+
+        Parameters
+        ----------
+        outputs
+            K, what `Task.outputs` gives.
+        predicted
+            Gives the predictions of n clients ``[n, m, ...]`` as metrics of torchmetrics take them; not called where
+            there are no further metrics.
+        targets
+            The same, ``[m, ...]``.
+        """
+        return _further(self, outputs).sums(predicted(), targets) if self.metrics else {}
+
+    def further_scores(self, outputs: int, sums: Sums) -> dict[str, Tensor]:
+        """Return the further metrics of every client ``[n]`` by name, of a network of K outputs."""
+        return _further(self, outputs).scores(sums) if self.metrics else {}
 
     def check_metrics(self, targets: Targets, folder: Path | None = None) -> None:
         """Find the further metrics, and try them on two made-up samples.

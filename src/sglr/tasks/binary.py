@@ -106,7 +106,7 @@ class Binary(Findings):
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the sums of `Findings`, of one, for logits ``[n, m, 1]`` and class numbers ``[m]``."""
         own = self.finding_sums(outputs, targets, thresholds_with(self.threshold))
-        return own | self.further(1).sums(outputs[..., 0].sigmoid(), targets.long())
+        return own | self.further_sums(1, lambda: outputs[..., 0].sigmoid(), targets.long())
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return every client's scores ``[n]``; NaN where a class is absent that a score is about."""
@@ -124,7 +124,7 @@ class Binary(Findings):
             "precision": right / (right + wrong),
             "brier": sums["squared"] / samples,
             "calibration_error": calibration_error(sums["reliability"]),
-            **self.further(1).scores(sums),
+            **self.further_scores(1, sums),
         }
 
     def _confusion(self, curve: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +14,11 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.scores import ClassCounts
-from sglr.core.task import Sums, Targets, Task, refuse_targets
+from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.metrics.with_metrics import THRESHOLDS, WithMetrics
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 __all__ = ["Classification"]
 
@@ -50,7 +55,7 @@ def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(WithMetrics):
     """Samples of one class each.
 
     Raises
@@ -89,6 +94,7 @@ class Classification(Task):
     )
 
     headline: ClassVar[str] = "accuracy"
+    usual: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1")
     pooled: ClassVar[frozenset[str]] = frozenset({"confusion"})
     counts_classes: ClassVar[bool] = True
 
@@ -175,19 +181,44 @@ class Classification(Task):
         return outputs.argmax(1) == targets
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Return `ClassCounts` of logits ``[n, m, K]`` and class numbers ``[m]``, as tensors by name."""
+        """Return `ClassCounts` of logits ``[n, m, K]`` and class numbers ``[m]``, and sums of further metrics."""
         counts = ClassCounts.none(len(outputs), outputs.shape[2], outputs.device)
         counts.add(slice(None), outputs.argmax(2), targets)
-        return counts.tensors()
+        return counts.tensors() | self.further_sums(outputs.shape[2], lambda: outputs.softmax(2), targets)
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return accuracy, balanced accuracy and macro F1 of every client ``[n]``."""
-        counts = ClassCounts(**sums)
+        counts = ClassCounts.among(sums)
         return {
             "accuracy": counts.right.sum(1).double() / counts.support.sum(1),
             "balanced_accuracy": counts.recall.nanmean(1),
             "macro_f1": counts.f1.nanmean(1),
+            **self.further_scores(counts.support.shape[1], sums),
         }
+
+    def known_metrics(self, outputs: int) -> Mapping[str, Callable[[], Metric]]:
+        """Return rankings of classes, one against the rest, top-k accuracies, agreement beyond chance, calibration."""
+        from torchmetrics import classification
+
+        from sglr.metrics.calibration import CalibrationError
+
+        curve: dict[str, Any] = {"num_classes": outputs, "thresholds": THRESHOLDS, "average": "none"}
+        tops = {f"top{k}_accuracy": k for k in (2, 3, 5, 10) if k < outputs}
+        accuracy = partial(classification.MulticlassAccuracy, outputs, average="micro")
+        return {
+            "auroc": partial(classification.MulticlassAUROC, **curve),
+            "average_precision": partial(classification.MulticlassAveragePrecision, **curve),
+            "calibration_error": CalibrationError,
+            "kappa": partial(classification.MulticlassCohenKappa, outputs),
+            "matthews": partial(classification.MulticlassMatthewsCorrCoef, outputs),
+            "macro_precision": partial(classification.MulticlassPrecision, outputs),
+            "macro_specificity": partial(classification.MulticlassSpecificity, outputs),
+            **{name: partial(accuracy, top_k=k) for name, k in tops.items()},
+        }
+
+    def metric_arguments(self, outputs: int) -> dict[str, Any]:
+        """Return what metrics of torchmetrics take: the kind of task, and K."""
+        return {"task": "multiclass", "num_classes": outputs}
 
     def classes_of(self, targets: Tensor) -> Tensor:
         """Return the class numbers themselves."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
-from sglr.core.task import Sums, Targets, Task, refuse_targets
+from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.metrics.with_metrics import WithMetrics
 
 __all__ = ["Language"]
 
@@ -22,7 +23,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Language(Task):
+class Language(WithMetrics):
     """Texts of L positions, each with the token that the network is to tell, or -100 where it is asked nothing.
 
     What is asked is in the targets, made where texts are read: for the next token, the text shifted by one; for masked
@@ -41,6 +42,7 @@ class Language(Task):
     )
 
     headline: ClassVar[str] = "perplexity"
+    usual: ClassVar[tuple[str, ...]] = ("perplexity", "token_accuracy", "top5_accuracy")
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -128,7 +130,9 @@ class Language(Task):
             "right_of_top": ranked.any(2) & asked,
             "entropy": entropy.double(),
         }
-        return {name: values.view(clients, -1).sum(1) for name, values in counted.items()}
+        own = {name: values.view(clients, -1).sum(1) for name, values in counted.items()}
+        tokens = targets.where(asked[: len(targets)], NOT_ASKED).flatten()
+        return own | self.further_sums(0, lambda: outputs.flatten(1, 2).softmax(2), tokens)
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return perplexity and accuracies over all tokens, of every client ``[n]``.
@@ -141,4 +145,13 @@ class Language(Task):
             "perplexity": (sums["entropy"] / tokens).exp(),
             "token_accuracy": sums["right"] / tokens,
             "top5_accuracy": sums["right_of_top"] / tokens,
+            **self.further_scores(0, sums),
         }
+
+    def metric_arguments(self, outputs: int) -> dict[str, Any]:
+        """Return what metrics of torchmetrics take: the number for what does not count; not K, which sums don't tell.
+
+        They get probabilities ``[tokens, K]`` and tokens ``[tokens]``, of all texts one after another.
+        """
+        del outputs
+        return {"ignore_index": NOT_ASKED}

@@ -75,7 +75,7 @@ class Multilabel(Findings):
             **self.finding_sums(outputs, targets, thresholds_with()),
             "exact": right.sum(1),
             "samples": torch.full_like(right.sum(1), len(targets)),
-            **self.further(outputs.shape[2]).sums(outputs.sigmoid(), targets.long()),
+            **self.further_sums(outputs.shape[2], outputs.sigmoid, targets.long()),
         }
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
@@ -92,7 +92,7 @@ class Multilabel(Findings):
             "exact_match": sums["exact"] / sums["samples"].double(),
             "brier": sums["squared"] / answers,
             "calibration_error": calibration_error(sums["reliability"]),
-            **self.further(curve.shape[1]).scores(sums),
+            **self.further_scores(curve.shape[1], sums),
         }
 
     def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:

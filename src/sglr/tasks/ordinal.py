@@ -126,7 +126,7 @@ class Ordinal(WithMetrics):
         found, wanted, classes = self.predicted(outputs), self.ranks(targets), outputs.shape[2] + 1
         counts = torch.zeros(len(outputs), classes * classes, dtype=torch.int64, device=outputs.device)
         counts.scatter_add_(1, wanted * classes + found, torch.ones_like(found))
-        further = self.further(classes - 1).sums(found, wanted)
+        further = self.further_sums(classes - 1, lambda: found, wanted)
         return {"confusion": counts.view(-1, classes, classes), **further}
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
@@ -145,7 +145,7 @@ class Ordinal(WithMetrics):
             "mae": (seen * apart).sum((1, 2)),
             "accuracy": (seen * (apart == 0)).sum((1, 2)),
             "within_one": (seen * (apart <= 1)).sum((1, 2)),
-            **self.further(seen.shape[1] - 1).scores(sums),
+            **self.further_scores(seen.shape[1] - 1, sums),
         }
 
     def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:

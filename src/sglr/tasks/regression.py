@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +13,11 @@ from torch.nn import functional as F
 
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
-from sglr.core.task import Sums, Targets, Task, refuse_targets
+from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.metrics.with_metrics import WithMetrics
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 __all__ = ["Regression"]
 
@@ -28,7 +33,7 @@ SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(WithMetrics):
     """Measurements: the network predicts them in standard units, and scores are in the data's own.
 
     The loss of a sample is the mean over its T targets, each of z = (y - mean) / scale: so targets of different units
@@ -71,6 +76,7 @@ class Regression(Task):
     )
 
     headline: ClassVar[str] = "r2"
+    usual: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     pooled: ClassVar[frozenset[str]] = frozenset({"pairs", "residuals"})
 
     def __post_init__(self) -> None:
@@ -197,11 +203,17 @@ class Regression(Task):
             "pairs": _pairs(predicted, wanted.expand_as(predicted)),
             "residuals": _counted(_binned(errors, FINE), FINE),
         }
+        found |= self.further_sums(wanted.shape[1], lambda: self._in_units(predicted, targets), targets)
         if not self.quantiles:
             return found
         wanted = wanted.unsqueeze(-1)
         pinball = _pinball(given, wanted, given.new_tensor(self.quantiles))
         return found | {"pinball": pinball.sum(1), "below": (wanted <= given).double().sum(1)}
+
+    def _in_units(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        """Return predictions ``[n, m, T]`` in the data's units, ``[n, m]`` if targets are ``[m]``."""
+        found = predicted * self._scale(predicted) + predicted.new_tensor(self.target_mean or (0.0,))
+        return found.to(targets.dtype).view(len(predicted), *targets.shape)
 
     @property
     def _middle(self) -> int:
@@ -222,7 +234,20 @@ class Regression(Task):
         }
         if self.quantiles:
             scores["pinball"] = by_target["pinball"].mean((1, 2))
-        return scores
+        return scores | self.further_scores(sums["squared"].shape[1], sums)
+
+    def known_metrics(self, outputs: int) -> Mapping[str, Callable[[], Metric]]:
+        """Return errors in percent and in logarithms, and explained variance."""
+        from torchmetrics import regression
+
+        del outputs
+        return {
+            "explained_variance": regression.ExplainedVariance,
+            "mape": regression.MeanAbsolutePercentageError,
+            "smape": regression.SymmetricMeanAbsolutePercentageError,
+            "weighted_mape": regression.WeightedMeanAbsolutePercentageError,
+            "mean_squared_log_error": regression.MeanSquaredLogError,
+        }
 
     def _scores_by_target(self, sums: Sums) -> dict[str, Tensor]:
         """Return the scores of every client and target, ``[n, T]``, and the pinball loss ``[n, T, Q]``."""

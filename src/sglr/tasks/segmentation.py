@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +15,11 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.scores import MOST_CLASSES
-from sglr.core.task import Sums, Targets, Task, refuse_targets
+from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.metrics.with_metrics import WithMetrics
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 __all__ = ["Segmentation"]
 
@@ -22,7 +28,7 @@ SMOOTH = 1e-5
 
 
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(WithMetrics):
     """Masks of class numbers: the network gives K values for each pixel (or voxel) of its input.
 
     The headline is the mean Dice, which medical work reports; IoU = Dice / (2 - Dice) ranks a class's predictions
@@ -62,6 +68,7 @@ class Segmentation(Task):
     )
 
     headline: ClassVar[str] = "dice"
+    usual: ClassVar[tuple[str, ...]] = ("dice", "iou", "pixel_accuracy")
     pooled: ClassVar[frozenset[str]] = frozenset({"confusion"})
 
     def __post_init__(self) -> None:
@@ -170,7 +177,8 @@ class Segmentation(Task):
         if classes <= MOST_CLASSES:
             pairs = none.new_zeros(classes**2).scatter_add_(0, (wanted * classes + predicted).flatten(), one.flatten())
             found["confusion"] = pairs.view(classes, classes)
-        return found
+        masks = targets.long().view(len(targets), *outputs.shape[3:])
+        return found | self.further_sums(classes, lambda: outputs.argmax(2), masks)
 
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return Dice, IoU and the share of pixels that are right, of every client ``[n]``.
@@ -182,7 +190,25 @@ class Segmentation(Task):
             "dice": by_class["dice"].nanmean(1),
             "iou": by_class["iou"].nanmean(1),
             "pixel_accuracy": sums["right"].sum(1) / sums["support"].sum(1).double(),
+            **self.further_scores(sums["support"].shape[1], sums),
         }
+
+    def known_metrics(self, outputs: int) -> Mapping[str, Callable[[], Metric]]:
+        """Return scores of pixels: agreement beyond chance, and means over classes."""
+        from torchmetrics import classification
+
+        kinds: dict[str, Any] = {
+            "kappa": classification.MulticlassCohenKappa,
+            "recall": classification.MulticlassRecall,
+            "precision": classification.MulticlassPrecision,
+            "specificity": classification.MulticlassSpecificity,
+        }
+        return {name: partial(kind, outputs, ignore_index=self.ignore_index) for name, kind in kinds.items()}
+
+    def metric_arguments(self, outputs: int) -> dict[str, Any]:
+        """Return what metrics of torchmetrics take: K, the number to ignore, and that they get class numbers."""
+        kinds = {"task": "multiclass", "input_format": "index"}
+        return {**kinds, "num_classes": outputs, "ignore_index": self.ignore_index}
 
     def _by_class(self, sums: Sums) -> dict[str, Tensor]:
         """Return Dice and IoU of every client and class ``[n, K]``; NaN where it neither occurs nor is predicted."""
