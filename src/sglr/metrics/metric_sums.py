@@ -19,6 +19,7 @@ from sglr.core.errors import UsageError
 from sglr.core.model import failed, shown
 from sglr.core.task import Sums
 from sglr.metrics.alike import updated_alike
+from sglr.metrics.import_torchmetrics import import_torchmetrics
 from sglr.metrics.tellable import tellable
 
 if TYPE_CHECKING:  # else imported by who makes metrics: it takes a second, and classification needs none
@@ -52,6 +53,8 @@ class MetricSums:
     """
 
     def __init__(self, metrics: Mapping[str, Callable[[], Metric]]) -> None:
+        if metrics:
+            import_torchmetrics()
         self._metrics = {name: _made(name, make) for name, make in metrics.items()}
         self._leaders: dict[str, str] = {}
         for name, metric in self._metrics.items():

@@ -15,6 +15,7 @@ from torch import Tensor
 from sglr.core.errors import UsageError, unknown
 from sglr.core.model import own_function
 from sglr.core.task import Sums, Targets, Task
+from sglr.metrics.import_torchmetrics import import_torchmetrics
 from sglr.metrics.metric_sums import MetricSums
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class WithMetrics(Task):
             If there is no such metric, its code is not installed where it must be, it is not made of sums, it gives
             more than one number, or doesn't take what the task predicts.
         """
+        if self.metrics:
+            import_torchmetrics()
         for name in self.metrics:
             if ":" in name:
                 own_function("metrics", name, folder)
@@ -111,6 +114,7 @@ def _further(task: WithMetrics, outputs: int) -> MetricSums:
     wanted = [name for name in task.metrics if name not in task.usual]
     if not wanted:
         return MetricSums({})
+    import_torchmetrics()
     known = task.known_metrics(outputs)
     found: dict[str, Callable[[], Metric]] = {}
     for name in wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sglr.core.errors import UsageError
+from sglr.metrics.import_torchmetrics import import_torchmetrics
 from sglr.privacy.measures.estimate import Estimate, mean_estimate
 
 IDENTICAL = 100.0
@@ -26,6 +27,7 @@ def psnr(images: Tensor, originals: Tensor) -> Estimate:
     UsageError
         If these are not as many images of the same size.
     """
+    import_torchmetrics()
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     _require_alike(images, originals)
@@ -38,6 +40,7 @@ def ssim(images: Tensor, originals: Tensor) -> Estimate:
 
     Parameters and errors are those of :func:`psnr`; images have 6 × 6 pixels at least.
     """
+    import_torchmetrics()
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _require_alike(images, originals)
