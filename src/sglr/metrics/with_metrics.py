@@ -41,6 +41,7 @@ class WithMetrics(Task):
 
     metrics: tuple[str, ...] = field(
         default=(),
+        kw_only=True,
         metadata={
             "help": "further scores, by name or as package.module:Name, a metric of torchmetrics made of sums",
             "clients": "take",
