@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sglr
+from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
+from sglr.core.task import Targets
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.computation import segment_flops
 from sglr.cost.profiles import load_profile
@@ -344,3 +346,40 @@ def test_rates_without_sense_are_refused(text):
 )
 def test_operations_per_second_are_read(text, flops):
     assert read_flops_rate(text) == flops
+
+
+# Tasks
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "input_shape", "number", "target_bytes"),
+    [
+        ("regression", "mlp", "10", 2, 2 * 4),
+        ("multilabel", "mlp", "10", 14, 14),
+        ("segmentation", "fcn", "3,16,24", 5, 16 * 24),
+        ("language", "transformer", "32", 60, 32 * 8),
+    ],
+)
+def test_targets_of_a_task_are_told_whole(task, model, input_shape, number, target_bytes):
+    plan = Request(model=model, task=task, input_shape=input_shape, classes=number, samples=1000).plan()
+    assert plan.record()["targets_mb"] == pytest.approx(1000 * target_bytes / 1e6)
+    assert any("without targets, which add" in sentence for sentence in paragraphs(plan)["counted"])
+
+
+def test_a_task_that_does_not_fit_the_data_is_refused_before_a_model_is_built():
+    with pytest.raises(UsageError, match="each sample needs a mask"):
+        Request(model="no-such-model", task="segmentation", dataset="digits").plan()
+    with pytest.raises(UsageError, match=r"no targets of that number for inputs of shape \[5\]"):
+        Request(model="no-such-model", task="segmentation", input_shape="5", classes=3, samples=10).plan()
+
+
+def test_a_run_sends_its_masks_whole(tmp_path):
+    masks = torch.zeros(20, 8, 8, dtype=torch.uint8)
+    part = Samples(torch.randn(20, 1, 8, 8), masks)
+    targets = Targets(("ground", "thing"), shape=(8, 8), dtype="uint8", classes=2)
+    data = Dataset("masks", part, part, targets=targets)
+    run = sglr.train(
+        "psl", dataset=data, task="segmentation", model="fcn", clients=2, epochs=1, batch_size=5, out=tmp_path / "run"
+    )
+    trained = sum(row["samples"] for row in run.history)
+    assert run.summary["communication"]["by_kind"]["up"]["labels"] == trained * 64

@@ -15,6 +15,7 @@ from sglr.assembly.checks import (
     check_engine,
     check_pipelining,
     check_place,
+    check_served,
     check_tail,
 )
 from sglr.assembly.merge_rule import merge_rule_of
@@ -81,6 +82,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_place(experiment, given, data)
     task = build_task(experiment, data, given.task)
     check_classes(experiment, method, data.targets)
+    check_served(task, data, defences)
     segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")

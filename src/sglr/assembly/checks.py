@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
+from sglr.core.task import Task
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
 
@@ -22,6 +23,12 @@ def check_defences(experiment: Experiment, method: Method, defences: DefenceChai
         raise UsageError("defence", experiment.defence, problem, remedy)
     for part in defences.parts:
         part.check(method, defences.named)
+
+
+def check_served(task: Task, data: ClientData, defences: DefenceChain) -> None:
+    """Refuse defences that do not serve the task, by name."""
+    for name, part in defences.named:
+        part.serves.require("defence", name, task, data.targets.example())
 
 
 def check_place(experiment: Experiment, given: PartOverrides, data: ClientData) -> None:

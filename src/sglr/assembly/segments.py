@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.assembly.checks import check_defences, check_tail
+from sglr.assembly.checks import check_defences, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.method import build_method
 from sglr.assembly.task import build_task
@@ -262,4 +262,5 @@ def client_segments(
     check_tail(experiment, method)
     check_defences(experiment, method, defences)
     task = build_task(experiment, data)
+    check_served(task, data, defences)
     return Segments(experiment, data, task, model, method, defences).lower_of

@@ -82,6 +82,8 @@ def _describe(kind: PartKind, registry: Registry, name: str, verbose: bool) -> d
             attack = registry.load(name)
             needs = sorted(str(each) for each in attack.needs)
             part |= {"attacker": attack.attacker, "needs": needs, "source": attack.source}
+        if kind in WRITTEN_WITH_PART:
+            part["serves"] = str(registry.load(name).serves)
         part["parameters"] = [_entry(setting, kind) for setting in parameters(registry.outline(name))]
     return part
 
@@ -114,6 +116,8 @@ def _print(parts: list[dict[str, Any]]) -> None:
         table.add_row(part["name"], Text(part["summary"]))
         if "needs" in part:
             table.add_row("", Text(f"{part['attacker']}; needs {', '.join(part['needs'])}; {part['source']}", "dim"))
+        if "serves" in part:
+            table.add_row("", Text(f"serves {part['serves']}", "dim"))
         for entry in part.get("parameters", ()):
             default = "" if entry["default"] in (None, "", ()) else f"; default: {entry['default']}"
             table.add_row("", Text.assemble((entry["flag"], "cyan"), f"  {entry['help']}{default}"))

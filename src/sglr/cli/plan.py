@@ -43,7 +43,12 @@ DataDir = Annotated[
 InputShape = Annotated[
     str | None, _option("--input-shape", "int,…", _MODEL, "Shape of one input, such as 1,28,28, if not the data's")
 ]
-Classes = Annotated[int | None, _option("--classes", "int", _MODEL, "Number of classes, if not the data's")]
+Classes = Annotated[
+    int | None, _option("--classes", "int", _MODEL, "Number of classes or of values wanted, if not the data's")
+]
+TaskName = Annotated[
+    str | None, _option("--task", "text", _MODEL, "What the network learns (sglr list tasks); default: classification")
+]
 Rate = Annotated[
     str, _option("--rate", "rate", _DEVICES, "Rate of a link or the medium: 1Gbps, 12.5MB/s; default: 100Mbps")
 ]
@@ -72,6 +77,7 @@ def plan(
     data_dir: DataDir = None,
     input_shape: InputShape = None,
     classes: Classes = None,
+    task: TaskName = None,
     rate: Rate = "100Mbps",
     flops_rate: FlopsRate = None,
     server_flops_rate: ServerFlopsRate = None,
@@ -104,6 +110,7 @@ def plan(
         data_dir=data_dir,
         input_shape=input_shape,
         classes=classes,
+        task=None if task == "auto" else task,
         rate=rate,
         flops_rate=flops_rate,
         server_flops_rate=server_flops_rate,

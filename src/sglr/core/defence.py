@@ -11,12 +11,13 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
+from sglr.core.task import Serves
 
 if TYPE_CHECKING:
     from sglr.core.method import Method
@@ -34,11 +35,18 @@ _RENAMED = {
 class Defence:
     """Reduces what one party can learn about another's data.
 
+    Attributes
+    ----------
+    serves
+        Which tasks it works with.
+
     Raises
     ------
     UsageError
         If an option is out of its range.
     """
+
+    serves: ClassVar[Serves] = Serves.ANY
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Take hooks that are named as in sglr 0.1 for what they are called now, with a warning."""
@@ -109,7 +117,7 @@ class Defence:
         gradients
             Each of the mean loss over the client's batch, by one sample's smashed data or features.
         labels
-            ``[b]``.
+            ``[b]``, or the task's targets ``[b, ...]``.
         rng
             On the CPU, for this client and step alone.
         """

@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sglr.core.codec import Codec
 from sglr.core.types import Average, Uplink
@@ -154,12 +155,13 @@ def exchange_traffic(
     -------
     list of Traffic
         Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` for active
-        clients and as ``"gradients"`` for the others; and its labels, or features and gradients by them.
+        clients and as ``"gradients"`` for the others; and its labels or other targets, whole, or features and gradients
+        by them.
     """
     sample, everyone = codec.bytes((1, *uplink.smashed.shape[2:])), range(len(uplink.sizes))
     sent = [_of_rows("smashed", uplink, everyone, sample, up=True)]
     if features is None:
-        sent.append(_of_rows("labels", uplink, everyone, uplink.labels.element_size(), up=True))
+        sent.append(_of_rows("labels", uplink, everyone, _bytes_each(uplink.labels), up=True))
     else:
         each = prod(features) * uplink.smashed.element_size()
         sent.append(_of_rows("features", uplink, everyone, each, up=False))
@@ -172,6 +174,11 @@ def exchange_traffic(
         once = len(averaged.gradients) * sample
         sent.append(_of_rows("average", uplink, averaged.rows, sample, up=False, broadcast=once))
     return sent
+
+
+def _bytes_each(targets: Tensor) -> int:
+    """Return the bytes of one sample's target of ``[C, b, ...]``: a label, or a whole mask."""
+    return prod(targets.shape[2:]) * targets.element_size()
 
 
 def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool) -> Traffic:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -68,6 +69,10 @@ class Targets:
         for length in self.shape:
             values *= length
         return values * self.torch_dtype.itemsize
+
+    def example(self) -> Tensor:
+        """Return one sample's target, all zeros, ``[1, ...]``."""
+        return torch.zeros(1, *self.shape, dtype=self.torch_dtype)
 
     def describe(self) -> str:
         """Return what they are in a few words, for messages."""
@@ -169,6 +174,32 @@ class Task(ABC):
         """Return the class of every sample, int64 ``[N]``; None (the default) where samples have no single class."""
         del targets
         return None
+
+
+class Serves(StrEnum):
+    """Which tasks an attack, a measure or a defence serves, in the words of messages."""
+
+    ANY = "any task"
+    CLASSES = "tasks in which each sample has one class"
+    CLASSIFICATION = "the task classification"
+
+    def fit(self, task: Task, targets: Tensor) -> bool:
+        """Tell whether a task with such targets ``[N, ...]`` is one of them."""
+        if self is Serves.CLASSIFICATION:
+            return task.counts_classes
+        return self is Serves.ANY or task.classes_of(targets) is not None
+
+    def require(self, field: str, value: object, task: Task, targets: Tensor) -> None:
+        """Refuse a task that is none of them.
+
+        Raises
+        ------
+        UsageError
+            If it is none; ``field`` and ``value`` name what does not serve it.
+        """
+        if not self.fit(task, targets):
+            problem = f"it serves {self}, and the network learns {type(task).__name__.lower()}"
+            raise UsageError(field, value, problem, "leave it out, or choose one that serves any task")
 
 
 def refuse_targets(task: str, targets: Targets, problem: str, remedy: str) -> UsageError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sglr.core.data import Dataset
+from sglr.core.task import Targets
 from sglr.data.federate import customary_validation
 from sglr.data.load import pick_dataset
 
@@ -20,17 +21,25 @@ class Shape:
     input_shape
         Shape of one input, without the sample dimension.
     classes
-        Number of classes.
+        Number of classes; 0 where samples have none.
     train
         Number of training samples.
     validation
         How many of them are held out for validation by default.
+    other
+        What targets are, where samples have no class each.
     """
 
     input_shape: tuple[int, ...]
     classes: int
     train: int
     validation: int
+    other: Targets | None = None
+
+    @property
+    def targets(self) -> Targets:
+        """What targets are."""
+        return Targets(classes=self.classes) if self.other is None else self.other
 
     @property
     def samples(self) -> int:
@@ -54,7 +63,8 @@ def dataset_shape(spec: str, data_dir: Path | None = None, parameters: Mapping[s
     if stored is None:
         dataset: Dataset = part.load(data_dir)
         held = customary_validation(dataset)
-        return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held)
+        other = None if dataset.targets.are_classes else dataset.targets
+        return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held, other)
     channels, *sides = stored.input_shape
     size, wanted = getattr(part, "image_size", None), getattr(part, "image_channels", None)
     shape = (wanted or channels, *([size] * len(sides) if size else sides))

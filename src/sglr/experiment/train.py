@@ -121,10 +121,12 @@ def execute(
     """
     called = Callbacks(callbacks)
     refuse_occupied(out, experiment)
-    LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
+    leakage = LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
     with _closing(built):
+        if leakage is not None:
+            leakage.check(built)
         ready(built)
         for caution in cautions(experiment, built.method, built.data):
             warn(caution)

@@ -20,7 +20,7 @@ from sglr.assembly.parts import Training
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.spec import Option, Spec
-from sglr.leakage.measure_clients import measured_samples
+from sglr.leakage.measure_clients import LABELS, measured_samples, serves
 from sglr.leakage.open_run import OpenedRun, drawn_clients
 from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.privacy.measures.label_leakage import by_direction
@@ -86,6 +86,19 @@ class LeakageCallback:
             raise UsageError("leakage", text, problem, "leave it out, or choose a method that splits the model")
         return found
 
+    def check(self, built: Training) -> None:
+        """Refuse texts without classes, of which nothing could be measured.
+
+        Raises
+        ------
+        UsageError
+            If no measure serves the task and its inputs.
+        """
+        labels = serves(LABELS).fit(built.task, built.data.targets.example())
+        if not labels and not built.data.train.inputs.dtype.is_floating_point:
+            problem = f"no measure serves {type(built.task).__name__.lower()}: its inputs are numbers of tokens"
+            raise UsageError("leakage", f"every={self.every}", problem, "leave it out")
+
     def due(self, epoch: int, epochs: int) -> bool:
         """Return whether leakage is measured after an epoch, counted from 1."""
         return epoch % self.every == 0 or epoch == epochs
@@ -108,15 +121,16 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
     inputs, half = drawn.tensor, len(drawn) // 2
     smashed = target.send(inputs)
-    found: dict[str, Callable[[], float]] = {
-        "distance_correlation": lambda: _distance(inputs[:PAIRED], smashed[:PAIRED]),
-        "explained": lambda: explained_share(smashed[:half], inputs[:half], smashed[half:], inputs[half:]),
-        "label_inference_accuracy": lambda: (
-            by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
-        ),
-    }
-    if len(drawn) >= LEAST:
-        found["mutual_information"] = lambda: _bound(inputs, smashed, target.seed)
+    found: dict[str, Callable[[], float]] = {}
+    if serves(LABELS).fit(target.task, few.targets):
+        found[LABELS] = lambda: by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
+    if inputs.is_floating_point():  # numbers of tokens have no distances
+        found |= {
+            "distance_correlation": lambda: _distance(inputs[:PAIRED], smashed[:PAIRED]),
+            "explained": lambda: explained_share(smashed[:half], inputs[:half], smashed[half:], inputs[half:]),
+        }
+        if len(drawn) >= LEAST:
+            found["mutual_information"] = lambda: _bound(inputs, smashed, target.seed)
     told: dict[str, float] = {}
     for name, measure in found.items():
         try:

@@ -10,10 +10,20 @@ from typing import Any
 
 from torch import Tensor
 
+from sglr.assembly.parts import Training
 from sglr.core.errors import UsageError
 from sglr.leakage.attack_clients import Chosen, attack_clients, attack_record, choose_attack
 from sglr.leakage.interpretation import read_attack, read_figures
-from sglr.leakage.measure_clients import MEASURES, Wanted, activation_maps, measure_client, nested, over_clients
+from sglr.leakage.measure_clients import (
+    MEASURES,
+    Wanted,
+    activation_maps,
+    measure_client,
+    nested,
+    over_clients,
+    require_quantities,
+    serves,
+)
 from sglr.leakage.open_run import OpenedRun, drawn_clients, open_run
 from sglr.leakage.replay import replay
 from sglr.privacy.active import ActiveAttack
@@ -121,6 +131,7 @@ def leak(
     say(f"opening {folder.path}")
     opened = _opened(folder)
     refuse_what_does_not_cross(opened, wanted, chosen)
+    refuse_what_does_not_serve(opened.built, wanted, chosen)
     return _Looking(folder, opened, asked, wanted, say).look(chosen)
 
 
@@ -138,6 +149,23 @@ def refuse_what_does_not_cross(opened: OpenedRun, wanted: Wanted, chosen: Sequen
         problem = "clients hold the whole model and send no smashed data, so that there is nothing to measure"
         remedy = "attack it instead: --measures none --attack gradient-inversion, or --attack membership"
         raise UsageError("method", name, problem, remedy)
+
+
+def refuse_what_does_not_serve(built: Training, wanted: Wanted, chosen: Sequence[Chosen]) -> None:
+    """Refuse attacks, and measures that were asked for by name, which do not serve the run's task.
+
+    Raises
+    ------
+    UsageError
+        If there is one, by its name.
+    """
+    example = built.data.targets.example()
+    for one in chosen:
+        one.attack.serves.require("attack", one.name, built.task, example)
+    if wanted.strict:
+        for name in wanted.measures:
+            serves(name).require("measures", name, built.task, example)
+            require_quantities(name, built.data.train)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import Tensor
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError, unknown
 from sglr.core.random import key
+from sglr.core.task import Serves
 from sglr.privacy.measures.distance_correlation import SAMPLES as PAIRED
 from sglr.privacy.measures.distance_correlation import measure as measure_distance
 from sglr.privacy.measures.estimate import Estimate, mean_estimate
@@ -23,7 +24,8 @@ from sglr.privacy.measures.pictures import SMALLEST
 from sglr.privacy.measures.reconstruction import BATCH, Reconstruction, reconstruct
 from sglr.privacy.target import Target
 
-MEASURES = ("mutual_information", "distance_correlation", "reconstruction", "label_inference_accuracy")
+LABELS = "label_inference_accuracy"
+MEASURES = ("mutual_information", "distance_correlation", "reconstruction", LABELS)
 """The measures, as they are called in ``leakage.json`` and on the command line."""
 
 KNOWN, ATTACKED, SHOWN = 2000, 512, 10
@@ -100,12 +102,32 @@ def measure_client(target: Target, wanted: Wanted) -> MeasuredLeakage:
     found = MeasuredLeakage()
     for name in wanted.measures:
         try:
+            serves(name).require("measures", name, target.task, target.own.targets[:1])
+            require_quantities(name, target.own)
             _MEASURES[name](target, wanted, found)
         except UsageError as problem:
             if wanted.strict:
                 raise
             found.missing[name] = str(problem)
     return found
+
+
+def serves(measure: str) -> Serves:
+    """Return which tasks a measure serves: labels are inferred where samples have them."""
+    return Serves.CLASSES if measure == LABELS else Serves.ANY
+
+
+def require_quantities(measure: str, samples: Samples) -> None:
+    """Refuse a measure of inputs where these are numbers of tokens: their distances mean nothing.
+
+    Raises
+    ------
+    UsageError
+        If they are, and the measure looks at inputs.
+    """
+    if measure != LABELS and not samples.inputs.dtype.is_floating_point:
+        problem = "it compares inputs by their distances, and numbers of tokens have none"
+        raise UsageError("measures", measure, problem, "leave it out")
 
 
 def over_clients(each: Sequence[Mapping[str, Estimate]]) -> Figures:
@@ -218,5 +240,5 @@ _MEASURES = {
     "mutual_information": _mutual_information,
     "distance_correlation": _distance_correlation,
     "reconstruction": _reconstruction,
-    "label_inference_accuracy": _label_inference,
+    LABELS: _label_inference,
 }

@@ -52,8 +52,8 @@ def replay(
     Raises
     ------
     UsageError
-        If the threat model forbids what the attack needs, these data or this method are not fit for it, there is no
-        such client, or the run has no checkpoint.
+        If the threat model forbids what the attack needs, it does not serve the task, these data or this method are not
+        fit for it, there is no such client, or the run has no checkpoint.
     SglrError
         If a defence stopped the training.
     """
@@ -61,6 +61,7 @@ def replay(
     opened = open_run(run)
     clean = opened.target(client, attacker, seed)
     require(attack, attacker, attack.needs, clean.seen)
+    attack.serves.require("attack", type(attack).__name__, clean.task, clean.own.targets[:1])
     setup = AttackSetup(client, len(opened.built.data.indices), clean.fresh, clean.auxiliary, clean.seed)
     built = _with_attack(located(run.experiment, run.data), attack, setup)
     built.trainer.run(Hooks(observe=observe))

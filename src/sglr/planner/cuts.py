@@ -44,7 +44,11 @@ class Cut:
 
 
 def measure_cuts(
-    spec: str, input_shape: tuple[int, ...], classes: int, cut: str | None = None
+    spec: str,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    cut: str | None = None,
+    output_shape: tuple[int, ...] | None = None,
 ) -> tuple[Cut, list[Cut]]:
     """Build a model and measure the chosen cut and every one that leaves weights on both sides.
 
@@ -54,10 +58,12 @@ def measure_cuts(
         A registered model, or ``package.module:function``; see `sglr.core.model.build_model`.
     input_shape
         Shape of one input, without the batch dimension.
-    classes
-        Number of classes.
+    outputs
+        How many values the model gives for a sample, or for each pixel or position: K for K classes.
     cut
         Where to cut, as `sglr.splitting.split` takes it; None for the model's own cut.
+    output_shape
+        Of one sample's output; None for one row of ``outputs`` values.
 
     Returns
     -------
@@ -70,12 +76,12 @@ def measure_cuts(
         If there is no such model or cut (the nearest is suggested), or they don't fit the input.
     """
     with torch.random.fork_rng([]):
-        model = build_model(spec, input_shape, classes)
+        model = build_model(spec, input_shape, outputs)
         example = _example(model, input_shape)
         model = given_shapes(model, example)
     layer = _chosen(model, cut)
     segments = split(model, layer)
-    check_segments(segments, example, (classes,))
+    check_segments(segments, example, output_shape or (outputs,))
     measured = {other: _measure(model, other, parts, example) for other, parts in _useful(model).items()}
     return measured.get(layer) or _measure(model, layer, segments, example), list(measured.values())
 

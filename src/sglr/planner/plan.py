@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sglr.planner.costs import MEASURES, VIEWS, MethodCost, Scenario, method_costs
+from sglr.planner.costs import BYTES_PER_MB, MEASURES, VIEWS, MethodCost, Scenario, method_costs
 from sglr.planner.crossovers import Crossover, crossovers
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class CostPlan:
         The name of the cut, or None if sizes were given by hand.
     cuts
         All cuts of the model in the order of execution; empty if sizes were given by hand.
+    target_bytes
+        Bytes of one sample's target; None where the task was not named.
     """
 
     scenario: Scenario
@@ -60,6 +62,12 @@ class CostPlan:
     crossovers: tuple[Crossover, ...]
     cut: str | None = None
     cuts: tuple[CutCost, ...] = ()
+    target_bytes: int | None = None
+
+    @property
+    def targets_mb(self) -> float | None:
+        """What the targets of an epoch add to what split methods send, in MB; None where the task was not named."""
+        return None if self.target_bytes is None else self.target_bytes * self.scenario.sizes.samples / BYTES_PER_MB
 
     def saving(self, method: str, other: str, view: str = "paper") -> float:
         """Return the share (at most 1) of what ``other`` sends that ``method`` saves; below 0 it sends more."""
@@ -87,6 +95,7 @@ class CostPlan:
             "cut_mb": given.sizes.cut,
             "model_mb": given.sizes.model,
             "client_mb": given.sizes.client,
+            "targets_mb": self.targets_mb,
             "rate_mb_per_second": given.rate,
             "flops_per_second": {"client": given.flops_rate, "server": given.server_flops_rate},
             "energy_profile": None if given.profile is None else asdict(given.profile),
@@ -102,7 +111,9 @@ class CostPlan:
         }
 
 
-def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = ()) -> CostPlan:
+def make_plan(
+    scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = (), target_bytes: int | None = None
+) -> CostPlan:
     """Compute a plan.
 
     Parameters
@@ -113,11 +124,13 @@ def make_plan(scenario: Scenario, cut: str | None = None, cuts: Sequence[Cut] = 
         The name of that cut.
     cuts
         All cuts of the model, each to be costed in the same scenario.
+    target_bytes
+        Bytes of one sample's target, if the task was named.
     """
     costed = [(entry, method_costs(at_cut(scenario, entry))) for entry in cuts]
     points = [(costs[SPLIT].views["paper"].total_mb, costs[SPLIT].client_flops or 0.0) for _, costs in costed]
     found = (CutCost(entry, costs, not _beaten(at, points)) for (entry, costs), at in zip(costed, points, strict=True))
-    return CostPlan(scenario, method_costs(scenario), tuple(crossovers(scenario)), cut, tuple(found))
+    return CostPlan(scenario, method_costs(scenario), tuple(crossovers(scenario)), cut, tuple(found), target_bytes)
 
 
 def at_cut(scenario: Scenario, cut: Cut) -> Scenario:

@@ -12,12 +12,14 @@ from sglr.cost.profiles import load_profile
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
 from sglr.planner.units import read_flops_rate, read_rate
+from sglr.runs.config import USUAL_TASK
 
 if TYPE_CHECKING:
+    from sglr.core.task import Targets, Task
     from sglr.planner.cuts import Cut
 
 BY_HAND = ("cut_mb", "model_mb", "client_mb")
-OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes")
+OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Request:
     dataset, data_dir
         The data set whose inputs the model takes; its files are read only where its shape is not known otherwise.
     input_shape, classes
-        In place of the data set's, such as ``"1,28,28"`` and 10.
+        In place of the data set's, such as ``"1,28,28"`` and 10; of a task without classes, how many values are wanted.
+    task
+        What the network learns; None is classification.
     rate, flops_rate, server_flops_rate
         Rates with their units, such as ``"100Mbps"`` and ``"2TFLOPS"``.
     energy_profile
@@ -54,6 +58,7 @@ class Request:
     data_dir: Path | None = None
     input_shape: str | None = None
     classes: int | None = None
+    task: str | None = None
     rate: str = "100Mbps"
     flops_rate: str | None = None
     server_flops_rate: str | None = None
@@ -70,9 +75,13 @@ class Request:
         self._reject_both_ways()
         if self.model is None:
             return make_plan(self._scenario(self._typed_sizes()))
-        chosen, cuts, samples = self._measured(self.model)
+        input_shape, targets, samples = self._shape()
+        # What can be refused at once is, before a model is built.
+        self._scenario(Sizes(self.clients, samples, 1, 1, 1))
+        chosen, cuts = self._measured(self.model, input_shape, targets)
         sizes = Sizes(self.clients, samples, chosen.cut_mb, chosen.model_mb, chosen.client_mb)
-        return make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts)
+        target_bytes = targets.bytes if self.task is not None else None
+        return make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts, target_bytes)
 
     def _given(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]
@@ -123,16 +132,18 @@ class Request:
             typed = {name.removesuffix("_mb"): name for name in BY_HAND}
             raise UsageError(typed.get(error.field, error.field), error.value, error.problem, error.remedy) from error
 
-    def _measured(self, model: str) -> tuple[Cut, list[Cut], int]:
+    def _measured(self, model: str, input_shape: tuple[int, ...], targets: Targets) -> tuple[Cut, list[Cut]]:
+        from sglr.core.registry import TASKS
         from sglr.planner.cuts import measure_cuts
 
-        input_shape, classes, samples = self._shape()
-        # What can be refused at once is, before a model is built.
-        self._scenario(Sizes(self.clients, samples, 1, 1, 1))
-        return *measure_cuts(model, input_shape, classes, self.cut), samples
+        task: Task = TASKS.load(self.task or USUAL_TASK)()
+        task.check(targets)
+        return measure_cuts(model, input_shape, task.outputs(targets), self.cut, task.output_shape(targets))
 
-    def _shape(self) -> tuple[tuple[int, ...], int, int]:
-        """Return the shape of one input, the classes and |D|; a data set is asked for what is not given."""
+    def _shape(self) -> tuple[tuple[int, ...], Targets, int]:
+        """Return the shape of one input, what targets are, and |D|; a data set is asked for what is not given."""
+        from sglr.planner.targets import targets_of
+
         input_shape = None if self.input_shape is None else _read_shape(self.input_shape)
         classes, samples = self.classes, self.samples
         if classes is not None and classes < 1:
@@ -145,9 +156,11 @@ class Request:
             from sglr.data.shape import dataset_shape
 
             shape = dataset_shape(self.dataset, self.data_dir)
-            input_shape, classes = input_shape or shape.input_shape, classes or shape.classes
+            input_shape = input_shape or shape.input_shape
             samples = shape.samples if samples is None else samples
-        return input_shape, classes, samples
+            if classes is None:
+                return input_shape, shape.targets, samples
+        return input_shape, targets_of(self.task or USUAL_TASK, input_shape, classes), samples
 
 
 def _flag(name: str) -> str:

@@ -93,7 +93,7 @@ def counted(plan: CostPlan) -> list[str]:
     """Say what the figures hold and what they leave out."""
     given = plan.scenario
     sentences = [_time_counted(plan)]
-    sentences.append("Sent is both ways, without labels; 1 MB is 10⁶ bytes.")
+    sentences.append(f"Sent is both ways, without {_targets(plan)}; 1 MB is 10⁶ bytes.")
     sentences.append(
         "The paper's time of PSL is that of one shared medium; its others are with a link for each client."
     )
@@ -102,6 +102,14 @@ def counted(plan: CostPlan) -> list[str]:
     if given.profile is not None:
         sentences.append(f"Energy is a model ({given.profile.name}): trust ratios more than joules.")
     return sentences
+
+
+def _targets(plan: CostPlan) -> str:
+    """Say what targets add where they are sent."""
+    if plan.targets_mb is None or plan.target_bytes is None:
+        return "labels"
+    each = size(plan.target_bytes)
+    return f"targets, which add {megabytes(plan.targets_mb)} to an epoch of PSL, SFL and SGLR ({each} a sample)"
 
 
 def names(methods: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
+from sglr.core.task import Serves
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.privacy.attack import AttackResult
@@ -93,11 +94,14 @@ class ActiveAttack(ABC):
         What the attacker must see or be able to do.
     source
         The publication.
+    serves
+        Which tasks it attacks.
     """
 
     attacker: ClassVar[str]
     needs: ClassVar[frozenset[Sees]]
     source: ClassVar[str]
+    serves: ClassVar[Serves] = Serves.ANY
 
     def poison(self, data: ClientData, setup: AttackSetup) -> ClientData:
         """Return the clients' data after the attacker changed its own: by default unchanged.

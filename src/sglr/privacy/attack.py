@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sglr.core.errors import UsageError
+from sglr.core.task import Serves
 from sglr.privacy.measures.estimate import Estimate
 from sglr.privacy.target import Target
 from sglr.privacy.threat import Sees, require
@@ -70,11 +71,14 @@ class Attack(ABC):
         What the attacker must see.
     source
         The publication.
+    serves
+        Which tasks it attacks.
     """
 
     attacker: ClassVar[str]
     needs: ClassVar[frozenset[Sees]]
     source: ClassVar[str]
+    serves: ClassVar[Serves] = Serves.ANY
 
     @abstractmethod
     def carry_out(self, target: Target) -> AttackResult:
@@ -92,9 +96,10 @@ class Attack(ABC):
         Raises
         ------
         UsageError
-            If the threat model forbids what the attack needs, or as `carry_out` does.
+            If the threat model forbids what the attack needs, it does not serve the task, or as `carry_out` does.
         """
         require(self, target.attacker, self.needs, target.seen)
+        self.serves.require("attack", type(self).__name__, target.task, target.own.targets[:1])
         return self.carry_out(target)
 
 

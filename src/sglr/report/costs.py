@@ -10,7 +10,7 @@ from sglr.report import numbers
 
 MEANINGS = {
     "smashed": "activations at the cut",
-    "labels": "labels of the samples",
+    "labels": "labels or other targets of the samples",
     "gradients": "gradients at the cut, each client's own",
     "average": "gradient at the cut, averaged over active clients",
     "weights": "weights of the clients' segment",

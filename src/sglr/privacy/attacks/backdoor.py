@@ -12,6 +12,7 @@ from torch import Tensor
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import key
+from sglr.core.task import Serves
 from sglr.privacy.active import ActiveAttack, AttackOutcome, AttackSetup
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.images import SHOWN, unit_range
@@ -36,6 +37,7 @@ class Backdoor(ActiveAttack):
     attacker: ClassVar[str] = "client"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.DATA})
     source: ClassVar[str] = "Gu et al., arXiv 1708.06733; in split learning: Tajalli et al., arXiv 2302.09578"
+    serves: ClassVar[Serves] = Serves.CLASSIFICATION
 
     attackers: int = field(default=1, metadata={"help": "how many clients attack; never the one that is attacked"})
     share: float = field(default=0.5, metadata={"help": "share of their samples that they mark, above 0 to 1"})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.random import key
@@ -45,7 +46,8 @@ class Fsha(ActiveAttack):
     As a network that does not learn would be noticed, the server's own segment learns the task all the while.
 
     Differs from the source, for the sake of a few hundred steps instead of 10,000: f~ is trained beforehand rather
-    than alongside, and with ``labels``, where clients upload them, the discriminator compares features of equal labels.
+    than alongside, and with ``labels``, where clients upload them, the discriminator compares features of equal labels;
+    without classes it compares all.
     """
 
     attacker: ClassVar[str] = "server"
@@ -75,7 +77,10 @@ class Fsha(ActiveAttack):
             problem = "this attack needs one server that answers smashed data with gradients"
             raise UsageError("method", name, problem, "attack a run of psl, sfl, sgl or sglr")
         require_images("auxiliary", setup.auxiliary, LEAST)
-        return _Hijacking(honest=method, crew=_Crew(setup, self.rate, self.labels), averages=self.averages)
+        labels, known = self.labels, setup.auxiliary.targets
+        if known.dim() != 1 or known.is_floating_point():  # samples that have no class can't be compared by it
+            labels, setup = False, replace(setup, auxiliary=_unlabelled(setup.auxiliary))
+        return _Hijacking(honest=method, crew=_Crew(setup, self.rate, labels), averages=self.averages)
 
     def judge(self, outcome: AttackOutcome) -> AttackResult:
         """Recover images of the client's own from what it sends of them at the end."""
@@ -84,6 +89,10 @@ class Fsha(ActiveAttack):
         images = cast("_Hijacking", outcome.method).crew.read(attacked.send(originals))
         note = "The server sent every client false gradients from the first step on."
         return recovered(originals, images, mean_image(attacked), "hijacking", note=note)
+
+
+def _unlabelled(samples: Samples) -> Samples:
+    return Samples(samples.inputs, torch.zeros(len(samples), dtype=torch.int64))
 
 
 class _Discriminator(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
+from sglr.core.task import Serves
 from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, total_variation
 from sglr.privacy.target import Target
@@ -33,6 +34,7 @@ class GradientInversion(Attack):
     attacker: ClassVar[str] = "server"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.UPDATES, Sees.LOWER, Sees.UPPER, Sees.ARCHITECTURE})
     source: ClassVar[str] = "Zhu et al., arXiv 1906.08935; Geiping et al., arXiv 2003.14053"
+    serves: ClassVar[Serves] = Serves.CLASSIFICATION
 
     samples: int = field(default=32, metadata={"help": "images to recover, in batches"})
     batch: int = field(default=0, metadata={"help": "images of one step; 0 for the training's own batch size"})

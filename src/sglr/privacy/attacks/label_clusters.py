@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from sglr.core.task import Serves
 from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.gradients import attacked_gradients
 from sglr.privacy.measures.label_leakage import by_clusters
@@ -21,6 +22,7 @@ class LabelClusters(Attack):
     attacker: ClassVar[str] = "outsider"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.CUT_GRADIENTS})
     source: ClassVar[str] = "Liu and Lyu, Clustering label inference attack against split learning, arXiv 2203.05222"
+    serves: ClassVar[Serves] = Serves.CLASSES
 
     samples: int = field(default=1000, metadata={"help": "samples whose label is inferred, at most"})
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from sglr.core.task import Serves
 from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.gradients import attacked_gradients, require_class
 from sglr.privacy.measures.estimate import Estimate
@@ -28,6 +29,7 @@ class LabelNorm(Attack):
     attacker: ClassVar[str] = "outsider"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.CUT_GRADIENTS})
     source: ClassVar[str] = "Li et al., Label leakage and protection in two-party split learning, arXiv 2102.08504"
+    serves: ClassVar[Serves] = Serves.CLASSES
 
     samples: int = field(default=1000, metadata={"help": "samples whose label is inferred, at most"})
     positive: int | None = field(

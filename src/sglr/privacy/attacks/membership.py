@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sglr.core.data import Samples
 from sglr.core.errors import UsageError
 from sglr.core.random import key
+from sglr.core.task import Serves
 from sglr.privacy.attack import Attack, AttackResult
 from sglr.privacy.measures.estimate import Estimate, share_estimate
 from sglr.privacy.measures.roc import auc_estimate, true_positives_at
@@ -38,6 +39,7 @@ class Membership(Attack):
     attacker: ClassVar[str] = "client"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.MODEL})
     source: ClassVar[str] = "Yeom et al., CSF 2018, arXiv 1709.01604"
+    serves: ClassVar[Serves] = Serves.CLASSIFICATION
 
     samples: int = field(default=1000, metadata={"help": "most samples of each kind"})
     signal: str = field(default="loss", metadata={"help": "what members are found by: loss or confidence"})

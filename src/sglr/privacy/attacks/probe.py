@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
 from sglr.core.random import key
+from sglr.core.task import Serves
 from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.measures.estimate import share_estimate
 from sglr.privacy.target import Target
@@ -33,6 +34,7 @@ class Probe(Attack):
     attacker: ClassVar[str] = "server"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.SMASHED, Sees.QUERIES, Sees.AUXILIARY})
     source: ClassVar[str] = "after Fu et al., Label inference attacks against vertical federated learning, USENIX 2022"
+    serves: ClassVar[Serves] = Serves.CLASSES
 
     samples: int = field(default=1000, metadata={"help": "samples whose label is inferred, at most"})
     labelled: int = field(

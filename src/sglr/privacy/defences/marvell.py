@@ -19,11 +19,13 @@ than another, as is the case where one is rare: `max_norm` goes against that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sglr.core.defence import Defence, option
+from sglr.core.task import Serves
 
 __all__ = ["Marvell"]
 
@@ -31,6 +33,8 @@ __all__ = ["Marvell"]
 @dataclass(frozen=True)
 class Marvell(Defence):
     """Add noise along the differences of class means."""
+
+    serves: ClassVar[Serves] = Serves.CLASSES
 
     power: float = option(4.0, "power of the noise beside the squared distance of two class means", least=0)
 

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from sglr.core.defence import Defence, option
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.method import Method
+from sglr.core.task import Serves
 from sglr.parties.defences import has
 
 __all__ = ["Scrutiny"]
@@ -38,6 +39,8 @@ class Scrutiny(Defence):
     the pairs of the last ``window`` steps; it is looked at once the window is full. It needs no training of its own,
     nothing is sent, and a training that goes on is not changed by a bit.
     """
+
+    serves: ClassVar[Serves] = Serves.CLASSES
 
     threshold: float = option(HONEST, "score below which a step is suspicious", above=-2, most=2)
     window: int = option(40, "steps that a score is taken over", least=1)
