@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sglr.core.errors import DivergedError, Interrupted, SglrError, UsageError
     from sglr.core.method import Method
     from sglr.core.server_protocol import Server
-    from sglr.core.task import Targets
+    from sglr.core.task import Targets, Task
     from sglr.core.types import Downlink, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from sglr.studies.compare.compare import Comparison, compare
     from sglr.studies.sweeps.results import Sweep
     from sglr.studies.sweeps.sweep import sweep
+    from sglr.tasks.binary import Binary
+    from sglr.tasks.classification import Classification
+    from sglr.tasks.language import Language
+    from sglr.tasks.multilabel import Multilabel
+    from sglr.tasks.ordinal import Ordinal
+    from sglr.tasks.regression import Regression
+    from sglr.tasks.segmentation import Segmentation
 
 _HOMES = {
     "sglr.studies.compare.compare": ("Comparison", "compare"),
@@ -48,8 +55,8 @@ _HOMES = {
     "sglr.core.data": ("ClientData", "Dataset", "Samples"),
     "sglr.core.errors": ("DivergedError", "Interrupted", "SglrError", "UsageError"),
     "sglr.core.method": ("Method",),
+    "sglr.core.task": ("Targets", "Task"),
     "sglr.core.server_protocol": ("Server",),
-    "sglr.core.task": ("Targets",),
     "sglr.splitting": ("Split", "cut_points", "split"),
     "sglr.core.types": ("Downlink", "StepContext", "Uplink"),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
@@ -68,6 +75,13 @@ _HOMES = {
     "sglr.runs.folder": ("Run",),
     "sglr.studies.sweeps.results": ("Sweep",),
     "sglr.studies.sweeps.sweep": ("sweep",),
+    "sglr.tasks.binary": ("Binary",),
+    "sglr.tasks.classification": ("Classification",),
+    "sglr.tasks.language": ("Language",),
+    "sglr.tasks.multilabel": ("Multilabel",),
+    "sglr.tasks.ordinal": ("Ordinal",),
+    "sglr.tasks.regression": ("Regression",),
+    "sglr.tasks.segmentation": ("Segmentation",),
     "sglr.assembly.load_model": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -83,8 +97,10 @@ __all__ = [
     "SGLR",
     "SLR",
     "SSL",
+    "Binary",
     "Callback",
     "CallbackError",
+    "Classification",
     "ClientData",
     "Comparison",
     "Dataset",
@@ -92,9 +108,14 @@ __all__ = [
     "Downlink",
     "Experiment",
     "Interrupted",
+    "Language",
     "Method",
+    "Multilabel",
+    "Ordinal",
+    "Regression",
     "Run",
     "Samples",
+    "Segmentation",
     "Server",
     "SglrError",
     "Split",
@@ -102,6 +123,7 @@ __all__ = [
     "StopTraining",
     "Sweep",
     "Targets",
+    "Task",
     "Uplink",
     "UsageError",
     "__version__",

@@ -258,5 +258,5 @@ def test_the_server_trains_with_the_loss_it_was_given() -> None:
     smashed = uplink.smashed.flatten(0, 1).requires_grad_()
     losses = binary_cross_entropy(smashed @ torch.tensor(W, dtype=torch.float32).T, uplink.labels[0])
     (wanted,) = torch.autograd.grad(losses.mean(), smashed)
-    found = make_server(task=Classification("binary_cross_entropy")).learn(uplink, AT, RATE)
+    found = make_server(task=Classification(loss="binary_cross_entropy")).learn(uplink, AT, RATE)
     torch.testing.assert_close(found[0], wanted)

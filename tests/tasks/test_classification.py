@@ -36,14 +36,14 @@ def by_hand(name: str) -> list[float]:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_each_loss_is_what_its_formula_says(name: str) -> None:
-    found = Classification(name).losses(torch.tensor(LOGITS), torch.tensor(LABELS))
+    found = Classification(loss=name).losses(torch.tensor(LOGITS), torch.tensor(LABELS))
     np.testing.assert_allclose(found.numpy(), by_hand(name), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_sample_that_is_certainly_right_costs_nothing_and_certainly_wrong_stays_finite(name: str) -> None:
     logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
-    losses = Classification(name).losses(logits, torch.tensor([0, 0]))
+    losses = Classification(loss=name).losses(logits, torch.tensor([0, 0]))
     assert losses[0].item() == pytest.approx(0, abs=1e-6)
     losses.sum().backward()
     assert logits.grad is not None
@@ -54,7 +54,7 @@ def test_a_sample_that_is_certainly_right_costs_nothing_and_certainly_wrong_stay
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_not_a_number_stays_so_and_raises_nothing(name: str) -> None:
     logits = torch.tensor([[float("nan"), 0.0], [1.0, 0.0]])
-    losses = Classification(name).losses(logits, torch.tensor([0, 0]))
+    losses = Classification(loss=name).losses(logits, torch.tensor([0, 0]))
     assert losses.isfinite().tolist() == [False, True]
 
 

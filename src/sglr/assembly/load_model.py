@@ -14,11 +14,13 @@ from torch import nn
 from sglr.assembly.build import build
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import best_checkpoint, frozen_weights, newest_checkpoint
+from sglr.assembly.task import given_task
 from sglr.assembly.without_data import stand_ins
 from sglr.compression.error_feedback import Received
 from sglr.core.errors import DamagedCheckpoint, UsageError
 from sglr.core.plan import Progress
 from sglr.core.registry import ENGINES
+from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects
@@ -37,6 +39,7 @@ def load_model(
     segment: str | Path | None = None,
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
+    task: str | Task | None = None,
     **options: Any,
 ) -> nn.Sequential:
     """Return a trained network: one client's segment, then the server's.
@@ -52,6 +55,9 @@ def load_model(
         folder of a client, which no one else has.
     model
         The model, if it was given as an object when the run began; its ``package.module:function``, if that is code of
+        your own that is not installed.
+    task
+        The task, if it was given as an object of a class of your own; its ``package.module:Name``, if that is code of
         your own that is not installed.
     dataset, **options
         The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data.
@@ -71,13 +77,13 @@ def load_model(
     """
     run = Run.open(Path(path), model if isinstance(model, str) else None)
     built_by = None if isinstance(model, str) else model
-    record = run.data
+    record, own = run.data, given_task(run.experiment, task)
     if record is None:
         experiment = run.experiment.model_copy(update={"device": "cpu"})
         data = None if dataset is None else read_objects(dataset, Options.of(options))
-        given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine))
+        given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine), task=own)
     else:
-        experiment, given = stand_ins(run.experiment, record, built_by)
+        experiment, given = stand_ins(run.experiment, record, built_by, own)
     given = replace(given, frozen=frozen_weights(run))
     built = restored(run, build(experiment, given))
     segments = trained_segments(built, client, None if segment is None else Path(segment))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.assembly.parts import Training
-from sglr.assembly.task import task_name
+from sglr.assembly.task import plain, task_name
 from sglr.core.data import ClientData
 from sglr.core.plan import TrainingPlan
 from sglr.core.scores import ClassCounts, Scores, in_one
@@ -153,11 +153,6 @@ def _each_client(values: Tensor) -> list[float | None]:
     if len(values) > MOST_CLIENTS:
         values = values.sort().values[torch.linspace(0, len(values) - 1, MOST_CLIENTS).round().long()]
     return [known(value) for value in values.tolist()]
-
-
-def plain(task: Task) -> dict[str, Any]:
-    """Return a task's parameters."""
-    return dataclasses.asdict(task) if dataclasses.is_dataclass(task) else {}
 
 
 def class_figures(counts: ClassCounts | None, classes: Sequence[str], *, alike: bool) -> dict[str, Any]:

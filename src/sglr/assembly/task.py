@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
+from sglr.core.model import failed, own_function, shown
 from sglr.core.registry import TASKS
+from sglr.core.spec import problem_of
 from sglr.core.task import Targets, Task
+from sglr.metrics.with_metrics import WithMetrics
 from sglr.runs.config import USUAL_TASK, Experiment
 
 
@@ -20,13 +30,84 @@ def build_task(experiment: Experiment, data: ClientData, given: Task | None = No
     """
     task = given or named_task(experiment)
     task.check(data.targets)
+    if isinstance(task, WithMetrics):
+        task.check_metrics(data.targets, experiment.folder)
     return task.fitted(data)
 
 
+def given_task(experiment: Experiment, given: str | Task | None) -> Task | None:
+    """Return the task that a user gives for a run: an object, or the name of the run's own, which is trusted then.
+
+    Raises
+    ------
+    UsageError
+        If it is another name than the run's.
+    """
+    if not isinstance(given, str):
+        return given
+    if given != experiment.task:
+        problem = f"the run's task is {experiment.task}"
+        raise UsageError("task", given, problem, f"give {experiment.task}, or leave it out")
+    return _own(given, None) if ":" in given else None
+
+
+def recorded_task(experiment: Experiment, parameters: Mapping[str, Any], given: Task | None) -> Task:
+    """Return the task of a run, with the parameters that were found from its data.
+
+    Raises
+    ------
+    UsageError
+        If it was given as an object and is not given again, or the parameters are none of it.
+    """
+    task = given or named_task(experiment)
+    if not parameters or not dataclasses.is_dataclass(task):
+        return task
+    try:
+        fitted: Task = TypeAdapter(type(task)).validate_python(dict(parameters))
+    except ValidationError as error:
+        problem = f"is damaged (task: {problem_of(error)})"
+        raise UsageError("data.json", "of this run", problem, "restore that file") from error
+    return fitted
+
+
 def named_task(experiment: Experiment) -> Task:
-    """Return the task that the settings name."""
+    """Return the task that the settings name.
+
+    Raises
+    ------
+    UsageError
+        If it was given as an object, or is code of the user's own that can't be used.
+    """
+    if experiment.task.startswith("<"):
+        remedy = "give it again, in Python: task=..."
+        raise UsageError("task", experiment.task, "was given as a Python object, which settings don't hold", remedy)
+    if ":" in experiment.task:
+        return _own(experiment.task, experiment.folder)
     task: Task = TASKS.load(task_name(experiment))(**experiment.task_parameters)
     return task
+
+
+def _own(spec: str, folder: Path | None) -> Task:
+    """Return what the user's own class or function without arguments makes."""
+    make = own_function("task", spec, folder)
+    if folder is not None and not (isinstance(make, type) and issubclass(make, Task)):
+        problem = "the run's folder names this function, which is no subclass of sglr.Task"
+        raise UsageError("task", spec, problem, f"if you trust it, name it yourself: --task {spec}")
+    try:
+        task = make()
+    except UsageError:
+        raise
+    except Exception as error:  # it may raise anything
+        raise failed("task", spec, f"it raised {shown(error)}") from error
+    if not isinstance(task, Task):
+        problem = f"it makes a {type(task).__name__}, not an sglr.Task"
+        raise UsageError("task", spec, problem, "name a subclass of sglr.Task, or a function that returns a task")
+    return task
+
+
+def plain(task: Task) -> dict[str, Any]:
+    """Return a task's parameters."""
+    return dataclasses.asdict(task) if dataclasses.is_dataclass(task) else {}
 
 
 def task_name(experiment: Experiment) -> str:

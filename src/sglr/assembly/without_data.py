@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.task import plain, recorded_task
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.registry import ENGINES
 from sglr.core.server_protocol import Server
 from sglr.core.spec import name_in
-from sglr.core.task import Targets
+from sglr.core.task import Targets, Task
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.data.formats.files import data_root
 from sglr.runs.config import Experiment
@@ -39,6 +40,7 @@ def record_of(experiment: Experiment, built: Training) -> DataRecord:
         method=MethodFacts(**facts),
         dataset=_anywhere(experiment.dataset, experiment.data_dir),
         data_dir=None if experiment.data_dir is None else str(Path(experiment.data_dir).absolute()),
+        task=json.loads(json.dumps(plain(built.task), default=str)),
     )
 
 
@@ -91,7 +93,9 @@ class Recorded(Method):
         raise NotImplementedError("a recorded method can't train")
 
 
-def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> tuple[Experiment, PartOverrides]:
+def stand_ins(
+    experiment: Experiment, record: DataRecord, model: Any = None, task: Task | None = None
+) -> tuple[Experiment, PartOverrides]:
     """Return settings and parts from which a run's network is built without its data.
 
     Raises
@@ -121,5 +125,6 @@ def stand_ins(experiment: Experiment, record: DataRecord, model: Any = None) -> 
         "partition_parameters": {},
     }
     cuts = {} if record.method.whole_model else {"cut": record.cut, "tail": record.tail}
-    given = PartOverrides(method, model, dataset, ENGINES.load(experiment.engine))
+    task = recorded_task(experiment, record.task, task)
+    given = PartOverrides(method, model, dataset, ENGINES.load(experiment.engine), task=task)
     return experiment.model_copy(update=here | cuts), given

@@ -37,6 +37,15 @@ Config = Annotated[
         rich_help_panel="Settings",
     ),
 ]
+OwnTask = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="<package.module:Name>",
+        help="The code of the run's own task, if it is not installed.",
+        show_default=False,
+    ),
+]
 OwnModel = Annotated[
     str | None,
     typer.Option(

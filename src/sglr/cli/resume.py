@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sglr.cli.options import AsJson, Debug, OwnModel, Quiet, RunFolder
+from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, Quiet, RunFolder
 from sglr.core.errors import UsageError
 
 
 def resume(
-    run: RunFolder, model: OwnModel = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False
+    run: RunFolder,
+    model: OwnModel = None,
+    task: OwnTask = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Continue a stopped run from its newest checkpoint.
 
@@ -26,6 +31,7 @@ def resume(
         finished = go_on(
             run,
             model=model,
+            task=task,
             observe=watch.observe,
             stop=watch.stop,
             say=lambda line: print(line, file=sys.stderr),

@@ -16,12 +16,14 @@ from sglr.assembly.build import build, device_here
 from sglr.assembly.cautions import cautions
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
+from sglr.assembly.task import given_task
 from sglr.assembly.without_data import located, record_of
 from sglr.core.data import ClientData
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, UsageError
 from sglr.core.events import Event
 from sglr.core.method import Method
+from sglr.core.task import Task
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
@@ -155,6 +157,7 @@ def resume(
     method: Method | None = None,
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
+    task: str | Task | None = None,
     engine: Callable[[ClientSpec], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
@@ -169,9 +172,9 @@ def resume(
     ----------
     path
         The run's folder.
-    method, model, dataset
-        Parts that were given as objects when the run began; they must be given again. A model that is
-        ``package.module:function`` and not installed must be named again.
+    method, model, dataset, task
+        Parts that were given as objects when the run began; they must be given again. A model or task
+        that is ``package.module:name`` and not installed must be named again.
     engine
         Makes the engine, if it is not the one that the settings name.
     observe, stop, ready, callbacks
@@ -195,7 +198,9 @@ def resume(
         return run
     data = None if dataset is None else read_objects(dataset, Options.of(options))
     with locked(run.path, "run"):
-        given = PartOverrides(method, None if isinstance(model, str) else model, data, engine)
+        given = PartOverrides(
+            method, None if isinstance(model, str) else model, data, engine, given_task(run.experiment, task)
+        )
         return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say, callbacks=called)
 
 
@@ -279,7 +284,7 @@ def _closing(built: Training) -> Iterator[None]:
 
 
 def _require_objects(experiment: Experiment, given: PartOverrides) -> None:
-    for name in ("method", "model", "dataset"):
+    for name in ("method", "model", "dataset", "task"):
         value = str(getattr(experiment, name))
         if value.startswith("<") and getattr(given, name) is None:
             remedy = f"resume it in Python: sglr.resume(path, {name}=...)"
@@ -300,6 +305,7 @@ def train(
     *,
     model: str | nn.Module | Callable[..., nn.Module] = "cnn",
     dataset: str | DataLike = "digits",
+    task: str | Task = "auto",
     out: str | Path | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
@@ -340,6 +346,6 @@ def train(
     >>> run = sglr.train(sglr.SGLR(alpha=0.5, phi=0.75), clients=20, epochs=3)  # doctest: +SKIP
     >>> run.summary["test"]["accuracy"]  # doctest: +SKIP
     """
-    experiment, given = describe(method, model=model, dataset=dataset, **settings)
+    experiment, given = describe(method, model=model, dataset=dataset, task=task, **settings)
     folder = Path(out) if out is not None else None
     return execute(experiment, folder, given=given, observe=observe, stop=stop, callbacks=callbacks)

@@ -165,7 +165,8 @@ def told_to_clients(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
     """Return the parameters of the part that setting ``kind`` names, by name."""
-    if name.startswith("<"):  # an object given in Python
+    # An object given in Python; or a task of the user's own, which is not imported to read settings.
+    if name.startswith("<") or (kind == "task" and ":" in name):
         return {}
     return {field.name: field for field in dataclasses.fields(_load(kind, name)) if field.init}
 

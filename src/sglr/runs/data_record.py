@@ -71,6 +71,8 @@ class DataRecord(BaseModel):
         Where the data were read from, as absolute paths; None if they are not files.
     targets
         What the targets are, where samples don't each have a class.
+    task
+        The task's parameters, with those that were found from the data; empty for runs of before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,6 +90,7 @@ class DataRecord(BaseModel):
     dataset: str | None = None
     data_dir: str | None = None
     targets: TargetFacts | None = None
+    task: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
