@@ -35,6 +35,8 @@ from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights, state_of
+from sglr.data.augmentation import AugmentationChain
+from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -75,6 +77,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_accumulation(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)
+    augmentation = parse_augmentation(experiment.augment, experiment.seed)
     check_defences(experiment, method, defences)
     check_accounted(defences.named)
     data = _divide(experiment, _dataset(experiment, given.dataset))
@@ -86,13 +89,16 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
+    augmentation = augmentation.fitted(segments.example[0], data.targets)
     if method.pooled:
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, least, task, validated=data.validation is not None)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    client_spec = _client_spec(experiment, segments, data, task, optimizer, device, precision, store, least)
+    client_spec = _client_spec(
+        experiment, segments, data, task, optimizer, device, precision, store, least, augmentation
+    )
     engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
@@ -257,6 +263,7 @@ def _client_spec(
     precision: Precision,
     store: str,
     least_batch: int,
+    augmentation: AugmentationChain,
 ) -> ClientSpec:
     return ClientSpec(
         segment=segments.lower_of,
@@ -275,6 +282,7 @@ def _client_spec(
         first_weights=segments.weights_of,
         clients_leave=store != "memory",
         defences=segments.defences,
+        augmentation=augmentation,
         client_loss=None if segments.tail is None else ClientLoss(task, experiment.label_prior == "correct"),
     )
 

@@ -12,6 +12,7 @@ from sglr.cli.options import AsJson, Debug
 from sglr.cli.settings import Setting, experiment_settings, parameters
 from sglr.core.registry import (
     ATTACKS,
+    AUGMENTATIONS,
     DATASETS,
     DEFENCES,
     ENGINES,
@@ -33,6 +34,7 @@ class PartKind(StrEnum):
     tasks = "tasks"
     datasets = "datasets"
     partitioners = "partitioners"
+    augmentations = "augmentations"
     merge_rules = "merge-rules"
     engines = "engines"
     attacks = "attacks"
@@ -46,12 +48,13 @@ REGISTRIES = {
     PartKind.tasks: TASKS,
     PartKind.datasets: DATASETS,
     PartKind.partitioners: PARTITIONERS,
+    PartKind.augmentations: AUGMENTATIONS,
     PartKind.merge_rules: MERGE_RULES,
     PartKind.engines: ENGINES,
     PartKind.attacks: ATTACKS,
     PartKind.defences: DEFENCES,
 }
-WRITTEN_WITH_PART = {PartKind.attacks, PartKind.defences}
+WRITTEN_WITH_PART = {PartKind.augmentations, PartKind.attacks, PartKind.defences}
 """Kinds whose parameters are no flags: they are written as part:name=value."""
 
 

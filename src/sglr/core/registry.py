@@ -191,6 +191,7 @@ PARTITIONERS = Registry("partition", "sglr.data.partitioners")
 ENGINES = Registry("engine", "sglr.engines")
 ATTACKS = Registry("attack", "sglr.privacy.attacks")
 DEFENCES = Registry("defence", "sglr.privacy.defences")
+AUGMENTATIONS = Registry("augmentation", "sglr.data.augmentations")
 MERGE_RULES = Registry("merge_rule", "sglr.merge_rules")
 TASKS = Registry("task", "sglr.tasks")
 

@@ -21,7 +21,7 @@ from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.client_loss import log_prior
 from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
-from sglr.parties.local_epoch import LocalEpoch
+from sglr.parties.local_epoch import LocalBatch, LocalEpoch
 from sglr.parties.spec import ClientSpec
 from sglr.parties.tails import TailStep
 from sglr.stacking.autotune import ROWS, best_form
@@ -134,7 +134,7 @@ class ClientBlock:
         """Return inputs like those of a step, ``[n, b, ...]``, of as many clients as a measurement looks at."""
         shape = (min(self.stack.rows, ROWS), self._spec.batch_size)
         samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
-        return self._batch(samples.reshape(shape), stacked=stacked)
+        return self._batch(self.inputs, samples.reshape(shape), stacked=stacked)
 
     def keep_in(self, folder: Path, checkpoints: Path) -> None:
         """Keep what absent clients hold in files of ``folder``, as long as one of ``checkpoints`` needs them."""
@@ -208,12 +208,13 @@ class ClientBlock:
             return None
         self._seat(local.cohort, moves=True)
         clients, sizes = used.clients, tuple(used.sizes.tolist())
-        labels = self.targets[to_device(used.samples, self.device)]
+        inputs, targets, samples = self._of_step(used)
+        labels = targets[to_device(samples, self.device)]
         self._defended = DefendedStep(spec.defences, clients, sizes, labels)
         for size in np.unique(used.sizes):
             places = np.flatnonzero(used.sizes == size).tolist()
             rows = self.rows_of([clients[place] for place in places])
-            batch = self._batch(used.samples[places, :size], stacked=self.stack.stacks(rows))
+            batch = self._batch(inputs, samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
             self._defended.note_inputs(batch)
         if spec.client_loss is not None:
@@ -221,6 +222,18 @@ class ClientBlock:
             self._tails = TailStep(self.stack, spec.client_loss, self._log_prior, *own, spec.defences, now)
         sent = spec.defences.send(self._join(len(clients)), clients, sizes, *now)
         return Uplink(sent, labels if spec.client_loss is None else None, clients, sizes)
+
+    def _of_step(self, used: LocalBatch) -> tuple[Inputs, Tensor, Tensor]:
+        """Return inputs and targets, and the rows of them that clients use in a step, int64 ``[n, b]``."""
+        augmentation = self._spec.augmentation
+        if not augmentation.parts:
+            return self.inputs, self.targets, used.samples
+        rows = to_device(torch.from_numpy(used.real_samples()), self.device)
+        whose = np.repeat(used.clients, used.sizes).tolist()
+        changed = augmentation.change(
+            self.inputs[rows], self.targets[rows], whose, self._local_epoch.epoch, used.places()
+        )
+        return *changed, used.numbered()
 
     def _read_ahead(self, step: int) -> None:
         """Begin to read what a step will use, where inputs are stored."""
@@ -239,15 +252,15 @@ class ClientBlock:
         assert self._tails is not None, "clients have tails, and went forward"
         return self._tails.answer(features, clients)
 
-    def _batch(self, samples: Tensor, *, stacked: bool) -> Tensor:
-        """Gather samples ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
+    def _batch(self, inputs: Inputs, samples: Tensor, *, stacked: bool) -> Tensor:
+        """Gather inputs ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
         samples = to_device(samples, self.device)
-        if self.inputs.dim() != 4:
-            return self.inputs[samples]
+        if inputs.dim() != 4:
+            return inputs[samples]
         if not stacked:
-            flat = self.inputs[samples.flatten()].contiguous(memory_format=torch.channels_last)
+            flat = inputs[samples.flatten()].contiguous(memory_format=torch.channels_last)
             return torch.unflatten(flat, 0, samples.shape)
-        side_by_side = self.inputs[samples.T].flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        side_by_side = inputs[samples.T].flatten(1, 2).contiguous(memory_format=torch.channels_last)
         return torch.unflatten(side_by_side, 1, (len(samples), -1)).transpose(0, 1)
 
     def _join(self, present: int) -> Tensor:

@@ -25,16 +25,33 @@ class LocalBatch(NamedTuple):
         How many samples each has, ``[n]``.
     samples
         Rows of the training samples, int64 ``[n, b]``; the tail of a short row is not used.
+    first
+        Where in its order each begins, ``[n]``.
     """
 
     clients: tuple[int, ...]
     sizes: NDArray[np.int64]
     samples: Tensor
+    first: NDArray[np.int64]
 
     def real_samples(self) -> NDArray[np.int64]:
         """Return the rows that are used, ``[Σ sizes]``."""
         rows: NDArray[np.int64] = self.samples.numpy()
-        return rows[np.arange(rows.shape[1]) < self.sizes[:, None]]
+        return rows[self._real]
+
+    def places(self) -> NDArray[np.int64]:
+        """Return where in its client's order each of them is, ``[Σ sizes]``."""
+        return (self.first[:, None] + np.arange(self.samples.shape[1]))[self._real]
+
+    def numbered(self) -> Tensor:
+        """Return the number of each among them, int64 ``[n, b]``; the tail of a short row is not used."""
+        numbers = np.zeros(self.samples.shape, dtype=np.int64)
+        numbers[self._real] = np.arange(self.sizes.sum())
+        return torch.from_numpy(numbers)
+
+    @property
+    def _real(self) -> NDArray[np.bool_]:
+        return np.arange(self.samples.shape[1]) < self.sizes[:, None]
 
 
 @dataclass(frozen=True)
@@ -83,4 +100,4 @@ class LocalEpoch:
         positions = first[present, None] + np.arange(int(sizes.max()))
         positions = np.minimum(positions, self.order.shape[1] - 1)
         samples = torch.from_numpy(self.order[present[:, None], positions])
-        return LocalBatch(tuple(self.cohort[place] for place in present), sizes, samples)
+        return LocalBatch(tuple(self.cohort[place] for place in present), sizes, samples, first[present])

@@ -13,6 +13,7 @@ from sglr.core.data import ClientData
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
 from sglr.core.weights import Weights
+from sglr.data.augmentation import AugmentationChain
 from sglr.data.batches import Batching
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
@@ -63,6 +64,8 @@ class ClientSpec:
         The clients' defences.
     client_loss
         How clients compute the loss, where labels stay with them and segments are two; None where the server does.
+    augmentation
+        How samples are changed at random before clients train on them.
     """
 
     segment: Callable[[int], nn.Module]
@@ -83,6 +86,7 @@ class ClientSpec:
     precision: Precision = SINGLE_PRECISION
     defences: DefenceChain = field(default_factory=DefenceChain)
     client_loss: ClientLoss | None = None
+    augmentation: AugmentationChain = field(default_factory=AugmentationChain)
 
     @property
     def batching(self) -> Batching:

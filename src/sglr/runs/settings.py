@@ -121,6 +121,14 @@ class Settings(BaseModel):
         "clients keep their optimizers' memory between rounds, or begin each without (as in FedAvg)",
         clients="take",
     )
+    augment: str = setting(
+        "Training",
+        "none",
+        "random changes of training samples at the clients (sglr list augmentations), several joined by +:"
+        " horizontal-flip+random-crop:padding=4",
+        since="0.2.0",
+        clients="take",
+    )
     label_prior: Literal["ignore", "correct"] = setting(
         "Method",
         "ignore",

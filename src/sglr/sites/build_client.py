@@ -24,6 +24,7 @@ from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.core.registry import METHODS, MODELS, PARTITIONERS
 from sglr.core.task import Targets
+from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
@@ -199,4 +200,7 @@ def _job(
         accumulate=experiment.accumulate,
         whole_model=method.whole_model,
         keep_labels=site.requirements.keep_labels,
+        augmentation=parse_augmentation(experiment.augment, experiment.seed).fitted(
+            data.train.inputs[0], Targets.of_classes(description.classes)
+        ),
     )

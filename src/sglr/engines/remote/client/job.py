@@ -12,6 +12,7 @@ from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
+from sglr.data.augmentation import AugmentationChain
 from sglr.data.batches import Batching
 from sglr.parties.defences import DefenceChain
 
@@ -52,6 +53,8 @@ class Job:
         True if ``segment`` is the whole model: it trains alone, and sends no smashed data.
     keep_labels
         True if labels must not leave this client: it scores its held-out samples itself.
+    augmentation
+        How samples are changed at random before it trains on them.
     """
 
     client: int
@@ -73,3 +76,4 @@ class Job:
     accumulate: int = 1
     whole_model: bool = False
     keep_labels: bool = False
+    augmentation: AugmentationChain = field(default_factory=AugmentationChain)

@@ -32,16 +32,16 @@ class ClientTail:
     """
 
     def __init__(self, client: int, targets: Tensor, classes: int, loss: ClientLoss, defences: DefenceChain) -> None:
-        self._client, self._targets, self._loss, self._defences = client, targets, loss, defences
+        self._client, self._loss, self._defences = client, loss, defences
         self._log_prior = log_prior(targets, classes)
         self._step: TailStep | None = None
         self.features: Tensor | None = None
         """Answered features that wait for their gradient, ``[b, ...]``: the next process answers them again."""
 
     def answer(
-        self, stack: Stack, forward: Pass, rows: Tensor, where: tuple[int, int], features: Tensor
+        self, stack: Stack, forward: Pass, targets: Tensor, where: tuple[int, int], features: Tensor
     ) -> tuple[Tensor, float, float]:
-        """Find the loss at ``features`` ``[b, ...]`` of the samples at ``rows``; keep the gradients of the weights.
+        """Find the loss at ``features`` ``[b, ...]`` of samples with ``targets`` ``[b, ...]``; keep its gradients.
 
         Returns
         -------
@@ -49,7 +49,7 @@ class ClientTail:
             Gradients by the features ``[b, ...]`` as they are sent, the sum of losses, and samples classified right.
         """
         passes = [([0], forward)]
-        labels, who = self._targets[rows][None], (self._client,)
+        labels, who = targets[None], (self._client,)
         step = TailStep(stack, self._loss, lambda _: self._log_prior, who, labels, passes, self._defences, where)
         found = step.answer(features.to(labels.device)[None], who)
         self._step, self.features = step, features

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sglr.compression.error_feedback import ErrorFeedbackChannel
@@ -49,7 +50,8 @@ class _Pending(NamedTuple):
     forward: Pass
     buffers: dict[str, Tensor]
     memory: dict[str, Tensor]
-    rows: Tensor
+    inputs: Tensor
+    targets: Tensor
 
 
 class LocalTrainer:
@@ -97,12 +99,13 @@ class LocalTrainer:
         _, count = self.job.batching.at(step, np.array([self.samples]))
         return bool(count[0])
 
-    def _batch(self, epoch: int, step: int) -> Tensor:
-        """Return the rows of a step's batch."""
+    def _batch(self, epoch: int, step: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return the rows of a step's batch, and their places in the order of the epoch."""
         if self._order[0] != epoch:
             self._order = (epoch, order_of(np.arange(self.samples), self.job.seed, self.job.client, epoch))
         first, count = self.job.batching.at(step, np.array([self.samples]))
-        return torch.from_numpy(self._order[1][first[0] : first[0] + count[0]]).to(self.job.device)
+        places = np.arange(first[0], first[0] + count[0])
+        return torch.from_numpy(self._order[1][places]).to(self.job.device), places
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
         """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.
@@ -131,20 +134,24 @@ class LocalTrainer:
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
         self._begin_round(epoch)
-        rows = self._batch(epoch, step)
+        rows, places = self._batch(epoch, step)
         if isinstance(self._inputs, StoredInputs):
-            self._inputs.read_ahead(self._batch(epoch, step + 1).cpu().numpy())
+            self._inputs.read_ahead(self._batch(epoch, step + 1)[0].cpu().numpy())
+        inputs, targets = self._inputs[rows], self._targets[rows]
+        if self.job.augmentation.parts:
+            whose = [self.job.client] * len(rows)
+            inputs, targets = self.job.augmentation.change(inputs, targets, whose, epoch, places)
         buffers = self._buffers()
         stack = self._aside[step % len(self._aside)] if self._aside else self.stack
         if stack is not self.stack:
             stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
         seed_layers(key(self.job.seed, "layers", self.job.client, epoch, step))
-        forward = stack.forward((0,), _images(self._inputs[rows])[None])
+        forward = stack.forward((0,), _images(inputs)[None])
         if stack is not self.stack:
             self.stack.put_buffers((0,), stack.buffers)
         memory = self.link.state()
-        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory, rows))
-        return forward.outputs[0].cpu(), self._targets[rows].cpu()
+        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory, inputs, targets))
+        return forward.outputs[0].cpu(), targets.cpu()
 
     def _begin_round(self, epoch: int) -> None:
         # Not undone with the pass: a round that is begun again begins with a fresh optimizer, too.
@@ -184,11 +191,9 @@ class LocalTrainer:
         pending, defences = self._pending.popleft(), self.job.defences
         arrived = gradient.to(self.job.device)[None]
         if defences.inspects_gradient:
-            defences.inspect_gradient(
-                arrived, self._targets[pending.rows][None], (self.job.client,), (arrived.shape[1],)
-            )
+            defences.inspect_gradient(arrived, pending.targets[None], (self.job.client,), (arrived.shape[1],))
         if defences.adds_gradient:
-            arrived = arrived + defences.extra_gradient(self._inputs[pending.rows][None], pending.forward.outputs)
+            arrived = arrived + defences.extra_gradient(pending.inputs[None], pending.forward.outputs)
         found = pending.stack.backward(pending.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
@@ -205,7 +210,7 @@ class LocalTrainer:
         where = pending.epoch, pending.step
         # Other clients of this process may have drawn since the pass.
         seed_layers(key(self.job.seed, "layers of a tail", self.job.client, *where))
-        return self._tail.answer(pending.stack, pending.forward, pending.rows, where, features)
+        return self._tail.answer(pending.stack, pending.forward, pending.targets, where, features)
 
     @property
     def answered(self) -> Tensor | None:
@@ -253,7 +258,7 @@ class LocalTrainer:
         loss.restart()
         for step in range(steps := self.steps):
             self._run(epoch, step)
-            labels = self._targets[self._batch(epoch, step)][None]
+            labels = self._pending[0].targets[None]
             by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
             # A loss that is not finite is reported with the metrics.
             gradients = self._back(by_outputs[0])
