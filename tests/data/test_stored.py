@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -109,6 +110,16 @@ def test_a_view_of_rows_is_found_in_the_file(tmp_path: Path) -> None:
     assert np.array_equal(file.open(), array[2500:2600])
     assert ArrayFile.of(array[::2]) is None
     assert ArrayFile.of(array / 2) is None
+
+
+def test_data_sets_of_an_hdf5_file_are_read_in_any_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(40, 5))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["scans"] = values
+        data = read_objects((file["scans"], labels()), DISK)
+        stored = copy.deepcopy(data.train.inputs)  # as another process gets it
+        assert torch.equal(stored[:], read_objects((file["scans"], labels())).train.tensor)
+        assert torch.equal(stored[torch.tensor([7, 3, 7])], stored[:][[7, 3, 7]])
 
 
 def test_bad_input(tmp_path: Path) -> None:
