@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 import sglr
 
@@ -17,8 +17,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     data = sglr.Dataset(
         "shapes",
-        sglr.Samples(*draw(320, rng)),
-        sglr.Samples(*draw(80, rng)),
+        draw(320, rng),
+        draw(80, rng),
         targets=sglr.Targets(SHAPES, (SIDE, SIDE), "uint8", len(SHAPES)),
     )
     central = train("all data in one place", "cl", data, epochs=6)
@@ -27,18 +27,19 @@ def main() -> None:
     print(f"mean Dice against the same network on all data: {split - central:+.3f}")
 
 
-def draw(number: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return pictures ``[N, 1, SIDE, SIDE]`` of a square and a disc on noise, and masks with a border of no class."""
+def draw(number: int, rng: np.random.Generator) -> sglr.Samples:
+    """Draw pictures ``[N, 1, SIDE, SIDE]`` of a square and a disc on noise, and masks with a border of no class."""
     pictures = rng.normal(0, 0.4, (number, 1, SIDE, SIDE)).astype(np.float32)
     masks = np.zeros((number, SIDE, SIDE), np.uint8)
     down, right = np.mgrid[:SIDE, :SIDE]
     for picture, mask in zip(pictures, masks, strict=True):
-        (y, x), (b, a), radius = rng.integers(4, SIDE - 4, (2, 2)).tolist() + [int(rng.integers(3, 6))]
+        (y, x), (b, a) = rng.integers(4, SIDE - 4, (2, 2))
+        radius = rng.integers(3, 6)
         mask[np.maximum(abs(down - y), abs(right - x)) <= radius] = 1
         mask[(down - b) ** 2 + (right - a) ** 2 <= radius**2] = 2
         picture += np.choose(mask, (0, 1, -1)).astype(np.float32)
     masks[:, [0, -1]] = 255
-    return pictures, masks
+    return sglr.Samples(torch.from_numpy(pictures), torch.from_numpy(masks))
 
 
 def train(what: str, method: str, data: sglr.Dataset, **settings: Any) -> float:
