@@ -45,13 +45,13 @@ class PictureReader:
     Parameters
     ----------
     size
-        Height and width to resize each picture to, in pixels; None if all have the same size.
+        Height and width to resize each picture to, in pixels; one number for both; None if all have the same size.
     on_bad
         Refuse a picture that can't be read, or skip it.
     """
 
-    def __init__(self, size: int | None = None, on_bad: OnBad = "error") -> None:
-        self.size, self.on_bad = size, on_bad
+    def __init__(self, size: int | tuple[int, int] | None = None, on_bad: OnBad = "error") -> None:
+        self.size, self.on_bad = (size, size) if isinstance(size, int) else size, on_bad
         self.kinds: dict[str, str] = {}
         """The kinds of pixel values found, each with the name of the first such picture."""
         self._sizes: dict[tuple[int, int], str] = {}
@@ -183,11 +183,11 @@ def _array(image: Any) -> NDArray[Any]:
     return values[..., None]
 
 
-def _resized(array: NDArray[Any], size: int) -> NDArray[Any]:
+def _resized(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     from PIL import Image
 
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    return np.atleast_3d(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
+    return np.atleast_3d(np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)))
 
 
 def _stack(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""From measurements in time to tensors: one length, standardised channels."""
