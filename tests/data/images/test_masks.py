@@ -54,6 +54,7 @@ def write(
         image = found if isinstance(found, Image.Image) else Image.fromarray(found)
         bright = np.asarray(image.convert("L") if image.mode == "1" else image)
         bright = np.where((bright > 0) & (bright < 255) | (bright.max() == 255) & (bright == 255), 220, 30)
+        bright[0, 0] = 40 + number  # no two are the same
         for path, content in ((where, Image.fromarray(bright.astype(np.uint8))), (mask, image)):
             file = root / path.format(f"slice {number} ü")
             file.parent.mkdir(parents=True, exist_ok=True)

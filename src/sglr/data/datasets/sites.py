@@ -10,6 +10,7 @@ import torch
 
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 from sglr.data.images.pixel_range import stated_range
 from sglr.data.schema import DataSchema, find_schema
 
@@ -74,17 +75,18 @@ class Sites:
         if self.input_type not in INPUT_TYPES:
             problem = "not a supported input type"
             raise UsageError("input_type", self.input_type, problem, f"give {' or '.join(INPUT_TYPES)}")
-        return _without_samples(self.input_shape, self._names(), kind=INPUT_TYPES[self.input_type])
+        targets = Targets.of_classes(self._names())
+        return _without_samples(self.input_shape, targets, kind=INPUT_TYPES[self.input_type])
 
     def _by_schema(self, schema: DataSchema) -> Dataset:
-        shape, classes = schema.input_shape, schema.targets.names
+        shape, targets = schema.input_shape, schema.targets
         if self.input_shape not in ((), shape):
             shown, own = (",".join(map(str, each)) for each in (self.input_shape, shape))
             raise UsageError("input_shape", shown, f"the schema's inputs have shape {own}", "leave it out")
-        if self.classes and self._names() != classes:
-            problem = f"the schema's classes are {', '.join(classes)}"
+        if self.classes and self._names() != targets.names:
+            problem = f"the schema's classes are {', '.join(targets.names) or 'tokens'}"
             raise UsageError("classes", ",".join(self._names()), problem, "leave them out, or edit the schema")
-        return _without_samples(shape, classes, schema.to_json(), INPUT_TYPES[schema.input_type])
+        return _without_samples(shape, targets, schema.to_json(), INPUT_TYPES[schema.input_type])
 
     def _names(self) -> tuple[str, ...]:
         classes = self.classes
@@ -100,9 +102,9 @@ class Sites:
 
 def _without_samples(
     shape: tuple[int, ...],
-    classes: tuple[str, ...],
+    targets: Targets,
     encoding: dict[str, Any] | None = None,
     kind: torch.dtype = torch.float32,
 ) -> Dataset:
-    none = Samples(torch.zeros(0, *shape, dtype=kind), torch.zeros(0, dtype=torch.int64))
-    return Dataset("sites", none, none, classes, encoding=encoding or {})
+    none = Samples(torch.zeros(0, *shape, dtype=kind), torch.zeros(0, *targets.shape, dtype=targets.torch_dtype))
+    return Dataset("sites", none, none, encoding=encoding or {}, targets=targets)
