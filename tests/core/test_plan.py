@@ -34,9 +34,22 @@ def test_plateau_lowers_both_rates_and_forgives_a_score_that_is_not_a_number() -
     assert Progress.of(asdict(progress)) == progress
 
 
+def test_early_stopping_counts_validations_in_a_row_without_a_better_score() -> None:
+    plan = TrainingPlan(epochs=9, rate=1, server_rate=1, monitor="loss", higher_is_better=False, early_stopping=2)
+    progress, best, stopped = Progress(), [], []
+    for epoch, score in enumerate((0.5, 0.6, 0.4, 0.4, float("nan"))):
+        progress.epoch = epoch
+        best.append(plan.judge(progress, score))
+        stopped.append(progress.stopped)
+    assert best == [True, False, True, False, False]
+    assert stopped == [""] * 4 + ["early stopping, as validation loss did not improve since epoch 3"]
+    assert (progress.best_epoch, progress.best_score) == (3, 0.4)
+
+
 def test_progress_of_before_is_readable_and_what_is_wrong_is_not() -> None:
     old = asdict(Progress(epoch=1))
-    del old["plateau"]
+    for name in ("plateau", "stopped", "stale"):
+        del old[name]
     assert Progress.of(old) == Progress(epoch=1)
     good = {"rates": [0.1, 0.2], "best": 0.5, "num_bad_epochs": 0, "cooldown_counter": 0}
     assert Progress.of({"plateau": good}).plateau == good

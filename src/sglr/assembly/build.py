@@ -20,6 +20,7 @@ from sglr.assembly.checks import (
 )
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
+from sglr.assembly.monitor import monitored
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.segments import Segments
 from sglr.assembly.task import build_task, check_classes
@@ -94,7 +95,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    plan = _plan(experiment, device, least, task, validated=data.validation is not None)
+    plan = _plan(experiment, device, least, monitored(experiment, task, data))
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
         experiment, segments, data, task, optimizer, device, precision, store, least, augmentation
@@ -195,13 +196,8 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(
-    experiment: Experiment, device: torch.device, least_batch: int, task: Task, *, validated: bool
-) -> TrainingPlan:
+def _plan(experiment: Experiment, device: torch.device, least_batch: int, judged_by: tuple[str, bool]) -> TrainingPlan:
     schedule, plateau = parse_schedule(experiment.schedule)
-    if plateau is not None and not validated:
-        problem = "there are no validation samples whose score it could follow"
-        raise UsageError("schedule", experiment.schedule, problem, "give --validation, or another schedule")
     if experiment.warmup > experiment.epochs:
         problem = f"is longer than the training (epochs = {experiment.epochs})"
         raise UsageError("warmup", experiment.warmup, problem, "give fewer epochs of warm-up")
@@ -221,8 +217,9 @@ def _plan(
         fresh_optimizers=experiment.client_optimizer == "reset",
         least_batch=least_batch,
         seed=experiment.seed,
-        monitor=task.headline,
-        higher_is_better=task.higher_is_better,
+        monitor=judged_by[0],
+        higher_is_better=judged_by[1],
+        early_stopping=experiment.early_stopping,
     )
 
 

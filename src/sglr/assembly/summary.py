@@ -26,6 +26,7 @@ from sglr.cost.training_flops import Computation, count_training
 from sglr.data.batches import Batching
 from sglr.metrics.intervals import intervals
 from sglr.privacy.accounting import described
+from sglr.report.score_style import VALIDATION
 from sglr.report.task_figures import MOST_CLIENTS, Score
 from sglr.runs.config import Experiment
 from sglr.splitting.segment_weights import frozen_of
@@ -88,7 +89,7 @@ def summarise(
         "device": _device_name(built.device),
         "choices": dict(built.choices),
         "test": test_figures(built.task, scores, built.data, tested_epoch, experiment.seed),
-        "validation": _best_validation(history, built.trainer.plan),
+        "validation": _best_validation(history, built.trainer.plan, built.task.headline),
         "defences": described(built.defences.named, _releases(experiment, built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
@@ -238,13 +239,17 @@ def _modelled(
     ).summary()
 
 
-def _best_validation(history: Sequence[Mapping[str, Any]], plan: TrainingPlan) -> dict[str, float | int] | None:
-    name = f"validation_{plan.monitor}"
+def _best_validation(
+    history: Sequence[Mapping[str, Any]], plan: TrainingPlan, headline: str
+) -> dict[str, float | int] | None:
+    """Return the best epoch by the score that is monitored, with that score and the headline there."""
+    name = f"{VALIDATION}{plan.monitor}"
     scored = [row for row in history if name in row]
     if not scored:
         return None
     best = (max if plan.higher_is_better else min)(scored, key=lambda row: row[name])
-    return {plan.monitor: best[name], "best_epoch": best["epoch"]}
+    found = {score: best.get(f"{VALIDATION}{score}") for score in (headline, plan.monitor)}
+    return {score: value for score, value in found.items() if value is not None} | {"best_epoch": best["epoch"]}
 
 
 def _count_parameters(built: Training) -> dict[str, int]:

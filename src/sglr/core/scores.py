@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from sglr.core.errors import UsageError
 from sglr.core.task import Sums, Task
 
 MOST_CLASSES = 100
@@ -149,6 +150,9 @@ class Scores:
 
     def of_client(self, name: str) -> Tensor:
         """Return each client's score ``[n]`` by its name, ``"loss"`` among them."""
+        if name != "loss" and name not in self.values:
+            remedy = f"give --monitor {' or '.join((*self.values, 'loss'))}"
+            raise UsageError("monitor", name, "clients that keep their labels don't tell it", remedy)
         return self.loss if name == "loss" else self.values[name]
 
     def record(self, prefix: str) -> dict[str, float]:

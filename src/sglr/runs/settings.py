@@ -174,6 +174,20 @@ class Settings(BaseModel):
         ge=1,
     )
     seed: int = setting("Training", 0, "seed of all random draws", basic=True, clients="take", build=False, ge=0)
+    monitor: str | None = setting(
+        "Evaluation",
+        None,
+        "the validation score that chooses the best epoch: loss, or any of the task's; default: the task's first",
+        since="0.2.0",
+    )
+    early_stopping: int | None = setting(
+        "Evaluation",
+        None,
+        "validations in a row without a better score with which the training ends; default: all epochs",
+        build=False,
+        since="0.2.0",
+        ge=1,
+    )
     eval_every: int = setting("Evaluation", 1, "epochs between validations", build=False, ge=1)
     eval_clients: int = setting(
         "Evaluation", 20, "most client segments a validation looks at; 0 is all", build=False, ge=0

@@ -1,0 +1,53 @@
+"""The validation score that chooses the best epoch, ends a training and lowers its rates."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import torch
+
+from sglr.assembly.task import task_name
+from sglr.core.data import ClientData
+from sglr.core.errors import UsageError
+from sglr.core.optim import PLATEAU
+from sglr.core.spec import name_in
+from sglr.core.task import Targets, Task
+from sglr.report.score_style import style
+from sglr.runs.config import Experiment
+
+LOSS = "loss"
+"""What stands for the mean loss among scores."""
+
+
+def monitored(experiment: Experiment, task: Task, data: ClientData) -> tuple[str, bool]:
+    """Return the validation score that chooses the best epoch, and whether more of it is better.
+
+    Raises
+    ------
+    UsageError
+        If the task has no such score, or something follows a validation that there is not.
+    """
+    if data.validation is None:
+        for name in ("monitor", "early_stopping", "schedule"):
+            value = getattr(experiment, name)
+            if value is not None and (name != "schedule" or name_in(value.strip()) == PLATEAU):
+                problem = "there are no validation samples whose score it could follow"
+                raise UsageError(name, value, problem, "give --validation, or leave it out")
+    wanted = experiment.monitor or task.headline
+    if wanted == task.headline:
+        return wanted, task.higher_is_better
+    known = [*_score_names(task, data.targets), LOSS]
+    if wanted not in known:
+        near = get_close_matches(wanted, known, n=1)
+        remedy = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
+        raise UsageError("monitor", wanted, f"task {task_name(experiment)} has no such score", remedy)
+    if wanted != LOSS and experiment.engine == "remote" and experiment.tail is not None:
+        problem = "labels stay with the clients, who don't tell it"
+        raise UsageError("monitor", wanted, problem, f"give --monitor {task.headline} or {LOSS}")
+    return wanted, style(wanted.lower()).higher_is_better
+
+
+def _score_names(task: Task, targets: Targets) -> list[str]:
+    """Return the names of a task's scores, found on two made-up samples."""
+    outputs = torch.zeros(1, 2, *task.output_shape(targets))
+    return list(task.scores(task.sums(outputs, targets.example().repeat_interleave(2, 0))))

@@ -1,0 +1,90 @@
+"""Users' stories: a training that ends when it no longer improves, by the score that the user names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sglr
+from sglr.core.errors import Interrupted
+from sglr.core.events import EpochDone
+
+SETTINGS: dict[str, Any] = {
+    "clients": 2,
+    "samples_per_client": 16,
+    "test_samples": 40,
+    "validation": 20,
+    "epochs": 30,
+    "model": "mlp",
+    "lr": 0.05,
+    "monitor": "loss",
+    "early_stopping": 3,
+}
+
+
+def stops_after(scores: list[float], patience: int) -> int:
+    """Return the epoch with which a training ends whose losses are these."""
+    best = 0
+    for epoch, loss in enumerate(scores):
+        best = epoch if loss < scores[best] else best
+        if epoch - best == patience:
+            return epoch + 1
+    return len(scores)
+
+
+def test_the_run_ends_is_tested_at_its_best_epoch_and_costs_what_it_did(tmp_path: Path) -> None:
+    run = sglr.train("sglr", out=tmp_path / "run", **SETTINGS)
+    summary, losses = run.summary, [record["validation_loss"] for record in run.history]
+    best = 1 + losses.index(min(losses))
+    assert len(losses) == stops_after(losses, 3) < 30
+    assert (summary["epochs"], summary["epochs_done"]) == (30, len(losses))
+    assert summary["stopped"] == f"early stopping, as validation loss did not improve since epoch {best}"
+    assert summary["test"]["epoch"] == summary["validation"]["best_epoch"] == best
+    assert summary["validation"]["loss"] == min(losses)
+    assert summary["validation"]["accuracy"] == run.history[best - 1]["validation_accuracy"]
+    fewer = {**SETTINGS, "epochs": len(losses), "early_stopping": None, "schedule": "step"}
+    assert run.history[-1]["learning_rate"] == 0.05, "the schedule is that of the epochs that were planned"
+    planned = sglr.train("sglr", out=tmp_path / "planned", **fewer).summary
+    for costs in ("communication", "computation"):
+        assert summary[costs] == planned[costs]
+
+
+def test_stopped_anywhere_and_resumed_it_ends_in_the_same_epoch(tmp_path: Path) -> None:
+    whole = sglr.train("psl", out=tmp_path / "whole", **SETTINGS)
+    last = whole.summary["epochs_done"]
+    for at in (last - 1, last):
+        out, seen = tmp_path / str(at), []
+
+        def stop(at: int = at, seen: list[int] = seen) -> bool:
+            return len(seen) >= at
+
+        try:
+            sglr.train("psl", out=out, stop=stop, observe=lambda event, seen=seen: note(event, seen), **SETTINGS)
+        except Interrupted:
+            assert at < last
+        else:
+            assert at == last
+        again = sglr.resume(out).summary
+        assert again["weights_sha256"] == whole.summary["weights_sha256"]
+        assert again["stopped"] == whole.summary["stopped"]
+
+
+def note(event: Any, seen: list[int]) -> None:
+    if isinstance(event, EpochDone):
+        seen.append(event.epoch)
+
+
+@pytest.mark.parametrize(("monitor", "better"), [("balanced_accuracy", max), ("loss", min)])
+def test_any_score_of_the_task_chooses_the_best_epoch(tmp_path: Path, monitor: str, better: Any) -> None:
+    settings = {**SETTINGS, "monitor": monitor, "epochs": 5, "early_stopping": None}
+    run = sglr.train("psl", out=tmp_path / "run", **settings)
+    scores = [record[f"validation_{monitor}"] for record in run.history]
+    assert run.summary["test"]["epoch"] == 1 + scores.index(better(scores))
+
+
+def test_rounds_of_several_epochs_are_ended_whole(tmp_path: Path) -> None:
+    run = sglr.train("fl", out=tmp_path / "run", local_epochs=4, **{**SETTINGS, "early_stopping": 1})
+    assert run.summary["epochs_done"] % 4 == 0
+    assert run.summary["epochs_done"] < 30
