@@ -41,6 +41,7 @@ from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.data.tables.labels import label_kind_of
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.server import ServerSpec, SplitServer
@@ -81,7 +82,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     augmentation = parse_augmentation(experiment.augment, experiment.seed)
     check_defences(experiment, method, defences)
     check_accounted(defences.named)
-    data = _divide(experiment, _dataset(experiment, given.dataset))
+    data = _divide(experiment, _dataset(experiment, given))
     data = data if given.poison is None else given.poison(data)
     check_place(experiment, given, data)
     task = build_task(experiment, data, given.task)
@@ -169,19 +170,22 @@ def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) ->
     return reason is None
 
 
-def _dataset(experiment: Experiment, given: Dataset | None) -> Dataset:
-    if given is None:
-        return load(experiment)
-    refuse_other_data(experiment.dataset, given)
-    return given
+def _dataset(experiment: Experiment, given: PartOverrides) -> Dataset:
+    if given.dataset is None:
+        return load(experiment, given.task)
+    refuse_other_data(experiment.dataset, given.dataset)
+    return given.dataset
 
 
-def load(experiment: Experiment) -> Dataset:
-    """Load the data set that the settings name."""
+def load(experiment: Experiment, task: Task | None = None) -> Dataset:
+    """Load the data set that the settings name; its label columns hold what the task learns, unless they say so."""
     if experiment.dataset.startswith("<"):
         problem = "was given as a Python object, which settings don't hold"
         raise UsageError("dataset", experiment.dataset, problem, "give it again, in Python: dataset=...")
-    return load_dataset(experiment.dataset, experiment.data_dir, experiment.dataset_parameters)
+    parameters = dict(experiment.dataset_parameters)
+    if parameters.get("label_kind") == "auto" and not parameters.get("schema"):
+        parameters["label_kind"] = label_kind_of(task or experiment.task)
+    return load_dataset(experiment.dataset, experiment.data_dir, parameters)
 
 
 def device_here(experiment: Experiment) -> torch.device:

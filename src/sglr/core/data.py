@@ -311,6 +311,10 @@ def _settled(classes: tuple[str, ...], given: Targets, found: Sequence[Tensor]) 
     if (given.dtype == "float32") != (given.classes == 0):
         problem = "only measurements, whose dtype is 'float32', have 0 classes"
         raise UsageError("targets.classes", given.classes, problem, "correct classes or dtype of sglr.Targets(...)")
+    width = math.prod(given.shape)
+    if given.units and (given.classes or len(given.units) != width or not all(std > 0 for _, std in given.units)):
+        problem = "a mean and a standard deviation above 0 belong to each measurement"
+        raise UsageError("targets.units", given.units, problem, f"give {width} pairs of numbers, or none")
     if given.are_classes and not given.names:
         given = replace(given, names=tuple(map(str, range(given.classes))))
     names = _names(given.names)

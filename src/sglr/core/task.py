@@ -40,12 +40,16 @@ class Targets:
     classes
         K, if a target's numbers are 0 to K - 1 (2 for findings that are present or absent, the vocabulary for tokens);
         0 for measurements.
+    units
+        Mean and standard deviation of each measurement that all who hold data agreed on, as by a schema; empty where
+        they did not.
     """
 
     names: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     dtype: Literal["int64", "uint8", "float32"] = "int64"
     classes: int = 0
+    units: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of_classes(cls, names: tuple[str, ...]) -> Self:
@@ -96,12 +100,16 @@ class Task(ABC):
         Names of sums that are of all clients together: figures are made of them, and no scores.
     counts_classes
         Whether its sums are those of `sglr.core.scores.ClassCounts`, so that the summary tells figures of each class.
+    label_kind
+        What label columns hold where the user does not say: classes, findings (present or absent) or numbers;
+        ``"auto"`` for what is certain.
     """
 
     headline: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     pooled: ClassVar[frozenset[str]] = frozenset()
     counts_classes: ClassVar[bool] = False
+    label_kind: ClassVar[Literal["auto", "classes", "findings", "numbers"]] = "auto"
 
     @abstractmethod
     def check(self, targets: Targets) -> None:

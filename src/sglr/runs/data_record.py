@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -41,6 +41,7 @@ class TargetFacts(BaseModel):
     shape: tuple[int, ...] = Field(default=(), max_length=8)
     dtype: Literal["int64", "uint8", "float32"] = "int64"
     classes: int = Field(default=0, ge=0, le=MOST_CLASSES)
+    units: tuple[tuple[float, Annotated[float, Field(gt=0)]], ...] = Field(default=(), max_length=MOST_CLASSES)
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

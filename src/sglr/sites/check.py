@@ -100,7 +100,8 @@ def _counts(data: OwnData, classes: Sequence[str]) -> str:
 
 def _of_columns(encoding: Mapping[str, Any]) -> Iterator[str]:
     schema = Schema.from_json(encoding)
-    yield f"columns, by name and in the order of the inputs (label: {schema.label.name}):"
+    labels = listed([label.name for label in schema.all_labels], SHOWN)
+    yield f"columns, by name and in the order of the inputs (label: {labels}):"
     width = max(len(column.name) for column in schema.columns)
     yield from (f"  {column.name:{width}}  {_told(column)}" for column in schema.columns)
     if schema.leave_out:

@@ -39,6 +39,7 @@ class Multilabel(Findings):
     """
 
     headline: ClassVar[str] = "auroc"
+    label_kind = "findings"
     usual: ClassVar[tuple[str, ...]] = (
         "auroc",
         "average_precision",

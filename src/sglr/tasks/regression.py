@@ -61,7 +61,7 @@ class Regression(WithMetrics):
     target_mean: tuple[float, ...] = field(
         default=(),
         metadata={
-            "help": "what is subtracted from each target; empty: its mean over the clients' training data",
+            "help": "what is subtracted from each target; empty: its mean, by the schema or over the training data",
             "clients": "take",
             "since": "0.2.0",
         },
@@ -69,7 +69,7 @@ class Regression(WithMetrics):
     target_scale: tuple[float, ...] = field(
         default=(),
         metadata={
-            "help": "what each target is divided by then; empty: its standard deviation over the same data",
+            "help": "what each target is divided by then; empty: its standard deviation, likewise",
             "clients": "take",
             "since": "0.2.0",
         },
@@ -77,6 +77,7 @@ class Regression(WithMetrics):
 
     headline: ClassVar[str] = "r2"
     usual: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
+    label_kind = "numbers"
     pooled: ClassVar[frozenset[str]] = frozenset({"pairs", "residuals"})
 
     def __post_init__(self) -> None:
@@ -125,21 +126,26 @@ class Regression(WithMetrics):
         return _width(targets) * max(1, len(self.quantiles))
 
     def fitted(self, data: ClientData) -> Self:
-        """Return the task with the means and standard deviations of the clients' training data, where none are given.
+        """Return the task with the means and standard deviations of the targets, where none are given.
 
-        A target that is the same everywhere keeps its unit.
+        They are those that a schema states, or else of the clients' training data. A target that is the same everywhere
+        keeps its unit.
 
         Raises
         ------
         UsageError
-            If they are needed, and the data are at other sites.
+            If they are needed, no schema states them, and the data are at other sites.
         """
         if self.target_mean and self.target_scale:
             return self
+        if data.targets.units:
+            means, scales = zip(*data.targets.units, strict=True)
+            return replace(self, target_mean=self.target_mean or means, target_scale=self.target_scale or scales)
         if not len(data.train):
             missing = "target_scale" if self.target_mean else "target_mean"
             problem = "the server does not have the sites' data to find it from"
-            raise UsageError(missing, "none", problem, "give target_mean and target_scale; 0 and 1 change nothing")
+            remedy = "give target_mean and target_scale (0 and 1 change nothing), or a schema"
+            raise UsageError(missing, "none", problem, remedy)
         owned = _rows(data.train.targets[torch.cat(data.indices)].double())
         mean, scale = owned.mean(0), owned.std(0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)

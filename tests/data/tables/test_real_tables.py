@@ -115,11 +115,11 @@ def test_a_table_as_it_is_shipped_trains_with_flags_alone(
         ("palmerpenguins/data/penguins.csv", ["--label-column", "species", "--na", "NA"], "give --missing drop, mean"),
         ("sklearn/datasets/data/iris.csv", [], "if the first line is not a header, give --no-header"),
         ("sklearn/datasets/data/wine_data.csv", [], "or its format: --separator, --skip-rows, --no-header"),
-        ("statsmodels/datasets/heart/heart.csv", ["--label-column", "survival"], "but sglr trains classifiers"),
+        ("statsmodels/datasets/heart/heart.csv", ["--label-column", "survival"], "is it to be predicted (--task"),
         (
             "statsmodels/datasets/fertility/fertility.csv",
             ["--label-column", "2008", "--columns", "2000", "--missing", "drop"],
-            "or divide the numbers with --label-edges",
+            "or divided (--label-edges",
         ),
     ],
 )  # fmt: skip

@@ -103,7 +103,7 @@ class Hf:
 
         frames = train.to_pandas(), test.to_pandas()
         held = np.arange(sum(map(len, frames))) >= len(frames[0])
-        reading = Reading(label, groups=self.group_columns)
+        reading = Reading((label,), groups=self.group_columns)
         return table_dataset(f"hf:{self.name}", pd.concat(frames, ignore_index=True), reading, self.name, held)
 
 

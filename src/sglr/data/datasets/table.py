@@ -1,4 +1,4 @@
-"""A table of your own: table:PATH names a CSV, TSV or Parquet file with a column of classes."""
+"""A table of your own: table:PATH names a CSV, TSV or Parquet file with columns of features and of targets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sglr.data.schema import read_schema
 from sglr.data.tables.column_kinds import Notation
 from sglr.data.tables.dataset import Reading, table_dataset
 from sglr.data.tables.files import Format, read_table
+from sglr.data.tables.find_columns import label_columns
+from sglr.data.tables.labels import KINDS, LabelKind
 from sglr.data.tables.schema import Schema
 
 __all__ = ["Table"]
@@ -36,7 +38,17 @@ class Table:
             "since": "0.2.0",
         },
     )
-    label_column: str = field(default="", metadata={"help": "the column that holds the classes; default: label"})
+    label_column: str = field(
+        default="", metadata={"help": "the column that holds the classes; or several, as a,b,c; default: label"}
+    )
+    label_kind: LabelKind = field(
+        default="auto",
+        metadata={
+            "help": "what label columns hold: classes (one column), findings (0 or 1) or numbers; default: found out",
+            "by_run": True,
+            "since": "0.2.0",
+        },
+    )
     classes: tuple[str, ...] = field(
         default=(), metadata={"help": "the classes in order; default: all that occur, sorted", "by_run": True}
     )
@@ -107,10 +119,10 @@ class Table:
         path = resolve("table", self.path, data_dir)
         form = Format(self.separator, self.encoding, self.header, self.skip_rows, self.na)
         frame, notes = read_table(path, form)
-        names = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
+        names = ("label_kind", "classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
         told = {name: getattr(self, name) for name in (*names, "test_fraction", "split_seed")}
-        label = self.label_column or "label"
-        reading = Reading(label, groups=self.group_columns, notation=notation, schema=schema, **told)
+        labels = label_columns(self.label_column or "label", frame.columns)
+        reading = Reading(labels, groups=self.group_columns, notation=notation, schema=schema, **told)
         dataset = table_dataset(f"table:{self.path}", frame, reading, self.path)
         return replace(dataset, notes=(*notes, *dataset.notes))
 
@@ -119,10 +131,15 @@ class Table:
         if not self.schema:
             return None
         schema = read_schema(self.schema, Schema)
-        label = schema.label
-        same = {"label_column": label.name, "classes": label.classes, "label_edges": label.edges}
-        unset = {"columns": (), "category_columns": (), "missing": "error"}
-        for name, said in (same | unset).items():
+        labels = schema.all_labels
+        same = {
+            "label_column": ",".join(label.name for label in labels),
+            "label_kind": KINDS[labels[0].type],
+            "classes": labels[0].classes,
+            "label_edges": labels[0].edges,
+        }
+        unset = {"columns": (), "category_columns": (), "missing": "error", "label_kind": "auto"}
+        for name, said in (unset | same).items():
             value = getattr(self, name)
             if value and value not in (said, unset.get(name)):
                 shown = ",".join(map(str, value)) if isinstance(value, tuple) else value

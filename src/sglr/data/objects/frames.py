@@ -17,7 +17,7 @@ from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
 from sglr.data.split import stratified_split
 from sglr.data.tables.dataset import table_dataset
-from sglr.data.tables.find_columns import find_label_column
+from sglr.data.tables.find_columns import find_label_column, label_columns
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,10 +27,10 @@ PART = "part of the data set"  # a temporary column, while all tables are encode
 
 @dataclass(frozen=True)
 class TablePart:
-    """A table with the name of its column of classes."""
+    """A table with the names of its columns of targets."""
 
     table: DataFrame
-    label: str
+    labels: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -40,9 +40,11 @@ class TablePart:
         if options.group and options.group not in self.table.columns:
             raise unknown("group", options.group, self.table.columns)
         groups = self.table[options.group].to_numpy(dtype=object) if options.group else None
-        labels = self.table[self.label].astype(str).to_numpy(dtype=object).astype(str)
+        columns = [self.table[label].astype(str).to_numpy(dtype=object).astype(str) for label in self.labels]
+        one_class = len(columns) == 1 and options.label_kind != "numbers"
+        labels = columns[0] if one_class else np.zeros((len(self.table), 2))
         rows = stratified_split(labels, options.test_fraction, options.split_seed, groups)
-        own, held = (TablePart(self.table.iloc[each], self.label) for each in rows)
+        own, held = (TablePart(self.table.iloc[each], self.labels) for each in rows)
         return own, held
 
 
@@ -53,27 +55,43 @@ def is_frame(given: object) -> bool:
 
 
 def labelled(table: DataFrame, label: str, labels: Any = None) -> TablePart:
-    """Find the column of classes in a table, or add ``labels`` ``[N]`` as that column.
+    """Find the columns of targets in a table, or add ``labels`` ``[N]`` or ``[N, L]`` as such columns.
 
     Raises
     ------
     UsageError
-        If there is no such column, or labels are not one per row.
+        If there are no such columns, or labels are not one per row.
     """
     table = table.set_axis([str(name) for name in table.columns], axis=1)
     if labels is None:
-        return TablePart(table, find_label_column(list(table.columns), label, "the table", "label"))
-    name = label or str(getattr(labels, "name", None) or "label")
-    if name in table.columns:
-        raise UsageError(
-            "label", name, "the table already has a column of this name", "give the labels another name: label=..."
+        names = label_columns(label, table.columns) if label else ("",)
+        return TablePart(
+            table, tuple(find_label_column(list(table.columns), name, "the table", "label") for name in names)
         )
     values = np.asarray(labels)
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if values.shape != (len(table),):
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != len(table) or not values.shape[1]:
         problem = f"there are {len(table)} rows"
-        raise UsageError("targets", f"shape {list(values.shape)}", problem, "give one label for each")
-    return TablePart(table.assign(**{name: values}), name)
+        raise UsageError("targets", f"shape {list(np.shape(labels))}", problem, "give one label for each")
+    names = _names(label, labels, values.shape[1])
+    for name in names:
+        if name in table.columns:
+            problem = "the table already has a column of this name"
+            raise UsageError("label", name, problem, "give the labels another name: label=...")
+    return TablePart(table.assign(**dict(zip(names, values.T, strict=True))), names)
+
+
+def _names(label: str, labels: Any, count: int) -> tuple[str, ...]:
+    """Return names for columns of labels: those given, else their own, else ``label``, numbered if several."""
+    if label:
+        names = (label,) if count == 1 else label_columns(label, ())
+        if len(names) != count:
+            raise UsageError("label", label, f"the labels have {count} columns", "give a name for each, as a,b,c")
+        return names
+    if hasattr(labels, "columns"):
+        return tuple(map(str, labels.columns))
+    own = str(getattr(labels, "name", None) or "label")
+    return (own,) if count == 1 else tuple(f"label_{number + 1}" for number in range(count))
 
 
 def frames_dataset(
@@ -98,12 +116,12 @@ def frames_dataset(
         If the tables have different columns, or can't be used for training.
     """
     _refuse_unlike(owners)
-    label = owners[0]["train"].label
+    labels = owners[0]["train"].labels
     parts = [part for part in ("train", "test", "validation") if any(part in parts for parts in owners)]
     tables = [_pooled(part, owners, owner_column) for part in parts]
     whole = _joined(tables).assign(**{PART: np.repeat(np.array(parts, dtype=object), [len(each) for each in tables])})
     kept = (*options.group_columns, *([owner_column] if owner_column else ()), PART)
-    reading = options.of_table(label, kept)
+    reading = options.of_table(labels, kept)
     held = whole[PART].to_numpy() != "train" if "test" in parts else None
     return _by_part(table_dataset(name, whole, reading, "the table", held))
 
@@ -129,9 +147,9 @@ def _refuse_unlike(owners: Sequence[Mapping[str, TablePart]]) -> None:
     for number, parts in enumerate(owners):
         for part, frame in parts.items():
             differing = sorted({*frame.table.columns} ^ {*first.table.columns})
-            if differing or frame.label != first.label:
+            if differing or frame.labels != first.labels:
                 where = f"dataset[{number}]" if len(owners) > 1 else "dataset"
-                shown = ", ".join(differing or [frame.label])
+                shown = ", ".join(differing or frame.labels)
                 problem = f"the columns of {part} differ from those of the first table"
                 raise UsageError(where, shown, problem, "give all tables the same columns")
 

@@ -42,7 +42,7 @@ def read_hub(given: Any, label: str) -> ArrayPart | TablePart:
     arrays = [name for name, kind in plain.features.items() if type(kind).__name__ in LISTS]
     if len(arrays) == 1 and len(plain.features) == 2:
         return read_arrays(_stacked(plain[arrays[0]][:], arrays[0]), labels, names)
-    return TablePart(plain.to_pandas(), column)
+    return TablePart(plain.to_pandas(), (column,))
 
 
 def _stacked(values: Any, column: str) -> Any:

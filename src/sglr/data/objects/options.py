@@ -11,20 +11,21 @@ from sglr.data.stored import Store
 
 if TYPE_CHECKING:
     from sglr.data.tables.dataset import Reading
+    from sglr.data.tables.labels import LabelKind
     from sglr.data.tables.schema import Missing
 
-OF_ALL = ("test_fraction", "split_seed", "sample_store")
+OF_ALL = ("label_kind", "test_fraction", "split_seed", "sample_store")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options for reading data given as objects; all but the last three are for tables.
+    """Options for reading data given as objects; all but ``label_kind`` and the last three are for tables.
 
     Parameters
     ----------
     label
-        The column of classes; empty for one with a usual name, such as ``label``.
-    classes, label_edges, columns, leave_out, category_columns, group, missing
+        The column of targets, or several as ``"a,b,c"``; empty for one with a usual name, such as ``label``.
+    label_kind, classes, label_edges, columns, leave_out, category_columns, group, missing
         As in `sglr.data.tables.dataset.Reading` and the data set ``table``.
     group_columns
         Columns kept for partition natural, not used as features.
@@ -37,6 +38,7 @@ class Options:
     """
 
     label: str = ""
+    label_kind: LabelKind = "auto"
     classes: Sequence[str] = ()
     label_edges: Sequence[float] = ()
     columns: Sequence[str] = ()
@@ -75,16 +77,16 @@ class Options:
                     "leave it out, or give a DataFrame",
                 )
 
-    def of_table(self, label: str, aside: Sequence[str]) -> Reading:
-        """Return how to read a table with the classes in the column ``label`` and with columns kept ``aside``."""
+    def of_table(self, labels: Sequence[str], aside: Sequence[str]) -> Reading:
+        """Return how to read a table with the targets in the columns ``labels`` and with columns kept ``aside``."""
         from sglr.data.tables.dataset import Reading
 
         if self.sample_store == "disk":
             problem = "a table is held in memory"
             raise UsageError("sample_store", self.sample_store, problem, "leave it out, or give arrays in files")
-        same = ("classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
+        same = ("label_kind", "classes", "label_edges", "columns", "leave_out", "category_columns", "group", "missing")
         told = {name: getattr(self, name) for name in (*same, "test_fraction", "split_seed")}
-        return Reading(label, groups=tuple(aside), **told)
+        return Reading(labels, groups=tuple(aside), **told)
 
 
 def _typed(value: Any, default: Any) -> Any:

@@ -16,6 +16,7 @@ from sglr.data.objects.items import read_items
 from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
 from sglr.data.stored import JoinedInputs
+from sglr.data.tables.labels import label_kind_of
 
 PARTS = {
     "train": "train",
@@ -57,7 +58,9 @@ def settle_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
     names = Options.names()
     own = {key: value for key, value in settings.items() if key not in names}
-    own["dataset"] = read_objects(given, Options.of({key: settings[key] for key in settings if key in names}))
+    told = {"label_kind": label_kind_of(settings.get("task", "auto"))}
+    options = Options.of(told | {key: settings[key] for key in settings if key in names})
+    own["dataset"] = read_objects(given, options)
     return own | _division(own, len(given)) if isinstance(given, list) else own
 
 

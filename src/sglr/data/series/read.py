@@ -14,10 +14,10 @@ from sglr.core.errors import UsageError, listed, unknown
 from sglr.data.class_folders import FileKind, SampleFile, find_files
 from sglr.data.file_samples import OnBad, Rows, read_files
 from sglr.data.split import stratified_split
+from sglr.data.tables.class_labels import find_classes
 from sglr.data.tables.column_kinds import Notation, holds_numbers, texts_of, values_of
 from sglr.data.tables.files import ENDINGS, Format, read_table
 from sglr.data.tables.find_columns import find_label_column
-from sglr.data.tables.labels import find_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -163,14 +163,14 @@ def _of_table(path: Path, reading: SeriesReading) -> SeriesSet:
     numbers = _numbers(frame, channels, reading, path)
     places = [np.flatnonzero(owner == number) for number in range(len(first))]
     told = {name: _one_each(_complete(frame, name, path), owner, first, ids, name) for name in [label, *aside]}
-    found = find_label(_series_of(told.pop(label), label), reading.classes, (), Notation(), str(path))
+    found = find_classes(_series_of(told.pop(label), label), reading.classes, (), Notation(), str(path))
     groups = told[reading.group] if reading.group else None
-    train, test = stratified_split(found.numbers, reading.fraction, reading.seed, groups)
+    train, test = stratified_split(found.values, reading.fraction, reading.seed, groups)
     return SeriesSet(
         [numbers[rows] for rows in places],
         [f"{reading.id_column} {ids[row]}" for row in first],
         channels,
-        found.numbers,
+        found.values,
         tuple(found.label.classes),
         (train, None, test),
         told,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from sglr.core.errors import UsageError
 from sglr.data.split import stratified_split
 from sglr.data.tables.column_kinds import Held, Notation, is_missing, texts_of
 from sglr.data.tables.encoding import Values, encode, find_values, make_column, read_values
-from sglr.data.tables.labels import Targets, find_label, read_label
+from sglr.data.tables.labelled import Labelled
+from sglr.data.tables.labels import LabelKind, find_labels, gaps_of, read_label, targets_of, with_units
 from sglr.data.tables.notes import missing_words, notes_on
 from sglr.data.tables.schema import Missing, Schema
 from sglr.system.machine import refuse_beyond_memory
@@ -36,8 +37,10 @@ class Reading:
 
     Parameters
     ----------
-    label
-        The column of classes; with a schema, the schema's.
+    labels
+        The columns of targets, one or several; with a schema, the schema's.
+    label_kind
+        What they hold.
     classes
         The allowed classes, of which some may not occur; empty for all that occur.
     label_edges
@@ -62,7 +65,8 @@ class Reading:
         The fraction of the rows drawn for testing, and the seed of the draw.
     """
 
-    label: str = "label"
+    labels: Sequence[str] = ("label",)
+    label_kind: LabelKind = "auto"
     classes: Sequence[str] = ()
     label_edges: Sequence[float] = ()
     columns: Sequence[str] = ()
@@ -82,15 +86,20 @@ class Reading:
         return list(dict.fromkeys([*self.groups, *filter(None, [self.group])]))
 
     @property
-    def target(self) -> str:
-        """The column of the classes."""
-        return self.label if self.schema is None else self.schema.label.name
+    def targets(self) -> tuple[str, ...]:
+        """The columns of targets."""
+        return tuple(self.labels if self.schema is None else (label.name for label in self.schema.all_labels))
 
     @property
-    def unlabelled(self) -> Missing:
-        """How to treat rows without a label: a class can't be imputed."""
+    def predicts_numbers(self) -> bool:
+        """Whether targets are measurements."""
+        return self.label_kind == "numbers" if self.schema is None else bool(self.schema.targets.units)
+
+    @property
+    def unlabelled(self) -> Literal["error", "drop"]:
+        """How to treat rows without a label or a group: a target can't be imputed."""
         if self.schema is not None:
-            return self.schema.label.missing
+            return self.schema.all_labels[0].missing
         return "error" if self.missing == "error" else "drop"
 
 
@@ -130,21 +139,19 @@ def table_dataset(name: str, frame: DataFrame, reading: Reading, source: str, te
     )
     kept = _kept(frame, values, aside, reading, source)
     values, aside = ({each: column[kept] for each, column in part.items()} for part in (values, aside))
-    targets = _targets(frame[reading.target][kept], reading, source)
+    labelled = _labelled(frame[kept], reading, source)
+    targets = targets_of(labelled)
     test = _drawn(targets, aside, reading) if test is None else test[kept]
-    schema = reading.schema or _schema(values, targets, ~test, reading, empty, source)
+    schema = reading.schema or _schema(values, labelled, ~test, reading, empty, source)
     _check_room(int(kept.sum()), schema, source)
     inputs = torch.from_numpy(encode(values, schema.columns))
     own, held = (
-        Samples(
-            inputs[rows], torch.from_numpy(targets.numbers[rows]), {each: part[rows] for each, part in aside.items()}
-        )
+        Samples(inputs[rows], torch.from_numpy(targets[rows]), {each: part[rows] for each, part in aside.items()})
         for rows in (~test, test)
     )
     notes = (*_left_out(empty, kept), *_notes(values, schema, reading))
-    return Dataset(
-        name, own, held, schema.label.classes, encoding=schema.to_json(), group=reading.group or None, notes=notes
-    )
+    group = reading.group or None
+    return Dataset(name, own, held, encoding=schema.to_json(), group=group, notes=notes, targets=schema.targets)
 
 
 def _check_room(rows: int, schema: Schema, source: str) -> None:
@@ -166,11 +173,12 @@ def _features(frame: DataFrame, reading: Reading, source: str) -> tuple[list[str
     if reading.schema is not None:
         reading.schema.check_names(names, source, [*reading.leave_out, *reading.aside])
         return [column.name for column in reading.schema.columns], []
-    _check_there("label_column", reading.label, names, source)
+    for column in reading.labels:
+        _check_there("label_column", column, names, source)
     for setting in ("columns", "leave_out", "category_columns"):
         for column in getattr(reading, setting):
             _check_there(setting, column, names, source)
-    taken = {reading.label, *reading.leave_out, *reading.aside}
+    taken = {*reading.labels, *reading.leave_out, *reading.aside}
     wanted = [each for each in names if each not in taken and (not reading.columns or each in reading.columns)]
     empty = [each for each in wanted if frame[each].isna().all()]
     found = [each for each in wanted if each not in empty]
@@ -228,21 +236,25 @@ def _together(errors: Sequence[UsageError]) -> UsageError:
     return UsageError(first.field, first.value, first.problem, f"{first.remedy}; also wrong: {more}")
 
 
-def _targets(column: Any, reading: Reading, source: str) -> Targets:
+def _labelled(frame: DataFrame, reading: Reading, source: str) -> list[Labelled]:
+    columns = [frame[name] for name in reading.targets]
     if reading.schema is not None:
-        return read_label(column, reading.schema.label, reading.notation, source)
-    found = find_label(column, reading.classes, reading.label_edges, reading.notation, source)
-    return Targets(found.label.model_copy(update={"missing": reading.unlabelled}), found.numbers)
+        told = zip(columns, reading.schema.all_labels, strict=True)
+        return [read_label(column, label, reading.notation, source) for column, label in told]
+    return find_labels(columns, reading.label_kind, reading.classes, reading.label_edges, reading.notation, source)
 
 
 def _kept(frame: DataFrame, values: Values, aside: Values, reading: Reading, source: str) -> Rows:
     """Return the rows to keep: drop those with missing values if asked for, else refuse unexpected missing values."""
     told = {} if reading.schema is None else {column.name: column.missing for column in reading.schema.columns}
     treated = {name: told.get(name, reading.missing) for name in values}
-    treated |= dict.fromkeys([*aside, reading.target], reading.unlabelled)
+    treated |= dict.fromkeys([*aside, *reading.targets], reading.unlabelled)
+    if reading.schema is not None:
+        treated |= {label.name: label.missing for label in reading.schema.all_labels}
     kept = np.ones(len(frame), dtype=bool)
-    for name, column in {**values, **aside, reading.target: texts_of(frame[reading.target], source)}.items():
-        gaps = is_missing(column)
+    without = {name: is_missing(column) for name, column in {**values, **aside}.items()}
+    without |= {name: gaps_of(frame[name], source, reading.predicts_numbers) for name in reading.targets}
+    for name, gaps in without.items():
         if treated[name] == "error" and gaps.any():
             raise _gap(name, gaps, reading, source)
         if treated[name] == "drop":
@@ -261,26 +273,28 @@ def _gap(name: str, gaps: Rows, reading: Reading, source: str) -> UsageError:
     )
     if reading.schema is not None:
         return UsageError("column", name, problem, 'fill them in, or set missing = "drop" for it in the schema')
-    if name in (reading.label, *reading.aside):
+    if name in (*reading.labels, *reading.aside):
         return UsageError("column", name, problem, "fill them in, or give --missing drop to leave these rows out")
     remedy = f"fill them in, or give --missing drop, mean or indicator, or --leave-out {name!r}"
     return UsageError("column", name, problem, remedy)
 
 
-def _drawn(targets: Targets, aside: Values, reading: Reading) -> Rows:
+def _drawn(targets: NDArray[Any], aside: Values, reading: Reading) -> Rows:
     groups: Held | None = aside.get(reading.group)
-    _, rows = stratified_split(targets.numbers, reading.test_fraction, reading.split_seed, groups)
-    test = np.zeros(len(targets.numbers), dtype=bool)
+    _, rows = stratified_split(targets, reading.test_fraction, reading.split_seed, groups)
+    test = np.zeros(len(targets), dtype=bool)
     test[rows] = True
     return test
 
 
 def _schema(
-    values: Values, targets: Targets, train: Rows, reading: Reading, empty: Sequence[str], source: str
+    values: Values, labelled: Sequence[Labelled], train: Rows, reading: Reading, empty: Sequence[str], source: str
 ) -> Schema:
     columns = [make_column(name, column, train, reading.missing, source) for name, column in values.items()]
     left = tuple(dict.fromkeys([*reading.leave_out, *reading.aside, *empty]))
-    return Schema(label=targets.label, columns=tuple(columns), leave_out=left)
+    labels = tuple(with_units(each, train, reading.unlabelled) for each in labelled)
+    one, several = (labels[0], ()) if len(labels) == 1 else (None, labels)
+    return Schema(label=one, labels=several, columns=tuple(columns), leave_out=left)
 
 
 def _left_out(empty: Sequence[str], kept: Rows) -> list[str]:
@@ -292,6 +306,8 @@ def _left_out(empty: Sequence[str], kept: Rows) -> list[str]:
 def _notes(values: Values, schema: Schema, reading: Reading) -> list[str]:
     if reading.schema is not None:
         return []
-    words = {schema.label.name: schema.label.classes} | {column.name: column.categories for column in schema.columns}
+    words = {label.name: label.classes for label in schema.all_labels} | {
+        column.name: column.categories for column in schema.columns
+    }
     doubtful = [note for name, known in words.items() for note in missing_words(name, known)]
     return [*notes_on(values), *doubtful]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sglr.core.errors import UsageError, unknown
 
 LABELS = ("label", "labels", "target", "class", "fine_label")
+
+
+def label_columns(wanted: str, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns that a text names: itself if there is such a column, else the names between its commas."""
+    if wanted in columns:
+        return (wanted,)
+    names = tuple(filter(None, (name.strip() for name in wanted.split(","))))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError("label_column", wanted, f"names {twice!r} twice", "name each column once")
+    return names or (wanted,)
 
 
 def find_label_column(columns: Sequence[str], wanted: str, source: str, field: str = "label_column") -> str:

@@ -25,6 +25,9 @@ Missing = Literal["error", "drop", "mean", "indicator"]
 no input is 1); or do that and add an input that is 1 where the value is missing."""
 
 
+LabelType = Literal["class", "finding", "number"]
+
+
 class Column(SchemaPart):
     """A column that is a feature.
 
@@ -68,28 +71,45 @@ class Column(SchemaPart):
 
 
 class Label(SchemaPart):
-    """The column that holds the classes.
+    """A column that holds targets.
 
     Parameters
     ----------
     name
         As in the table's header.
+    type
+        ``"class"``: one of the classes; ``"finding"``: whether something is present, beside other such columns; or
+        ``"number"``: a measurement.
     classes
-        The classes in their order: their numbers in training.
+        The classes in their order: their numbers in training. Of a finding, the words for absent and present.
     edges
         If the column holds numbers to be divided into classes: the first class is below the first edge, the last
         one at the last edge or above; ascending, one fewer than classes. Empty if the column holds the classes.
+    mean, std
+        Of a number: what a task of regression learns is (x - mean) / std, at every site alike.
     missing
         How to treat a row without a label.
     """
 
     name: Name
-    classes: Annotated[tuple[Name, ...], Field(min_length=2)]
+    type: LabelType = "class"
+    classes: tuple[Name, ...] = ()
     edges: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    mean: float = Field(default=0.0, allow_inf_nan=False)
+    std: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     missing: Literal["error", "drop"] = "error"
 
     @model_validator(mode="after")
-    def _fits_its_edges(self) -> Self:
+    def _fits_its_type(self) -> Self:
+        if self.type == "number":
+            if self.classes or self.edges:
+                raise ValueError("a number has no classes and no edges")
+            return self
+        if {"mean", "std"} & self.model_fields_set:
+            raise ValueError("only a number has a mean or std")
+        if len(self.classes) < 2 or (self.type == "finding" and len(self.classes) > 2):
+            few = "2 classes: the words for absent and present" if self.type == "finding" else "2 classes or more"
+            raise ValueError(f"a {self.type} needs {few}")
         refuse_repeated(self.classes, "class")
         if self.edges and (len(self.edges) != len(self.classes) - 1 or list(self.edges) != sorted({*self.edges})):
             raise ValueError("edges must be ascending, one fewer than classes")
@@ -102,7 +122,9 @@ class Schema(DataSchema):
     Parameters
     ----------
     label
-        The column that holds the classes.
+        The column that holds the targets.
+    labels
+        Instead of it, several such columns: all findings, or all numbers.
     columns
         The features, in the order of the inputs.
     leave_out
@@ -110,9 +132,15 @@ class Schema(DataSchema):
     """
 
     kind: Literal["table"] = "table"
-    label: Label
+    label: Label | None = None
+    labels: tuple[Label, ...] = ()
     leave_out: tuple[Name, ...] = ()
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+
+    @property
+    def all_labels(self) -> tuple[Label, ...]:
+        """The columns that hold targets, one or several."""
+        return self.labels if self.label is None else (self.label,)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -121,8 +149,14 @@ class Schema(DataSchema):
 
     @property
     def targets(self) -> Targets:
-        """What targets are: class numbers."""
-        return Targets.of_classes(self.label.classes)
+        """What targets are: class numbers, several findings, or measurements."""
+        if self.label is not None and self.label.type == "class":
+            return Targets.of_classes(self.label.classes)
+        names = tuple(label.name for label in self.all_labels)
+        if self.all_labels[0].type == "finding":
+            return Targets(names, (len(names),), "int64", 2)
+        units = tuple((label.mean, label.std) for label in self.all_labels)
+        return Targets(names, (len(names),) if self.labels else (), "float32", units=units)
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as plain values for JSON and TOML, without what is usual."""
@@ -150,7 +184,7 @@ class Schema(DataSchema):
         UsageError
             If a column is missing, or not in the schema.
         """
-        own = [self.label.name, *(column.name for column in self.columns)]
+        own = [*(label.name for label in self.all_labels), *(column.name for column in self.columns)]
         known = {*own, *self.leave_out, *aside}
         further = [name for name in names if name not in known]
         for name in own:
@@ -166,8 +200,22 @@ class Schema(DataSchema):
             raise UsageError("column", further[0], problem, f"{hint}leave it out with --leave-out {further[0]!r}")
 
     @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if (self.label is None) != bool(self.labels):
+            raise ValueError("needs a label, or else several labels")
+        if self.label is not None and self.label.type == "finding":
+            raise ValueError("one finding alone is a label of type class, with two classes")
+        types = {label.type for label in self.labels}
+        if self.labels and (len(self.labels) < 2 or len(types) > 1 or "class" in types):
+            raise ValueError("labels are two or more columns, all of type finding or all of type number")
+        return self
+
+    @model_validator(mode="after")
     def _each_column_once(self) -> Self:
-        refuse_repeated([self.label.name, *(column.name for column in self.columns), *self.leave_out], "column")
+        refuse_repeated(
+            [*(label.name for label in self.all_labels), *(column.name for column in self.columns), *self.leave_out],
+            "column",
+        )
         return self
 
 

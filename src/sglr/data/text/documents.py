@@ -15,10 +15,10 @@ from sglr.core.errors import UsageError, unknown
 from sglr.data.class_folders import FileKind, Files, SampleFile, find_files, find_parts, sample_file, subfolders, walk
 from sglr.data.file_samples import OnBad, Rows, read_files
 from sglr.data.split import stratified_split
+from sglr.data.tables.class_labels import find_classes
 from sglr.data.tables.column_kinds import Notation, texts_of
 from sglr.data.tables.files import Format, read_table
 from sglr.data.tables.find_columns import LABELS
-from sglr.data.tables.labels import find_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -165,8 +165,8 @@ def _of_table(path: Path, reading: TextReading) -> Documents:
     missing = frame[[column, *filter(None, [label])]].isna().any(axis=1)
     gaps = (missing | frame[column].astype(str).str.strip().eq("")).to_numpy(dtype=bool)
     frame, aside, further = _without_gaps(frame, aside, gaps, reading, column, path)
-    found = find_label(frame[label], reading.classes, (), Notation(), str(path)) if label else None
-    labels = None if found is None else found.numbers
+    found = find_classes(frame[label], reading.classes, (), Notation(), str(path)) if label else None
+    labels = None if found is None else found.values
     if found is None:
         aside[DOCUMENT] = np.array([f"row {row + 1}" for row in range(len(frame))], dtype=object)
     groups = aside[reading.group] if reading.group else None

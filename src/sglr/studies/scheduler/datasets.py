@@ -36,7 +36,8 @@ class Datasets:
         """
         if self.given is not None:
             return self.given
-        name = json.dumps([experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters], default=str)
+        where = [experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters, experiment.task]
+        name = json.dumps(where, default=str)
         if self._last is None or name != self._name:
             self._last = load(experiment)
             self._name = name
