@@ -6,6 +6,7 @@ import pytest
 
 from sglr.assembly.build import build
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 from sglr.data.datasets.sites import Sites
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -38,6 +39,35 @@ def test_a_number_of_classes_names_them_by_their_numbers(classes):
 def test_what_is_not_told_or_makes_no_sense_is_refused(shape, classes, told):
     with pytest.raises(UsageError, match=told):
         Sites(shape, classes).load(None)
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"target_type": "float32"}, Targets(dtype="float32")),
+        (
+            {"target_type": "float32", "target_shape": (2,), "target_names": ("a", "b")},
+            Targets(("a", "b"), (2,), "float32"),
+        ),
+        ({"classes": 2, "target_shape": (3,), "target_names": tuple("xyz")}, Targets(tuple("xyz"), (3,), "int64", 2)),
+        (
+            {"classes": ("no", "yes"), "target_shape": (8, 8), "target_type": "uint8"},
+            Targets(("no", "yes"), (8, 8), "uint8", 2),
+        ),
+        ({"classes": 40, "target_shape": (16,)}, Targets((), (16,), "int64", 40)),
+        ({"classes": 3, "target_type": "float32"}, "measurements have no classes"),
+        ({"classes": 2, "target_shape": (0,)}, "a length is below 1"),
+        ({"classes": 2, "target_shape": (3,), "target_names": ("x",)}, "give one name for each value"),
+    ],
+)
+def test_targets_of_any_kind_are_stated(told, wanted):
+    if isinstance(wanted, str):
+        with pytest.raises(UsageError, match=wanted):
+            Sites((4,), **told).load(None)
+        return
+    data = Sites((4,), **told).load(None)
+    assert data.targets == wanted
+    assert data.train.targets.shape == (0, *wanted.shape)
 
 
 @pytest.mark.parametrize(("validation", "validated"), [(None, True), (0.2, True), (0, False), (5, True)])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sglr.assembly.build import build
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash, shape_at_cut
 from sglr.engines.remote.trust.authority import Authority
@@ -31,7 +32,7 @@ def description(**changes: Any) -> RunDescription:
     cut = shape_at_cut(first, (1, 8, 8))
     told = {**experiment.flat(), **changes}
     return RunDescription(
-        "run", told, 3, (1, 8, 8), tuple(map(str, range(10))), cut, segment_hash(first, (1, 8, 8), cut)
+        "run", told, 3, (1, 8, 8), Targets.of_classes(tuple("0123456789")), cut, segment_hash(first, (1, 8, 8), cut)
     )
 
 
@@ -47,6 +48,8 @@ def test_a_client_has_its_segment_and_data_of_the_simulation():
     ("changes", "told"),
     [
         ({"model": "os:system"}, "code that this site has not chosen; look at that code, then give --model os:system"),
+        ({"task": "os:system"}, "code that this site has not chosen; look at that code, then give --task os:system"),
+        ({"task": "nonsense"}, "code that this site has not chosen"),
         ({"model": None}, "code that this site has not chosen"),
         ({"method": "os:system"}, "the server names a method that is not installed here"),
         ({"partition": "x:y"}, "the server names a partition that is not installed here"),

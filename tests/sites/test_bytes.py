@@ -57,6 +57,9 @@ class Scale(nn.Module):
         return inputs * self.weight
 
 
+TARGETS = Targets.of_classes(("a", "b"))
+
+
 @dataclass
 class Run:
     """A training whose clients connect through a proxy that counts.
@@ -92,7 +95,7 @@ class Run:
     def trainer(self) -> Trainer:
         none = Samples(torch.zeros(0, VALUES), torch.zeros(0, dtype=torch.int64))
         rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(CLIENTS))
-        data = ClientData(none, rows, None, none, Targets.of_classes(tuple("ab")))
+        data = ClientData(none, rows, None, none, TARGETS)
         setting = ClientSpec(
             lambda _: Scale(), data, Classification(), BATCH, SGD, None, 0, CPU, codec=parse(self.compression)
         )
@@ -125,7 +128,7 @@ class Run:
 
     async def take_part(self, tokens: list[str], run: str) -> None:
         address, segment = f"127.0.0.1:{self.proxy.port}", segment_hash(Scale(), (VALUES,), (VALUES,))
-        description = RunDescription(run, {}, CLIENTS, (VALUES,), ("a", "b"), (VALUES,), segment)
+        description = RunDescription(run, {}, CLIENTS, (VALUES,), TARGETS, (VALUES,), segment)
         with ThreadPoolExecutor(1) as computing:
             clients = []
             for number, token in enumerate(tokens):
@@ -134,7 +137,7 @@ class Run:
                 samples = Samples(torch.randn(STEPS * BATCH, VALUES), torch.zeros(STEPS * BATCH, dtype=torch.int64))
                 codec = parse(self.compression)
                 trainer = LocalTrainer(
-                    Job(number, Scale(), samples, {}, Classification(), 2, Batching(BATCH), SGD, codec=codec)
+                    Job(number, Scale(), samples, {}, Classification(), TARGETS, Batching(BATCH), SGD, codec=codec)
                 )
                 context = ClientContext(
                     identity, address, description, segment, trainer, Snapshots(place / "snapshots", run, 3)

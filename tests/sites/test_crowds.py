@@ -18,6 +18,7 @@ import grpc
 import pytest
 
 from sglr.core.events import Event, StepDone
+from sglr.core.task import Targets
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.server import admission, listen
 from sglr.engines.remote.server.connections import ConnectionServer
@@ -39,7 +40,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.authority = Authority.open(folder / "trust")
-        description = RunDescription("run", {}, 2, (4,), ("a", "b"), (3,), "segment")
+        description = RunDescription("run", {}, 2, (4,), Targets.of_classes(("a", "b")), (3,), "segment")
         run = ServedRun("127.0.0.1", 0, description, 1 << 20, (20, 20))
         self.connections = ConnectionServer(run, self.authority, Metrics(2))
         self.connections.open(dict)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sglr.core.data import Samples
 from sglr.core.errors import ExtremeValues, SglrError
 from sglr.core.optim import OptimizerSpec
+from sglr.core.task import Targets
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
@@ -54,7 +55,11 @@ RUBBISH: dict[str, Callable[[dict[str, Any]], bytes | dict[str, Any]]] = {
     "many dimensions": lambda d: d | {"cut_shape": [1] * 1000},
     "no clients": lambda d: d | {"clients": 0},
     "clients without number": lambda d: d | {"clients": 10**12},
-    "classes without number": lambda d: d | {"classes": ["a"] * 200_000},
+    "classes without number": lambda d: d | {"targets": d["targets"] | {"names": ["a"] * 2_000_000}},
+    "targets of a type that is none": lambda d: d | {"targets": d["targets"] | {"dtype": "object"}},
+    "targets without measure": lambda d: d | {"targets": d["targets"] | {"shape": [1 << 40]}},
+    "fewer names than classes": lambda d: d | {"targets": d["targets"] | {"classes": 11}},
+    "a task that is code": lambda d: d | {"settings": d["settings"] | {"task": "os:system"}},
     "no time": lambda d: d | {"time": float("nan")},
     "another protocol": lambda d: d | {"protocol": "\x1b[31m9" * 99},
     "code": lambda d: d | {"settings": d["settings"] | {"model": "os:system"}},
@@ -179,7 +184,7 @@ def test_gradients_within_all_limits_make_no_weight_nan() -> None:
             samples,
             {},
             Classification(),
-            2,
+            Targets(classes=2),
             Batching(8),
             OptimizerSpec.parse("sgd:momentum=0.9"),
         )

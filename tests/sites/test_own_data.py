@@ -15,18 +15,21 @@ import torch
 from PIL import Image
 
 from sglr.assembly.build import load
+from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS
+from sglr.core.task import Targets
 from sglr.data.federate import federate
 from sglr.runs.config import Experiment
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
+from sglr.sites.own_targets import with_targets
 
 DIGITS = tuple(map(str, range(10)))
 
 
 def wanted(shape: tuple[int, ...] = (1, 8, 8), classes: tuple[str, ...] = ("cat", "dog"), **told: Any) -> WantedData:
     settings = {"partition": "iid", "seed": 0, "batch_size": 2, "clients": 4, "method": "sglr", **told}
-    return WantedData(settings["clients"], shape, classes, settings)
+    return WantedData(settings["clients"], shape, Targets.of_classes(classes), settings)
 
 
 def own_of(source: Source, run: WantedData, client: int = 0) -> OwnData:
@@ -77,7 +80,7 @@ def test_shares_of_a_named_data_set_are_those_of_a_simulation(partition, further
         experiment.test_samples,
     )
     told = {**experiment.flat(), "batch_size": 1}
-    run = WantedData(4, (1, 8, 8), DIGITS, told)
+    run = WantedData(4, (1, 8, 8), Targets.of_classes(DIGITS), told)
     several = load_own(Source(dataset="digits"), run, [0, 3])
     for client in (0, 3):
         own = own_of(Source(dataset="digits", share=(client, 4)), run, client)
@@ -201,6 +204,22 @@ def test_classes_are_matched_by_name_and_strangers_are_named(tmp_path):
     shuffled = own_of(Source(dataset="digits"), wanted(classes=DIGITS[::-1], validation=0))
     plain = own_of(Source(dataset="digits"), wanted(classes=DIGITS, validation=0))
     assert torch.equal(shuffled.train.targets, 9 - plain.train.targets)
+
+
+def test_targets_are_those_of_the_run_by_kind_shape_and_names():
+    inputs = torch.zeros(4, 2)
+    own = Targets(("stay", "cost"), (2,), "float32")
+    dataset = Dataset("own", *[Samples(inputs, torch.ones(4, 2))] * 2, targets=own)
+    assert with_targets(dataset, own, "own") is dataset
+    assert with_targets(dataset, replace(own, names=()), "own").targets.names == ()
+    for wanted_targets, told in (
+        (replace(own, names=("cost", "stay")), "called stay, cost; those of the run cost, stay"),
+        (replace(own, names=(), shape=(3,)), "measurements, [2] per sample; those of the run are measurements, [3]"),
+        (Targets.of_classes(("a", "b")), "those of the run are class numbers of 2 classes"),
+    ):
+        with pytest.raises(UsageError) as raised:
+            with_targets(dataset, wanted_targets, "own")
+        assert told in str(raised.value)
 
 
 def test_another_shape_is_told_with_what_to_do(tmp_path):

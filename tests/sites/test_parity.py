@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.some_targets import make_task, targets_of
 
-from sglr.core.registry import METHODS
+from sglr.core.registry import METHODS, TASKS
 from sglr.storage.checkpoint import read_checkpoint
 
 from .federation import Federation, local_twin
@@ -88,3 +89,44 @@ def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
     # its own batch alone or as a row beside others, and a deep network's convolutions did differ once, on one machine.
     exact = not whole and "tail" not in settings and settings.get("model") != "resnet16"
     assert not exact or remote.summary["weights_sha256"] == local.summary["weights_sha256"]
+
+
+def of_task(name: str, tail: bool) -> dict[str, Any]:
+    """Return settings of a run that learns a task."""
+    targets = targets_of(make_task(name))
+    model, layer = "mlp", "relu2"
+    if len(targets.shape) > 1:
+        model, layer = "fcn", "relu4"
+    elif targets.shape and targets.classes > 2:
+        model, layer = "transformer", "norm"
+    own = {"task": name, "dataset": "made-up", "of": name, "model": model, "label_prior": "ignore"}
+    return own | ({"tail": layer} if tail else {})
+
+
+TASKS_BESIDE = [name for name in TASKS.names() if name != "classification"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tail"),
+    [
+        pytest.param(name, tail, marks=[] if (name, tail) == ("regression", True) else [pytest.mark.slow])
+        for name in TASKS_BESIDE
+        for tail in (False, True)
+    ],
+)
+@pytest.mark.usefixtures("made_up")
+def test_any_task_trains_between_sites_as_it_does_here(name: str, tail: bool, tmp_path: Path) -> None:
+    settings = of_task(name, tail)
+    federation = Federation(tmp_path, settings)
+    remote = federation.train()
+    assert not federation.problems
+    local = local_twin(settings, tmp_path / "local")
+    ours, theirs = final_state(remote), final_state(local)
+    for key in theirs:
+        if key.startswith("server."):
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert remote.summary["communication"] == local.summary["communication"]
+    ours, theirs = remote.summary["test"], local.summary["test"]
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+    for score, its in theirs["scores"].items() if not tail else ():
+        assert ours["scores"][score]["mean"] == pytest.approx(its["mean"], rel=1e-3, abs=1e-3, nan_ok=True), score

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 from sglr.data.partitioners.resample import Resample
 from sglr.data.tables.schema import Schema
 from sglr.engines.remote.run_description import RunDescription
@@ -24,6 +25,7 @@ from sglr.sites.doctor import values_per_step
 from sglr.sites.own_data import Source, WantedData, load_own
 from sglr.system.machine import memory_of, refuse_beyond_memory
 
+AB = Targets.of_classes(("a", "b"))
 PLENTY = 1 << 50  # bytes
 
 
@@ -38,7 +40,7 @@ def pictures(folder: Path, number: int = 30, size: int = 8, names: str = "ab") -
 
 
 def wanted(*shape: int, classes: tuple[str, ...] = ("a", "b"), **settings: Any) -> WantedData:
-    return WantedData(2, shape, classes, settings)
+    return WantedData(2, shape, Targets.of_classes(classes), settings)
 
 
 def test_pictures_are_not_enlarged_out_of_proportion(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_categories_without_number_are_refused_before_inputs_are_made(tmp_path: 
     schema = {"kind": "table", "label": {"name": "y", "classes": ["no", "yes"]}, "columns": [column]}
     table = tmp_path / "own.csv"
     table.write_text("town,y\n" + "".join(f"{row % 7},{'yes' if row % 2 else 'no'}\n" for row in range(rows)))
-    run = WantedData(2, (100_000,), ("no", "yes"), {}, schema)
+    run = WantedData(2, (100_000,), Targets.of_classes(("no", "yes")), {}, schema)
     before = resource.getrlimit(resource.RLIMIT_AS)
     assert Schema.from_json(schema)  # in linear time
     resource.setrlimit(resource.RLIMIT_AS, (before[0] if 0 < before[0] < PLENTY else 30 << 30, before[1]))
@@ -92,7 +94,7 @@ def test_categories_without_number_are_refused_before_inputs_are_made(tmp_path: 
 
 @pytest.mark.slow
 def test_a_model_for_stated_inputs_is_bounded_by_the_memory() -> None:
-    told = RunDescription("run", {}, 2, (1, 1 << 13, 1 << 13), ("a", "b"), (3,), "segment")
+    told = RunDescription("run", {}, 2, (1, 1 << 13, 1 << 13), AB, (3,), "segment")
     for model, much in (("mlp", (1, 1 << 13, 1 << 13)), ("cnn", (1, 1 << 18, 1 << 18))):
         stated = dataclasses.replace(told, input_shape=much)
         with pytest.raises(UsageError, match=f"model {model} for 2 classes would need"):
@@ -102,7 +104,7 @@ def test_a_model_for_stated_inputs_is_bounded_by_the_memory() -> None:
 
 @pytest.mark.parametrize(("batch", "values"), [(8, 24), ("8", None), (-8, None), (10**400, None), (None, None)])
 def test_the_doctor_reckons_with_no_batch_that_can_not_be(batch: Any, values: int | None) -> None:
-    told = RunDescription("run", {"batch_size": batch}, 2, (4,), ("a", "b"), (3,), "segment")
+    told = RunDescription("run", {"batch_size": batch}, 2, (4,), AB, (3,), "segment")
     assert values_per_step(told) == values
 
 
@@ -133,6 +135,7 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 from sglr.core.errors import SglrError
+from sglr.core.task import Targets
 from sglr.engines.remote.run_description import RunDescription
 from sglr.sites.own_data import Source
 from sglr.sites.build_client import SiteConfig, make_trainers
@@ -165,7 +168,12 @@ EXTREMES: dict[str, list[Any]] = {
     "input_shape": [[1, 8192, 8192], [3, 4096, 4096], [1 << 26], [1] * 8, [8192, 8192, 1]],
     "cut_shape": [[1, 8192, 8192], [1 << 26]],
     "clients": [10**5, 10**6, 10**30],
-    "classes": [["a", "b", *map(str, range(5_000))], [""] * 5_000],
+    "targets": [
+        {"names": [f"{n}" for n in range(5_000)], "shape": [], "dtype": "int64", "classes": 5_000},
+        {"names": [""] * 5_000, "shape": [], "dtype": "int64", "classes": 5_000},
+        {"names": [], "shape": [1 << 13, 1 << 13], "dtype": "int64", "classes": 1 << 20},
+        {"names": [], "shape": [1 << 26], "dtype": "float32", "classes": 0},
+    ],
     "encoding": [{"kind": "table", "columns": ["x" * 1000] * 1000}],
     **dict.fromkeys(SETTINGS, HUGE),
 }
@@ -177,7 +185,7 @@ def test_whatever_is_stated_costs_no_memory_and_ends_in_plain_words(tmp_path: Pa
     from .handmade import honest
 
     root = pictures(tmp_path / "own")
-    told = json.loads(dataclasses.replace(honest({"model": "mlp", "cut": None}), classes=("a", "b")).encode())
+    told = json.loads(dataclasses.replace(honest({"model": "mlp", "cut": None}), targets=AB).encode())
     given = json.dumps([told, EXTREMES])
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(root)], input=given, capture_output=True, text=True, timeout=120

@@ -28,6 +28,14 @@ Model = Annotated[
         help="Your copy of the run's model, if it is not one of sglr's.",
     ),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="<package.module:Name>",
+        help="Your copy of the run's task, if it is not one of sglr's.",
+    ),
+]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="<seconds>", help="Longest wait for an answer.")]
 
 SIGNS = {"ok": ("✓", "green"), "problem": ("✗", "red"), "not checked": ("–", "dim")}
@@ -38,6 +46,7 @@ def doctor(
     token: Token = None,
     folder: Folder = None,
     model: Model = None,
+    task: Task = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -50,7 +59,7 @@ def doctor(
     del debug
     from sglr.sites.doctor import PROBLEM, Patient
 
-    patient = Patient(address, read_token(token) if token else None, folder, model, timeout)
+    patient = Patient(address, read_token(token) if token else None, folder, model, timeout, task=task)
     found = []
     for check in patient.examine():
         found.append(check)

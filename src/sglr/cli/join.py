@@ -79,6 +79,10 @@ Model = Annotated[
     str | None,
     _option("--model", "package.module:function", _MACHINE, "Your copy of the run's model, if it is not one of sglr's"),
 ]
+Task = Annotated[
+    str | None,
+    _option("--task", "package.module:Name", _MACHINE, "Your copy of the run's task, if it is not one of sglr's"),
+]
 RequireDefence = Annotated[
     str,
     _option(
@@ -117,6 +121,7 @@ def join(
     data_dir: DataDir = None,
     check: Check = False,
     model: Model = None,
+    task: Task = None,
     require_defence: RequireDefence = "none",
     keep_labels: KeepLabels = False,
     device: Device = "auto",
@@ -148,7 +153,7 @@ def join(
     if log_json:
         write_json()
     say = _say(quiet, log_json)
-    site = SiteConfig(source, model, device, threads, requirements)
+    site = SiteConfig(source, model, device, threads, requirements, task)
     if check:
         for line in what_is_read(address, [*map(read_token, token or [])], site, out):
             print(line)

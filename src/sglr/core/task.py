@@ -142,6 +142,11 @@ class Task(ABC):
         """Return the loss of every sample that is reported of held-out samples, ``[N]``: by default, as in training."""
         return self.losses(outputs, targets)
 
+    @property
+    def ignored(self) -> frozenset[int]:
+        """Numbers in targets, beyond the classes, that mark what does not count; by default, none."""
+        return frozenset()
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Return how far every sample is right, ``[N]`` in [0, 1]; None (the default) where none is right or wrong."""
         del outputs, targets

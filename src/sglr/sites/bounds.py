@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sglr.assembly.task import named_task
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.data.class_folders import ClassFiles, find_parts, subfolders
@@ -23,7 +24,7 @@ MOST_ENLARGED = 32
 and no model needs more."""
 
 SMALL_INPUT, FEW_CLASSES = 1 << 18, 10_000
-"""Values of an input and classes up to which any registered model fits; torch takes seconds to begin to tell sizes."""
+"""Values of an input and outputs up to which any registered model fits; torch takes seconds to begin to tell sizes."""
 
 
 def refuse_enlargement(folder: Path, size: int) -> None:
@@ -77,7 +78,7 @@ def refuse_model_beyond_memory(experiment: Experiment, description: RunDescripti
     UsageError
         If weights, or activations of two samples, don't fit the memory.
     """
-    small = math.prod(description.input_shape) <= SMALL_INPUT and len(description.classes) <= FEW_CLASSES
+    small = math.prod(description.input_shape) <= SMALL_INPUT and _outputs(experiment, description) <= FEW_CLASSES
     if ":" in experiment.model or small:
         return
     try:
@@ -85,13 +86,18 @@ def refuse_model_beyond_memory(experiment: Experiment, description: RunDescripti
     except Exception:  # whatever a model's code raises where there are no numbers; it is built next
         return
     shape = ",".join(map(str, description.input_shape))
-    what = f"model {experiment.model} for {len(description.classes)} classes"
+    what = f"model {experiment.model} for {_outputs(experiment, description)} classes"
     refuse_beyond_memory(needed, "input_shape", shape, what, "ask the operator whether these inputs are meant")
+
+
+def _outputs(experiment: Experiment, description: RunDescription) -> int:
+    """Return how many values the model gives for a sample (or for each of its pixels or positions)."""
+    return named_task(experiment).outputs(description.targets)
 
 
 def _bytes_of_model(experiment: Experiment, description: RunDescription) -> int:
     with torch.device("meta"), torch.no_grad():
-        model = build_model(experiment.model, description.input_shape, len(description.classes)).eval()
+        model = build_model(experiment.model, description.input_shape, _outputs(experiment, description)).eval()
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         passed: list[int] = []
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,8 +23,8 @@ from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
-from sglr.core.registry import METHODS, MODELS, PARTITIONERS
-from sglr.core.task import Targets
+from sglr.core.registry import METHODS, MODELS, PARTITIONERS, TASKS
+from sglr.core.task import Task
 from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.job import Job
@@ -32,6 +33,7 @@ from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
 from sglr.parties.defences import parse as parse_defences
 from sglr.runs.config import Experiment, named, part_fields
+from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.requirements import SiteRequirements
@@ -51,9 +53,9 @@ class SiteConfig:
     ----------
     source
         Its data.
-    model
-        ``package.module:function`` of its own code, if the run's model is that; else the run's name is looked up
-        among registered models.
+    model, task
+        ``package.module:name`` of its own code, if the run's model or task is that; else the run's name is looked up
+        among registered ones.
     device, threads
         Where it computes, and with how many threads.
     requirements
@@ -65,6 +67,7 @@ class SiteConfig:
     device: str = "auto"
     threads: int | None = None
     requirements: SiteRequirements = field(default_factory=SiteRequirements)
+    task: str | None = None
 
 
 def make_trainers(description: RunDescription, clients: Sequence[int], site: SiteConfig) -> list[LocalTrainer]:
@@ -77,7 +80,7 @@ def make_trainers(description: RunDescription, clients: Sequence[int], site: Sit
     """
     if site.threads is not None:
         torch.set_num_threads(site.threads)
-    experiment = own_experiment(description, site.model)
+    experiment = own_experiment(description, site.model, site.task)
     site.requirements.check(experiment)
     data = load_own(site.source, wanted_of(description), clients)
     for note in dict.fromkeys(note for part in data.values() for note in part.notes):
@@ -91,7 +94,7 @@ def wanted_of(description: RunDescription) -> WantedData:
     return WantedData(
         description.clients,
         description.input_shape,
-        description.classes,
+        description.targets,
         description.settings,
         description.encoding,
         description.input_type,
@@ -110,13 +113,20 @@ def _build(
     return trainers
 
 
-def own_experiment(description: RunDescription, model: str | None) -> Experiment:
+def own_experiment(description: RunDescription, model: str | None, task: str | None = None) -> Experiment:
     """Return the experiment as a client sees it: what it was told, checked, with nothing in it that chooses code.
+
+    Parameters
+    ----------
+    description
+        The run.
+    model, task
+        As in `SiteConfig`.
 
     Raises
     ------
     UsageError
-        If the run's model is code that this site has not chosen, or a setting makes no sense here.
+        If the run's model or task is code that this site has not chosen, or a setting makes no sense here.
     """
     told = description.settings
     chosen = {name: told[name] for name in named(clients="take") if told.get(name) is not None}
@@ -125,14 +135,31 @@ def own_experiment(description: RunDescription, model: str | None) -> Experiment
             problem = f"the server names a {kind} that is not installed here"
             raise UsageError(kind, str(chosen.get(kind))[:60], problem, "install the same version and plug-ins")
         chosen |= {name: told[name] for name in part_fields(kind, str(chosen[kind])) if name in told}
-    if model is not None:
-        chosen["model"] = model
-    elif chosen.get("model") not in MODELS.names():
-        wanted = str(chosen.get("model"))[:200]
-        problem = "the run's model is code that this site has not chosen"
-        raise UsageError("model", wanted, problem, f"look at that code, then give --model {wanted}")
-    place = {"dataset": "sites", "input_shape": description.input_shape, "classes": description.classes}
+    chosen["model"] = _chosen("model", told.get("model"), model, MODELS.names())
+    chosen["task"] = _chosen("task", told.get("task", "auto"), task, ["auto", *TASKS.names()])
+    chosen |= _task_parameters(str(chosen["task"]), told)
+    place = {"dataset": "sites", "input_shape": description.input_shape}
     return Experiment.from_flat(chosen | place | {"engine": "remote"})
+
+
+def _chosen(kind: str, told: Any, own: str | None, known: Sequence[str]) -> str:
+    """Return the name of code to use: the site's own, or the run's if it is one that is registered."""
+    if own is not None:
+        return own
+    if told in known:
+        return str(told)
+    problem = f"the run's {kind} is code that this site has not chosen"
+    raise UsageError(kind, str(told)[:200], problem, f"look at that code, then give --{kind} {str(told)[:200]}")
+
+
+def _task_parameters(task: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task's parameters that decide what this client computes, without metrics that are somebody's code."""
+    fields = part_fields("task", task)
+    taken = {name for name, field in fields.items() if facts_of_parameter(field).clients == "take" and name in told}
+    found = {name: told[name] for name in taken}
+    if "metrics" in fields and isinstance(told.get("metrics"), list):
+        found["metrics"] = [name for name in told["metrics"] if ":" not in str(name)]
+    return found
 
 
 def own_segments(description: RunDescription, experiment: Experiment) -> Callable[[int], nn.Module]:
@@ -145,7 +172,7 @@ def own_segments(description: RunDescription, experiment: Experiment) -> Callabl
     """
     refuse_model_beyond_memory(experiment, description)
     none = description.no_samples()
-    segments = client_segments(experiment, ClientData(none, (), None, none, Targets.of_classes(description.classes)))
+    segments = client_segments(experiment, ClientData(none, (), None, none, description.targets))
     first = segments(0)
     cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
     if segment_hash(first, description.input_shape, cut) != description.segment:
@@ -162,6 +189,25 @@ def _differs(description: RunDescription, cut: tuple[int, ...]) -> str:
     if cut != description.cut_shape:
         return f"its cut has shape {list(cut)}, the server's {list(description.cut_shape)}: use the same model"
     return f"use the same code, sglr {description.sglr} and torch {description.torch}"
+
+
+def own_task(experiment: Experiment, description: RunDescription, data: OwnData) -> Task:
+    """Return the run's task, having looked at the site's own targets.
+
+    Raises
+    ------
+    UsageError
+        If they are not what the task can learn, or it is left to each site's data what is learned.
+    """
+    task = named_task(experiment)
+    task.check(description.targets)
+    none = description.no_samples()
+    held = data.held.get("validation"), data.held.get("test", none)
+    own = ClientData(data.train, (torch.arange(len(data.train)),), *held, description.targets)
+    if task.fitted(own) != task:
+        problem = "its parameters are left to the data, and each site has others"
+        raise UsageError("task", experiment.task, problem, "ask the operator to state them")
+    return task
 
 
 def _check_batches(train: Samples, description: RunDescription) -> None:
@@ -185,8 +231,8 @@ def _job(
         segment,
         data.train,
         data.held,
-        named_task(experiment),
-        len(description.classes),
+        own_task(experiment, description, data),
+        description.targets,
         Batching(experiment.batch_size, experiment.short_clients, description.least_batch),
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
@@ -201,6 +247,6 @@ def _job(
         whole_model=method.whole_model,
         keep_labels=site.requirements.keep_labels,
         augmentation=parse_augmentation(experiment.augment, experiment.seed).fitted(
-            data.train.inputs[0], Targets.of_classes(description.classes)
+            data.train.inputs[0], description.targets
         ),
     )

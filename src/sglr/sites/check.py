@@ -15,7 +15,7 @@ from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.runs.config import Experiment
-from sglr.sites.build_client import SiteConfig, own_experiment, own_segments, wanted_of
+from sglr.sites.build_client import SiteConfig, own_experiment, own_segments, own_task, wanted_of
 from sglr.sites.join import ask_description
 from sglr.sites.own_data import OwnData, load_own
 from sglr.sites.requirements import what_leaves
@@ -53,11 +53,12 @@ def what_is_read(address: str, tokens: Sequence[str], site: SiteConfig, out: Pat
         If the server can't be reached, or refuses this site.
     """
     description = ask_description(address, _caller(address, tokens, out))
-    experiment = own_experiment(description, site.model)
+    experiment = own_experiment(description, site.model, site.task)
     site.requirements.check(experiment)
     client = site.source.share[0] if site.source.share else 0
     data = load_own(site.source, wanted_of(description), [client])[client]
     own_segments(description, experiment)
+    own_task(experiment, description, data)
     return [
         *_of_run(description, experiment),
         *_of_data(site, data, description),
@@ -86,7 +87,10 @@ def _of_data(site: SiteConfig, data: OwnData, description: RunDescription) -> It
     read = ", ".join([f"{len(data.train)} samples to train on", *held])
     shape = ",".join(map(str, description.input_shape))
     yield f"{site.source.path or site.source.dataset}: {read}; an input is {shape}"
-    yield f"classes: {_counts(data, description.classes)}"
+    if description.classes:
+        yield f"classes: {_counts(data, description.classes)}"
+    else:
+        yield f"targets: {description.targets.describe()}"
     if description.encoding.get("kind") == "table":
         yield from _of_columns(description.encoding)
     yield from (f"note: {note}" for note in data.notes)

@@ -86,6 +86,8 @@ class Patient:
         A client's folder, if it has joined.
     model
         ``package.module:function`` of the site's own code, if the run's model is that.
+    task
+        ``package.module:Name`` of the site's own code, if the run's task is that.
     timeout
         Seconds for each wait.
     clock
@@ -98,6 +100,7 @@ class Patient:
     model: str | None = None
     timeout: float = 5.0
     clock: Callable[[], float] = time.time
+    task: str | None = None
     identity: Identity | None = field(init=False, default=None)
     description: RunDescription | None = field(init=False, default=None)
     _caller: Identity | TokenHolder | None = field(init=False, default=None)
@@ -263,7 +266,7 @@ class Patient:
         from sglr.sites.build_client import own_experiment, own_segments
 
         try:
-            experiment = own_experiment(self.description, self.model)
+            experiment = own_experiment(self.description, self.model, self.task)
             own_segments(self.description, experiment)
         except UsageError as error:
             return Check("model", PROBLEM, f"{error.value}: {error.problem}", error.remedy)

@@ -141,7 +141,7 @@ def _take_part(
     for trainer in trainers:
         for line in _described(trainer, description):
             say(line)
-    say(what_leaves(own_experiment(description, site.model), site.requirements))
+    say(what_leaves(own_experiment(description, site.model, site.task), site.requirements))
     return asyncio.run(_train(address, places, description, trainers, patience, say, stop))
 
 
@@ -249,7 +249,9 @@ def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
     shapes = f"inputs {shape_text(description.input_shape)}, {shape_text(description.cut_shape)} at the cut"
     return [
         samples_line(f"client {job.client} of {description.clients}", trainer.samples, *held),
-        f"classes {classes_line(job.train, description.classes)}",
+        f"classes {classes_line(job.train, description.classes)}"
+        if description.classes
+        else f"targets {description.targets.describe()}",
         f"model   {shown(str(settings.get('model')))}, {shapes}",
     ]
 

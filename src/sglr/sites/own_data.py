@@ -7,7 +7,7 @@ never chooses which are read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS, PARTITIONERS
 from sglr.core.spec import name_in
-from sglr.data.classes import refuse_unknown
+from sglr.core.task import Targets
 from sglr.data.federate import federate
 from sglr.data.images.pixel_range import number
 from sglr.data.load import load_dataset
@@ -27,6 +27,7 @@ from sglr.data.tables.files import is_table
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_enlargement
+from sglr.sites.own_targets import with_targets
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class WantedData:
         |C|.
     input_shape
         Shape of one input.
-    classes
-        The names of the classes, in their order.
+    targets
+        What the run's targets are.
     settings
         Settings of the experiment by name, as the server told them: plain values.
     encoding
@@ -77,7 +78,7 @@ class WantedData:
 
     clients: int
     input_shape: tuple[int, ...]
-    classes: tuple[str, ...]
+    targets: Targets
     settings: Mapping[str, Any]
     encoding: Mapping[str, Any] = field(default_factory=dict)
     input_type: str = "float32"
@@ -151,8 +152,8 @@ def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnDa
     known = part_fields("dataset", kind)
     if schema_type(kind) is not None:
         parameters |= _by_schema(kind, source, wanted)
-    elif "classes" in known:
-        parameters["classes"] = wanted.classes
+    elif "classes" in known and wanted.targets.are_classes:
+        parameters["classes"] = wanted.targets.names
     if kind == "folder" and len(wanted.input_shape) == 3:
         # Pictures of any size can be what the run wants; stored arrays are left as they are.
         channels, height, width = wanted.input_shape
@@ -261,7 +262,7 @@ def _part(data: ClientData, rows: torch.Tensor) -> OwnData:
 
 
 def _fitting(dataset: Dataset, source: Source, wanted: WantedData) -> Dataset:
-    """Return the data set with the run's numbers for its classes, if its inputs have the run's shape."""
+    """Return the data set with the run's targets, if its inputs have the run's shape."""
     if dataset.input_shape != wanted.input_shape:
         problem = f"its inputs have shape {_shape(dataset.input_shape)}, those of the run {_shape(wanted.input_shape)}"
         raise UsageError("data", _name(source), problem, _reshape(dataset.input_shape, wanted.input_shape))
@@ -269,17 +270,7 @@ def _fitting(dataset: Dataset, source: Source, wanted: WantedData) -> Dataset:
     if found != wanted.input_type:
         problem = f"its inputs are {found}, those of the run {wanted.input_type}"
         raise UsageError("data", _name(source), problem, "bring data of that type, or ask the operator which are meant")
-    if dataset.classes == wanted.classes:
-        return dataset
-    refuse_unknown(dataset.classes, wanted.classes, _name(source))
-    numbers = torch.tensor([wanted.classes.index(name) for name in dataset.classes])
-
-    def renumbered(part: Samples) -> Samples:
-        return replace(part, targets=numbers[part.targets])
-
-    train, test, own = renumbered(dataset.train), renumbered(dataset.test), dataset.validation
-    validation = renumbered(own) if isinstance(own, Samples) else own
-    return replace(dataset, train=train, test=test, validation=validation, classes=wanted.classes)
+    return with_targets(dataset, wanted.targets, _name(source))
 
 
 def _reshape(found: Sequence[int], wanted: Sequence[int]) -> str:

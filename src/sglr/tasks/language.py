@@ -104,6 +104,11 @@ class Language(WithMetrics):
         asked = torch.ne(targets, NOT_ASKED)
         return asked if self.pad is None else asked & torch.ne(targets, self.pad)
 
+    @property
+    def ignored(self) -> frozenset[int]:
+        """The number -100, of positions that are asked nothing."""
+        return frozenset({NOT_ASKED})
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of each text's tokens that are told rightly, ``[N]``; 0 if it is asked nothing."""
         asked = self._asked(targets)

@@ -147,6 +147,11 @@ class Segmentation(WithMetrics):
             return torch.zeros_like(numbers, dtype=torch.bool)
         return torch.eq(numbers, self.ignore_index)
 
+    @property
+    def ignored(self) -> frozenset[int]:
+        """The number of pixels that don't count, if there is one."""
+        return frozenset() if self.ignore_index is None else frozenset({self.ignore_index})
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of every sample's pixels that are right, ``[N]``; 0 if none counts."""
         logits, wanted, counts = self._flat(outputs, targets)

@@ -1,10 +1,11 @@
-"""Data that stay at the sites that join: the server only knows the shape of the inputs and the classes."""
+"""Data that stay at the sites that join: the server only knows what inputs and targets are."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -24,7 +25,7 @@ class Sites:
     """What the operator of a server states about the data that each site keeps.
 
     A schema makes all sites read their data alike: tables need one, and so do texts, recordings, series, volumes and
-    masks. Pictures and arrays need the shape of an input and the classes.
+    masks. Pictures and arrays need the shape of an input and the classes, or what else their targets are.
     """
 
     input_shape: tuple[int, ...] = field(
@@ -55,6 +56,26 @@ class Sites:
         default="float32",
         metadata={"help": "type of the inputs: float32, or int64 for token ids", "since": "0.2.0"},
     )
+    target_shape: tuple[int, ...] = field(
+        default=(),
+        metadata={
+            "help": "shape of one target, such as 224,224 for a mask or 14 for findings; default: a single number",
+            "by_run": True,
+            "since": "0.2.0",
+        },
+    )
+    target_type: Literal["int64", "uint8", "float32"] = field(
+        default="int64",
+        metadata={
+            "help": "type of the targets: int64 for classes or tokens, uint8 for masks, float32 for measurements",
+            "by_run": True,
+            "since": "0.2.0",
+        },
+    )
+    target_names: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "names of the values of one target, in order", "by_run": True, "since": "0.2.0"},
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Return a data set without samples; ``data_dir`` is not needed.
@@ -62,7 +83,7 @@ class Sites:
         Raises
         ------
         UsageError
-            If the shape or the classes are missing or invalid, or the type is unknown.
+            If shapes or classes are missing or invalid, or don't fit one another, or the type is unknown.
         """
         del data_dir
         if self.schema:
@@ -75,8 +96,7 @@ class Sites:
         if self.input_type not in INPUT_TYPES:
             problem = "not a supported input type"
             raise UsageError("input_type", self.input_type, problem, f"give {' or '.join(INPUT_TYPES)}")
-        targets = Targets.of_classes(self._names())
-        return _without_samples(self.input_shape, targets, kind=INPUT_TYPES[self.input_type])
+        return _without_samples(self.input_shape, self._targets(), kind=INPUT_TYPES[self.input_type])
 
     def _by_schema(self, schema: DataSchema) -> Dataset:
         shape, targets = schema.input_shape, schema.targets
@@ -86,7 +106,31 @@ class Sites:
         if self.classes and self._names() != targets.names:
             problem = f"the schema's classes are {', '.join(targets.names) or 'tokens'}"
             raise UsageError("classes", ",".join(self._names()), problem, "leave them out, or edit the schema")
+        for name in ("target_shape", "target_names"):
+            if getattr(self, name):
+                shown = ",".join(map(str, getattr(self, name)))
+                raise UsageError(name, shown, "the schema says what targets are", "leave it out")
         return _without_samples(shape, targets, schema.to_json(), INPUT_TYPES[schema.input_type])
+
+    def _targets(self) -> Targets:
+        """Return what targets are, by the parameters."""
+        measured = self.target_type == "float32"
+        if measured and self.classes:
+            raise UsageError("target_type", "float32", "measurements have no classes", "leave out one of them")
+        if any(length < 1 for length in self.target_shape):
+            shown = ",".join(map(str, self.target_shape))
+            raise UsageError("target_shape", shown, "a length is below 1", "give such as 224,224")
+        shape = self.target_shape if self.target_shape != (1,) else ()
+        if self.target_names and (len(shape) > 1 or len(self.target_names) != math.prod(shape)):
+            shown, problem = ",".join(self.target_names), f"a target has shape {list(shape)}"
+            raise UsageError("target_names", shown, problem, "give one name for each value, with target_shape")
+        if measured:
+            return Targets(self.target_names, shape, "float32")
+        names = self._names()
+        if not shape:
+            return Targets.of_classes(names)
+        named = isinstance(self.classes, tuple) and len(self.classes) > 1 and len(shape) > 1
+        return Targets(names if named else self.target_names, shape, self.target_type, len(names))
 
     def _names(self) -> tuple[str, ...]:
         classes = self.classes
@@ -96,7 +140,8 @@ class Sites:
         if len(names) < 2 or len(set(names)) < len(names):
             problem = "training needs two or more classes with distinct names"
             shown = str(classes) if isinstance(classes, int) else ",".join(classes) or "none"
-            raise UsageError("classes", shown, problem, "give e.g. healthy,ill or a number")
+            remedy = "give e.g. healthy,ill or a number; for measurements, target_type=float32"
+            raise UsageError("classes", shown, problem, remedy)
         return names
 
 
@@ -107,4 +152,4 @@ def _without_samples(
     kind: torch.dtype = torch.float32,
 ) -> Dataset:
     none = Samples(torch.zeros(0, *shape, dtype=kind), torch.zeros(0, *targets.shape, dtype=targets.torch_dtype))
-    return Dataset("sites", none, none, encoding=encoding or {}, targets=targets)
+    return Dataset("sites", none, none, targets=targets, encoding=encoding or {})

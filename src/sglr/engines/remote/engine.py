@@ -81,7 +81,8 @@ class Remote:
 
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
-        longest = most_bytes(self._spec.batching.longest, self._cut, self._features, self.segment)
+        targets = self._spec.data.targets
+        longest = most_bytes(self._spec.batching.longest, self._cut, self._features, targets, self.segment)
         terms = (self._description, longest, self._patience)
         runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held, should_stop)
         of_run = (self._spec, self._patience, self._shared, self.segment)

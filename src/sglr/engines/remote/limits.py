@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from sglr.core.task import Targets
 from sglr.core.weights import Weights
 
 ENVELOPE_BYTES = 256 * 1024 + 4096
@@ -18,17 +19,20 @@ MOST_RMS = 1e4
 """Root mean square of smashed data, gradients or weights beyond which they are refused as exploding."""
 
 
-def most_bytes(batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, segment: Weights) -> int:
+def most_bytes(
+    batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, targets: Targets, segment: Weights
+) -> int:
     """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
     values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
-    sample = 4 * values + 8
+    sample = 4 * values + targets.bytes
     weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
-    return ENVELOPE_BYTES + max(batch * sample, weights + 8, chunk(cut_shape) * sample)
+    return ENVELOPE_BYTES + max(batch * sample, weights + 8, chunk(cut_shape, targets) * sample)
 
 
-def chunk(cut_shape: tuple[int, ...]) -> int:
-    """Return how many samples are scored in one message: as many as fit 1 MiB, 1 to 512."""
-    return max(1, min(512, (1 << 20) // max(1, 4 * torch.Size(cut_shape).numel())))
+def chunk(cut_shape: tuple[int, ...], targets: Targets) -> int:
+    """Return how many samples are scored in one message: as many as fit 1 MiB with their targets, 1 to 512."""
+    sample = 4 * torch.Size(cut_shape).numel() + targets.bytes
+    return max(1, min(512, (1 << 20) // max(1, sample)))
 
 
 def most_norm(values: int) -> float:

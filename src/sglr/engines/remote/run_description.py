@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from itertools import chain
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from torch import nn
 
 from sglr.core.data import Samples
 from sglr.core.errors import SglrError, UsageError
+from sglr.core.task import Targets
 from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash, shape_at_cut
 from sglr.engines.remote.wire.frames import MOST_RANK, shown
 from sglr.parties.spec import ClientSpec
@@ -35,7 +36,7 @@ INPUT_TYPES = {
 }
 """Types that inputs may have, by torch's name."""
 
-MOST_TEXT, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 100_000, 1 << 26
+MOST_TEXT, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 1 << 20, 1 << 26
 """Most characters of a text, clients, classes and values of one sample that a client accepts in a description."""
 
 MOST_SETTING = 1000
@@ -71,7 +72,7 @@ class RunDescription:
         Plain settings of the experiment that clients need, by name.
     clients
         |C|.
-    input_shape, input_type, classes
+    input_shape, input_type, targets
         Of the data; the type is torch's name of it.
     encoding
         How what sites have becomes inputs, as in `sglr.core.data.Dataset`; empty if it is not known.
@@ -93,7 +94,7 @@ class RunDescription:
     settings: dict[str, Any]
     clients: int
     input_shape: tuple[int, ...]
-    classes: tuple[str, ...]
+    targets: Targets
     cut_shape: tuple[int, ...]
     segment: str
     encoding: dict[str, Any] = field(default_factory=dict)
@@ -113,10 +114,10 @@ class RunDescription:
         cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
-            settings=_printable_settings(spec.experiment.flat()),
+            settings=_printable_settings(spec.experiment.flat() | _fitted(spec)),
             clients=len(spec.data.indices),
             input_shape=inputs,
-            classes=spec.data.classes,
+            targets=spec.data.targets,
             cut_shape=cut,
             segment=segment_hash(segment, inputs, cut),
             encoding=_printable_encoding(spec.data.encoding),
@@ -126,15 +127,19 @@ class RunDescription:
         )
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; empty where samples don't each have one."""
+        return self.targets.names if self.targets.are_classes else ()
+
+    @property
     def network(self) -> str:
         """What clients must tell of their network."""
         return network_hash(self.segment, self.frozen)
 
     def no_samples(self) -> Samples:
         """Return an empty set of samples of the run's shape and type."""
-        return Samples(
-            torch.zeros(0, *self.input_shape, dtype=INPUT_TYPES[self.input_type]), torch.zeros(0, dtype=torch.int64)
-        )
+        targets = torch.zeros(0, *self.targets.shape, dtype=self.targets.torch_dtype)
+        return Samples(torch.zeros(0, *self.input_shape, dtype=INPUT_TYPES[self.input_type]), targets)
 
     def encode(self) -> bytes:
         """Return it as it goes over the wire, with the time of now."""
@@ -158,7 +163,7 @@ class RunDescription:
             known = {field.name: found[field.name] for field in fields(cls)}
             _check_fields(known)
             shapes = {name: _shape(name, known[name]) for name in ("input_shape", "cut_shape")}
-            return cls(**{**known, **shapes, "classes": _classes(known["classes"])})
+            return cls(**{**known, **shapes, "targets": _targets(known["targets"])})
         except MalformedFieldError as error:
             raise SglrError(f"the server's description of the run cannot be read ({error})") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -183,7 +188,7 @@ def _check_fields(found: Mapping[str, Any]) -> None:
     sound = {
         "input_type": isinstance(found["input_type"], str) and found["input_type"] in INPUT_TYPES,
         "settings": isinstance(found["settings"], dict),
-        "classes": isinstance(found["classes"], list),
+        "targets": isinstance(found["targets"], dict),
         "clients": type(found["clients"]) is int and 0 < found["clients"] <= MOST_CLIENTS,
         "least_batch": type(found["least_batch"]) is int and found["least_batch"] in (1, 2),
         "time": type(found["time"]) in (int, float) and math.isfinite(found["time"]),
@@ -264,10 +269,26 @@ def _shape(name: str, found: Any) -> tuple[int, ...]:
     return shape
 
 
-def _classes(found: list[Any]) -> tuple[str, ...]:
-    if len(found) > MOST_CLASSES:
-        raise MalformedFieldError("classes", f"more than {MOST_CLASSES}")
-    return tuple(shown(str(name), MOST_TEXT) for name in found)
+def _targets(found: Mapping[str, Any]) -> Targets:
+    names, classes = found["names"], found["classes"]
+    if not isinstance(names, list) or type(classes) is not int or classes < 0:
+        raise MalformedFieldError("targets")
+    if max(len(names), classes) > MOST_CLASSES:
+        raise MalformedFieldError("targets", f"more than {MOST_CLASSES} classes")
+    if found["dtype"] not in ("int64", "uint8", "float32") or (found["dtype"] == "float32") != (classes == 0):
+        raise MalformedFieldError("targets", "a type that does not fit the classes")
+    shape = _shape("targets", found["shape"])
+    targets = Targets(tuple(shown(str(name), MOST_TEXT) for name in names), shape, found["dtype"], classes)
+    if targets.are_classes and len(names) != classes:
+        raise MalformedFieldError("targets", f"{len(names)} names of {classes} classes")
+    return targets
+
+
+def _fitted(spec: ClientSpec) -> dict[str, Any]:
+    """Return the parameters of a task that has a name, with what the server took from data: sites have others."""
+    named = not spec.experiment.task.startswith("<") and ":" not in spec.experiment.task and is_dataclass(spec.task)
+    found = asdict(spec.task) if named else {}  # type: ignore[call-overload]
+    return {name: "none" if value is None else value for name, value in found.items()}
 
 
 def run_id(fingerprint: str) -> str:

@@ -13,6 +13,7 @@ from sglr.core.data import Samples
 from sglr.core.errors import ExtremeValues
 from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
+from sglr.core.task import Targets
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
@@ -40,7 +41,7 @@ def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: 
             samples,
             held,
             Classification(),
-            3,
+            Targets(classes=3),
             Batching(BATCH),
             spec,
             seed=SEED,

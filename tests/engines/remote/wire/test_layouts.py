@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sglr.core.errors import ExtremeValues
 from sglr.engines.remote.wire.frames import DTYPES, Frame, Malformed, decode, encode
-from sglr.engines.remote.wire.layouts import check_labels, check_layout, read, read_into
+from sglr.engines.remote.wire.layouts import check_layout, check_numbers, read, read_into
 from sglr.engines.remote.wire.messages_pb2 import DType
 
 from .made_up import KINDS, PLENTY, announced, draw_tensor, frame_of, layout_of, message, named_tensors
@@ -139,11 +139,14 @@ def test_a_byte_that_is_neither_true_nor_false_is_rejected() -> None:
 
 
 def test_labels_are_class_indices() -> None:
-    check_labels(torch.arange(10), 10)
-    check_labels(torch.empty(0, dtype=torch.int64), 10)
+    check_numbers(torch.arange(10), 10)
+    check_numbers(torch.empty(0, dtype=torch.int64), 10)
     for wrong in (-1, 10, 2**62):
         with pytest.raises(Malformed, match="a label is outside 0 to 9"):
-            check_labels(torch.tensor([3, wrong]), 10)
+            check_numbers(torch.tensor([3, wrong]), 10)
+    with pytest.raises(Malformed, match="a label is outside 0 to 9"):
+        check_numbers(torch.tensor([[3, 255], [3, -100]], dtype=torch.int64), 10, {-100})
+    check_numbers(torch.tensor([[3, 255], [3, 0]], dtype=torch.uint8), 10, {255})
 
 
 def test_empty_and_scalar_tensors_are_checked_like_others() -> None:

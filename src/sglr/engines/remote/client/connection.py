@@ -125,7 +125,7 @@ class ClientConnection:
         self._context, self._computing, self._patience = context, computing, patience
         self._left = context.snapshots.folder / "left.safetensors"
         self._session = Session.take_over(self._left, context.trainer) or Session()
-        shapes = context.description.cut_shape, context.trainer.features
+        shapes = context.description.cut_shape, context.trainer.features, context.description.targets
         batch = min(context.trainer.job.batching.longest, context.trainer.samples)
         self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()

@@ -145,7 +145,7 @@ class RequestHandlers:
         return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
 
     def _check_held(self, part: str, first: int, count: int) -> None:
-        most, there = chunk(self._trainer.cut), len(self._trainer.job.held.get(part, ()))
+        most, there = chunk(self._trainer.cut, self._trainer.job.targets), len(self._trainer.job.held.get(part, ()))
         if first >= there or not 0 < count <= most:
             raise Malformed("no such held-out samples, or too many at once")
         # The sums of a single sample would tell its label.

@@ -11,7 +11,7 @@ from torch import nn
 from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
-from sglr.core.task import Task
+from sglr.core.task import Targets, Task
 from sglr.data.augmentation import AugmentationChain
 from sglr.data.batches import Batching
 from sglr.parties.defences import DefenceChain
@@ -33,8 +33,8 @@ class Job:
         Samples of its own to score on, by name: ``"validation"`` and ``"test"``; either may be missing.
     task
         What it learns.
-    classes
-        Number of classes; 0 where samples have no single class.
+    targets
+        What its targets are.
     batching, optimizer, clip_norm, seed, label_prior
         As in `sglr.parties.spec.ClientSpec` and `sglr.parties.server.Server`.
     codec
@@ -62,7 +62,7 @@ class Job:
     train: Samples
     held: dict[str, Samples]
     task: Task
-    classes: int
+    targets: Targets
     batching: Batching
     optimizer: OptimizerSpec
     clip_norm: float | None = None

@@ -22,9 +22,9 @@ class ClientTail:
     client
         Its number.
     targets
-        Its labels ``[|D_i|]``.
+        Its targets ``[|D_i|, ...]``.
     classes
-        K.
+        K, or 0 where samples have no single class.
     loss
         How it computes the loss.
     defences
@@ -33,7 +33,7 @@ class ClientTail:
 
     def __init__(self, client: int, targets: Tensor, classes: int, loss: ClientLoss, defences: DefenceChain) -> None:
         self._client, self._loss, self._defences = client, loss, defences
-        self._log_prior = log_prior(targets, classes)
+        self._log_prior = log_prior(targets, classes) if loss.corrects_prior else torch.empty(0)
         self._step: TailStep | None = None
         self.features: Tensor | None = None
         """Answered features that wait for their gradient, ``[b, ...]``: the next process answers them again."""

@@ -77,12 +77,18 @@ class LocalTrainer:
         self._round = -1
         self.features = features_of(job.segment)
         own = ClientLoss(job.task, job.label_prior == "correct")
-        self._tail = ClientTail(job.client, self._targets, job.classes, own, job.defences) if self.features else None
+        of_tail = job.client, self._targets, self._classes, own, job.defences
+        self._tail = ClientTail(*of_tail) if self.features else None
 
     def _new_stack(self) -> Stack:
         job = self.job
         segment = copy.deepcopy(job.segment)
         return Stack(lambda _: segment, 1, job.optimizer, clip_norm=job.clip_norm, stacked=False, device=job.device)
+
+    @property
+    def _classes(self) -> int:
+        """K, or 0 where samples have no single class."""
+        return self.job.targets.classes if self.job.targets.are_classes else 0
 
     @property
     def samples(self) -> int:
@@ -274,7 +280,7 @@ class LocalTrainer:
     def loss(self) -> TrainingLoss:
         """The loss behind the last layer, for clients that hold the whole model."""
         job = self.job
-        return TrainingLoss(job.task, clients=1, classes=job.classes, label_prior=job.label_prior, device=job.device)
+        return TrainingLoss(job.task, clients=1, classes=self._classes, label_prior=job.label_prior, device=job.device)
 
     def weights(self) -> dict[str, Tensor]:
         """Return copies of the weights and buffers ``[...]``."""

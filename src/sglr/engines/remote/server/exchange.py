@@ -15,6 +15,7 @@ from sglr.engines.remote.server.requests import RequestSender
 from sglr.engines.remote.server.runtime import ServerRuntime
 from sglr.engines.remote.server.shared_weights import SharedWeights
 from sglr.engines.remote.server.tails import Tails
+from sglr.engines.remote.server.targets import SentTargets
 from sglr.engines.remote.server.validation import MessageValidator
 from sglr.parties.spec import ClientSpec
 
@@ -73,19 +74,19 @@ class Exchange:
         steps
             Steps that were taken so far.
         """
-        connections, classes = runtime.connections, len(spec.data.classes)
+        connections, targets = runtime.connections, spec.data.targets
         requests, extremes = RequestSender(connections, runtime.barrier, steps), Extremes(connections, patience)
         validator = MessageValidator(
             connections,
             extremes,
             spec.codec,
             cut=cut,
-            classes=classes,
+            targets=SentTargets(targets, spec.task),
             segment=segment,
             device=spec.device,
             features=features,
         )
         tails = Tails(requests, validator, extremes)
-        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut), spec.task)
+        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut, targets), spec.task)
         publisher = Publisher(requests, connections, shared)
         return cls(runtime, requests, validator, extremes, publisher, tails, held_out)

@@ -1,8 +1,8 @@
 """Checks of clients' messages, which turn them into tensors: a client whose message is malformed is quarantined.
 
 One client's NaN would reach all clients through an average. So every tensor must be finite, of the agreed type and
-shape, of a bounded norm, and every label a class that exists. A client whose values are not finite or too large, in a
-well-formed message, is absent (`sglr.engines.remote.server.extremes`).
+shape, of a bounded norm, and every target one that the task can learn. A client whose values are not finite or too
+large, in a well-formed message, is absent (`sglr.engines.remote.server.extremes`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor
 
 from sglr.core.codec import Codec
 from sglr.core.errors import ExtremeValues
-from sglr.core.events import NO_HITS, TrainMetrics
+from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
 from sglr.core.weights import Weights
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.evaluation import Sent
 from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.targets import SentTargets
 from sglr.engines.remote.wire import messages_pb2 as wire
 from sglr.engines.remote.wire.frames import Frame, Malformed
 from sglr.engines.remote.wire.layouts import (
     Layout,
     check_buffers,
-    check_labels,
     check_layout,
     check_norm,
     read,
@@ -57,8 +57,8 @@ class MessageValidator:
         How smashed data are encoded.
     cut
         Shape of one sample's smashed data.
-    classes
-        K.
+    targets
+        Those of the run.
     segment
         Names, shapes and types of a client's weights.
     device
@@ -74,19 +74,14 @@ class MessageValidator:
         codec: Codec,
         *,
         cut: tuple[int, ...],
-        classes: int,
+        targets: SentTargets,
         segment: Weights,
         device: torch.device,
         features: tuple[int, ...] | None = None,
     ) -> None:
         self._features, self._extremes = features, extremes
-        self._connections, self._codec, self._cut, self._classes, self._device = (
-            connections,
-            codec,
-            cut,
-            classes,
-            device,
-        )
+        self._connections, self._codec, self._device = connections, codec, device
+        self._cut, self._targets = cut, targets
         self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
         self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
 
@@ -123,7 +118,7 @@ class MessageValidator:
         width = max((sizes[client] for client in frames), default=0)
         make = torch.empty if all(sizes[client] == width for client in frames) else torch.zeros
         smashed = make(len(frames), width, *self._cut)
-        labels = torch.zeros(len(frames), width, dtype=torch.int64)
+        labels = self._targets.room(len(frames), width)
         accepted: list[int] = []
 
         def read(client: int, frame: Frame) -> None:
@@ -145,11 +140,11 @@ class MessageValidator:
 
     def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Sent]:
         """Return clients' answers for held-out samples; sums only where they hold the whole model."""
-        whole = self._cut == (self._classes,)
+        whole = self._cut == self._targets.output_shape
         alone = {client: frame for client, frame in frames.items() if whole and frame.kind == "tally"}
 
         def read(client: int, frame: Frame) -> Sent:
-            smashed, labels = torch.zeros(sizes[client], *self._cut), torch.zeros(sizes[client], dtype=torch.int64)
+            smashed, labels = torch.zeros(sizes[client], *self._cut), self._targets.room(sizes[client])
             self._fill(frame, smashed, labels)
             return smashed.to(self._device), labels.to(self._device)
 
@@ -167,15 +162,14 @@ class MessageValidator:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 raise Malformed("impossible metrics of held-out samples")
-            return _tally(told, sizes[client], "held-out samples")
+            return self._tally(told, sizes[client], "held-out samples")
 
         return self._each(frames, read, "values")
 
     def _answer(self, frame: Frame, size: int) -> tuple[Tensor, float, float]:
         shape = (size, *(self._features or ()))
         told = frame.envelope.feature_gradients
-        if not _are_hits(told.correct, size):
-            raise Malformed("more correct samples than there are")
+        self._targets.check_hits(told.correct, size)
         most = most_norm(torch.Size(shape).numel())
         gradients = read(frame, {"values": (torch.float32, shape)}, most_norm=most)["values"]
         _check_loss(told.loss, size)
@@ -214,7 +208,7 @@ class MessageValidator:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 bad.append(told.bad_step)
-            return _tally(told, sizes[client], "a pass")
+            return self._tally(told, sizes[client], "a pass")
 
         try:
             tallies = self._each(frames, read, "values").values()
@@ -228,11 +222,11 @@ class MessageValidator:
         shape = tuple(smashed.shape)
         layout: Layout = {**self._codec.layout(shape)}
         if self._features is None:
-            layout = {**layout, "labels": (torch.int64, shape[:1])}
+            layout = {**layout, "labels": (labels.dtype, tuple(labels.shape))}
         check_layout(frame, layout)
         if self._features is None:
-            read_into(frame, "labels", labels)
-            check_labels(labels, self._classes)
+            read_into(frame, "labels", labels, finite=False)
+            self._targets.check(labels)
         most = most_norm(smashed.numel())
         if self._codec.exact:
             read_into(frame, "values", smashed, most_norm=most)
@@ -242,24 +236,20 @@ class MessageValidator:
             smashed.copy_(self._codec.decode(parts, shape))
             check_norm("smashed data", smashed, most)
 
+    def _tally(self, told: wire.Tally, samples: int, what: str) -> TrainMetrics:
+        if told.samples != samples:
+            raise Malformed(f"impossible metrics of {what}")
+        self._targets.check_hits(told.correct, samples)
+        if told.bad_step >= 0:
+            raise ExtremeValues("its loss is not finite")
+        _check_loss(told.loss, samples)
+        return TrainMetrics(told.loss, told.correct, told.samples)
+
 
 def _check_refusal(frame: Frame) -> None:
     if frame.kind == "refusal":
         told = frame.envelope.refusal
         raise ExtremeValues(told.reason) if told.extreme else Malformed(f"the client refused: {told.reason}")
-
-
-def _tally(told: wire.Tally, samples: int, what: str) -> TrainMetrics:
-    if told.samples != samples or not _are_hits(told.correct, samples):
-        raise Malformed(f"impossible metrics of {what}")
-    if told.bad_step >= 0:
-        raise ExtremeValues("its loss is not finite")
-    _check_loss(told.loss, samples)
-    return TrainMetrics(told.loss, told.correct, told.samples)
-
-
-def _are_hits(told: float, samples: int) -> bool:
-    return told == NO_HITS or 0 <= told <= samples
 
 
 def _check_loss(loss: float, samples: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 
 import torch
@@ -91,8 +91,8 @@ def read_into(frame: Frame, name: str, out: Tensor, *, finite: bool = True, most
         out.copy_(values)
 
 
-def check_labels(labels: Tensor, classes: int) -> None:
-    """Check that ``labels`` ``[b]`` are class indices, 0 to ``classes`` − 1.
+def check_numbers(labels: Tensor, classes: int, ignored: Collection[int] = ()) -> None:
+    """Check that ``labels`` ``[b, ...]`` are numbers of classes, 0 to ``classes`` − 1, or ignored ones.
 
     Raises
     ------
@@ -102,7 +102,12 @@ def check_labels(labels: Tensor, classes: int) -> None:
     if labels.numel() == 0:
         return
     least, most = torch.aminmax(labels)
-    if least < 0 or most >= classes:
+    if least >= 0 and most < classes:
+        return
+    wrong = (labels < 0) | (labels >= classes)
+    for number in ignored:
+        wrong &= labels != number
+    if bool(wrong.any()):
         raise Malformed(f"a label is outside 0 to {classes - 1}")
 
 
