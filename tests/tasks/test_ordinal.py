@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 from torch.func import vmap
 
-from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets
 from sglr.tasks.ordinal import Ordinal
@@ -83,11 +82,11 @@ def test_an_order_that_names_do_not_tell_has_to_be_given() -> None:
     for order in (("low", "high"), ("low", "high", "middle")):
         with pytest.raises(UsageError, match="the classes are high, low, medium"):
             Ordinal(order=order).check(pain)
-    given_order = Ordinal(order=("low", "medium", "high"))
-    given_order.check(pain)
-    none = Samples(torch.zeros(0, 1), torch.zeros(0).long())
-    task = given_order.fitted(ClientData(none, (), None, none, pain))
+    with pytest.raises(UsageError, match="stand in an order already: mild, bad, worst; leave it out"):
+        Ordinal(order=("bad", "mild", "worst")).check(Targets.of_classes(("mild", "bad", "worst")))
+    task = Ordinal(order=("low", "medium", "high"), metrics=("kappa",))
     task.check(pain)
+    task.check_metrics(pain)
     assert task.ranks(torch.tensor([[0], [1], [2]])).tolist() == [[2], [0], [1]]
     outputs, targets = torch.tensor([[9.0, 9.0], [-9.0, -9.0], [-9.0, -9.0]]), torch.tensor([0, 1, 2])
     assert task.hits(outputs, targets).tolist() == [True, True, False]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.task import Sums, Targets, refuse_targets
 from sglr.metrics.with_metrics import WithMetrics
@@ -68,32 +67,31 @@ class Ordinal(WithMetrics):
             other = "binary" if targets.are_classes else "multilabel" if targets.classes == 2 else "regression"
             problem = "each sample needs one of three or more classes"
             raise refuse_targets("ordinal", targets, problem, f"use --task {other}")
-        names = set(targets.names) | set(map(str, range(targets.classes)))
-        if self.order and (len(self.order) != targets.classes or not set(self.order) <= names):
-            shown = ",".join(self.order)
-            raise UsageError("order", shown, f"the classes are {', '.join(targets.names)}", "name each of them once")
+        shown, names = ",".join(self.order), ", ".join(targets.names)
+        if self.order and set(self.order) != set(targets.names):
+            raise UsageError("order", shown, f"the classes are {names}", "name each of them once")
+        if self.order and _tells_order(targets.names):
+            raise UsageError("order", shown, f"the classes stand in an order already: {names}", "leave it out")
         if not self.order and not _tells_order(targets.names):
-            problem = f"the classes {', '.join(targets.names)} may just stand in the order of the alphabet"
+            problem = f"the classes {names} may just stand in the order of the alphabet"
             raise UsageError("order", "none", problem, "name them from lowest to highest: --order low,medium,high")
 
     def outputs(self, targets: Targets) -> int:
         """Return K - 1, the number of steps from the lowest class to the highest."""
         return targets.classes - 1
 
-    def fitted(self, data: ClientData) -> Self:
-        """Return the task with the order as class numbers."""
-        names = data.targets.names
-        if not set(self.order) <= set(names):  # they are numbers already
-            return self
-        return replace(self, order=tuple(str(names.index(name)) for name in self.order))
+    @property
+    def _numbers(self) -> list[int]:
+        """The numbers of the classes in their order: classes that need one are numbered by the alphabet."""
+        return [sorted(self.order).index(name) for name in self.order]
 
     def ranks(self, targets: Tensor) -> Tensor:
         """Return the place of every sample's class in the order, from 0, of class numbers of any shape."""
         if not self.order:
             return targets.long()
-        places = torch.empty(len(self.order), dtype=torch.int64)
-        places[list(map(int, self.order))] = torch.arange(len(self.order))
-        return places.to(targets.device)[targets.long()]
+        numbers = self._numbers
+        places = [numbers.index(number) for number in range(len(numbers))]
+        return torch.tensor(places, device=targets.device)[targets.long()]
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every sample ``[N]``, from logits ``[N, K - 1]`` and class numbers ``[N]``.
@@ -151,7 +149,7 @@ class Ordinal(WithMetrics):
     def figures(self, sums: Sums, targets: Targets) -> dict[str, Any]:
         """Return the confusion of all clients, and figures of each class, lowest first."""
         confusion = sums["confusion"].sum(0)
-        names = [targets.names[int(place)] for place in self.order] if self.order else list(targets.names)
+        names = self.order or targets.names
         right, truly, called = confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
         return {
             "confusion": confusion.tolist(),
