@@ -112,6 +112,14 @@ def test_the_threshold_comes_from_validation_unless_it_is_given() -> None:
     assert {name: value.tolist() for name, value in chosen.sums(outputs, targets).items()} == {
         name: value.tolist() for name, value in sums.items()
     }
+    further = {"metrics": ("kappa", "jaccard")}
+    counted = Binary(**further).sums(outputs, targets)
+    found = Binary(**further).calibrated(counted).scores(counted)
+    calls = outputs[0, :, 0].sigmoid() >= chosen.threshold
+    assert float(found["kappa"][0]) == pytest.approx(float(classification.binary_cohen_kappa(calls.long(), targets)))
+    assert float(found["jaccard"][0]) == pytest.approx(
+        float(classification.binary_jaccard_index(calls.long(), targets))
+    )
     figures = chosen.figures(sums, ILL)
     assert figures["threshold"] == chosen.threshold
     assert sum(map(sum, figures["confusion"])) == 800

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Binary"]
 
+AT_THRESHOLD = ("kappa", "matthews", "jaccard")
+"""Further metrics that are told by the confusion, and so at a threshold that is chosen after samples were counted."""
+
 
 @dataclass(frozen=True)
 class Binary(Findings):
@@ -111,7 +114,8 @@ class Binary(Findings):
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return every client's scores ``[n]``; NaN where a class is absent that a score is about."""
         curve = sums["curve"][:, 0]
-        (right_no, wrong), (missed, right) = self._confusion(curve).double().permute(1, 2, 0)
+        confusion = self._confusion(curve)
+        (right_no, wrong), (missed, right) = confusion.double().permute(1, 2, 0)
         recall, specificity, samples = right / (right + missed), right_no / (right_no + wrong), curve.sum((1, 2))
         return {
             "auroc": auroc(curve),
@@ -124,7 +128,7 @@ class Binary(Findings):
             "precision": right / (right + wrong),
             "brier": sums["squared"] / samples,
             "calibration_error": calibration_error(sums["reliability"]),
-            **self.further_scores(1, sums),
+            **self.further_scores(1, {**sums, **{f"{name}.confmat": confusion for name in AT_THRESHOLD}}),
         }
 
     def _confusion(self, curve: Tensor) -> Tensor:
@@ -157,15 +161,17 @@ class Binary(Findings):
         from torchmetrics import classification
 
         del outputs
-        kinds: dict[str, Any] = {
-            "kappa": classification.BinaryCohenKappa,
-            "matthews": classification.BinaryMatthewsCorrCoef,
-            "jaccard": classification.BinaryJaccardIndex,
-            "negative_predictive_value": classification.BinaryNegativePredictiveValue,
-        }
-        return {name: partial(kind, threshold=self._used) for name, kind in kinds.items()}
+        kinds: tuple[Any, ...] = (
+            classification.BinaryCohenKappa,
+            classification.BinaryMatthewsCorrCoef,
+            classification.BinaryJaccardIndex,
+        )
+        return {name: partial(kind, threshold=self._used) for name, kind in zip(AT_THRESHOLD, kinds, strict=True)}
 
     def metric_arguments(self, outputs: int) -> dict[str, Any]:
-        """Return what metrics of torchmetrics take: the kind of task, and the threshold."""
+        """Return what metrics of torchmetrics take: the kind of task, and a threshold that was given, or 0.5.
+
+        They count samples before a threshold is chosen on the validation samples.
+        """
         del outputs
         return {"task": "binary", "threshold": self._used}
