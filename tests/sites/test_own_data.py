@@ -20,6 +20,7 @@ from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS
 from sglr.core.task import Targets
 from sglr.data.federate import federate
+from sglr.data.load import load_dataset
 from sglr.runs.config import Experiment
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.own_targets import with_targets
@@ -301,3 +302,54 @@ def test_the_folder_val_is_the_validation_part_by_the_runs_classes(tmp_path):
     own = own_of(Source(path=tmp_path / "mine"), wanted(classes=("owl", "dog", "cat")))
     assert own.held["validation"].targets.tolist() == [1, 1, 1]
     assert "there is no training sample of class owl" in own.notes
+
+
+# Data that a schema describes: the schema says of which kind a site's files are
+
+
+def texts(path: Path, words: str, rows: int = 20) -> Path:
+    lines = ({"note": f"{words} {row}", "label": ["cat", "dog"][row % 2]} for row in range(rows))
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def by_texts(path: Path) -> WantedData:
+    """Return what a run wants whose schema was made of a file of texts."""
+    own = load_dataset(f"text:{path}", None, {"text_column": "note", "length": 8})
+    return replace(wanted(shape=(8,)), encoding=dict(own.encoding), input_type="int64")
+
+
+def test_a_sites_texts_are_read_by_the_runs_vocabulary(tmp_path):
+    run = by_texts(texts(tmp_path / "sample.jsonl", "abc"))
+    source = Source(path=texts(tmp_path / "mine.jsonl", "cab ß"), parameters={"text_column": "note"})
+    own = own_of(source, run)
+    assert own.train.inputs.shape[1:] == (8,)
+    token = {chr(number): place + 2 for place, number in enumerate(run.encoding["vocabulary"])}
+    assert own.train.inputs[0, :5].tolist() == [*(token[sign] for sign in "cab "), 1]  # ß is unknown to all
+    assert total(own) == 20
+
+
+def test_a_share_of_named_texts_is_that_of_a_simulation(tmp_path):
+    path = texts(tmp_path / "all.jsonl", "abc", 80)
+    run = by_texts(path)
+    parts = [
+        own_of(Source(dataset=f"text:{path}", share=(client, 4), parameters={"text_column": "note"}), run, client)
+        for client in range(4)
+    ]
+    data = federate(
+        load_dataset(f"text:{path}", None, {"text_column": "note", "length": 8}), PARTITIONERS.load("iid")(), 4, 0
+    )
+    for client, own in enumerate(parts):
+        assert torch.equal(own.train.inputs, data.train.inputs[data.indices[client]])
+
+
+def test_a_site_is_not_told_another_size_than_the_run_states(tmp_path):
+    path = texts(tmp_path / "mine.jsonl", "abc")
+    run = by_texts(path)
+    huge = replace(run, encoding={**run.encoding, "length": 1 << 20})
+    told = refused(Source(path=path, parameters={"text_column": "note"}), huge)
+    assert told.startswith("schema = text: the run's schema makes inputs of shape 1048576, and it states 8;")
+    broken = replace(run, encoding={**run.encoding, "length": "long"})
+    assert "length = long: input should be a valid integer" in refused(Source(path=path), broken)
+    plain = refused(Source(dataset=f"text:{path}"), wanted(shape=(8,)))
+    assert "this run has no schema of kind text, by which all sites read their data alike" in plain
