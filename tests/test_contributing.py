@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -29,6 +30,7 @@ PARTS = {
     "models/funnel": ("sglr.models", "Funnel"),
     "datasets/rings": ("sglr.data.datasets", "Rings"),
     "partitioners/growing": ("sglr.data.partitioners", "Growing"),
+    "tasks/poisson": ("sglr.tasks", "Poisson"),
     "merge_rules/midrange": ("sglr.merge_rules", "Midrange"),
     "defences/grid": ("sglr.privacy.defences", "Grid"),
     "attacks/nearest": ("sglr.privacy.attacks", "Nearest"),
@@ -98,6 +100,9 @@ def test_a_training_with_every_other_part_has_the_weights_of_the_engine_local(in
     found = json.loads((tmp_path / "local" / "leakage.json").read_text(encoding="utf-8"))["attacks"]
     assert [(one["attack"], one["options"]) for one in found] == [("nearest", {"samples": 50})]
     assert found[0]["score"]["value"] > found[0]["baseline"]["value"]
+    run = sglr.train("psl", task="poisson", out=tmp_path / "counts", **SMALL)
+    assert run.summary["test"]["headline"] == "mae"
+    assert run.history[-1]["validation_mae"] < 1
 
 
 def test_the_parts_do_what_their_equations_say(installed: Path) -> None:
@@ -105,6 +110,8 @@ def test_the_parts_do_what_their_equations_say(installed: Path) -> None:
     rows = registry.PARTITIONERS.load("growing")().partition(samples, 4, seed=0)
     assert [len(own) for own in rows] == [1, 2, 3, 4]
     assert sorted(np.concatenate(rows)) == list(range(10))
+    losses = registry.TASKS.load("poisson")().losses(torch.tensor([[0.5], [-1.0]]), torch.tensor([2, 0]))
+    assert losses.tolist() == pytest.approx([math.exp(0.5) - 1, math.exp(-1)])
     merging = Merging(rule := registry.MERGE_RULES.load("midrange")(), (0, 1, 2), torch.ones(3) / 3, {})
     assert rule.merge({"w": torch.tensor([[1.0], [5.0], [2.0]])}, merging)["w"].tolist() == [3.0]
     sent = registry.DEFENCES.load("grid")(step=0.25).privatize_smashed(torch.tensor([0.3, -0.4]), torch.Generator())
