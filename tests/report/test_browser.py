@@ -25,6 +25,7 @@ from sglr.report.sweep import write_sweep_report
 from .conftest import Write, by_class
 from .leaking import attack, leaking, write_leakage
 from .made_up import accuracies, artefact, chart, claim, computation, pictures, sweep_row, wide
+from .of_tasks import binary, examples, multilabel, regression, task_summary
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -106,7 +107,7 @@ SWEEPS = {
 }
 
 
-@pytest.fixture(params=["run", "comparison", "reproduction", "leakage", "leaking-run", *SWEEPS])
+@pytest.fixture(params=["run", "run-of-a-task", "comparison", "reproduction", "leakage", "leaking-run", *SWEEPS])
 def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Path:
     """Write a report with what is hard to fit: many clients, long names, ten methods, wide tables."""
     long = "a-name-without-any-place-to-break-it-" * 3
@@ -135,6 +136,13 @@ def page(request: pytest.FixtureRequest, write_run: Write, tmp_path: Path) -> Pa
         best, keys = rows[0]["label"], list(rows[0]["values"])
         write_sweep_report(tmp_path, {"keys": keys, "best": best, "rows": rows}, "sglr sweep " + long)
         return tmp_path / "report.html"
+    if request.param == "run-of-a-task":
+        run = write_run("a-task", epochs=9)
+        findings = [{**one, "name": long} if n == 1 else one for n, one in enumerate(multilabel(24)["per_label"])]
+        test = {**regression(), **binary(clients=200), "per_label": findings}
+        run.write_summary(task_summary(test, 9))
+        (run.path / "examples.json").write_text(json.dumps(examples()), encoding="utf-8")
+        return write_run_report(run)
     if request.param == "run":
         counts = np.random.default_rng(0).integers(0, 60, (100, 10)).tolist()
         names = [

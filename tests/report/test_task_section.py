@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sglr
+from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
+from sglr.core.task import Targets
 from sglr.report.comparison import comparison_page
 from sglr.report.comparison_table import ComparisonRow
 from sglr.report.residual_chart import residual_chart
@@ -146,3 +150,20 @@ def test_the_best_has_the_highest_rank(values: list[float], higher: bool) -> Non
     score = ScoreStyle("made_up", higher)
     assert max(values, key=score.rank) == score.best(values)
     assert min(values, key=score.rank) == score.worst(values)
+
+
+@pytest.mark.charts
+def test_a_training_of_masks_shows_examples_of_its_test(tmp_path: Path) -> None:
+    masks = torch.zeros(12, 8, 8, dtype=torch.uint8)
+    masks[:, 2:6, 2:6] = 1
+    part = Samples(masks[:, None].float() - 0.5, masks)
+    targets = Targets(("ground", "square"), shape=(8, 8), dtype="uint8", classes=2)
+    settings: dict[str, Any] = {"task": "segmentation", "model": "fcn", "clients": 2, "epochs": 1, "batch_size": 6}
+    run = sglr.train("psl", dataset=Dataset("squares", part, part, targets=targets), out=tmp_path / "run", **settings)
+    found = json.loads((run.path / "examples.json").read_text())["examples"]
+    assert len(found) == 4
+    assert all(one["truth"] == masks[0].tolist() for one in found)
+    assert {value for one in found for row in one["prediction"] for value in row} <= {0, 1}
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "Example 4: predicted mask" in page.source
+    assert "Percent of the pixels of the test of each true class" in page.text

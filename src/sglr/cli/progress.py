@@ -170,7 +170,7 @@ def epoch_line(event: EpochDone) -> str:
     parts = [
         f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
         f"loss {decimal(record['loss'])}",
-        f"train {score.write(record[score.training]):>7}" if score.training in record else "",
+        _training(record, score),
         _validation(record, score),
         f"{count(record['samples'] / max(record['seconds'], 1e-9)):>6} samples/s",
     ]
@@ -206,6 +206,13 @@ def latest_score(record: Mapping[str, Any]) -> str:
     score = headline(None, [record])
     value = record.get(score.validation, record.get(score.training))
     return "" if value is None else f"{'acc' if score.name == ACCURACY else score.title} {score.write(value)}"
+
+
+def _training(record: Mapping[str, Any], score: ScoreStyle) -> str:
+    """Write the training's score, which is the share of what is right where the headline can't be told of training."""
+    known = next((one for one in (score, ScoreStyle()) if one.training in record), None)
+    name = "train" if known == score else "train acc"
+    return "" if known is None else f"{name} {known.write(record[known.training]):>7}"
 
 
 def _validation(record: Mapping[str, Any], score: ScoreStyle) -> str:

@@ -64,7 +64,9 @@ def result_facts(summary: dict[str, Any]) -> dict[str, str]:
     if test.get("balanced_accuracy") is not None:
         facts["balanced"] = f"{percent(test['balanced_accuracy'])} (mean recall of classes)"
     if (best := validated(validation, score)) is not None:
-        facts["validation"] = f"{score.write(best[0])} (best, epoch {best[1]} of {summary['epochs']})"
+        chosen, value, epoch = best
+        name = "validation" if chosen == score else f"validation {chosen.title}"
+        facts[name] = f"{chosen.write(value)} (best, epoch {epoch} of {summary['epochs']})"
     if summary.get("stopped"):
         facts["stopped"] = f"after epoch {summary['epochs_done']} of {summary['epochs']}: {summary['stopped']}"
     return facts | {

@@ -26,6 +26,7 @@ from sglr.cost.meter import EnergyMeter
 from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
 from sglr.experiment.callback import Callbacks
+from sglr.experiment.examples import write_examples
 from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
@@ -240,6 +241,7 @@ class Recorder:
         )
         if self.leakage_callback is not None:
             summary["leakage"] = watched_summary(self.leakage_callback, self.run.history)
+        self._write(lambda: write_examples(self.run, self.built))
         self._write(lambda: self.run.write_summary(summary))
         with damage_explained(self.run.path):  # records of before may be
             write_run_report(self.run)

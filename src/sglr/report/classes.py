@@ -28,21 +28,23 @@ def classes_section(test: Mapping[str, Any]) -> dict[str, Any] | None:
         ``cells`` (share of the true class in percent, and in [0, 1]) or as ``picture``; neither where it was not kept.
     """
     known: Sequence[Mapping[str, Any]] = test.get("per_class") or ()
+    confusion = test.get("confusion") or ()
+    of_pixels = bool(known) and "iou" in known[0]
     of_samples = bool(known) and "recall" in known[0]
-    if not known or not (of_samples or test.get("confusion")):
+    if not (confusion or of_samples):
         return None
-    names = [str(one["name"]) for one in known]
+    names = [str(one["name"]) for one in known] or _names(len(confusion))
     rows = [_row(one) for one in known] if of_samples else []  # classes of pixels have figures of their own
     if len(rows) > SHOWN:
         ranked = sorted(range(len(rows)), key=lambda place: _recall(known[place]))
         rows = [rows[place] for place in ranked]
-    shares = _shares(test.get("confusion") or ())
+    shares = _shares(confusion)
     small = 0 < len(shares) <= CELLS
     return {
         "rows": rows[:SHOWN],
         "more": rows[SHOWN:],
         "names": names,
-        "what": "test samples" if of_samples else "pixels of the test",
+        "what": "pixels of the test" if of_pixels else "test samples",
         "cells": [(name, [_cell(share) for share in row]) for name, row in zip(names, shares, strict=True)]
         if small
         else [],
@@ -50,6 +52,11 @@ def classes_section(test: Mapping[str, Any]) -> dict[str, Any] | None:
         if shares and not small
         else None,
     }
+
+
+def _names(number: int) -> list[str]:
+    """Name classes that the summary does not name: findings, absent or present, or numbers."""
+    return ["negative", "positive"] if number == 2 else [str(place) for place in range(number)]
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

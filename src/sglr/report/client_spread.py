@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sglr.report.charts import make_plain
 from sglr.report.palette import INK, MUTED, SERIES, SURFACE
 from sglr.report.score_style import ScoreStyle
+from sglr.report.task_figures import MOST_CLIENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +58,8 @@ def spread_words(values: Sequence[float | None], score: ScoreStyle) -> str:
     if not known:
         return ""
     (_, worst, low), (_, best, high) = min(known), max(known)
+    if len(values) >= MOST_CLIENTS:  # those at evenly spaced ranks, without their numbers
+        return f"Worst: {score.write(low)}; best: {score.write(high)}."
     without = len(values) - len(known)
     left_out = "" if not without else f" {without} of {len(values)} clients have no score."
     return f"Worst: client {worst} with {score.write(low)}; best: client {best} with {score.write(high)}.{left_out}"

@@ -48,7 +48,7 @@ def _environment() -> Environment:
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return name, value and meaning of every setting that is not empty."""
     meanings = _meanings(settings)
-    return [(name, written(value), meanings.get(name, "")) for name, value in settings.items() if value != ""]
+    return [(name, written(value), meanings.get(name, "")) for name, value in settings.items() if value not in ("", [])]
 
 
 def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) -> list[tuple[str, str]]:

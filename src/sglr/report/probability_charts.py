@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from sglr.report.charts import make_plain
-from sglr.report.palette import INK, MUTED, SERIES, SURFACE
+from sglr.report.palette import INK, MUTED, SERIES, SURFACE, colour, dashes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,26 +15,34 @@ if TYPE_CHECKING:
 SQUARE = (4.1, 3.7)
 """Inches: the axes are about square beside their labels."""
 
+LONGEST = 18
+"""Characters of a name in a key."""
+
 LARGEST_DOT, SMALLEST_DOT = 110.0, 22.0
 """Areas of dots in square points: the largest stands for the fullest bin."""
 
 
-def roc_chart(roc: Mapping[str, Any], remark: str = "", chosen: tuple[float, float] | None = None) -> Figure:
-    """Draw a ROC curve.
+def roc_chart(
+    several: Sequence[Mapping[str, Any]], remark: str = "", chosen: tuple[float, float] | None = None
+) -> Figure:
+    """Draw ROC curves.
 
     Parameters
     ----------
-    roc
-        A `Roc`.
+    several
+        One `Roc`, or several that have names.
     remark
-        What is written below the curve, such as its area.
+        What is written below a single curve, such as its area.
     chosen
         False and true positive rate at the threshold in use, which is marked.
     """
     figure, axes = _square("false positive rate", "true positive rate")
-    across, up = list(roc["false_positive_rate"]), list(roc["true_positive_rate"])
-    axes.fill_between(across, up, color=SERIES[0].light, alpha=0.1, linewidth=0)
-    axes.plot(across, up, color=SERIES[0].light, linewidth=1.9, solid_joinstyle="round")
+    for number, roc in enumerate(several):
+        across, up = list(roc["false_positive_rate"]), list(roc["true_positive_rate"])
+        if len(several) == 1:
+            axes.fill_between(across, up, color=SERIES[0].light, alpha=0.1, linewidth=0)
+        _draw_line(axes, number, across, up, roc)
+    _name_lines(axes, several, "lower right")
     if chosen is not None:
         paint = SERIES[0].light
         axes.plot(*chosen, "o", markersize=9, color=paint, markeredgecolor=SURFACE.light, markeredgewidth=1.8)
@@ -43,18 +51,42 @@ def roc_chart(roc: Mapping[str, Any], remark: str = "", chosen: tuple[float, flo
     return figure
 
 
-def reliability_chart(reliability: Mapping[str, Any]) -> Figure:
-    """Draw how often what was predicted with a confidence came true; a dot's area is the bin's number of samples."""
+def reliability_chart(several: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw how often what was predicted with a confidence came true, from one `Reliability` or several.
+
+    A dot's area is the bin's number of samples.
+    """
     figure, axes = _square("predicted probability", "share that came true")
+    for number, reliability in enumerate(several):
+        _draw_bins(axes, number, reliability)
+    _name_lines(axes, several, "upper left")
+    return figure
+
+
+def _draw_bins(axes: Axes, number: int, reliability: Mapping[str, Any]) -> None:
     bins = zip(reliability["confidence"], reliability["frequency"], reliability["count"], strict=True)
     full = [(confidence, frequency, count) for confidence, frequency, count in bins if count and confidence is not None]
     if not full:
-        return figure
+        return
     across, up, counts = zip(*full, strict=True)
     areas = [max(SMALLEST_DOT, LARGEST_DOT * count / max(counts)) for count in counts]
-    axes.plot(across, up, color=SERIES[0].light, linewidth=1.4, alpha=0.6)
-    axes.scatter(across, up, s=areas, color=SERIES[0].light, edgecolors=SURFACE.light, linewidths=1.2, zorder=3)
-    return figure
+    _draw_line(axes, number, across, up, reliability)
+    axes.scatter(across, up, s=areas, color=colour(number).light, edgecolors=SURFACE.light, linewidths=1.2, zorder=3)
+
+
+def _draw_line(axes: Axes, number: int, across: Sequence[float], up: Sequence[float], named: Mapping[str, Any]) -> None:
+    line = axes.plot(across, up, color=colour(number).light, linewidth=1.6, label=_short(str(named.get("name", ""))))[0]
+    if dashes(number):
+        line.set_linestyle((0, dashes(number)))
+
+
+def _name_lines(axes: Axes, several: Sequence[Mapping[str, Any]], place: Literal["lower right", "upper left"]) -> None:
+    if len(several) > 1:
+        axes.legend(loc=place, frameon=False, fontsize=8, labelcolor=INK.light, handlelength=2.2)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _square(across: str, up: str) -> tuple[Figure, Axes]:

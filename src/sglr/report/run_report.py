@@ -15,7 +15,7 @@ from sglr.report.costs import cost_tables, ledger
 from sglr.report.examples import read_examples
 from sglr.report.leakage import leakage_section, read_leakage
 from sglr.report.page import environment_rows, render, setting_rows, written
-from sglr.report.score_style import best_so_far, headline, validated
+from sglr.report.score_style import ScoreStyle, best_so_far, headline, validated
 from sglr.report.svg import inline_svg
 from sglr.report.task_section import score_tile, task_section
 from sglr.runs.folder import CONFIG, Run
@@ -79,7 +79,9 @@ def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     method = {"name": settings.get("method", "?"), **summary.get("method", {})}
     details = ", ".join(f"{key} = {value}" for key, value in method.items() if key != "name")
     cut = summary.get("cut", settings.get("cut"))
-    model = f"{settings.get('model', '?')}" + (f", cut at {cut}," if cut is not None else "")
+    task = (summary.get("task") or {}).get("name", "classification")
+    model = f"{settings.get('model', '?')}" + ("" if task == "classification" else f" for {task}")
+    model += f", cut at {cut}," if cut is not None else ""
     if (tail := summary.get("tail", settings.get("tail"))) is not None:
         model += f" with all behind {tail} back at the clients, who keep the labels,"
     clients, epochs = settings.get("clients", 1), settings.get("epochs", 0)
@@ -132,8 +134,11 @@ def _score_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
             shown.append(Tile("Balanced accuracy", numbers.percent(test["balanced_accuracy"]), remark))
     best = _validation(summary, history)
     if best is not None:
+        chosen, value, epoch = best
         name = "Best validation" if summary else "Best validation so far"
-        shown.append(Tile(name, score.write(best[0]), f"at epoch {best[1]}"))
+        shown.append(
+            Tile(name if chosen == score else f"{name} {chosen.title}", chosen.write(value), f"at epoch {epoch}")
+        )
     elif history and score.training in history[-1]:
         remark = f"at epoch {history[-1]['epoch']}"
         shown.append(Tile(f"Training {score.title}", score.write(history[-1][score.training]), remark))
@@ -151,10 +156,13 @@ def _majority_warning(test: Mapping[str, Any]) -> str:
     )
 
 
-def _validation(summary: Mapping[str, Any], history: Records) -> tuple[float, int] | None:
+def _validation(summary: Mapping[str, Any], history: Records) -> tuple[ScoreStyle, float, int] | None:
     """Return the best validation score and its epoch, counted from 1; None without validation."""
     score = headline(summary.get("test"), history)
-    return validated(summary.get("validation"), score) if summary else best_so_far(history, score)
+    if summary:
+        return validated(summary.get("validation"), score)
+    best = best_so_far(history, score)
+    return None if best is None else (score, *best)
 
 
 def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]]:
@@ -164,7 +172,7 @@ def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]
     has_validation = any(score.validation in row for row in history)
     if has_validation or any(score.training in row for row in history):
         best = _validation(summary, history)
-        svg = inline_svg(score_chart(history, best and best[1], score), score.name, f"{score.title} over epochs")
+        svg = inline_svg(score_chart(history, best and best[2], score), score.name, f"{score.title} over epochs")
         note = "The band is the spread over clients (± one standard deviation)." if has_validation else ""
         charts.append({"title": score.heading, "svg": svg, "note": note})
     return [*charts, {"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""}]

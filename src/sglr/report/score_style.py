@@ -17,6 +17,7 @@ VALIDATION, OVER_CLIENTS = "validation_", "_std_over_clients"
 
 _TITLES = {
     "auroc": "AUROC",
+    "brier": "Brier score",
     "f1": "F1",
     "macro_f1": "macro F1",
     "iou": "IoU",
@@ -32,7 +33,7 @@ _TITLES = {
 }
 """Titles that are not just the name with spaces."""
 
-_SHARES = ("accuracy", "precision", "recall", "sensitivity", "specificity", "macro_f1", "f1", "coverage")
+_SHARES = ("accuracy", "precision", "recall", "sensitivity", "specificity", "macro_f1", "f1", "exact_match", "coverage")
 """Ends of the names of scores that are shares of samples, and are written in percent."""
 
 _LOWER = ("loss", "error", "mae", "mse", "rmse", "perplexity", "brier", "pinball", "hamming")
@@ -181,11 +182,16 @@ def test_score(test: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {**known, "low": None, "high": None, "pooled": None}
 
 
-def validated(validation: Mapping[str, Any] | None, score: ScoreStyle) -> tuple[float, int] | None:
-    """Return the best validation score that a summary tells, and its epoch counted from 1."""
-    if not validation or validation.get(score.name) is None:
+def validated(validation: Mapping[str, Any] | None, score: ScoreStyle) -> tuple[ScoreStyle, float, int] | None:
+    """Return the best validation score that a summary tells, and its epoch counted from 1.
+
+    It is the headline, ``score``, unless the run was told to choose its best epoch by another.
+    """
+    names = [name for name in validation or {} if name != "best_epoch"]
+    if not validation or not names or validation[names[0]] is None:
         return None
-    return float(validation[score.name]), int(validation["best_epoch"])
+    found = score if names[0] == score.name else style(names[0], unit=score.unit)
+    return found, float(validation[found.name]), int(validation["best_epoch"])
 
 
 def best_so_far(history: Sequence[Mapping[str, Any]], score: ScoreStyle) -> tuple[float, int] | None:

@@ -74,6 +74,8 @@ def _spread(test: Mapping[str, Any], *, wide: bool) -> list[dict[str, str]]:
 
 def _roc(test: Mapping[str, Any]) -> list[dict[str, str]]:
     several, threshold = _several(test.get("roc")), test.get("threshold")
+    if not several:
+        return []
     chosen = _operating_point(test) if len(several) == 1 else None
     remark = ""
     if len(several) == 1 and (test.get("scores") or {}).get("auroc"):
@@ -82,15 +84,9 @@ def _roc(test: Mapping[str, Any]) -> list[dict[str, str]]:
         remark = f"AUROC {style('auroc').write(area.get('mean'))}" + (f"\n95 % interval {span}" if span else "")
     dot = f" The dot is the threshold in use, {threshold:.3g}." if chosen and threshold is not None else ""
     note = f"All clients’ predictions together; the dashed line is guessing.{dot}"
-    return [
-        {
-            "title": _titled("ROC curve", one),
-            "wide": "",
-            "svg": inline_svg(roc_chart(one, remark, chosen), f"roc-{number}", _titled("ROC curve", one)),
-            "note": note,
-        }
-        for number, one in enumerate(several)
-    ]
+    figure = inline_svg(roc_chart(several, remark, chosen), "roc", "ROC curves" if len(several) > 1 else "ROC curve")
+    title = _titled("ROC curve", several[0]) if len(several) == 1 else "ROC curves"
+    return [{"title": title, "svg": figure, "wide": "", "note": f"{note}{_left_out(test, 'roc')}"}]
 
 
 def _operating_point(test: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -106,20 +102,22 @@ def _operating_point(test: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _reliability(test: Mapping[str, Any]) -> list[dict[str, str]]:
+    several = _several(test.get("reliability"))
+    if not several:
+        return []
+    title = _titled("Reliability", several[0]) if len(several) == 1 else "Reliability"
     note = "On the dashed line, probabilities are true; a larger dot stands for more samples."
-    return [
-        {
-            "title": _titled("Reliability", one),
-            "wide": "",
-            "svg": inline_svg(reliability_chart(one), f"reliability-{number}", _titled("reliability diagram", one)),
-            "note": note,
-        }
-        for number, one in enumerate(_several(test.get("reliability")))
-    ]
+    svg = inline_svg(reliability_chart(several), "reliability", "reliability diagram")
+    return [{"title": title, "svg": svg, "wide": "", "note": f"{note}{_left_out(test, 'reliability')}"}]
+
+
+def _left_out(test: Mapping[str, Any], name: str) -> str:
+    left = 0 if isinstance(test[name], Mapping) else len(test[name]) - MOST
+    return f" Drawn are the first {MOST}; {left} more are in summary.json." if left > 0 else ""
 
 
 def _residuals(test: Mapping[str, Any]) -> list[dict[str, str]]:
-    note = "Darker cells have more samples; on the dashed line, predictions are right."
+    note = "Darker cells have more samples; on the dashed line, predictions are right. Below: how far they are off."
     return [
         {
             "title": _titled("Predicted and true values", one),
@@ -127,7 +125,7 @@ def _residuals(test: Mapping[str, Any]) -> list[dict[str, str]]:
             "svg": inline_svg(
                 residual_chart(one), f"residuals-{number}", _titled("predicted against true values", one)
             ),
-            "note": f"{note} Below: how far predictions are off.",
+            "note": f"{note}{_left_out(test, 'residuals')}" if number + 1 == MOST else note,
         }
         for number, one in enumerate(_several(test.get("residuals")))
     ]
