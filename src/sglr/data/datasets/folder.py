@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from sglr.core.data import Dataset
-from sglr.data.class_folders import SampleFile, find_files
+from sglr.data.class_folders import Files, find_files
 from sglr.data.formats.files import resolve
 from sglr.data.images.dataset import Pixels, check_form
 from sglr.data.images.decode import PICTURES, OnBad, Picture, PictureReader
 from sglr.data.images.decoded import picture_dataset
 from sglr.data.images.pixel_range import stated_range
+from sglr.data.images.stored import PictureFiles, scan, stored_dataset
 from sglr.data.split import stratified_split
+from sglr.data.stored import SAMPLE_STORE, Store, stays_on_disk
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Folder"]
+
+COLOURS = 3  # where it is not known before pictures are read
+
+P = TypeVar("P", Pixels, PictureFiles)
 
 BYTES_OF_PIXEL = 5
 """The decoded byte and the float32 made of it."""
@@ -53,6 +61,7 @@ class Folder:
         default=0.2, metadata={"help": "fraction of the pictures held out for testing if there is no test folder"}
     )
     split_seed: int = field(default=0, metadata={"help": "seed for drawing the test pictures"})
+    sample_store: Store = field(default="auto", metadata=SAMPLE_STORE)
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Read the pictures and hold out test pictures.
@@ -66,22 +75,32 @@ class Folder:
         check_form(self.image_size, self.image_channels)
         stated = stated_range(self.pixel_range)
         found, reader = find_files(root, PICTURES, self.classes), PictureReader(self.image_size, self.on_bad)
+        described = (f"folder:{self.path}", found.classes, reader, stated, self.image_channels, found.notes)
+        if stays_on_disk(self.sample_store, self._bytes(found.number, self.image_channels or COLOURS)):
+            files = self._parts(found, lambda pictures, place: scan(reader, pictures, place, found.classes))
+            return stored_dataset(described[0], files, *described[1:])
         self._check_room(found.number)
+        parts = self._parts(found, lambda pictures, place: reader.read(pictures, place, found.classes))
+        return picture_dataset(described[0], parts, *described[1:])
 
-        def read(part: list[SampleFile] | None, place: Path | None) -> Pixels | None:
-            pictures = None if part is None else (Picture(each.name, each.file, each.label) for each in part)
-            return None if pictures is None else reader.read(pictures, str(place), found.classes)
-
-        train, validation, test = (read(part, place) for part, place in zip(found[:3], found.parts[:3], strict=True))
+    def _parts(self, found: Files, read: Callable[[list[Picture], str], P]) -> tuple[P, P | None, P]:
+        """Read the parts; divide the training part if there is none for testing."""
+        read_parts = [
+            None if part is None else read([Picture(each.name, each.file, each.label) for each in part], str(place))
+            for part, place in zip(found[:3], found.parts[:3], strict=True)
+        ]
+        train, validation, test = read_parts
         assert train is not None, "there is always a training part"
         if test is None:
             train, test = map(train.select, stratified_split(train.labels, self.test_fraction, self.split_seed))
-        name, parts = f"folder:{self.path}", (train, validation, test)
-        return picture_dataset(name, parts, found.classes, reader, stated, self.image_channels, found.notes)
+        return train, validation, test
+
+    def _bytes(self, count: int, channels: int) -> int:
+        return count * channels * (self.image_size or 0) ** 2 * BYTES_OF_PIXEL
 
     def _check_room(self, count: int) -> None:
         """Raise UsageError, before any picture is read, if the resized pictures don't fit into memory."""
         size = self.image_size or 0
-        needed = count * (self.image_channels or 1) * size**2 * BYTES_OF_PIXEL
+        needed = self._bytes(count, self.image_channels or 1)
         what = f"{count} pictures of {size} x {size} pixels"
-        refuse_beyond_memory(needed, "image_size", size, what, "give a smaller size")
+        refuse_beyond_memory(needed, "image_size", size, what, "give a smaller size, or --sample-store disk")

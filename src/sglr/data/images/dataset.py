@@ -78,14 +78,19 @@ def image_dataset(
     own, held = samples(train), samples(test)
     apart = samples(validation) if isinstance(validation, Pixels) else validation
     channels, *size = own.inputs.shape[1:]
-    encoding = {
+    encoding = image_encoding(channels, size, pixel_range)
+    return Dataset(name, own, held, tuple(classes), apart, encoding, notes=tuple(notes))
+
+
+def image_encoding(channels: int, size: Sequence[int], pixel_range: PixelRange) -> dict[str, Any]:
+    """Return how pictures became inputs, as in `Dataset`."""
+    return {
         "kind": "image",
         "channels": channels,
-        "size": size,
+        "size": [*size],
         "range": [pixel_range.low, pixel_range.high],
         "measured": pixel_range.measured,
     }
-    return Dataset(name, own, held, tuple(classes), apart, encoding, notes=tuple(notes))
 
 
 def check_form(image_size: int | None, image_channels: int | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -80,23 +80,28 @@ class PictureReader:
             If a picture can't be read and ``on_bad`` is not "skip", all of a class are skipped, or pictures differ in
             size and no size is given.
         """
-        arrays: list[NDArray[Any]] = []
-        labels: list[int] = []
-        names: list[str] = []
+        found = list(self.decoded(pictures, source, classes))
+        labels = np.array([picture.label for picture, _ in found], dtype=np.int64)
+        values = stacked([array for _, array in found])
+        return Pixels(values, labels, source, tuple(picture.name for picture, _ in found))
+
+    def decoded(
+        self, pictures: Iterable[Picture], source: str, classes: Sequence[str]
+    ) -> Iterator[tuple[Picture, NDArray[Any]]]:
+        """Yield each picture with its values ``[height, width, channels]``; as `read`."""
         wanted: Counter[int] = Counter()
+        found: set[int] = set()
         with warnings.catch_warnings():
             # Pillow warns about damaged metadata and large pictures, but reads both.
             warnings.simplefilter("ignore")
             for picture in pictures:
                 wanted[picture.label] += 1
-                found = self._decoded(picture, source)
-                if found is not None:
-                    arrays.append(found)
-                    labels.append(picture.label)
-                    names.append(picture.name)
-        self._check_classes(wanted, labels, classes)
+                array = self.decode(picture, source)
+                if array is not None:
+                    found.add(picture.label)
+                    yield picture, array
+        self._check_classes(wanted, found, classes)
         self._check_sizes(source)
-        return Pixels(_stack(arrays), np.array(labels, dtype=np.int64), source, tuple(names))
 
     @property
     def notes(self) -> list[str]:
@@ -111,7 +116,14 @@ class PictureReader:
             notes.append(f"transparency is ignored in {listed(self._transparent, SHOWN)}")
         return notes
 
-    def _decoded(self, picture: Picture, source: str) -> NDArray[Any] | None:
+    def decode(self, picture: Picture, source: str) -> NDArray[Any] | None:
+        """Return a picture's values ``[height, width, channels]``, resized; None for one that is skipped.
+
+        Raises
+        ------
+        UsageError
+            If it can't be read, and is not to be skipped.
+        """
         self._seen += 1
         try:
             image = self._open(picture)
@@ -145,8 +157,8 @@ class PictureReader:
                 self._transparent.append(picture.name)
             return ImageOps.exif_transpose(image)
 
-    def _check_classes(self, wanted: Counter[int], labels: list[int], classes: Sequence[str]) -> None:
-        for label in wanted.keys() - set(labels):
+    def _check_classes(self, wanted: Counter[int], found: set[int], classes: Sequence[str]) -> None:
+        for label in wanted.keys() - found:
             problem = f"none of the {wanted[label]} pictures of class {classes[label]} can be read"
             raise UsageError("on_bad", self.on_bad, problem, f"replace them, or remove the class: {self._skipped[-1]}")
 
@@ -190,7 +202,8 @@ def _resized(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return np.atleast_3d(np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)))
 
 
-def _stack(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return pictures of one size as ``[N, height, width, channels]``: in colour, if one is."""
     if not arrays:
         return np.empty((0, 1, 1, 1), dtype=np.uint8)
     channels = max(array.shape[2] for array in arrays)

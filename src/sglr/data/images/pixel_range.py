@@ -111,7 +111,9 @@ def _constant(stated: PixelRange | None, low: float, high: float, source: str) -
     )
 
 
-def range_notes(found: PixelRange, train: NDArray[Any], names: Sequence[str]) -> list[str]:
+def range_notes(
+    found: PixelRange, train: NDArray[Any], names: Sequence[str], constant: NDArray[np.int64] | None = None
+) -> list[str]:
     """Return what the user should know about the range of the training pictures, a sentence each.
 
     Parameters
@@ -122,6 +124,8 @@ def range_notes(found: PixelRange, train: NDArray[Any], names: Sequence[str]) ->
         Their stored pixel values: ``[N, height, width, channels]``.
     names
         The names of these pictures.
+    constant
+        Which of those named have only one value, where ``train`` are only some of them.
     """
     notes = []
     if found.measured:
@@ -130,11 +134,12 @@ def range_notes(found: PixelRange, train: NDArray[Any], names: Sequence[str]) ->
             "if the true range differs, give --pixel-range LOW,HIGH"
         )
     notes += _spread_notes(found, train)
-    values = train.reshape(len(train), -1)
-    constant = np.flatnonzero(values.min(axis=1) == values.max(axis=1))
-    if len(constant) > MANY_CONSTANT * len(train):
+    if constant is None:
+        values = train.reshape(len(train), -1)
+        constant = np.flatnonzero(values.min(axis=1) == values.max(axis=1))
+    if len(constant) > MANY_CONSTANT * len(names):
         notes.append(
-            f"{len(constant)} of {len(train)} training pictures have only one pixel value, such as {names[constant[0]]}"
+            f"{len(constant)} of {len(names)} training pictures have only one pixel value, such as {names[constant[0]]}"
         )
     return notes
 
