@@ -85,7 +85,7 @@ class StoredPictures(StoredInputs):
     def __init__(
         self,
         files: Sequence[Path],
-        size: int | None,
+        size: tuple[int, int] | None,
         shape: tuple[int, int, int],
         channels: int,
         pixel_range: PixelRange,
