@@ -13,9 +13,12 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryCohenKappa
 
+from sglr.assembly.task import build_task, recorded_task
+from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.task import Sums, Targets
 from sglr.metrics.with_metrics import WithMetrics
+from sglr.runs.config import Experiment
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,24 @@ def test_a_metric_that_cannot_be_had_is_refused_before_training(name: str, said:
 def test_two_metrics_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two scores would have this name"):
         Coin(metrics=("kappa", "kappa")).check_metrics(FINDINGS)
+
+
+def test_who_names_a_run_s_model_names_not_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_strange_metric.py").write_text("from torchmetrics.classification import MulticlassRecall as M\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    samples = Samples(torch.zeros(2, 3), torch.tensor([0, 1]))
+    data = ClientData(samples, (torch.arange(2),), None, samples, FINDINGS)
+    experiment = Experiment.from_flat({"metrics": "kappa,half_strange_metric:M"})
+    with pytest.raises(UsageError, match="name it yourself: --metrics half_strange_metric:M"):
+        build_task(experiment.read_from(tmp_path, ["model"]), data)
+    with pytest.raises(UsageError, match="metrics = x:Y: the run's metrics is half_strange_metric:M"):
+        experiment.require("metrics", ("x:Y",))
+    experiment.require("metrics", ("half_strange_metric:M",))
+    build_task(experiment.read_from(tmp_path, ["model", "metrics"]), data)
+    used = recorded_task(experiment.read_from(tmp_path), {"loss": "focal"}, None)
+    assert isinstance(used, WithMetrics)
+    assert used.metrics == ("kappa",)
 
 
 def test_a_stranger_s_folder_names_installed_code_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def build_task(experiment: Experiment, data: ClientData, given: Task | None = No
     task = given or named_task(experiment)
     task.check(data.targets)
     if isinstance(task, WithMetrics):
-        task.check_metrics(data.targets, experiment.folder)
+        task.check_metrics(data.targets, experiment.folder_naming("metrics"))
     return task.fitted(data)
 
 
@@ -45,14 +45,12 @@ def given_task(experiment: Experiment, given: str | Task | None) -> Task | None:
     """
     if not isinstance(given, str):
         return given
-    if given != experiment.task:
-        problem = f"the run's task is {experiment.task}"
-        raise UsageError("task", given, problem, f"give {experiment.task}, or leave it out")
+    experiment.require("task", given)
     return _own(given, None) if ":" in given else None
 
 
 def recorded_task(experiment: Experiment, parameters: Mapping[str, Any], given: Task | None) -> Task:
-    """Return the task of a run, with the parameters that were found from its data.
+    """Return the task of a run, with the parameters that were found from its data, and without metrics of own code.
 
     Raises
     ------
@@ -60,6 +58,10 @@ def recorded_task(experiment: Experiment, parameters: Mapping[str, Any], given: 
         If it was given as an object and is not given again, or the parameters are none of it.
     """
     task = given or named_task(experiment)
+    if isinstance(task, WithMetrics):  # a trained network is used without them
+        named = [name for name in task.metrics if ":" not in name]
+        task = dataclasses.replace(task, metrics=tuple(named))
+        parameters = {**parameters, "metrics": named} if parameters else parameters
     if not parameters or not dataclasses.is_dataclass(task):
         return task
     try:
@@ -82,7 +84,7 @@ def named_task(experiment: Experiment) -> Task:
         remedy = "give it again, in Python: task=..."
         raise UsageError("task", experiment.task, "was given as a Python object, which settings don't hold", remedy)
     if ":" in experiment.task:
-        return _own(experiment.task, experiment.folder)
+        return _own(experiment.task, experiment.folder_naming("task"))
     task: Task = TASKS.load(task_name(experiment))(**experiment.task_parameters)
     return task
 

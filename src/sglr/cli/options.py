@@ -46,6 +46,15 @@ OwnTask = Annotated[
         show_default=False,
     ),
 ]
+OwnMetrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="<package.module:Name,…>",
+        help="The code of the run's own metrics, if it is not installed.",
+        show_default=False,
+    ),
+]
 OwnModel = Annotated[
     str | None,
     typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, Quiet, RunFolder
+from sglr.cli.options import AsJson, Debug, OwnMetrics, OwnModel, OwnTask, Quiet, RunFolder
 from sglr.core.errors import UsageError
 
 
@@ -13,6 +13,7 @@ def resume(
     run: RunFolder,
     model: OwnModel = None,
     task: OwnTask = None,
+    metrics: OwnMetrics = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -32,6 +33,7 @@ def resume(
             run,
             model=model,
             task=task,
+            metrics=[name for name in (metrics or "").split(",") if name],
             observe=watch.observe,
             stop=watch.stop,
             say=lambda line: print(line, file=sys.stderr),

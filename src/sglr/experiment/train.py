@@ -158,6 +158,7 @@ def resume(
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     dataset: DataLike | None = None,
     task: str | Task | None = None,
+    metrics: Sequence[str] = (),
     engine: Callable[[ClientSpec], Engine] | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
@@ -175,6 +176,8 @@ def resume(
     method, model, dataset, task
         Parts that were given as objects when the run began; they must be given again. A model or task
         that is ``package.module:name`` and not installed must be named again.
+    metrics
+        The user's own metrics of the run, ``package.module:Name`` each, if they are not installed.
     engine
         Makes the engine, if it is not the one that the settings name.
     observe, stop, ready, callbacks
@@ -192,7 +195,9 @@ def resume(
     """
     called = Callbacks(callbacks)
     named = model if isinstance(model, str) else None
-    run = Run.open(Path(path), named)
+    run = Run.open(Path(path), named, ("metrics",) if metrics else ())
+    if metrics:
+        run.experiment.require("metrics", tuple(name for name in metrics if ":" in name))
     if run.summary is not None and engine is None:
         say(f"{path} is finished; nothing to do")
         return run
@@ -289,7 +294,7 @@ def _require_objects(experiment: Experiment, given: PartOverrides) -> None:
         if value.startswith("<") and getattr(given, name) is None:
             remedy = f"resume it in Python: sglr.resume(path, {name}=...)"
             raise UsageError(name, value, "was given as a Python object", remedy)
-    if ":" in experiment.model and experiment.folder is not None and experiment.engine == "remote":
+    if ":" in experiment.model and experiment.folder_naming("model") is not None and experiment.engine == "remote":
         problem = "clients in processes of their own import this code by its name, which only the run's folder tells"
         raise UsageError("model", experiment.model, problem, f"if you trust it: --model {experiment.model}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, get_type_hints
@@ -33,6 +33,7 @@ class Experiment(Settings):
     """
 
     _folder: Path | None = PrivateAttr(default=None)
+    _trusted: frozenset[str] = PrivateAttr(default=frozenset())
 
     method_parameters: dict[str, Any] = Field(default_factory=dict)
     dataset_parameters: dict[str, Any] = Field(default_factory=dict)
@@ -75,28 +76,44 @@ class Experiment(Settings):
         """Read an experiment from a TOML file of flat keys; ``overrides`` win, as does a preset that they name."""
         return cls.from_flat({**expanded(read_toml(path)), **expanded(overrides or {})})
 
-    @property
-    def folder(self) -> Path | None:
-        """The run folder that these settings were read from; code in it is never imported."""
-        return self._folder
+    def folder_naming(self, setting: str) -> Path | None:
+        """Return the run folder that names the code of a setting, if the user does not; code in it is never imported.
 
-    def read_from(self, folder: Path | None) -> Self:
-        """Return the same settings, read from a run's folder."""
+        Parameters
+        ----------
+        setting
+            ``"model"``, ``"task"`` or ``"metrics"``.
+        """
+        return None if setting in self._trusted else self._folder
+
+    def read_from(self, folder: Path | None, trusted: Iterable[str] = ()) -> Self:
+        """Return the same settings, read from a run's folder, for a user who names the code of those ``trusted``."""
         copy = self.model_copy()
-        copy._folder = folder
+        copy._folder, copy._trusted = folder, frozenset(trusted)
         return copy
 
-    def trusting(self, model: str) -> Self:
-        """Return the same settings for a user who names the model's code, which may then be imported.
+    def read_like(self, other: Experiment) -> Self:
+        """Return the same settings, read from where others were, with the same trust."""
+        return self.read_from(other._folder, other._trusted)
+
+    def require(self, setting: str, given: object) -> None:
+        """Refuse the name of other code than the run's.
 
         Raises
         ------
         UsageError
-            If ``model`` is not the run's model.
+            If ``given`` is not the run's model, task or metrics.
         """
-        if model != self.model:
-            raise UsageError("model", model, f"the run's model is {self.model}", f"give {self.model}, or leave it out")
-        return self.read_from(None)
+        own = self.own_metrics if setting == "metrics" else getattr(self, setting)
+        if given != own:
+            shown, wanted = (",".join(each) if isinstance(each, tuple) else each for each in (given, own))
+            remedy = f"give {wanted}, or leave it out" if wanted else "leave it out"
+            raise UsageError(setting, shown, f"the run's {setting} is {wanted or 'no own code'}", remedy)
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """The metrics that are the user's own code."""
+        return tuple(name for name in self.task_parameters.get("metrics", ()) if ":" in name)
 
     def flat(self) -> dict[str, Any]:
         """Return the settings as `from_flat` takes them, without those that are None."""

@@ -57,13 +57,16 @@ class Run:
     model
         The run's model, ``package.module:function``, if the user names it. Code that only the folder names is not run
         unless it is installed.
+    trusted
+        Other settings whose code the user names, ``"task"`` and ``"metrics"``.
     """
 
     path: Path
     model: str | None = None
+    trusted: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, model: str | None = None) -> Self:
+    def open(cls, path: Path, model: str | None = None, trusted: tuple[str, ...] = ()) -> Self:
         """Open a run folder that exists.
 
         Raises
@@ -73,7 +76,7 @@ class Run:
         """
         if not is_file(path / CONFIG):
             raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
-        run = cls(path, model)
+        run = cls(path, model, trusted)
         if model is not None:
             _ = run.experiment
         return run
@@ -82,7 +85,10 @@ class Run:
     def experiment(self) -> Experiment:
         """The run's settings."""
         settings = Experiment.from_flat(read_toml(self.path / CONFIG))
-        return settings.read_from(self.path) if self.model is None else settings.trusting(self.model)
+        if self.model is None:
+            return settings.read_from(self.path, self.trusted)
+        settings.require("model", self.model)
+        return settings.read_from(self.path, ("model", *self.trusted))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -127,7 +133,7 @@ class Run:
             return experiment
         try:
             chosen = Experiment.model_validate({**experiment.model_dump(), **_choices(parse(content))})
-            return chosen.read_from(experiment.folder)
+            return chosen.read_like(experiment)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             remedy = "delete that file; the choice is then measured again, and the result is the same up to rounding"
             reason = " ".join(str(error).splitlines()[:3])

@@ -96,7 +96,13 @@ def serve(
             return execute(experiment, out, given=given, observe=progress.observe, stop=stop, command=command)
         with locked(out):
             _take_over(experiment, out)
-            return go_on(Run.open(out, experiment.model), given, observe=progress.observe, stop=stop, say=say)
+            return go_on(
+                Run.open(out, experiment.model, ("task", "metrics")),
+                given,
+                observe=progress.observe,
+                stop=stop,
+                say=say,
+            )
     except Interrupted as error:
         reason = str(error).partition("; continue with")[0]
         raise Interrupted(f"{reason}; run the same command to continue, clients wait for it") from None

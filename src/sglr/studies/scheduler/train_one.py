@@ -88,6 +88,8 @@ def _train(trial: Trial, dataset: Dataset, observe: Callable[[Event], None], sto
         path,
         method=given.method,
         model=experiment.model if given.model is None else given.model,
+        task=experiment.task if given.task is None and ":" in experiment.task else given.task,
+        metrics=experiment.own_metrics,
         dataset=dataset,
         observe=observe,
         stop=stop,
