@@ -55,7 +55,8 @@ Data = Annotated[
         "--data",
         "path",
         _DATA,
-        "A folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files (their folder)",
+        "A folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files (their folder); "
+        "or what the run's schema says, such as texts or recordings",
     ),
 ]
 DatasetName = Annotated[

@@ -179,7 +179,7 @@ class _Informer:
         if any(f"--data {PATH}" in text for text in lines):
             told += [
                 f"{PATH} is the site's data: a folder with a subfolder of pictures per class, a CSV or",
-                "Parquet file, or IDX files.",
+                "Parquet file, or IDX files; or what the run's schema says (texts, recordings …).",
                 "",
             ]
         write("\n".join(told))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sglr.core.errors import UsageError, listed
+from sglr.data.schema import schema_type
 from sglr.data.tables.schema import Column, Schema
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.trust.identity import Identity
@@ -93,6 +94,8 @@ def _of_data(site: SiteConfig, data: OwnData, description: RunDescription) -> It
         yield f"targets: {description.targets.describe()}"
     if description.encoding.get("kind") == "table":
         yield from _of_columns(description.encoding)
+    elif schema_type(str(description.encoding.get("kind"))) is not None:
+        yield _of_schema(description.encoding)
     yield from (f"note: {note}" for note in data.notes)
 
 
@@ -100,6 +103,14 @@ def _counts(data: OwnData, classes: Sequence[str]) -> str:
     targets = np.concatenate([part.targets.numpy() for part in (data.train, *data.held.values())])
     counts = np.bincount(targets, minlength=len(classes)).tolist()
     return listed([f"{name} {count}" for name, count in zip(classes, counts, strict=True)], SHOWN)
+
+
+def _of_schema(encoding: Mapping[str, Any]) -> str:
+    """Tell what a schema of other data than tables says, but for what is long."""
+    said = [
+        f"{name} {value}" for name, value in encoding.items() if isinstance(value, str | int | float) and value != ""
+    ]
+    return f"read by the run's schema: {', '.join(said)}"
 
 
 def _of_columns(encoding: Mapping[str, Any]) -> Iterator[str]:
