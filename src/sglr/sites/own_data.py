@@ -214,6 +214,8 @@ def _kind(path: Path, wanted: WantedData) -> str:
         return "idx" if images else "folder"
     if is_table(path):
         return "table"
+    if path.suffix.lower() in (".npz", ".h5", ".hdf5"):
+        return "arrays"
     if "idx3" in path.name:
         return "idx"
     problem = "not a kind of data that can be read"

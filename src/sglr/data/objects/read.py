@@ -10,11 +10,12 @@ import torch
 
 from sglr.core.data import Dataset, Inputs, Samples, StoredInputs
 from sglr.core.errors import UsageError
-from sglr.data.objects.arrays import ArrayPart, notes_on, number_classes, read_arrays
+from sglr.data.objects.arrays import ArrayPart, notes_on, read_arrays
 from sglr.data.objects.frames import TablePart, frames_dataset, is_frame, labelled
 from sglr.data.objects.items import read_items
 from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
+from sglr.data.objects.targets import settle_targets
 from sglr.data.stored import JoinedInputs
 from sglr.data.tables.labels import label_kind_of
 
@@ -171,7 +172,7 @@ def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
     if isinstance(inputs, tuple):
         problem = "not an array of inputs"
         raise UsageError("", "tuple", problem, 'give {"train": (X, y), "test": (X_test, y_test)}')
-    return read_arrays(inputs, labels, sample_store=options.sample_store)
+    return read_arrays(inputs, labels, sample_store=options.sample_store, label_kind=options.label_kind)
 
 
 def _refuse_unreadable(given: Any) -> None:
@@ -208,7 +209,7 @@ def _naming(where: str) -> Iterator[None]:
 def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bool) -> Dataset:
     _refuse_unlike(owners)
     pieces = [piece for parts in owners for piece in parts.values()]
-    classes, numbered = number_classes(pieces)
+    described, numbered = settle_targets([(piece.labels, piece.names) for piece in pieces])
     targets = {id(piece): numbers for piece, numbers in zip(pieces, numbered, strict=True)}
 
     def pooled(part: str) -> Samples:
@@ -221,10 +222,12 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bo
     train, test = pooled("train"), pooled("test")
     validation = pooled("validation") if any("validation" in parts for parts in owners) else None
     notes = dict.fromkeys(note for piece in pieces for note in piece.notes)
+    classes = described.names if described.are_classes else ()
     unseen = [name for number, name in enumerate(classes) if not (train.targets == number).any()]
     if unseen:
         notes[f"no training sample has class {', '.join(unseen)}"] = None
-    return Dataset(name, train, test, classes, validation, notes=(*notes, *notes_on(train.inputs)))
+    told = (*notes, *notes_on(train.inputs))
+    return Dataset(name, train, test, validation=validation, notes=told, targets=described)
 
 
 def _joined(inputs: Sequence[Inputs]) -> Inputs:
