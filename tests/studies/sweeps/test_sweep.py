@@ -13,10 +13,14 @@ from statistics import fmean, stdev
 
 import pytest
 import tomli_w
+import torch
 
 import sglr
+from sglr.core.data import Dataset, Samples
 from sglr.core.errors import Interrupted, UsageError
+from sglr.core.task import Targets
 from sglr.runs.folder import CONFIG, Run
+from sglr.studies.compare.comparison import write_comparison
 from sglr.studies.scheduler.progress import StudyProgress
 from sglr.studies.sweeps.results import Sweep
 from sglr.studies.sweeps.sweep import GRID_FILE, TRIALS, plan, sweep
@@ -199,3 +203,31 @@ def state(process: Path) -> list[str]:
         return (process / "stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
         return ["", ""]
+
+
+def test_of_errors_the_least_is_best_and_stands_first(tmp_path: Path) -> None:
+    def row(label: str, mean: float | None) -> dict[str, object]:
+        test = {"headline": "rmse", "higher_is_better": False, "unit": "mm", "rmse": mean, "rmse_sd": 0.25}
+        costs = {"communication": {"up_bytes": 1, "down_bytes": 1}, "seconds": 1.0, "samples_per_second": 1.0}
+        diverged = ["seed 0: the loss is no number"] if mean is None else []
+        told = {"label": label, "name": "", "values": {"method": label}, "parameters": {}, "best_epoch": 1}
+        return {**told, "seeds": [0], "diverged": diverged, "test": {} if mean is None else test, **costs}
+
+    rows = [row("worse", 3.0), row("lost", None), row("better", 2.5)]
+    found = Sweep(tmp_path, rows)
+    assert found.best is rows[2]
+    assert [line[1] for line in found.table()] == ["3.000 mm ± 0.25", "diverged", "2.500 mm ± 0.25"]
+    assert "test RMSE" in found.headings()
+    compared = write_comparison(tmp_path, rows)
+    assert [one["label"] for one in compared.rows] == ["better", "worse", "lost"]
+    assert "Less RMSE is better." in compared.markdown()
+
+
+def test_a_grid_over_tasks_is_refused(tmp_path: Path) -> None:
+    inputs = torch.zeros(20, 4)
+    part = Samples(inputs, torch.arange(20) % 2)
+    data = Dataset("both", part, part, targets=Targets(("no", "yes"), classes=2))
+    grid = {"model": "mlp", "clients": 2, "epochs": 1, "grid": {"task": ["classification", "binary"]}}
+    with pytest.raises(UsageError, match=r"learns binary, and .* learns classification: their scores can't be"):
+        sweep(grid, dataset=data, jobs=1, out=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sglr.assembly.build import build
 from sglr.assembly.cautions import cautions
 from sglr.assembly.parts import PartOverrides
+from sglr.assembly.task import task_name
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
@@ -75,9 +76,10 @@ def check_builds(
     Raises
     ------
     UsageError
-        If one can't be built, with the trial's label.
+        If one can't be built, with the trial's label, or two learn different tasks, whose scores can't be compared.
     """
     seen: set[str] = set()
+    tasks: dict[str, str] = {}
     notes: dict[str, None] = {}
     for trial in trials:
         experiment = trial.experiment
@@ -91,6 +93,11 @@ def check_builds(
         except UsageError as error:
             problem = f"{error.problem} (in the configuration {trial.label})"
             raise UsageError(error.field, error.value, problem, error.remedy) from error
+        tasks.setdefault(task_name(experiment), trial.label)
+        if len(tasks) > 1:
+            (one, first), (other, _) = tasks.items()
+            problem = f"{trial.label} learns {other}, and {first} learns {one}: their scores can't be compared"
+            raise UsageError("task", other, problem, "give all the same task")
         if loaded is not None and not seen:
             loaded(experiment, built)
         seen.add(parts)
