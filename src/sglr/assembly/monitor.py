@@ -33,7 +33,7 @@ def monitored(experiment: Experiment, task: Task, data: ClientData) -> tuple[str
             if value is not None and (name != "schedule" or name_in(value.strip()) == PLATEAU):
                 problem = "there are no validation samples whose score it could follow"
                 raise UsageError(name, value, problem, "give --validation, or leave it out")
-    wanted = experiment.monitor or task.headline
+    wanted = task.headline if experiment.monitor is None else experiment.monitor
     if wanted == task.headline:
         return wanted, task.higher_is_better
     known = [*_score_names(task, data.targets), LOSS]
