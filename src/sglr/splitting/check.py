@@ -101,5 +101,5 @@ def _require_shape(output: Tensor, wanted: tuple[int, ...] | None) -> None:
     problem = f"its output has shape {shape}, not {[shape[0], *wanted]}"
     remedy = "end the model with a linear layer with one score per class"
     if len(wanted) > 1:
-        remedy = "give a model whose output has this shape"
+        remedy = "give a model whose output has this shape; sglr has fcn for masks and transformer for texts"
     raise UsageError("model", f"output {shape}", problem, remedy)

@@ -84,9 +84,16 @@ class Regression(WithMetrics):
         """Refuse a loss that there isn't, and scales that can't be divided by."""
         self._check_loss()
         if not all(map(math.isfinite, self.target_mean)):
-            raise UsageError("target_mean", self.target_mean, "a mean is not finite", "give numbers, such as 3.2")
+            raise UsageError(
+                "target_mean", ",".join(map(str, self.target_mean)), "a mean is not finite", "give numbers, such as 3.2"
+            )
         if not all(math.isfinite(scale) and scale > 0 for scale in self.target_scale):
-            raise UsageError("target_scale", self.target_scale, "a scale is not above 0", "give numbers, such as 1.5")
+            raise UsageError(
+                "target_scale",
+                ",".join(map(str, self.target_scale)),
+                "a scale is not above 0",
+                "give numbers, such as 1.5",
+            )
 
     def _check_loss(self) -> None:
         name, colon, given = self.loss.partition(":")
