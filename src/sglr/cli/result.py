@@ -56,11 +56,11 @@ def result_facts(summary: dict[str, Any]) -> dict[str, str]:
     interval = score.interval(found["low"], found["high"])
     told = (
         score.write(found["mean"]),
-        f"(95 %: {interval})" if interval else "",
         _spread(found["std_over_clients"], score, summary),
         _majority(test),
     )
-    facts = {f"test {score.title}": " ".join(filter(None, told))} | _further(test, score)
+    facts = {f"test {score.title}": " ".join(filter(None, told))}
+    facts |= ({"95 % interval": interval} if interval else {}) | _further(test, score)
     if test.get("balanced_accuracy") is not None:
         facts["balanced"] = f"{percent(test['balanced_accuracy'])} (mean recall of classes)"
     if (best := validated(validation, score)) is not None:
