@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-import torch
-
 from sglr.assembly.task import task_name
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.optim import PLATEAU
 from sglr.core.spec import name_in
-from sglr.core.task import Targets, Task
+from sglr.core.task import Task, score_names
 from sglr.report.score_style import style
 from sglr.runs.config import Experiment
 
@@ -36,18 +34,13 @@ def monitored(experiment: Experiment, task: Task, data: ClientData) -> tuple[str
     wanted = task.headline if experiment.monitor is None else experiment.monitor
     if wanted == task.headline:
         return wanted, task.higher_is_better
-    known = [*_score_names(task, data.targets), LOSS]
+    known = [*score_names(task, data.targets), LOSS]
     if wanted not in known:
         near = get_close_matches(wanted, known, n=1)
         remedy = (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}"
         raise UsageError("monitor", wanted, f"task {task_name(experiment)} has no such score", remedy)
-    if wanted != LOSS and experiment.engine == "remote" and experiment.tail is not None:
+    kept = experiment.engine == "remote" and experiment.tail is not None
+    if wanted != LOSS and kept and task.counts_classes:
         problem = "labels stay with the clients, who don't tell it"
         raise UsageError("monitor", wanted, problem, f"give --monitor {task.headline} or {LOSS}")
     return wanted, style(wanted.lower()).higher_is_better
-
-
-def _score_names(task: Task, targets: Targets) -> list[str]:
-    """Return the names of a task's scores, found on two made-up samples."""
-    outputs = torch.zeros(1, 2, *task.output_shape(targets))
-    return list(task.scores(task.sums(outputs, targets.example().repeat_interleave(2, 0))))

@@ -215,6 +215,12 @@ class Serves(StrEnum):
             raise UsageError(field, value, problem, "leave it out, or choose one that serves any task")
 
 
+def score_names(task: Task, targets: Targets) -> list[str]:
+    """Return the names of a task's scores, the headline first, found on two made-up samples."""
+    outputs = torch.zeros(1, 2, *task.output_shape(targets))
+    return list(task.scores(task.sums(outputs, targets.example().repeat_interleave(2, 0))))
+
+
 def refuse_targets(task: str, targets: Targets, problem: str, remedy: str) -> UsageError:
     """Return the error for targets that don't fit a task."""
     return UsageError("task", task, f"{problem}; the targets are {targets.describe()}", remedy)

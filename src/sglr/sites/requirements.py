@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sglr.assembly.method import build_method
 from sglr.core.errors import UsageError
 from sglr.parties.defences import parse
-from sglr.runs.config import Experiment
+from sglr.runs.config import USUAL_TASK, Experiment
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def what_leaves(experiment: Experiment, requirements: SiteRequirements) -> str:
     """Say what goes from a client to the server, for whoever decides whether it may."""
     if build_method(experiment).whole_model:
         if requirements.keep_labels:
-            sums = "sums of losses and of correct predictions on held-out samples"
+            scores = "" if experiment.task in ("auto", USUAL_TASK) else "scores, and "
+            sums = f"{scores}sums of losses and of correct predictions on held-out samples"
             return f"weights go to the server, and {sums}; labels stay here"
         return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"

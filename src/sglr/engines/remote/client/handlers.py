@@ -14,6 +14,7 @@ from sglr.core.events import TrainMetrics
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.limits import chunk, most_norm
+from sglr.engines.remote.told import HeldOutTally
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
 from sglr.engines.remote.wire.layouts import Layout, check_buffers, check_norm, read
 from sglr.engines.remote.wire.messages_pb2 import Envelope
@@ -239,6 +240,8 @@ def _tallied(tally: TrainMetrics) -> Answer:
     answer = envelope.tally
     answer.loss, answer.correct, answer.samples = tally.loss, tally.correct, tally.samples
     answer.bad_step = -1 if tally.bad_step is None else tally.bad_step
+    if isinstance(tally, HeldOutTally):
+        answer.scores.update(tally.scores)
     return envelope, {}
 
 

@@ -26,9 +26,11 @@ from sglr.core.random import key, seed_layers
 from sglr.core.weights import Weights, below, state_of
 from sglr.data.batches import order_of
 from sglr.engines.remote.client.job import Job
-from sglr.engines.remote.client.tail import ClientTail, tally
+from sglr.engines.remote.client.own_scores import OwnScores
+from sglr.engines.remote.client.tail import ClientTail
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
+from sglr.engines.remote.told import HeldOutTally
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting import parts_of
@@ -74,6 +76,7 @@ class LocalTrainer:
         self._pending: deque[_Pending] = deque()
         self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
+        self._own_scores = OwnScores(job.task, {name: len(samples) for name, samples in job.held.items()})
         self._round = -1
         self.features = features_of(job.segment)
         own = ClientLoss(job.task, job.label_prior == "correct")
@@ -223,17 +226,20 @@ class LocalTrainer:
         """Features ``[b, ...]`` that were answered and whose gradient has not come."""
         return None if self._tail is None else self._tail.features
 
-    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> TrainMetrics:
+    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> HeldOutTally:
         """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
-        labels = self.job.held[part].targets[first : first + len(features)]
         here = features.to(self.job.device)
         if not shared:
             assert self.stack.tail is not None, "this client has a tail"
-            return tally(self.job.task, self.stack.tail.predict((0,), here[None])[0].cpu(), labels)
+            return self._scored(part, first, self.stack.tail.predict((0,), here[None])[0])
         if self._shared is None:
             raise ValueError("no shared weights were sent before")
         with torch.no_grad():
-            return tally(self.job.task, parts_of(self._shared)[1](here).cpu(), labels)
+            return self._scored(part, first, parts_of(self._shared)[1](here))
+
+    def _scored(self, part: str, first: int, outputs: Tensor) -> HeldOutTally:
+        targets = self.job.held[part].targets[first : first + len(outputs)]
+        return self._own_scores.add(part, first, outputs.cpu(), targets)
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
@@ -320,10 +326,9 @@ class LocalTrainer:
         labels = self.job.held[part].targets[first : first + count]
         return parts if self.features is not None else {**parts, "labels": labels}
 
-    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> TrainMetrics:
+    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> HeldOutTally:
         """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
-        outputs = self._outputs(part, first, count, shared, again=again)
-        return tally(self.job.task, outputs.cpu(), self.job.held[part].targets[first : first + count])
+        return self._scored(part, first, self._outputs(part, first, count, shared, again=again))
 
     def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
         inputs = _images(self.job.held[part].inputs[first : first + count].to(self.job.device))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from sglr.core.events import NO_HITS, TrainMetrics
+from sglr.core.events import NO_HITS
 from sglr.core.scores import Scores, added, side_by_side
 from sglr.core.task import Sums, Task
+from sglr.engines.remote.told import HeldOutTally
 from sglr.parties.evaluation import add_parts
 
-Sent = tuple[Tensor, Tensor] | TrainMetrics
-"""A client's answer for held-out samples: smashed data ``[m, ...]`` and labels ``[m]``, or its own sums."""
+Sent = tuple[Tensor, Tensor] | HeldOutTally
+"""A client's answer for held-out samples: smashed data ``[m, ...]`` and targets ``[m, ...]``, or what they come to."""
 
 AskHeldOut = Callable[[list[int], int], Mapping[int, Sent]]
 """Returns clients' answers for their samples from a first one on; of the clients that are present."""
 
-AskTails = Callable[[Mapping[int, Tensor], int], Mapping[int, Tensor]]
-"""Gives, of clients that keep their labels, how many of the samples from a first one on they classify right by features
-``[m, ...]``, and the sum of their losses, ``[2]``; of those who are present."""
+AskTails = Callable[[Mapping[int, Tensor], int], Mapping[int, HeldOutTally]]
+"""Gives, of clients that keep their labels, what samples from a first one on come to by features ``[m, ...]``; of those
+who are present."""
 
 
 def score(
@@ -55,18 +57,16 @@ def score(
     -------
     Scores
         Of the clients that stayed to the end, in their order. Where labels stay with clients, or a client scored its
-        samples itself, sums are not known: a count by class would tell how many samples of each class a client has.
+        samples itself, sums are not known, and only scores that all of them tell: `sglr.engines.remote.told`.
     """
     server.eval()
-    told = {client: torch.zeros(2, dtype=torch.float64) for client in totals}
-    sums: dict[int, list[list[Sums]]] = {}
+    clients = {client: _Client([[] for _ in range(parts)]) for client in totals}
     for first in range(0, max(totals.values()), chunk):
-        asked = [client for client in told if totals[client] > first]
+        asked = [client for client in clients if totals[client] > first]
         sent = held_out(asked, first)
         if tails is None:
-            found: Mapping[int, Tensor] = {
-                client: _added(server, own, task, sums.setdefault(client, [[] for _ in range(parts)]), first)
-                for client, own in sent.items()
+            found: Mapping[int, HeldOutTally] = {
+                client: _scored(server, own, task, clients[client].parts, first) for client, own in sent.items()
             }
         else:
             found = tails(
@@ -74,16 +74,47 @@ def score(
             )
         for client in asked:
             if client in found:
-                told[client] += found[client]
+                clients[client].add(found[client])
             else:
-                del told[client]
-    results = [own / totals[client] for client, own in told.items()] or [torch.full((2,), float("nan"))]
-    right, loss = torch.stack(results).unbind(1)
-    known = [sums[client] for client in told if any(sums.get(client, ()))]
-    if not known or len(known) < len(told):
-        # What clients tell is how many samples are right: the headline of classes, and of no other task.
-        return Scores({task.headline: right if task.counts_classes else torch.full_like(right, torch.nan)}, loss)
-    return Scores.of(task, loss, _side_by_side(known, task))
+                del clients[client]
+    return _scores(task, list(clients.values()))
+
+
+@dataclass
+class _Client:
+    """What is known of a client's samples so far: the sums of each part, or what the client tells."""
+
+    parts: list[list[Sums]]
+    loss: float = 0.0
+    right: float = 0.0
+    samples: int = 0
+    told: Mapping[str, float] = field(default_factory=dict)
+
+    def add(self, tally: HeldOutTally) -> None:
+        """Add what further samples come to."""
+        self.loss, self.right = self.loss + tally.loss, self.right + tally.correct
+        self.samples, self.told = self.samples + tally.samples, tally.scores
+
+    def scores(self, task: Task) -> Mapping[str, float]:
+        """Return the client's scores by name; empty if it tells none."""
+        if any(self.parts):
+            known = task.scores(added([sums for part in self.parts for sums in part]))
+            return {name: float(values[0]) for name, values in known.items()}
+        return {task.headline: self.right / self.samples} if task.counts_classes else self.told
+
+
+def _scores(task: Task, clients: Sequence[_Client]) -> Scores:
+    """Return the scores of all clients: of sums if they are all known, else those that all who tell some tell."""
+    if not clients:
+        return Scores({task.headline: torch.tensor([torch.nan])}, torch.tensor([torch.nan]))
+    loss = torch.tensor([one.loss / one.samples for one in clients], dtype=torch.float64)
+    if all(any(one.parts) for one in clients):
+        return Scores.of(task, loss, _side_by_side([one.parts for one in clients], task))
+    each = [one.scores(task) for one in clients]
+    telling = [row for row in each if row] or [{task.headline: torch.nan}]
+    names = [name for name in telling[0] if all(name in row for row in telling)]
+    rows = {name: [row.get(name, torch.nan) for row in each] for name in names}
+    return Scores({name: torch.tensor(row, dtype=torch.float64) for name, row in rows.items()}, loss)
 
 
 def _side_by_side(clients: Sequence[Sequence[Sequence[Sums]]], task: Task) -> list[Sums]:
@@ -101,19 +132,13 @@ def _features(server: nn.Module, smashed: Tensor) -> Tensor:
         return features.cpu()
 
 
-def told_sums(told: TrainMetrics) -> Tensor:
-    """Return how many samples a client says that are right, and the sum of their losses, ``[2]``."""
-    return torch.tensor([told.correct, told.loss]).double()
-
-
-def _added(server: nn.Module, own: Sent, task: Task, parts: list[list[Sums]], first: int) -> Tensor:
-    """Return how many samples are right, and the sum of their losses; add the sums of samples from ``first`` on."""
-    if isinstance(own, TrainMetrics):
-        return told_sums(own)
+def _scored(server: nn.Module, own: Sent, task: Task, parts: list[list[Sums]], first: int) -> HeldOutTally:
+    """Return what a client's samples come to; add the sums of samples from ``first`` on."""
+    if isinstance(own, HeldOutTally):
+        return own
     smashed, targets = own
     with torch.no_grad():
         outputs: Tensor = server(smashed)
         hits, losses = task.hits(outputs, targets), task.test_losses(outputs, targets)
         add_parts(task, parts, outputs[None].cpu(), targets.cpu(), first)
-        right = NO_HITS if hits is None else float(hits.sum())
-        return torch.tensor([right, float(losses.sum())]).double()
+        return HeldOutTally(float(losses.sum()), NO_HITS if hits is None else float(hits.sum()), len(targets))

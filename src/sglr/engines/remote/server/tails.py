@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sglr.core.types import Answer
-from sglr.engines.remote.server.evaluation import told_sums
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.server.requests import STATE_SECONDS, RequestSender
 from sglr.engines.remote.server.validation import MessageValidator
+from sglr.engines.remote.told import HeldOutTally
 
 
 class Tails:
@@ -63,8 +63,8 @@ class Tails:
         answered = tuple(size if client in found else 0 for client, size in sizes.items())
         return Answer(gradients, sums[0], sums[1], answered)
 
-    def scored(self, features: Mapping[int, Tensor], first: int, *, part: str, shared: bool) -> dict[int, Tensor]:
-        """Return how many held-out samples each client classifies right by their features, and its loss, ``[2]``."""
+    def scored(self, features: Mapping[int, Tensor], first: int, *, part: str, shared: bool) -> dict[int, HeldOutTally]:
+        """Return what each client says that its held-out samples come to by their features."""
         absent = self._extremes.check_sent("features", features)
         envelope = self._requests.at()
         told = envelope.features
@@ -73,4 +73,4 @@ class Tails:
         sent = {client: values for client, values in features.items() if client not in absent}
         frames = self._requests.answers_each(sent, envelope, "tally", moves=False, least_seconds=STATE_SECONDS)
         sizes = {client: len(sent[client]) for client in frames}
-        return {client: told_sums(told) for client, told in self._validator.scores(frames, sizes).items()}
+        return self._validator.scores(frames, sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from sglr.core.errors import ExtremeValues
 from sglr.core.task import Targets, Task
 from sglr.engines.remote.limits import MOST_RMS
+from sglr.engines.remote.told import rounded, told_names
 from sglr.engines.remote.wire.frames import Malformed
 from sglr.engines.remote.wire.layouts import check_numbers
 
@@ -18,7 +20,7 @@ MOST_TARGET_LOSS = MOST_RMS**2
 
 
 class SentTargets:
-    """Checks targets that come with smashed data, and hits that come with sums of losses.
+    """Checks targets that come with smashed data, and hits and scores that clients tell.
 
     Parameters
     ----------
@@ -38,6 +40,7 @@ class SentTargets:
     def __init__(self, targets: Targets, task: Task) -> None:
         self.targets, self._task = targets, task
         self.output_shape = task.output_shape(targets)
+        self._names = told_names(task, targets)
         nothing = self._outputs(1), self.room(1)
         with torch.no_grad():
             self._has_hits = task.hits(*nothing) is not None
@@ -71,6 +74,18 @@ class SentTargets:
             # NaN compares as False.
             if not float(losses.max()) <= MOST_TARGET_LOSS:
                 raise ExtremeValues("its targets are too large for the task (target_mean, target_scale)")
+
+    def scores(self, told: Mapping[str, float]) -> dict[str, float]:
+        """Return the scores that a client tells, in the task's order; NaN for those that are not finite.
+
+        Raises
+        ------
+        Malformed
+            If one is none of those that clients tell.
+        """
+        if not told.keys() <= set(self._names):
+            raise Malformed("it tells scores that nobody asked for")
+        return {name: rounded(told[name]) for name in self._names if name in told}
 
     def check_hits(self, hits: float, samples: int) -> None:
         """Check how many of so many samples a client says are right, in sum.

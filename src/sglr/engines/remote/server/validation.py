@@ -25,6 +25,7 @@ from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.evaluation import Sent
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.server.targets import SentTargets
+from sglr.engines.remote.told import HeldOutTally
 from sglr.engines.remote.wire import messages_pb2 as wire
 from sglr.engines.remote.wire.frames import Frame, Malformed
 from sglr.engines.remote.wire.layouts import (
@@ -155,14 +156,15 @@ class MessageValidator:
         """Return gradients by features ``[b, ...]``, and sums of losses and hits, by client (U-shape)."""
         return self._each(frames, lambda client, frame: self._answer(frame, sizes[client]))
 
-    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, TrainMetrics]:
+    def scores(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, HeldOutTally]:
         """Return the metrics of ``sizes`` held-out samples that clients scored themselves."""
 
-        def read(client: int, frame: Frame) -> TrainMetrics:
+        def read(client: int, frame: Frame) -> HeldOutTally:
             told = frame.envelope.tally
             if told.bad_step >= 0:
                 raise Malformed("impossible metrics of held-out samples")
-            return self._tally(told, sizes[client], "held-out samples")
+            found = self._tally(told, sizes[client], "held-out samples")
+            return HeldOutTally(found.loss, found.correct, found.samples, scores=self._targets.scores(told.scores))
 
         return self._each(frames, read, "values")
 

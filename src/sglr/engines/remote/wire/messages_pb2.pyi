@@ -153,18 +153,27 @@ class Scores(_message.Message):
     def __init__(self, samples: _Optional[int] = ...) -> None: ...
 
 class Tally(_message.Message):
-    __slots__ = ("loss", "correct", "samples", "steps", "bad_step")
+    __slots__ = ("loss", "correct", "samples", "steps", "bad_step", "scores")
+    class ScoresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     LOSS_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     BAD_STEP_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
     loss: float
     correct: float
     samples: int
     steps: int
     bad_step: int
-    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[float] = ..., samples: _Optional[int] = ..., steps: _Optional[int] = ..., bad_step: _Optional[int] = ...) -> None: ...
+    scores: _containers.ScalarMap[str, float]
+    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[float] = ..., samples: _Optional[int] = ..., steps: _Optional[int] = ..., bad_step: _Optional[int] = ..., scores: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Leaving(_message.Message):
     __slots__ = ("reason", "returns")
