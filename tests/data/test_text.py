@@ -196,7 +196,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert "missing = mean: a text can't be imputed" in refused(path, missing="mean")
     assert "text_column = tixt: no such text_column; did you mean 'text'?" in refused(path, text_column="tixt")
     assert "label_column = diagnosis: no such" in refused(path, label_column="diagnosis")
-    assert "length = 1: input should be greater than or equal to 2" in refused(path, length=1, missing="drop")
+    for length in (0, 1):
+        told = refused(path, length=length, missing="drop")
+        assert f"length = {length}: input should be greater than or equal to 2" in told
 
 
 def test_what_can_not_be_read_is_refused(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Text(Described):
         path, agreed = resolve("text", self.path, data_dir), self.agreed(TextSchema)
         found = read_documents(path, self._reading(agreed))
         tokenizer = self._tokenizer(found) if agreed is None else by_schema(agreed, self.tokenizer)
-        told = {"classes": found.classes, "length": self.length or USUAL_LENGTH, **tokenizer.facts()}
+        told = {"classes": found.classes, "length": self._length, **tokenizer.facts()}
         schema = agreed or self.stated(TextSchema, **told)
         tokens = tokenizer.encode(found.texts)
         _check_room(sum(map(len, tokens)), len(tokens), schema)
@@ -89,6 +89,10 @@ class Text(Described):
         inputs = torch.from_numpy(padded(tokens, schema.length, schema.padding))
         samples = inputs, torch.from_numpy(found.labels)
         return self.dataset(schema, samples, found.rows, found.columns, notes)
+
+    @property
+    def _length(self) -> int:
+        return USUAL_LENGTH if self.length is None else self.length
 
     def _reading(self, agreed: TextSchema | None) -> TextReading:
         if self.missing not in ("error", "drop"):
@@ -112,7 +116,7 @@ class Text(Described):
             return Bytes()
         if self.tokenizer == "characters":
             return Characters.of(found.texts[row] for row in found.rows[0])
-        return FromFile(self.tokenizer, None if found.labels is None else self.length or USUAL_LENGTH)
+        return FromFile(self.tokenizer, None if found.labels is None else self._length)
 
     def _of_language(
         self, schema: TextSchema, found: Documents, tokens: Sequence[NDArray[np.int64]], notes: Sequence[str]
