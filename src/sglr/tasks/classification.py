@@ -231,8 +231,4 @@ def remedy_for(targets: Targets) -> str:
         return "name the task: --task regression"
     if len(targets.shape) > 1:
         return "name the task: --task segmentation"
-    return (
-        "name the task: --task language"
-        if targets.dtype == "int64" and not targets.names
-        else ("name the task: --task multilabel")
-    )
+    return f"name the task: --task {'language' if targets.classes > 2 else 'multilabel'}"
