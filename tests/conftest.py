@@ -27,7 +27,7 @@ from sglr.core.merging import MergeRule
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, Plateau
 from sglr.core.plan import TrainingPlan
-from sglr.core.task import Targets
+from sglr.core.task import Targets, Task
 from sglr.core.trainer import Hooks, Trainer
 from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
@@ -181,6 +181,7 @@ class Case:
     upper: nn.Module | None = None
     data: ClientData | None = None
     validate: bool = False
+    task: Task = TASK
     engine: Callable[[ClientSpec], Engine] = Local
     check_every: int = 1
     checkpoint_every: int = 0
@@ -218,8 +219,8 @@ class Case:
         spec = parse_optimizer(self.optimizer)
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
-        setting = ClientSpec(lower, data, TASK, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        client_loss = ClientLoss(TASK, corrects_prior=self.label_prior == "correct") if self.tail else None
+        setting = ClientSpec(lower, data, self.task, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        client_loss = ClientLoss(self.task, corrects_prior=self.label_prior == "correct") if self.tail else None
         engine = self.engine(
             replace(
                 setting,
@@ -234,8 +235,8 @@ class Case:
         spec = ServerSpec(
             upper,
             server_spec,
-            TASK,
-            classes=CLASSES,
+            self.task,
+            classes=len(data.classes),
             clients=len(data.sizes),
             label_prior=self.label_prior,
             clip_norm=self.clip_norm,
@@ -257,6 +258,8 @@ class Case:
             check_every=self.check_every,
             checkpoint_every=self.checkpoint_every,
             least_batch=self.least_batch,
+            monitor=self.task.headline,
+            higher_is_better=self.task.higher_is_better,
         )
         validation = data.validation if self.validate else None
         server = engine.make_server(partial(SplitServer, spec))

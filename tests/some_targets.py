@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sglr.core.data import Dataset, Samples
+from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import TASKS
 from sglr.core.task import Targets, Task
@@ -77,3 +78,30 @@ class MadeUp:
         train, test = (inputs_for(targets, number, seed) for number, seed in ((90, 1), (40, 2)))
         parts = (Samples(part, draw(part, targets)) for part in (train, test))
         return Dataset("made-up", *parts, targets=targets)
+
+
+def clients_for(task: Task, sizes: Sequence[int]) -> ClientData:
+    """Give client i the next ``sizes[i]`` samples for a task; 7 more are for validation and test."""
+    targets = targets_of(task)
+    inputs, held = (inputs_for(targets, number, seed).float() for number, seed in ((sum(sizes), 1), (7, 2)))
+    train, test = Samples(inputs, draw(inputs, targets)), Samples(held, draw(held, targets))
+    rows = torch.arange(sum(sizes)).split(list(sizes))
+    return ClientData(train, tuple(rows), test, test, targets)
+
+
+@dataclass(frozen=True)
+class Lower:
+    """Makes a client's segment for inputs of any shape."""
+
+    data: ClientData
+
+    def __call__(self, client: int) -> nn.Module:
+        torch.default_generator.manual_seed(client)
+        return nn.Sequential(nn.Flatten(), nn.Linear(self.data.train.inputs[0].numel(), 3), nn.Tanh())
+
+
+def upper_for(task: Task, data: ClientData) -> nn.Module:
+    """Return a server's segment for a task."""
+    torch.default_generator.manual_seed(99)
+    shape = task.output_shape(data.targets)
+    return nn.Sequential(nn.Linear(3, math.prod(shape)), nn.Unflatten(1, shape))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests import some_targets
 
 from sglr.core.trainer import Trainer
 from sglr.engines.ray import Ray
@@ -23,6 +24,7 @@ def ray_here(case: Any) -> Iterator[Any]:
     """Start Ray; what tests define goes to its processes by value, since these can't import tests."""
     ray = connect()
     ray.cloudpickle.register_pickle_by_value(sys.modules[case.__module__])
+    ray.cloudpickle.register_pickle_by_value(some_targets)
     yield ray
     disconnect()
     gc.collect()  # here, where what Ray leaves open may pass

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.some_targets import Lower, clients_for, make_task, upper_for
 from torch import Tensor
 
 from sglr.core.method import Method
@@ -46,9 +47,9 @@ def compare(
     assert there.progress.best_score == pytest.approx(here.progress.best_score)
     for shared in (None, here.shared or None):
         scores = [each.engine.evaluate(each.server.segment, here.validation, (1, 4), shared) for each in (here, there)]
-        torch.testing.assert_close(scores[0].accuracy, scores[1].accuracy)
+        assert_alike(scores[0].values, scores[1].values)
         torch.testing.assert_close(scores[0].loss, scores[1].loss)
-        assert_alike(scores[0].counts.tensors(), scores[1].counts.tensors())
+        assert_alike(scores[0].sums, scores[1].sums)
     assert len(there.engine.digests()) == len(here.engine.digests())
 
 
@@ -110,6 +111,15 @@ def test_average_by_class_with_label_priors_and_clipping(case, on_ray) -> None:
     here.run()
     there.run()
     assert_alike(everything(here), everything(there), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "ray_server"), [("segmentation", "cluster"), ("regression", "driver")])
+def test_targets_of_any_shape_and_type(case, on_ray, name: str, ray_server: str) -> None:
+    task = make_task(name)
+    data = clients_for(task, UNEQUAL)
+    made = {"task": task, "data": data, "lower": Lower(data), "upper": upper_for(task, data)}
+    compare(case, on_ray, "sglr", sizes=UNEQUAL, ray_server=ray_server, **made)
 
 
 def ended(trainer: Trainer) -> dict[str, Tensor]:

@@ -27,14 +27,14 @@ def join(parts: Sequence[Smashed], device: torch.device) -> Uplink:
     sizes = tuple(size for part in parts for size in part.sizes)
     whole = min(sizes) == max(sizes)
     smashed = _room(received[0], len(clients), max(sizes), device, empty=whole)
-    told = all(part.labels is not None for part in parts)
-    labels = torch.zeros(len(clients), max(sizes), dtype=torch.int64, device=device) if told else None
+    told = [receive(part.labels) for part in parts if part.labels is not None]
+    labels = told[0].new_zeros(len(clients), max(sizes), *told[0].shape[2:], device=device) if told else None
     row = 0
-    for part, values in zip(parts, received, strict=True):
+    for number, (part, values) in enumerate(zip(parts, received, strict=True)):
         rows = slice(row, row + len(part.clients))
         smashed[rows, : values.shape[1]] = values.to(device)
-        if labels is not None and part.labels is not None:
-            labels[rows, : values.shape[1]] = receive(part.labels).to(device)
+        if labels is not None:
+            labels[rows, : values.shape[1]] = told[number].to(device)
         row = rows.stop
     return Uplink(smashed, labels, clients, sizes)
 

@@ -63,8 +63,9 @@ def measure(spec: ClientSpec, owned: Owned) -> MemoryProfile:
     # Weights are among what is saved, once; gradients of weights are as large again.
     passing = sum(saved.values()) + gradients
     inputs = receive_inputs(owned.inputs)
-    samples = inputs.nbytes // max(1, len(owned.ids)) if isinstance(inputs, Tensor) else 0
-    return MemoryProfile(PROCESS, int(2 * state + TEMPORARY * passing + samples))
+    samples = owned.targets.array.nbytes + (inputs.nbytes if isinstance(inputs, Tensor) else 0)
+    each = samples // max(1, len(owned.ids))
+    return MemoryProfile(PROCESS, int(2 * state + TEMPORARY * passing + each))
 
 
 def _on_gpu(spec: ClientSpec, owned: Owned) -> MemoryProfile:
