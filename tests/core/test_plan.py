@@ -56,3 +56,15 @@ def test_progress_of_before_is_readable_and_what_is_wrong_is_not() -> None:
     for wrong in ({"rates": [0.1]}, {"rates": [0.1, "x"]}, {"best": None}, {"best": float("nan")}):
         with pytest.raises((ValueError, TypeError, KeyError)):
             Progress.of({"plateau": {**good, **wrong}})
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("auroc", 3), ("accuracy", 2)])
+def test_of_equal_scores_the_one_with_the_least_loss_is_best_but_of_equal_accuracies_the_first(
+    monitor: str, best: int
+) -> None:
+    plan, progress = TrainingPlan(5, 0.1, 0.1, monitor=monitor, early_stopping=2), Progress()
+    for score, loss in ((0.9, 0.1), (1.0, 0.5), (1.0, 0.2), (1.0, 0.3)):
+        plan.judge(progress, score, loss)
+        progress.epoch += 1
+    assert progress.best_epoch == best
+    assert progress.stopped

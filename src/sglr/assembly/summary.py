@@ -89,7 +89,9 @@ def summarise(
         "device": _device_name(built.device),
         "choices": dict(built.choices),
         "test": test_figures(built.task, scores, built.data, tested_epoch, experiment.seed),
-        "validation": _best_validation(history, built.trainer.plan, built.task.headline),
+        "validation": _best_validation(
+            history, built.trainer.plan, built.task.headline, built.trainer.progress.best_epoch
+        ),
         "defences": described(built.defences.named, _releases(experiment, built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
@@ -240,14 +242,15 @@ def _modelled(
 
 
 def _best_validation(
-    history: Sequence[Mapping[str, Any]], plan: TrainingPlan, headline: str
+    history: Sequence[Mapping[str, Any]], plan: TrainingPlan, headline: str, best_epoch: int | None
 ) -> dict[str, float | int] | None:
     """Return the best epoch by the score that is monitored, with that score and the headline there."""
     name = f"{VALIDATION}{plan.monitor}"
     scored = [row for row in history if name in row]
     if not scored:
         return None
-    best = (max if plan.higher_is_better else min)(scored, key=lambda row: row[name])
+    found_best = (max if plan.higher_is_better else min)(scored, key=lambda row: row[name])
+    best = next((row for row in scored if row["epoch"] == best_epoch), found_best)
     found = {score: best.get(f"{VALIDATION}{score}") for score in (headline, plan.monitor)}
     return {score: value for score, value in found.items() if value is not None} | {"best_epoch": best["epoch"]}
 

@@ -104,11 +104,12 @@ class TrainingPlan:
             rates = [rate * done / self.warmup for rate in rates]
         return Rates(*rates)
 
-    def judge(self, progress: Progress, score: float) -> bool:
+    def judge(self, progress: Progress, score: float, loss: float = math.nan) -> bool:
         """Note what a validation came to; return True if it is the best so far.
 
         The schedule `plateau` follows it, and early stopping ends the training. A score that is not a number is no
-        better one, and the schedule does not count it.
+        better one, and the schedule does not count it. Of equal scores the one with the least ``loss`` is best: scores
+        such as AUROC reach 1 long before the loss has fallen. Of equal accuracies the first is, as it always was.
         """
         higher, best = self.higher_is_better, progress.best_score
         if self.plateau is not None and not math.isnan(score):
@@ -116,12 +117,21 @@ class TrainingPlan:
             progress.plateau = self.plateau.after(progress.plateau, first, score, higher_is_better=higher)
         if not math.isnan(score) and (best is None or (score > best if higher else score < best)):
             progress.best_score, progress.best_epoch, progress.stale = score, progress.epoch + 1, 0
+            progress.best_loss = None if math.isnan(loss) else loss
             return True
         progress.stale += 1
         if self.early_stopping is not None and progress.stale >= self.early_stopping:
             since = "" if progress.best_epoch is None else f" since epoch {progress.best_epoch}"
             progress.stopped = f"early stopping, as validation {self.monitor.replace('_', ' ')} did not improve{since}"
-        return False
+        return self._breaks_tie(progress, score, loss)
+
+    def _breaks_tie(self, progress: Progress, score: float, loss: float) -> bool:
+        if self.monitor == "accuracy" or score != progress.best_score or progress.best_loss is None:
+            return False
+        if not loss < progress.best_loss:
+            return False
+        progress.best_epoch, progress.best_loss = progress.epoch + 1, loss
+        return True
 
 
 RENAMED = {"best_accuracy": "best_score"}
@@ -141,6 +151,7 @@ class Progress:
     seconds: float = 0.0  # spent training, without evaluation
     best_epoch: int | None = None
     best_score: float | None = None
+    best_loss: float | None = None  # of the same validation
     stale: int = 0  # validations since the best one
     plateau: dict[str, Any] | None = None  # what the schedule `plateau` remembers
     stopped: str = ""  # why the training ends before its last epoch
@@ -166,7 +177,7 @@ class Progress:
         counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples, found.stale]
         if not isinstance(found.stopped, str):
             raise TypeError("the reason for stopping is no text")
-        figures = [found.seconds, found.best_epoch or 0, found.best_score or 0.0]
+        figures = [found.seconds, found.best_epoch or 0, found.best_score or 0.0, found.best_loss or 0.0]
         figures += _figures_of(found.plateau)
         if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):
             raise ValueError("the progress of the training is malformed")

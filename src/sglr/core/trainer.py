@@ -286,7 +286,7 @@ class Trainer:
             return False
         scores = self.evaluate(self.validation, self.plan.evaluate_clients)
         record |= scores.record("validation_")
-        return self.plan.judge(self.progress, scores.mean(self.plan.monitor))
+        return self.plan.judge(self.progress, scores.mean(self.plan.monitor), scores.mean("loss"))
 
     def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = one_part) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
