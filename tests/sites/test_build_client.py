@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -96,6 +97,21 @@ def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatc
     assert experiment.model == "site_model:make"
     with pytest.raises(UsageError, match="differs from the server's"):
         own_segments(told, experiment)
+
+
+def test_a_task_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatch):
+    (tmp_path / "site_task.py").write_text(
+        "from sglr.tasks.classification import Classification\n\n\nclass Mine(Classification):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = description(task="server_task:Mine")
+    with pytest.raises(UsageError, match="then give --task server_task:Mine"):
+        make_trainers(told, [0], OWN)
+    (trainer,) = make_trainers(told, [0], replace(OWN, task="site_task:Mine"))
+    assert type(trainer.job.task).__name__ == "Mine"
+    with pytest.raises(UsageError, match="these are numbers of classes"):
+        make_trainers(description(task="regression", loss="mse"), [0], OWN)
 
 
 def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():

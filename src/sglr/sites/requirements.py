@@ -64,5 +64,8 @@ def what_leaves(experiment: Experiment, requirements: SiteRequirements) -> str:
             return f"weights go to the server, and {sums}; labels stay here"
         return "weights go to the server, and outputs and labels of held-out samples; those of training samples do not"
     defended = "" if experiment.defence == "none" else f" (defence {experiment.defence})"
-    labels = "and labels go to the server" if experiment.tail is None else "go to the server; labels stay here"
-    return f"smashed data{defended} {labels}"
+    if experiment.tail is None:
+        what = "targets" if experiment.task not in ("auto", USUAL_TASK) else "labels"
+        return f"smashed data{defended} and {what} go to the server"
+    told = "" if experiment.task in ("auto", USUAL_TASK) else "scores of held-out samples are told; "
+    return f"smashed data{defended} go to the server; {told}labels stay here"
