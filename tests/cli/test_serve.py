@@ -111,10 +111,13 @@ def test_every_setting_and_flag_of_train_is_taken(call, tmp_path):
 
 
 def test_metrics_for_everyone_are_refused(call, tmp_path):
-    words = ("serve", "--listen", free_address(), "--out", tmp_path / "run", "--metrics", "0.0.0.0:9743")
+    words = ("serve", "--listen", free_address(), "--out", tmp_path / "run", "--prometheus", "0.0.0.0:9743")
     answer = call(*words, "--clients", "2", "--samples-per-client", "16", "--model", "mlp")
     assert answer.code == 2
     assert "served to this machine only" in answer.err
+    answer = call(*words[:-2], "--metrics", "127.0.0.1:9743")
+    assert answer.code == 2
+    assert "give --prometheus 127.0.0.1:9743" in answer.err
 
 
 def test_data_at_the_sites_can_be_trained_on_by_serve_only(call, tmp_path):

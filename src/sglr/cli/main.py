@@ -114,7 +114,7 @@ app.command(
         "sglr serve run.toml --listen 0.0.0.0:7443 --out runs/sites",
         "sglr serve --dataset sites --input-shape 1,28,28 --classes 10 --clients 3 --out runs/sites",
         "sglr serve --schema schema.toml --model mlp --clients 3 --out runs/tables",
-        "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --metrics 127.0.0.1:9743",
+        "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --prometheus 127.0.0.1:9743",
     ),
 )(serve)
 app.command(

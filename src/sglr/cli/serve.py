@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, LogJson, Quiet, typed
+from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
     from sglr.engines.remote.trust.authority import Authority
@@ -65,7 +66,7 @@ Tokens = Annotated[
 MetricsAt = Annotated[
     str | None,
     typer.Option(
-        "--metrics",
+        "--prometheus",
         metavar="<HOST:PORT>",
         help="Serve metrics for Prometheus here, on a loopback address.",
         rich_help_panel=PANEL,
@@ -83,7 +84,7 @@ def serve(
     address: Address = None,
     token_days: TokenDays = 7.0,
     tokens: Tokens = None,
-    metrics: MetricsAt = None,
+    prometheus: MetricsAt = None,
     as_json: AsJson = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -105,6 +106,7 @@ def serve(
     from sglr.sites.serve import ServeOptions, served
     from sglr.sites.serve import serve as run_server
 
+    _refuse_address(ctx.obj.get("metrics") or ())
     if log_json:
         write_json()
     experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))
@@ -118,7 +120,7 @@ def serve(
         run = run_server(
             experiment,
             out,
-            ServeOptions(listen, metrics, inform.opened),
+            ServeOptions(listen, prometheus, inform.opened),
             observe=watch.observe,
             stop=watch.stop,
             say=lambda text: print(text, file=sys.stderr),
@@ -135,6 +137,14 @@ def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     told = flags.keys() | (read_toml(settings).keys() if settings else set())
     return {"dataset": "sites", **flags} if "schema" in told and "dataset" not in told else flags
+
+
+def _refuse_address(metrics: Sequence[str]) -> None:
+    """Refuse an address for Prometheus, which the flag took in sglr 0.1, in place of names of scores."""
+    for name in metrics:
+        if name.rpartition(":")[2].isdigit():
+            problem = "is an address, and these are names of scores"
+            raise UsageError("metrics", name, problem, f"to serve figures for Prometheus, give --prometheus {name}")
 
 
 class _Informer:

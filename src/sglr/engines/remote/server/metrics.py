@@ -114,7 +114,9 @@ class Metrics:
         host, port = parse_address(address)
         if not _is_loopback(host):
             problem = "metrics are served to this machine only, because whoever reaches them may read them"
-            raise UsageError("metrics", address, problem, f"give 127.0.0.1:{port}, and let an agent here pass them on")
+            raise UsageError(
+                "prometheus", address, problem, f"give 127.0.0.1:{port}, and let an agent here pass them on"
+            )
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
