@@ -87,8 +87,8 @@ class SentTargets:
             raise Malformed("it tells scores that nobody asked for")
         return {name: rounded(told[name]) for name in self._names if name in told}
 
-    def check_hits(self, hits: float, samples: int) -> None:
-        """Check how many of so many samples a client says are right, in sum.
+    def check_hits(self, hits: float, samples: int, problem: str = "more correct samples than there are") -> None:
+        """Check how many of so many samples a client says are right, in sum; ``problem`` is told of it.
 
         Raises
         ------
@@ -97,4 +97,4 @@ class SentTargets:
         """
         possible = 0 <= hits <= samples if self._has_hits else -math.inf < hits < 0  # sums of NO_HITS
         if not possible:
-            raise Malformed("an impossible number of correct samples")
+            raise Malformed(problem)

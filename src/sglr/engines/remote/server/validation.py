@@ -239,9 +239,10 @@ class MessageValidator:
             check_norm("smashed data", smashed, most)
 
     def _tally(self, told: wire.Tally, samples: int, what: str) -> TrainMetrics:
+        problem = f"impossible metrics of {what}"
         if told.samples != samples:
-            raise Malformed(f"impossible metrics of {what}")
-        self._targets.check_hits(told.correct, samples)
+            raise Malformed(problem)
+        self._targets.check_hits(told.correct, samples, problem)
         if told.bad_step >= 0:
             raise ExtremeValues("its loss is not finite")
         _check_loss(told.loss, samples)
