@@ -17,12 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.data_checks import as_inputs, as_targets, check_finite, fitting_targets
+from sglr.core.data_checks import UNSTATED, as_inputs, as_targets, check_finite, fitting_targets, settled_targets
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets
-
-UNSTATED = Targets()
-"""In place of the targets of a `Dataset` that does not say what they are."""
 
 AHEAD = 2
 """Batches that are held of those that were read ahead: the one in use and the next."""
@@ -257,7 +254,7 @@ class Dataset:
             if not isinstance(samples, Samples):
                 problem = "is not an sglr.Samples"
                 raise UsageError(part, type(samples).__name__, problem, "give sglr.Samples(inputs, targets)")
-        targets = _settled(_names(self.classes), self.targets, [samples.targets for _, samples in self._parts])
+        targets = settled_targets(self.classes, self.targets, [samples.targets for _, samples in self._parts])
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "classes", targets.names if targets.are_classes else ())
         for part, samples in self._parts:
@@ -286,44 +283,6 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the sample dimension."""
         return tuple(self.train.inputs.shape[1:])
-
-
-def _names(classes: object) -> tuple[str, ...]:
-    if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise UsageError("classes", classes, "is not a list of names", 'give one for each class, such as ("no", "yes")')
-    names = tuple(map(str, classes))
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError("classes", twice, "names two classes", "give each class a name of its own")
-    return names
-
-
-def _settled(classes: tuple[str, ...], given: Targets, found: Sequence[Tensor]) -> Targets:
-    """Return what targets are: as given, class numbers if classes are, or measurements if they are fractions."""
-    if given == UNSTATED:
-        if classes:
-            return Targets.of_classes(classes)
-        if any(targets.dtype.is_floating_point for targets in found):
-            return Targets(shape=tuple(found[0].shape[1:]), dtype="float32")
-        problem = "whole numbers may be classes or measurements"
-        remedy = "give the names of the classes, or targets=sglr.Targets(...), for measurements with dtype='float32'"
-        raise UsageError("classes", "none", problem, remedy)
-    if (given.dtype == "float32") != (given.classes == 0):
-        problem = "only measurements, whose dtype is 'float32', have 0 classes"
-        raise UsageError("targets.classes", given.classes, problem, "correct classes or dtype of sglr.Targets(...)")
-    width = math.prod(given.shape)
-    if given.units and (given.classes or len(given.units) != width or not all(std > 0 for _, std in given.units)):
-        problem = "a mean and a standard deviation above 0 belong to each measurement"
-        raise UsageError("targets.units", given.units, problem, f"give {width} pairs of numbers, or none")
-    if given.are_classes and not given.names:
-        given = replace(given, names=tuple(map(str, range(given.classes))))
-    names = _names(given.names)
-    if given.are_classes and len(names) != given.classes:
-        raise UsageError("targets.names", f"{len(names)} names", f"there are {given.classes} classes", "name each once")
-    if classes and classes != (names if given.are_classes else ()):
-        problem = "targets = sglr.Targets(...) says otherwise"
-        raise UsageError("classes", ",".join(classes), problem, "leave out classes, or targets")
-    return given
 
 
 def _kind(inputs: Inputs) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -14,6 +16,9 @@ from sglr.core.task import Targets
 
 IGNORED = (-100, 255)
 """Customary numbers of pixels and positions that don't count, beyond the classes; a task says which it ignores."""
+
+UNSTATED = Targets()
+"""In place of the targets of a `Dataset` that does not say what they are."""
 
 if TYPE_CHECKING:
     from sglr.core.data import Inputs
@@ -78,6 +83,56 @@ def as_class_numbers(field: str, targets: Tensor) -> Tensor:
         raise UsageError(field, _shape(targets), "each sample needs one class number", remedy)
     _refuse_fractions(field, targets)
     return targets.to(torch.int64)
+
+
+def settled_targets(names: object, given: Targets, found: Sequence[Tensor]) -> Targets:
+    """Return what targets are: as given, class numbers if classes are, or measurements if they are fractions.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown, or the names of classes and what is given don't fit one another.
+    """
+    classes = _class_names(names)
+    if given != UNSTATED:
+        return _consistent(given, classes)
+    if classes:
+        return Targets.of_classes(classes)
+    if any(targets.dtype.is_floating_point for targets in found):
+        return Targets(shape=tuple(found[0].shape[1:]), dtype="float32")
+    problem = "whole numbers may be classes or measurements"
+    remedy = "give the names of the classes, or targets=sglr.Targets(...), for measurements with dtype='float32'"
+    raise UsageError("classes", "none", problem, remedy)
+
+
+def _consistent(given: Targets, classes: tuple[str, ...]) -> Targets:
+    """Return targets as given, with numbers for names of classes that have none."""
+    if (given.dtype == "float32") != (given.classes == 0):
+        problem = "only measurements, whose dtype is 'float32', have 0 classes"
+        raise UsageError("targets.classes", given.classes, problem, "correct classes or dtype of sglr.Targets(...)")
+    width = math.prod(given.shape)
+    if given.units and (given.classes or len(given.units) != width or not all(std > 0 for _, std in given.units)):
+        problem = "a mean and a standard deviation above 0 belong to each measurement"
+        raise UsageError("targets.units", given.units, problem, f"give {width} pairs of numbers, or none")
+    if given.are_classes and not given.names:
+        given = replace(given, names=tuple(map(str, range(given.classes))))
+    names = _class_names(given.names)
+    if given.are_classes and len(names) != given.classes:
+        raise UsageError("targets.names", f"{len(names)} names", f"there are {given.classes} classes", "name each once")
+    if classes and classes != (names if given.are_classes else ()):
+        problem = "targets = sglr.Targets(...) says otherwise"
+        raise UsageError("classes", ",".join(classes), problem, "leave out classes, or targets")
+    return given
+
+
+def _class_names(classes: object) -> tuple[str, ...]:
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise UsageError("classes", classes, "is not a list of names", 'give one for each class, such as ("no", "yes")')
+    names = tuple(map(str, classes))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError("classes", twice, "names two classes", "give each class a name of its own")
+    return names
 
 
 def fitting_targets(field: str, targets: Tensor, wanted: Targets) -> Tensor:

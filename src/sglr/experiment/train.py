@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
 from sglr.assembly.task import given_task
 from sglr.assembly.without_data import located, record_of
-from sglr.core.data import ClientData
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, UsageError
 from sglr.core.events import Event
@@ -27,28 +25,20 @@ from sglr.core.task import Task
 from sglr.cost.meter import EnergyMeter
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import DeviceProfile, load_profile
-from sglr.data.class_counts import classes_per_client
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects
 from sglr.experiment.callback import Callback, Callbacks
+from sglr.experiment.client_classes import check_same_classes, record_classes
 from sglr.experiment.describe import describe
 from sglr.experiment.recorder import Recorder
 from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
-from sglr.runs.folder import Run, damage_explained
+from sglr.runs.folder import Run
 from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
-from sglr.storage.files import write_text
-from sglr.storage.json_files import read_object
 from sglr.storage.lock import locked
 
 log = logging.getLogger(__name__)
-
-CLASSES = "classes.json"
-"""How many samples of each class every client has."""
-
-SHOWN = 1000
-"""Clients, the first ones, whose classes the report shows."""
 
 Observer = Callable[[Event], None]
 
@@ -146,8 +136,7 @@ def _begun(path: Path, experiment: Experiment, built: Training, command: str) ->
     run.record_choices(built.choices)
     run.record_data(record_of(experiment, built))
     save_frozen(run, built.frozen)
-    if len(built.data.train):
-        write_text(run.path / CLASSES, json.dumps(_classes(built.data)) + "\n")
+    record_classes(run, built.data)
     return run
 
 
@@ -230,7 +219,7 @@ def go_on(
     _require_objects(experiment, given)
     energy = _energy(experiment)
     built = build(located(run.as_chosen(experiment), run.data), given)
-    _check_same_data(run, built.data)
+    check_same_classes(run, built.data)
     recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say, callbacks=callbacks or Callbacks())
     with _closing(built):
         ready(built)
@@ -244,26 +233,6 @@ def go_on(
         else:
             recorder.rollback_until_it_works()
         return recorder.train()
-
-
-def _classes(data: ClientData) -> dict[str, Any]:
-    """Return how often each client has each class; where samples have no class, how many it has and their sum."""
-    counts = {"classes": list(data.classes), "counts": classes_per_client(data, SHOWN).tolist()}
-    if data.classes:
-        return counts
-    owned = [data.train.targets[rows] for rows in data.indices[:SHOWN]]
-    return counts | {"samples": list(map(len, owned)), "sums": [float(targets.double().sum()) for targets in owned]}
-
-
-def _check_same_data(run: Run, data: ClientData) -> None:
-    """Refuse to go on with other data: a file was changed, or another version of sglr divided it otherwise."""
-    path = run.path / CLASSES
-    with damage_explained(run.path, f"restore its {CLASSES}"):
-        known = read_object(path)
-    if len(data.train) and known is not None and known != _classes(data):
-        problem = "its clients would not have the data that they had when the run began"
-        remedy = "restore the data, use the version of sglr that began the run, or start a new one"
-        raise UsageError("run", run.path, problem, remedy)
 
 
 def _tell_clients(run: Run, given: PartOverrides, stop: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.metrics.residuals import SHOWN, count_pairs, count_residuals, plot_edges, residual_quantile
 from sglr.metrics.with_metrics import WithMetrics
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Regression"]
 
 LOSSES = "mse, mae, huber:1.0 or quantile:0.1+0.5+0.9"
-EDGE = 3.5
-"""Standard deviations from the mean up to which the residual plot goes; its outer bins hold what lies beyond."""
-BINS = 24
-"""Bins of the residual plot along each axis."""
-FINE = 280
-"""Bins of residuals, for their quantiles: 0.025 standard deviations each."""
-SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""The quantiles of residuals that the summary tells."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +206,8 @@ class Regression(WithMetrics):
             "squared": errors.square().sum(1),
             "targets": wanted.sum(0).repeat(clients, 1),
             "targets_squared": wanted.square().sum(0).repeat(clients, 1),
-            "pairs": _pairs(predicted, wanted.expand_as(predicted)),
-            "residuals": _counted(_binned(errors, FINE), FINE),
+            "pairs": count_pairs(predicted, wanted.expand_as(predicted)),
+            "residuals": count_residuals(errors),
         }
         found |= self.further_sums(wanted.shape[1], lambda: self._in_units(predicted, targets), targets)
         if not self.quantiles:
@@ -294,8 +287,7 @@ class Regression(WithMetrics):
         }
 
     def _plot(self, place: int, name: str, sums: Sums) -> dict[str, Any]:
-        mean, scale = self._units(place)
-        edges = [mean + scale * EDGE * (2 * bound / BINS - 1) for bound in range(BINS + 1)]
+        edges = plot_edges(*self._units(place))
         return {"name": name, "edges": edges, "counts": sums["pairs"][place].tolist()}
 
     def _told(self, place: int, by_target: Sums, sums: Sums) -> dict[str, Any]:
@@ -307,7 +299,7 @@ class Regression(WithMetrics):
         return {
             **{name: float(by_target[name][place]) for name in ("r2", "rmse", "mae")},
             **({"quantiles": quantiles} if quantiles else {}),
-            "residuals": {f"{share:g}": scale * _quantile(sums["residuals"][place], share) for share in SHOWN},
+            "residuals": {f"{share:g}": scale * residual_quantile(sums["residuals"][place], share) for share in SHOWN},
         }
 
     def _units(self, place: int) -> tuple[float, float]:
@@ -335,32 +327,3 @@ def _rows(targets: Tensor) -> Tensor:
 def _pinball(given: Tensor, wanted: Tensor, shares: Tensor) -> Tensor:
     missing = wanted - given
     return torch.maximum(shares * missing, (shares - 1) * missing)
-
-
-def _binned(values: Tensor, bins: int) -> Tensor:
-    """Return the bin of every value, of equal bins between -EDGE and EDGE whose outer ones are open."""
-    places = (values.nan_to_num() + EDGE) * (bins / (2 * EDGE))
-    return places.floor().clamp(0, bins - 1).long()
-
-
-def _counted(bins: Tensor, most: int) -> Tensor:
-    """Return how often each bin occurs over all n clients and m samples, ``[T, most]``, by bins ``[n, m, T]``."""
-    flat = bins.flatten(0, 1).T
-    return torch.zeros(len(flat), most, dtype=torch.int64, device=bins.device).scatter_add_(
-        1, flat, torch.ones_like(flat)
-    )
-
-
-def _pairs(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Return samples by bins of true and predicted value, ``[T, BINS, BINS]``."""
-    return _counted(_binned(wanted, BINS) * BINS + _binned(predicted, BINS), BINS**2).view(-1, BINS, BINS)
-
-
-def _quantile(counts: Tensor, share: float) -> float:
-    """Return the quantile of binned values, in standard units, by linear interpolation within its bin."""
-    until = counts.double().cumsum(0)
-    wanted = share * float(until[-1])
-    place = min(int((until < wanted).sum()), FINE - 1)
-    before = float(until[place - 1]) if place else 0.0
-    within = (wanted - before) / max(float(counts[place]), 1.0)
-    return 2 * EDGE * (place + within) / FINE - EDGE
