@@ -1,4 +1,4 @@
-"""Targets of texts: the next token by hand, and what is asked about hidden tokens."""
+"""Targets of texts: what is asked about hidden tokens."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from sglr.core.errors import UsageError
 from sglr.core.random import generator
-from sglr.data.tokens import NOT_ASKED, masked_tokens, next_token_targets
-
-
-def test_the_next_token_of_every_position() -> None:
-    tokens = torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]])
-    assert next_token_targets(tokens).tolist() == [[6, 7, 8, -100], [6, 0, 0, -100]]
-    assert next_token_targets(tokens, pad=0).tolist() == [[6, 7, 8, -100], [6, -100, -100, -100]]
-    assert tokens[0].tolist() == [5, 6, 7, 8], "the texts themselves stay"
-    with pytest.raises(UsageError, match="nothing follows the only token"):
-        next_token_targets(tokens[:, :1])
+from sglr.data.tokens import NOT_ASKED, masked_tokens
 
 
 @given(st.integers(1, 5), st.integers(1, 30), st.sampled_from([None, 0]), st.floats(0.01, 1), st.integers(0, 9))

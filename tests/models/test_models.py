@@ -136,6 +136,13 @@ def test_refuses_what_is_no_series_and_no_text(model: str, shape: tuple[int, ...
         build_model(model, shape, 3)
 
 
+def test_who_has_tokens_is_told_which_model_takes_them() -> None:
+    with pytest.raises(UsageError, match=r"model = cnn: .*\[16\]; use .* for tokens .*transformer"):
+        build_model("cnn", (16,), 3)
+    with pytest.raises(UsageError, match=r"one input of shape \[16\] .*for tokens, use .*transformer"):
+        check_segments(split(build_model("mlp", (16,), 3), "relu1"), torch.zeros(2, 16, dtype=torch.int64))
+
+
 def test_resnet16_is_the_paper_s() -> None:
     model = build_model("resnet16", (3, 32, 32), 10)
     lower, upper = split(model, "layer2")

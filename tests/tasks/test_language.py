@@ -16,7 +16,7 @@ from torchmetrics.text import Perplexity
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets
-from sglr.data.tokens import NOT_ASKED, next_token_targets
+from sglr.data.tokens import NOT_ASKED
 from sglr.tasks.language import Language
 
 TEXTS = Targets(shape=(3,), classes=7)
@@ -40,7 +40,8 @@ def test_a_text_that_is_asked_nothing_has_no_loss_and_no_gradient() -> None:
 
 
 def test_losses_of_many_clients_at_once_are_those_of_each() -> None:
-    outputs, targets = torch.randn(3, 2, 5, 4), next_token_targets(torch.randint(0, 4, (6, 5)), 1).view(3, 2, 5)
+    outputs, targets = torch.randn(3, 2, 5, 4), torch.randint(0, 4, (3, 2, 5))
+    targets[:, :, -1] = NOT_ASKED
     each = torch.stack([Language().losses(*client) for client in zip(outputs, targets, strict=True)])
     torch.testing.assert_close(vmap(Language().losses)(outputs, targets), each)
 
@@ -58,10 +59,9 @@ def test_scores_are_those_of_torchmetrics_over_all_tokens_however_they_were_cut(
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
     outputs = torch.randn(clients, texts, 6, vocabulary, generator=rng)
-    tokens = torch.randint(0, vocabulary, (texts, 6), generator=rng)
-    tokens[0, 1] = 1
+    targets = torch.randint(0, vocabulary, (texts, 6), generator=rng)
+    targets[0, 0], targets[:, -1] = 1, NOT_ASKED
     task = Language(pad=0 if padded else None)
-    targets = next_token_targets(tokens, task.pad if seed % 2 else None)
     edges = sorted({0, texts, *(cut for cut in cuts if cut < texts)})
     parts = [task.sums(outputs[:, a:b], targets[a:b]) for a, b in pairwise(edges)]
     scores = task.scores({name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]})

@@ -13,7 +13,7 @@ import torch
 import sglr
 from sglr.core.data import Dataset, Samples
 from sglr.core.task import Targets
-from sglr.data.tokens import next_token_targets
+from sglr.data.tokens import NOT_ASKED
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,12 @@ def masks() -> Work:
 
 def texts() -> Work:
     tokens = torch.arange(12).unsqueeze(1).add(torch.arange(6)) % 5
+    following = (tokens + 1) % 5
+    following[:, -1] = NOT_ASKED
     data = Dataset(
         "counted",
-        Samples(tokens[:8], next_token_targets(tokens[:8])),
-        Samples(tokens[8:], next_token_targets(tokens[8:])),
+        Samples(tokens[:8], following[:8]),
+        Samples(tokens[8:], following[8:]),
         targets=Targets(shape=(6,), classes=5),
     )
     return Work(data, {"task": "language", "model": "transformer"}, "block3")

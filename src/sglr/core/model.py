@@ -25,6 +25,9 @@ from torch import nn
 from sglr.core.errors import UsageError, refuse_long, unknown
 from sglr.core.registry import MODELS
 
+FOR_TOKENS = "a model that embeds them: transformer with task = language, or one of your own"
+"""What to use where inputs are tokens."""
+
 _REFUSED = frozenset((*sys.stdlib_module_names, "sglr"))
 
 
@@ -98,6 +101,14 @@ def copied(model: nn.Module) -> nn.Module:
         raise UsageError("model", type(model).__name__, problem, "give a function that builds it") from error
 
 
+def other_shape(model: str, takes: str, input_shape: tuple[int, ...]) -> UsageError:
+    """Return the error that a model takes inputs of another shape, such as "images [channels, height, width]"."""
+    problem = f"takes {takes}, but one input has shape {list(input_shape)}"
+    if len(input_shape) == 1:  # a row of a table, or a text
+        return UsageError("model", model, problem, f"use model = mlp for numbers, or for tokens {FOR_TOKENS}")
+    return UsageError("model", model, problem, "use model = mlp, which takes any shape")
+
+
 def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
     """Return ``input_shape`` as (channels, height, width) of an image, at least ``least`` pixels a side.
 
@@ -106,12 +117,11 @@ def require_image(model: str, input_shape: tuple[int, ...], least: int) -> tuple
     UsageError
         If one input is not an image, or it is too small for the model.
     """
-    shown = list(input_shape)
     if len(input_shape) != 3:
-        problem = f"takes images [channels, height, width], but one input has shape {shown}"
-        raise UsageError("model", model, problem, "use model = mlp, which takes any shape")
+        raise other_shape(model, "images [channels, height, width]", input_shape)
     channels, height, width = input_shape
     if min(height, width) < least:
+        shown = list(input_shape)
         problem = f"needs images of at least {least} x {least} pixels, but one input has shape {shown}"
         smaller = "mlp" if least <= 8 else "cnn or mlp"
         raise UsageError("model", model, problem, f"use larger images, or model = {smaller}")

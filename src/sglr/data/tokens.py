@@ -1,8 +1,4 @@
-"""Targets of texts, made from their tokens: the next token of every position, or those that were masked.
-
-They are made where texts are read, so that they are targets like any other, int64 ``[N, L]``: the parties, the wire and
-the engines need to know nothing of texts.
-"""
+"""Targets of texts that were made from their tokens, int64 ``[N, L]`` like any other: those that were masked."""
 
 from __future__ import annotations
 
@@ -33,29 +29,6 @@ class MaskedTokens(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
-
-
-def next_token_targets(tokens: Tensor, pad: int | None = None) -> Tensor:
-    """Return the token that follows each position, ``[N, L]``; -100 behind the last, and where padding follows.
-
-    Parameters
-    ----------
-    tokens
-        Int64 ``[N, L]``.
-    pad
-        The token that fills up short texts, if there is one.
-
-    Raises
-    ------
-    UsageError
-        If the texts have a single position, so that nothing follows.
-    """
-    if tokens.shape[1] < 2:
-        problem = "nothing follows the only token of a text"
-        raise UsageError("tokens", list(tokens.shape), problem, "give texts of 2 tokens or more")
-    following = torch.full_like(tokens, NOT_ASKED)
-    following[:, :-1] = tokens[:, 1:]
-    return following if pad is None else following.masked_fill(following == pad, NOT_ASKED)
 
 
 def masked_tokens(

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from sglr.core.errors import UsageError
+from sglr.core.model import other_shape
 
 __all__ = ["Cnn1d"]
 
@@ -37,12 +38,10 @@ class Cnn1d(nn.Sequential):
     default_cut: ClassVar[str] = "pool1"
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
-        shown = list(input_shape)
         if len(input_shape) != 2:
-            problem = f"takes series [channels, time], but one input has shape {shown}"
-            raise UsageError("model", "cnn1d", problem, "use model = mlp, which takes any shape")
+            raise other_shape("cnn1d", "series [channels, time]", input_shape)
         if input_shape[1] < LEAST:
-            problem = f"needs at least {LEAST} points in time, but one input has shape {shown}"
+            problem = f"needs at least {LEAST} points in time, but one input has shape {list(input_shape)}"
             raise UsageError("model", "cnn1d", problem, "use longer series, or model = mlp")
         super().__init__(
             OrderedDict[str, nn.Module](

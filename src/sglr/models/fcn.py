@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from sglr.core.errors import UsageError
+from sglr.core.model import other_shape
 
 __all__ = ["Fcn"]
 
@@ -66,8 +67,7 @@ class Fcn(nn.Sequential):
 def _checked(input_shape: tuple[int, ...]) -> tuple[int, ...]:
     shown = list(input_shape)
     if len(input_shape) not in (3, 4):
-        problem = f"takes images [channels, height, width] or volumes, but one input has shape {shown}"
-        raise UsageError("model", "fcn", problem, "use model = mlp, which takes any shape")
+        raise other_shape("fcn", "images [channels, height, width] or volumes", input_shape)
     if min(input_shape[1:]) < LEAST:
         problem = f"needs images of at least {LEAST} pixels a side, but one input has shape {shown}"
         raise UsageError("model", "fcn", problem, "use larger images, or model = mlp")

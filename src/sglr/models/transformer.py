@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sglr.core.errors import UsageError
+from sglr.core.model import other_shape
 
 __all__ = ["Transformer"]
 
@@ -40,8 +40,7 @@ class Transformer(nn.Sequential):
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         if len(input_shape) != 1:
-            problem = f"takes tokens [positions], but one input has shape {list(input_shape)}"
-            raise UsageError("model", "transformer", problem, "use model = mlp, which takes any shape")
+            raise other_shape("transformer", "tokens [positions]", input_shape)
         blocks = {f"block{number}": Block() for number in range(1, BLOCKS + 1)}
         super().__init__(
             OrderedDict[str, nn.Module](

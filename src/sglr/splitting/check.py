@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
+from sglr.core.model import FOR_TOKENS
 
 
 class Split(NamedTuple):
@@ -75,6 +76,8 @@ def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -
         said = " ".join(str(error).split())
         problem = f"{name} does not take {what} of shape {list(inputs.shape[1:])} ({said})"
         remedy = "build the model for this shape of input" if field == "cut" else "cut elsewhere"
+        if not inputs.is_floating_point():
+            remedy = f"for tokens, use {FOR_TOKENS}; give other whole numbers as floats"
         raise UsageError(field, type(segment).__name__, problem, remedy) from error
     return output
 
