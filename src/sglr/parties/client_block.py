@@ -6,40 +6,32 @@ The engine `local` is one block of everyone; a cluster holds a block in each of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sglr.client_store.store import ClientStore, clients_of, is_population
 from sglr.core.data import Inputs, Samples, StoredInputs
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
-from sglr.core.weights import Weights, below, state_of, to_device
+from sglr.core.weights import Weights, to_device
 from sglr.parties.client_loss import log_prior
 from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
+from sglr.parties.held_clients import HeldClients
 from sglr.parties.local_epoch import LocalBatch, LocalEpoch
 from sglr.parties.spec import ClientSpec
 from sglr.parties.tails import TailStep
 from sglr.stacking.autotune import ROWS, best_form
 from sglr.stacking.passes import Gradients, Pass
-from sglr.stacking.stack import Stack, unstackable
-from sglr.storage.checkpoint import digest
+from sglr.stacking.stack import unstackable
 
 log = logging.getLogger(__name__)
 
-FEWEST_SEATS = 2
-"""Rows of a stack at least where clients come and go: a stack of one would be an ordinary module."""
 
-DIGESTED = 256
-"""Clients that are looked at together when all are."""
-
-
-class ClientBlock:
-    """Clients of one process, with their data.
+class ClientBlock(HeldClients):
+    """Clients of one process, with their data: their steps, beside what they hold.
 
     Parameters
     ----------
@@ -52,11 +44,6 @@ class ClientBlock:
     ----------
     data
         What the clients own.
-    stack
-        The clients' segments: of all, the row of a client being its place among ``ids``; or, where clients come and go,
-        of those alone that are at work.
-    absent
-        What the others hold.
 
     Notes
     -----
@@ -65,18 +52,9 @@ class ClientBlock:
     """
 
     def __init__(self, spec: ClientSpec, ids: Sequence[int] | None = None) -> None:
-        self.ids = tuple(range(len(spec.data.indices)) if ids is None else ids)
+        super().__init__(spec, tuple(range(len(spec.data.indices)) if ids is None else ids))
         self._places = {client: place for place, client in enumerate(self.ids)}
-        self._spec, self.data = spec, spec.data
-        self.device = spec.device
-        self.absent = ClientStore()
-        # Clients without anything of their own need no seats.
-        own = bool(state_of(spec.segment(self.ids[0])))
-        self._comes_and_goes = spec.clients_leave and len(self.ids) > FEWEST_SEATS and own
-        self.stack = self._new_stack(FEWEST_SEATS if self._comes_and_goes else len(self.ids))
-        self._seated: tuple[int, ...] = () if self._comes_and_goes else self.ids
-        self._rows = {client: row for row, client in enumerate(self._seated)}
-        self._moved = False  # what those who are seated hold is not known elsewhere
+        self.data, self.device = spec.data, spec.device
         self.inputs: Inputs = spec.data.train.inputs.to(spec.device)
         self.targets = spec.data.train.targets.to(spec.device)
         self._passes: list[tuple[list[int], Pass]] = []
@@ -85,23 +63,6 @@ class ClientBlock:
             self.stack.run_as("matmul")
         if self.stack.stacked:
             self._loop_if_unstackable()
-
-    def _new_stack(self, rows: int) -> Stack:
-        """Return a stack of all clients, or of seats, which hold the first client's weights until one is taken."""
-        spec, first = self._spec, self._spec.first_weights
-        whose = [self.ids[0]] * rows if self._comes_and_goes else self.ids
-        segment = spec.segment(whose[0])
-        return Stack(
-            lambda row: segment if whose[row] == whose[0] else spec.segment(whose[row]),
-            rows,
-            spec.optimizer,
-            clip_norm=spec.clip_norm,
-            stacked=spec.stacking != "looped" and len(self.ids) > 1,
-            device=spec.device,
-            first=(lambda row: first(whose[row])) if first else None,
-            apart=self._comes_and_goes,
-            precision=spec.precision,
-        )
 
     def _loop_if_unstackable(self) -> None:
         """Try two stacked rows on two samples each; loop, and say so once, if the model can't be stacked.
@@ -135,55 +96,6 @@ class ClientBlock:
         shape = (min(self.stack.rows, ROWS), self._spec.batch_size)
         samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
         return self._batch(self.inputs, samples.reshape(shape), stacked=stacked)
-
-    def keep_in(self, folder: Path, checkpoints: Path) -> None:
-        """Keep what absent clients hold in files of ``folder``, as long as one of ``checkpoints`` needs them."""
-        self.absent.keep_in(folder, checkpoints)
-
-    def rows_of(self, clients: Sequence[int]) -> tuple[int, ...]:
-        """Return the rows of the stack that hold these clients."""
-        return tuple(self._rows[client] for client in clients)
-
-    def _seat(self, clients: Sequence[int], *, moves: bool) -> tuple[Stack, tuple[int, ...]]:
-        """Have the stack hold these clients, if it does not hold all; return it and their rows.
-
-        Rows are in the order of ids, as they are in a stack of all: so a stack of few gives the same bits.
-        """
-        if self._comes_and_goes and self._seated != tuple(clients):
-            self._empty_seats()
-            if len(clients) > self.stack.rows:
-                form = self.stack.form
-                self.stack = self._new_stack(len(clients))
-                self.stack.run_as(form)
-            self._rows = {client: row for row, client in enumerate(clients)}
-            for own, tensors in self._held(clients):
-                self.stack.put_in(self.rows_of(own), tensors)
-            self._seated = tuple(clients)
-        self._moved |= moves
-        return self.stack, self.rows_of(clients)
-
-    def _empty_seats(self) -> None:
-        """Store what the seated clients hold, so that the stack is free for others."""
-        self._keep_seated()
-        self._seated, self._rows = (), {}
-
-    def _keep_seated(self) -> None:
-        if self._moved:
-            for places, tensors in self.stack.take_out(range(len(self._seated))):
-                self.absent.put([self._seated[place] for place in places], tensors)
-            self._moved = False
-
-    def _held(self, clients: Sequence[int]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield what clients hold who are not seated: their first weights, if they never were."""
-        new = [client for client in clients if client not in self.absent]
-        yield from self.absent.get([client for client in clients if client in self.absent])
-        if new:
-            first = [self._first_weights(client) for client in new]
-            yield new, {f"weights.{name}": torch.stack([own[name] for own in first]) for name in first[0]}
-
-    def _first_weights(self, client: int) -> Weights:
-        spec = self._spec
-        return spec.first_weights(client) if spec.first_weights else state_of(spec.segment(client))
 
     def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest.
@@ -291,19 +203,6 @@ class ClientBlock:
             self.stack.update(part.rows, weights, rate, part.outputs.shape[1], keep=self.rows_of(keep))
         self._passes, self._tails = [], None
 
-    def collect(self, clients: Sequence[int]) -> dict[str, Tensor]:
-        """Return copies of the clients' weights and buffers ``[n, ...]``."""
-        stack, rows = (self.stack, self.rows_of(clients)) if self._holds(clients) else self._seat(clients, moves=False)
-        return stack.weights(rows)
-
-    def _holds(self, clients: Sequence[int]) -> bool:
-        return {*self._seated}.issuperset(clients)
-
-    def publish(self, weights: Weights, clients: Sequence[int]) -> None:
-        """Give the clients the same weights and buffers ``[...]``."""
-        stack, rows = self._seat(clients, moves=True)
-        stack.load(rows, weights)
-
     def evaluate(
         self,
         server: nn.Module,
@@ -322,50 +221,3 @@ class ClientBlock:
         scores = score(lambda _: (self.stack, row), clients[:1], server, samples, spec, parts)
         self.stack.load(row, {name: tensor[0] for name, tensor in before.items()})
         return scores
-
-    def digests(self) -> list[str]:
-        """Return the SHA-256 of every client's weights and buffers; empty for those who never took part, if absent."""
-        if not self._comes_and_goes:
-            return _digests(self.stack.weights(tuple(range(len(self.ids)))), len(self.ids))
-        self._empty_seats()
-        found: dict[int, str] = {}
-        for first in range(0, len(known := self.absent.clients), DIGESTED):
-            for clients, tensors in self.absent.get(known[first : first + DIGESTED]):
-                found |= zip(clients, _digests(below("weights.", tensors), len(clients)), strict=True)
-        return [found.get(client, "") for client in self.ids]
-
-    def state(self) -> dict[str, Tensor]:
-        """Return weights, buffers and optimizer state of all clients, or where they are kept."""
-        if not self._comes_and_goes:
-            return self.stack.state()
-        self._keep_seated()
-        return self.absent.state()
-
-    def restore(self, tensors: Weights) -> None:
-        """Restore what `state` returned, of a block that keeps its clients in memory or elsewhere.
-
-        Raises
-        ------
-        DamagedCheckpoint
-            If what is kept elsewhere is missing or torn.
-        """
-        if not is_population(tensors):
-            if not self._comes_and_goes:
-                return self.stack.restore(tensors)
-            self.absent.restore({})
-            for clients, own in clients_of(tensors, self.ids):
-                self.absent.put(clients, own)
-        else:
-            self.absent.restore(tensors)
-        if self._comes_and_goes:
-            self._seated, self._rows, self._moved = (), {}, False
-            return None
-        for first in range(0, len(self.ids), DIGESTED):
-            for clients, own in self._held(self.ids[first : first + DIGESTED]):
-                self.stack.put_in(self.rows_of(clients), own)
-        return self.absent.restore({})
-
-
-def _digests(rows: Weights, count: int) -> list[str]:
-    """Return the SHA-256 of each of ``count`` rows of tensors ``[n, ...]``."""
-    return [digest({name: tensor[row] for name, tensor in rows.items()}) for row in range(count)]
