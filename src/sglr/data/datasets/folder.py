@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from sglr.core.data import Dataset
 from sglr.data.class_folders import Files, find_files
+from sglr.data.file_samples import OnBad
 from sglr.data.formats.files import resolve
 from sglr.data.images.dataset import Pixels, check_form
-from sglr.data.images.decode import PICTURES, OnBad, Picture, PictureReader
+from sglr.data.images.decode import PICTURES, Picture, PictureReader
 from sglr.data.images.decoded import picture_dataset
-from sglr.data.images.pixel_range import stated_range
+from sglr.data.images.pixel_range import PIXEL_RANGE, stated_range
 from sglr.data.images.stored import PictureFiles, scan, stored_dataset
 from sglr.data.split import stratified_split
 from sglr.data.stored import SAMPLE_STORE, Store, stays_on_disk
@@ -42,14 +43,7 @@ class Folder:
         default=None,
         metadata={"help": "1 for grey, 3 for colour; default: colour unless all are grey", "clients": "take"},
     )
-    pixel_range: tuple[float, ...] | None = field(
-        default=None,
-        metadata={
-            "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
-            "clients": "take",
-            "since": "0.2.0",
-        },
-    )
+    pixel_range: tuple[float, ...] | None = field(default=None, metadata=PIXEL_RANGE)
     on_bad: OnBad = field(
         default="error",
         metadata={"help": "what to do with unreadable pictures", "since": "0.2.0"},

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
+from sglr.data.file_samples import OnBad
 from sglr.data.formats.hub import fetch, hub_pictures
 from sglr.data.images.dataset import check_form
-from sglr.data.images.decode import OnBad, PictureReader
+from sglr.data.images.decode import PictureReader
 from sglr.data.images.decoded import picture_dataset
-from sglr.data.images.pixel_range import stated_range
+from sglr.data.images.pixel_range import PIXEL_RANGE, stated_range
 from sglr.data.split import stratified_split
 from sglr.data.tables.dataset import Reading, table_dataset
 from sglr.data.tables.find_columns import find_label_column, find_picture_column
@@ -41,14 +42,7 @@ class Hf:
         default=None, metadata={"help": "height and width to resize pictures to, in pixels", "clients": "take"}
     )
     image_channels: int | None = field(default=None, metadata={"help": "1 for grey, 3 for colour", "clients": "take"})
-    pixel_range: tuple[float, ...] | None = field(
-        default=None,
-        metadata={
-            "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
-            "clients": "take",
-            "since": "0.2.0",
-        },
-    )
+    pixel_range: tuple[float, ...] | None = field(default=None, metadata=PIXEL_RANGE)
     on_bad: OnBad = field(
         default="error",
         metadata={"help": "what to do with unreadable pictures", "since": "0.2.0"},

@@ -19,7 +19,7 @@ from sglr.data.images.dataset import check_form, image_tensor
 from sglr.data.images.decode import Picture, PictureReader
 from sglr.data.images.mask_pairs import Pair, find_pairs
 from sglr.data.images.masks import MasksSchema, mask_notes, numbered, read_masks
-from sglr.data.images.pixel_range import PixelRange, choose_range, range_notes, stated_range
+from sglr.data.images.pixel_range import PIXEL_RANGE, PixelRange, choose_range, range_notes, stated_range
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Masks"]
@@ -37,14 +37,7 @@ class Masks(Described):
         default=None,
         metadata={"help": "1 for grey, 3 for colour; default: colour unless all are grey", "clients": "take"},
     )
-    pixel_range: tuple[float, ...] | None = field(
-        default=None,
-        metadata={
-            "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
-            "clients": "take",
-            "since": "0.2.0",
-        },
-    )
+    pixel_range: tuple[float, ...] | None = field(default=None, metadata=PIXEL_RANGE)
 
     schema_type: ClassVar[type[MasksSchema]] = MasksSchema
 

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError, listed
 from sglr.data.class_folders import FileKind
+from sglr.data.file_samples import OnBad
 from sglr.data.images.dataset import Pixels
 
 SHOWN = 3  # names in a note
@@ -26,9 +27,6 @@ PICTURES = FileKind(
     ),
 )
 """Files of pictures."""
-
-OnBad = Literal["error", "skip"]
-"""What to do with a picture that can't be read."""
 
 
 class Picture(NamedTuple):

@@ -22,6 +22,13 @@ MANY_CLIPPED, MANY_CONSTANT = 0.01, 0.1
 
 LOOKED_AT = 1_000_000  # number of evenly spaced pixel values that are checked
 
+PIXEL_RANGE = {
+    "help": "lowest and highest pixel value, such as 0,4095; default: 0,255 for 8 bits, else measured",
+    "clients": "take",
+    "since": "0.2.0",
+}
+"""What is known of the parameter ``pixel_range`` of a data set of pictures."""
+
 EXAMPLE = "give the lowest and the highest, such as --pixel-range 0,4095"
 
 

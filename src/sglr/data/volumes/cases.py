@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sglr.core.errors import UsageError
-from sglr.data.class_folders import is_hidden
 from sglr.data.volumes.read import VOLUMES
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -100,4 +99,4 @@ def _of_part(root: Path, end: str, part: int) -> list[Case]:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if VOLUMES.has(path.name) and not is_hidden(path.name))
+    return sorted(path for path in folder.iterdir() if VOLUMES.has(path.name))
