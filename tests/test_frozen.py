@@ -168,7 +168,7 @@ def test_clients_without_trained_weights_train_the_server(case, name: str) -> No
         return  # the server's layers are the clients'
     assert trainer.engine.digests() == [digest({})] * len(trainer.sizes)
     assert all(not torch.equal(start[key], tensor) for key, tensor in state_of(trainer.server.segment).items())
-    accuracy = trainer.evaluate(training.clients().test).accuracy
+    accuracy = trainer.evaluate(training.clients().test).values["accuracy"]
     assert len(set(accuracy.tolist())) == 1
 
 

@@ -52,7 +52,11 @@ class Text(Described):
     )
     missing: Literal["error", "drop", "mean", "indicator"] = field(
         default="error",
-        metadata={"help": "rows without a text or a label: an error; or drop the row", "since": "0.2.0"},
+        metadata={
+            "help": "rows without a text or a label: an error; or drop the row",
+            "by_run": True,
+            "since": "0.2.0",
+        },
     )
     na: tuple[str, ...] = field(
         default=(), metadata={"help": "words that mean a missing value, besides an empty cell", "since": "0.2.0"}
