@@ -30,6 +30,10 @@ BYTES_OF_PIXEL = 5
 """The decoded byte and the float32 made of it."""
 
 
+AT_ONCE = 8
+"""Pictures that are in memory together at least, where the others stay on disk: a batch."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder of pictures, or a folder with subfolders ``train``, ``test`` and ``val`` (or similar) of pictures."""
@@ -71,6 +75,7 @@ class Folder:
         found, reader = find_files(root, PICTURES, self.classes), PictureReader(self.image_size, self.on_bad)
         described = (f"folder:{self.path}", found.classes, reader, stated, self.image_channels, found.notes)
         if stays_on_disk(self.sample_store, self._bytes(found.number, self.image_channels or COLOURS)):
+            self._check_room(min(found.number, AT_ONCE))
             files = self._parts(found, lambda pictures, place: scan(reader, pictures, place, found.classes))
             return stored_dataset(described[0], files, *described[1:])
         self._check_room(found.number)
@@ -93,8 +98,9 @@ class Folder:
         return count * channels * (self.image_size or 0) ** 2 * BYTES_OF_PIXEL
 
     def _check_room(self, count: int) -> None:
-        """Raise UsageError, before any picture is read, if the resized pictures don't fit into memory."""
+        """Raise UsageError, before any picture is read, if so many resized pictures don't fit into memory."""
         size = self.image_size or 0
         needed = self._bytes(count, self.image_channels or 1)
         what = f"{count} pictures of {size} x {size} pixels"
-        refuse_beyond_memory(needed, "image_size", size, what, "give a smaller size, or --sample-store disk")
+        other = "" if count <= AT_ONCE else ", or --sample-store disk"
+        refuse_beyond_memory(needed, "image_size", size, what, f"give a smaller size{other}")
