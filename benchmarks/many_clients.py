@@ -32,8 +32,9 @@ from sglr.core.random import generator
 from sglr.core.task import Targets
 from sglr.core.types import StepContext
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import LocalTrainer, Task
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash
@@ -153,7 +154,16 @@ def client_process() -> None:
         with ThreadPoolExecutor(1) as computing:
             clients = []
             for identity in identities:
-                task = Task(identity.client, make_lower(), samples, {}, CLASSES, BATCH, OptimizerSpec.parse("sgd"))
+                task = Job(
+                    identity.client,
+                    make_lower(),
+                    samples,
+                    {},
+                    Classification(),
+                    Targets.of_classes(tuple("ab")),
+                    BATCH,
+                    OptimizerSpec.parse("sgd"),
+                )
                 snapshots = Snapshots(folder / f"{identity.client}-snapshots", description.run, 3)
                 context = ClientContext(identity, address, description, segment, LocalTrainer(task), snapshots)
                 clients.append(ClientConnection(context, computing, 120))

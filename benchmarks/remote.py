@@ -34,8 +34,9 @@ from sglr.core.task import Targets
 from sglr.core.types import Downlink
 from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
+from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
-from sglr.engines.remote.client.trainer import LocalTrainer, Task
+from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import segment_hash
@@ -116,9 +117,18 @@ def noise(steps: int) -> Samples:
     return Samples(torch.randn(steps * BATCH, VALUES), torch.zeros(steps * BATCH, dtype=torch.int64))
 
 
-def make_task(client: int, samples: Samples) -> Task:
+def make_task(client: int, samples: Samples) -> Job:
     """Describe what a client computes."""
-    return Task(client, Scale(), samples, {}, 2, BATCH, OptimizerSpec.parse("sgd"))
+    return Job(
+        client,
+        Scale(),
+        samples,
+        {},
+        Classification(),
+        Targets.of_classes(tuple("ab")),
+        BATCH,
+        OptimizerSpec.parse("sgd"),
+    )
 
 
 def echo_side(clients: int, steps: int, folder: Path) -> dict[str, float]:

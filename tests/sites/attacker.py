@@ -34,7 +34,10 @@ def envelope(kind: str, seq: int = 0, **told: Any) -> Envelope:
     body = getattr(made, kind)
     body.SetInParent()
     for name, value in told.items():
-        setattr(body, name, value)
+        if isinstance(value, list):
+            getattr(body, name).extend(value)
+        else:
+            setattr(body, name, value)
     return made
 
 

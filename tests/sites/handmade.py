@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -113,6 +114,8 @@ class Server:
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
+    _once: bool = False
+
     def __post_init__(self) -> None:
         self.authority = Authority.open(self.folder / "trust")
         self.told = replace(honest(self.settings), run=self.authority.fingerprint[:32])
@@ -154,9 +157,12 @@ class Server:
             await line.read()
         except BaseException as problem:
             self.problems.append(problem)
+            if self._once:  # else the client comes back for ever
+                self._over.set()
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
+        with suppress(RuntimeError):  # it is over already
+            self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(10)
 
     def join(self) -> list[bool]:
@@ -167,6 +173,9 @@ class Server:
 
     def serve(self, script: Script) -> None:
         """Have a client join, play a script to it, and see that both come to the end."""
-        self.script = script
-        assert self.join() == [True]
-        assert self.problems == []
+        self.script, self._once = script, True
+        try:
+            assert self.join() == [True]
+        finally:
+            if self.problems:
+                raise self.problems[0]

@@ -151,8 +151,8 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
         lambda line: line.ask("evaluate", part="test", count=10, shared=True),
         "no shared weights were sent before",
     ),
-    "alone": (lambda line: line.ask("alone", rate=0.1), "a part of the model"),
-    "alone without rate": (lambda line: line.ask("alone", rate=float("nan")), "invalid learning rate: nan"),
+    "alone": (lambda line: line.ask("alone", rates=[0.1]), "a part of the model"),
+    "alone without rate": (lambda line: line.ask("alone", rates=[float("nan")]), "invalid learning rate: nan"),
     "restore": (lambda line: line.ask("restore", steps=2**64 - 1), "there is no such snapshot"),
     "restore another": (lambda line: line.ask("restore", steps=0, digest="../../x"), "there is no such snapshot"),
 }

@@ -36,7 +36,7 @@ def test_nothing_that_a_server_can_ask_for_brings_a_label(server: Server) -> Non
         answers = [
             await line.ask("forward"),
             await line.ask("forward", at={"epoch": 3, "step": 1}),
-            await line.ask("alone", rate=0.1),
+            await line.ask("alone", rates=[0.1]),
             await evaluate(line, 0, 512),
             await evaluate(line, 0, 512, weights),
             await evaluate(line, 0, 1),

@@ -205,11 +205,12 @@ class RequestHandlers:
 
     def _alone(self, frame: Frame) -> Answer:
         where, told = frame.envelope.where, frame.envelope.alone
-        if not self._trainer.job.whole_model:
-            raise Malformed("this client holds a part of the model and can't train alone")
-        rates, steps = tuple(told.rates), self._trainer.steps
+        rates = tuple(told.rates)
         for rate in rates:
             _check_rate(rate)
+        if not self._trainer.job.whole_model:
+            raise Malformed("this client holds a part of the model and can't train alone")
+        steps = self._trainer.steps
         if len(rates) != 1 and len(rates) < steps:
             raise Malformed(f"{len(rates)} learning rates came for {steps} steps")
         return _tallied(self._trainer.train_locally(where.epoch, rates))
