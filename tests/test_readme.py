@@ -146,10 +146,11 @@ FEWER = ("--samples-per-client", "50", "--test-samples", "500", "--test-clients"
 @pytest.mark.slow
 def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """All commands but those between sites; trainings are shorter: their numbers are held against longer ones above."""
-    model, script, memory = blocks("python")
+    model, script, memory, tumours = blocks("python")
     (tmp_path / "my_model.py").write_text(model, encoding="utf-8")
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     (tmp_path / "memory.py").write_text(memory, encoding="utf-8")
+    (tmp_path / "tumours.py").write_text(tumours, encoding="utf-8")
     # No number is claimed of the grid's runs.
     grid = re.sub(r"^epochs = \d+$", "epochs = 1", blocks("toml")[0], flags=re.MULTILINE)
     (tmp_path / "grid.toml").write_text(grid, encoding="utf-8")
@@ -163,7 +164,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     for words in mine:
         smaller = FEWER if "--samples-per-client" in words else ()
         _run(["-m", *words, *SHORTER.get(words[1], ()), *smaller], tmp_path)
-    for name in ("script.py", "memory.py"):
+    for name in ("script.py", "memory.py", "tumours.py"):
         _run([name], tmp_path)
     assert (tmp_path / "runs/rates/report.html").is_file()
 
