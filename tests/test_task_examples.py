@@ -10,19 +10,24 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-WORST = {
-    "breast_cancer": -0.02,
-    "heartbeats": -0.05,
-    "tabular_transformer": -0.1,
+BOUNDS = {
+    "breast_cancer": (-0.02, 0.05),
+    "heartbeats": (-0.05, 0.05),
+    "tabular_transformer": (-0.1, 0.1),
+    "regression": (-0.1, 0.1),
+    "segmentation": (-0.1, 0.1),
+    "phantom": (-0.15, 0.1),
+    "next_character": (-1, 4),
 }
-"""How much less the headline may be than on pooled data, by example."""
+"""By example, between what bounds the headline differs from that on pooled data; perplexity, the last, may be more."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORST)
+@pytest.mark.parametrize("name", BOUNDS)
 def test_an_example_comes_near_to_pooled_data(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / f"{name}.py")]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
     assert told.returncode == 0, told.stderr
-    difference = told.stdout.splitlines()[-1].partition("data: ")[2].split(",")[0]
-    assert WORST[name] < float(difference) < 0.1
+    difference = told.stdout.splitlines()[-1].partition(": ")[2].split(",")[0]
+    least, most = BOUNDS[name]
+    assert least < float(difference) < most
