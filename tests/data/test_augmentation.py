@@ -135,8 +135,10 @@ def test_bad_input(spec: str, sample: torch.Tensor, targets: Targets, problem: s
 class Noise(Augmentation):
     """Inputs of any shape, disturbed by a draw for each value."""
 
-    def change(self, inputs: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return inputs + torch.randn(inputs.shape), target
+    def change(
+        self, inputs: torch.Tensor, target: torch.Tensor, rng: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return inputs + torch.randn(inputs.shape, generator=rng), target
 
 
 @pytest.mark.parametrize("name", ["sglr", "fl", "cl"])

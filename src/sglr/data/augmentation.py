@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sglr.core.defence import within
 from sglr.core.errors import UsageError, refuse_long
-from sglr.core.random import key, seed_layers
+from sglr.core.random import key
 from sglr.core.registry import AUGMENTATIONS
 from sglr.core.spec import Spec, options_of
 from sglr.core.task import Targets
@@ -70,10 +70,10 @@ class Augmentation(ABC):
         return self
 
     @abstractmethod
-    def change(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, inputs: Tensor, target: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the changed inputs ``[...]`` and target ``[...]`` of one sample, of the same shapes and types.
 
-        Draws are made with torch's own generator (``torch.rand``), which is seeded for this sample.
+        ``rng``, on the CPU, is the sample's own: torch's global generator is shared by all threads of a process.
         """
 
 
@@ -112,13 +112,12 @@ class AugmentationChain:
         places
             Its place in the order in which its client uses its samples in this epoch, ``[N]``.
         """
-        devices = [inputs.device] if inputs.device.type == "cuda" else []
-        changed: list[tuple[Tensor, Tensor]] = []
-        with torch.random.fork_rng(devices), torch.no_grad():
+        rng, changed = torch.Generator(), list[tuple[Tensor, Tensor]]()
+        with torch.no_grad():
             for own, target, client, place in zip(inputs, targets, clients, places.tolist(), strict=True):
-                seed_layers(key(self._seed, "augment", client, epoch, place))
+                rng.manual_seed(key(self._seed, "augment", client, epoch, place))
                 for part in self.parts:
-                    own, target = part.change(own, target)
+                    own, target = part.change(own, target, rng)
                 changed.append((own, target))
         new_inputs, new_targets = zip(*changed, strict=True)
         return torch.stack(new_inputs), torch.stack(new_targets)

@@ -29,7 +29,7 @@ class PictureAugmentation(Augmentation):
             problem = f"changes pictures [channels, height, width], and the inputs are {kind}"
             raise UsageError("augment", self.name, problem, "leave it out")
         try:
-            self.change(inputs, torch.zeros(targets.shape, dtype=targets.torch_dtype))
+            self.change(inputs, torch.zeros(targets.shape, dtype=targets.torch_dtype), torch.Generator())
         except RuntimeError as error:  # of torch, such as for a mirrored border wider than the picture
             reason = str(error).partition("\n")[0]
             raise UsageError(
@@ -37,23 +37,25 @@ class PictureAugmentation(Augmentation):
             ) from error
         return self
 
-    def change(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, inputs: Tensor, target: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return a changed picture, with its target."""
         if target.dim() < 2 or target.shape[-2:] != inputs.shape[-2:]:
-            return self.change_picture(inputs, None)[0], target
-        picture, mask = self.change_picture(inputs, target)
+            return self.change_picture(inputs, None, rng)[0], target
+        picture, mask = self.change_picture(inputs, target, rng)
         return picture, target if mask is None else mask
 
     @abstractmethod
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return a changed picture ``[channels, height, width]``, and its mask ``[..., height, width]``, if any."""
 
 
-def uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float, rng: torch.Generator) -> float:
     """Draw a number between two."""
-    return low + (high - low) * float(torch.rand(()))
+    return low + (high - low) * float(torch.rand((), generator=rng))
 
 
-def happens(probability: float) -> bool:
+def happens(probability: float, rng: torch.Generator) -> bool:
     """Draw whether something happens."""
-    return float(torch.rand(())) < probability
+    return float(torch.rand((), generator=rng)) < probability

@@ -35,11 +35,13 @@ class ColorJitter(PictureAugmentation):
             raise UsageError("augment", "color-jitter", problem, "scale pictures to -1 to 1, or leave it out")
         return super().fitted(inputs, targets)
 
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the picture in other colours."""
-        order = torch.randperm(3).tolist()
+        order = torch.randperm(3, generator=rng).tolist()
         ranges = (self.brightness, self.contrast, self.saturation)
-        factors = [uniform(1 - each, 1 + each) for each in ranges]
+        factors = [uniform(1 - each, 1 + each, rng) for each in ranges]
         light = (picture + 1) / 2
         for number in order:
             other = (torch.zeros_like(light), _grey(light).mean(), _grey(light))[number]

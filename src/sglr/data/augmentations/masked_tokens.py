@@ -42,7 +42,7 @@ class MaskedTokens(Augmentation):
         object.__setattr__(fitted, "vocabulary", targets.classes)
         return fitted
 
-    def change(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, inputs: Tensor, target: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return a text ``[L]`` with other tokens hidden, and these tokens ``[L]``, -100 elsewhere."""
         asked = target != NOT_ASKED
         own = len(inputs) if self.pad is None else int((inputs != self.pad).sum())
@@ -50,7 +50,7 @@ class MaskedTokens(Augmentation):
             problem = "the targets are no hidden tokens: most positions have one"
             raise UsageError("augment", "masked-tokens", problem, "leave it out, or read texts with hidden tokens")
         assert self.mask is not None, "it was fitted"
-        rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+        draws = np.random.default_rng(int(torch.randint(1 << 62, (), generator=rng)))
         whole = target.where(asked, inputs)[None].cpu()
-        found = masked_tokens(whole, self.mask, self.vocabulary, rng, self.share, self.pad)
+        found = masked_tokens(whole, self.mask, self.vocabulary, draws, self.share, self.pad)
         return found.inputs[0].to(inputs.device), found.targets[0].to(target.device)

@@ -26,9 +26,11 @@ class RandomCrop(PictureAugmentation):
     fill: float = option(BLACK, "value of added pixels; black by default")
     mask_fill: int = option(0, "number that a mask has there")
 
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the part."""
-        top, left = torch.randint(2 * self.padding + 1, (2,)).tolist()
+        top, left = torch.randint(2 * self.padding + 1, (2,), generator=rng).tolist()
 
         def cut(values: Tensor, fill: float) -> Tensor:
             height, width = values.shape[-2:]

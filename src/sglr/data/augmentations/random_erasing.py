@@ -26,16 +26,20 @@ class RandomErasing(PictureAugmentation):
     most: float = option(0.33, "largest share", above=0, most=1)
     value: float = option(BLACK, "what is there instead; black by default")
 
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the picture, with a rectangle erased or not."""
-        if not happens(self.p):
+        if not happens(self.p, rng):
             return picture, mask
         height, width = picture.shape[-2:]
-        area = uniform(min(self.least, self.most), self.most) * height * width
-        ratio = math.exp(uniform(-math.log(LONGEST), math.log(LONGEST)))
+        area = uniform(min(self.least, self.most), self.most, rng) * height * width
+        ratio = math.exp(uniform(-math.log(LONGEST), math.log(LONGEST), rng))
         tall = min(height, max(1, round(math.sqrt(area * ratio))))
         wide = min(width, max(1, round(math.sqrt(area / ratio))))
-        top, left = (int(torch.randint(size - own + 1, ())) for size, own in ((height, tall), (width, wide)))
+        top, left = (
+            int(torch.randint(size - own + 1, (), generator=rng)) for size, own in ((height, tall), (width, wide))
+        )
         erased = picture.clone()
         erased[..., top : top + tall, left : left + wide] = self.value
         return erased, mask

@@ -23,9 +23,11 @@ class Rotation(PictureAugmentation):
     fill: float = option(BLACK, "value of pixels that come in from outside; black by default")
     mask_fill: int = option(0, "number that a mask has there")
 
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the turned picture: pixels are interpolated, numbers of a mask are those of the nearest pixel."""
-        angle = math.radians(uniform(-self.degrees, self.degrees))
+        angle = math.radians(uniform(-self.degrees, self.degrees, rng))
         turned = self._turned(picture, angle, "bilinear", self.fill)
         return turned, None if mask is None else self._turned(mask, angle, "nearest", self.mask_fill)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sglr.core.defence import option
@@ -18,8 +19,10 @@ class VerticalFlip(PictureAugmentation):
 
     p: float = option(0.5, "probability", least=0, most=1)
 
-    def change_picture(self, picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change_picture(
+        self, picture: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the picture, mirrored or not."""
-        if not happens(self.p):
+        if not happens(self.p, rng):
             return picture, mask
         return picture.flip(-2), None if mask is None else mask.flip(-2)
