@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.model import failed, own_function, shown
+from sglr.core.model import called, own_function
 from sglr.core.registry import TASKS
 from sglr.core.spec import problem_of
 from sglr.core.task import Targets, Task
@@ -95,12 +95,7 @@ def _own(spec: str, folder: Path | None) -> Task:
     if folder is not None and not (isinstance(make, type) and issubclass(make, Task)):
         problem = "the run's folder names this function, which is no subclass of sglr.Task"
         raise UsageError("task", spec, problem, f"if you trust it, name it yourself: --task {spec}")
-    try:
-        task = make()
-    except UsageError:
-        raise
-    except Exception as error:  # it may raise anything
-        raise failed("task", spec, f"it raised {shown(error)}") from error
+    task = called("task", spec, make, "it")
     if not isinstance(task, Task):
         problem = f"it makes a {type(task).__name__}, not an sglr.Task"
         raise UsageError("task", spec, problem, "name a subclass of sglr.Task, or a function that returns a task")

@@ -74,16 +74,27 @@ def built_by(spec: str, function: Callable[[], Any]) -> nn.Module:
     UsageError
         If it raises an exception, or returns something that is not an ``nn.Module``.
     """
-    try:
-        built = function()
-    except UsageError:
-        raise
-    except Exception as error:
-        raise failed("model", spec, f"the function raised {shown(error)}") from error
+    built = called("model", spec, function, "the function")
     if not isinstance(built, nn.Module):
         problem = f"the function returned a {type(built).__name__}, not a torch.nn.Module"
         raise UsageError("model", spec, problem, "return the model itself")
     return built
+
+
+def called(field: str, spec: str, function: Callable[[], Any], what: str) -> Any:
+    """Return what the user's own function returns, which setting ``field`` names; ``what`` it is in messages.
+
+    Raises
+    ------
+    UsageError
+        If it raises an exception.
+    """
+    try:
+        return function()
+    except UsageError:
+        raise
+    except Exception as error:  # it may raise anything
+        raise failed(field, spec, f"{what} raised {shown(error)}") from error
 
 
 def copied(model: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.model import failed, shown
+from sglr.core.model import called, failed, shown
 from sglr.core.task import Sums
 from sglr.metrics.alike import updated_alike
 from sglr.metrics.import_torchmetrics import import_torchmetrics
@@ -158,13 +158,8 @@ class MetricSums:
 def _made(name: str, make: Callable[[], Metric]) -> Metric:
     from torchmetrics import Metric
 
-    try:
-        with _quietly():
-            metric = make()
-    except UsageError:
-        raise
-    except Exception as error:  # whatever a constructor raises
-        raise failed("metrics", name, f"making it raised {shown(error)}") from error
+    with _quietly():
+        metric = called("metrics", name, make, "making it")
     if not isinstance(metric, Metric):
         problem = f"is a {type(metric).__name__}, not a torchmetrics.Metric"
         raise UsageError("metrics", name, problem, "name a class of torchmetrics, or one that derives from its Metric")
