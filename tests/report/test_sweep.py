@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sglr.report.score_style import ScoreStyle
@@ -84,6 +84,7 @@ def test_two_numbers_with_many_values_are_a_map() -> None:
 
 
 @given(st.lists(st.tuples(accuracies, spreads), min_size=1, max_size=MOST_POINTS))
+@example([(0.7, None)])  # a tick itself, to rounding
 def test_every_point_and_its_bar_lie_on_the_scale(figures) -> None:
     found = points(
         [row(accuracy, spread, method=f"m{n}") for n, (accuracy, spread) in enumerate(figures)], ScoreStyle()

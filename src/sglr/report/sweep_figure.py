@@ -222,7 +222,8 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return round figures from below the lowest to above the highest, no more than six."""
     power = 10.0 ** math.floor(math.log10(max(high - low, 0.002 * max(1.0, abs(high)))) - 1)
     for step in (power * size for size in (1, 2, 5, 10, 20, 50)):
-        first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
+        first = math.floor(low / step + 1e-9)
+        last = max(math.ceil(high / step - 1e-9), first + 1)
         if last - first <= 5:
             break
     return [number * step for number in range(first, last + 1)]
