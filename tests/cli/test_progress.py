@@ -10,7 +10,7 @@ import pytest
 
 from sglr.cli.progress import Live, Pace, PlainProgress, epoch_line
 from sglr.cli.screens import sparkline
-from sglr.cli.watch import watching
+from sglr.cli.watching import watching
 from sglr.core.events import EpochDone, StepDone
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run

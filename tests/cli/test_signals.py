@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.cli.watch import leaving, watching
+from sglr.cli.watching import leaving, watching
 from sglr.runs.folder import Run
 
 SMALL = ("--clients", "2", "--samples-per-client", "64", "--model", "mlp", "--device", "cpu", "--quiet")

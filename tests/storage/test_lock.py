@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sglr.storage.lock import LOCK, Held, locked, wait_until_free
+from sglr.storage.lock import LOCK, Held, is_locked, locked, wait_until_free
 
 HOLDER = """
 import os, subprocess, sys, time
@@ -47,9 +47,11 @@ def test_another_process_is_refused_until_the_holder_is_dead_whatever_it_started
             Held, match=rf"process {process.pid} on .* works in this folder; wait until it ends or stop"
         ):
             locked(tmp_path, "run").__enter__()
+        assert is_locked(tmp_path)
         process.kill()
         process.wait()
         assert (tmp_path / LOCK).exists()
+        assert not is_locked(tmp_path)
         with locked(tmp_path):
             pass
     finally:
@@ -61,8 +63,10 @@ def test_another_process_is_refused_until_the_holder_is_dead_whatever_it_started
 
 
 def test_it_holds_in_one_process_too_and_leaves_nothing(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
     with locked(tmp_path), pytest.raises(Held, match=f"process {os.getpid()} on"), locked(tmp_path):
         pass
+    assert not is_locked(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 
 

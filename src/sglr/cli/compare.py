@@ -59,7 +59,7 @@ def compare(
     """
     del debug
     from sglr.cli.loaded import print_loaded
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.studies.compare.compare import compare as run_all
 
     settings = read_settings(config, ctx.obj)

@@ -143,7 +143,7 @@ def join(
     """
     del debug
     from sglr.cli.logs import log_json as write_json
-    from sglr.cli.watch import leaving
+    from sglr.cli.watching import leaving
     from sglr.sites.build_client import SiteConfig
     from sglr.sites.check import what_is_read
     from sglr.sites.join import join as take_part

@@ -63,7 +63,7 @@ def reproduce(
     Every run is trained once: the same command again goes on with what was stopped, and repeats nothing.
     """
     del debug
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.studies.papers.reproduce import reproduce as run_all
 
     with watching(quiet) as watch:

@@ -24,7 +24,7 @@ def resume(
     """
     del debug
     from sglr.cli.result import print_result
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.experiment.train import resume as go_on
 
     _refuse_served(run)

@@ -101,7 +101,7 @@ def serve(
     del debug
     from sglr.cli.logs import log_json as write_json
     from sglr.cli.train import read_experiment
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.sites.join_commands import told_address
     from sglr.sites.serve import ServeOptions, served
     from sglr.sites.serve import serve as run_server

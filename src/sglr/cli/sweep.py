@@ -67,7 +67,7 @@ def sweep(
     Settings given here as flags win over those that all share. The folder is runs/sweep-GRID, or --out.
     """
     del debug
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.studies.sweeps.sweep import plan
     from sglr.studies.sweeps.sweep import sweep as run_all
 

@@ -27,7 +27,7 @@ def train(
     """
     del debug
     from sglr.cli.loaded import tell_loaded
-    from sglr.cli.watch import watching
+    from sglr.cli.watching import watching
     from sglr.experiment.train import execute
 
     experiment = read_experiment(config, ctx.obj)

@@ -87,6 +87,11 @@ class EnergyMeter:
                     )
                     log.warning("the energy of the %s is no longer measured: %s", source.name, reason)
 
+    @property
+    def joules(self) -> float | None:
+        """What all parts used, as it was read last; None if nothing is measured."""
+        return sum(self._joules.values()) if self._joules else None
+
     def state(self) -> dict[str, Any] | None:
         """Return what a checkpoint needs, measured up to now; None if nothing was measured."""
         self._read()

@@ -27,10 +27,12 @@ from sglr.cost.paper_view import paper_view
 from sglr.cost.profiles import DeviceProfile
 from sglr.experiment.callback import Callbacks
 from sglr.experiment.examples import write_examples
+from sglr.experiment.progress_file import ProgressFile
 from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
 from sglr.runs.folder import METRICS, Run, damage_explained
+from sglr.runs.stop_file import StopRequest
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
 from sglr.storage.retry import write_patiently
@@ -72,7 +74,7 @@ class Recorder:
     experiment: Experiment
     built: Training
     observe: Callable[[Event], None]
-    stop: Callable[[], bool]
+    stop: StopRequest
     profile: DeviceProfile
     meter: EnergyMeter
     say: Callable[[str], None]
@@ -81,8 +83,10 @@ class Recorder:
     wall_seconds: float = 0.0
     records: int = 0
     leakage_callback: LeakageCallback | None = field(init=False)
+    progress_file: ProgressFile = field(init=False)
 
     def __post_init__(self) -> None:
+        self.progress_file = ProgressFile(self.run.path, self._so_far)
         self.ledger = Ledger(len(self.built.trainer.sizes))
         self.leakage_callback = LeakageCallback.of(self.experiment)
 
@@ -144,7 +148,8 @@ class Recorder:
             if trainer.engine.loses_clients and not self.run.checkpoints:
                 self._save(False)
             try:
-                self._run()
+                with self.progress_file:
+                    self._run()
             except Interrupted as error:
                 self.callbacks.check(self.run)
                 raise Interrupted(f"{error}; continue with: sglr resume {self.run.path}") from None
@@ -180,10 +185,17 @@ class Recorder:
             record = event.record
             self._write(lambda: self.run.append(record))
             self.records += 1
+            self.stop.end_epoch()
             self.callbacks.epoch(record)
         elif isinstance(event, StepDone):
+            self.progress_file.step(event)
             self.callbacks.step(event)
         self.observe(event)
+
+    def _so_far(self) -> dict[str, Any]:
+        """Return what the run has cost up to now."""
+        seconds = time.perf_counter() - self._started
+        return {**self.ledger.record(), "seconds": seconds, "joules": self.meter.joules, "stops_after": self.stop.after}
 
     def _stop(self) -> bool:
         return self.stop() or self.callbacks.error is not None
@@ -222,6 +234,7 @@ class Recorder:
         return str(self.run.checkpoints[-1]) if self.run.checkpoints else "none"
 
     def _finish(self) -> None:
+        self.progress_file.test()
         weights = weights_digest(self.built)
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started

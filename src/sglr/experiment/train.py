@@ -36,6 +36,7 @@ from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
 from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
+from sglr.runs.stop_file import StopRequest
 from sglr.storage.lock import locked
 
 log = logging.getLogger(__name__)
@@ -126,8 +127,10 @@ def execute(
         path = make_run_folder(out, experiment)
         with locked(path):
             run = _begun(path, experiment, built, command)
-            built.trainer.engine.attach(run.path, stop)
-            return Recorder(run, experiment, built, observe, stop, *energy, say=_silent, callbacks=called).train()
+            stop_or_file = StopRequest(run.path, stop)
+            built.trainer.engine.attach(run.path, stop_or_file)
+            recorder = Recorder(run, experiment, built, observe, stop_or_file, *energy, say=_silent, callbacks=called)
+            return recorder.train()
 
 
 def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:
@@ -220,11 +223,13 @@ def go_on(
     energy = _energy(experiment)
     built = build(located(run.as_chosen(experiment), run.data), given)
     check_same_classes(run, built.data)
-    recorder = Recorder(run, experiment, built, observe, stop, *energy, say=say, callbacks=callbacks or Callbacks())
+    stop_or_file = StopRequest(run.path, stop)
+    called = callbacks or Callbacks()
+    recorder = Recorder(run, experiment, built, observe, stop_or_file, *energy, say=say, callbacks=called)
     with _closing(built):
         ready(built)
         built.trainer.engine.open(run.path)
-        built.trainer.engine.attach(run.path, stop)
+        built.trainer.engine.attach(run.path, stop_or_file)
         run.tidy()
         if not run.checkpoints:
             say(f"{run.path} has no checkpoint yet; training starts from the beginning")

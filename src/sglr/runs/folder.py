@@ -45,6 +45,9 @@ MOST_LINE, MOST_SAID = 1 << 18, 200
 TRUST, STATUS = "trust", "status.json"
 """What a server writes into a folder before the run in it begins: its authority, and its status."""
 
+PROGRESS = "progress.json"
+"""How far the run is; only while it trains, and after it was stopped."""
+
 
 @dataclass(frozen=True)
 class Run:

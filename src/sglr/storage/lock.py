@@ -28,6 +28,7 @@ LOCK = ".lock"
 LOOK_SECONDS = 0.1
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 _MOST_BYTES = 300
+_TRIES, _TRY_SECONDS = 3, 0.002
 _held: set[int] = set()
 
 
@@ -71,6 +72,25 @@ def wait_until_free(folder: Path, seconds: float, stop: Callable[[], bool] = lam
             time.sleep(LOOK_SECONDS)
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process works in ``folder``; False where that can't be known."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    finally:
+        os.close(handle)
+    return False
+
+
 def _taken(folder: Path, field: str) -> int:
     path = folder / LOCK
     while True:
@@ -94,14 +114,20 @@ def _flock(handle: int, folder: Path, field: str) -> None:
         return
     import fcntl
 
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            log.warning("%s: the file system has no locks; make sure that no other process works in it", folder)
+    for left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                log.warning("%s: the file system has no locks; make sure that no other process works in it", folder)
+                return
+            if not left:
+                problem = f"{_holder(handle)} works in this folder"
+                remedy = "wait until it ends or stop it, or choose another folder"
+                raise Held(field, folder, problem, remedy) from error
+            time.sleep(_TRY_SECONDS)  # who asks `is_locked` holds it for some microseconds
+        else:
             return
-        problem = f"{_holder(handle)} works in this folder"
-        raise Held(field, folder, problem, "wait until it ends or stop it, or choose another folder") from error
 
 
 def _is_still(path: Path, handle: int) -> bool:

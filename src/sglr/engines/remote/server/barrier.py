@@ -213,6 +213,7 @@ class Barrier:
         for state in late:
             state.expire()
             state.misses += 1
+            state.absences += 1
             self.connections.metrics.absent(state.client)
             log.info(
                 "client %d missed a deadline",

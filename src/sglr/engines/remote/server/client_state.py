@@ -63,6 +63,8 @@ class ClientState:
         True if it was quarantined: it needs a new certificate.
     extreme
         How many times in a row its numbers were not finite or too large; 0 if the last were sound.
+    absences
+        Steps that went on without it, since the server began.
     remark
         What was wrong with such numbers last.
     needs_shared
@@ -90,6 +92,7 @@ class ClientState:
     reason: str = ""
     misses: int = 0
     extreme: int = 0
+    absences: int = 0
     remark: str = ""
     unasked: int = 0
     rejected: int = 0
@@ -130,6 +133,7 @@ class ClientState:
         """Note that it sent numbers that are not finite or too large."""
         self.extreme, self.remark = self.extreme + 1, problem
         self.rejected += 1
+        self.absences += 1
 
     def forget_requests(self) -> None:
         """Forget all requests, and answers to them that are on their way."""
@@ -181,6 +185,7 @@ class ClientState:
             "answer_ms": _median_ms(self.answer_seconds),
             "waiting_s": waiting,
             "misses": self.misses,
+            "absences": self.absences,
             "extreme": self.extreme,
             "remark": self.remark,
             "up_bytes": self.up_bytes,

@@ -14,12 +14,12 @@ from sglr.core.errors import NotRead
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 
-SECONDS = 1.0
-"""How often the file is written."""
+SECONDS = 0.75
+"""How often the file is written: with what else takes time, a change is seen within a second."""
 
 
 class StatusFile:
-    """Writes ``status.json`` every second, atomically.
+    """Writes ``status.json`` about every second, atomically.
 
     Parameters
     ----------
@@ -59,4 +59,5 @@ class StatusFile:
     def _write(self, further: Mapping[str, Any]) -> None:
         content = {**self._describe(), **further, "updated": time.time()}
         with suppress(OSError):  # a full disk: the run is more important than its status
-            write_text(self._path, json.dumps(content, indent=1) + "\n", durable=False)
+            # Without an indent, which costs ten times as much with 500 clients.
+            write_text(self._path, json.dumps(content) + "\n", durable=False)
