@@ -48,6 +48,9 @@ TRUST, STATUS = "trust", "status.json"
 PROGRESS = "progress.json"
 """How far the run is; only while it trains, and after it was stopped."""
 
+PREDICTING = "predicting.json"
+"""The status of a server that answers predictions of a trained run."""
+
 
 @dataclass(frozen=True)
 class Run:

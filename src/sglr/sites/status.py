@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from sglr.core.errors import SglrError, UsageError
-from sglr.runs.folder import CONFIG, STATUS
+from sglr.runs.folder import CONFIG, PREDICTING, STATUS
 from sglr.storage.files import read_if_there
 from sglr.storage.json_files import parse
 
@@ -23,14 +23,14 @@ OVER = ("done", "stopped")
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return the last status of the server whose run is in ``folder``.
+    """Return the last status of the server that ran last in ``folder``.
 
     Raises
     ------
     UsageError
         If no server has run there, or its status is damaged.
     """
-    path = folder / STATUS
+    path = _newer(folder)
     content = read_if_there(path)
     if content is None:
         known = (folder / CONFIG).is_file()
@@ -40,6 +40,12 @@ def read_status(folder: Path) -> dict[str, Any]:
         return _checked(content)
     except ValueError as error:
         raise UsageError("folder", path, f"cannot be read ({error})", "is the server running?") from error
+
+
+def _newer(folder: Path) -> Path:
+    """Return the status file of the server that ran last in a folder: one that trains, or one that predicts."""
+    found = [folder / name for name in (PREDICTING, STATUS) if (folder / name).is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=folder / STATUS)
 
 
 def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, Any]:

@@ -59,7 +59,9 @@ class Remote:
         self.codec = spec.codec
         first = spec.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
-        self._description = RunDescription.of(spec, first)
+        self._description = RunDescription.of(
+            spec.experiment, spec.task, spec.data, first, least_batch=spec.least_batch
+        )
         self._cut, self._features = self._description.cut_shape, features_of(first)
         self._patience = Patience.of(spec.experiment)
         self._ahead = int(spec.experiment.pipelining)

@@ -35,6 +35,18 @@ def chunk(cut_shape: tuple[int, ...], targets: Targets) -> int:
     return max(1, min(512, (1 << 20) // max(1, sample)))
 
 
+def most_predicted(cut_shape: tuple[int, ...], answer_shape: tuple[int, ...]) -> int:
+    """Return how many samples may be asked about in one message: as many as fit 16 MiB, 1 to 512.
+
+    Parameters
+    ----------
+    cut_shape, answer_shape
+        Shapes of one sample's smashed data, and of what the server answers.
+    """
+    sample = 4 * max(torch.Size(cut_shape).numel(), torch.Size(answer_shape).numel())
+    return max(1, min(512, (16 << 20) // max(1, sample)))
+
+
 def most_norm(values: int) -> float:
     """Return the largest norm that a tensor of so many values may have."""
     return MOST_RMS * math.sqrt(max(1, values))

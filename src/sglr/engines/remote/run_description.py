@@ -18,13 +18,12 @@ import grpc
 import torch
 from torch import nn
 
-from sglr.core.data import Samples
+from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError, UsageError
-from sglr.core.task import Targets
+from sglr.core.task import Targets, Task
 from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash, shape_at_cut
 from sglr.engines.remote.wire.frames import MOST_RANK, shown
-from sglr.parties.spec import ClientSpec
-from sglr.runs.config import told_to_clients
+from sglr.runs.config import Experiment, told_to_clients
 from sglr.version import __version__
 
 PROTOCOL = 3
@@ -84,6 +83,8 @@ class RunDescription:
         SHA-256 of the client segment's frozen weights; empty if it has none.
     least_batch
         Fewest samples of a batch, as in `sglr.data.batches.Batching`.
+    served
+        SHA-256 of the server's trained segment, where it answers predictions; empty where it trains.
     sglr, torch, protocol
         Versions.
     time
@@ -101,29 +102,32 @@ class RunDescription:
     input_type: str = "float32"
     frozen: str = ""
     least_batch: int = 1
+    served: str = ""
     sglr: str = __version__
     torch: str = torch.__version__
     protocol: int = PROTOCOL
     time: float = 0.0
 
     @classmethod
-    def of(cls, spec: ClientSpec, segment: nn.Module) -> Self:
+    def of(
+        cls, experiment: Experiment, task: Task, data: ClientData, segment: nn.Module, *, least_batch: int = 1
+    ) -> Self:
         """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
-        given = spec.data.train.inputs
+        given = data.train.inputs
         inputs = tuple(given.shape[1:])
         cut = shape_at_cut(segment, inputs, given.dtype)
         return cls(
             run="",
-            settings=_printable_settings(spec.experiment.flat() | _fitted(spec)),
-            clients=len(spec.data.indices),
+            settings=_printable_settings(experiment.flat() | _fitted(experiment, task)),
+            clients=len(data.indices),
             input_shape=inputs,
-            targets=spec.data.targets,
+            targets=data.targets,
             cut_shape=cut,
             segment=segment_hash(segment, inputs, cut),
-            encoding=_printable_encoding(spec.data.encoding),
+            encoding=_printable_encoding(data.encoding),
             input_type=str(given.dtype).removeprefix("torch."),
             frozen=frozen_hash(segment),
-            least_batch=spec.least_batch,
+            least_batch=least_batch,
         )
 
     @property
@@ -180,7 +184,7 @@ class MalformedFieldError(ValueError):
 
 def _check_fields(found: Mapping[str, Any]) -> None:
     """Raise MalformedFieldError if a field is of another type than any server writes, or without bound."""
-    for name in ("run", "segment", "frozen", "sglr", "torch"):
+    for name in ("run", "segment", "frozen", "served", "sglr", "torch"):
         text = found[name]
         if not (isinstance(text, str) and len(text) <= MOST_TEXT and text.isprintable()):
             raise MalformedFieldError(name)
@@ -284,10 +288,10 @@ def _targets(found: Mapping[str, Any]) -> Targets:
     return targets
 
 
-def _fitted(spec: ClientSpec) -> dict[str, Any]:
+def _fitted(experiment: Experiment, task: Task) -> dict[str, Any]:
     """Return the parameters of a task that has a name, with what the server took from data: sites have others."""
-    named = not spec.experiment.task.startswith("<") and ":" not in spec.experiment.task and is_dataclass(spec.task)
-    found = asdict(spec.task) if named else {}  # type: ignore[call-overload]
+    named = not experiment.task.startswith("<") and ":" not in experiment.task and is_dataclass(task)
+    found = asdict(task) if named else {}  # type: ignore[call-overload]
     return {name: "none" if value is None else value for name, value in found.items()}
 
 

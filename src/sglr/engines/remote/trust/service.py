@@ -102,13 +102,18 @@ class Attempts:
         self._counts: dict[str, int] = {}
         self._since = now()
 
-    def allow(self, name: str) -> bool:
-        """Count one attempt; say whether it may go on."""
+    def allow(self, name: str, count: int = 1) -> bool:
+        """Count an attempt, or ``count`` of them; say whether it may go on."""
         if self._now() - self._since > _PERIOD_S:
             self._counts.clear()
             self._since = self._now()
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self._counts[name] = self._counts.get(name, 0) + count
         return self._counts[name] <= self._most
+
+    @property
+    def renewed_in(self) -> float:
+        """Seconds until all counts begin again."""
+        return max(0.0, _PERIOD_S - (self._now() - self._since))
 
 
 async def caller_of(context: grpc.aio.ServicerContext, authority: Authority) -> Client | Applicant:

@@ -1,0 +1,71 @@
+"""The server's part of a trained run, and the run as sites are told it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from sglr.core.task import Task
+from sglr.engines.remote.run_description import RunDescription
+from sglr.engines.remote.segment_hash import features_of
+from sglr.engines.remote.server.predictions import ServedNetwork
+from sglr.runs.config import Experiment
+from sglr.sites.trained_run import TrainedRun
+from sglr.system.device import pick_device
+
+
+@dataclass(frozen=True)
+class ServedRunParts:
+    """A trained run that can answer predictions.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    description
+        The run as sites are told it; its id is not filled in.
+    network
+        The server's part.
+    """
+
+    experiment: Experiment
+    description: RunDescription
+    network: ServedNetwork
+
+
+def served_network(
+    folder: Path,
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    task: str | Task | None = None,
+    device: str = "auto",
+) -> ServedRunParts:
+    """Load the server's part of a trained run, with the weights of its best epoch.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    model, task
+        As in `sglr.assembly.load_model.load_model`.
+    device
+        Where the server computes.
+
+    Raises
+    ------
+    UsageError
+        If it is no trained run, its clients hold the whole model, or this machine lacks the device.
+    """
+    place = pick_device(device)
+    trained = TrainedRun.open(folder, model, task)
+    experiment, built = trained.run.experiment, trained.built
+    data, first = replace(built.data, encoding=trained.record.encoding), built.lower(0)
+    told = replace(RunDescription.of(experiment, built.task, data, first), served=trained.upper_digest())
+    answer = features_of(first) or built.task.output_shape(built.data.targets)
+    shared = {name: tensor.cpu() for name, tensor in built.trainer.shared.items()} or None
+    codec = built.trainer.engine.codec
+    network = ServedNetwork(trained.upper().to(place), codec, told.cut_shape, tuple(answer), shared, place)
+    return ServedRunParts(experiment, told, network)

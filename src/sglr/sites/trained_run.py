@@ -1,0 +1,79 @@
+"""A trained run, rebuilt from its folder with the weights of its best epoch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from torch import nn
+
+from sglr.assembly.build import build
+from sglr.assembly.load_model import restored
+from sglr.assembly.parts import Training
+from sglr.assembly.run_checkpoints import frozen_weights
+from sglr.assembly.task import given_task
+from sglr.assembly.without_data import stand_ins
+from sglr.core.errors import UsageError
+from sglr.core.task import Task
+from sglr.core.weights import state_of
+from sglr.runs.data_record import DataRecord
+from sglr.runs.folder import Run
+from sglr.splitting.segment_weights import frozen_of
+from sglr.storage.checkpoint import digest
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained run whose network lies at clients and a server.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    record
+        What it was trained on.
+    built
+        Its parts, with the trained weights.
+    """
+
+    run: Run
+    record: DataRecord
+    built: Training
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        model: str | nn.Module | Callable[..., nn.Module] | None = None,
+        task: str | Task | None = None,
+    ) -> Self:
+        """Rebuild a run from its folder; ``model`` and ``task`` as in `sglr.assembly.load_model.load_model`.
+
+        Raises
+        ------
+        UsageError
+            If it is no run, has no checkpoint, or its clients hold the whole model.
+        """
+        run = Run.open(folder, model if isinstance(model, str) else None)
+        record, own = run.data, given_task(run.experiment, task)
+        if record is None:
+            problem = "was trained by sglr 0.1, which kept no record of what a site must send"
+            raise UsageError("run", run.path, problem, "train it again, or predict in one place: sglr predict RUN")
+        if record.method.whole_model:
+            problem = "each client holds the whole model, and the server nothing of it"
+            raise UsageError("method", run.experiment.method, problem, "predict in one place: sglr predict RUN")
+        experiment, given = stand_ins(run.experiment, record, None if isinstance(model, str) else model, own)
+        built = restored(run, build(experiment, replace(given, frozen=frozen_weights(run))))
+        return cls(run, record, built)
+
+    def upper(self) -> nn.Module:
+        """Return a copy of the server's segment, in evaluation mode on the CPU."""
+        return copy.deepcopy(self.built.trainer.server.segment).cpu().eval()
+
+    def upper_digest(self) -> str:
+        """Return the SHA-256 of the server's weights, by which a site knows that it has the same run."""
+        upper = self.upper()
+        return digest({**state_of(upper), **frozen_of(upper)})
