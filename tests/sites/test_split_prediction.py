@@ -28,7 +28,7 @@ from .federation import local_twin
 from .serving import Served, serving
 
 INPUTS = torch.rand(150, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-NOISE = "quantize:bits=3"
+NOISE = "noise:sigma=0.5"
 
 
 @pytest.fixture(scope="module")

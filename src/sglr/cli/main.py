@@ -115,6 +115,7 @@ app.command(
         "sglr serve --dataset sites --input-shape 1,28,28 --classes 10 --clients 3 --out runs/sites",
         "sglr serve --schema schema.toml --model mlp --clients 3 --out runs/tables",
         "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --prometheus 127.0.0.1:9743",
+        "sglr serve runs/sites --predict --listen 0.0.0.0:7443",
     ),
 )(serve)
 app.command(

@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, LogJson, Quiet, typed
+from sglr.cli.serve_predictions import (
+    AnswerWithin,
+    Predict,
+    PredictionFlags,
+    SamplesPerMinute,
+    Segments,
+    serve_predictions,
+)
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +31,11 @@ if TYPE_CHECKING:
 PANEL = "Server"
 
 Settings = Annotated[
-    Path | None, typer.Argument(metavar="SETTINGS.toml", help="The settings, as for sglr train; flags override them.")
+    Path | None,
+    typer.Argument(
+        metavar="SETTINGS.toml",
+        help="The settings, as for sglr train; flags override them. With --predict the folder of a trained run.",
+    ),
 ]
 ListenAt = Annotated[
     str,
@@ -41,7 +53,7 @@ Address = Annotated[
     ),
 ]
 OutFolder = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--out",
         metavar="<folder>",
@@ -78,13 +90,17 @@ LOOK_SECONDS = 0.5
 
 def serve(
     ctx: typer.Context,
-    out: OutFolder,
     settings: Settings = None,
+    out: OutFolder = None,
     listen: ListenAt = "0.0.0.0:7443",
     address: Address = None,
     token_days: TokenDays = 7.0,
     tokens: Tokens = None,
     prometheus: MetricsAt = None,
+    predict: Predict = False,
+    samples_per_minute: SamplesPerMinute = 1_000_000,
+    answer_within: AnswerWithin = 30.0,
+    segments: Segments = None,
     as_json: AsJson = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -97,9 +113,22 @@ def serve(
 
     Describe data that stay at the sites: --dataset sites --input-shape 1,28,28 --classes 10. For tables use
     --schema FILE, which sglr schema makes.
+
+    With --predict it holds the server's layers of a trained run: sites send smashed data of new samples with sglr
+    predict HOST:PORT, and the server answers. It learns no inputs and no labels.
     """
     del debug
-    from sglr.cli.logs import log_json as write_json
+    if log_json:
+        from sglr.cli.logs import log_json as write_json
+
+        write_json()
+    if predict:
+        terms = (listen, address, prometheus, token_days, tokens, samples_per_minute, answer_within, segments)
+        _refuse_folder(out)
+        serve_predictions(settings, ctx.obj, PredictionFlags(*terms, as_json, log_json))
+        return
+    if out is None:
+        raise UsageError("out", "none", "the run needs a folder", "give --out FOLDER")
     from sglr.cli.train import read_experiment
     from sglr.cli.watching import watching
     from sglr.sites.join_commands import told_address
@@ -107,8 +136,6 @@ def serve(
     from sglr.sites.serve import serve as run_server
 
     _refuse_address(ctx.obj.get("metrics") or ())
-    if log_json:
-        write_json()
     experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))
     inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
     # While a bar is live, rich replaces the streams by its own, which break long lines.
@@ -137,6 +164,12 @@ def _with_data(settings: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     told = flags.keys() | (read_toml(settings).keys() if settings else set())
     return {"dataset": "sites", **flags} if "schema" in told and "dataset" not in told else flags
+
+
+def _refuse_folder(out: Path | None) -> None:
+    if out is not None:
+        problem = "is for a run that is trained, and the folder of a trained one is given without it"
+        raise UsageError("out", out, problem, "leave it out: sglr serve RUN --predict")
 
 
 def _refuse_address(metrics: Sequence[str]) -> None:

@@ -63,6 +63,13 @@ def leaving(log_json: bool) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def draining(log_json: bool) -> Iterator[Callable[[], bool]]:
+    """Make the first Ctrl-C or a hangup a request to answer what has come, and nothing further."""
+    with _stoppable("answering what has come; press Ctrl-C again to stop at once", log_json) as asked:
+        yield asked
+
+
+@contextmanager
 def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
     """Yield a function that returns True after the first signal to end; a second Ctrl-C ends the process at once."""
     asked = by_hand = False

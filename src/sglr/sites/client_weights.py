@@ -11,15 +11,12 @@ from pathlib import Path
 
 from torch import nn
 
-from sglr.assembly.load_model import trained_segments
 from sglr.core.errors import DamagedCheckpoint, UsageError
 from sglr.core.weights import Weights, state_of
 from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.predictions import ServerSegment
 from sglr.engines.remote.run_description import RunDescription
-from sglr.engines.remote.segment_hash import features_of
 from sglr.sites.trained_run import TrainedRun
-from sglr.splitting import ClientSegments
 from sglr.storage.checkpoint import read_checkpoint
 
 
@@ -93,7 +90,8 @@ class SiteOfRun:
             return self._of_run(source.run, client), self._whose(client)
         own = source.segment or self.folder / SEGMENT
         if source.segment is not None or own.is_file():
-            return _of_file(own, segment, self.description), self._whose(self.client)
+            weights, whose = _of_file(own, segment, self.description)
+            return weights, self._whose(self.client if whose is None else whose)
         if self.shares:
             return server.shared_weights(state_of(segment)), "shared"
         problem = f"each client of this run has weights of its own, and there are none in {self.folder}"
@@ -108,12 +106,11 @@ class SiteOfRun:
         if run.upper_digest() != self.description.served:
             problem = "its server's layers are others than the server's at that address"
             raise UsageError("run", folder, problem, "give the folder of the run that is served")
-        thirds, features = trained_segments(run.built, client), features_of(run.built.lower(0))
-        return state_of(thirds.lower if features is None else ClientSegments(thirds.lower, thirds.tail, features))
+        return run.client_weights(client)
 
 
-def _of_file(path: Path, segment: nn.Module, description: RunDescription) -> Weights:
-    """Read a file with weights; training between sites notes in it of which run they are."""
+def _of_file(path: Path, segment: nn.Module, description: RunDescription) -> tuple[Weights, int | None]:
+    """Read a file with weights, which tells of which run they are, and of which client, where sglr wrote it."""
     try:
         weights, told = read_checkpoint(path)
     except DamagedCheckpoint as error:
@@ -124,4 +121,5 @@ def _of_file(path: Path, segment: nn.Module, description: RunDescription) -> Wei
     own = {name: (tensor.dtype, tensor.shape) for name, tensor in state_of(segment).items()}
     if own != {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}:
         raise UsageError("segment", path, "its weights are of another model or cut", "give a file of the same run")
-    return weights
+    client = told.get("client")
+    return weights, client if type(client) is int else None

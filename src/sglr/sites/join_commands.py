@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,9 @@ ADDRESS = "address"
 
 PATH = "PATH"
 """What stands in a line for the site's own data."""
+
+SEGMENT = "SEGMENT"
+"""What stands in a line for the file with a client's weights."""
 
 ANYWHERE = ("0.0.0.0", "::")
 
@@ -73,6 +76,17 @@ def line(experiment: Experiment, address: str, client: int, token: str) -> str:
     return shlex.join(words)
 
 
+def predict_line(experiment: Experiment, address: str, client: int, token: str) -> str:
+    """Return the command with which a site that did not train predicts as ``client``."""
+    del client
+    words = ["sglr", "predict", address, "--token", token, "--data", PATH, "--out", "predictions.parquet"]
+    if not METHODS.load(experiment.method).shares:
+        words += ["--segment", SEGMENT]
+    if ":" in experiment.model:
+        words += ["--model", experiment.model]
+    return shlex.join(words)
+
+
 def missing(authority: Authority, experiment: Experiment) -> list[int]:
     """Return the clients that have no certificate that counts, so that they need a line."""
     there = {one.client.number for one in authority.enrolled() if one.ended is None}
@@ -80,7 +94,12 @@ def missing(authority: Authority, experiment: Experiment) -> list[int]:
 
 
 def new_lines(
-    authority: Authority, experiment: Experiment, address: str, clients: Sequence[int], lifetime: timedelta
+    authority: Authority,
+    experiment: Experiment,
+    address: str,
+    clients: Sequence[int],
+    lifetime: timedelta,
+    line: Callable[[Experiment, str, int, str], str] = line,
 ) -> dict[int, str]:
     """Issue a token for each of ``clients``; return their lines."""
     tokens = {client: authority.issue_token(client, lifetime) for client in clients}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sglr.engines.remote.run_description import run_id
 from sglr.engines.remote.server.listen import Listen, ServedRun
@@ -51,7 +52,7 @@ class PredictionOptions:
 
 def serve_predictions(
     folder: Path, parts: ServedRunParts, options: PredictionOptions, stop: Callable[[], bool] = lambda: False
-) -> None:
+) -> dict[str, Any]:
     """Answer predictions until ``stop`` returns True; then requests that are open are answered still.
 
     Parameters
@@ -65,14 +66,20 @@ def serve_predictions(
     stop
         Called several times a second.
 
+    Returns
+    -------
+    dict
+        The last status: how many samples of which client were answered.
+
     Raises
     ------
     UsageError
         If the address is taken, or another process serves this run's predictions.
     """
-    with _opened(folder, parts, options):
+    with _opened(folder, parts, options) as server:
         while not stop():
             time.sleep(LOOK_SECONDS)
+    return server.describe()
 
 
 @contextmanager

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sglr.core.task import Task
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.server.predictions import ServedNetwork
-from sglr.runs.config import Experiment
 from sglr.sites.trained_run import TrainedRun
 from sglr.system.device import pick_device
 
@@ -23,15 +23,15 @@ class ServedRunParts:
 
     Parameters
     ----------
-    experiment
-        Its settings.
+    trained
+        The run itself.
     description
         The run as sites are told it; its id is not filled in.
     network
         The server's part.
     """
 
-    experiment: Experiment
+    trained: TrainedRun
     description: RunDescription
     network: ServedNetwork
 
@@ -42,6 +42,7 @@ def served_network(
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
     task: str | Task | None = None,
     device: str = "auto",
+    threads: int | None = None,
 ) -> ServedRunParts:
     """Load the server's part of a trained run, with the weights of its best epoch.
 
@@ -51,8 +52,8 @@ def served_network(
         The run's folder.
     model, task
         As in `sglr.assembly.load_model.load_model`.
-    device
-        Where the server computes.
+    device, threads
+        Where the server computes, and with how many threads.
 
     Raises
     ------
@@ -60,6 +61,8 @@ def served_network(
         If it is no trained run, its clients hold the whole model, or this machine lacks the device.
     """
     place = pick_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     trained = TrainedRun.open(folder, model, task)
     experiment, built = trained.run.experiment, trained.built
     data, first = replace(built.data, encoding=trained.record.encoding), built.lower(0)
@@ -68,4 +71,4 @@ def served_network(
     shared = {name: tensor.cpu() for name, tensor in built.trainer.shared.items()} or None
     codec = built.trainer.engine.codec
     network = ServedNetwork(trained.upper().to(place), codec, told.cut_shape, tuple(answer), shared, place)
-    return ServedRunParts(experiment, told, network)
+    return ServedRunParts(trained, told, network)

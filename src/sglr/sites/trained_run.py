@@ -11,18 +11,20 @@ from typing import Self
 from torch import nn
 
 from sglr.assembly.build import build
-from sglr.assembly.load_model import restored
+from sglr.assembly.load_model import restored, trained_segments
 from sglr.assembly.parts import Training
 from sglr.assembly.run_checkpoints import frozen_weights
 from sglr.assembly.task import given_task
 from sglr.assembly.without_data import stand_ins
 from sglr.core.errors import UsageError
 from sglr.core.task import Task
-from sglr.core.weights import state_of
+from sglr.core.weights import Weights, state_of
+from sglr.engines.remote.segment_hash import features_of
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
+from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of
-from sglr.storage.checkpoint import digest
+from sglr.storage.checkpoint import digest, write_checkpoint
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,41 @@ class TrainedRun:
         """Return the SHA-256 of the server's weights, by which a site knows that it has the same run."""
         upper = self.upper()
         return digest({**state_of(upper), **frozen_of(upper)})
+
+    def client_weights(self, client: int) -> Weights:
+        """Return the weights of all layers of a client.
+
+        Raises
+        ------
+        UsageError
+            If there is no such client, or its weights are with itself.
+        """
+        thirds, features = trained_segments(self.built, client), features_of(self.built.lower(0))
+        return state_of(thirds.lower if features is None else ClientSegments(thirds.lower, thirds.tail, features))
+
+    def write_segments(self, folder: Path, run: str) -> list[Path]:
+        """Write the weights of each client to a file of its own, ``client-3.safetensors``, for its site.
+
+        Parameters
+        ----------
+        folder
+            Where; created if missing.
+        run
+            The run's id, by which sites know that the file is of the run that is served.
+
+        Raises
+        ------
+        UsageError
+            If clients keep their weights themselves, or the folder can't be written.
+        """
+        clients = range(len(self.built.trainer.sizes))
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths = [folder / f"client-{client}.safetensors" for client in clients]
+            for client, path in zip(clients, paths, strict=True):
+                write_checkpoint(path, self.client_weights(client), {"client": client, "run": run})
+        except OSError as error:
+            raise UsageError(
+                "segments", folder, f"cannot be written ({error.strerror})", "give another folder"
+            ) from error
+        return paths

@@ -44,7 +44,7 @@ class PredictionServer:
         self._run, self._authority, self._metrics = run, authority, metrics
         self._network, self._limits = network, limits
         self.port = 0
-        self._draining = False
+        self._state = "predicting"
         self._service: PredictionService | None = None
         self._ready = threading.Event()
         self._failure: Exception | None = None
@@ -66,15 +66,15 @@ class PredictionServer:
     def drain(self) -> None:
         """Take no new requests, answer those that are open, and stop listening."""
         if self._thread.is_alive() and self._failure is None:
-            self._draining = True
+            self._state = "draining"
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(self._limits.seconds + 5)
+            self._state = "stopped"
 
     def describe(self) -> dict[str, Any]:
         """Return the status, as ``sglr status`` shows it."""
         told = {} if self._service is None else self._service.usage.describe()
-        state = "draining" if self._draining else "predicting"
-        return {"run": self._run.description.run, "state": state, "why": "", **told}
+        return {"run": self._run.description.run, "state": self._state, "why": "", **told}
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
