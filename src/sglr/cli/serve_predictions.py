@@ -109,7 +109,7 @@ def serve_predictions(folder: Path | None, settings: dict[str, Any], flags: Pred
 
 
 def _serve(folder: Path, settings: dict[str, Any], flags: PredictionFlags) -> None:
-    from sglr.cli.watch import draining
+    from sglr.cli.watching import draining
     from sglr.engines.remote.server.predictions import PredictionLimits
     from sglr.sites.join_commands import told_address
     from sglr.sites.serve_predictions import PredictionOptions, serve_predictions
