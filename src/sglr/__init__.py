@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sglr.core.types import Downlink, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
+    from sglr.inference.network import TrainedNetwork
+    from sglr.inference.predictions import Predictions
+    from sglr.inference.run import Run
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
     from sglr.methods.fl import FL
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
     from sglr.runs.config import Experiment
-    from sglr.runs.folder import Run
     from sglr.splitting import Split, cut_points, split
     from sglr.studies.compare.compare import Comparison, compare
     from sglr.studies.sweeps.results import Sweep
@@ -72,7 +74,9 @@ _HOMES = {
     "sglr.methods.sglr": ("SGLR",),
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
-    "sglr.runs.folder": ("Run",),
+    "sglr.inference.network": ("TrainedNetwork",),
+    "sglr.inference.predictions": ("Predictions",),
+    "sglr.inference.run": ("Run",),
     "sglr.studies.sweeps.results": ("Sweep",),
     "sglr.studies.sweeps.sweep": ("sweep",),
     "sglr.tasks.binary": ("Binary",),
@@ -112,6 +116,7 @@ __all__ = [
     "Method",
     "Multilabel",
     "Ordinal",
+    "Predictions",
     "Regression",
     "Run",
     "Samples",
@@ -124,6 +129,7 @@ __all__ = [
     "Sweep",
     "Targets",
     "Task",
+    "TrainedNetwork",
     "Uplink",
     "UsageError",
     "__version__",

@@ -21,9 +21,9 @@ from sglr.core.registry import PARTITIONERS
 from sglr.core.task import Targets
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
+from sglr.data.wanted_targets import with_targets
 from sglr.runs.config import Experiment
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
-from sglr.sites.own_targets import with_targets
 
 DIGITS = tuple(map(str, range(10)))
 

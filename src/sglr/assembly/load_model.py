@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,7 @@ def load_model(
         If the folder is no run, has no checkpoint, or there is no such client.
     """
     run = Run.open(Path(path), model if isinstance(model, str) else None)
-    built_by = None if isinstance(model, str) else model
-    record, own = run.data, given_task(run.experiment, task)
-    if record is None:
-        experiment = run.experiment.model_copy(update={"device": "cpu"})
-        data = None if dataset is None else read_objects(dataset, Options.of(options))
-        given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine), task=own)
-    else:
-        experiment, given = stand_ins(run.experiment, record, built_by, own)
-    given = replace(given, frozen=frozen_weights(run))
-    built = restored(run, build(experiment, given))
+    built = load_training(run, model, task, dataset, options)
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
     if not built.trainer.engine.codec.exact:
@@ -94,6 +85,36 @@ def load_model(
     if built.tail is not None:
         layers["tail"] = segments.tail
     return nn.Sequential(layers).eval()
+
+
+def load_training(
+    run: Run,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    task: str | Task | None = None,
+    dataset: DataLike | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Training:
+    """Return a run's parts with the weights of its best validation epoch; its data are needed only without a record.
+
+    Parameters
+    ----------
+    run, model, task, dataset, options
+        As in `load_model`.
+
+    Raises
+    ------
+    UsageError
+        If the run has no checkpoint, or a part can't be made.
+    """
+    built_by = None if isinstance(model, str) else model
+    record, own = run.data, given_task(run.experiment, task)
+    if record is None:
+        experiment = run.experiment.model_copy(update={"device": "cpu"})
+        data = None if dataset is None else read_objects(dataset, Options.of(options or {}))
+        given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine), task=own)
+    else:
+        experiment, given = stand_ins(run.experiment, record, built_by, own)
+    return restored(run, build(experiment, replace(given, frozen=frozen_weights(run))))
 
 
 def restored(run: Run, built: Training) -> Training:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from sglr.assembly.parts import Training
 from sglr.assembly.task import plain, task_name
-from sglr.core.data import ClientData
 from sglr.core.plan import TrainingPlan
 from sglr.core.scores import ClassCounts, Scores, in_one
-from sglr.core.task import Task
+from sglr.core.task import Targets, Task
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
@@ -88,7 +87,9 @@ def summarise(
         "client_store": built.client_store,
         "device": _device_name(built.device),
         "choices": dict(built.choices),
-        "test": test_figures(built.task, scores, built.data, tested_epoch, experiment.seed),
+        "test": test_figures(
+            built.task, scores, built.data.targets, tested_epoch, experiment.seed, alike=len(built.data.test) > 0
+        ),
         "validation": _best_validation(
             history, built.trainer.plan, built.task.headline, built.trainer.progress.best_epoch
         ),
@@ -111,12 +112,26 @@ def summarise(
     }
 
 
-def test_figures(task: Task, scores: Scores, data: ClientData, epoch: int, seed: int) -> dict[str, Any]:
-    """Return what a test came to: the headline first, then the loss, and what the task tells beside them."""
-    figures = task.figures(scores.sums, data.targets) if scores.parts else {}
+def test_figures(
+    task: Task, scores: Scores, targets: Targets, epoch: int, seed: int, *, alike: bool = True
+) -> dict[str, Any]:
+    """Return what a test came to: the headline first, then the loss, and what the task tells beside them.
+
+    Parameters
+    ----------
+    task, scores, targets
+        What was learned, what the samples came to, and what their targets are.
+    epoch
+        The epoch whose weights were tested, counted from 1.
+    seed
+        For the draws of intervals.
+    alike
+        Whether all clients were scored on the same samples.
+    """
+    figures = task.figures(scores.sums, targets) if scores.parts else {}
     if task.counts_classes:
         counts = ClassCounts.among(scores.sums) if scores.parts else None
-        figures |= class_figures(counts, data.classes, alike=len(data.test) > 0)
+        figures |= class_figures(counts, targets.names, alike=alike)
     return {
         task.headline: known(scores.mean(task.headline)),
         f"{task.headline}_std_over_clients": known(scores.std(task.headline)),

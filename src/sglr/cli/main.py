@@ -18,7 +18,8 @@ from sglr.cli.join import join
 from sglr.cli.leak import leak
 from sglr.cli.list import list_parts
 from sglr.cli.plan import plan
-from sglr.cli.reading import JoinCommand, SchemaCommand
+from sglr.cli.predict import evaluate, predict
+from sglr.cli.reading import JoinCommand, PredictCommand, SchemaCommand
 from sglr.cli.report import report
 from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
@@ -91,6 +92,24 @@ app.command(
 )(plan)
 app.command("resume", epilog=epilog("sglr resume runs/second"))(resume)
 app.command("show", epilog=epilog("sglr show runs/second", "sglr show comparison --json"))(show)
+app.command(
+    "predict",
+    cls=PredictCommand,
+    epilog=epilog(
+        "sglr predict runs/second new.csv --out predictions.parquet",
+        "sglr predict runs/second pictures --client 3",
+        "sglr predict runs/second digits --json",
+    ),
+)(predict)
+app.command(
+    "evaluate",
+    cls=PredictCommand,
+    epilog=epilog(
+        "sglr evaluate runs/second",
+        "sglr evaluate runs/second new.csv --out evaluation",
+        "sglr evaluate runs/second table:new.csv --separator ';' --client each --json",
+    ),
+)(evaluate)
 app.command(
     "report",
     epilog=epilog(

@@ -11,6 +11,14 @@ from typer.core import TyperCommand
 from sglr.cli.settings import PART_PANELS, Setting, click_options, parameters, part_settings
 from sglr.core.registry import DATASETS
 
+FORM = frozenset(
+    (
+        *("inputs", "targets", "on_bad", "first_label", "time_column", "na", "separator", "decimal", "thousands"),
+        *("encoding", "header", "skip_rows", "text_column", "tokenizer", "image_column"),
+    )
+)
+"""Settings of data sets that tell how files are written."""
+
 
 class ReadingCommand(TyperCommand):
     """A command that takes settings of data sets as flags; ``ctx.obj`` has those that were given.
@@ -58,6 +66,19 @@ class SchemaCommand(ReadingCommand):
     """``sglr schema``."""
 
     offered = staticmethod(of_described)
+
+
+@cache
+def of_new_data() -> dict[str, Setting]:
+    """Return the settings by which new data are read: those of their form, not of their division."""
+    own = at_a_site()
+    return {name: setting for name, setting in own.items() if name in FORM}
+
+
+class PredictCommand(ReadingCommand):
+    """``sglr predict`` and ``sglr evaluate``."""
+
+    offered = staticmethod(of_new_data)
 
 
 class JoinCommand(ReadingCommand):

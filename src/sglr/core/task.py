@@ -7,7 +7,7 @@ sums, so that they don't depend on how samples were cut into clients, batches an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -183,6 +183,29 @@ class Task(ABC):
         del sums
         return self
 
+    def decided(self, test: Mapping[str, Any]) -> Self:
+        """Return the task with what was chosen on validation samples, as a test's figures tell; by default, nothing."""
+        del test
+        return self
+
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return what a table of predictions tells of each sample, by column; by default, the outputs.
+
+        Parameters
+        ----------
+        outputs
+            Of N samples, ``[N, ...]``.
+        targets
+            What targets are.
+
+        Returns
+        -------
+        dict of Tensor or list of str
+            N values each: one per sample, ``[N]``, or several, ``[N, ...]``.
+        """
+        del targets
+        return {"output": outputs}
+
     def classes_of(self, targets: Tensor) -> Tensor | None:
         """Return the class of every sample, int64 ``[N]``; None (the default) where samples have no single class."""
         del targets
@@ -219,6 +242,12 @@ def score_names(task: Task, targets: Targets) -> list[str]:
     """Return the names of a task's scores, the headline first, found on two made-up samples."""
     outputs = torch.zeros(1, 2, *task.output_shape(targets))
     return list(task.scores(task.sums(outputs, targets.example().repeat_interleave(2, 0))))
+
+
+def class_columns(predicted: Tensor, probabilities: Tensor, names: Sequence[str]) -> dict[str, Tensor | list[str]]:
+    """Return columns of predictions: the class ``[N]`` by its name, and each class's probability ``[N, K]``."""
+    columns: dict[str, Tensor | list[str]] = {"class": [names[number] for number in predicted.tolist()]}
+    return columns | {f"probability_{name}": probabilities[:, place] for place, name in enumerate(names)}
 
 
 def refuse_targets(task: str, targets: Targets, problem: str, remedy: str) -> UsageError:

@@ -84,7 +84,7 @@ def federate(
     _check_owners(rows, partitioner)
     if samples_per_client is not None:
         rows = [_draw(own, samples_per_client, seed, client) for client, own in enumerate(rows)]
-    test = _fewer(dataset.test, test_samples)
+    test = fewer(dataset.test, test_samples)
     notes = (*dataset.notes, *division_notes(dataset, validation))
     if _overlaps(partitioner):
         indices = tuple(map(torch.from_numpy, rows))
@@ -112,7 +112,8 @@ def _elsewhere(dataset: Dataset, clients: int, validation: int | float | None) -
     return ClientData(dataset.train, (nobody,) * clients, apart, test, *told)
 
 
-def _fewer(samples: Samples, count: int | None) -> Samples:
+def fewer(samples: Samples, count: int | None) -> Samples:
+    """Return at most this many samples, each class in proportion, always the same ones; None keeps all."""
     if count is None or count >= len(samples):
         return samples
     chosen = held_apart(samples.targets.numpy(), count, generator(0, "test samples"))

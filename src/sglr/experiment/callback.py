@@ -7,7 +7,7 @@ from typing import Any
 
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.events import StepDone
-from sglr.runs.folder import Run
+from sglr.inference.run import Run
 
 
 class StopTraining(Exception):  # noqa: N818 - says what is asked for

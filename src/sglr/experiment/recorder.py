@@ -28,10 +28,11 @@ from sglr.cost.profiles import DeviceProfile
 from sglr.experiment.callback import Callbacks
 from sglr.experiment.examples import write_examples
 from sglr.experiment.progress_file import ProgressFile
+from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
 from sglr.runs.config import Experiment
-from sglr.runs.folder import METRICS, Run, damage_explained
+from sglr.runs.folder import METRICS, damage_explained
 from sglr.runs.stop_file import StopRequest
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG

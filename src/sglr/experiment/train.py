@@ -31,10 +31,10 @@ from sglr.experiment.callback import Callback, Callbacks
 from sglr.experiment.client_classes import check_same_classes, record_classes
 from sglr.experiment.describe import describe
 from sglr.experiment.recorder import Recorder
+from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
-from sglr.runs.folder import Run
 from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
 from sglr.runs.stop_file import StopRequest
 from sglr.storage.lock import locked
@@ -135,7 +135,7 @@ def execute(
 
 def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:
     """Write into a new run's folder what is known before it trains."""
-    run = create_run(path, experiment, command)
+    run = Run(create_run(path, experiment, command).path)
     run.record_choices(built.choices)
     run.record_data(record_of(experiment, built))
     save_frozen(run, built.frozen)

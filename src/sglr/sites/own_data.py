@@ -20,14 +20,14 @@ from sglr.core.spec import name_in
 from sglr.core.task import Targets
 from sglr.data.federate import federate
 from sglr.data.images.pixel_range import number
+from sglr.data.kind_of_file import kind_of_file
 from sglr.data.load import load_dataset
 from sglr.data.partitioners.iid import Iid
 from sglr.data.schema import find_schema, schema_type
-from sglr.data.tables.files import is_table
+from sglr.data.wanted_targets import with_targets
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_enlargement
-from sglr.sites.own_targets import with_targets
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _division(wanted: WantedData) -> Experiment:
 
 def _of_files(source: Source, wanted: WantedData, division: Experiment) -> OwnData:
     assert source.path is not None
-    kind = _kind(source.path, wanted)
+    kind = kind_of_file(source.path, str(wanted.encoding.get("kind")))
     parameters = dict(source.parameters)
     known = part_fields("dataset", kind)
     if schema_type(kind) is not None:
@@ -200,27 +200,6 @@ def _check_range(dataset: Dataset, source: Source) -> None:
         )
         remedy = "ask the operator for --pixel-range LOW,HIGH, which must be the same at all sites"
         raise UsageError("data", _name(source), problem, remedy)
-
-
-def _kind(path: Path, wanted: WantedData) -> str:
-    """Return which data set reads this file or folder: that of the run's schema, if it has one."""
-    if not path.exists():
-        raise UsageError("data", path, "no such file or folder", "check the path")
-    stated = str(wanted.encoding.get("kind"))
-    if stated != "table" and schema_type(stated) is not None:
-        return stated
-    if path.is_dir():
-        images = any("images" in file.name and "idx3" in file.name for file in path.iterdir() if file.is_file())
-        return "idx" if images else "folder"
-    if is_table(path):
-        return "table"
-    if path.suffix.lower() in (".npz", ".h5", ".hdf5"):
-        return "arrays"
-    if "idx3" in path.name:
-        return "idx"
-    problem = "not a kind of data that can be read"
-    remedy = "give a folder with a subfolder of pictures per class, a table (.csv, .tsv, .parquet), or IDX files"
-    raise UsageError("data", path, problem, remedy)
 
 
 def _of_shares(

@@ -19,9 +19,10 @@ from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.connection import parse_address
 from sglr.experiment.train import execute, go_on
+from sglr.inference.run import Run
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
-from sglr.runs.folder import CONFIG, Run
+from sglr.runs.folder import CONFIG
 from sglr.runs.new_folder import refuse_occupied
 from sglr.storage.files import is_file, write_text
 from sglr.storage.lock import locked

@@ -98,6 +98,21 @@ class Binary(Findings):
         del targets
         return 1
 
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return the class that each sample is called at the threshold, and the probability of the second class."""
+        probability = outputs[:, 0].sigmoid()
+        called = (outputs[:, 0] >= logit(self._used)).tolist()
+        return {
+            "class": [targets.names[int(is_second)] for is_second in called],
+            f"probability_{targets.names[1]}": probability,
+        }
+
+    def decided(self, test: Mapping[str, Any]) -> Self:
+        """Return the task with the threshold that a test's figures tell."""
+        threshold = test.get("threshold")
+        known = isinstance(threshold, float) and 0 < threshold < 1 and self.threshold is None
+        return replace(self, threshold=threshold) if known else self
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are called right at the threshold, ``[N]``."""
         return (outputs[:, 0] >= logit(self._used)) == (targets == 1)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.scores import ClassCounts
-from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.core.task import Sums, Targets, class_columns, refuse_targets
 from sglr.metrics.with_metrics import THRESHOLDS, WithMetrics
 
 if TYPE_CHECKING:
@@ -175,6 +175,10 @@ class Classification(WithMetrics):
     def test_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the plain cross-entropy of every sample ``[N]``, so that runs with other losses can be compared."""
         return cross_entropy(outputs, targets)
+
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return the likeliest class of each sample by its name, and the probability of each class."""
+        return class_columns(outputs.argmax(1), outputs.softmax(1), targets.names)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are classified right, ``[N]``."""

@@ -109,6 +109,12 @@ class Language(WithMetrics):
         """The number -100, of positions that are asked nothing."""
         return frozenset({NOT_ASKED})
 
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return the likeliest token at each position ``[N, L]``, and its probability."""
+        del targets
+        probability, token = outputs.softmax(2).max(2)
+        return {"token": token, "probability": probability}
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of each text's tokens that are told rightly, ``[N]``; 0 if it is asked nothing."""
         asked = self._asked(targets)

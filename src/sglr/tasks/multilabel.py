@@ -63,6 +63,15 @@ class Multilabel(Findings):
         """Return L, the number of findings."""
         return targets.shape[0]
 
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return each finding's probability, and whether it is called present: from 0.5 on."""
+        names = targets.names or tuple(str(place + 1) for place in range(outputs.shape[1]))
+        present = {name: (outputs[:, place] >= 0).long() for place, name in enumerate(names)}
+        return {
+            **present,
+            **{f"probability_{name}": outputs[:, place].sigmoid() for place, name in enumerate(names)},
+        }
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of each sample's known findings that are called right, ``[N]``; 0 if none is known."""
         known = targets >= 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sglr.core.errors import UsageError
-from sglr.core.task import Sums, Targets, refuse_targets
+from sglr.core.task import Sums, Targets, class_columns, refuse_targets
 from sglr.metrics.with_metrics import WithMetrics
 
 if TYPE_CHECKING:
@@ -114,6 +114,15 @@ class Ordinal(WithMetrics):
         """Return the place of the predicted class in the order, from logits ``[..., K - 1]``."""
         above = outputs.sigmoid()
         return ((above.cumprod(-1) if self.loss == "corn" else above) > 0.5).sum(-1)
+
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return the predicted class of each sample, and the probability of each class, lowest first."""
+        above = outputs.sigmoid()
+        # coral's P(y > k) need not fall with k where the network's weights are not tied.
+        above = above.cumprod(1) if self.loss == "corn" else above.cummin(1).values
+        ends = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
+        shares = -torch.cat([ends[0], above, ends[1]], 1).diff(dim=1)
+        return class_columns(self.predicted(outputs), shares, self.order or targets.names)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are classified right, ``[N]``."""

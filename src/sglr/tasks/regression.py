@@ -227,6 +227,19 @@ class Regression(WithMetrics):
         distances = [abs(share - 0.5) for share in self.quantiles or (0.5,)]
         return distances.index(min(distances))
 
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return each target's value in the data's units; with quantiles, each of them, named such as ``dose_q0.9``."""
+        values = self._by_target(outputs)
+        scale, mean = self._scale(values), values.new_tensor(self.target_mean or (0.0,))
+        values = values * scale[:, None] + mean[:, None]
+        names = _names(targets)
+        endings = [f"_q{share:g}" for share in self.quantiles] or [""]
+        return {
+            f"{name}{ending}": values[:, place, of]
+            for place, name in enumerate(names)
+            for of, ending in enumerate(endings)
+        }
+
     def scores(self, sums: Sums) -> dict[str, Tensor]:
         """Return R², RMSE and MAE of every client ``[n]``, the last two in the data's units.
 
@@ -279,8 +292,7 @@ class Regression(WithMetrics):
         below the predicted quantile. All are in the target's units.
         """
         by_target = {name: values.mean(0) for name, values in self._scores_by_target(sums).items()}
-        unnamed = tuple(f"target {number}" for number in range(_width(targets)))
-        names = targets.names if len(targets.names) == len(unnamed) else unnamed
+        names = _names(targets)
         return {
             "residuals": [self._plot(place, name, sums) for place, name in enumerate(names)],
             "per_target": [{"name": name, **self._told(place, by_target, sums)} for place, name in enumerate(names)],
@@ -317,6 +329,11 @@ def _number(text: str) -> float:
 
 def _width(targets: Targets) -> int:
     return targets.shape[0] if targets.shape else 1
+
+
+def _names(targets: Targets) -> tuple[str, ...]:
+    unnamed = tuple(f"target {number}" for number in range(_width(targets)))
+    return targets.names if len(targets.names) == len(unnamed) else unnamed
 
 
 def _rows(targets: Tensor) -> Tensor:

@@ -152,6 +152,13 @@ class Segmentation(WithMetrics):
         """The number of pixels that don't count, if there is one."""
         return frozenset() if self.ignore_index is None else frozenset({self.ignore_index})
 
+    def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
+        """Return each sample's mask ``[N, ...]``, and the share of its pixels that each class has."""
+        masks = outputs.argmax(1)
+        names = targets.names or tuple(map(str, range(outputs.shape[1])))
+        shares = {f"share_{name}": masks.flatten(1).eq(place).float().mean(1) for place, name in enumerate(names)}
+        return {"mask": masks.to(torch.uint8 if outputs.shape[1] <= 256 else torch.int64), **shares}
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of every sample's pixels that are right, ``[N]``; 0 if none counts."""
         logits, wanted, counts = self._flat(outputs, targets)

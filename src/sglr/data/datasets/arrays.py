@@ -12,6 +12,8 @@ from sglr.core.data import Dataset
 from sglr.core.errors import UsageError, listed
 from sglr.data.formats.array_files import Read, array_names
 from sglr.data.formats.files import resolve
+from sglr.data.new_samples import NewSamples, TrainedOn
+from sglr.data.objects.new_arrays import new_arrays
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import PARTS, read_objects
 from sglr.data.stored import SAMPLE_STORE, Store
@@ -80,8 +82,40 @@ class Arrays:
         pixels = str(raw.dtype) == "uint8" and len(raw.shape) > 2
         return replace(dataset, name=f"arrays:{self.path}", encoding={"kind": "arrays", "pixels": pixels})
 
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read inputs, and targets if there are any: the test part if the file has one.
+
+        Raises
+        ------
+        UsageError
+            If a file can't be read, there are no inputs, or targets are not those of the network.
+        """
+        path = resolve("arrays", self.path, None)
+        arrays = array_names(path)
+        found = self._roles(arrays, path)
+        if not found and len(arrays) == 1:
+            found = {"test": {"inputs": next(iter(arrays))}}
+        part: Part | None = next((each for each in ("test", "validation", "train") if each in found), None)
+        if part is None or "inputs" not in found[part]:
+            raise self._missing("inputs", part or "test", arrays, path)
+        names = found[part]
+        targets = arrays[names["targets"]]() if "targets" in names else None
+        notes = [f"{path} has parts: these are those of {part}"] if len(found) > 1 else []
+        return new_arrays(arrays[names["inputs"]](), targets, trained, self.path, notes)
+
     def _by_part(self, names: Mapping[str, Read], path: Path) -> dict[Part, dict[str, str]]:
-        """Return the names of inputs and targets of each part."""
+        """Return the names of inputs and targets of each part; none may be missing."""
+        found = self._roles(names, path)
+        for part, roles in found.items():
+            for role in ("inputs", "targets"):
+                if role not in roles:
+                    raise self._missing(role, part, names, path)
+        if "train" not in found:
+            raise self._missing("inputs", "train", names, path)
+        return found
+
+    def _roles(self, names: Mapping[str, Read], path: Path) -> dict[Part, dict[str, str]]:
+        """Return the names of inputs and targets of each part, as far as they are there."""
         found: dict[Part, dict[str, str]] = {}
         for name in names:
             words = [word for word in re.split(r"[_/.\-]", name) if word]
@@ -95,12 +129,6 @@ class Arrays:
                 problem = f"{found[part][role]} and {name} may both be {role}"
                 raise UsageError(role, "none", f"in {path}, {problem}", f"give --{role} NAME")
             found[part][role] = name
-        for part, roles in found.items():
-            for role in ("inputs", "targets"):
-                if role not in roles:
-                    raise self._missing(role, part, names, path)
-        if "train" not in found:
-            raise self._missing("inputs", "train", names, path)
         return found
 
     def _role(self, name: str, rest: str) -> str | None:

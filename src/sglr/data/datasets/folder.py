@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from sglr.core.data import Dataset
-from sglr.data.class_folders import Files, find_files
+from sglr.data.class_folders import Files, find_files, new_files
 from sglr.data.file_samples import OnBad
 from sglr.data.formats.files import resolve
 from sglr.data.images.dataset import Pixels, check_form
 from sglr.data.images.decode import PICTURES, Picture, PictureReader
 from sglr.data.images.decoded import picture_dataset
+from sglr.data.images.new_pictures import new_pictures
 from sglr.data.images.pixel_range import PIXEL_RANGE, stated_range
 from sglr.data.images.stored import PictureFiles, scan, stored_dataset
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.split import stratified_split
 from sglr.data.stored import SAMPLE_STORE, Store, stays_on_disk
 from sglr.system.machine import refuse_beyond_memory
@@ -81,6 +83,18 @@ class Folder:
         self._check_room(found.number)
         parts = self._parts(found, lambda pictures, place: reader.read(pictures, place, found.classes))
         return picture_dataset(described[0], parts, *described[1:])
+
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read pictures by what they became in the training; they need no folders of classes.
+
+        Raises
+        ------
+        UsageError
+            If the network was not trained on pictures, there are none here, or one is unreadable.
+        """
+        files, labelled = new_files(resolve("folder", self.path, None), PICTURES, trained.targets.names)
+        pictures = [Picture(file.name, file.file, file.label) for file in files]
+        return new_pictures(pictures, self.path, trained, labelled=labelled, on_bad=self.on_bad)
 
     def _parts(self, found: Files, read: Callable[[list[Picture], str], P]) -> tuple[P, P | None, P]:
         """Read the parts; divide the training part if there is none for testing."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
@@ -13,6 +14,8 @@ from sglr.core.errors import UsageError
 from sglr.data.formats.files import first_file, resolve
 from sglr.data.formats.idx import IMAGES, LABELS, read_idx
 from sglr.data.images.dataset import Pixels, image_dataset
+from sglr.data.images.new_pictures import as_trained
+from sglr.data.new_samples import NewSamples, TrainedOn, numbered
 from sglr.data.split import stratified_split
 
 __all__ = ["Idx"]
@@ -64,6 +67,27 @@ class Idx:
         train, test = (part._replace(labels=part.labels - first) for part in (train, test))
         return image_dataset(f"idx:{self.path}", train, test, classes, self.image_size, self.image_channels)
 
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read images by what they became in the training; of a folder, those for testing. Labels need not be there.
+
+        Raises
+        ------
+        UsageError
+            If a file is missing or damaged, or a label is no class of the network.
+        """
+        own, held = _image_files(resolve("idx", self.path, None))
+        images = held or own
+        pixels = read_idx(images, IMAGES)[..., None]
+        found = NewSamples(as_trained(pixels, trained), numbered(len(pixels)))
+        if _labels_of(images) is None or not trained.targets.are_classes:
+            return found
+        labels = torch.from_numpy(_read(images).labels - (self.first_label or 0))
+        wrong = (labels < 0) | (labels >= trained.targets.classes)
+        if wrong.any():
+            problem = f"{images} has a label of no class of the network (0 to {trained.targets.classes - 1})"
+            raise UsageError("labels", int(labels[wrong][0]), problem, "give --first-label, or other labels")
+        return replace(found, targets=labels)
+
     def _classes(self, labels: NDArray[np.int64], source: str) -> tuple[int, tuple[str, ...]]:
         """Return the label of the first class, and the names of the classes."""
         low, high = int(labels.min(initial=0xFF)), int(labels.max(initial=0))
@@ -98,10 +122,21 @@ def _image_files(place: Path) -> tuple[Path, Path | None]:
     return own[0], held[0] if held else None
 
 
-def _read(images: Path) -> Pixels:
-    stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+def _label_name(images: Path) -> str:
+    return images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+
+
+def _labels_of(images: Path) -> Path | None:
+    """Return the file of labels beside that of images; None if there is none."""
+    stem = _label_name(images)
     labels = first_file(images.parent, (stem, f"{stem}.gz"))
-    if labels is None or labels == images:
-        raise UsageError("idx", images.parent / stem, "label file not found beside the images", "put it there")
+    return None if labels == images else labels
+
+
+def _read(images: Path) -> Pixels:
+    labels = _labels_of(images)
+    if labels is None:
+        place = images.parent / _label_name(images)
+        raise UsageError("idx", place, "label file not found beside the images", "put it there")
     values, targets = read_idx(images, IMAGES), read_idx(labels, LABELS)
     return Pixels(values[..., None], targets.astype(np.int64), str(images))

@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Literal
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.formats.files import resolve
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.schema import read_schema
 from sglr.data.tables.column_kinds import Notation
 from sglr.data.tables.dataset import Reading, table_dataset
 from sglr.data.tables.files import Format, read_table
 from sglr.data.tables.find_columns import label_columns
 from sglr.data.tables.labels import KINDS, LabelKind
+from sglr.data.tables.new_rows import new_rows
 from sglr.data.tables.schema import Schema
 
 __all__ = ["Table"]
@@ -125,6 +127,27 @@ class Table:
         reading = Reading(labels, groups=self.group_columns, notation=notation, schema=schema, **told)
         dataset = table_dataset(f"table:{self.path}", frame, reading, self.path)
         return replace(dataset, notes=(*notes, *dataset.notes))
+
+    def read_new(self, trained: TrainedOn, id_column: str = "") -> NewSamples:
+        """Read rows by the schema of the training; labels need not be there.
+
+        Parameters
+        ----------
+        trained
+            What the network was trained on.
+        id_column
+            The column that names the rows; empty for their numbers.
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be read, lacks a column, or has values that the schema does not allow.
+        """
+        path = resolve("table", self.path, None)
+        form = Format(self.separator, self.encoding, self.header, self.skip_rows, self.na)
+        frame, notes = read_table(path, form)
+        schema = read_schema(dict(trained.encoding), Schema)
+        return new_rows(frame, schema, Notation(self.decimal, self.thousands), self.path, id_column, notes)
 
     def _schema(self) -> Schema | None:
         """Return the schema, if one is given; refuse parameters that contradict it."""

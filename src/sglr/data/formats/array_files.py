@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from sglr.core.errors import UsageError
 from sglr.system.machine import refuse_beyond_memory
 
+NPY = ".npy"
 NPZ, HDF5, PARQUET = (".npz",), (".h5", ".hdf5"), (".parquet", ".pq")
 ENDINGS = (*NPZ, *HDF5, *PARQUET)
 KINDS = "a .npz, .h5, .hdf5 or .parquet file, or a folder of .npy files"
@@ -40,6 +41,8 @@ def array_names(path: Path) -> Mapping[str, Read]:
     with _readable(path):
         if path.is_dir():
             found = {file.stem: _npy(file) for file in sorted(path.glob("*.npy"))[:MOST_ARRAYS]}
+        elif ending == NPY:
+            found = {path.stem: _npy(path)}
         elif ending in NPZ:
             found = dict(_npz(path))
         elif ending in HDF5:

@@ -110,12 +110,19 @@ def _as_inputs(given: object, store: Store) -> Inputs:
         if store == "disk":
             remedy = 'give np.load(FILE, mmap_mode="r"), or an h5py.Dataset'
             raise UsageError("sample_store", store, f"inputs given as {type(given).__name__} are in memory", remedy)
-        return _as_values(given)
-    stored = StoredArray(file, _as_values)
-    return stored if stays_on_disk(store, stored.nbytes) else _as_values(given)
+        return as_values(given)
+    stored = StoredArray(file, as_values)
+    return stored if stays_on_disk(store, stored.nbytes) else as_values(given)
 
 
-def _as_values(given: object) -> Tensor:
+def as_values(given: object) -> Tensor:
+    """Return inputs in memory ``[N, ...]``; bytes in three to five dimensions are pixels, scaled to ±1.
+
+    Raises
+    ------
+    UsageError
+        If it is no such array.
+    """
     array: Any = given if isinstance(given, Tensor) or _is_sparse(given) else _array(given)
     if _is_sparse(array):
         raise UsageError("inputs", type(given).__name__, "is a sparse matrix", "give X.toarray()")
@@ -124,7 +131,7 @@ def _as_values(given: object) -> Tensor:
     values = np.asarray(array.cpu() if isinstance(array, Tensor) else array)
     if values.ndim == 5 or (values.ndim == 4 and values.shape[1] not in COLOURS and values.shape[3] not in COLOURS):
         return torch.from_numpy(_channels_first(values)).float() / 127.5 - 1
-    return image_tensor(_channels_last(values)) if values.ndim in (3, 4) else as_inputs(values.astype(np.float32))
+    return image_tensor(channels_last(values)) if values.ndim in (3, 4) else as_inputs(values.astype(np.float32))
 
 
 def _array(given: object) -> Any:
@@ -138,7 +145,7 @@ def _is_sparse(given: object) -> bool:
     return hasattr(given, "toarray")
 
 
-def _channels_last(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def channels_last(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return pictures as ``[N, height, width, channels]``, from any position of the channels."""
     if values.ndim == 3:
         return values[..., None]

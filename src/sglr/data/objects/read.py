@@ -117,13 +117,13 @@ def _parts(given: object, where: str, options: Options, several: bool) -> dict[s
         own = {"train": given.train, "test": given.test, "validation": given.validation}
         return {part: _of_samples(each, given.classes) for part, each in own.items() if isinstance(each, Samples)}
     if isinstance(given, Mapping):
-        found = {_part(key, where): _single(value, f"{where}[{key!r}]", options) for key, value in given.items()}
+        found = {_part(key, where): read_part(value, f"{where}[{key!r}]", options) for key, value in given.items()}
         if "train" not in found:
             raise UsageError(where, ", ".join(map(str, given)), "'train' is missing", 'give e.g. {"train": (X, y)}')
         if "test" not in found and "validation" in found and _is_hub(given):
             found["test"] = found.pop("validation")  # the convention on the hub
     else:
-        found = {"train": _single(given, where, options)}
+        found = {"train": read_part(given, where, options)}
     whole = found["train"]
     # A single table is divided after its labels are read.
     if "test" not in found and (several or isinstance(whole, ArrayPart)):
@@ -144,7 +144,7 @@ def _part(key: object, where: str) -> str:
     return part
 
 
-def _single(given: Any, where: str, options: Options) -> ArrayPart | TablePart:
+def read_part(given: Any, where: str, options: Options) -> ArrayPart | TablePart:
     """Read one part; errors name the argument ``where`` it was given."""
     with _naming(where):
         if isinstance(given, Samples):

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from sglr.core.errors import UsageError
+from sglr.inference.run import Run
 from sglr.report.score_style import headline, test_score
 from sglr.runs.config import Experiment
-from sglr.runs.folder import CONFIG, SUMMARY, Run, damage_explained
+from sglr.runs.folder import CONFIG, SUMMARY, damage_explained
 from sglr.storage.files import is_file, write_text
 from sglr.storage.json_files import read_object
 from sglr.version import __version__

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from sglr.assembly.parts import PartOverrides
 from sglr.core.errors import DivergedError, Interrupted, UsageError
 from sglr.experiment.train import execute, resume
-from sglr.runs.folder import CONFIG, Run
+from sglr.inference.run import Run
+from sglr.runs.folder import CONFIG
 from sglr.storage.files import is_file
 from sglr.storage.lock import wait_until_free
 from sglr.studies.scheduler.datasets import Datasets

@@ -1,0 +1,231 @@
+"""``sglr predict`` and ``sglr evaluate``: ask a trained network about new data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, RunFolder
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sglr.inference.network import TrainedNetwork, Whose
+    from sglr.inference.predictions import Predictions
+
+PANEL = "Network"
+
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="New data: a table, a folder of pictures, arrays, or other data by kind and path, such as audio:PATH. "
+        "They are read as the training data were.",
+        show_default=False,
+    ),
+]
+Client = Annotated[
+    str | None,
+    typer.Option(
+        "--client",
+        metavar="<number>|shared|average",
+        help="Whose lower layers answer; default: those that clients share, else the average of all clients' outputs.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+ClientOrEach = Annotated[
+    str | None,
+    typer.Option(
+        "--client",
+        metavar="<number>|shared|average|each",
+        help="Whose lower layers answer; each scores every client, as the summary does; default: those that clients "
+        "share, else the average of all clients' outputs.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Segment = Annotated[
+    Path | None,
+    typer.Option(
+        "--segment",
+        metavar="<file>",
+        help="segment.safetensors of the client's own folder, where it trained on a machine of its own.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="<int>", min=1, help="Samples at a time.", show_default=False),
+]
+IdColumn = Annotated[
+    str,
+    typer.Option(
+        "--id-column", metavar="<name>", help="The column of a table that names its rows.", show_default=False
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="<folder>", help="Folder of named data sets.", show_default=False),
+]
+OutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="<file>",
+        help="Write predictions there: .parquet, .csv, .jsonl or .npz; default: print them.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="<folder>",
+        help="Write evaluation.json and evaluation.html into this folder.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+
+
+def predict(
+    ctx: typer.Context,
+    run: RunFolder,
+    data: Data = None,
+    out: OutFile = None,
+    client: Client = None,
+    segment: Segment = None,
+    batch_size: BatchSize = None,
+    id_column: IdColumn = "",
+    data_dir: DataDir = None,
+    model: OwnModel = None,
+    task: OwnTask = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Predict with a trained run: classes with probabilities, values, masks or tokens.
+
+    Data need no targets. What was written into the run's folder tells how they become inputs.
+    """
+    del debug
+    from sglr.inference.predictions import check_ending
+    from sglr.inference.predictions import predict as ask
+
+    if data is None:
+        raise UsageError("DATA", "none", "no data to predict for", "give a path, such as new.csv")
+    if out is not None:
+        check_ending(out)
+    network = _network(run, client, model, task, segment)
+    found = ask(network, data, batch_size, id_column=id_column, data_dir=data_dir, **ctx.obj)
+    _tell(found.notes)
+    if out is not None:
+        found.write(out)
+    if as_json:
+        print(found.to_frame().to_json(orient="records", indent=2, double_precision=9))
+    elif out is None:
+        _print_predictions(found)
+    else:
+        print(f"{len(found):,} predictions ({found.whose}): {out}")
+
+
+def evaluate(
+    ctx: typer.Context,
+    run: RunFolder,
+    data: Data = None,
+    out: OutFolder = None,
+    client: ClientOrEach = None,
+    segment: Segment = None,
+    batch_size: BatchSize = None,
+    data_dir: DataDir = None,
+    model: OwnModel = None,
+    task: OwnTask = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Score a trained run on data with targets: the task's metrics with 95 % intervals, and the report's pictures.
+
+    Without DATA, on the run's own test samples.
+    """
+    del debug
+    from sglr.inference.evaluate import evaluate as score
+
+    network = _network(run, client, model, task, segment)
+    found = score(network, data, batch_size, data_dir=data_dir, **ctx.obj)
+    _tell(found["notes"])
+    if out is not None:
+        from sglr.report.evaluation import write_evaluation
+
+        write_evaluation(out, found)
+    print(json.dumps(found, indent=2)) if as_json else _print_evaluation(found, out)
+
+
+def _network(
+    run: Path, client: str | None, model: str | None, task: str | None, segment: Path | None
+) -> TrainedNetwork:
+    from sglr.inference.network import trained_network
+
+    return trained_network(run, _whose(client), model=model, task=task, segment=segment)
+
+
+def _whose(client: str | None) -> Whose | None:
+    if client is None or client in ("shared", "average", "each"):
+        return client  # type: ignore[return-value]
+    try:
+        return int(client)
+    except ValueError:
+        remedy = "give a client's number from 0, shared or average"
+        raise UsageError("client", client, "is no client", remedy) from None
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _print_predictions(found: Predictions) -> None:
+    """Print a table for people, or lines of a .csv where a program reads them."""
+    frame = found.to_frame()[["id", *found.flat]]
+    if not sys.stdout.isatty():
+        frame.to_csv(sys.stdout, index=False)
+        return
+    from rich.console import Console
+
+    from sglr.cli.screens import table
+
+    shown = frame.head(20)
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    console = Console(highlight=False)
+    console.print(table(list(frame.columns), rows, named=2))
+    more = f"{len(frame) - len(shown):,} more; " if len(frame) > len(shown) else ""
+    console.print(f"{len(frame):,} predictions ({found.whose}); {more}--out FILE writes them", markup=False)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_evaluation(found: Mapping[str, Any], out: Path | None) -> None:
+    from rich.console import Console
+
+    from sglr.cli.screens import facts
+    from sglr.report.score_style import headline, style, test_score
+
+    main = headline(found)
+    rows = {"samples": f"{found['samples']:,} of {found['data']}", "lower layers": str(found["client"])}
+    for name in found["scores"]:
+        kind = main if name == main.name else style(name, unit=main.unit)
+        score = test_score(found, name)
+        interval = kind.interval(score["low"], score["high"])
+        rows[kind.title] = f"{kind.write(score['mean'])}{f' (95 %: {interval})' if interval else ''}"
+    rows["loss"] = f"{found['loss']:.4g}"
+    console = Console(highlight=False)
+    console.print(facts(f"{found['run']}", rows))
+    if out is not None:
+        console.print(f"report  {out / 'evaluation.html'}", soft_wrap=True, markup=False)

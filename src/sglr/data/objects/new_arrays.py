@@ -1,0 +1,152 @@
+"""Arrays, tables and data sets given as objects, for a network that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.core.data import Dataset, Samples
+from sglr.core.data_checks import as_targets
+from sglr.core.errors import UsageError
+from sglr.core.task import Targets
+from sglr.data.classes import refuse_unknown
+from sglr.data.images.new_pictures import as_trained
+from sglr.data.new_samples import NewSamples, TrainedOn, numbered
+from sglr.data.objects.arrays import ArrayPart, as_values, channels_last
+from sglr.data.objects.frames import is_frame
+from sglr.data.objects.options import Options
+from sglr.data.objects.read import read_part
+from sglr.data.objects.targets import as_labels
+from sglr.data.schema import read_schema
+from sglr.data.tables.column_kinds import Notation
+from sglr.data.tables.new_rows import new_rows
+from sglr.data.tables.schema import Schema
+
+FORMS = "give an array of inputs, (X, y), a DataFrame, a torch data set, or a path"
+
+
+def new_objects(given: Any, trained: TrainedOn, id_column: str = "") -> NewSamples:
+    """Return samples given as an object.
+
+    Parameters
+    ----------
+    given
+        Inputs as an array, tensor or DataFrame; ``(X, y)``; a torch or Hugging Face data set of inputs with labels;
+        `Samples`; or a `Dataset`, of which the test samples are taken.
+    trained
+        What the network was trained on.
+    id_column
+        The column that names the rows of a DataFrame.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these, or not what the network reads.
+    """
+    if isinstance(given, Dataset):
+        return NewSamples.of_test(given, trained, "the data set")
+    if isinstance(given, Samples):
+        return NewSamples.of_samples(given)
+    if is_frame(given):
+        return _rows(given, trained, id_column)
+    if isinstance(given, tuple) and len(given) == 2:
+        return _pair(given, trained, id_column)
+    if isinstance(given, np.ndarray | Tensor) or (isinstance(given, list) and given):
+        return new_arrays(given, None, trained, "the array")
+    if not hasattr(given, "__getitem__") or isinstance(given, list | tuple | dict):
+        raise UsageError("data", type(given).__name__, "no data that can be read", FORMS)
+    part = read_part(given, "data", Options())
+    if not isinstance(part, ArrayPart):
+        return _rows(part.table, trained, id_column)
+    targets = _numbered(part.labels, part.names, trained.targets, "the data set")
+    return NewSamples(part.inputs, numbered(len(part)), targets, part.notes)
+
+
+def new_arrays(inputs: Any, targets: Any, trained: TrainedOn, source: str, notes: Sequence[str] = ()) -> NewSamples:
+    """Return arrays of inputs ``[N, ...]`` and of targets, or None, as samples.
+
+    Bytes are pixels, as in training.
+
+    Raises
+    ------
+    UsageError
+        If they are not what the network was trained on.
+    """
+    values = _inputs(inputs, trained)
+    numbers = (
+        None if targets is None else _numbered(_labels(_read(targets), trained.targets), (), trained.targets, source)
+    )
+    if numbers is not None and len(numbers) != len(values):
+        raise UsageError("targets", len(numbers), f"there are {len(values)} inputs", "give one for each input")
+    return NewSamples(values, numbered(len(values)), numbers, tuple(notes))
+
+
+def _rows(frame: Any, trained: TrainedOn, id_column: str) -> NewSamples:
+    if trained.encoding.get("kind") != "table":
+        return new_arrays(frame.to_numpy(), None, trained, "the table")
+    schema = read_schema(dict(trained.encoding), Schema)
+    return new_rows(frame, schema, Notation(), "the table", id_column)
+
+
+def _pair(given: tuple[Any, Any], trained: TrainedOn, id_column: str) -> NewSamples:
+    inputs, labels = given
+    if not is_frame(inputs) or trained.encoding.get("kind") != "table":
+        values = inputs.to_numpy() if is_frame(inputs) else inputs
+        return new_arrays(values, labels, trained, "the array")
+    names = [label.name for label in read_schema(dict(trained.encoding), Schema).all_labels]
+    columns = np.asarray(labels).reshape(len(inputs), -1)
+    if columns.shape[1] != len(names):
+        problem = f"the network has {len(names)} target(s): {', '.join(names)}"
+        raise UsageError("targets", f"{columns.shape[1]} columns", problem, "give a column for each")
+    return _rows(inputs.assign(**dict(zip(names, columns.T, strict=True))), trained, id_column)
+
+
+def _inputs(given: Any, trained: TrainedOn) -> Tensor:
+    """Return inputs as the network's: pixels scaled as in training, a single channel added where it lacks."""
+    array = _read(given)
+    if (
+        trained.encoding.get("kind") == "image"
+        and str(array.dtype) in ("uint8", "torch.uint8")
+        and array.ndim in (3, 4)
+    ):
+        return as_trained(channels_last(np.asarray(array)), trained)
+    values = as_values(array)
+    if values.shape[1:] == trained.input_shape[1:] and trained.input_shape[:1] == (1,):
+        values = values.unsqueeze(1)
+    wanted = getattr(torch, trained.dtype)
+    return values.to(wanted) if wanted.is_floating_point else values
+
+
+def _read(given: Any) -> Any:
+    """Return an array in memory of one in a file."""
+    return (
+        given[()]
+        if hasattr(given, "file") and hasattr(given, "id")
+        else given
+        if isinstance(given, Tensor)
+        else np.asarray(given)
+    )
+
+
+def _labels(given: Any, wanted: Targets) -> Any:
+    if wanted.classes and not wanted.are_classes:
+        return given
+    return as_labels(given, "classes" if wanted.are_classes else "numbers")
+
+
+def _numbered(labels: Any, names: Sequence[str], wanted: Targets, source: str) -> Tensor:
+    """Return labels as the run numbers them."""
+    if wanted.are_classes:
+        words = [names[label] for label in labels] if len(names) else [str(label) for label in labels.tolist()]
+        refuse_unknown(sorted(set(words)), wanted.names, source)
+        places = {name: number for number, name in enumerate(wanted.names)}
+        return torch.tensor([places[word] for word in words])
+    found = as_targets(labels)
+    if tuple(found.shape[1:]) != wanted.shape:
+        problem = f"its targets have shape {list(found.shape[1:])}; those of the run are {wanted.describe()}"
+        raise UsageError("targets", source, problem, "give targets of that kind")
+    return found.to(wanted.torch_dtype)

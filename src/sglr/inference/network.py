@@ -1,0 +1,210 @@
+"""A trained network: the server's segment with the segments of those clients that answer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sglr.assembly.load_model import load_training, trained_segments
+from sglr.compression.error_feedback import Received
+from sglr.core.data import Inputs
+from sglr.core.errors import UsageError
+from sglr.core.task import Targets, Task
+from sglr.data.new_samples import NewSamples, TrainedOn
+from sglr.data.read_new import read_new
+from sglr.runs.data_record import DataRecord
+from sglr.runs.folder import Run
+from sglr.splitting import Thirds
+
+Whose: TypeAlias = int | Literal["shared", "average", "each"]
+"""Whose lower layers answer: those that all share, a client's, or all clients', whose outputs are averaged or not."""
+
+VALUES = 1 << 21
+"""Values of the inputs of one batch, at most: more would not stay in a processor's cache."""
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network, on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    run
+        The run that trained it.
+    record
+        What it was trained on, as the run's folder has it.
+    task
+        What it learned, with what was chosen on the validation samples, such as a threshold.
+    targets
+        What its targets are.
+    client
+        Whose lower layers answer.
+    segments
+        The segments of each client that answers; the server's is one object.
+    received
+        What the codec makes of smashed data; None if they cross the cut as they are.
+    """
+
+    run: Run
+    record: DataRecord
+    task: Task
+    targets: Targets
+    client: Whose
+    segments: tuple[Thirds, ...]
+    received: nn.Module | None = None
+
+    @property
+    def whose(self) -> str:
+        """Whose lower layers answer, in words."""
+        if self.client == "average":
+            return f"average of {len(self.segments)} clients"
+        return (
+            "each client" if self.client == "each" else "shared" if self.client == "shared" else f"client {self.client}"
+        )
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """What new data are read as."""
+        record = self.record
+        return TrainedOn(record.input_shape, record.dtype, self.targets, record.encoding)
+
+    def module(self) -> nn.Module:
+        """Return the network as a plain module: inputs ``[N, ...]`` to outputs ``[N, ...]``.
+
+        Of several clients it is the mean of their outputs.
+
+        Raises
+        ------
+        UsageError
+            If each client is to answer for itself.
+        """
+        if self.client == "each":
+            raise UsageError("client", "each", "a module gives one output", "give a client, shared or average")
+        return self._paths[0] if len(self.segments) == 1 else MeanOfOutputs(self._paths)
+
+    @cached_property
+    def _paths(self) -> tuple[nn.Sequential, ...]:
+        return tuple(self._path(thirds) for thirds in self.segments)
+
+    def _path(self, thirds: Thirds) -> nn.Sequential:
+        layers = OrderedDict[str, nn.Module](client=thirds.lower)
+        if self.received is not None:
+            layers["received"] = self.received
+        layers["server"] = thirds.upper
+        if self.record.tail is not None:
+            layers["tail"] = thirds.tail
+        return nn.Sequential(layers).eval()
+
+    def read(self, data: Any, **options: Any) -> NewSamples:
+        """Return new data as inputs of the network; see `sglr.data.read_new.read_new`."""
+        return read_new(data, self.trained_on, **options)
+
+    def outputs(self, inputs: Inputs, batch_size: int | None = None) -> Tensor:
+        """Return the network's outputs ``[N, ...]`` for inputs ``[N, ...]``."""
+        return torch.cat([found.mean(0) for found in self.batches(inputs, batch_size)])
+
+    def batches(self, inputs: Inputs, batch_size: int | None = None) -> Iterator[Tensor]:
+        """Yield the outputs ``[n, m, ...]`` of each answering client for m samples at a time; n is 1 for an average."""
+        size = batch_size or max(1, VALUES // max(1, inputs[:1].numel()))
+        for first in range(0, len(inputs), size):
+            batch = inputs[first : first + size]
+            with torch.inference_mode():
+                if batch.dim() == 4:
+                    batch = batch.contiguous(memory_format=torch.channels_last)
+                found = torch.stack([path(batch) for path in self._paths])
+            yield found if self.client == "each" else found.mean(0, keepdim=True)
+
+
+class MeanOfOutputs(nn.Module):
+    """The mean of several networks' outputs.
+
+    Parameters
+    ----------
+    networks
+        The networks.
+    """
+
+    def __init__(self, networks: tuple[nn.Module, ...]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the mean of the outputs ``[N, ...]`` for inputs ``[N, ...]``."""
+        return torch.stack([network(inputs) for network in self.networks]).mean(0)
+
+
+def trained_network(
+    run: Run | str | Path,
+    client: Whose | None = None,
+    *,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    task: str | Task | None = None,
+    segment: str | Path | None = None,
+) -> TrainedNetwork:
+    """Load a trained network from a run's folder, with the weights of the best validation epoch.
+
+    Parameters
+    ----------
+    run
+        The run, or its folder.
+    client
+        Whose lower layers answer: a client's number; ``"shared"`` if all clients have the same; ``"average"`` for the
+        mean of all clients' outputs; ``"each"`` to score each client. By default shared where they are, else average.
+    model, task
+        The model and the task, as for `sglr.load_model`.
+    segment
+        The file with the client's weights, where clients were on machines of their own.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no run or has no checkpoint, or whose layers are to answer is not possible.
+    """
+    folder = run.path if isinstance(run, Run) else Path(run)
+    run = (
+        run
+        if isinstance(run, Run) and not isinstance(model, str)
+        else Run.open(folder, model if isinstance(model, str) else None)
+    )
+    record = run.data
+    if record is None:
+        remedy = "train it again; sglr.load_model(path, dataset=...) returns its network"
+        raise UsageError("run", folder, "is of sglr 0.1, and does not tell how its data were read", remedy)
+    built = load_training(run, model, task)
+    shared = bool(built.trainer.shared) or record.method.pooled
+    whose = _whose(client, shared, record.clients, segment)
+    numbers = range(record.clients) if whose in ("average", "each") else [0 if whose == "shared" else int(whose)]
+    file = None if segment is None else Path(segment)
+    segments = [trained_segments(built, number, file) for number in numbers]
+    codec = built.trainer.engine.codec
+    return TrainedNetwork(
+        run,
+        record,
+        built.task.decided((run.summary or {}).get("test") or {}),
+        built.data.targets,
+        whose,
+        tuple(each._replace(upper=segments[0].upper) for each in segments),
+        None if codec.exact else Received(codec),
+    )
+
+
+def _whose(client: Whose | None, shared: bool, clients: int, segment: str | Path | None) -> Whose:
+    if segment is not None and not isinstance(client, int):
+        if client in (None, "shared") and shared:
+            return "shared"
+        raise UsageError("client", str(client), "a file holds the layers of one client", "give that client's number")
+    if client is None:
+        return "shared" if shared else "average"
+    if client == "shared" and not shared:
+        problem = "each client has lower layers of its own in this run"
+        raise UsageError("client", "shared", problem, f"give 0 to {clients - 1}, or average")
+    if client in ("average", "each") and shared:
+        return "shared"
+    return client

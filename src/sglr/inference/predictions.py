@@ -1,0 +1,179 @@
+"""Predictions for new samples: a column for each thing that the task tells, written as a table or as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sglr.core.errors import UsageError, listed
+from sglr.inference.network import TrainedNetwork
+from sglr.storage.files import write_bytes
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ENDINGS = (".parquet", ".csv", ".jsonl", ".npz")
+"""Endings of the files that predictions are written to."""
+
+SHOWN = 10
+"""Rows of a notebook's table."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network tells of new samples.
+
+    Parameters
+    ----------
+    ids
+        What each sample is called, N of them.
+    columns
+        The values by name, ``[N]`` or ``[N, ...]`` each.
+    whose
+        Whose lower layers answered, in words.
+    notes
+        What the user should know, a sentence each.
+    """
+
+    ids: tuple[str, ...]
+    columns: Mapping[str, NDArray[Any]]
+    whose: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return the column of this name."""
+        return self.columns[name]
+
+    @property
+    def flat(self) -> list[str]:
+        """The names of the columns with one value for each sample."""
+        return [name for name, values in self.columns.items() if values.ndim == 1]
+
+    def to_frame(self) -> DataFrame:
+        """Return a table with the column ``id``; several values of one sample are a list."""
+        import pandas as pd
+
+        columns = {name: self._listed(values) for name, values in self.columns.items()}
+        return pd.DataFrame({"id": list(self.ids), **columns})
+
+    def _listed(self, values: NDArray[Any]) -> Any:
+        return values if values.ndim == 1 else [row.tolist() for row in values]
+
+    def write(self, path: str | Path) -> Path:
+        """Write a table (.parquet, .csv or .jsonl) or arrays (.npz), whole or not at all; return the path.
+
+        Raises
+        ------
+        UsageError
+            If the ending is another, or a .csv can't hold several values of one sample.
+        """
+        path = check_ending(Path(path))
+        _WRITERS[path.suffix.lower()](self, path)
+        return path
+
+    def _repr_html_(self) -> str:
+        shown = Predictions(self.ids[:SHOWN], {name: self.columns[name][:SHOWN] for name in self.flat})
+        heads = "".join(f"<th>{escape(name)}</th>" for name in ("id", *self.flat))
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in shown._cells())
+        return f"<table><tr>{heads}</tr>{rows}</table><p>{len(self):,} predictions ({escape(self.whose)})</p>"
+
+    def _cells(self) -> list[list[str]]:
+        columns = [[_cell(value) for value in self.columns[name]] for name in self.flat]
+        return [[own, *values] for own, *values in zip(self.ids, *columns, strict=True)]
+
+
+def check_ending(path: Path) -> Path:
+    """Return the path of a file of predictions.
+
+    Raises
+    ------
+    UsageError
+        If no predictions are written to files with this ending.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError("out", path, "has another ending", f"give a name that ends with {', '.join(ENDINGS)}")
+    return path
+
+
+def predict(network: TrainedNetwork, data: Any, batch_size: int | None = None, **options: Any) -> Predictions:
+    """Return what a network predicts for new samples.
+
+    Parameters
+    ----------
+    network
+        The trained network.
+    data
+        The samples, in any form of data that trains, with or without targets; see `sglr.data.read_new.read_new`.
+    batch_size
+        Samples at a time; by default as many as fit a processor's cache.
+    options
+        How files are read, such as ``separator`` and ``id_column``.
+
+    Raises
+    ------
+    UsageError
+        If the data can't be read, or don't fit the network.
+    """
+    samples = network.read(data, **options)
+    task, targets = network.task, network.targets
+    parts = [task.predictions(found.mean(0), targets) for found in network.batches(samples.inputs, batch_size)]
+    columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if samples.targets is not None and targets.are_classes:
+        columns["target"] = np.array([targets.names[number] for number in samples.targets.tolist()], dtype=object)
+    elif samples.targets is not None:
+        columns["target"] = samples.targets.numpy()
+    return Predictions(samples.ids, columns, network.whose, samples.notes)
+
+
+def _joined(parts: Sequence[Any]) -> NDArray[Any]:
+    if isinstance(parts[0], list):
+        return np.array([value for part in parts for value in part], dtype=object)
+    return np.concatenate([part.numpy() for part in parts])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _parquet(predictions: Predictions, path: Path) -> None:
+    write_bytes(path, predictions.to_frame().to_parquet(index=False))
+
+
+def _csv(predictions: Predictions, path: Path) -> None:
+    several = [name for name in predictions.columns if name not in predictions.flat]
+    if several:
+        problem = f"a .csv holds one value in a cell, and {listed(several, 3)} has several for each sample"
+        raise UsageError("out", path, problem, "give .npz, .parquet or .jsonl")
+    write_bytes(path, predictions.to_frame().to_csv(index=False).encode())
+
+
+def _jsonl(predictions: Predictions, path: Path) -> None:
+    write_bytes(path, predictions.to_frame().to_json(orient="records", lines=True, double_precision=9).encode())
+
+
+def _npz(predictions: Predictions, path: Path) -> None:
+    from io import BytesIO
+
+    plain: dict[str, Any] = {
+        name: values.astype(str) if values.dtype == object else values for name, values in predictions.columns.items()
+    }
+    file = BytesIO()
+    np.savez_compressed(file, id=np.array(predictions.ids), **plain)
+    write_bytes(path, file.getvalue())
+
+
+_WRITERS: Mapping[str, Callable[[Predictions, Path], None]] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".npz": _npz,
+}
