@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,6 +17,8 @@ from sglr.data.class_folders import find_files
 from sglr.data.described import Described
 from sglr.data.file_samples import OnBad, read_files
 from sglr.data.formats.files import resolve
+from sglr.data.new_files import new_file_samples
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.optional import optional
 from sglr.system.machine import refuse_beyond_memory
 
@@ -72,3 +74,16 @@ class Audio(Described):
         samples = torch.from_numpy(np.stack(read.values)), torch.from_numpy(read.labels)
         rows = read.divided(self.test_fraction, self.split_seed, self.group)
         return self.dataset(schema, samples, rows, read.columns, [*read.notes, *reader.notes])
+
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read recordings by the schema of the training; they need no folders of classes.
+
+        Raises
+        ------
+        UsageError
+            If soundfile is missing, there are no recordings, or one can't be read.
+        """
+        reader = RecordingReader(AudioSchema.from_json(trained.encoding), optional("soundfile", "audio", "audio"))
+        root = resolve("audio", self.path, None)
+        found = new_file_samples(root, RECORDINGS, trained.targets.names, reader.read, self.on_bad)
+        return replace(found, notes=(*found.notes, *reader.notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,15 +11,17 @@ import torch
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
-from sglr.data.class_folders import SampleFile
+from sglr.data.class_folders import SampleFile, new_files
 from sglr.data.described import Described
 from sglr.data.file_samples import FileSamples
 from sglr.data.formats.files import resolve
 from sglr.data.images.dataset import check_form, image_tensor
-from sglr.data.images.decode import Picture, PictureReader
-from sglr.data.images.mask_pairs import Pair, find_pairs
+from sglr.data.images.decode import PICTURES, Picture, PictureReader
+from sglr.data.images.mask_pairs import Pair, find_pairs, has_masks
 from sglr.data.images.masks import MasksSchema, mask_notes, numbered, read_masks
+from sglr.data.images.new_pictures import new_pictures
 from sglr.data.images.pixel_range import PIXEL_RANGE, PixelRange, choose_range, range_notes, stated_range
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Masks"]
@@ -76,6 +78,25 @@ class Masks(Described):
         inputs = image_tensor(stored.values, None, schema.channels, found)
         notes = [*reader.notes, *range_notes(found, train.values, train.names), *mask_notes(masks[rows[0]], classes)]
         return self.dataset(schema, (inputs, torch.from_numpy(masks)), rows, listed.columns, notes)
+
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read pictures by the schema of the training; with their masks, if they have any.
+
+        Raises
+        ------
+        UsageError
+            If there are no pictures, or one can't be read.
+        """
+        root, schema = resolve("masks", self.path, None), MasksSchema.from_json(trained.encoding)
+        if root.is_dir() and has_masks(root):
+            pairs = find_pairs(root)
+            held = [pair for pair in pairs if pair.part == 2] or pairs
+            masks, _, _ = numbered(read_masks(held, schema.size), held, schema, schema.classes)
+            pictures = [Picture(pair.name, pair.picture, 0) for pair in held]
+            found = new_pictures(pictures, self.path, trained, labelled=False)
+            return replace(found, targets=torch.from_numpy(masks))
+        files, _ = new_files(root, PICTURES, ())
+        return new_pictures([Picture(file.name, file.file, 0) for file in files], self.path, trained, labelled=False)
 
     def _check_agreed(self, agreed: MasksSchema | None) -> None:
         """Refuse parameters that contradict the schema."""

@@ -13,7 +13,9 @@ from sglr.core.errors import UsageError
 from sglr.data.described import Described
 from sglr.data.file_samples import OnBad, Rows
 from sglr.data.formats.files import resolve
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.series.fit import common_length, complete_rows, fit_notes, fitted, measured
+from sglr.data.series.new_series import new_series
 from sglr.data.series.read import SeriesReading, SeriesSet, read_series
 from sglr.data.series.schema import SeriesSchema
 from sglr.data.tables.column_kinds import Notation
@@ -95,6 +97,17 @@ class Series(Described):
         samples = torch.from_numpy(fitted(found.values, schema)), torch.from_numpy(found.labels)
         notes = [*found.notes, *fit_notes(found, kept, schema)]
         return self.dataset(schema, samples, _three(rows), found.columns, notes)
+
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read series by the schema of the training; classes need not be known.
+
+        Raises
+        ------
+        UsageError
+            If there are none, one can't be read, or channels or values are missing.
+        """
+        schema = SeriesSchema.from_json(trained.encoding)
+        return new_series(resolve("series", self.path, None), self._reading(schema), schema)
 
     def _measured(self, found: SeriesSet, train: Rows | None, missing: str) -> SeriesSchema:
         assert train is not None, "there is always a training part"

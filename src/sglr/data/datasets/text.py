@@ -16,8 +16,10 @@ from sglr.core.errors import UsageError
 from sglr.data.described import Described
 from sglr.data.file_samples import OnBad
 from sglr.data.formats.files import resolve
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.tables.files import Format
 from sglr.data.text.documents import DOCUMENT, Documents, TextReading, read_documents
+from sglr.data.text.new_texts import new_texts
 from sglr.data.text.schema import TextSchema
 from sglr.data.text.sequences import padded, windows
 from sglr.data.text.tokenizers import UNKNOWN, Bytes, Characters, FromFile, Tokenizer, by_schema
@@ -93,6 +95,25 @@ class Text(Described):
         inputs = torch.from_numpy(padded(tokens, schema.length, schema.padding))
         samples = inputs, torch.from_numpy(found.labels)
         return self.dataset(schema, samples, found.rows, found.columns, notes)
+
+    def read_new(self, trained: TrainedOn, id_column: str = "") -> NewSamples:
+        """Read texts by the schema of the training; classes need not be known.
+
+        Parameters
+        ----------
+        trained
+            What the network was trained on.
+        id_column
+            The column of a table that names its rows; empty for their numbers.
+
+        Raises
+        ------
+        UsageError
+            If there are no texts, one can't be read, or the tokenizer is another.
+        """
+        schema = TextSchema.from_json(trained.encoding)
+        tokenizer = by_schema(schema, self.tokenizer)
+        return new_texts(resolve("text", self.path, None), self._reading(schema), schema, tokenizer, id_column)
 
     @property
     def _length(self) -> int:

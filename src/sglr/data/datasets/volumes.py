@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +18,10 @@ from sglr.data.class_folders import Files, Parts, SampleFile, find_files
 from sglr.data.described import Described
 from sglr.data.file_samples import FileSamples, OnBad, read_files
 from sglr.data.formats.files import resolve
+from sglr.data.new_files import new_file_samples
+from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.optional import optional
-from sglr.data.volumes.cases import Case, class_names, find_cases, is_of_cases
+from sglr.data.volumes.cases import Case, channel_files, class_names, find_cases, is_of_cases
 from sglr.data.volumes.read import VOLUMES, Form, Volume, formed, formed_map, read_volume
 from sglr.data.volumes.schema import VolumesSchema
 from sglr.system.machine import refuse_beyond_memory
@@ -99,6 +101,30 @@ class Volumes(Described):
             raise UsageError("volumes", self.path, problem, "bring volumes of that kind")
         samples = torch.from_numpy(inputs), torch.from_numpy(targets)
         return self.dataset(schema, samples, rows, read.columns, [*notes, *read.notes])
+
+    def read_new(self, trained: TrainedOn) -> NewSamples:
+        """Read volumes by the schema of the training: of a folder with label maps the test cases; or files alone.
+
+        Raises
+        ------
+        UsageError
+            If nibabel is missing, there are no volumes, or one can't be read or has other channels.
+        """
+        root, nibabel = resolve("volumes", self.path, None), optional("nibabel", "medical", "volumes")
+        schema = VolumesSchema.from_json(trained.encoding)
+        if root.is_dir() and is_of_cases(root):
+            own = replace(self, schema=schema.to_json()).load(None)
+            return NewSamples.of_test(own, trained, str(root))
+        form, classes = (
+            Form(schema.volume_size, schema.spacing, schema.window),
+            () if schema.segmentation else schema.classes,
+        )
+        kind, channels = channel_files(root, schema.channels)
+
+        def read(file: SampleFile) -> NDArray[np.float32]:
+            return formed(read_volume(nibabel, channels(file.file)), form)
+
+        return new_file_samples(root, kind, classes, read, self.on_bad)
 
     def _form(self, agreed: VolumesSchema | None) -> Form:
         if agreed is not None:

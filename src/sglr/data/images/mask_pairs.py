@@ -48,6 +48,13 @@ def find_pairs(root: Path) -> list[Pair]:
     return _by_inner_parts(pairs)
 
 
+def has_masks(root: Path) -> bool:
+    """Return whether a folder has masks: a folder of them, or files whose names say so."""
+    places = [root, *(root / name for name in subfolders(root))]
+    named = any(_named(place, MASKS) for place in places)
+    return named or any(_without_end(PICTURES.stem(path)) != PICTURES.stem(path) for path in walk(root))
+
+
 def _of_part(root: Path, place: Path, part: int) -> list[Pair]:
     images, masks = (_named(place, names) for names in (IMAGES, MASKS))
     if images and masks:

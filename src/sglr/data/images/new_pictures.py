@@ -65,7 +65,7 @@ def range_of(trained: TrainedOn) -> PixelRange:
 
 def _form(trained: TrainedOn, source: str) -> tuple[tuple[int, int], PixelRange]:
     kind = trained.encoding.get("kind")
-    if len(trained.input_shape) != 3 or kind not in ("image", "arrays"):
+    if len(trained.input_shape) != 3 or kind not in ("image", "arrays", "masks"):
         what = f"data of kind {kind}" if kind else "arrays"
         problem = f"these are pictures, and the network was trained on {what} of shape {list(trained.input_shape)}"
         raise UsageError("data", source, problem, "give such data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def read_series(path: Path, reading: SeriesReading) -> SeriesSet:
 
 def _of_folder(root: Path, reading: SeriesReading) -> SeriesSet:
     found = find_files(root, SERIES, reading.classes)
-    reader = _FileReader(reading)
+    reader = FileReader(reading)
     read = read_files(found, reader.read, reading.on_bad)
     return SeriesSet(
         read.values,
@@ -107,7 +107,7 @@ def _of_folder(root: Path, reading: SeriesReading) -> SeriesSet:
     )
 
 
-class _FileReader:
+class FileReader:
     """Reads files of one series each; the first one, or the schema, says which channels there are."""
 
     def __init__(self, reading: SeriesReading) -> None:
@@ -115,6 +115,7 @@ class _FileReader:
         self.channels = tuple(reading.channels)
 
     def read(self, file: SampleFile) -> Steps:
+        """Return the steps of a file ``[T, channels]``; any error says that it can't be read, and why."""
         steps, names = _array(file.file) if file.file.suffix.lower() == ".npy" else self._table(file.file)
         if not len(steps):
             raise ValueError("it has no steps")
@@ -142,40 +143,62 @@ def _array(path: Path) -> tuple[Steps, tuple[str, ...]]:
     return steps, tuple(f"channel_{number + 1}" for number in range(steps.shape[1]))
 
 
+class LongTable(NamedTuple):
+    """The series of one table."""
+
+    values: list[Steps]
+    names: list[str]
+    channels: tuple[str, ...]
+    columns: dict[str, NDArray[np.object_]]
+    """One text of each series, by column."""
+
+
 def _of_table(path: Path, reading: SeriesReading) -> SeriesSet:
     frame, notes = read_table(path, reading.form)
-    names = list(map(str, frame.columns))
-    if not reading.id_column:
-        problem = f"which column of {path} says what rows belong to one series is not known"
-        raise UsageError("id_column", "(none)", problem, f"name one of {listed(names, SHOWN)}")
-    label = find_label_column(names, reading.label_column, str(path))
     aside = list(dict.fromkeys([*reading.group_columns, *filter(None, [reading.group])]))
-    roles = {"id_column": [reading.id_column], "group": aside}
-    for setting, columns in roles.items():
-        for column in columns:
-            if column not in names:
-                raise unknown(setting, column, names)
-    taken = {reading.id_column, reading.time_column, label, *aside}
-    channels = tuple(reading.channels) or tuple(name for name in names if name not in taken)
-    frame = _ordered(frame, reading, path)
-    ids = _complete(frame, reading.id_column, path)
-    _, first, owner = np.unique(ids.astype(str), return_index=True, return_inverse=True)
-    numbers = _numbers(frame, channels, reading, path)
-    places = [np.flatnonzero(owner == number) for number in range(len(first))]
-    told = {name: _one_each(_complete(frame, name, path), owner, first, ids, name) for name in [label, *aside]}
+    label = find_label_column(list(map(str, frame.columns)), reading.label_column, str(path))
+    read = long_table(frame, reading, [label, *aside], path)
+    told = read.columns
     found = find_classes(_series_of(told.pop(label), label), reading.classes, (), Notation(), str(path))
     groups = told[reading.group] if reading.group else None
     train, test = stratified_split(found.values, reading.fraction, reading.seed, groups)
     return SeriesSet(
-        [numbers[rows] for rows in places],
-        [f"{reading.id_column} {ids[row]}" for row in first],
-        channels,
+        read.values,
+        read.names,
+        read.channels,
         found.values,
         tuple(found.label.classes),
         (train, None, test),
         told,
         notes,
     )
+
+
+def long_table(frame: DataFrame, reading: SeriesReading, beside: Sequence[str], path: Path) -> LongTable:
+    """Return the series of a table whose rows are steps, and a text of each from each column ``beside``.
+
+    Raises
+    ------
+    UsageError
+        If a column is missing, a step has no id or no number, or a column changes within a series.
+    """
+    names = list(map(str, frame.columns))
+    if not reading.id_column:
+        problem = f"which column of {path} says what rows belong to one series is not known"
+        raise UsageError("id_column", "(none)", problem, f"name one of {listed(names, SHOWN)}")
+    for column in (reading.id_column, *beside):
+        if column not in names:
+            raise unknown("id_column" if column == reading.id_column else "group", column, names)
+    taken = {reading.id_column, reading.time_column, *beside}
+    channels = tuple(reading.channels) or tuple(name for name in names if name not in taken)
+    frame = _ordered(frame, reading, path)
+    ids = _complete(frame, reading.id_column, path)
+    _, first, owner = np.unique(ids.astype(str), return_index=True, return_inverse=True)
+    numbers = _numbers(frame, channels, reading, path)
+    places = [np.flatnonzero(owner == number) for number in range(len(first))]
+    told = {name: _one_each(_complete(frame, name, path), owner, first, ids, name) for name in beside}
+    called = [f"{reading.id_column} {ids[row]}" for row in first]
+    return LongTable([numbers[rows] for rows in places], called, channels, told)
 
 
 def _ordered(frame: DataFrame, reading: SeriesReading, path: Path) -> DataFrame:

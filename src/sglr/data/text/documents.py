@@ -105,7 +105,7 @@ def _has_class_folders(root: Path) -> bool:
 
 def _of_class_folders(root: Path, reading: TextReading) -> Documents:
     found = find_files(root, TEXTS, reading.classes)
-    read = read_files(found, _text, reading.on_bad)
+    read = read_files(found, text_of, reading.on_bad)
     rows = read.divided(reading.fraction, reading.seed, reading.group)
     return Documents(read.values, read.labels, tuple(found.classes), rows, read.columns, notes=read.notes)
 
@@ -121,7 +121,7 @@ def _of_files(path: Path, reading: TextReading) -> Documents:
     train, apart, test = own
     if not train:
         raise UsageError("folder", path, "has no texts", f"put some there ({' '.join(TEXTS.endings)})")
-    read = read_files(Files(train, apart, test, ["text"], parts, []), _text, reading.on_bad)
+    read = read_files(Files(train, apart, test, ["text"], parts, []), text_of, reading.on_bad)
     names = np.array([file.name for file in read.files], dtype=object)
     columns = {DOCUMENT: names, **read.columns}
     if read.has_test or len(read.values) >= FEW or reading.group:
@@ -149,7 +149,8 @@ def _listed(root: Path) -> list[SampleFile]:
     return [sample_file(path, root, root) for path in walk(root) if TEXTS.has(path.name)]
 
 
-def _text(file: SampleFile) -> str:
+def text_of(file: SampleFile) -> str:
+    """Return the text of a file; any error says that it can't be read, and why."""
     text = file.file.read_text(encoding="utf-8-sig")
     if not text.strip():
         raise ValueError("it is empty")
@@ -157,10 +158,10 @@ def _text(file: SampleFile) -> str:
 
 
 def _of_table(path: Path, reading: TextReading) -> Documents:
-    frame, notes = _json_lines(path) if path.name.lower().endswith(JSON_LINES) else read_table(path, reading.form)
+    frame, notes = read_rows(path, reading.form)
     names = list(map(str, frame.columns))
-    label = "" if reading.language else _label_column(names, reading)
-    column = _text_column(names, label, reading, path)
+    label = "" if reading.language else label_column_of(names, reading)
+    column = text_column(names, label, reading, path)
     aside = {name: texts_of(frame[name], str(path)) for name in _aside(reading, names)}
     missing = frame[[column, *filter(None, [label])]].isna().any(axis=1)
     gaps = (missing | frame[column].astype(str).str.strip().eq("")).to_numpy(dtype=bool)
@@ -175,6 +176,11 @@ def _of_table(path: Path, reading: TextReading) -> Documents:
     texts, classes = frame[column].astype(str).tolist(), () if found is None else found.label.classes
     whole = len(texts) >= FEW
     return Documents(texts, labels, classes, (train, None, test), aside, whole, [*notes, *further])
+
+
+def read_rows(path: Path, form: Format) -> tuple[DataFrame, list[str]]:
+    """Return the rows of a table or of JSON lines, and notes; see `sglr.data.tables.files.read_table`."""
+    return _json_lines(path) if path.name.lower().endswith(JSON_LINES) else read_table(path, form)
 
 
 def _json_lines(path: Path) -> tuple[DataFrame, list[str]]:
@@ -199,13 +205,21 @@ def _object(line: str) -> dict[str, Any]:
     return found
 
 
-def _label_column(names: Sequence[str], reading: TextReading) -> str:
+def label_column_of(names: Sequence[str], reading: TextReading) -> str:
+    """Return the column of classes: the one that is named, else one with a usual name; empty if there is none."""
     if reading.label_column and reading.label_column not in names:
         raise unknown("label_column", reading.label_column, names)
     return reading.label_column or next((name for name in LABELS if name in names), "")
 
 
-def _text_column(names: Sequence[str], label: str, reading: TextReading, path: Path) -> str:
+def text_column(names: Sequence[str], label: str, reading: TextReading, path: Path) -> str:
+    """Return the column of texts: the one that is named, else ``text``, else the only one beside the labels'.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
     if reading.text_column and reading.text_column not in names:
         raise unknown("text_column", reading.text_column, names)
     others = [name for name in names if name not in (label, *_aside(reading, names))]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sglr.core.errors import UsageError
+from sglr.data.class_folders import FileKind, walk
 from sglr.data.volumes.read import VOLUMES
 
+FIRST = "_0000"
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 HOW = "give each case labelsTr/CASE.nii.gz with imagesTr/CASE_0000.nii.gz or imagesTr/CASE.nii.gz"
@@ -52,6 +54,20 @@ def find_cases(root: Path) -> tuple[list[Case], list[str]]:
     elif (root / "imagesTs").is_dir():
         notes.append(f"{root / 'imagesTs'} is ignored, because it has no labelsTs")
     return cases, notes
+
+
+def channel_files(root: Path, channels: int) -> tuple[FileKind, Callable[[Path], list[Path]]]:
+    """Return which files stand for volumes of their own, and what gives the files of a volume's channels.
+
+    ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` … are one volume, unless each has all channels.
+    """
+    first = FileKind(VOLUMES.name, tuple(f"{FIRST}{ending}" for ending in VOLUMES.endings))
+    files = [root] if root.is_file() else walk(root)
+    if channels == 1 or not any(first.has(file.name) for file in files):
+        return VOLUMES, lambda file: [file]
+    return first, lambda file: [
+        file.with_name(file.name.replace(FIRST, f"_{number:04d}")) for number in range(channels)
+    ]
 
 
 def class_names(root: Path) -> dict[int, str]:

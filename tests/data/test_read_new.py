@@ -1,0 +1,153 @@
+"""New data become inputs as those of the training did, whether their targets are known or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sglr.core.data import Dataset
+from sglr.core.errors import UsageError
+from sglr.data.load import load_dataset
+from sglr.data.new_samples import NewSamples, TrainedOn
+from sglr.data.read_new import read_new
+
+DRAWN = np.random.default_rng(0)
+CLASSES = ("high", "low")
+
+
+def _by_class(root: Path, write: Callable[[Path, int], None]) -> None:
+    for place, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for number in range(4):
+            write(root / name / f"{number}", place)
+
+
+def _pictures(root: Path) -> dict[str, Any]:
+    def write(path: Path, place: int) -> None:
+        Image.fromarray(DRAWN.integers(100 * place, 255, (9, 7), dtype=np.uint8)).save(f"{path}.png")
+
+    _by_class(root, write)
+    return {"image_size": 6}
+
+
+def _audio(root: Path) -> dict[str, Any]:
+    soundfile = pytest.importorskip("soundfile")
+    _by_class(root, lambda path, place: soundfile.write(f"{path}.wav", DRAWN.normal(0, 0.1, 900 + place), 8000))
+    return {"rate": 4000, "seconds": 0.1}
+
+
+def _series(root: Path) -> dict[str, Any]:
+    _by_class(root, lambda path, place: np.save(f"{path}.npy", DRAWN.normal(place, 1, (12, 2))))
+    return {}
+
+
+def _texts(root: Path) -> dict[str, Any]:
+    words = ("up above", "deep down")
+    _by_class(root, lambda path, place: Path(f"{path}.txt").write_text(words[place] * int(DRAWN.integers(1, 4))))
+    return {"length": 16}
+
+
+def _volumes(root: Path) -> dict[str, Any]:
+    nibabel = pytest.importorskip("nibabel")
+
+    def write(path: Path, place: int) -> None:
+        nibabel.save(nibabel.Nifti1Image(DRAWN.normal(place, 1, (4, 5, 3)), np.eye(4)), f"{path}.nii.gz")
+
+    _by_class(root, write)
+    return {"volume_size": (4, 4, 4)}
+
+
+def _masks(root: Path) -> dict[str, Any]:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        Image.fromarray(DRAWN.integers(0, 255, (8, 8), dtype=np.uint8)).save(root / "images" / f"{number}.png")
+        Image.fromarray(DRAWN.integers(0, 2, (8, 8), dtype=np.uint8)).save(root / "masks" / f"{number}.png")
+    return {}
+
+
+KINDS = {"folder": _pictures, "audio": _audio, "series": _series, "text": _texts, "volumes": _volumes, "masks": _masks}
+
+
+def trained_on(dataset: Dataset) -> TrainedOn:
+    inputs = dataset.train.inputs
+    return TrainedOn(
+        tuple(inputs.shape[1:]), str(inputs.dtype).removeprefix("torch."), dataset.targets, dataset.encoding
+    )
+
+
+def rows(inputs: Any) -> list[list[float]]:
+    """Return inputs in an order of their own."""
+    return sorted(row.flatten().tolist() for row in inputs[:])
+
+
+def same(found: NewSamples, dataset: Dataset) -> bool:
+    return rows(found.inputs) == rows(torch.cat([dataset.train.inputs[:], dataset.test.inputs[:]]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_files_are_the_inputs_that_they_were_in_training(kind: str, tmp_path: Path) -> None:
+    parameters = KINDS[kind](tmp_path / "data")
+    dataset = load_dataset(f"{kind}:{tmp_path / 'data'}", None, parameters)
+    trained = trained_on(dataset)
+    known = read_new(tmp_path / "data", trained)
+    assert same(known, dataset)
+    assert known.targets is not None
+    assert sorted(known.targets.flatten().tolist()) == sorted(
+        torch.cat([dataset.train.targets, dataset.test.targets]).flatten().tolist()
+    )
+    if kind == "masks":
+        for mask in (tmp_path / "data" / "masks").iterdir():
+            mask.unlink()
+        (tmp_path / "data" / "masks").rmdir()
+    else:  # a name that is none of the classes
+        (tmp_path / "data" / CLASSES[0]).rename(tmp_path / "data" / "unknown")
+    unknown = read_new(tmp_path / "data", trained)
+    assert unknown.targets is None
+    assert same(unknown, dataset)
+    assert len(set(unknown.ids)) == len(unknown)
+    with pytest.raises(UsageError, match="no such file"):
+        read_new(tmp_path / "other", trained)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"has no|give"):
+        read_new(tmp_path / "empty", trained)
+
+
+def test_tables_of_texts_and_of_series_need_no_classes(tmp_path: Path) -> None:
+    lines = [f"{number},{'up above' if number % 2 else 'deep down'},{CLASSES[number % 2]}" for number in range(12)]
+    (tmp_path / "texts.csv").write_text("\n".join(["name,text,label", *lines]))
+    (tmp_path / "bare.csv").write_text("\n".join(line.rpartition(",")[0] for line in ["name,text,label", *lines]))
+    dataset = load_dataset(f"text:{tmp_path / 'texts.csv'}", None, {"text_column": "text"})
+    found = read_new(tmp_path / "bare.csv", trained_on(dataset), id_column="name")
+    assert found.targets is None and found.ids[:2] == ("0", "1") and same(found, dataset)
+    steps = [f"{one},{step},{one * step},{CLASSES[one % 2]}" for one in range(10) for step in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["who,when,pulse,label", *steps]))
+    (tmp_path / "short.csv").write_text("\n".join(line.rpartition(",")[0] for line in ["who,when,pulse,label", *steps]))
+    told = {"id_column": "who", "time_column": "when"}
+    dataset = load_dataset(f"series:{tmp_path / 'long.csv'}", None, told)
+    for file, known in (("long.csv", True), ("short.csv", False)):
+        found = read_new(tmp_path / file, trained_on(dataset), **told)
+        assert same(found, dataset) and (found.targets is not None) is known
+
+
+def test_next_tokens_are_asked_of_every_sequence(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("all is well that ends well " * 20)
+    dataset = load_dataset(f"text:{tmp_path / 'book.txt'}", None, {"length": 10})
+    found = read_new(tmp_path / "book.txt", trained_on(dataset))
+    assert found.ids[0] == "book.txt:1" and found.targets is not None and found.targets.shape == found.inputs.shape
+
+
+def test_named_data_are_their_test_samples_and_others_are_refused() -> None:
+    digits = load_dataset("digits", None)
+    found = read_new("digits", trained_on(digits))
+    assert torch.equal(found.inputs[:], digits.test.inputs[:]) and "360 test samples" in found.notes[0]
+    with pytest.raises(UsageError, match="8,8"):
+        read_new("digits", TrainedOn((1, 28, 28), "float32", digits.targets, digits.encoding))
+    with pytest.raises(UsageError, match="id_column"):
+        read_new("digits", trained_on(digits), id_column="name")
