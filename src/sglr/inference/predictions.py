@@ -77,6 +77,7 @@ class Predictions:
             If the ending is another, or a .csv can't hold several values of one sample.
         """
         path = check_ending(Path(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[path.suffix.lower()](self, path)
         return path
 
@@ -101,6 +102,8 @@ def check_ending(path: Path) -> Path:
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError("out", path, "has another ending", f"give a name that ends with {', '.join(ENDINGS)}")
+    if path.is_dir():
+        raise UsageError("out", path, "is a folder", "give the name of a file")
     return path
 
 

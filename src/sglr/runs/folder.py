@@ -72,7 +72,7 @@ class Run:
     trusted: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, model: str | None = None, trusted: tuple[str, ...] = ()) -> Self:
+    def open(cls, path: str | Path, model: str | None = None, trusted: tuple[str, ...] = ()) -> Self:
         """Open a run folder that exists.
 
         Raises
@@ -80,6 +80,7 @@ class Run:
         UsageError
             If it is not a run folder, or ``model`` is not the run's model.
         """
+        path = Path(path)
         if not is_file(path / CONFIG):
             raise UsageError("run", path, f"is not a run folder (it has no {CONFIG})", "give the folder of a run")
         run = cls(path, model, trusted)
