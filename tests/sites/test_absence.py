@@ -113,6 +113,7 @@ def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, tr
     def dropped() -> None:
         assert state().presence == presences.OUT
         assert "missed 3 deadlines in a row" in state().reason
+        assert state().describe()["absences"] == 3
         told["dropped"] = trainers[2].digest()
         proxy.heal()
         until(lambda: state().presence == presences.HERE)

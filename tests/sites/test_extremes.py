@@ -91,6 +91,7 @@ def test_who_goes_on_with_extreme_numbers_is_no_longer_waited_for_and_may_come_b
     _, state = train_with(tmp_path, Extremist({"smashed": one_value}), {**BASE, "max_misses": 2})
     assert state.presence == presences.OUT
     assert state.reason.startswith("its numbers were not finite or too large 2 times in a row: tensor 'values'")
+    assert state.describe()["absences"] == 2
 
 
 @pytest.mark.slow

@@ -25,12 +25,14 @@ from sglr.cli.reproduce import reproduce
 from sglr.cli.resume import resume
 from sglr.cli.schema import schema
 from sglr.cli.serve import serve
+from sglr.cli.serve_page import ServeCommand
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
 from sglr.cli.status import status
 from sglr.cli.sweep import sweep
 from sglr.cli.token import revoke, token
 from sglr.cli.train import train
+from sglr.cli.watch import watch
 from sglr.core.errors import Interrupted, SglrError, UsageError, printable
 from sglr.version import __version__
 
@@ -128,13 +130,14 @@ app.command(
 )(leak)
 app.command(
     "serve",
-    cls=SettingsCommand,
+    cls=ServeCommand,
     epilog=epilog(
         "sglr serve run.toml --listen 0.0.0.0:7443 --out runs/sites",
         "sglr serve --dataset sites --input-shape 1,28,28 --classes 10 --clients 3 --out runs/sites",
         "sglr serve --schema schema.toml --model mlp --clients 3 --out runs/tables",
         "sglr serve run.toml --out runs/sites --min-clients 2 --step-deadline 30 --prometheus 127.0.0.1:9743",
         "sglr serve runs/sites --predict --listen 0.0.0.0:7443",
+        "sglr serve run.toml --out runs/sites --page",
     ),
 )(serve)
 app.command(
@@ -158,6 +161,14 @@ app.command(
     "status",
     epilog=epilog("sglr status runs/sites", "sglr status server.example.org:7443 --folder sites/hospital --watch"),
 )(status)
+app.command(
+    "watch",
+    epilog=epilog(
+        "sglr watch runs/second --open",
+        "sglr watch runs/digits",
+        "sglr watch server.example.org:7443 --folder sites/hospital",
+    ),
+)(watch)
 app.command("token", epilog=epilog("sglr token runs/sites --client 3"))(token)
 app.command("revoke", epilog=epilog("sglr revoke runs/sites --client 3"))(revoke)
 app.command(

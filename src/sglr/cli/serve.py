@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, LogJson, Quiet, typed
+from sglr.cli.serve_page import PageAt, page_of
 from sglr.cli.serve_predictions import (
     AnswerWithin,
     Predict,
@@ -101,6 +102,7 @@ def serve(
     samples_per_minute: SamplesPerMinute = 1_000_000,
     answer_within: AnswerWithin = 30.0,
     segments: Segments = None,
+    page: PageAt = None,
     as_json: AsJson = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -125,6 +127,8 @@ def serve(
     if predict:
         terms = (listen, address, prometheus, token_days, tokens, samples_per_minute, answer_within, segments)
         _refuse_folder(out)
+        if page is not None:
+            raise UsageError("page", page or "on", "shows a run that trains, and nothing is trained", "leave it out")
         serve_predictions(settings, ctx.obj, PredictionFlags(*terms, as_json, log_json))
         return
     if out is None:
@@ -141,7 +145,7 @@ def serve(
     # While a bar is live, rich replaces the streams by its own, which break long lines.
     file = sys.stderr if as_json else sys.stdout
     shared = file.isatty()
-    with watching(quiet, log_json) as watch, _showing_who_joins(out, watch.wait):
+    with page_of(page, out, file), watching(quiet, log_json) as watch, _showing_who_joins(out, watch.wait):
         above = watch.above if shared else None
         inform.write = None if log_json else above or (lambda text: print(text, file=file, flush=True))
         run = run_server(
