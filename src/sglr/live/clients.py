@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sglr.live.plain_values import mapping, number, text
+from sglr.live.plain_values import mapping, mappings, number, text
 from sglr.sites.status import slow_clients
 
 COLUMNS = (
@@ -40,8 +40,8 @@ class ConnectedClients:
 
     def rows(self, status: Mapping[str, Any]) -> list[Row]:
         """Return a row for every client, ascending."""
-        clients = [one for one in status.get("clients") or [] if isinstance(one, Mapping)][:MOST]
-        known = {one["client"]: one for one in clients if isinstance(one.get("client"), int)}
+        told = mappings(status.get("clients"), MOST)
+        known = {one["client"]: one for one in told if type(one.get("client")) is int}
         self._measure(known, number(status.get("updated")))
         slow = _slow(list(known.values()))
         return [_row(one, self._rates.get(client), client in slow) for client, one in sorted(known.items())]

@@ -29,6 +29,11 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def mappings(value: object, most: int) -> list[Mapping[str, Any]]:
+    """Return the mappings in a list, at most so many; none for anything else."""
+    return [one for one in value[:most] if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 def figures(record: Mapping[str, Any], most: int = 60) -> dict[str, float | int]:
     """Return the finite numbers of an epoch's record by name, rounded to what can be seen."""
     found = {text(name, 80): number(value) for name, value in list(record.items())[:most]}

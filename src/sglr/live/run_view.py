@@ -14,9 +14,10 @@ from sglr.live.run_sections import cost_section, progress_section, style_section
 from sglr.live.run_state import RunState, read_state
 from sglr.live.view import Sections
 from sglr.live.watched_files import WatchedFile, WatchedRecords, watched_object
-from sglr.report.score_style import ScoreStyle, headline
+from sglr.report.score_style import ScoreStyle, headline, test_score
 from sglr.runs.config import read_toml
 from sglr.runs.folder import CONFIG, METRICS, PROGRESS, STATUS, SUMMARY
+from sglr.storage.json_files import WRONG
 
 CLASSES, DIVERGED = "classes.json", "diverged.json"
 """Files that other rooms write, by the names that they have there."""
@@ -69,7 +70,7 @@ class RunView:
     def _sections(self) -> Sections:
         summary, progress, status = self._summary.read(), self._progress.read(), self._status.read()
         settings, records = self._settings.read(), self._records.read()
-        state, test = self.state(), mapping(summary.get("test"))
+        state, test = self.state(), sound_test(summary)
         score = headline(test, records[:50])
         return {
             "run": {
@@ -109,6 +110,16 @@ class RunView:
             STATUS: self._status,
         }
         return [name for name, file in files.items() if file.damaged]
+
+
+def sound_test(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the test in a summary; empty where there is none that can be read."""
+    test = mapping(summary.get("test"))
+    try:
+        mapping(test_score(test, headline(test).name))
+    except WRONG:
+        return {}
+    return test
 
 
 def _settings(path: Path) -> dict[str, Any]:
