@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sglr.cli.serve import with_page
+from sglr.cli.serve_page import with_page
 from sglr.live.server import bind
 from sglr.storage.lock import is_locked
 
@@ -112,6 +112,11 @@ def test_the_page_of_a_server_needs_no_address() -> None:
     assert with_page(["--page", "0.0.0.0:80", "run.toml"]) == ["--page", "0.0.0.0:80", "run.toml"]
     assert with_page(["--out", "x", "--page"]) == ["--out", "x", "--page="]
     assert with_page(["--page", "run.toml"]) == ["--page=", "run.toml"]
+
+
+def test_nothing_that_trains_is_shown_where_a_trained_run_answers(call, run_folder: Path) -> None:
+    answer = call("serve", run_folder, "--predict", "--page")
+    assert (answer.code, "page = on: shows a run that trains" in answer.err) == (2, True)
 
 
 def stop_by_page(address: str) -> int:
