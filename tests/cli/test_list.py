@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sglr.core.registry import ATTACKS, DATASETS, ENGINES, MERGE_RULES, METHODS, MODELS, PARTITIONERS
+from sglr.core.registry import ATTACKS, DATASETS, ENGINES, MERGE_RULES, METHODS, MODELS, PARTITIONERS, TRACKERS
 
 KINDS = {
     "methods": METHODS,
@@ -16,6 +16,7 @@ KINDS = {
     "merge-rules": MERGE_RULES,
     "engines": ENGINES,
     "attacks": ATTACKS,
+    "trackers": TRACKERS,
 }
 
 

@@ -21,6 +21,7 @@ from sglr.core.registry import (
     MODELS,
     PARTITIONERS,
     TASKS,
+    TRACKERS,
     Registry,
 )
 from sglr.runs import presets
@@ -39,6 +40,7 @@ class PartKind(StrEnum):
     engines = "engines"
     attacks = "attacks"
     defences = "defences"
+    trackers = "trackers"
     presets = "presets"
 
 
@@ -53,8 +55,11 @@ REGISTRIES = {
     PartKind.engines: ENGINES,
     PartKind.attacks: ATTACKS,
     PartKind.defences: DEFENCES,
+    PartKind.trackers: TRACKERS,
 }
-WRITTEN_WITH_PART = {PartKind.augmentations, PartKind.attacks, PartKind.defences}
+SERVE_TASKS = {PartKind.augmentations, PartKind.attacks, PartKind.defences}
+"""Kinds whose parts say which tasks they work with."""
+WRITTEN_WITH_PART = {*SERVE_TASKS, PartKind.trackers}
 """Kinds whose parameters are no flags: they are written as part:name=value."""
 
 
@@ -85,7 +90,7 @@ def _describe(kind: PartKind, registry: Registry, name: str, verbose: bool) -> d
             attack = registry.load(name)
             needs = sorted(str(each) for each in attack.needs)
             part |= {"attacker": attack.attacker, "needs": needs, "source": attack.source}
-        if kind in WRITTEN_WITH_PART:
+        if kind in SERVE_TASKS:
             part["serves"] = str(registry.load(name).serves)
         part["parameters"] = [_entry(setting, kind) for setting in parameters(registry.outline(name))]
     return part

@@ -65,6 +65,15 @@ OwnModel = Annotated[
         show_default=False,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="<text>",
+        help="The trackers that are told, if not those of the run's settings; none is none.",
+        show_default=False,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
 
 

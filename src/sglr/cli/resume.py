@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sglr.cli.options import AsJson, Debug, OwnMetrics, OwnModel, OwnTask, Quiet, RunFolder
+from sglr.cli.options import AsJson, Debug, OwnMetrics, OwnModel, OwnTask, Quiet, RunFolder, Track
 from sglr.core.errors import UsageError
 
 
@@ -14,13 +14,15 @@ def resume(
     model: OwnModel = None,
     task: OwnTask = None,
     metrics: OwnMetrics = None,
+    track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Continue a stopped run from its newest checkpoint.
 
-    It ends with the same weights as if it had never been stopped. A finished run is not changed.
+    It ends with the same weights as if it had never been stopped. A finished run is not changed; trackers
+    that missed any of it are told.
     """
     del debug
     from sglr.cli.result import print_result
@@ -34,6 +36,7 @@ def resume(
             model=model,
             task=task,
             metrics=[name for name in (metrics or "").split(",") if name],
+            track=track,
             observe=watch.observe,
             stop=watch.stop,
             say=lambda line: print(line, file=sys.stderr),

@@ -194,6 +194,7 @@ DEFENCES = Registry("defence", "sglr.privacy.defences")
 AUGMENTATIONS = Registry("augmentation", "sglr.data.augmentations")
 MERGE_RULES = Registry("merge_rule", "sglr.merge_rules")
 TASKS = Registry("task", "sglr.tasks")
+TRACKERS = Registry("tracker", "sglr.trackers")
 
 PARTS: Mapping[str, Registry] = {
     "method": METHODS,

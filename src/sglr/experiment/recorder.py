@@ -28,6 +28,7 @@ from sglr.cost.profiles import DeviceProfile
 from sglr.experiment.callback import Callbacks
 from sglr.experiment.examples import write_examples
 from sglr.experiment.progress_file import ProgressFile
+from sglr.experiment.tracking import Tracking
 from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback, watched_summary
 from sglr.report.run_report import write_run_report
@@ -69,6 +70,8 @@ class Recorder:
         Told what the user should know.
     callbacks
         The user's own code.
+    tracking
+        The trackers that are told of the run.
     """
 
     run: Run
@@ -80,6 +83,7 @@ class Recorder:
     meter: EnergyMeter
     say: Callable[[str], None]
     callbacks: Callbacks = field(default_factory=Callbacks)
+    tracking: Tracking = field(default_factory=Tracking)
     ledger: Ledger = field(init=False)
     wall_seconds: float = 0.0
     records: int = 0
@@ -143,6 +147,7 @@ class Recorder:
         """Train to the end, test, and write the summary and the report."""
         if self.built.device.type == "cpu":
             keep_freed_memory()
+        self.tracking.begin(self.run)  # it may take seconds, which are none of the training's
         self._started = time.perf_counter() - self.wall_seconds
         trainer = self.built.trainer
         with self.meter, torch.random.fork_rng([self.built.device] if self.built.device.type == "cuda" else []):
@@ -165,6 +170,7 @@ class Recorder:
                 self.built.trainer.run(hooks)
                 self.callbacks.check(self.run)
                 self._finish()
+                self.tracking.end(self.run)
                 return self.callbacks.end(self.run)
             except (LostClients, DamagedCheckpoint) as loss:
                 # What is damaged may show as late as when a client that rested is needed again.
@@ -186,6 +192,7 @@ class Recorder:
             record = event.record
             self._write(lambda: self.run.append(record))
             self.records += 1
+            self.tracking.epoch(self.run, record)
             self.stop.end_epoch()
             self.callbacks.epoch(record)
         elif isinstance(event, StepDone):

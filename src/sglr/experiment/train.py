@@ -31,6 +31,7 @@ from sglr.experiment.callback import Callback, Callbacks
 from sglr.experiment.client_classes import check_same_classes, record_classes
 from sglr.experiment.describe import describe
 from sglr.experiment.recorder import Recorder
+from sglr.experiment.tracking import Tracking, tell_finished
 from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
@@ -114,6 +115,7 @@ def execute(
     """
     called = Callbacks(callbacks)
     refuse_occupied(out, experiment)
+    tracking = Tracking.of(experiment.track)
     leakage = LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
@@ -125,12 +127,13 @@ def execute(
             warn(caution)
         built.trainer.engine.open(None)
         path = make_run_folder(out, experiment)
-        with locked(path):
+        with locked(path), tracking:
             run = _begun(path, experiment, built, command)
             stop_or_file = StopRequest(run.path, stop)
             built.trainer.engine.attach(run.path, stop_or_file)
-            recorder = Recorder(run, experiment, built, observe, stop_or_file, *energy, say=_silent, callbacks=called)
-            return recorder.train()
+            return Recorder(
+                run, experiment, built, observe, stop_or_file, *energy, _silent, callbacks=called, tracking=tracking
+            ).train()
 
 
 def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:
@@ -152,6 +155,7 @@ def resume(
     task: str | Task | None = None,
     metrics: Sequence[str] = (),
     engine: Callable[[ClientSpec], Engine] | None = None,
+    track: str | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Training], None] = _unchanged,
@@ -160,6 +164,8 @@ def resume(
     **options: Any,
 ) -> Run:
     """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
+
+    Trackers that missed any of a finished run are told.
 
     Parameters
     ----------
@@ -172,6 +178,8 @@ def resume(
         The user's own metrics of the run, ``package.module:Name`` each, if they are not installed.
     engine
         Makes the engine, if it is not the one that the settings name.
+    track
+        The trackers that are told, if not those of the run's settings; ``"none"`` is none.
     observe, stop, ready, callbacks
         As for `execute`.
     say
@@ -191,20 +199,21 @@ def resume(
     if metrics:
         run.experiment.require("metrics", tuple(name for name in metrics if ":" in name))
     if run.summary is not None and engine is None:
-        say(f"{path} is finished; nothing to do")
+        tell_finished(run, track, say)
         return run
     data = None if dataset is None else read_objects(dataset, Options.of(options))
     with locked(run.path, "run"):
         given = PartOverrides(
             method, None if isinstance(model, str) else model, data, engine, given_task(run.experiment, task)
         )
-        return go_on(run, given, observe=observe, stop=stop, ready=ready, say=say, callbacks=called)
+        return go_on(run, given, track=track, observe=observe, stop=stop, ready=ready, say=say, callbacks=called)
 
 
 def go_on(
     run: Run,
     given: PartOverrides,
     *,
+    track: str | None = None,
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     ready: Callable[[Training], None] = _unchanged,
@@ -215,18 +224,21 @@ def go_on(
     given = dataclasses.replace(given, frozen=frozen_weights(run))
     experiment = run.experiment
     if run.summary is not None:
-        say(f"{run.path} is finished; nothing to do")
+        tell_finished(run, track, say)
         if given.engine is not None:
             _tell_clients(run, given, stop)
         return run
     _require_objects(experiment, given)
+    tracking = Tracking.of(experiment.track if track is None else track)
     energy = _energy(experiment)
     built = build(located(run.as_chosen(experiment), run.data), given)
     check_same_classes(run, built.data)
     stop_or_file = StopRequest(run.path, stop)
     called = callbacks or Callbacks()
-    recorder = Recorder(run, experiment, built, observe, stop_or_file, *energy, say=say, callbacks=called)
-    with _closing(built):
+    recorder = Recorder(
+        run, experiment, built, observe, stop_or_file, *energy, say, callbacks=called, tracking=tracking
+    )
+    with _closing(built), tracking:
         ready(built)
         built.trainer.engine.open(run.path)
         built.trainer.engine.attach(run.path, stop_or_file)

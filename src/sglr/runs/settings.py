@@ -273,6 +273,16 @@ class Settings(BaseModel):
         decides="records",
         engine="ray",
     )
+    track: str = setting(
+        "Output",
+        "none",
+        "trackers that are told of the run (sglr list trackers), with options, several joined by +:"
+        " tensorboard+mlflow:uri=sqlite:///mlflow.db; needs sglr[track]",
+        decides="nothing",
+        clients="hidden",
+        build=False,
+        since="0.2.0",
+    )
     energy: bool = setting(
         "Costs",
         False,

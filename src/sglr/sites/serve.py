@@ -100,6 +100,7 @@ def serve(
             return go_on(
                 Run.open(out, experiment.model, ("task", "metrics")),
                 given,
+                track=experiment.track,
                 observe=progress.observe,
                 stop=stop,
                 say=say,

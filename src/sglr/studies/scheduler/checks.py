@@ -15,6 +15,7 @@ from sglr.assembly.task import task_name
 from sglr.core.errors import UsageError
 from sglr.cost.power_sources import power_sources
 from sglr.cost.profiles import load_profile
+from sglr.experiment.tracking import Tracking
 from sglr.runs.config import Experiment, named
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.processes import default_jobs
@@ -113,6 +114,7 @@ def _built(experiment: Experiment, given: PartOverrides, datasets: Datasets) -> 
     load_profile(experiment.energy_profile)
     if experiment.energy:
         power_sources(pick_device(experiment.device))
+    Tracking.of(experiment.track)
     built = build(experiment, replace(given, dataset=datasets.of(experiment)))
     built.trainer.engine.close(done=False)
     return built

@@ -92,6 +92,7 @@ def _train(trial: Trial, dataset: Dataset, observe: Callable[[Event], None], sto
         task=experiment.task if given.task is None and ":" in experiment.task else given.task,
         metrics=experiment.own_metrics,
         dataset=dataset,
+        track=experiment.track,
         observe=observe,
         stop=stop,
         say=log.warning,

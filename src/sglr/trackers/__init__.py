@@ -1,0 +1,1 @@
+"""Trackers: programs beside sglr that keep the figures of many runs; one file each."""
