@@ -144,6 +144,8 @@ def test_trackio_holds_every_epoch_once(
     (there,) = trackio.Api().runs("digits")
     assert there.name.startswith("digits-1-")
     assert there.config["method"] == "psl"
-    rows = there.history() if callable(there.history) else there.history
+    from trackio.sqlite_storage import SQLiteStorage
+
+    rows = SQLiteStorage.get_logs("digits", there.name)
     found = {name: [(row["step"], row[name]) for row in rows if name in row] for name in curves(run)}
     assert found == curves(run)

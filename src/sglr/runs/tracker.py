@@ -23,10 +23,8 @@ REPORT = "report.html"
 SECRET = frozenset({"track"})
 """Settings that no tracker is told: an address in them may hold a password."""
 
-TOLD = (
-    *("test", "validation", "communication", "computation", "energy", "leakage", "parameters"),
-    *("epochs_done", "seconds", "training_seconds", "samples_per_second"),
-)
+GROUPS = ("test", "validation", "communication", "computation", "energy", "leakage", "parameters")
+TOTALS = ("epochs_done", "seconds", "training_seconds", "samples_per_second")
 """What of a run's summary is told; the rest is settings, or describes the machine."""
 
 
@@ -113,9 +111,14 @@ def figures(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def summary_figures(run: Run) -> dict[str, float]:
-    """Return the numbers of a finished run's summary by their path in it, such as ``"test/accuracy"``."""
+    """Return the numbers of a finished run's summary by their path in it, such as ``"test/accuracy"``.
+
+    Those that are in no group are under ``"summary/"``: an epoch has ``seconds``, too.
+    """
     summary = run.summary or {}
-    return dict(_numbers({name: summary[name] for name in TOLD if name in summary}, ""))
+    groups = {name: summary[name] for name in GROUPS if name in summary}
+    totals = {name: summary[name] for name in TOTALS if name in summary}
+    return dict(_numbers({**groups, "summary": totals}, ""))
 
 
 def artefacts_of(run: Run, wanted: Artefacts) -> list[Path]:
