@@ -86,15 +86,17 @@ def test_what_decides_the_result_is_in_the_fingerprint(settings: dict[str, Any])
 
 
 def test_what_does_not_decide_the_result_is_not() -> None:
-    other = Experiment(threads=1, name="x", energy=True, leakage="every=1", client_store="disk", max_misses=3)
+    other = Experiment(
+        threads=1, name="x", energy=True, leakage="every=1", client_store="disk", max_misses=3, track="mlflow"
+    )
     assert other.fingerprint() == Experiment().fingerprint()
-    assert named(decides="nothing") == {"name", "threads", "keep_checkpoints", "data_dir"}
+    assert named(decides="nothing") == {"name", "threads", "track", "keep_checkpoints", "data_dir"}
 
 
 def test_clients_are_told_nothing_of_the_servers_machine() -> None:
     given = {"dataset": "table:x", "schema": "s.toml", "data_dir": "/private", "device": "cuda", "threads": 3}
     told = told_to_clients(Experiment.from_flat(given).flat())
-    hidden = {"data_dir", "device", "threads", "energy", "energy_profile", "engine", "stacking", "schema"}
+    hidden = {"data_dir", "device", "threads", "track", "energy", "energy_profile", "engine", "stacking", "schema"}
     assert not told.keys() & hidden
     assert {"method", "phi", "dataset", "seed", "missing"} <= told.keys()
 
