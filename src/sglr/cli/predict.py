@@ -218,7 +218,7 @@ def _print_evaluation(found: Mapping[str, Any], out: Path | None) -> None:
     from sglr.report.score_style import headline, style, test_score
 
     main = headline(found)
-    rows = {"samples": f"{found['samples']:,} of {found['data']}", "lower layers": str(found["client"])}
+    rows = {"data": f"{found['data']} ({found['samples']:,})", "lower layers": str(found["client"])}
     for name in found["scores"]:
         kind = main if name == main.name else style(name, unit=main.unit)
         score = test_score(found, name)

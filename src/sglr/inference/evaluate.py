@@ -18,6 +18,7 @@ from sglr.data.new_samples import NewSamples
 from sglr.data.wanted_targets import with_targets
 from sglr.inference.network import TrainedNetwork
 from sglr.parties.evaluation import add_parts
+from sglr.report.evaluation import OWN
 
 PARTS = 100
 """Parts of the samples whose sums are kept apart, for intervals."""
@@ -52,6 +53,9 @@ def evaluate(
     summary = network.run.summary or {}
     epoch = int((summary.get("test") or {}).get("epoch") or len(network.run.history))
     figures = test_figures(network.task, scores, network.targets, epoch, network.run.experiment.seed)
+    if len(scores.loss) == 1:  # one network has no spread
+        figures |= {f"{figures['headline']}_std_over_clients": None}
+        figures["scores"] = {name: {**score, "std_over_clients": None} for name, score in figures["scores"].items()}
     about = {"run": str(network.run.path), "data": _named(data), "samples": len(samples), "client": network.whose}
     return about | {"notes": list(samples.notes)} | figures
 
@@ -92,5 +96,5 @@ def own_test(network: TrainedNetwork) -> NewSamples:
 
 def _named(data: Any) -> str:
     if data is None:
-        return "the run's test samples"
+        return OWN
     return str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else type(data).__name__

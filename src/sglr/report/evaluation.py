@@ -15,6 +15,8 @@ from sglr.report.task_section import score_tile, task_section
 from sglr.storage.files import write_text
 
 PAGE, FIGURES = "evaluation.html", "evaluation.json"
+OWN = "the run's test samples"
+"""What a run's own test samples are called as data."""
 
 
 def write_evaluation(folder: Path, found: Mapping[str, Any]) -> Path:
@@ -36,13 +38,14 @@ def write_evaluation(folder: Path, found: Mapping[str, Any]) -> Path:
 def evaluation_page(found: Mapping[str, Any]) -> str:
     """Return the page of an evaluation."""
     name, figure, remark = score_tile(found, headline(found))
-    data = found["data"] if Path(str(found["data"])).name == found["data"] else Path(str(found["data"])).name
+    data = found["data"]
+    samples = f"its {found['samples']:,} test samples" if data == OWN else f"{found['samples']:,} samples of {data}"
     return render(
         "evaluation.html.j2",
-        title=f"Evaluation on {data}",
+        title=f"Evaluation on {data if data == OWN else Path(data).name}",
         sentence=(
-            f"The network of {found['run']} (weights of epoch {found['epoch']}, lower layers: {found['client']}) "
-            f"on {numbers.count(found['samples'])} samples of {found['data']}."
+            f"The network of {found['run']} (weights of epoch {found['epoch']}, "
+            f"lower layers: {found['client']}) on {samples}."
         ),
         tiles=[
             (name, figure, remark),
