@@ -39,7 +39,7 @@ def test_an_evaluation_is_the_summary_s_test_and_has_a_page(trained, call, tmp_p
     assert answer.code == 0 and found["accuracy"] == pytest.approx(told["accuracy"])
     assert json.loads((tmp_path / "found" / "evaluation.json").read_text()) == found
     page = (tmp_path / "found" / "evaluation.html").read_text()
-    assert "360 samples" in page and "Confusion" in page
+    assert "its 360 test samples" in page and "Confusion" in page
     assert "accuracy" in call("evaluate", trained).out
 
 
