@@ -53,7 +53,7 @@ def test_an_evaluation_is_the_summary_s_test_and_has_a_page(trained, call, tmp_p
         (["digits", "--client", "shared"], "lower layers of its own"),
         (["digits", "--out", "p.xlsx"], "another ending"),
         (["digits", "--separator", ";"], "no such parameter"),
-        (["fashion-mnist"], "fashion-mnist"),
+        (["cifar10:x"], "cifar10"),
         (["digits", "--segment", "nowhere"], "one client"),
     ],
 )
