@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from torch import nn
+
 from sglr.engines.remote.run_description import run_id
 from sglr.engines.remote.server.listen import ServedRun
 from sglr.engines.remote.server.metrics import Metrics
@@ -43,9 +45,11 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, limits: PredictionLimits | None = None) -> Iterator[Served]:
-    """Serve the predictions of a run."""
+def serving(folder: Path, limits: PredictionLimits | None = None, segment: nn.Module | None = None) -> Iterator[Served]:
+    """Serve the predictions of a run, with the server's segment or another."""
     parts = served_network(folder, device="cpu")
+    if segment is not None:
+        parts = replace(parts, network=replace(parts.network, segment=segment))
     authority = Authority.open(folder / TRUST)
     metrics = Metrics(parts.description.clients)
     description = replace(parts.description, run=run_id(authority.fingerprint))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import torch
+from torch import nn
 
 import sglr
-from sglr.core.errors import UsageError
+from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.client.predictions import AGAIN
 from sglr.engines.remote.server.predictions import PredictionLimits
 from sglr.engines.remote.trust.identity import Identity
@@ -21,8 +23,11 @@ from sglr.engines.remote.wire.frames import encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 from sglr.parties.defences import parse
 from sglr.runs.folder import Run
+from sglr.sites.build_client import SiteConfig
 from sglr.sites.client_weights import WeightSource
 from sglr.sites.connect import SiteOptions, connect
+from sglr.sites.join import join
+from sglr.sites.own_data import Source
 
 from .federation import local_twin
 from .serving import Served, serving
@@ -179,3 +184,28 @@ def test_a_server_that_is_drained_answers_what_came_before_and_nothing_after(run
         served.server.drain()
     with pytest.raises(Unreachable, match="no connection"):
         site.outputs(INPUTS)
+
+
+class Slow(nn.Module):
+    """Takes its time."""
+
+    def forward(self, smashed: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.5)
+        return torch.zeros(len(smashed), 10)
+
+
+def test_a_request_has_a_deadline_on_either_side(run: Path, tmp_path: Path):
+    with serving(run, PredictionLimits(seconds=0.2), Slow()) as served:
+        site = served.site(0, tmp_path / "site", with_weights_of(run))
+        with pytest.raises(Unreachable, match=r"the server is busy.*0\.2 seconds.*--batch-size"):
+            site.outputs(INPUTS)
+    with serving(run, PredictionLimits(), Slow()) as served:
+        hasty = SiteOptions(WeightSource(run=run), device="cpu", seconds=0.2)
+        site = connect(served.address, None, tmp_path / "site", hasty)
+        with pytest.raises(Unreachable, match=r"no answer within 0\.2 seconds"):
+            site.outputs(INPUTS)
+
+
+def test_who_joins_a_server_of_predictions_is_told_that_the_training_is_over(served: Served, tmp_path: Path):
+    with pytest.raises(SglrError, match=r"training of this run is over.*sglr predict"):
+        join(served.address, [served.token(1)], SiteConfig(Source(dataset="digits")), tmp_path / "site", patience=1)

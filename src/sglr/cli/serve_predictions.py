@@ -111,15 +111,15 @@ def serve_predictions(folder: Path | None, settings: dict[str, Any], flags: Pred
 def _serve(folder: Path, settings: dict[str, Any], flags: PredictionFlags) -> None:
     from sglr.cli.watching import draining
     from sglr.engines.remote.server.predictions import PredictionLimits
+    from sglr.runs.config import Experiment
     from sglr.sites.join_commands import told_address
     from sglr.sites.serve_predictions import PredictionOptions, serve_predictions
     from sglr.sites.served_network import served_network
 
     told_address(flags.listen, flags.address)
-    device, threads = settings.get("device", "auto"), settings.get("threads")
-    parts = served_network(
-        folder, model=settings.get("model"), task=settings.get("task"), device=device, threads=threads
-    )
+    machine = Experiment.from_flat({name: settings[name] for name in ("device", "threads") if name in settings})
+    own = {name: settings.get(name) for name in ("model", "task")}
+    parts = served_network(folder, **own, device=machine.device, threads=machine.threads)
     limits = PredictionLimits(flags.samples_per_minute, flags.answer_within)
     inform = _Informer(folder, parts, flags)
     with draining(flags.log_json) as stop:

@@ -137,6 +137,9 @@ def _take_part(
     description = _reached(partial(ask_description, address, places[0][0]), patience, say, stop)
     if description is None:
         return []
+    if description.served:
+        what = "the training of this run is over, and its server answers predictions"
+        raise SglrError(f"{what}: sglr predict {address} --folder {places[0][1]}")
     trainers = make_trainers(description, [identity.client for identity, _ in places], site)
     for trainer in trainers:
         for line in _described(trainer, description):

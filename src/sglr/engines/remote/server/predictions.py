@@ -7,6 +7,7 @@ that a revoked client gets no further answer; the holder of a join token gets no
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +32,8 @@ from sglr.engines.remote.trust.service import SERVICE, Attempts, peer_of
 from sglr.engines.remote.wire.frames import Frame, Malformed, decode, encode
 from sglr.engines.remote.wire.layouts import Layout, check_layout, check_norm, read
 from sglr.engines.remote.wire.messages_pb2 import Envelope
+
+log = logging.getLogger(__name__)
 
 MOST_OPEN = 8
 """Requests of one client that may be open at a time."""
@@ -192,12 +195,20 @@ class PredictionService:
             told = f"at most {self._limits.samples} samples of one client are answered a minute"
             await self._refuse(context, client, "rate", told, self._samples)
         waited = time.monotonic() - began
-        outputs = await self.batcher.outputs(smashed)
+        outputs = await self._outputs(smashed, context)
         envelope = Envelope()
         envelope.features.SetInParent()
         answer = encode(envelope, {"values": outputs})
         self._count(client, len(data), len(answer), len(smashed), waited, time.monotonic() - began)
         return answer
+
+    async def _outputs(self, smashed: Tensor, context: grpc.aio.ServicerContext) -> Tensor:
+        try:
+            return await self.batcher.outputs(smashed)
+        except (RuntimeError, MemoryError) as error:  # torch's, such as a want of memory
+            log.warning("a request can't be computed: %s", error)
+            await context.abort(grpc.StatusCode.INTERNAL, "the server can't compute it; its log says why")
+            raise
 
     def _smashed(self, frame: Frame) -> Tensor:
         """Return smashed data ``[b, ...]`` as decoded, having checked everything about them."""
