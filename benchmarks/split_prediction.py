@@ -1,7 +1,7 @@
 """Split prediction against the joined network, in samples a second at batch 64.
 
-The server, ``sglr serve RUN --predict``, is a process of its own on this machine, with mutual TLS over loopback; the site
-and the joined network are in this process. Each computes with one thread. Both take the same samples, in turns.
+The server, ``sglr serve RUN --predict``, is a process of its own on this machine, with mutual TLS over loopback. The
+site and the joined network are in this process. Each computes with one thread. Both take the same samples, in turns.
 
     python benchmarks/split_prediction.py --write
 """

@@ -101,6 +101,7 @@ app.command(
         "sglr predict runs/second new.csv --out predictions.parquet",
         "sglr predict runs/second pictures --client 3",
         "sglr predict runs/second digits --json",
+        "sglr predict server.example.org:7443 --folder sites/hospital --data new.csv --out predictions.parquet",
     ),
 )(predict)
 app.command(

@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, RunFolder
+from sglr.cli.predict_split import (
+    DataOption,
+    Device,
+    Folder,
+    FromRun,
+    RequireDefence,
+    SplitFlags,
+    Timeout,
+    Token,
+    connected,
+    is_address,
+)
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
     from sglr.inference.network import TrainedNetwork, Whose
-    from sglr.inference.predictions import Predictions
+    from sglr.inference.predictions import Network, Predictions
 
 PANEL = "Network"
 
@@ -27,6 +39,9 @@ Data = Annotated[
         "They are read as the training data were.",
         show_default=False,
     ),
+]
+RunOrServer = Annotated[
+    str, typer.Argument(metavar="RUN|HOST:PORT", help="Folder of the run, or the address of a server that predicts.")
 ]
 Client = Annotated[
     str | None,
@@ -97,7 +112,7 @@ OutFolder = Annotated[
 
 def predict(
     ctx: typer.Context,
-    run: RunFolder,
+    run: RunOrServer,
     data: Data = None,
     out: OutFile = None,
     client: Client = None,
@@ -107,23 +122,41 @@ def predict(
     data_dir: DataDir = None,
     model: OwnModel = None,
     task: OwnTask = None,
+    data_option: DataOption = None,
+    token: Token = None,
+    folder: Folder = None,
+    from_run: FromRun = None,
+    timeout: Timeout = 30.0,
+    require_defence: RequireDefence = "none",
+    device: Device = "auto",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Predict with a trained run: classes with probabilities, values, masks or tokens.
 
     Data need no targets. What was written into the run's folder tells how they become inputs.
+
+    With HOST:PORT of a server (sglr serve RUN --predict) in place of RUN, the client's layers are run here and the
+    server's there: smashed data go to the server, and your data stay here.
     """
     del debug
     from sglr.inference.predictions import check_ending
     from sglr.inference.predictions import predict as ask
 
+    data = data or data_option
     if data is None:
         raise UsageError("DATA", "none", "no data to predict for", "give a path, such as new.csv")
     if out is not None:
         check_ending(out)
-    network = _network(run, client, model, task, segment)
-    found = ask(network, data, batch_size, id_column=id_column, data_dir=data_dir, **ctx.obj)
+    flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
+    found = ask(
+        _asked(run, flags, client, segment, model, task),
+        data,
+        batch_size,
+        id_column=id_column,
+        data_dir=data_dir,
+        **ctx.obj,
+    )
     _tell(found.notes)
     if out is not None:
         found.write(out)
@@ -133,6 +166,16 @@ def predict(
         _print_predictions(found)
     else:
         print(f"{len(found):,} predictions ({found.whose}): {out}")
+
+
+def _asked(
+    place: str, flags: SplitFlags, client: str | None, segment: Path | None, model: str | None, task: str | None
+) -> Network:
+    """Return what predicts: a run's network, or one between this site and a server."""
+    if is_address(place):
+        return connected(place, flags, client, segment, model, task)
+    flags.refuse()
+    return _network(Path(place), client, model, task, segment)
 
 
 def evaluate(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from sglr.core.data import Inputs
 from sglr.core.errors import UsageError, listed
-from sglr.inference.network import TrainedNetwork
+from sglr.core.task import Targets, Task
+from sglr.data.new_samples import NewSamples
 from sglr.storage.files import write_bytes
 
 if TYPE_CHECKING:
@@ -107,13 +110,40 @@ def check_ending(path: Path) -> Path:
     return path
 
 
-def predict(network: TrainedNetwork, data: Any, batch_size: int | None = None, **options: Any) -> Predictions:
+class Network(Protocol):
+    """What predicts: a trained network, in one place or between a site and a server."""
+
+    @property
+    def task(self) -> Task:
+        """What it learned."""
+        ...
+
+    @property
+    def targets(self) -> Targets:
+        """What its targets are."""
+        ...
+
+    @property
+    def whose(self) -> str:
+        """Whose lower layers answer, in words."""
+        ...
+
+    def read(self, data: Any, **options: Any) -> NewSamples:
+        """Return new data as inputs of the network."""
+        ...
+
+    def batches(self, inputs: Inputs, batch_size: int | None = None) -> Iterator[Tensor]:
+        """Yield the outputs ``[n, m, ...]`` of each answering client for m samples at a time."""
+        ...
+
+
+def predict(network: Network, data: Any, batch_size: int | None = None, **options: Any) -> Predictions:
     """Return what a network predicts for new samples.
 
     Parameters
     ----------
     network
-        The trained network.
+        The network.
     data
         The samples, in any form of data that trains, with or without targets; see `sglr.data.read_new.read_new`.
     batch_size

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sglr.assembly.task import named_task
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
-from sglr.data.class_folders import ClassFiles, find_parts, subfolders
+from sglr.data.class_folders import walk
 from sglr.data.images.decode import PICTURES
 from sglr.engines.remote.run_description import INPUT_TYPES, RunDescription
 from sglr.runs.config import Experiment
@@ -27,7 +27,7 @@ SMALL_INPUT, FEW_CLASSES = 1 << 18, 10_000
 """Values of an input and outputs up to which any registered model fits; torch takes seconds to begin to tell sizes."""
 
 
-def refuse_enlargement(folder: Path, size: int) -> None:
+def refuse_enlargement(folder: Path, size: int, anyway: str = "if so, give --image-size {size}") -> None:
     """Refuse a run whose inputs are out of all proportion to a site's pictures; only their headers are read.
 
     Parameters
@@ -36,6 +36,8 @@ def refuse_enlargement(folder: Path, size: int) -> None:
         The pictures.
     size
         Height and width of the run's inputs.
+    anyway
+        What to do if that is meant.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def refuse_enlargement(folder: Path, size: int) -> None:
             return
     if largest:
         problem = f"the largest picture of {folder} has {largest} pixels a side"
-        remedy = f"ask the operator whether {size} is meant; if so, give --image-size {size}"
+        remedy = f"ask the operator whether {size} is meant; {anyway.format(size=size)}"
         raise UsageError("input_shape", f"{size} x {size}", problem, remedy)
 
 
@@ -57,15 +59,14 @@ def _sides(folder: Path) -> Iterator[int]:
     """Yield the longer side of each picture that Pillow can make out."""
     from PIL import Image
 
-    for part in find_parts(folder, PICTURES)[:3]:
-        for picture in ClassFiles(PICTURES).of_part(part, subfolders(part)) if part is not None else ():
-            try:
-                with Image.open(picture.file) as image:
-                    yield max(image.size)
-            except Image.DecompressionBombError:
-                yield Image.MAX_IMAGE_PIXELS or 1
-            except Exception:  # what can't be read is told when it is read
-                continue
+    for picture in (path for path in walk(folder) if PICTURES.has(path.name)):
+        try:
+            with Image.open(picture) as image:
+                yield max(image.size)
+        except Image.DecompressionBombError:
+            yield Image.MAX_IMAGE_PIXELS or 1
+        except Exception:  # what can't be read is told when it is read
+            continue
 
 
 def refuse_model_beyond_memory(experiment: Experiment, description: RunDescription) -> None:

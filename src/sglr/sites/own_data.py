@@ -179,16 +179,22 @@ def _by_schema(kind: str, source: Source, wanted: WantedData) -> dict[str, Any]:
     if wanted.encoding.get("kind") != kind:
         problem = f"this run has no schema of kind {kind}, by which all sites read their data alike"
         raise UsageError("data", _name(source), problem, "ask the operator for sglr serve --schema (see sglr schema)")
-    _check_stated(wanted)
+    check_stated(wanted.encoding, wanted.input_shape)
     return {"schema": dict(wanted.encoding)}
 
 
-def _check_stated(wanted: WantedData) -> None:
-    """Refuse a run whose schema makes other inputs than it states, before any are made: their size is bounded."""
-    shape = find_schema(wanted.encoding).input_shape
-    if shape != wanted.input_shape:
-        problem = f"the run's schema makes inputs of shape {_shape(shape)}, and it states {_shape(wanted.input_shape)}"
-        raise UsageError("schema", wanted.encoding["kind"], problem, "ask the operator which are meant")
+def check_stated(encoding: Mapping[str, Any], input_shape: tuple[int, ...]) -> None:
+    """Refuse a run whose schema makes other inputs than it states, before any are made: their size is bounded.
+
+    Raises
+    ------
+    UsageError
+        If the schema's inputs have another shape.
+    """
+    shape = find_schema(encoding).input_shape
+    if shape != input_shape:
+        problem = f"the run's schema makes inputs of shape {_shape(shape)}, and it states {_shape(input_shape)}"
+        raise UsageError("schema", encoding["kind"], problem, "ask the operator which are meant")
 
 
 def _check_range(dataset: Dataset, source: Source) -> None:

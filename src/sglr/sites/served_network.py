@@ -66,7 +66,8 @@ def served_network(
     trained = TrainedRun.open(folder, model, task)
     experiment, built = trained.run.experiment, trained.built
     data, first = replace(built.data, encoding=trained.record.encoding), built.lower(0)
-    told = replace(RunDescription.of(experiment, built.task, data, first), served=trained.upper_digest())
+    task_now = built.task.decided((trained.run.summary or {}).get("test") or {})
+    told = replace(RunDescription.of(experiment, task_now, data, first), served=trained.upper_digest())
     answer = features_of(first) or built.task.output_shape(built.data.targets)
     shared = {name: tensor.cpu() for name, tensor in built.trainer.shared.items()} or None
     codec = built.trainer.engine.codec

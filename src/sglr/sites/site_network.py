@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,18 @@ from torch import Tensor, nn
 from sglr.core.data import Inputs
 from sglr.core.errors import UsageError
 from sglr.core.task import Targets, Task
+from sglr.data.new_samples import NewSamples, TrainedOn
+from sglr.data.read_new import read_new
+from sglr.data.schema import schema_type
 from sglr.engines.remote.client.predictions import ServerSegment
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.run_description import RunDescription
 from sglr.parties.defences import DefenceChain
+from sglr.sites.bounds import refuse_enlargement
+from sglr.sites.own_data import check_stated
 
-BATCH = 64
-"""Samples of a request, unless the user says another number."""
+BATCH_BYTES = 1 << 20
+"""Bytes of the smashed data of one request, unless the user gives a number of samples."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,29 @@ class SiteNetwork:
         """What the network's targets are."""
         return self.description.targets
 
+    def read(self, data: Any, **options: Any) -> NewSamples:
+        """Return this site's new data as inputs of the network, as those of the training were.
+
+        What the server says of the inputs is compared with the data, and never chooses which are read.
+
+        Parameters
+        ----------
+        data, options
+            As for `sglr.data.read_new.read_new`.
+
+        Raises
+        ------
+        UsageError
+            If they can't be read, or what the server says is out of all proportion to them.
+        """
+        stated = self.description
+        if schema_type(str(stated.encoding.get("kind"))) is not None:
+            check_stated(stated.encoding, stated.input_shape)
+        if isinstance(data, str | Path) and Path(data).is_dir() and len(stated.input_shape) == 3:
+            refuse_enlargement(Path(data), stated.input_shape[1], "if so, give larger pictures")
+        trained = TrainedOn(stated.input_shape, stated.input_type, stated.targets, stated.encoding)
+        return read_new(data, trained, **options)
+
     def outputs(self, inputs: Inputs, batch_size: int | None = None) -> Tensor:
         """Return the network's outputs ``[N, ...]`` of inputs ``[N, ...]``, on the CPU; as `batches`."""
         return torch.cat([found[0] for found in self.batches(inputs, batch_size)])
@@ -77,7 +107,7 @@ class SiteNetwork:
         inputs
             Samples ``[N, ...]``, as the network takes them.
         batch_size
-            Samples of a request, `BATCH` by default; fewer go where so many don't fit a message.
+            Samples of a request; as many as fit a message at most, and `BATCH_BYTES` by default.
 
         Raises
         ------
@@ -86,7 +116,8 @@ class SiteNetwork:
         SglrError
             If the server does not answer, or refuses.
         """
-        size = BATCH if batch_size is None else batch_size
+        sample = 4 * torch.Size(self.description.cut_shape).numel()
+        size = max(1, BATCH_BYTES // sample) if batch_size is None else batch_size
         self._check(inputs, size)
         for answer in self.server.outputs(self._smashed(inputs, min(size, self.most))):
             with torch.inference_mode():

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from torch import nn
 
-from sglr.assembly.build import build
-from sglr.assembly.load_model import restored, trained_segments
+from sglr.assembly.load_model import load_training, trained_segments
 from sglr.assembly.parts import Training
-from sglr.assembly.run_checkpoints import frozen_weights
-from sglr.assembly.task import given_task
-from sglr.assembly.without_data import stand_ins
 from sglr.core.errors import UsageError
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of
@@ -60,16 +56,14 @@ class TrainedRun:
             If it is no run, has no checkpoint, or its clients hold the whole model.
         """
         run = Run.open(folder, model if isinstance(model, str) else None)
-        record, own = run.data, given_task(run.experiment, task)
+        record = run.data
         if record is None:
             problem = "was trained by sglr 0.1, which kept no record of what a site must send"
             raise UsageError("run", run.path, problem, "train it again, or predict in one place: sglr predict RUN")
         if record.method.whole_model:
             problem = "each client holds the whole model, and the server nothing of it"
             raise UsageError("method", run.experiment.method, problem, "predict in one place: sglr predict RUN")
-        experiment, given = stand_ins(run.experiment, record, None if isinstance(model, str) else model, own)
-        built = restored(run, build(experiment, replace(given, frozen=frozen_weights(run))))
-        return cls(run, record, built)
+        return cls(run, record, load_training(run, model, task))
 
     def upper(self) -> nn.Module:
         """Return a copy of the server's segment, in evaluation mode on the CPU."""
