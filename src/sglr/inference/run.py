@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sglr.runs import folder
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
     from torch import nn
 
     from sglr.core.task import Task
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
-@dataclass(frozen=True)
+OF_TRAINING = frozenset(
+    {"append", "as_chosen", "keep_records", "record_choices", "record_data", "tidy", "write_summary"}
+)
+"""What only a training calls; a prompt doesn't offer it."""
+
+
+@dataclass(frozen=True, repr=False)
 class Run(folder.Run):
     """A run folder, and the network that was trained in it."""
 
@@ -65,3 +73,35 @@ class Run(folder.Run):
         from sglr.inference.evaluate import evaluate
 
         return evaluate(self.network(client), data, **options)
+
+    def to_frame(self) -> DataFrame:
+        """Return the records of ``metrics.jsonl`` as a table, one row per epoch, which is the index."""
+        from pandas import DataFrame
+
+        frame = DataFrame(self.history)
+        return frame.set_index("epoch") if len(frame) else frame
+
+    def plot(self) -> Figure:
+        """Return a figure of the score and the loss over epochs, as in the report.
+
+        Raises
+        ------
+        UsageError
+            If no epoch is over yet.
+        """
+        from sglr.report.notebook import run_plot
+
+        return run_plot(self)
+
+    def __repr__(self) -> str:
+        from sglr.report.notebook import run_line
+
+        return run_line(self)
+
+    def _repr_html_(self) -> str:
+        from sglr.report.notebook import run_html
+
+        return run_html(self)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_") and name not in OF_TRAINING]

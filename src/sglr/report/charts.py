@@ -48,39 +48,54 @@ def curve(label: str, history: Records, key: str, spread: str | None = None) -> 
 
 def score_chart(history: Records, best_epoch: int | None, score: ScoreStyle) -> Figure:
     """Draw a score over epochs, in training and validation, with the spread over clients and the best epoch marked."""
-    validation = curve("validation", history, score.validation, f"{score.validation}{OVER_CLIENTS}")
     figure, axes = blank_chart()
+    draw_score(axes, history, best_epoch, score)
+    return figure
+
+
+def draw_score(axes: Axes, history: Records, best_epoch: int | None, score: ScoreStyle) -> None:
+    """Draw what `score_chart` shows into axes."""
+    validation = curve("validation", history, score.validation, f"{score.validation}{OVER_CLIENTS}")
     draw_curves(axes, [validation, curve("training", history, score.training)], (VALIDATION, TRAINING))
     show_score(axes, score)
     if best_epoch in validation.epochs:
         value = validation.values[validation.epochs.index(best_epoch)]
         _mark_best(axes, best_epoch, value, score.write(value))
     add_legend(axes)
-    return figure
 
 
 def loss_chart(history: Records) -> Figure:
     """Draw training and validation loss over epochs."""
     figure, axes = blank_chart()
+    draw_loss(axes, history)
+    return figure
+
+
+def draw_loss(axes: Axes, history: Records) -> None:
+    """Draw what `loss_chart` shows into axes."""
     curves = [curve("validation", history, "validation_loss"), curve("training", history, "loss")]
     draw_curves(axes, curves, (VALIDATION, TRAINING))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     add_legend(axes)
-    return figure
 
 
 def blank_chart(width: float = 4.1, height: float = 2.75) -> tuple[Figure, Axes]:
     """Return a figure of so many inches with empty axes over epochs: faint lines across, no frame."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    return figure, blank_axes(figure.add_subplot())
+
+
+def blank_axes(axes: Axes) -> Axes:
+    """Make axes over epochs of those given: faint lines across, no frame."""
+    from matplotlib.ticker import MaxNLocator
+
     make_plain(axes)
     axes.set_xlabel("epoch", color=MUTED.light, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    return figure, axes
+    return axes
 
 
 def make_plain(axes: Axes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
 from sglr.report.charts import Curve
@@ -25,7 +25,10 @@ from sglr.report.svg import inline_svg, standalone_svg
 from sglr.runs.folder import Run
 from sglr.storage.files import write_text
 
-__all__ = ["ComparisonRow", "comparison_page", "write_comparison_report"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ComparisonRow", "comparison_figure", "comparison_page", "write_comparison_report"]
 
 REPORT = "report.html"
 
@@ -42,11 +45,17 @@ def write_comparison_report(folder: Path, rows: Sequence[ComparisonRow | Mapping
     command
         The command that repeats the comparison, if there is one.
     """
+    score = shared_score(_read(rows))
+    plot = f"{score.name}.svg"
+    write_text(folder / plot, standalone_svg(comparison_figure(rows), score.name, _title(score)))
+    write_text(folder / REPORT, comparison_page(folder, rows, command, plot=plot))
+
+
+def comparison_figure(rows: Sequence[ComparisonRow | Mapping[str, Any]]) -> Figure:
+    """Draw the validation score over epochs, one line per method; rows as for `write_comparison_report`."""
     methods = _read(rows)
     score = shared_score(methods)
-    plot, figure = f"{score.name}.svg", comparison_chart(_curves(methods, score), score, named=True)
-    write_text(folder / plot, standalone_svg(figure, score.name, _title(score)))
-    write_text(folder / REPORT, comparison_page(folder, rows, command, plot=plot))
+    return comparison_chart(_curves(methods, score), score, named=True)
 
 
 def comparison_page(

@@ -132,7 +132,7 @@ def _score_tiles(summary: Mapping[str, Any], history: Records) -> list[Tile]:
         if test.get("balanced_accuracy") is not None and test.get("macro_f1") is not None:
             remark = f"macro F1 {numbers.percent(test['macro_f1'])}"
             shown.append(Tile("Balanced accuracy", numbers.percent(test["balanced_accuracy"]), remark))
-    best = _validation(summary, history)
+    best = best_validation(summary, history)
     if best is not None:
         chosen, value, epoch = best
         name = "Best validation" if summary else "Best validation so far"
@@ -156,7 +156,7 @@ def _majority_warning(test: Mapping[str, Any]) -> str:
     )
 
 
-def _validation(summary: Mapping[str, Any], history: Records) -> tuple[ScoreStyle, float, int] | None:
+def best_validation(summary: Mapping[str, Any], history: Records) -> tuple[ScoreStyle, float, int] | None:
     """Return the best validation score and its epoch, counted from 1; None without validation."""
     score = headline(summary.get("test"), history)
     if summary:
@@ -171,7 +171,7 @@ def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]
     score, charts = headline(summary.get("test"), history), []
     has_validation = any(score.validation in row for row in history)
     if has_validation or any(score.training in row for row in history):
-        best = _validation(summary, history)
+        best = best_validation(summary, history)
         svg = inline_svg(score_chart(history, best and best[2], score), score.name, f"{score.title} over epochs")
         note = "The band is the spread over clients (± one standard deviation)." if has_validation else ""
         charts.append({"title": score.heading, "svg": svg, "note": note})

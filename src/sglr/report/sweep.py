@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
 from sglr.report.comparison import divided_settings, setting_phrases
@@ -13,9 +13,12 @@ from sglr.report.palette import SERIES, dashes
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.report.series_chart import SMALL, WIDE, read_series
 from sglr.report.svg import inline_svg, standalone_svg
-from sglr.report.sweep_figure import Lines, heat_map, lines, lines_figure, points
+from sglr.report.sweep_figure import Lines, heat_map, lines, lines_figure, points, points_figure
 from sglr.runs.folder import Run
 from sglr.storage.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REPORT = "report.html"
 
@@ -39,6 +42,12 @@ def write_sweep_report(folder: Path, record: Mapping[str, Any], command: str = "
     else:
         write_text(plot, standalone_svg(lines_figure(found, WIDE), score.name, _title(found, score)))
     write_text(folder / REPORT, sweep_page(folder, folder, record, command, plot=plot.name if found else ""))
+
+
+def sweep_figure(rows: Sequence[Mapping[str, Any]], score: ScoreStyle) -> Figure:
+    """Draw a score over the number that varies, or where none does one point per configuration."""
+    found = lines(rows, score)
+    return points_figure(rows, score) if found is None else lines_figure(found, WIDE)
 
 
 def sweep_page(place: Path, folder: Path, record: Mapping[str, Any], command: str = "", plot: str = "") -> str:

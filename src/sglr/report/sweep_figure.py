@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
+from sglr.report.charts import make_plain
 from sglr.report.page import written
+from sglr.report.palette import GRID, MUTED, VALIDATION
 from sglr.report.score_style import ScoreStyle
-from sglr.report.series_chart import read_series, series_chart
+from sglr.report.series_chart import WIDE, read_series, series_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,6 +142,24 @@ def points(rows: Sequence[Row], score: ScoreStyle) -> dict[str, Any]:
         ],
         "left_out": len(rows) - len(shown),
     }
+
+
+def points_figure(rows: Sequence[Row], score: ScoreStyle) -> Figure:
+    """Draw every configuration as a point, one below the other, its spread over seeds as a bar; of many, the best."""
+    from matplotlib.figure import Figure
+
+    best = {row["label"] for row in sorted(rows, key=lambda row: _rank(row, score), reverse=True)[:MOST_POINTS]}
+    shown = [row for row in rows if row["label"] in best and row["test"].get(score.name) is not None][::-1]
+    figure = Figure(figsize=(WIDE[0], 1.0 + 0.28 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    make_plain(axes)
+    axes.grid(axis="x", color=GRID.light, linewidth=0.8)
+    figures, spreads = ([row["test"].get(key) or 0.0 for row in shown] for key in (score.name, f"{score.name}_sd"))
+    values, halves = ([each * score.scale for each in some] for some in (figures, spreads))
+    axes.errorbar(values, range(len(shown)), xerr=halves, fmt="o", color=VALIDATION.light, markersize=5)
+    axes.set_yticks(range(len(shown)), labels=[row["label"] for row in shown])
+    axes.set_xlabel(f"test {score.title}{f', {score.shown_unit}' if score.shown_unit else ''}", color=MUTED.light)
+    return figure
 
 
 def _numeric(rows: Sequence[Row]) -> list[str]:

@@ -6,14 +6,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sglr.core.errors import UsageError
 from sglr.report.numbers import NONE, count, duration, percent, size
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 Row = Mapping[str, Any]
 
@@ -43,7 +48,11 @@ TIME = ResultColumn("time", lambda row: duration(row["seconds"]))
 SPEED = ResultColumn("samples /s", lambda row: count(row["samples_per_second"]))
 
 
-@dataclass(frozen=True)
+OF_STUDIES = frozenset({"FILE", "STUDY", "columns", "headline", "is_unequal", "over_clients", "record", "write"})
+"""What only studies use; a prompt doesn't offer it."""
+
+
+@dataclass(frozen=True, repr=False)
 class ResultTable(ABC):
     """The results of a study.
 
@@ -106,6 +115,34 @@ class ResultTable(ABC):
         """Whether the balanced accuracy of any row is far from its accuracy."""
         pairs = [(row["test"].get("accuracy"), row["test"].get("balanced_accuracy")) for row in self.rows]
         return any(one is not None and other is not None and abs(one - other) >= UNEQUAL for one, other in pairs)
+
+    def to_frame(self) -> DataFrame:
+        """Return the rows as a table, a column for each figure, such as ``test/accuracy``; the index is the label."""
+        from pandas import json_normalize
+
+        frame = json_normalize([dict(row) for row in self.rows], sep="/")
+        return frame.set_index("label") if len(frame) else frame
+
+    @abstractmethod
+    def plot(self) -> Figure:
+        """Return a figure of the results, as in the report."""
+
+    def __repr__(self) -> str:
+        from sglr.report.notebook import table_text
+
+        return table_text(f"<{type(self).__name__} {self.path}>", self.headings(), self.table())
+
+    def _repr_html_(self) -> str:
+        from sglr.report.notebook import table_html
+
+        runs = sum(len(row["runs"]) for row in self.rows)
+        title = f"{type(self).__name__} of {runs} runs"
+        return table_html(title, self.headings(), self.table(), self.path) + "".join(
+            f"<p>{escape(note)}</p>" for note in self.notes()
+        )
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_") and name not in OF_STUDIES]
 
     def write(self) -> Self:
         """Write the study's JSON file, and return the results."""

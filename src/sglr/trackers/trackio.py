@@ -68,4 +68,6 @@ class Trackio(Tracker):
         del outcome
         session, self._session = self._session, None
         if session is not None:
-            session.finish()
+            import trackio
+
+            trackio.finish()  # the session's own finish would be called again when the process ends, and print

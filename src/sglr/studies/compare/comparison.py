@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
@@ -21,6 +21,9 @@ from sglr.studies.result_table import (
     ResultTable,
 )
 from sglr.studies.scheduler.outcome import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMPARISON, TABLE = "comparison.json", "comparison.md"
 
@@ -46,6 +49,12 @@ class Comparison(ResultTable):
     def with_paths(self) -> list[dict[str, Any]]:
         """Return the rows with the runs' whole paths."""
         return [{**row, "runs": [self.path / run for run in row["runs"]]} for row in self.rows]
+
+    def plot(self) -> Figure:
+        """Return a figure of the validation score over epochs, one line per method, as in the report."""
+        from sglr.report.notebook import comparison_plot
+
+        return comparison_plot(self.with_paths())
 
     def markdown(self) -> str:
         """Return the table as Markdown, with what is needed to read it."""

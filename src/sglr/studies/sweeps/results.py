@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglr.core.registry import METHODS
 from sglr.report.numbers import NONE
@@ -14,6 +14,9 @@ from sglr.studies.figures import row_figures
 from sglr.studies.result_table import BALANCED, SENT_DOWN, SENT_UP, TIME, ResultColumn, ResultTable
 from sglr.studies.scheduler.outcome import Outcome
 from sglr.studies.sweeps.configuration import Configuration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SWEEP = "sweep.json"
 
@@ -49,6 +52,12 @@ class Sweep(ResultTable):
     def ceiling(self) -> Mapping[str, Any] | None:
         """The best row that trains on the data of all clients pooled: what no method without them is to reach."""
         return self._best(row for row in self.rows if row.get("pooled"))
+
+    def plot(self) -> Figure:
+        """Return a figure of the test score over the number that varies; without one, a point per configuration."""
+        from sglr.report.notebook import sweep_plot
+
+        return sweep_plot(self.rows)
 
     def record(self) -> dict[str, Any]:
         """Return what ``sweep.json`` holds."""
