@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 import sglr
 from sglr.core.registry import METHODS
+from sglr.system.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -108,18 +109,46 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
     assert not missing
 
 
-def test_packages_that_few_runs_need_are_imported_where_they_are_used() -> None:
-    """Importing torchmetrics takes a second, which a plain run does not pay."""
-    found = {
-        path.name
-        for path in (ROOT / "src").rglob("*.py")
-        if path.name != "calibration.py"  # imported where it is used itself
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        for name in [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name]
-        if name.partition(".")[0] in {"torchmetrics", "h5py", "nibabel", "soundfile", "transformers"}
-    }
+def test_packages_of_extras_and_slow_ones_are_imported_where_they_are_used() -> None:
+    """A base install has no extra; importing torchmetrics takes a second, which a plain run does not pay."""
+    whole = {"engines/remote/": set(EXTRAS["sites"]), "sites/doctor.py": set(EXTRAS["sites"])}
+    whole |= {"sglr/live/": set(EXTRAS["watch"])}
+    whole |= {"metrics/calibration.py": {"torchmetrics"}}  # imported where it is used itself
+    late = {package for packages in EXTRAS.values() for package in packages} | {"torchmetrics", "transformers"}
+    found = [
+        f"{path}: {name}"
+        for path in (ROOT / "src/sglr").rglob("*.py")
+        for name in imported_at_once(ast.parse(path.read_text(encoding="utf-8")))
+        for package in late
+        if f"{name}.".startswith(f"{package}.")
+        and not any(package in may and place in path.as_posix() for place, may in whole.items())
+    ]
     assert not found
+
+
+def imported_at_once(tree: ast.AST) -> Iterator[str]:
+    """Names of the modules that are imported when a module is: not within functions, nor for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            yield from imported_at_once(node)
+
+
+def test_extras_install_what_they_are_asked_for() -> None:
+    extras = PROJECT["optional-dependencies"]
+    homes = packages_distributions()
+    for extra, packages in EXTRAS.items():
+        installed = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
+        for package in packages:
+            name = package.partition(".")[0]
+            assert installed & set(map(canonicalize_name, homes.get(name, [name]))), (extra, package)
+    (everything,) = map(Requirement, extras["all"])
+    assert everything.extras == extras.keys() - {"all", "dev", "docs", "trackio"}
 
 
 def test_constraints_pin_every_dependency_within_its_range() -> None:
@@ -129,6 +158,8 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     extras = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
     for line in (*PROJECT["dependencies"], *extras):
         wanted = Requirement(line)
+        if wanted.name == "sglr":  # an extra made of others
+            continue
         assert versions[canonicalize_name(wanted.name)] in wanted.specifier, line
     assert versions["torch"] == "2.13.0"
 

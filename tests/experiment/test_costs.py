@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import sglr
 from sglr.assembly.run_checkpoints import newest_checkpoint
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import StepDone
-from sglr.cost import power_sources
 from sglr.runs.config import Experiment
 
 TINY = {"clients": 4, "samples_per_client": 16, "epochs": 2, "model": "mlp", "threads": 1}
@@ -84,8 +84,8 @@ def test_a_model_that_can_not_be_counted_is_trained_and_told(tmp_path: Path) -> 
 def test_a_missing_extra_and_a_wrong_profile_are_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(power_sources, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r'energy = true: needs codecarbon.*pip install "sglr\[energy\]"'):
+    monkeypatch.setitem(sys.modules, "codecarbon", None)
+    with pytest.raises(UsageError, match=r"energy = true: needs the package codecarbon.*pip install 'sglr\[energy\]'"):
         sglr.train("psl", **TINY, energy=True, out=tmp_path / "run")
     with pytest.raises(UsageError, match="energy_profile = moon"):
         sglr.train("psl", **TINY, energy_profile="moon", out=tmp_path / "run")

@@ -111,7 +111,10 @@ def test_a_ray_that_starts_here_listens_on_loopback_wants_a_token_and_leaves_not
 
 
 def test_without_ray_the_extra_is_named() -> None:
-    assert "ray_address = this machine: Ray is not installed; pip install 'sglr[ray]'" in python(HIDDEN).stderr
+    assert (
+        "ray_address = this machine: needs the package ray, not installed here; pip install 'sglr[ray]'"
+        in python(HIDDEN).stderr
+    )
 
 
 def test_a_ray_that_can_not_be_imported_is_told_with_its_reason(tmp_path: Path) -> None:

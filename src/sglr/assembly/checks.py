@@ -10,6 +10,7 @@ from sglr.core.method import Method
 from sglr.core.task import Task
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
+from sglr.system.extras import require
 
 if TYPE_CHECKING:  # a client checks its segment, and has no use for the training loop
     from sglr.assembly.parts import PartOverrides
@@ -50,6 +51,13 @@ def check_accumulation(experiment: Experiment, method: Method) -> None:
     if experiment.accumulate > 1 and not method.accumulates:
         problem = f"the server of method {experiment.method} is updated for one client after another in a step"
         raise UsageError("accumulate", experiment.accumulate, problem, "leave it out, or choose another method")
+
+
+def check_installed(experiment: Experiment) -> None:
+    """Refuse an engine whose packages are missing: it is loaded after the data are read, which may take long."""
+    extra = {"ray": "ray", "remote": "sites"}.get(experiment.engine)
+    if extra is not None:
+        require(extra, "engine", experiment.engine)
 
 
 def check_engine(experiment: Experiment) -> None:

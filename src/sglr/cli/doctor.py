@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sglr.cli.options import AsJson, Debug, read_token
+from sglr.system.extras import require
 
 Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the server listens.")]
 Token = Annotated[
@@ -57,6 +58,7 @@ def doctor(
     right server and whether the token is valid; your folder after joining: everything.
     """
     del debug
+    require("sites", "address", address)
     from sglr.sites.doctor import PROBLEM, Patient
 
     patient = Patient(address, read_token(token) if token else None, folder, model, timeout, task=task)

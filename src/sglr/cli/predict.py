@@ -24,6 +24,7 @@ from sglr.cli.predict_split import (
     is_address,
 )
 from sglr.core.errors import UsageError
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from sglr.inference.network import TrainedNetwork, Whose
@@ -148,6 +149,8 @@ def predict(
         raise UsageError("DATA", "none", "no data to predict for", "give a path, such as new.csv")
     if out is not None:
         check_ending(out)
+    if out is None or as_json:
+        require("data", "predictions", "a table", "pandas")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
     found = ask(
         _asked(run, flags, client, segment, model, task),

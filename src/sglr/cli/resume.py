@@ -46,7 +46,7 @@ def resume(
 
 def _refuse_served(folder: Path) -> None:
     from sglr.runs.folder import read_command
-    from sglr.sites.join_commands import read_address
+    from sglr.sites.status import read_address
 
     if read_address(folder) is not None:
         problem = "this run was started by sglr serve"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from sglr.cli.settings import SettingsCommand
+from sglr.system.extras import require
 
 PageAt = Annotated[
     str | None,
@@ -49,9 +50,9 @@ def page_of(address: str | None, out: Path, file: TextIO) -> Iterator[None]:
     if address is None:
         yield
         return
-    from sglr.cli.watch import listening, require_web_server
+    from sglr.cli.watch import listening
 
-    require_web_server("page", address or "on")
+    require("watch", "page", address or "on")
     taken = listening("page", address or None)
     from sglr.live.beside import page_beside
 

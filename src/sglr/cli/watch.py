@@ -12,6 +12,7 @@ import typer
 
 from sglr.cli.options import AsJson, Debug
 from sglr.core.errors import UsageError
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     import socket
@@ -68,7 +69,7 @@ def watch(
     if as_json:
         print(json.dumps(view.read(), indent=2, allow_nan=False))
         return 0
-    require_web_server("watch", place)
+    require("watch", "watch", place)
     return _show(view, listening("listen", listen), open_page)
 
 
@@ -88,23 +89,6 @@ def _show(view: View, listening: socket.socket, open_page: bool) -> int:
         webbrowser.open(server.access.address)
     server.show()
     return 0
-
-
-def require_web_server(field: str, value: object) -> None:
-    """Refuse to show a page where the packages for it are missing.
-
-    Raises
-    ------
-    UsageError
-        If one is.
-    """
-    try:
-        import starlette
-        import uvicorn
-    except ImportError as error:
-        problem = f"the page needs a package that can't be imported ({error})"
-        raise UsageError(field, value, problem, "pip install 'sglr[watch]'") from error
-    del starlette, uvicorn
 
 
 def listening(field: str, address: str | None) -> socket.socket:

@@ -11,12 +11,12 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
 
 from sglr.core.errors import UsageError
+from sglr.system.extras import require
 
 JOULES_PER_KWH = 3.6e6
 
@@ -56,10 +56,7 @@ def power_sources(device: torch.device) -> list[PowerSource]:
         If a package that is needed is not installed, or the GPU's counter can't be read.
     """
     packages = ("codecarbon", "zeus") if device.type == "cuda" else ("codecarbon",)
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        remedy = 'pip install "sglr[energy]", or leave it out: the modelled energy needs nothing'
-        raise UsageError("energy", "true", f"needs {' and '.join(missing)}, not installed here", remedy)
+    require("energy", "energy", "true", *packages)
     sources: list[PowerSource] = [Processor(), Memory()]
     return [*sources, Graphics(device)] if device.type == "cuda" else sources
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sglr.core.data import StoredInputs
 from sglr.core.errors import UsageError, unknown
+from sglr.system.extras import optional
 from sglr.system.machine import memory_of
 
 Store = Literal["auto", "memory", "disk"]
@@ -93,8 +94,7 @@ class ArrayFile:
         try:
             if isinstance(self.place, int):
                 return np.memmap(self.path, np.dtype(self.dtype), "r", self.place, self.shape)
-            import h5py
-
+            h5py = optional("h5py", "data", "inputs", self.path)
             found = h5py.File(self.path, "r")[self.place]
         except (OSError, ValueError, KeyError) as error:
             raise self._changed(str(error)) from error

@@ -13,6 +13,7 @@ from torch import nn
 
 from sglr.assembly.build import build, device_here
 from sglr.assembly.cautions import cautions
+from sglr.assembly.checks import check_installed
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
 from sglr.assembly.task import given_task
@@ -115,6 +116,7 @@ def execute(
     """
     called = Callbacks(callbacks)
     refuse_occupied(out, experiment)
+    check_installed(experiment)
     tracking = Tracking.of(experiment.track)
     leakage = LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)

@@ -17,6 +17,7 @@ from sglr.core.errors import UsageError, listed
 from sglr.core.task import Targets, Task
 from sglr.data.new_samples import NewSamples
 from sglr.storage.files import write_bytes
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,6 +64,7 @@ class Predictions:
 
     def to_frame(self) -> DataFrame:
         """Return a table with the column ``id``; several values of one sample are a list."""
+        require("data", "predictions", "a table", "pandas")
         import pandas as pd
 
         columns = {name: self._listed(values) for name, values in self.columns.items()}
@@ -101,12 +103,14 @@ def check_ending(path: Path) -> Path:
     Raises
     ------
     UsageError
-        If no predictions are written to files with this ending.
+        If no predictions are written to files with this ending, or a package for it is missing.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError("out", path, "has another ending", f"give a name that ends with {', '.join(ENDINGS)}")
     if path.is_dir():
         raise UsageError("out", path, "is a folder", "give the name of a file")
+    if path.suffix.lower() != ".npz":
+        require("data", "out", path, "pandas", *(("pyarrow",) if path.suffix.lower() == ".parquet" else ()))
     return path
 
 

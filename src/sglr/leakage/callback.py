@@ -20,7 +20,7 @@ from sglr.assembly.parts import Training
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
 from sglr.core.spec import Option, Spec
-from sglr.leakage.measure_clients import LABELS, measured_samples, serves
+from sglr.leakage.measure_clients import LABELS, PACKAGES, measured_samples, serves
 from sglr.leakage.open_run import OpenedRun, drawn_clients
 from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.privacy.measures.label_leakage import by_direction
@@ -29,6 +29,7 @@ from sglr.privacy.measures.mutual_information import LEAST, info_nce
 from sglr.privacy.measures.samples import paired_rows
 from sglr.privacy.target import Target
 from sglr.runs.config import Experiment
+from sglr.system.extras import require
 
 LABELLED = 32
 """Samples whose gradients are taken, in batches as in training."""
@@ -76,6 +77,7 @@ class LeakageCallback:
         if not text:
             return None
         found = cls(**Spec.parse_options("leakage", text).options(OPTIONS))
+        require("privacy", "leakage", text, *PACKAGES)
         if experiment.engine == "remote":
             problem = "clients' weights and data are on other machines"
             raise UsageError(

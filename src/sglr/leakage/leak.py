@@ -16,6 +16,7 @@ from sglr.leakage.attack_clients import Chosen, attack_clients, attack_record, c
 from sglr.leakage.interpretation import read_attack, read_figures
 from sglr.leakage.measure_clients import (
     MEASURES,
+    PACKAGES,
     Wanted,
     activation_maps,
     measure_client,
@@ -34,6 +35,7 @@ from sglr.runs.folder import Run, damage_explained
 from sglr.runs.new_folder import refuse_unwritable
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
+from sglr.system.extras import require
 
 CLIENTS = 3
 """Clients that are measured, drawn by the seed."""
@@ -125,6 +127,7 @@ def leak(
         measure, or the threat model forbids an attack.
     """
     asked = Asked(clients, samples, tuple(measures), tuple(attacks), attacker, seed)
+    require("privacy", "measures", ",".join(measures), *PACKAGES)
     wanted, chosen = asked.wanted(), [choose_attack(spec, attacker) for spec in attacks]
     folder = run if isinstance(run, Run) else Run.open(Path(run), model)
     refuse_unwritable(folder.path, "run", "what is found is kept there: copy the run to a folder of your own")

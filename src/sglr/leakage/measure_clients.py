@@ -27,6 +27,8 @@ from sglr.privacy.target import Target
 LABELS = "label_inference_accuracy"
 MEASURES = ("mutual_information", "distance_correlation", "reconstruction", LABELS)
 """The measures, as they are called in ``leakage.json`` and on the command line."""
+PACKAGES = ("sklearn", "scipy")
+"""What measuring needs of the extra ``privacy``."""
 
 KNOWN, ATTACKED, SHOWN = 2000, 512, 10
 """Images that a decoder learns from, that it reconstructs, and that are shown, at most."""

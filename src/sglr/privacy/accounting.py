@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from importlib.util import find_spec
 from statistics import NormalDist
 from typing import Any
 
 from sglr.core.defence import Defence
-from sglr.core.errors import UsageError
 from sglr.parties.defences import has
+from sglr.system.extras import require
 
 DELTA = 1e-5
 """The δ of statements."""
@@ -127,9 +126,7 @@ def require_opacus() -> None:
     UsageError
         If opacus is not installed.
     """
-    if find_spec("opacus") is None:
-        remedy = "install sglr[privacy], or train without the bound (no clip)"
-        raise UsageError("defence", "clip+noise", "its privacy statement needs opacus", remedy)
+    require("privacy", "defence", "clip+noise", "opacus")
 
 
 def guarantee_of(named: tuple[tuple[str, Defence], ...], releases: int) -> Guarantee | None:

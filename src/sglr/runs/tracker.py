@@ -9,12 +9,11 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from sglr.core.errors import UsageError
 from sglr.runs.folder import BEST, CHECKPOINTS, SUMMARY, Run
+from sglr.system.extras import optional
 
 Artefacts = Literal["none", "report", "checkpoints", "all"]
 ARTEFACTS = "files that are sent when the run is finished: the report with the summary, checkpoints, or both"
@@ -52,13 +51,8 @@ class Tracker(ABC):
         UsageError
             If the package can't be imported, or an option is wrong.
         """
-        if self.package is None:
-            return
-        try:
-            import_module(self.package)
-        except (ImportError, OSError) as error:
-            problem = f"needs the package {self.package}, which can't be imported ({error})"
-            raise UsageError("track", self.package, problem, f"pip install 'sglr[{self.extra}]'") from error
+        if self.package is not None:
+            optional(self.package, self.extra, "track", self.package)
 
     def place(self) -> dict[str, str]:
         """Return the options that say where figures go: with others, a resumed run is a new one to the tracker."""

@@ -16,10 +16,7 @@ from sglr.engines.remote.trust.connection import parse_address
 from sglr.engines.remote.trust.files import as_owner, own_folder, write_private
 from sglr.runs.config import Experiment
 from sglr.runs.folder import TRUST, Run
-from sglr.storage.files import read_if_there
-
-ADDRESS = "address"
-"""The file beside the authority with the address that clients are told."""
+from sglr.sites.status import ADDRESS, read_address
 
 PATH = "PATH"
 """What stands in a line for the site's own data."""
@@ -49,12 +46,6 @@ def keep_address(run: Path, address: str) -> None:
     """Note for later lines how clients reach the server of a run."""
     own_folder(run / TRUST)
     write_private(run / TRUST / ADDRESS, address.encode())
-
-
-def read_address(run: Path) -> str | None:
-    """Return how clients reach the server of a run; None if it was never served."""
-    content = read_if_there(run / TRUST / ADDRESS)
-    return None if content is None else content.decode(errors="replace").strip()
 
 
 def number_of_clients(experiment: Experiment) -> int:

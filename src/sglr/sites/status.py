@@ -9,9 +9,10 @@ from statistics import median
 from typing import Any
 
 from sglr.core.errors import SglrError, UsageError
-from sglr.runs.folder import CONFIG, PREDICTING, STATUS
+from sglr.runs.folder import CONFIG, PREDICTING, STATUS, TRUST
 from sglr.storage.files import read_if_there
 from sglr.storage.json_files import parse
+from sglr.system.extras import require
 
 STALE_SECONDS = 10.0
 """A server writes its status every second; if it is older than this, the server has died."""
@@ -20,6 +21,15 @@ SLOW = 2.0
 """A client that takes so many times as long as the median of the others is slow."""
 
 OVER = ("done", "stopped")
+
+ADDRESS = "address"
+"""The file beside the authority with the address that clients are told."""
+
+
+def read_address(run: Path) -> str | None:
+    """Return how clients reach the server of a run; None if it was never served."""
+    content = read_if_there(run / TRUST / ADDRESS)
+    return None if content is None else content.decode(errors="replace").strip()
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -58,6 +68,7 @@ def ask_status(address: str, folder: Path, timeout: float = 10.0) -> dict[str, A
     SglrError
         If the server does not answer, or refuses this client.
     """
+    require("sites", "address", address)
     import grpc
 
     from sglr.engines.remote.trust.identity import Identity

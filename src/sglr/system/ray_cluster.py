@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sglr.core.errors import UsageError
+from sglr.system.extras import installing, require
 from sglr.system.ray_head import FIELD, ask, check_form, check_head, in_short, nobody
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -32,6 +33,9 @@ QUIET = {
 
 OWN = {LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
 """Options for a Ray started here; by default Ray's processes run at low priority."""
+
+HERE = "this machine"
+"""How messages name the address of a Ray that is started here."""
 
 ENDING_SECONDS = 10.0
 """Seconds to wait for Ray's processes to end."""
@@ -57,6 +61,7 @@ def connect(address: str | None = None) -> Any:
     """
     if address is not None:
         check_form(address)
+    require("ray", FIELD, address or HERE)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address is None and not _connected():
@@ -111,22 +116,18 @@ def _connected() -> bool:
 
 def _import(address: str | None) -> Any:
     """Import Ray, for the first time or again."""
-    shown = address or "this machine"
+    shown = address or HERE
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        if error.name == "ray":
-            raise UsageError(FIELD, shown, "Ray is not installed", "pip install 'sglr[ray]'") from error
-        raise _broken(shown, error) from error
     except Exception as error:  # a broken installation may raise anything
         raise _broken(shown, error) from error
 
 
 def _broken(shown: str, error: Exception) -> UsageError:
     reason = f"Ray can't be imported ({type(error).__name__}: {in_short(str(error))})"
-    return UsageError(FIELD, shown, reason, "reinstall it: pip install --force-reinstall 'sglr[ray]'")
+    return UsageError(FIELD, shown, reason, f"reinstall it: {installing('ray')} --force-reinstall")
 
 
 def _start(ray: Any) -> None:
@@ -136,7 +137,7 @@ def _start(ray: Any) -> None:
             ray.init(address="local", num_cpus=_processors(), include_dashboard=False, **_silent())
         except Exception as error:  # Ray raises many kinds
             remedy = "see session_latest/logs in Ray's temporary folder, or use a running cluster with --ray-address"
-            raise UsageError(FIELD, "this machine", f"Ray does not start ({in_short(str(error))})", remedy) from error
+            raise UsageError(FIELD, HERE, f"Ray does not start ({in_short(str(error))})", remedy) from error
 
 
 def _join(ray: Any, address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sglr.data.file_samples import OnBad, read_files
 from sglr.data.formats.files import resolve
 from sglr.data.new_files import new_file_samples
 from sglr.data.new_samples import NewSamples, TrainedOn
-from sglr.data.optional import optional
+from sglr.system.extras import optional, require
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Audio"]
@@ -62,7 +62,7 @@ class Audio(Described):
         UsageError
             If soundfile is missing, a folder is missing or empty, or a recording can't be read.
         """
-        root, soundfile = resolve("audio", self.path, data_dir), optional("soundfile", "audio", "audio")
+        root, soundfile = resolve("audio", self.path, data_dir), _soundfile()
         agreed = self.agreed(AudioSchema)
         found = find_files(root, RECORDINGS, self.classes if agreed is None else agreed.classes)
         schema = agreed or self.stated(AudioSchema, classes=found.classes)
@@ -83,7 +83,12 @@ class Audio(Described):
         UsageError
             If soundfile is missing, there are no recordings, or one can't be read.
         """
-        reader = RecordingReader(AudioSchema.from_json(trained.encoding), optional("soundfile", "audio", "audio"))
+        reader = RecordingReader(AudioSchema.from_json(trained.encoding), _soundfile())
         root = resolve("audio", self.path, None)
         found = new_file_samples(root, RECORDINGS, trained.targets.names, reader.read, self.on_bad)
         return replace(found, notes=(*found.notes, *reader.notes))
+
+
+def _soundfile() -> Any:
+    require("audio", "dataset", "audio")
+    return optional("soundfile", "audio", "dataset", "audio")

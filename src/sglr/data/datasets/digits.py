@@ -1,9 +1,8 @@
-"""Handwritten digits, 8 x 8 grey pixels, 1437 for training and 360 for test; comes with scikit-learn."""
+"""Handwritten digits, 8 x 8 grey pixels, 1437 for training and 360 for test."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,10 +15,15 @@ from sglr.data.split import stratified_split
 
 __all__ = ["Digits"]
 
+FILE = Path(__file__).with_name("digits.csv.gz")
+
 
 @dataclass(frozen=True)
 class Digits:
-    """The optical recognition of handwritten digits data set (Alpaydin and Kaynak, 1998)."""
+    """The optical recognition of handwritten digits data set (Alpaydin and Kaynak, 1998).
+
+    It is the file that scikit-learn has of it (``load_digits``); the UCI repository gives it under CC BY 4.0.
+    """
 
     stored: ClassVar[Shape] = Shape((1, 8, 8), classes=10, train=1437, validation=143)
 
@@ -32,17 +36,10 @@ class Digits:
 
     def load(self, data_dir: Path | None) -> Dataset:  # noqa: ARG002 - it needs no files
         """Return the data set; ``data_dir`` is not needed."""
-        table = np.loadtxt(_file(), delimiter=",", dtype=np.int64)
+        table = np.loadtxt(FILE, delimiter=",", dtype=np.int64)
         # Pixels are 0 to 16; scale them to bytes as in every other image set.
         values = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         labels = table[:, -1]
         train, test = (Pixels(values[rows], labels[rows], "digits") for rows in stratified_split(labels, 0.2, seed=0))
         classes = [str(digit) for digit in range(10)]
         return image_dataset("digits", train, test, classes, self.image_size, self.image_channels)
-
-
-def _file() -> Path:
-    # Importing scikit-learn to call load_digits takes seconds; its file is read in milliseconds.
-    package = find_spec("sklearn")
-    assert package is not None and package.origin is not None
-    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"

@@ -20,6 +20,7 @@ from sglr.data.series.read import SeriesReading, SeriesSet, read_series
 from sglr.data.series.schema import SeriesSchema
 from sglr.data.tables.column_kinds import Notation
 from sglr.data.tables.files import Format
+from sglr.system.extras import require
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Series"]
@@ -85,6 +86,7 @@ class Series(Described):
         UsageError
             If a series can't be read, has other channels, or lacks a value, or they differ in length.
         """
+        require("data", "dataset", "series", "pandas")
         path, agreed = resolve("series", self.path, data_dir), self.agreed(SeriesSchema)
         if self.missing == "indicator":
             raise UsageError("missing", self.missing, "series have no inputs that mark gaps", "give drop or mean")

@@ -20,10 +20,10 @@ from sglr.data.file_samples import FileSamples, OnBad, read_files
 from sglr.data.formats.files import resolve
 from sglr.data.new_files import new_file_samples
 from sglr.data.new_samples import NewSamples, TrainedOn
-from sglr.data.optional import optional
 from sglr.data.volumes.cases import Case, channel_files, class_names, find_cases, is_of_cases
 from sglr.data.volumes.read import VOLUMES, Form, Volume, formed, formed_map, read_volume
 from sglr.data.volumes.schema import VolumesSchema
+from sglr.system.extras import optional
 from sglr.system.machine import refuse_beyond_memory
 
 __all__ = ["Volumes"]
@@ -76,7 +76,7 @@ class Volumes(Described):
             If nibabel is missing, a volume can't be read or has another shape than its label map, or they differ in
             shape and no size is given.
         """
-        root, nibabel = resolve("volumes", self.path, data_dir), optional("nibabel", "medical", "volumes")
+        root, nibabel = resolve("volumes", self.path, data_dir), optional("nibabel", "medical", "dataset", "volumes")
         agreed = self.agreed(VolumesSchema)
         form = self._form(agreed)
         cases, notes = find_cases(root) if is_of_cases(root) else (None, [])
@@ -110,7 +110,7 @@ class Volumes(Described):
         UsageError
             If nibabel is missing, there are no volumes, or one can't be read or has other channels.
         """
-        root, nibabel = resolve("volumes", self.path, None), optional("nibabel", "medical", "volumes")
+        root, nibabel = resolve("volumes", self.path, None), optional("nibabel", "medical", "dataset", "volumes")
         schema = VolumesSchema.from_json(trained.encoding)
         if root.is_dir() and is_of_cases(root):
             own = replace(self, schema=schema.to_json()).load(None)

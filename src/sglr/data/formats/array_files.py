@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sglr.core.errors import UsageError
+from sglr.system.extras import optional
 from sglr.system.machine import refuse_beyond_memory
 
 NPY = ".npy"
@@ -111,7 +112,7 @@ def _stated_size(file: IO[bytes], path: Path, name: str) -> int:
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, Read]]:
-    import h5py
+    h5py = optional("h5py", "data", "arrays", path)
 
     found: dict[str, Any] = {}
 
@@ -136,8 +137,7 @@ def _hdf5_reader(path: Path, item: Any) -> Read:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Read]]:
-    import pyarrow.parquet as pq
-
+    pq = optional("pyarrow.parquet", "data", "arrays", path)
     for name in pq.read_schema(path).names[:MOST_ARRAYS]:
         yield name, _parquet_reader(path, name)
 

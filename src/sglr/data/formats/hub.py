@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sglr.core.errors import UsageError
 from sglr.data.images.dataset import Pixels
 from sglr.data.images.decode import Picture, PictureReader
+from sglr.system.extras import installing, is_installed
 
 PATIENCE_S = 5.0  # timeout after which the hub counts as unreachable
 
@@ -37,6 +38,10 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
     UsageError
         If the download fails.
     """
+    tried = f"{missing}, and " if missing else ""
+    if not is_installed("datasets"):
+        problem = f"{tried}fetching it from Hugging Face needs the package datasets, not installed here"
+        raise UsageError("dataset", repository, problem, f"{installing('hf')}, or {remedy}")
     import datasets
 
     try:
@@ -45,7 +50,6 @@ def fetch(repository: str, remedy: str, missing: str = "") -> Any:
     # The hub's client raises errors of many libraries, and these change between versions.
     except Exception as error:
         first_line = str(error).partition("\n")[0]
-        tried = f"{missing}, and " if missing else ""
         problem = f"{tried}fetching it from Hugging Face failed ({type(error).__name__}: {first_line})"
         raise UsageError("dataset", repository, problem, remedy) from error
 

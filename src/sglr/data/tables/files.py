@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sglr.core.errors import UsageError
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,9 +80,11 @@ def read_table(path: Path, form: Format) -> tuple[DataFrame, list[str]]:
     """
     if not path.is_file() or not is_table(path):
         raise UsageError("table", path, "not a file name of a table", f"give a file that ends in {' '.join(ENDINGS)}")
+    parquet = path.name.lower().endswith(PARQUET)
+    require("data", "table", path, "pandas", *(("pyarrow",) if parquet else ()))
     if form.skip_rows < 0:
         raise UsageError("skip_rows", form.skip_rows, "negative number of lines", "give 0 or more")
-    frame = _parquet(path, form) if path.name.lower().endswith(PARQUET) else _text(path, form)
+    frame = _parquet(path, form) if parquet else _text(path, form)
     if frame.empty:
         raise UsageError("table", path, "has no rows", "give a file with rows")
     names = [str(name).strip() for name in frame.columns]

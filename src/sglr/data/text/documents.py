@@ -19,6 +19,7 @@ from sglr.data.tables.class_labels import find_classes
 from sglr.data.tables.column_kinds import Notation, texts_of
 from sglr.data.tables.files import Format, read_table
 from sglr.data.tables.find_columns import LABELS
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -184,6 +185,7 @@ def read_rows(path: Path, form: Format) -> tuple[DataFrame, list[str]]:
 
 
 def _json_lines(path: Path) -> tuple[DataFrame, list[str]]:
+    require("data", "text", path, "pandas")
     import pandas as pd
 
     try:

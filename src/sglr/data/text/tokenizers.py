@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError
-from sglr.data.optional import optional
 from sglr.data.text.schema import TextSchema
+from sglr.system.extras import optional
 
 Tokens = NDArray[np.int64]
 
@@ -117,7 +117,7 @@ class FromFile(Tokenizer):
     """
 
     def __init__(self, given: str, most: int | None) -> None:
-        package, path = optional("tokenizers", "text", "text"), _file(given)
+        package, path = optional("tokenizers", "text", "tokenizer", given), _file(given)
         try:
             content = path.read_bytes()
             self._tokenizer = package.Tokenizer.from_buffer(content)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sglr.system.extras import require
+
+# All modules of this package need these.
+require("sites", "engine", "remote")
+
 # gRPC would write a line of its own for every stranger that knocks; what matters is logged by the server.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from scipy import stats
-
 from sglr.studies.papers.declared import Claim
 
 CONFIDENCE = 0.95
@@ -84,6 +82,8 @@ def _by_mean(claim: Claim, differences: Sequence[float]) -> Verdict:
     )
     if len(differences) < 2:
         return Verdict(claim.claim, "undecided", test, f"{len(differences)} pair(s): an interval takes two")
+    from scipy import stats
+
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
     low, high = mean - half, mean + half

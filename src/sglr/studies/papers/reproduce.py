@@ -24,6 +24,7 @@ from sglr.studies.scheduler.checks import check_request
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.run_all import Observer, run_all
 from sglr.studies.scheduler.trial import Trial
+from sglr.system.extras import require
 
 RECORD, RESULTS, TRIALS = "reproduction.json", "results.md", "cells"
 
@@ -90,6 +91,7 @@ def reproduce(
     Interrupted
         If ``stop`` answered True.
     """
+    require("reproduce", "artefact", ", ".join(names))
     folder = out if out is not None else Path("runs") / f"reproduce-{scale}"
     shared = {"device": device} | ({"data_dir": data_dir} if data_dir else {})
     chosen = [read_artefact(name, scale, seeds=seeds, overrides=shared) for name in _names(names)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sglr.assembly.build import build
 from sglr.assembly.cautions import cautions
+from sglr.assembly.checks import check_installed
 from sglr.assembly.parts import PartOverrides
 from sglr.assembly.task import task_name
 from sglr.core.errors import UsageError
@@ -21,6 +22,7 @@ from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.processes import default_jobs
 from sglr.studies.scheduler.trial import Trial
 from sglr.system.device import pick_device
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from sglr.assembly.parts import Training
@@ -38,6 +40,10 @@ def check_request(trials: Sequence[Trial], jobs: int | None, ray_address: str | 
     """
     if jobs is not None and jobs < 1:
         raise UsageError("jobs", jobs, "is not positive", "give 1 or more")
+    for trial in trials:
+        check_installed(trial.experiment)
+    if ray_address is not None:
+        require("ray", "ray_address", ray_address)
     if not trials:
         return
     if ray_address is not None and datasets.given is not None:
