@@ -14,10 +14,10 @@
     return [x, units[power], power];
   };
   const given = x => x !== null && x !== undefined;
-  const percent = x => given(x) ? `${(100 * x).toFixed(1)} %` : NONE;
+  const percent = x => given(x) ? `${(100 * x).toFixed(1)}\u00a0%` : NONE;
   const count = x => given(x) ? Math.round(x).toLocaleString("en-US") : NONE;
   const plain = x => !given(x) ? NONE : x === 0 ? "0" : Math.abs(x) < 1e-4 || Math.abs(x) >= 1e9 ? x.toExponential(2) : Math.abs(x) < 10 ? x.toFixed(3) : Number(x.toPrecision(4)).toLocaleString("en-US");
-  const size = x => { if (!given(x)) return NONE; const [n, unit, power] = scaled(x, ["B", "kB", "MB", "GB", "TB", "PB"]); return `${power ? three(n) : Math.round(n)} ${unit}`; };
+  const size = x => { if (!given(x)) return NONE; const [n, unit, power] = scaled(x, ["B", "kB", "MB", "GB", "TB", "PB"]); return `${power ? three(n) : Math.round(n)}\u00a0${unit}`; };
   const joules = x => { if (!given(x)) return NONE; const [n, unit] = scaled(x, ["J", "kJ", "MJ", "GJ"]); return `${three(n)} ${unit}`; };
   const milliseconds = x => !given(x) ? "" : x < 100 ? `${x.toFixed(1)} ms` : x < 10000 ? `${x.toFixed(0)} ms` : `${(x / 1000).toFixed(1)} s`;
   const duration = s => {
@@ -134,7 +134,7 @@
     const { history, score, test, cost, progress, run } = shown, say = writer(score), last = history[history.length - 1] || {};
     const scored = history.filter(row => score.validation in row), found = [];
     const best = scored.reduce((a, b) => !a || (score.higher ? b[score.validation] > a[score.validation] : b[score.validation] < a[score.validation]) ? b : a, null);
-    if (test) found.push([`Test ${score.title}`, say(test.mean), given(test.low) && given(test.high) ? `95 %: ${say(test.low)} to ${say(test.high)}` : given(test.epoch) ? `of epoch ${test.epoch}` : ""]);
+    if (test) found.push([`Test ${score.title}`, say(test.mean), given(test.low) && given(test.high) ? `95\u00a0%: ${say(test.low).replace(/\u00a0%$/, "")} to ${say(test.high)}` : given(test.epoch) ? `of epoch ${test.epoch}` : ""]);
     else if (best) found.push([`Validation ${score.title}`, say(scored[scored.length - 1][score.validation]), best === scored[scored.length - 1] ? "the best so far" : `best ${say(best[score.validation])} (epoch ${best.epoch})`]);
     if (given(last.loss)) found.push(["Loss", plain(last.loss), given(last.validation_loss) ? `validation ${plain(last.validation_loss)}` : ""]);
     if (given(progress.samples_per_second)) found.push(["Samples per second", count(progress.samples_per_second), "in training"]);
@@ -166,8 +166,8 @@
       { title: "Leakage", say: plain, lines: leaking.map((key, n) => ({ key, label: LEAKS[key] || key.slice(8).replaceAll("_", " "), paint: `k-${(n + 1) % 4}`, dash: n > 2 })) },
     ].filter(one => one.lines.length);
   }
-  const nice = (low, high, most) => {
-    const raw = (high - low) / most || 1, unit = 10 ** Math.floor(Math.log10(raw));
+  const nice = (low, high, most, least = 0) => {
+    const raw = Math.max(least, (high - low) / most || 1), unit = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 2.5, 5, 10].find(n => n * unit >= raw * 0.999) * unit, found = [];
     for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step) found.push(Math.abs(tick) < step * 1e-9 ? 0 : tick);
     return found;
@@ -208,7 +208,7 @@
     const x = epoch => LEFT + (epoch - first) / (last - first) * (width - LEFT - RIGHT), y = value => TOP + (high - value) / (high - low) * (height - TOP - BOTTOM);
     const parts = [];
     for (const tick of nice(low, high, 4)) parts.push(draw("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }), draw("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, one.say === percent ? `${Number((100 * tick).toFixed(1))} %` : `${Number(tick.toPrecision(3))}`));
-    for (const tick of nice(first, last, Math.max(2, width / 90)).filter(Number.isInteger)) parts.push(draw("text", { x: x(tick), y: height - 8, "text-anchor": "middle" }, String(tick)));
+    for (const tick of nice(first, last, Math.max(2, width / 90), 1).filter(Number.isInteger)) parts.push(draw("text", { x: x(tick), y: height - 8, "text-anchor": "middle" }, String(tick)));
     for (const line of [...series].reverse()) {
       const points = thinned(line.points);
       if (points.length > 1) parts.push(draw("path", { class: `curve ${line.paint}${line.dash ? " dash" : ""}`, d: points.map(([a, b], n) => `${n ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("") }));
@@ -258,6 +258,8 @@
     if (!rows.some(row => given(row[cellOf("score")]))) hidden.push("score");
     const wanted = shown.columns.filter(name => !hidden.includes(name));
     if (wanted.join() !== columns.join()) { columns = wanted; newTable(); }
+    show($("chips"), !simulated);
+    show($("grid"), !simulated);
     write($("clients-note"), simulated ? "These clients are simulated on the machine that trains: none has a connection, and none is late." : "Rates and sparklines show bytes in both directions; absences are steps that went on without the client.");
     renderChips();
     renderGrid();
