@@ -6,7 +6,17 @@ import json
 
 import pytest
 
-from sglr.core.registry import ATTACKS, DATASETS, ENGINES, MERGE_RULES, METHODS, MODELS, PARTITIONERS, TRACKERS
+from sglr.core.registry import (
+    ATTACKS,
+    DATASETS,
+    ENGINES,
+    EXPORTERS,
+    MERGE_RULES,
+    METHODS,
+    MODELS,
+    PARTITIONERS,
+    TRACKERS,
+)
 
 KINDS = {
     "methods": METHODS,
@@ -17,6 +27,7 @@ KINDS = {
     "engines": ENGINES,
     "attacks": ATTACKS,
     "trackers": TRACKERS,
+    "formats": EXPORTERS,
 }
 
 

@@ -16,6 +16,7 @@ from sglr.core.registry import (
     DATASETS,
     DEFENCES,
     ENGINES,
+    EXPORTERS,
     MERGE_RULES,
     METHODS,
     MODELS,
@@ -41,6 +42,7 @@ class PartKind(StrEnum):
     attacks = "attacks"
     defences = "defences"
     trackers = "trackers"
+    formats = "formats"
     presets = "presets"
 
 
@@ -56,6 +58,7 @@ REGISTRIES = {
     PartKind.attacks: ATTACKS,
     PartKind.defences: DEFENCES,
     PartKind.trackers: TRACKERS,
+    PartKind.formats: EXPORTERS,
 }
 SERVE_TASKS = {PartKind.augmentations, PartKind.attacks, PartKind.defences}
 """Kinds whose parts say which tasks they work with."""

@@ -195,6 +195,7 @@ AUGMENTATIONS = Registry("augmentation", "sglr.data.augmentations")
 MERGE_RULES = Registry("merge_rule", "sglr.merge_rules")
 TASKS = Registry("task", "sglr.tasks")
 TRACKERS = Registry("tracker", "sglr.trackers")
+EXPORTERS = Registry("format", "sglr.exporting.formats")
 
 PARTS: Mapping[str, Registry] = {
     "method": METHODS,

@@ -1,0 +1,1 @@
+"""Formats that a network is exported in, one file each."""
