@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sglr.core.types import Downlink, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
+    from sglr.exporting.export import Export, export
     from sglr.inference.network import TrainedNetwork
     from sglr.inference.predictions import Predictions
     from sglr.inference.run import Run
@@ -74,6 +75,7 @@ _HOMES = {
     "sglr.methods.sglr": ("SGLR",),
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
+    "sglr.exporting.export": ("Export", "export"),
     "sglr.inference.network": ("TrainedNetwork",),
     "sglr.inference.predictions": ("Predictions",),
     "sglr.inference.run": ("Run",),
@@ -111,6 +113,7 @@ __all__ = [
     "DivergedError",
     "Downlink",
     "Experiment",
+    "Export",
     "Interrupted",
     "Language",
     "Method",
@@ -135,6 +138,7 @@ __all__ = [
     "__version__",
     "compare",
     "cut_points",
+    "export",
     "leak",
     "load_model",
     "resume",

@@ -95,8 +95,8 @@ def export(
 ) -> None:
     """Write a trained network as files that run without sglr: ONNX, torch.export or ExecuTorch, with a model card.
 
-    Each part is a file: a client's layers, the server's, a tail, and all joined. Each is run in its format's own runtime
-    and compared with the original. How data become inputs is in the files' metadata.
+    Each part is a file: a client's layers, the server's, a tail, and all joined. Each is run in its format's own
+    runtime and compared with the original. How data become inputs is in the files' metadata.
     """
     del debug
     from sglr.exporting.export import export as write

@@ -14,6 +14,7 @@ import typer
 
 from sglr.cli.compare import compare
 from sglr.cli.doctor import doctor
+from sglr.cli.export import export
 from sglr.cli.join import join
 from sglr.cli.leak import leak
 from sglr.cli.list import list_parts
@@ -113,6 +114,14 @@ app.command(
         "sglr evaluate runs/second table:new.csv --separator ';' --client each --json",
     ),
 )(evaluate)
+app.command(
+    "export",
+    epilog=epilog(
+        "sglr export runs/second",
+        "sglr export runs/second --format executorch --segment client --client 3 --out phone",
+        "sglr export runs/second --data new.csv --push-to-hub hospital/wounds",
+    ),
+)(export)
 app.command(
     "report",
     epilog=epilog(

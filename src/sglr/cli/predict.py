@@ -217,10 +217,17 @@ def _network(
 ) -> TrainedNetwork:
     from sglr.inference.network import trained_network
 
-    return trained_network(run, _whose(client), model=model, task=task, segment=segment)
+    return trained_network(run, read_client(client), model=model, task=task, segment=segment)
 
 
-def _whose(client: str | None) -> Whose | None:
+def read_client(client: str | None) -> Whose | None:
+    """Return whose lower layers a flag names.
+
+    Raises
+    ------
+    UsageError
+        If it is neither a number nor a word that is known.
+    """
     if client is None or client in ("shared", "average", "each"):
         return client  # type: ignore[return-value]
     try:

@@ -1,4 +1,4 @@
-"""The model card, ``MODEL.md``: what the network does, how it was trained, how good it is, what leaks, how it is loaded.
+"""The model card, ``MODEL.md``: what the network does, how it was trained, how good it is, what leaks, how to load it.
 
 Data are told by counts only: no sample, no path, no text of a sample.
 """
@@ -116,7 +116,8 @@ def _files(files: Iterable[ExportedFile]) -> str:
     rows = [
         (
             f"`{file.name}`",
-            file.metadata["segment"] + ("" if file.metadata["client"] is None else f" (client {file.metadata['client']})"),
+            file.metadata["segment"]
+            + ("" if file.metadata["client"] is None else f" (client {file.metadata['client']})"),
             f"{file.metadata['input']['what']} to {file.metadata['output']['what']}",
             numbers.size(file.bytes),
             f"{file.compared.difference:.1e}",
@@ -229,7 +230,9 @@ def _limits(network: TrainedNetwork, summary: Mapping[str, Any]) -> str:
         "- Scores are those of the network as trained; probabilities were not calibrated by sglr.",
     ]
     if len(network.segments) > 1:
-        lines.append("- The joined network is the mean of all clients' outputs; scores above are means of single clients'.")
+        lines.append(
+            "- The joined network is the mean of all clients' outputs; scores above are means of single clients'."
+        )
     return "\n".join(lines)
 
 

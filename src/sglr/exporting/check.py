@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,9 +18,6 @@ from sglr.runs.data_record import DataRecord
 
 TOLERANCE, COARSE = 1e-4, 1e-2
 """Largest difference that is accepted: of single precision, and where values are rounded to 16 bits or less inside."""
-
-BATCHES = (1, 2, 5)
-"""Sizes of the first batches; what remains is run in batches of the last."""
 
 MADE_UP = 16
 """Inputs that are made up."""
@@ -101,13 +99,6 @@ def difference(found: Tensor, wanted: Tensor) -> float:
 
 
 def _batches(inputs: Tensor) -> Iterator[Tensor]:
-    first = sum(BATCHES)
-    yield from inputs[:first].split([size for size in _fitting(min(first, len(inputs)))])
-    yield from inputs[first:].split(BATCHES[-1]) if len(inputs) > first else ()
-
-
-def _fitting(number: int) -> Iterator[int]:
-    for size in BATCHES:
-        if number > 0:
-            yield min(size, number)
-            number -= size
+    """Yield inputs ``[N, ...]`` in batches of 1, of 2, and of up to 5."""
+    for first, end in pairwise([0, 1, 3, *range(8, len(inputs), 5), len(inputs)]):
+        yield inputs[first:end]

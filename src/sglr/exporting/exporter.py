@@ -1,4 +1,4 @@
-"""The protocol of an exporter: how a traced segment is written in one format, and run again with that format's own runtime."""
+"""The protocol of an exporter: how a traced segment is written in one format, and run in that format's runtime."""
 
 from __future__ import annotations
 
@@ -62,20 +62,21 @@ class Exporter(ABC):
 
 
 def require(exporter: Exporter, name: str) -> None:
-    """Refuse a format whose packages are not installed.
+    """Refuse a format whose packages, or the card's, are not installed.
 
     Raises
     ------
     UsageError
         If one can't be imported.
     """
-    for package in exporter.needs:
+    card = (("huggingface_hub", "export"),)
+    for package, extra in (*card, *((package, exporter.extra) for package in exporter.needs)):
         try:
             with quietly():
                 import_module(package)
         except (ImportError, OSError) as error:
             problem = f"needs the package {package}, which can't be imported ({error})"
-            raise UsageError("format", name, problem, f"pip install 'sglr[{exporter.extra}]'") from error
+            raise UsageError("format", name, problem, f"pip install 'sglr[{extra}]'") from error
 
 
 @contextmanager

@@ -25,12 +25,12 @@ def check_hub(repository: str) -> None:
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
+    if "/" not in repository:
+        raise UsageError("push_to_hub", repository, "has no owner", "give OWNER/NAME")
     try:
         validate_repo_id(repository)
-        if "/" not in repository:
-            raise HFValidationError("it has no owner")
     except HFValidationError as error:
         raise UsageError("push_to_hub", repository, " ".join(str(error).split()), "give OWNER/NAME") from error
     if get_token() is None:
@@ -56,5 +56,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
         api.create_commit(repository, operations, commit_message=f"Export of sglr {__version__}")
     except Exception as error:  # of the hub's client and of the network: they change between versions
         what = f"{repository} was not pushed to {api.endpoint} ({one_line(error)})"
-        raise NotPushed(f"{what}; the export is complete in {folder}, push it later: hf upload {repository} {folder}") from error
+        raise NotPushed(
+            f"{what}; the export is complete in {folder}, push it later: hf upload {repository} {folder}"
+        ) from error
     return str(made)

@@ -100,7 +100,9 @@ def _joined(network: TrainedNetwork, inputs: Tensor) -> Piece:
     clients = tuple(nn.Sequential(lower, *_codec(network), upper, tail) for lower, upper, tail in network.segments)
     module = (clients[0] if len(clients) == 1 else MeanOfOutputs(clients)).eval()
     own = network.client if isinstance(network.client, int) else None
-    return Piece("joined", "joined", own, module, network.module(), inputs, "data", "answers", network.received is not None)
+    return Piece(
+        "joined", "joined", own, module, network.module(), inputs, "data", "answers", network.received is not None
+    )
 
 
 def _of_segments(network: TrainedNetwork, inputs: Tensor, tailed: bool) -> list[Piece]:
@@ -126,4 +128,3 @@ def _of_segments(network: TrainedNetwork, inputs: Tensor, tailed: bool) -> list[
 
 def _codec(network: TrainedNetwork) -> list[nn.Module]:
     return [codec_layer(network.received.codec)] if isinstance(network.received, Received) else []
-

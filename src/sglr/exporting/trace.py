@@ -60,5 +60,7 @@ def untraceable(piece: Piece, model: str, what: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:  # of torch and of formats' libraries, by any operation that they don't have
-        remedy = "write these layers without choices that depend on values or on the size of a batch, or take another format"
+        remedy = (
+            "write these layers without choices that depend on values or on the size of a batch, or take another format"
+        )
         raise UsageError("model", model, f"{what} its part {piece.name} ({one_line(error)})", remedy) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -60,7 +60,7 @@ metadata = program.load_method("{KEY}").execute([])[0]
 """
 
 
-def _program(path: Path) -> object:
+def _program(path: Path) -> Any:
     with quietly():
         from executorch.runtime import Runtime
 
