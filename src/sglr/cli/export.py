@@ -142,7 +142,7 @@ def _print(done: Export) -> None:
         )
         for file in done.files
     ]
-    console.print(table(("file", "takes", "gives", "size", "difference"), rows, named=3))
+    console.print(table(("file", "takes", "gives", "size", "difference"), rows))
     samples = max(file.compared.samples for file in done.files)
     checked = f"largest difference from the original {done.largest_difference:.1e}, on {samples} samples"
     console.print(f"checked {checked} (lower layers: {done.whose})", markup=False, soft_wrap=True)

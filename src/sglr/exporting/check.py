@@ -95,7 +95,7 @@ def difference(found: Tensor, wanted: Tensor) -> float:
     with np.errstate(invalid="ignore"):
         gaps = np.where(same, 0.0, np.abs(theirs - ours))
     finite = np.abs(ours[np.isfinite(ours)]).max(initial=1.0)
-    return float(np.nan_to_num(gaps, nan=np.inf).max(initial=0.0) / finite)
+    return float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max(initial=0.0) / finite)
 
 
 def _batches(inputs: Tensor) -> Iterator[Tensor]:
