@@ -96,6 +96,13 @@ def test_a_watched_training_is_timed_against_one_that_is_not() -> None:
         assert case["ratio"] > 0
 
 
+@pytest.mark.slow
+def test_the_live_page_is_timed_with_its_server() -> None:
+    result = _printed("live_page.py", "--clients", "3", "--seconds", "1")
+    assert result["clients"]["3"]["training"]["share_of_a_core"] > 0
+    assert result["clients"]["3"]["page"]["median_seconds_late"] > 0
+
+
 @pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
 def test_the_study_of_different_data_has_every_method_as_it_is_and_corrected(data: str) -> None:
     grid = ROOT / "benchmarks/non_iid" / f"{data}.toml"

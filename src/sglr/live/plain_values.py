@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sglr.core.errors import printable
+
 MOST_TEXT = 300
 """Characters of a text that are shown."""
 
@@ -20,7 +22,7 @@ def number(value: object) -> float | int | None:
 def text(value: object, most: int = MOST_TEXT) -> str:
     """Return a text without control characters, at most so long; empty for None."""
     found = "" if value is None else str(value)[: most + 1]
-    shown = "".join(character if character.isprintable() else " " for character in found)
+    shown = found if found.isprintable() else printable(found, instead=" ")
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 

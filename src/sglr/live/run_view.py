@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from sglr.core.errors import UsageError
-from sglr.live.clients import COLUMNS, ConnectedClients, simulated_rows
+from sglr.live.clients import COLUMNS, ConnectedClients, Row, simulated_rows
 from sglr.live.plain_values import figures, mapping, number, text
 from sglr.live.run_sections import cost_section, progress_section, style_section, test_section
 from sglr.live.run_state import RunState, read_state
@@ -49,6 +49,8 @@ class RunView:
         self._classes = watched_object(folder / CLASSES)
         self._records = WatchedRecords(folder / METRICS)
         self._connected = ConnectedClients()
+        self._rows: tuple[tuple[object, object, object], list[Row]] = ((None, None, None), [])
+        self._tested: tuple[object, Mapping[str, Any]] = (None, {})
         self._lock = Lock()
         self._drawn: tuple[Sequence[Mapping[str, Any]], list[dict[str, Any]]] = ([], [])
 
@@ -70,7 +72,9 @@ class RunView:
     def _sections(self) -> Sections:
         summary, progress, status = self._summary.read(), self._progress.read(), self._status.read()
         settings, records = self._settings.read(), self._records.read()
-        state, test = self.state(), sound_test(summary)
+        if self._tested[0] is not summary:
+            self._tested = summary, sound_test(summary)
+        state, test = self.state(), self._tested[1]
         score = headline(test, records[:50])
         return {
             "run": {
@@ -92,10 +96,14 @@ class RunView:
             "can_stop": self._stoppable and state.running and state.name != "starting",
         }
 
-    def _clients(self, status: Mapping[str, Any], test: Mapping[str, Any], score: ScoreStyle) -> list[list[Any]]:
-        if status:
-            return self._connected.rows(status)
-        return simulated_rows(self._classes.read(), test, score.name)
+    def _clients(self, status: Mapping[str, Any], test: Mapping[str, Any], score: ScoreStyle) -> list[Row]:
+        """Return a row for every client; files that have not changed are the same objects, and so are their rows."""
+        classes = self._classes.read()
+        made_of, rows = self._rows
+        if not all(one is other for one, other in zip(made_of, (status, classes, test), strict=True)):
+            rows = self._connected.rows(status) if status else simulated_rows(classes, test, score.name)
+            self._rows = (status, classes, test), rows
+        return rows
 
     def _history(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if self._drawn[0] is not records:

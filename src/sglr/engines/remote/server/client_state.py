@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from sglr.engines.remote.wire.frames import Frame
@@ -198,4 +197,8 @@ class ClientState:
 
 
 def _median_ms(seconds: Sequence[float]) -> float | None:
-    return 1e3 * median(seconds) if seconds else None
+    """Return the median; by hand, because statistics.median takes twice as long, and there are many clients."""
+    if not seconds:
+        return None
+    ordered, half = sorted(seconds), len(seconds) // 2
+    return 500 * (ordered[half] + ordered[~half])
