@@ -4,6 +4,7 @@
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
 #              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
+# make docs    the documentation as a site, into build/site/site
 # make chaos   1,000 faults done to trainings between sites, beside the same in peace: what is lost? (an hour)
 # make clean   remove the environment and caches; runs stay
 
@@ -12,8 +13,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
+WRITERS := $(VENV)/.writers
 
-.PHONY: demo test test-all format check bench bench-remote bench-gpu chaos clean
+.PHONY: demo test test-all format check docs bench bench-remote bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -65,6 +67,10 @@ bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/convolutions.py --device cuda --write
 	$(BIN)/python benchmarks/table2_gpu.py --minutes 2 --write
 
+docs: $(WRITERS)
+	$(BIN)/python docs/building build/site
+	@echo "open build/site/site/index.html"
+
 chaos: $(TOOLS)
 	$(BIN)/python -m benchmarks.chaos --faults 1000 --jobs 2 --out chaos.json --keep chaos-lost
 
@@ -78,6 +84,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(WRITERS): $(INSTALLED)
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 clean:

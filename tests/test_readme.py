@@ -1,4 +1,4 @@
-"""A README that is true: its parts exist, its commands run, and the numbers that it claims come out."""
+"""A README and tutorials that are true: parts exist, commands run, and the numbers that are claimed come out."""
 
 from __future__ import annotations
 
@@ -21,18 +21,25 @@ import sglr
 from sglr.core.registry import DATASETS, ENGINES, METHODS, MODELS, PARTITIONERS
 
 ROOT = Path(__file__).parents[1]
+PAGES = (
+    *("first-run", "compare-methods", "sweeps", "own-model-and-data", "different-data", "plan-a-training", "reproduce"),
+    *("between-sites", "stop-and-resume"),
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOLD = "\n".join([README, *((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in PAGES)])
+"""README, and the pages whose commands follow one upon another in one folder."""
+
 DATA_DIR = os.environ.get("SGLR_DATA_DIR")
 POINTS = 2.0
 """How far a mean over seeds may be from what README claims: another processor rounds otherwise."""
 
 
 def test_readme_names_only_parts_that_exist() -> None:
-    tables = README[README.index("## Compare methods") : README.index("`--average class` is ours")]
+    tables = README[README.index("## Compare methods") : README.index("## Your own model")]
     methods = {
         name
         for row in tables.splitlines()
-        if row.startswith("| `")
+        if row.startswith("| [`")
         for name in re.findall("`([a-z0-9]+)`", row.split("|")[1])
     }
     assert methods == set(METHODS.names())
@@ -43,21 +50,27 @@ def test_readme_names_only_parts_that_exist() -> None:
         "--engine": ENGINES,
         "--method": METHODS,
     }
-    for flag, name in re.findall(r"(--[a-z-]+) ([a-z0-9_-]+)(?=[\s:`])", README):
+    for flag, name in re.findall(r"(--[a-z-]+) ([a-z0-9_-]+)(?=[\s:`])", TOLD):
         if flag in parts and name not in ("my_model",):
             assert name in parts[flag].names(), f"{flag} {name}"
-    listed = re.search(r"Partitions: (.*?);", README, re.DOTALL)
+    listed = re.search(r"Partitions: (.*?);", TOLD, re.DOTALL)
     assert listed is not None
     assert set(re.findall("`([a-z]+)`", listed[1])) == set(PARTITIONERS.names())
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def test_readme_is_short_and_begins_with_a_picture() -> None:
+    lines = README.splitlines()
+    assert len(lines) < 200
+    assert lines[2] == "<picture>"
 
 
-def commands() -> list[list[str]]:
-    """Every command that README shows, in order."""
-    lines = "".join(blocks("sh")).replace("\\\n", "").splitlines()
+def blocks(language: str, text: str = TOLD) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text: str = TOLD) -> list[list[str]]:
+    """Every command that README and tutorials show, in order, once."""
+    lines = dict.fromkeys("".join(blocks("sh", text)).replace("\\\n", "").splitlines())
     return [shlex.split(line) for line in lines]
 
 
@@ -69,7 +82,7 @@ def test_readme_shows_what_there_is() -> None:
     assert made <= {name for names in targets for name in names.split()}
 
 
-BETWEEN_SITES = [words for words in commands() if words[1] in ("serve", "join", "doctor", "status")]
+BETWEEN_SITES = [words for words in commands(README) if words[1] in ("serve", "join", "doctor", "status")]
 """They need one another, and places that README can only stand for."""
 
 TRAININGS = [words for words in commands() if words[1] in ("train", "compare")]
@@ -92,7 +105,7 @@ def claims() -> list[tuple[str, str, float]]:
     A table's columns of numbers are the comparisons of its section, in their order.
     """
     found = []
-    for section in README.split("\n## "):
+    for section in re.split("\n##? ", TOLD):
         folders = re.findall(r"sglr compare [^`]*?--out (\S+)", section.replace("\\\n", " "))
         rows = re.findall(r"^\| `([^`]+)` \|((?: \d+\.\d % \|)+)$", section, re.MULTILINE)
         for method, cells in rows:
@@ -146,11 +159,10 @@ FEWER = ("--samples-per-client", "50", "--test-samples", "500", "--test-clients"
 @pytest.mark.slow
 def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """All commands but those between sites; trainings are shorter: their numbers are held against longer ones above."""
-    model, script, memory, tumours = blocks("python")
+    model, *scripts = dict.fromkeys(blocks("python"))
     (tmp_path / "my_model.py").write_text(model, encoding="utf-8")
-    (tmp_path / "script.py").write_text(script, encoding="utf-8")
-    (tmp_path / "memory.py").write_text(memory, encoding="utf-8")
-    (tmp_path / "tumours.py").write_text(tumours, encoding="utf-8")
+    for number, script in enumerate(scripts):
+        (tmp_path / f"script{number}.py").write_text(script, encoding="utf-8")
     # No number is claimed of the grid's runs.
     grid = re.sub(r"^epochs = \d+$", "epochs = 1", blocks("toml")[0], flags=re.MULTILINE)
     (tmp_path / "grid.toml").write_text(grid, encoding="utf-8")
@@ -164,8 +176,8 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
     for words in mine:
         smaller = FEWER if "--samples-per-client" in words else ()
         _run(["-m", *words, *SHORTER.get(words[1], ()), *smaller], tmp_path)
-    for name in ("script.py", "memory.py", "tumours.py"):
-        _run([name], tmp_path)
+    for number in range(len(scripts)):
+        _run([f"script{number}.py"], tmp_path)
     assert (tmp_path / "runs/rates/report.html").is_file()
 
 

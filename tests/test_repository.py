@@ -186,13 +186,6 @@ def _lines(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
-    local = [link.partition("#")[0] for link in links if "://" not in link]
-    assert [link for link in local if not (document.parent / link).exists()] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_names_that_link_to_code_are_defined_there(document: Path) -> None:
     """A link whose text is a name or a path leads to a file that defines the name, or has the path."""
     text = document.read_text(encoding="utf-8")

@@ -18,6 +18,12 @@ class CL(Method):
 
     It is split learning with a single client that owns everything, which takes the same steps as the unsplit
     model (law 1). Nothing is sent while training; that the data had to be pooled is not counted.
+
+    Notes
+    -----
+    With L the mean loss over a batch B of all data D, one step is:
+
+        w ← w − η_c ∂L / ∂w
     """
 
     whole_model: ClassVar[bool] = True

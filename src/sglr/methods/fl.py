@@ -19,6 +19,14 @@ class FL(Method):
 
     It is the split loop with the cut behind the last layer: what would cross the cut are logits, which stay at the
     client, so the step's loss is the client's own mean and only weights are sent.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch B_i and w_i its copy of the whole model, one step is the first line,
+    and the second ends a round:
+
+        w_i ← w_i − η_c ∂L_i / ∂w_i
+        w_i ← Σ_j δ_j w_j
     """
 
     whole_model: ClassVar[bool] = True

@@ -15,7 +15,19 @@ __all__ = ["SFL"]
 
 @dataclass(frozen=True)
 class SFL(Method):
-    """PSL, then FedAvg over the client segments: w_c ← Σ_i δ_i w_c,i, every ``average_every`` steps."""
+    """PSL, then FedAvg over the client segments: w_c ← Σ_i δ_i w_c,i, every ``average_every`` steps.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
+    being B_i's share of all samples of the step, and the last line is the average:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        w_s ← w_s − η_s Σ_i β_i g_s,i
+        w_c,i ← w_c,i − η_c J_iᵀ g_i
+        w_c,i ← Σ_j δ_j w_c,j
+    """
 
     shares: ClassVar[bool] = True
 

@@ -20,6 +20,18 @@ class SFLV1(Method):
 
     Thapa, Chamikara, Camtepe, Sun: *SplitFed: When Federated Learning Meets Split Learning*, Algorithms 1 and 2.
     With one step per epoch and plain SGD it is FedAvg of the whole model, computed in two places.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, w_s,i its copy of the server's segment, g_s,i = ∂L_i / ∂w_s,i and
+    J_i = ∂s_i / ∂w_c,i, one step is, and the last two lines end an epoch:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        w_s,i ← w_s,i − η_s g_s,i
+        w_c,i ← w_c,i − η_c J_iᵀ g_i
+        w_s,i ← Σ_j δ_j w_s,j
+        w_c,i ← Σ_j δ_j w_c,j
     """
 
     shares: ClassVar[bool] = True

@@ -20,6 +20,17 @@ class SFLV2(Method):
 
     Thapa, Chamikara, Camtepe, Sun: *SplitFed: When Federated Learning Meets Split Learning*, section 4.2. Server copies
     are not averaged, since there is one; client segments are, after each epoch.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, the
+    middle two lines for one client after another in a random order, and the last line ends an epoch:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        w_s ← w_s − η_s g_s,i
+        w_c,i ← w_c,i − η_c J_iᵀ g_i
+        w_c,i ← Σ_j δ_j w_c,j
     """
 
     shares: ClassVar[bool] = True

@@ -14,7 +14,20 @@ __all__ = ["SGL"]
 
 @dataclass(frozen=True)
 class SGL(Method):
-    """Train as PSL, with cut-layer gradients averaged over a sampled fraction φ of the clients."""
+    """Train as PSL, with cut-layer gradients averaged over a sampled fraction φ of the clients.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
+    being B_i's share of all samples of the step and C_a the active clients:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        w_s ← w_s − η_s Σ_i β_i g_s,i
+        ḡ = Σ_i∈C_a g_i / |C_a|
+        w_c,i ← w_c,i − η_c J_iᵀ ḡ, i ∈ C_a
+        w_c,i ← w_c,i − η_c J_iᵀ g_i, i ∉ C_a
+    """
 
     phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})
     average: str = field(default="position", metadata={"help": "what SplitAvg averages over: position or class"})

@@ -20,6 +20,19 @@ class SGLR(Method):
     One step: clients send smashed data; the server takes one joint step at η_s = η_c |C|^α (SplitLr, which answers its
     |C| times larger batch); a sampled fraction φ of the clients back-propagates the average of their cut-layer
     gradients (SplitAvg, which couples the client segments), the others their own.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
+    being B_i's share of all samples of the step, b its largest batch and C_a the active clients:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        η_s = η_c (Σ_i |B_i| / b)^α
+        w_s ← w_s − η_s Σ_i β_i g_s,i
+        ḡ = Σ_i∈C_a g_i / |C_a|
+        w_c,i ← w_c,i − η_c J_iᵀ ḡ, i ∈ C_a
+        w_c,i ← w_c,i − η_c J_iᵀ g_i, i ∉ C_a
     """
 
     alpha: float = field(

@@ -14,7 +14,19 @@ __all__ = ["SLR"]
 
 @dataclass(frozen=True)
 class SLR(Method):
-    """Train as PSL, with η_s = η_c |C|^α at the server."""
+    """Train as PSL, with η_s = η_c |C|^α at the server.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
+    being B_i's share of all samples of the step and b its largest batch:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        η_s = η_c (Σ_i |B_i| / b)^α
+        w_s ← w_s − η_s Σ_i β_i g_s,i
+        w_c,i ← w_c,i − η_c J_iᵀ g_i
+    """
 
     alpha: float = field(default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off"})
 

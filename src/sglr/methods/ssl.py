@@ -20,6 +20,17 @@ class SSL(Method):
 
     When a client has passed over its data, its segment's weights go to the next one. Merging a cohort of one is
     handing on.
+
+    Notes
+    -----
+    With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, and
+    after all steps of client π(k), in the epoch's random order π, the last line:
+
+        s_i = f(w_c,i, B_i)
+        g_i = ∂L_i / ∂s_i
+        w_s ← w_s − η_s g_s,i
+        w_c,i ← w_c,i − η_c J_iᵀ g_i
+        w_c,π(k+1) ← w_c,π(k)
     """
 
     shares: ClassVar[bool] = True
