@@ -19,7 +19,8 @@ PAGE = """<meta charset="utf-8"><style>
 body {{ margin: 0; padding: 16px; width: 1248px; height: 528px; display: flex; gap: 16px; box-sizing: border-box;
   background: {background}; }}
 pre, div {{ margin: 0; border-radius: 10px; border: 1px solid #8888; overflow: hidden; box-sizing: border-box; }}
-pre {{ width: 610px; padding: 16px; background: #14181f; color: #d7dde6; font: 12.6px/1.6 "DejaVu Sans Mono", monospace; }}
+pre {{ width: 610px; padding: 16px; background: #14181f; color: #d7dde6;
+  font: 12.6px/1.6 "DejaVu Sans Mono", monospace; }}
 b {{ color: #7fc8a9; }}
 div {{ flex: 1; }}
 iframe {{ border: 0; width: 1040px; height: 860px; transform: scale(.575); transform-origin: 0 0; }}
