@@ -21,10 +21,13 @@ from prometheus_client import Counter
 from sglr.cli.main import app
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.runs.config import Experiment
+from sglr.system.extras import EXTRAS
+from sglr.version import __version__
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
+CHART = ROOT / "deploy" / "helm" / "sglr"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -126,6 +129,61 @@ def test_the_dockerfile_is_clean_to_hadolint():
         pytest.skip("needs hadolint")
     done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+# The chart and the workflow
+
+
+@pytest.mark.parametrize(("template", "command"), [("server.yaml", "serve"), ("sites.yaml", "join")])
+def test_flags_of_the_chart_are_those_of_the_command(template, command):
+    text = (CHART / "templates" / template).read_text(encoding="utf-8")
+    words = re.findall(r"^\s+- (.*)$", text.partition("args:")[2].partition("ports:")[0], re.MULTILINE)
+    flags = [flag for word in words for flag in re.findall(r"^--[a-z-]+", word)]
+    group = typer.main.get_command(app)
+    chosen = group.get_command(None, command)
+    known = {flag for param in chosen.get_params(typer.Context(chosen)) for flag in param.opts}
+    assert words[0] == command
+    assert flags and set(flags) <= known
+
+
+def test_the_charts_run_and_image_are_of_this_version():
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    experiment = Experiment.from_flat(tomllib.loads(values["server"]["run"]))
+    assert experiment == Experiment.from_toml(DEPLOY / "run.toml")
+    assert chart["appVersion"] == __version__ == values["image"].rpartition(":")[2]
+
+
+def test_no_pod_of_the_chart_is_root_or_may_write_outside_its_volumes():
+    pods = [(CHART / "templates" / name).read_text(encoding="utf-8") for name in ("server.yaml", "sites.yaml")]
+    assert all(pod.count('include "sglr.pod"') == pod.count('include "sglr.container"') == 1 for pod in pods)
+    rules = (CHART / "templates" / "_pod.tpl").read_text(encoding="utf-8")
+    for rule in ("runAsNonRoot: true", "readOnlyRootFilesystem: true", "drop: [ALL]", "ServiceAccountToken: false"):
+        assert rule in rules
+
+
+def test_an_image_has_extras_that_there_are():
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.MULTILINE)
+    assert "sites" in extras.split(",")
+    assert set(extras.split(",")) <= EXTRAS.keys()
+
+
+def test_the_workflow_covers_every_python_that_is_promised_and_makes_what_there_is():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = {line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)}
+    jobs = workflow["jobs"]
+    assert promised <= set(jobs["test"]["strategy"]["matrix"]["python"])
+    assert set(jobs["publish"]["needs"]) == jobs.keys() - {"publish"}
+    runs = " ".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
+    targets = set(
+        re.findall(r"^([a-z-]+)(?: [a-z-]+)*:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert set(re.findall(r"\bmake ([a-z-]+)", runs)) <= targets | {"test-all"}
+
+
+def test_the_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == __version__
 
 
 # The operator's guide

@@ -41,7 +41,6 @@ DONE, FAILED, MISUSED = 0, 1, 2
 """Exit codes: done; anything else; bad usage or configuration."""
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from sglr.core.registry import PARTS
+from sglr.core.registry import DEFENCES, ENGINES, MODELS, PARTS
 from sglr.core.spec import placeholder, plain_value
 
 PART_PANELS = {
@@ -23,6 +23,9 @@ PART_PANELS = {
     "merge_rule": "Parameters of merge rules",
     "task": "Parameters of tasks",
 }
+
+_REGISTRIES = {**PARTS, "defence": DEFENCES, "engine": ENGINES, "model": MODELS}
+"""Where the names are found that settings take."""
 
 _ALL = "sglr.help_all"
 """The key under which a command's context says that its help is to show all settings."""
@@ -78,6 +81,11 @@ class Setting:
         """Return what was typed: None for ``none``, a tuple for a list, where the setting's type allows it."""
         return plain_value(self.kind, text)
 
+    def complete(self, incomplete: str) -> list[str]:
+        """Return the names of parts that a shell offers for the value that is being typed."""
+        registry = _REGISTRIES.get(self.name)
+        return [name for name in registry.names() if name.startswith(incomplete)] if registry else []
+
     def option(self) -> inspect.Parameter:
         """Return the parameter that makes typer offer the flag."""
         switch = self.kind is bool
@@ -87,6 +95,7 @@ class Setting:
             help=escape(self.help),
             show_default=False,
             rich_help_panel=self.panel,
+            autocompletion=self.complete if self.name in _REGISTRIES else None,
         )
         kind = Annotated[bool | None, option] if switch else Annotated[str | None, option]
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
