@@ -8,14 +8,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from sglr.core.errors import UsageError
+from sglr.system.extras import optional
 
 Runs = Callable[[Tensor], Tensor]
 """A segment in its format's runtime: outputs ``[b, ...]`` of inputs ``[b, ...]``."""
@@ -71,12 +70,8 @@ def require(exporter: Exporter, name: str) -> None:
     """
     card = (("huggingface_hub", "export"),)
     for package, extra in (*card, *((package, exporter.extra) for package in exporter.needs)):
-        try:
-            with quietly():
-                import_module(package)
-        except (ImportError, OSError) as error:
-            problem = f"needs the package {package}, which can't be imported ({error})"
-            raise UsageError("format", name, problem, f"pip install 'sglr[{extra}]'") from error
+        with quietly():
+            optional(package, extra, "format", name)
 
 
 @contextmanager

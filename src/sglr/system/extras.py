@@ -17,6 +17,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "audio": ("soundfile", "scipy"),
     "data": ("pandas", "pyarrow", "h5py"),
     "energy": ("codecarbon", "zeus"),
+    "executorch": ("executorch",),
+    "export": ("onnx", "onnxscript", "onnxruntime", "huggingface_hub"),
     "hf": ("datasets", "huggingface_hub"),
     "medical": ("nibabel",),
     "privacy": ("opacus", "sklearn", "scipy"),
