@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -38,7 +39,7 @@ class ServeCommand(SettingsCommand):
 def with_page(args: Sequence[str]) -> list[str]:
     """Return arguments in which ``--page`` has a value: an empty one where no ``HOST:PORT`` follows."""
     found = []
-    for word, after in zip(args, [*args[1:], ""], strict=True):
+    for word, after in zip_longest(args, args[1:], fillvalue=""):
         bare = word == "--page" and not after.rpartition(":")[2].isdigit()
         found.append(f"--page={ANY_PAGE}" if bare else word)
     return found
