@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 from pathlib import Path
 
@@ -144,6 +145,11 @@ def test_tokens_can_not_be_guessed() -> None:
     found = {new_token() for _ in range(100)}
     assert len(found) == 100
     assert min(map(len, found)) >= len(secrets.token_urlsafe(32)) >= 43
+
+
+def test_the_address_of_a_page_on_every_interface_names_the_machine() -> None:
+    assert Access("0.0.0.0", 80, "t").address == f"http://{platform.node()}:80/?token=t"
+    assert Access("::1", 80, "t").address == "http://[::1]:80/?token=t"
 
 
 def test_which_addresses_are_loopback() -> None:

@@ -103,7 +103,7 @@ def listening(field: str, address: str | None) -> socket.socket:
     from sglr.live.server import bind
 
     host, port = parse_listen(field, address or DEFAULT)
-    return bind(host, port, field, lambda _: address is None)
+    return bind(host, port, field, or_any=address is None)
 
 
 def _view(place: str, folder: Path | None) -> View:

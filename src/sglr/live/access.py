@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import platform
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,8 +71,9 @@ class Access:
 
     @property
     def address(self) -> str:
-        """The page's address, with the token."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
+        """The page's address, with the token; of a page on every interface by the machine's name."""
+        host = platform.node() if self.host in ("0.0.0.0", "::") else self.host
+        name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{self.port}/?token={self.token}"
 
     def is_token(self, given: str) -> bool:

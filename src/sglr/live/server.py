@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -71,7 +71,7 @@ class PageServer(uvicorn.Server):
         yield
 
 
-def bind(host: str, port: int, field: str, fallback: Callable[[OSError], bool] = lambda _: False) -> socket.socket:
+def bind(host: str, port: int, field: str, *, or_any: bool = False) -> socket.socket:
     """Return a socket that listens at an address.
 
     Parameters
@@ -80,8 +80,8 @@ def bind(host: str, port: int, field: str, fallback: Callable[[OSError], bool] =
         Where; port 0 is any that is free.
     field
         The option that names the address, for messages.
-    fallback
-        Told why the port can't be had; True takes any that is free.
+    or_any
+        Whether to take any free port if this one is taken.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def bind(host: str, port: int, field: str, fallback: Callable[[OSError], bool] =
     try:
         return _bound(host, port)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and fallback(error):
+        if error.errno == errno.EADDRINUSE and or_any:
             return _bound(host, 0)
         problem = f"can't listen there ({error.strerror or error})"
         raise UsageError(field, f"{host}:{port}", problem, "free it, or give another address") from error
