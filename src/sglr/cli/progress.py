@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sglr.core.events import EpochDone, StepDone
 from sglr.report.numbers import count, decimal, duration
-from sglr.report.score_style import ACCURACY, OVER_CLIENTS, ScoreStyle, headline, test_score
-from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
+from sglr.report.progress_lines import epoch_line, latest_score
+from sglr.studies.scheduler.progress import StudyProgress, TrialStarted, study_line, trial_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -162,63 +162,6 @@ class Pace:
     def seconds_left(self) -> float | None:
         """Estimated seconds to the end, or None after a single step."""
         return self._seconds * (1 - self.share) / self._worked if self._worked > 0 else None
-
-
-def epoch_line(event: EpochDone) -> str:
-    """Return the results of a finished epoch, in columns aligned over epochs."""
-    record, score = event.record, headline(None, [event.record])
-    parts = [
-        f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
-        f"loss {decimal(record['loss'])}",
-        _training(record, score),
-        _validation(record, score),
-        f"{count(record['samples'] / max(record['seconds'], 1e-9)):>6} samples/s",
-    ]
-    return "  ".join(part for part in parts if part)
-
-
-def trial_name(trial: Trial, number: int, total: int) -> str:
-    """Return which run of a study this is."""
-    return f"[{number:>{len(str(total))}}/{total}] {trial.label}, seed {trial.seed}"
-
-
-def study_line(event: StudyProgress) -> str:
-    """Return the result of a run that is over; when a study begins, how many runs were done before, if any."""
-    if event.trial is None or event.outcome is None:
-        return f"{event.found} of {event.total} runs were done before" if event.found else ""
-    name, summary = trial_name(event.trial, event.done, event.total), event.outcome.run.summary
-    if event.outcome.problem is not None or summary is None:
-        return f"{name}: diverged: {event.outcome.problem}"
-    test = summary["test"]
-    score = headline(test)
-    return (
-        f"{name}: test {shown_with_name(test_score(test, score.name)['mean'], score)} in {duration(summary['seconds'])}"
-    )
-
-
-def shown_with_name(value: float | None, score: ScoreStyle) -> str:
-    """Return a score, with its name unless it is the accuracy, which percents tell."""
-    return score.write(value) if score.name == ACCURACY else f"{score.title} {score.write(value)}"
-
-
-def latest_score(record: Mapping[str, Any]) -> str:
-    """Return the epoch's validation score, or that of training if there was no validation; empty without either."""
-    score = headline(None, [record])
-    value = record.get(score.validation, record.get(score.training))
-    return "" if value is None else f"{'acc' if score.name == ACCURACY else score.title} {score.write(value)}"
-
-
-def _training(record: Mapping[str, Any], score: ScoreStyle) -> str:
-    """Write the training's score, which is the share of what is right where the headline can't be told of training."""
-    known = next((one for one in (score, ScoreStyle()) if one.training in record), None)
-    name = "train" if known == score else "train acc"
-    return "" if known is None else f"{name} {known.write(record[known.training]):>7}"
-
-
-def _validation(record: Mapping[str, Any], score: ScoreStyle) -> str:
-    value, spread = record.get(score.validation), record.get(f"{score.validation}{OVER_CLIENTS}")
-    name = "val" if score.name == ACCURACY else f"val {score.title}"
-    return "" if value is None else f"{name} {score.write(value):>7} {score.spread(spread):<6}"
 
 
 def _bar() -> Progress:

@@ -31,6 +31,7 @@ from sglr.data.objects.read import DataLike, read_objects
 from sglr.experiment.callback import Callback, Callbacks
 from sglr.experiment.client_classes import check_same_classes, record_classes
 from sglr.experiment.describe import describe
+from sglr.experiment.notebook_progress import shown
 from sglr.experiment.recorder import Recorder
 from sglr.experiment.tracking import Tracking, tell_finished
 from sglr.inference.run import Run
@@ -303,6 +304,7 @@ def train(
     observe: Observer = _ignore,
     stop: Callable[[], bool] = _never,
     callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
     **settings: Any,
 ) -> Run:
     """Train one network over many clients.
@@ -325,6 +327,9 @@ def train(
         Asked after every step; True ends the training with a checkpoint.
     callbacks
         Objects of classes that derive from `sglr.Callback`.
+    progress
+        Whether to show epochs as they end: in a notebook below the cell, elsewhere as lines on standard error. None is
+        True in a notebook, and False elsewhere or where ``observe`` is given.
     **settings
         Any setting of `Experiment` and parameters of the chosen parts, as on the command line.
 
@@ -341,4 +346,17 @@ def train(
     """
     experiment, given = describe(method, model=model, dataset=dataset, task=task, **settings)
     folder = Path(out) if out is not None else None
+    if observe is _ignore or progress:
+        observe = _both(observe, shown(progress))
     return execute(experiment, folder, given=given, observe=observe, stop=stop, callbacks=callbacks)
+
+
+def _both(observe: Observer, also: Observer | None) -> Observer:
+    if also is None:
+        return observe
+
+    def tell(event: Event) -> None:
+        observe(event)
+        also(event)
+
+    return tell

@@ -18,6 +18,7 @@ from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import is_file
 from sglr.studies.compare.comparison import Comparison, make_row, write_comparison
 from sglr.studies.method_specs import Variant, parse_methods
+from sglr.studies.notebook_progress import study_shown
 from sglr.studies.scheduler.checks import check_builds, check_request
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.run_all import Observer, run_all
@@ -39,7 +40,7 @@ def compare(
     out: str | Path | None = None,
     jobs: int | None = 1,
     ray_address: str | None = None,
-    observe: Observer = lambda _: None,
+    observe: Observer | None = None,
     stop: Callable[[], bool] = lambda: False,
     loaded: Callable[[Experiment, Training], None] | None = None,
     command: str = "",
@@ -68,6 +69,7 @@ def compare(
     observe
         Called with `sglr.studies.scheduler.progress.StudyProgress` whenever a run is over. With one job it is also
         called with `sglr.studies.scheduler.progress.TrialStarted`, and with every event of a run.
+        None shows the progress in a notebook.
     stop
         Asked after every step; True ends the comparison with checkpoints.
     loaded
@@ -105,7 +107,7 @@ def compare(
                 trials,
                 jobs=jobs,
                 ray_address=ray_address,
-                observe=observe,
+                observe=observe or study_shown(),
                 stop=stop,
                 datasets=datasets,
                 any_version=True,

@@ -17,6 +17,7 @@ from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG, write_command
 from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import write_text
+from sglr.studies.notebook_progress import study_shown
 from sglr.studies.scheduler.checks import check_builds, check_request
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.outcome import read_outcome
@@ -77,7 +78,7 @@ def sweep(
     jobs: int | None = None,
     ray_address: str | None = None,
     limit: int = LIMIT,
-    observe: Observer = lambda _: None,
+    observe: Observer | None = None,
     stop: Callable[[], bool] = lambda: False,
     command: str = "",
     **settings: Any,
@@ -106,6 +107,7 @@ def sweep(
     observe
         Called with `sglr.studies.scheduler.progress.StudyProgress` whenever a run is over. With one job it is also
         called with `sglr.studies.scheduler.progress.TrialStarted`, and with every event of a run.
+        None shows the progress in a notebook.
     stop
         Asked again and again; True ends the sweep with checkpoints.
     command
@@ -136,7 +138,12 @@ def sweep(
         write_command(folder, command)
         try:
             outcomes = run_all(
-                trials, jobs=jobs, ray_address=ray_address, observe=observe, stop=stop, datasets=datasets
+                trials,
+                jobs=jobs,
+                ray_address=ray_address,
+                observe=observe or study_shown(),
+                stop=stop,
+                datasets=datasets,
             )
         except Interrupted:
             raise Interrupted(f"stopped; the same sweep again with out = {folder} goes on from there") from None
