@@ -120,6 +120,18 @@ def _shown(figure: Figure) -> Figure:
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-    if "ipykernel" in sys.modules:  # importing it teaches the notebook to draw figures
-        import matplotlib.pyplot  # noqa: F401
+    if "ipykernel" in sys.modules:
+        _teach_notebook()
     return figure
+
+
+def _teach_notebook() -> None:
+    """Have the notebook draw figures from this cell on, unless it does already; matplotlib alone does from the next."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib.figure import Figure
+
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    formatters = () if shell is None else shell.display_formatter.formatters.values()
+    if shell is not None and not any(Figure in formatter.type_printers for formatter in formatters):
+        select_figure_formats(shell, {"png"})
