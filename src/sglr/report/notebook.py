@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import UsageError
@@ -127,11 +128,9 @@ def _shown(figure: Figure) -> Figure:
 
 def _teach_notebook() -> None:
     """Have the notebook draw figures from this cell on, unless it does already; matplotlib alone does from the next."""
-    from IPython import get_ipython
-    from IPython.core.pylabtools import select_figure_formats
     from matplotlib.figure import Figure
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = import_module("IPython").get_ipython()
     formatters = () if shell is None else shell.display_formatter.formatters.values()
     if shell is not None and not any(Figure in formatter.type_printers for formatter in formatters):
-        select_figure_formats(shell, {"png"})
+        import_module("IPython.core.pylabtools").select_figure_formats(shell, {"png"})
