@@ -72,12 +72,11 @@ def test_the_screen_tells_the_papers_savings_and_crossovers(call, monkeypatch):
     assert "1 MB is 10⁶ bytes" in shown
 
 
-def test_readme_shows_what_is_printed(call, monkeypatch):
+def test_the_guide_shows_what_is_printed(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     printed = {line.rstrip() for line in call("plan", *BY_HAND).out.splitlines()}
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    part = readme[readme.index("## Which method is cheapest") : readme.index("The second measures a model")]
-    shown = part.split("```\n")[-2].splitlines()
+    page = (Path(__file__).parents[2] / "docs/plan-a-training.md").read_text(encoding="utf-8")
+    shown = page[: page.index("The second measures a model")].split("```\n")[-2].splitlines()
     assert len(shown) > 10
     assert set(shown) - {"…"} <= printed
 
