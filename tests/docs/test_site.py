@@ -34,6 +34,17 @@ def test_every_page_is_in_the_navigation() -> None:
     assert not missing, f"give each a line in docs/building/site.toml: {sorted(missing)}"
 
 
+def test_a_page_that_is_missing_ends_the_build() -> None:
+    import navigation
+
+    assert navigation.filled([{"A": [{"B": "in/"}]}, "c.md"], ["c.md", "in/a.md", "in/index.md"]) == [
+        {"A": [{"B": ["in/index.md", "in/a.md"]}]},
+        "c.md",
+    ]
+    with pytest.raises(SystemExit, match=r"^none\.md is in the navigation"):
+        navigation.filled([{"A": ["none.md"]}], ["c.md"])
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site as `make docs` does."""
