@@ -21,6 +21,8 @@ from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.frames import encode
 from sglr.engines.remote.wire.messages_pb2 import Envelope
+from sglr.inference.evaluate import evaluate
+from sglr.inference.network import trained_network
 from sglr.parties.defences import parse
 from sglr.runs.folder import Run
 from sglr.sites.build_client import SiteConfig
@@ -76,6 +78,24 @@ def test_answers_are_those_of_the_joined_network(tmp_path: Path, settings: dict[
             smashed = parse(NOISE, Run.open(run).experiment.seed).scored(smashed[None], (1,), 0)[0]
         wanted = others(smashed)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_site_scores_its_samples_as_where_the_whole_network_is(tmp_path: Path) -> None:
+    run = local_twin({"epochs": 1, "method": "psl", "tail": "relu2"}, tmp_path / "run").path
+    labelled = INPUTS, torch.arange(len(INPUTS)) % 10
+    with serving(run) as served:
+        site = served.site(2, tmp_path / "site", with_weights_of(run))
+        found = evaluate(site, labelled, 40)
+        with pytest.raises(UsageError, match="no targets"):
+            evaluate(site, INPUTS)
+        with pytest.raises(UsageError, match="give data with targets: --data"):
+            evaluate(site)
+        assert served.server.describe()["samples"] == len(INPUTS), "nothing is asked for what can't be scored"
+    wanted = evaluate(trained_network(run, 2), labelled)
+    assert (found["run"], found["client"], found["confusion"]) == (served.address, "client 2", wanted["confusion"])
+    assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+    for name, score in wanted["scores"].items():
+        assert found["scores"][name] == pytest.approx(score, rel=1e-4), name
 
 
 def asked(identity: Identity | TokenHolder, served: Served, data: bytes) -> grpc.RpcError:

@@ -113,7 +113,7 @@ def summarise(
 
 
 def test_figures(
-    task: Task, scores: Scores, targets: Targets, epoch: int, seed: int, *, alike: bool = True
+    task: Task, scores: Scores, targets: Targets, epoch: int | None, seed: int, *, alike: bool = True
 ) -> dict[str, Any]:
     """Return what a test came to: the headline first, then the loss, and what the task tells beside them.
 
@@ -122,7 +122,7 @@ def test_figures(
     task, scores, targets
         What was learned, what the samples came to, and what their targets are.
     epoch
-        The epoch whose weights were tested, counted from 1.
+        The epoch whose weights were tested, counted from 1; None if it is not known.
     seed
         For the draws of intervals.
     alike

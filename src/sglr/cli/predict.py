@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, RunFolder
+from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask
 from sglr.cli.predict_split import (
     DataOption,
     Device,
@@ -28,7 +28,8 @@ from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from sglr.inference.network import TrainedNetwork, Whose
-    from sglr.inference.predictions import Network, Predictions
+    from sglr.inference.predictions import Predictions
+    from sglr.sites.site_network import SiteNetwork
 
 PANEL = "Network"
 
@@ -173,7 +174,7 @@ def predict(
 
 def _asked(
     place: str, flags: SplitFlags, client: str | None, segment: Path | None, model: str | None, task: str | None
-) -> Network:
+) -> TrainedNetwork | SiteNetwork:
     """Return what predicts: a run's network, or one between this site and a server."""
     if is_address(place):
         return connected(place, flags, client, segment, model, task)
@@ -183,7 +184,7 @@ def _asked(
 
 def evaluate(
     ctx: typer.Context,
-    run: RunFolder,
+    run: RunOrServer,
     data: Data = None,
     out: OutFolder = None,
     client: ClientOrEach = None,
@@ -192,17 +193,32 @@ def evaluate(
     data_dir: DataDir = None,
     model: OwnModel = None,
     task: OwnTask = None,
+    data_option: DataOption = None,
+    token: Token = None,
+    folder: Folder = None,
+    from_run: FromRun = None,
+    timeout: Timeout = 30.0,
+    require_defence: RequireDefence = "none",
+    device: Device = "auto",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Score a trained run on data with targets: the task's metrics with 95 % intervals, and the report's pictures.
 
     Without DATA, on the run's own test samples.
+
+    With HOST:PORT of a server (sglr serve RUN --predict) in place of RUN, the client's layers are run here and the
+    server's there: smashed data go to the server, and your data with their targets stay here.
     """
     del debug
     from sglr.inference.evaluate import evaluate as score
 
-    network = _network(run, client, model, task, segment)
+    data = data or data_option
+    if data is None and is_address(run):
+        problem = "the run's test samples are not at this site"
+        raise UsageError("DATA", "none", problem, "give data with targets, such as new.csv")
+    flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
+    network = _asked(run, flags, client, segment, model, task)
     found = score(network, data, batch_size, data_dir=data_dir, **ctx.obj)
     _tell(found["notes"])
     if out is not None:

@@ -133,7 +133,13 @@ def connected(
 def _number(client: str | None) -> int | None:
     if client is None:
         return None
-    if not client.isdigit():
-        problem = "at a site the layers of one client answer"
-        raise UsageError("client", client, problem, "give a client's number from 0, with --run")
+    if client in ("average", "each"):
+        problem = "the layers of the other clients are not at this site"
+        remedy = "leave it out, or ask in the place where the run's folder has all: give RUN instead of HOST:PORT"
+        raise UsageError("client", client, problem, remedy)
+    if client == "shared":
+        problem = "is what a site uses by itself where all clients have the same layers"
+        raise UsageError("client", client, problem, "leave it out")
+    if not client.isdecimal():
+        raise UsageError("client", client, "is no client", "give a client's number from 0, with --run")
     return int(client)

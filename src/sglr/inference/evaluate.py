@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from sglr.assembly.build import load
 from sglr.assembly.summary import test_figures
-from sglr.assembly.without_data import located
 from sglr.core.errors import UsageError
 from sglr.core.scores import Scores, added
-from sglr.core.spec import name_in
 from sglr.core.task import Sums
-from sglr.data.federate import fewer
 from sglr.data.new_samples import NewSamples
-from sglr.data.wanted_targets import with_targets
-from sglr.inference.network import TrainedNetwork
+from sglr.inference.predictions import Network
 from sglr.parties.evaluation import add_parts
 from sglr.report.evaluation import OWN
 
@@ -24,9 +19,30 @@ PARTS = 100
 """Parts of the samples whose sums are kept apart, for intervals."""
 
 
-def evaluate(
-    network: TrainedNetwork, data: Any = None, batch_size: int | None = None, **options: Any
-) -> dict[str, Any]:
+class Tested(Network, Protocol):
+    """A network whose answers are scored."""
+
+    @property
+    def origin(self) -> str:
+        """Where it is: the folder of its run, or the address of its server."""
+        ...
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that its weights are of, counted from 1; None if that is not known."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """For the draws of intervals."""
+        ...
+
+    def own_test(self) -> NewSamples:
+        """Return the test samples of its training."""
+        ...
+
+
+def evaluate(network: Tested, data: Any = None, batch_size: int | None = None, **options: Any) -> dict[str, Any]:
     """Return what a network's answers on new samples come to, as ``test`` in ``summary.json``.
 
     Parameters
@@ -45,53 +61,32 @@ def evaluate(
     UsageError
         If the data can't be read, don't fit the network, or have no targets.
     """
-    samples = own_test(network) if data is None else network.read(data, **options)
+    samples = network.own_test() if data is None else network.read(data, **options)
     if samples.targets is None:
         missing = next((note for note in samples.notes if "label" in note), "it has no targets")
         raise UsageError("data", _named(data), missing, "give data with targets; sglr predict needs none")
     scores = _scores(network, samples, batch_size)
-    summary = network.run.summary or {}
-    epoch = int((summary.get("test") or {}).get("epoch") or len(network.run.history))
-    figures = test_figures(network.task, scores, network.targets, epoch, network.run.experiment.seed)
+    figures = test_figures(network.task, scores, network.targets, network.epoch, network.seed)
     if len(scores.loss) == 1:  # one network has no spread
         figures |= {f"{figures['headline']}_std_over_clients": None}
         figures["scores"] = {name: {**score, "std_over_clients": None} for name, score in figures["scores"].items()}
-    about = {"run": str(network.run.path), "data": _named(data), "samples": len(samples), "client": network.whose}
+    about = {"run": network.origin, "data": _named(data), "samples": len(samples), "client": network.whose}
     return about | {"notes": list(samples.notes)} | figures
 
 
-def _scores(network: TrainedNetwork, samples: NewSamples, batch_size: int | None) -> Scores:
+def _scores(network: Tested, samples: NewSamples, batch_size: int | None) -> Scores:
     assert samples.targets is not None
     task = network.task
-    clients = len(network.segments) if network.client == "each" else 1
-    losses, first = torch.zeros(clients, dtype=torch.float64), 0
+    losses, first = torch.zeros(1, dtype=torch.float64), 0  # of each client that answers
     parts: list[list[Sums]] = [[] for _ in range(min(PARTS, len(samples)))]
     for outputs in network.batches(samples.inputs, batch_size):
         targets = samples.targets[first : first + outputs.shape[1]]
         wanted = targets.expand(len(outputs), *targets.shape)
         each = task.test_losses(outputs.flatten(0, 1), wanted.flatten(0, 1))
-        losses += torch.unflatten(each, 0, wanted.shape[:2]).sum(1)
+        losses = losses + torch.unflatten(each, 0, wanted.shape[:2]).sum(1)
         add_parts(task, parts, outputs, targets, first)
         first += len(targets)
     return Scores.of(task, losses / len(samples), [added(sums) for sums in parts if sums])
-
-
-def own_test(network: TrainedNetwork) -> NewSamples:
-    """Return the run's own test samples.
-
-    Raises
-    ------
-    UsageError
-        If its data were given as objects, are at other sites, or are no longer there.
-    """
-    experiment = located(network.run.experiment, network.record)
-    if experiment.dataset.startswith("<") or name_in(experiment.dataset) == "sites":
-        problem = "the run's own were Python objects or at other sites"
-        raise UsageError("data", experiment.dataset, problem, "give data with targets")
-    dataset = with_targets(load(experiment, network.task), network.targets, experiment.dataset)
-    return NewSamples.of_samples(fewer(dataset.test, experiment.test_samples)).checked(
-        network.trained_on, experiment.dataset
-    )
 
 
 def _named(data: Any) -> str:

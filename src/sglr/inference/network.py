@@ -12,13 +12,18 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sglr.assembly.build import load
 from sglr.assembly.load_model import load_training, trained_segments
+from sglr.assembly.without_data import located
 from sglr.compression.error_feedback import Received
 from sglr.core.data import Inputs
 from sglr.core.errors import UsageError
+from sglr.core.spec import name_in
 from sglr.core.task import Targets, Task
+from sglr.data.federate import fewer
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.read_new import read_new
+from sglr.data.wanted_targets import with_targets
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
 from sglr.splitting import Thirds
@@ -75,6 +80,21 @@ class TrainedNetwork:
         record = self.record
         return TrainedOn(record.input_shape, record.dtype, self.targets, record.encoding)
 
+    @property
+    def origin(self) -> str:
+        """The folder of the run."""
+        return str(self.run.path)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the weights are of, counted from 1."""
+        return int(((self.run.summary or {}).get("test") or {}).get("epoch") or len(self.run.history))
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.run.experiment.seed
+
     def module(self) -> nn.Module:
         """Return the network as a plain module: inputs ``[N, ...]`` to outputs ``[N, ...]``.
 
@@ -105,6 +125,22 @@ class TrainedNetwork:
     def read(self, data: Any, **options: Any) -> NewSamples:
         """Return new data as inputs of the network; see `sglr.data.read_new.read_new`."""
         return read_new(data, self.trained_on, **options)
+
+    def own_test(self) -> NewSamples:
+        """Return the run's own test samples.
+
+        Raises
+        ------
+        UsageError
+            If its data were given as objects, are at other sites, or are no longer there.
+        """
+        experiment = located(self.run.experiment, self.record)
+        if experiment.dataset.startswith("<") or name_in(experiment.dataset) == "sites":
+            problem = "the run's own were Python objects or at other sites"
+            raise UsageError("data", experiment.dataset, problem, "give data with targets")
+        dataset = with_targets(load(experiment, self.task), self.targets, experiment.dataset)
+        own = NewSamples.of_samples(fewer(dataset.test, experiment.test_samples))
+        return own.checked(self.trained_on, experiment.dataset)
 
     def outputs(self, inputs: Inputs, batch_size: int | None = None) -> Tensor:
         """Return the network's outputs ``[N, ...]`` for inputs ``[N, ...]``."""

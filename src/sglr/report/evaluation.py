@@ -39,13 +39,13 @@ def evaluation_page(found: Mapping[str, Any]) -> str:
     """Return the page of an evaluation."""
     name, figure, remark = score_tile(found, headline(found))
     data = found["data"]
+    weights = "its best validation epoch" if found["epoch"] is None else f"epoch {found['epoch']}"
     samples = f"its {found['samples']:,} test samples" if data == OWN else f"{found['samples']:,} samples of {data}"
     return render(
         "evaluation.html.j2",
         title=f"Evaluation on {data if data == OWN else Path(data).name}",
         sentence=(
-            f"The network of {found['run']} (weights of epoch {found['epoch']}, "
-            f"lower layers: {found['client']}) on {samples}."
+            f"The network of {found['run']} (weights of {weights}, lower layers: {found['client']}) on {samples}."
         ),
         tiles=[
             (name, figure, remark),

@@ -129,7 +129,9 @@ def _network(at: ServerAt, site: SiteOfRun, experiment: Experiment, options: Sit
     device = pick_device(options.device)
     lower, tail = parts_of(segment.to(device).eval())
     defences = parse_defences(experiment.defence, experiment.seed)
-    return SiteNetwork(description, site.client, lower, tail, server, terms.most, defences, task, device, whose)
+    return SiteNetwork(
+        description, site.client, lower, tail, server, terms.most, defences, task, device, whose, experiment.seed
+    )
 
 
 def _terms(

@@ -51,6 +51,10 @@ class SiteNetwork:
         Where the client's layers are.
     whose
         Whose layers answer, in a few words, such as ``"client 3"``.
+    seed
+        The run's, for the draws of intervals.
+    epoch
+        The epoch that the weights are of, which the server does not tell.
     """
 
     description: RunDescription
@@ -63,11 +67,28 @@ class SiteNetwork:
     task: Task
     device: torch.device
     whose: str
+    seed: int = 0
+    epoch: None = None
 
     @property
     def targets(self) -> Targets:
         """What the network's targets are."""
         return self.description.targets
+
+    @property
+    def origin(self) -> str:
+        """The address of the server."""
+        return self.server.address
+
+    def own_test(self) -> NewSamples:
+        """Refuse: neither this site nor the server has the test samples of the run.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError("data", "none", "the run's test samples are not here", "give data with targets: --data PATH")
 
     def read(self, data: Any, **options: Any) -> NewSamples:
         """Return this site's new data as inputs of the network, as those of the training were.

@@ -70,12 +70,17 @@ class ServerSegment:
         What is asked and answered.
     say
         Called with messages for the user.
+
+    Attributes
+    ----------
+    address
+        The same.
     """
 
     def __init__(
         self, identity: Identity, address: str, terms: PredictionTerms, say: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._identity, self._address, self._terms, self._say = identity, address, terms, say
+        self._identity, self.address, self._terms, self._say = identity, address, terms, say
 
     def outputs(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield what the server makes of each batch of smashed data ``[b, ...]``, in their order.
@@ -86,7 +91,7 @@ class ServerSegment:
             If the server does not answer in time, refuses, or answers anything but finite numbers.
         """
         longest = ENVELOPE_BYTES + 4 * self._terms.most * max(1, torch.Size(self._terms.answer_shape).numel())
-        with self._identity.sync_channel(self._address, _options(longest)) as channel:
+        with self._identity.sync_channel(self.address, _options(longest)) as channel:
             ask = channel.unary_unary("/sglr.Split/Predict")
             under_way: deque[_Request] = deque()
             try:
@@ -109,11 +114,11 @@ class ServerSegment:
             except grpc.RpcError as error:
                 wait = _wait_of(error)
                 if wait is None:
-                    raise _explained(error, self._identity, self._address, self._terms.seconds) from None
-                self._say(f"{self._address}: {shown(error.details() or '')}; trying again in {wait:.0f} seconds")
+                    raise _explained(error, self._identity, self.address, self._terms.seconds) from None
+                self._say(f"{self.address}: {shown(error.details() or '')}; trying again in {wait:.0f} seconds")
                 time.sleep(wait)
                 request.send(ask, self._terms.seconds)
-        raise SglrError(f"{self._address} refused a request {MOST_AGAIN} times, because requests come too often")
+        raise SglrError(f"{self.address} refused a request {MOST_AGAIN} times, because requests come too often")
 
     def _read(self, data: bytes, request: _Request, longest: int) -> Tensor:
         shape = (request.samples, *self._terms.answer_shape)
@@ -122,7 +127,7 @@ class ServerSegment:
             frame = decode(data, longest, ("features",))
             return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
         except (Malformed, ExtremeValues) as error:
-            raise SglrError(f"invalid answer from {self._address}: {error}") from error
+            raise SglrError(f"invalid answer from {self.address}: {error}") from error
 
     def shared_weights(self, own: Weights) -> Weights:
         """Return the weights that all clients of the run share; they are compared with names and shapes of ``own``.
@@ -134,17 +139,17 @@ class ServerSegment:
         """
         layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
         longest = ENVELOPE_BYTES + sum(tensor.numel() * tensor.itemsize for tensor in own.values())
-        with self._identity.sync_channel(self._address, _options(longest)) as channel:
+        with self._identity.sync_channel(self.address, _options(longest)) as channel:
             try:
                 data: bytes = channel.unary_unary("/sglr.Split/Segment")(b"", timeout=self._terms.seconds)
             except grpc.RpcError as error:
-                raise _explained(error, self._identity, self._address, self._terms.seconds) from None
+                raise _explained(error, self._identity, self.address, self._terms.seconds) from None
         most = most_norm(sum(tensor.numel() for tensor in own.values()))
         try:
             weights = read(decode(data, longest, ("publish",)), layout, most_norm=most)
             check_buffers(weights)
         except (Malformed, ExtremeValues) as error:
-            raise SglrError(f"invalid weights from {self._address}: {error}") from error
+            raise SglrError(f"invalid weights from {self.address}: {error}") from error
         return weights
 
 
