@@ -56,6 +56,7 @@ class Authority:
 
     def __init__(self, folder: Path, now: Callable[[], datetime]) -> None:
         self._now, self._lock = now, threading.Lock()
+        self._verified: dict[bytes, Client] = {}  # certificates that this authority signed: no more than tokens used
         self._key, self._root = _own(folder / "authority.pem", self._new_authority)
         # Who starts over with a new authority begins with empty records.
         self._register = Register(folder / f"records-{self.fingerprint[:16]}")
@@ -141,6 +142,10 @@ class Authority:
         NotRead
             If the records can't be read.
         """
+        verified = self._verified.get(certificate_pem)
+        if verified is not None:  # each request of a prediction asks: a signature stays valid, the rest is checked anew
+            self.check(verified)
+            return verified
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
             token = made.common_name(certificate.issuer)
@@ -149,6 +154,7 @@ class Authority:
         if made.issued_by(certificate, self._root):
             client = self._client(certificate)
             self.check(client)
+            self._verified[certificate_pem] = client
             return client
         issued = self._register.issued(token)
         if issued is None or not made.issued_by(certificate, x509.load_pem_x509_certificate(issued.root)):
