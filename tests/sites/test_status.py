@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglr.core.errors import UsageError
+from sglr.core.events import EpochDone, StepDone
+from sglr.sites import serve
 from sglr.sites.status import STALE_SECONDS, is_stale, read_status, slow_clients
 
 
@@ -44,3 +46,25 @@ def test_what_is_no_status_is_told(tmp_path):
         (tmp_path / "status.json").write_text(text)
         with pytest.raises(UsageError, match="cannot be read"):
             read_status(tmp_path)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 20), st.integers(1, 500)), min_size=1, max_size=60),
+    st.integers(0, 60),
+)
+def test_the_speed_is_the_samples_of_the_last_ten_seconds_over_their_time(steps, epoch_ends):
+    clock, seen = 0.0, []
+    tracker = serve.ProgressTracker(lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "monotonic", lambda: clock)
+        for number, (gap, samples) in enumerate(steps):
+            if number == epoch_ends:
+                tracker.observe(EpochDone(0, 2, {}))
+                seen = []
+            clock += gap
+            seen.append((clock, samples))
+            tracker.observe(StepDone(0, 2, number, len(steps), samples))
+    recent = [(at, samples) for at, samples in seen if clock - at <= serve.PACE_SECONDS]
+    (began, _), *counted = recent if len(recent) > 1 else seen[-2:]
+    wanted = sum(samples for _, samples in counted) / (clock - began) if counted else None
+    assert tracker.describe()["samples_per_second"] == (wanted and pytest.approx(wanted))

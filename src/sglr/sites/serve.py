@@ -154,6 +154,7 @@ class ProgressTracker:
 
     observe_too: Callable[[Event], None]
     _told: dict[str, Any] = field(default_factory=dict)
+    _samples: int = 0
     _steps: deque[tuple[float, int]] = field(default_factory=deque)
 
     def observe(self, event: Event) -> None:
@@ -173,11 +174,12 @@ class ProgressTracker:
     def _pace(self, samples: int) -> float | None:
         """Return samples per second over the last steps; the first of them only starts the clock."""
         now = monotonic()
-        self._steps.append((now, samples))
+        self._samples += samples
+        self._steps.append((now, self._samples))
         while now - self._steps[0][0] > PACE_SECONDS and len(self._steps) > 2:
             self._steps.popleft()
-        began = self._steps[0][0]
-        return sum(number for moment, number in self._steps if moment > began) / (now - began) if now > began else None
+        began, before = self._steps[0]
+        return (self._samples - before) / (now - began) if now > began else None
 
     def describe(self) -> dict[str, Any]:
         """Return what the status tells."""
