@@ -151,10 +151,13 @@ def test_a_tracker_that_is_down_is_said_once_and_told_later(
     assert run.summary is not None
     if not comes_back:
         assert not diary.exists()
-        down.unlink()
         said = []
         sglr.resume(out, say=said.append)
-        assert said == [f"{out} is finished; told diary of it"]
+        assert said == [f"{out} is finished; diary could not be told"]
+        assert f"nobody answers); tell it what it missed later, with: sglr resume {out}" in caplog.messages[-1]
+        down.unlink()
+        sglr.resume(out, say=said.append)
+        assert said[1:] == [f"{out} is finished; told diary of it"]
     assert epochs_in(diary) == [1, 2, 3]
     assert read(diary)[-2][0] == "summary"
 
@@ -217,6 +220,10 @@ def test_a_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.M
     ):
         sglr.train("psl", out=tmp_path / "run", track="wandb", **SETTINGS)
     assert not (tmp_path / "run").exists()
+    run = sglr.train("psl", out=tmp_path / "run", **SETTINGS)
+    with pytest.raises(sglr.UsageError, match=r"pip install 'sglr\[track\]'"):
+        sglr.resume(run.path, track="wandb")
+    assert not (run.path / TRACKING).exists()
 
 
 def test_no_tracker_is_the_default() -> None:

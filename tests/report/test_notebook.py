@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ def test_a_run_is_a_table_with_a_row_for_every_epoch(run: sglr.Run, tmp_path: Pa
     assert frame.reset_index().to_dict("records") == run.history
     assert list(frame.index) == [1, 2]
     assert len(sglr.Run(tmp_path).to_frame()) == 0
+
+
+def test_a_table_names_the_extra_that_brings_pandas(
+    run: sglr.Run, compared: sglr.Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for results in (run, compared):
+        with pytest.raises(sglr.UsageError, match=r"needs the package pandas, .*; pip install 'sglr\[data\]'"):
+            results.to_frame()
 
 
 def test_names_from_files_are_escaped(run: sglr.Run, tmp_path: Path) -> None:

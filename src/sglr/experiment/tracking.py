@@ -99,7 +99,7 @@ class Tracking:
         return found
 
     def begin(self, run: Run) -> None:
-        """Open the trackers' runs, and tell the epochs that they missed."""
+        """Open the trackers' runs, and tell the epochs that they missed; of a finished run, `end` does all."""
         before = _read(run.path / TRACKING)
         for name, tracker in self.parts:
             told = Told(tracker.place())
@@ -108,7 +108,7 @@ class Tracking:
                 told = kept if kept.place == told.place else told
             self._each.append(Tracked(name, tracker, told))
         for one in self._each:
-            if not one.told.finished:
+            if run.summary is None and not one.told.finished:
                 self._try(one, run, lambda own: self._catch_up(own, run))
 
     def epoch(self, run: Run, record: Mapping[str, Any]) -> None:
@@ -122,6 +122,11 @@ class Tracking:
         self._outcome = "done"
         late = [one for one in self._each if not one.told.finished]
         return [one.name for one in late if self._try(one, run, lambda own: self._finish(own, run))]
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of those that failed and were not told since."""
+        return [one.name for one in self._each if one.failed and not one.told.finished]
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +146,7 @@ class Tracking:
         one.told.finished = True
 
     def _catch_up(self, one: Tracked, run: Run) -> None:
+        one.tracker.check()
         one.told.known = one.tracker.begin(run, one.told.known)
         one.open = True
         for record in run.history:
@@ -155,8 +161,7 @@ class Tracking:
         except Exception as error:  # it may raise anything
             if not one.failed:
                 found = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-                later = f"what it missed is told at the end, or by: sglr resume {run.path}"
-                self.warn(f"the tracker {one.name} failed ({found}); the training goes on, and {later}")
+                self.warn(f"the tracker {one.name} failed ({found}); {_what_follows(run)}: sglr resume {run.path}")
             one.failed = True
             self._close(one)
             return False
@@ -201,14 +206,21 @@ def parse(text: str) -> list[tuple[str, Tracker]]:
 
 def tell_finished(run: Run, track: str | None, say: Callable[[str], None]) -> None:
     """Tell trackers what they missed of a finished run, those of ``track`` or else those of its settings."""
-    parts = parse(str(run.settings.get("track", "")) if track is None else track)
+    tracking = Tracking.of(track) if track is not None else Tracking(parse(str(run.settings.get("track", ""))))
     told: list[str] = []
-    if parts:
-        with locked(run.path, "run"), Tracking(parts) as tracking:
+    if tracking.parts:
+        with locked(run.path, "run"), tracking:
             tracking.begin(run)
             told = tracking.end(run)
-    done = f"told {' and '.join(told)} of it" if told else "nothing to do"
-    say(f"{run.path} is finished; {done}")
+    done = [f"told {' and '.join(told)} of it"] if told else []
+    done += [f"{' and '.join(tracking.failed)} could not be told"] if tracking.failed else []
+    say(f"{run.path} is finished; {', '.join(done) or 'nothing to do'}")
+
+
+def _what_follows(run: Run) -> str:
+    if run.summary is None:
+        return "the training goes on, and what it missed is told at the end, or by"
+    return "tell it what it missed later, with"
 
 
 def _tell(one: Tracked, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglr.runs import folder
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,14 @@ class Run(folder.Run):
         return evaluate(self.network(client), data, **options)
 
     def to_frame(self) -> DataFrame:
-        """Return the records of ``metrics.jsonl`` as a table, one row per epoch, which is the index."""
+        """Return the records of ``metrics.jsonl`` as a table, one row per epoch, which is the index.
+
+        Raises
+        ------
+        UsageError
+            If pandas is not installed.
+        """
+        require("data", "run", self.path, "pandas")
         from pandas import DataFrame
 
         frame = DataFrame(self.history)

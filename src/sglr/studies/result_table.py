@@ -15,6 +15,7 @@ from sglr.report.numbers import NONE, count, duration, percent, size
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
+from sglr.system.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +118,14 @@ class ResultTable(ABC):
         return any(one is not None and other is not None and abs(one - other) >= UNEQUAL for one, other in pairs)
 
     def to_frame(self) -> DataFrame:
-        """Return the rows as a table, a column for each figure, such as ``test/accuracy``; the index is the label."""
+        """Return the rows as a table, a column for each figure, such as ``test/accuracy``; the index is the label.
+
+        Raises
+        ------
+        UsageError
+            If pandas is not installed.
+        """
+        require("data", self.STUDY, self.path, "pandas")
         from pandas import json_normalize
 
         frame = json_normalize([dict(row) for row in self.rows], sep="/")

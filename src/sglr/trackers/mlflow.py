@@ -70,9 +70,7 @@ class MLflow(Tracker):
             self._run_id = known
             self._client.update_run(known, status="RUNNING")
             return known
-        found = self._client.get_experiment_by_name(self.experiment)
-        number = found.experiment_id if found else self._client.create_experiment(self.experiment)
-        self._run_id = self._client.create_run(number, run_name=title(run)).info.run_id
+        self._run_id = self._client.create_run(self._number(), run_name=title(run)).info.run_id
         self._tell_settings(run)
         return self._run_id
 
@@ -91,6 +89,20 @@ class MLflow(Tracker):
         client, self._client = self._client, None
         if client is not None and self._run_id:
             client.set_terminated(self._run_id, status=STATUS[outcome])
+
+    def _number(self) -> str:
+        """Return the experiment's number; who trains beside this one may create it at the same moment."""
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(self.experiment))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     def _tell_settings(self, run: Run) -> None:
         from mlflow.entities import Param

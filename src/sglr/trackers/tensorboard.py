@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -54,8 +56,12 @@ class TensorBoard(Tracker):
             writer.close()
 
     def _folder(self, run: Run) -> Path:
-        """Return the run's folder for event files; in ``dir`` one that no other run has."""
+        """Return the run's folder for event files; in ``dir`` one that no other run has, also of those beside it."""
         if self.dir is None:
             return run.path / "tensorboard"
-        names = (title(run) if number == 1 else f"{title(run)}-{number}" for number in range(1, 10_000))
-        return next(self.dir / name for name in names if not (self.dir / name).exists())
+        for number in count(1):
+            folder = self.dir / (title(run) if number == 1 else f"{title(run)}-{number}")
+            with suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                break
+        return folder
