@@ -15,6 +15,8 @@ from sglr.cli.main import main
 from sglr.core.registry import _plugins
 from sglr.experiment.tracking import TRACKING, parse
 from sglr.runs.config import Experiment, told_to_clients
+from sglr.runs.folder import Run
+from sglr.runs.tracker import title
 
 SETTINGS: dict[str, Any] = {
     "clients": 2,
@@ -224,6 +226,14 @@ def test_a_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(sglr.UsageError, match=r"pip install 'sglr\[track\]'"):
         sglr.resume(run.path, track="wandb")
     assert not (run.path / TRACKING).exists()
+
+
+def test_a_run_of_a_sweep_has_a_name_that_people_can_read(tmp_path: Path) -> None:
+    experiment = Experiment(method="psl", seed=3)
+    folder = tmp_path / experiment.fingerprint()
+    folder.mkdir()
+    (folder / "config.toml").write_text(experiment.to_toml())
+    assert title(Run(folder)) == f"psl-seed3-{experiment.fingerprint()[:6]}"
 
 
 def test_no_tracker_is_the_default() -> None:

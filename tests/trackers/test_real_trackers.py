@@ -68,8 +68,9 @@ def test_tensorboard_holds_every_epoch_once(trained: Callable[[str], Run]) -> No
     assert run.summary is not None
     assert found.Scalars("test/accuracy")[0].value == pytest.approx(run.summary["test"]["accuracy"])
     assert b'"method": "psl"' in found.Tensors("settings/text_summary")[0].tensor_proto.string_val[0]
-    sglr.train("psl", out="other", name="digits-1", track="tensorboard:dir=boards", **SETTINGS)
-    assert sorted(path.name for path in Path("boards").iterdir()) == ["digits-1", "digits-1-2"]
+    for number, name in enumerate(["digits-1", "../digits/1"]):  # a name is free text
+        sglr.train("psl", out=f"other{number}", name=name, track="tensorboard:dir=boards", **SETTINGS)
+    assert sorted(path.name for path in Path("boards").iterdir()) == ["digits-1", "digits-1-2", "digits-1-3"]
 
 
 def test_mlflow_holds_every_epoch_once_with_artefacts(trained: Callable[[str], Run]) -> None:

@@ -6,6 +6,7 @@ A tracker changes no result. What it raises never reaches the training: `sglr.ex
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ARTEFACTS = "files that are sent when the run is finished: the report with the s
 REPORT = "report.html"
 SECRET = frozenset({"track"})
 """Settings that no tracker is told: an address in them may hold a password."""
+
+FINGERPRINT = re.compile("[0-9a-f]{12,}")
 
 GROUPS = ("test", "validation", "communication", "computation", "energy", "leakage", "parameters")
 TOTALS = ("epochs_done", "seconds", "training_seconds", "samples_per_second")
@@ -90,8 +93,11 @@ class Tracker(ABC):
 
 
 def title(run: Run) -> str:
-    """Return what a tracker calls a run: its name, or that of its folder."""
-    return str(run.settings.get("name") or run.path.resolve().name)
+    """Return what a tracker calls a run: its name, or that of its folder; in a sweep, method, seed and fingerprint."""
+    settings, folder = run.settings, run.path.resolve().name
+    if FINGERPRINT.fullmatch(folder):  # alone it says nothing to people
+        folder = f"{settings.get('method')}-seed{settings.get('seed')}-{folder[:6]}"
+    return str(settings.get("name") or folder)
 
 
 def settings_told(run: Run) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from sglr.runs.folder import Run
 from sglr.runs.tracker import Tracker, figures, settings_told, summary_figures, title
 
 __all__ = ["TensorBoard"]
+
+UNSAFE = re.compile(r"[^\w .,()=+-]+")
+"""What a folder's name is not to have: a run's name is free text."""
 
 
 @dataclass
@@ -59,8 +63,9 @@ class TensorBoard(Tracker):
         """Return the run's folder for event files; in ``dir`` one that no other run has, also of those beside it."""
         if self.dir is None:
             return run.path / "tensorboard"
+        name = UNSAFE.sub("-", title(run)).strip("-.") or "run"
         for number in count(1):
-            folder = self.dir / (title(run) if number == 1 else f"{title(run)}-{number}")
+            folder = self.dir / (name if number == 1 else f"{name}-{number}")
             with suppress(FileExistsError):
                 folder.mkdir(parents=True)
                 break
