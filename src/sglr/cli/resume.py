@@ -45,9 +45,11 @@ def resume(
 
 
 def _refuse_served(folder: Path) -> None:
-    from sglr.runs.folder import read_command
+    """Refuse a run whose clients are elsewhere, unless it is finished: then only trackers are told."""
+    from sglr.runs.folder import SUMMARY, read_command
     from sglr.sites.status import read_address
+    from sglr.storage.files import is_file
 
-    if read_address(folder) is not None:
+    if read_address(folder) is not None and not is_file(folder / SUMMARY):
         problem = "this run was started by sglr serve"
         raise UsageError("run", folder, problem, f"continue with the command that started it: {read_command(folder)}")

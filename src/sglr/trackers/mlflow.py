@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from getpass import getuser
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, ClassVar, Literal
 
 from sglr.core.errors import UsageError
@@ -29,6 +33,9 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 """What is set where the user sets nothing: a server that is down costs seconds, not minutes; nothing else is told."""
+
+CREATE_SECONDS = 60
+"""How long a run waits for another to create the tables of a database."""
 
 STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 MOST_PARAMETERS, LONGEST = 100, 500
@@ -65,12 +72,14 @@ class MLflow(Tracker):
         """Create the run, or open it again."""
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=self.uri)
+        with self._alone():
+            self._client = MlflowClient(tracking_uri=self.uri)
+            number = "" if known else self._number()
         if known:
             self._run_id = known
             self._client.update_run(known, status="RUNNING")
             return known
-        self._run_id = self._client.create_run(self._number(), run_name=title(run)).info.run_id
+        self._run_id = self._client.create_run(number, run_name=title(run)).info.run_id
         self._tell_settings(run)
         return self._run_id
 
@@ -89,6 +98,15 @@ class MLflow(Tracker):
         client, self._client = self._client, None
         if client is not None and self._run_id:
             client.set_terminated(self._run_id, status=STATUS[outcome])
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Keep the user's other runs from opening a database of this machine: two at once can't create its tables."""
+        from filelock import FileLock
+        from mlflow import get_tracking_uri
+
+        if not (self.uri or get_tracking_uri()).startswith("sqlite:"):
+            return nullcontext()
+        return FileLock(Path(gettempdir()) / f"sglr-mlflow-{getuser()}.lock", timeout=CREATE_SECONDS)
 
     def _number(self) -> str:
         """Return the experiment's number; who trains beside this one may create it at the same moment."""
