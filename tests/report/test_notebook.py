@@ -96,7 +96,8 @@ def test_a_comparison_is_a_table_a_picture_and_a_frame(compared: sglr.Comparison
     assert [line.split()[0] for line in others] == ["method", *frame.index]
     assert "<td>psl</td>" in compared._repr_html_()
     assert "Comparison of 4 runs" in compared._repr_html_()
-    assert len(compared.plot().axes[0].lines) == 2
+    (axes,) = compared.plot().axes
+    assert (len(axes.lines), axes.get_title(loc="left")) == (2, "Validation accuracy")
 
 
 @pytest.mark.charts
@@ -112,6 +113,17 @@ def test_a_sweep_draws_lines_over_a_number_or_else_points(compared: sglr.Compari
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert (labels == values[::-1]) == (over == "method")
     assert f"<th>{over}</th>" in swept._repr_html_()
+
+
+@pytest.mark.charts
+def test_a_sweep_of_methods_over_a_number_says_which_line_is_which(compared: sglr.Comparison) -> None:
+    rows = [{**row, "name": "", "pooled": False, "accuracies": [0.5]} for row in compared.rows]
+    values = [{"method": row["label"], "lr": lr} for row in rows for lr in (0.1, 0.2)]
+    twice = [row for row in rows for _ in (0.1, 0.2)]
+    swept = Sweep(compared.path, [{**row, "values": own} for row, own in zip(twice, values, strict=True)])
+    legend = swept.plot().axes[0].get_legend()
+    assert legend is not None
+    assert {text.get_text() for text in legend.get_texts()} == {row["label"] for row in rows}
 
 
 def test_a_prompt_offers_what_is_public(run: sglr.Run, compared: sglr.Comparison) -> None:

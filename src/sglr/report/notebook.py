@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import UsageError
-from sglr.report.charts import blank_axes, draw_loss, draw_score
+from sglr.report.charts import add_legend, blank_axes, draw_loss, draw_score
 from sglr.report.comparison import comparison_figure
 from sglr.report.run_report import best_validation, progress, sentence, tiles
 from sglr.report.score_style import headline, headline_of_rows, test_score
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["comparison_plot", "run_html", "run_line", "run_plot", "sweep_plot", "table_html", "table_text"]
+
+HEADING: dict[str, Any] = {"fontsize": 10, "loc": "left", "pad": 24}
+"""How a chart's heading stands, above the legend."""
 
 MOST_ROWS = 60
 """Rows of a table that a notebook shows."""
@@ -64,24 +67,29 @@ def run_plot(run: Run) -> Figure:
     summary, history = run.summary or {}, run.history
     if not history:
         raise UsageError("run", run.path, "no epoch is over yet, so that there is nothing to plot", "train it first")
-    figure = Figure(figsize=(8.2, 2.9), layout="constrained")
+    figure = Figure(figsize=(8.2, 3.2), layout="constrained")
     left, right = (blank_axes(axes) for axes in figure.subplots(1, 2))
     score, best = headline(summary.get("test"), history), best_validation(summary, history)
     draw_score(left, history, best and best[2], score)
-    left.set_title(score.heading, fontsize=10, loc="left")
+    left.set_title(score.heading, **HEADING)
     draw_loss(right, history)
-    right.set_title("Loss", fontsize=10, loc="left")
+    right.set_title("Loss", **HEADING)
     return _shown(figure)
 
 
 def comparison_plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the validation score over epochs, one line per method, as in the comparison's report."""
-    return _shown(comparison_figure(rows))
+    figure = comparison_figure(rows)
+    figure.axes[0].set_title(f"Validation {headline_of_rows(rows).title}", fontsize=10, loc="left")
+    return _shown(figure)
 
 
 def sweep_plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the test score over the number that varies, or one point per configuration where none does."""
-    return _shown(sweep_figure(rows, headline_of_rows(rows)))
+    figure = sweep_figure(rows, headline_of_rows(rows))
+    if len(figure.axes[0].get_legend_handles_labels()[0]) > 1:  # the report's page says beside it which line is which
+        add_legend(figure.axes[0])
+    return _shown(figure)
 
 
 def table_html(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], path: object) -> str:

@@ -78,6 +78,7 @@ def lines_figure(found: Lines, size: tuple[float, float]) -> Figure:
     axes = figure.axes[0]
     curves = [one for one in read_series(found.chart) if one.values]
     for one, line in zip(curves, axes.lines, strict=True):
+        line.set_label(one.label)
         if one.label in found.flat:
             line.set_marker("none")
     places = sorted({place for one in curves for place in one.epochs})

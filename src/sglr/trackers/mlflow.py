@@ -34,7 +34,7 @@ ENVIRONMENT = {
 }
 """What is set where the user sets nothing: a server that is down costs seconds, not minutes; nothing else is told."""
 
-CREATE_SECONDS = 60
+CREATE_SECONDS = 300
 """How long a run waits for another to create the tables of a database."""
 
 STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
