@@ -61,6 +61,7 @@ bench-remote: $(TOOLS)
 	$(BIN)/python benchmarks/leakage_measures.py --write
 	$(BIN)/python benchmarks/leakage_callback.py --rounds 5 --epochs 1 --write
 	$(BIN)/python benchmarks/cluster.py --write
+	$(BIN)/python benchmarks/split_prediction.py --write
 
 bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/throughput.py --device cuda --seconds 4 --limit 20 --write

@@ -227,6 +227,19 @@ def test_a_request_has_a_deadline_on_either_side(run: Path, tmp_path: Path):
             site.outputs(INPUTS)
 
 
+def test_small_batches_go_together_as_long_as_answers_come_quickly(run: Path, tmp_path: Path):
+    requests = "sglr_messages_total", {"kind": "smashed", "direction": "up"}
+    with serving(run) as served:
+        site = served.site(0, tmp_path / "site", with_weights_of(run))
+        singly = site.outputs(INPUTS, 2)
+        assert served.metrics.registry.get_sample_value(*requests) < 75
+        torch.testing.assert_close(singly, site.outputs(INPUTS, 150))
+    with serving(run, PredictionLimits(), Slow()) as served:
+        site = connect(served.address, None, tmp_path / "site", with_weights_of(run))
+        site.outputs(INPUTS[:12], 2)
+        assert served.metrics.registry.get_sample_value(*requests) == 6
+
+
 def test_who_joins_a_server_of_predictions_is_told_that_the_training_is_over(served: Served, tmp_path: Path):
     with pytest.raises(SglrError, match=r"training of this run is over.*sglr predict"):
         join(served.address, [served.token(1)], SiteConfig(Source(dataset="digits")), tmp_path / "site", patience=1)

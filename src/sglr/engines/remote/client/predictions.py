@@ -29,6 +29,12 @@ UNDER_WAY = 4
 AGAIN, MOST_AGAIN, LONGEST_AGAIN = "retry-after", 5, 60.0
 """A request that came too often is sent again after the seconds that the server says, so many times at most."""
 
+QUICK_SECONDS = 0.25
+"""While answers come within this time, the next requests hold more batches, as small ones cost mostly messages."""
+
+GROUP_BYTES = 1 << 20
+"""Bytes of the smashed data of a request of several batches, at most."""
+
 _REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
@@ -81,9 +87,12 @@ class ServerSegment:
         self, identity: Identity, address: str, terms: PredictionTerms, say: Callable[[str], None] = lambda _: None
     ) -> None:
         self._identity, self.address, self._terms, self._say = identity, address, terms, say
+        self._together = 0  # samples of a request of several batches
 
     def outputs(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield what the server makes of each batch of smashed data ``[b, ...]``, in their order.
+        """Yield what the server makes of batches of smashed data ``[b, ...]``, in their order, of several as one.
+
+        Small batches go together in one request as long as answers come quickly (`QUICK_SECONDS`).
 
         Raises
         ------
@@ -95,7 +104,7 @@ class ServerSegment:
             ask = channel.unary_unary("/sglr.Split/Predict")
             under_way: deque[_Request] = deque()
             try:
-                for batch in batches:
+                for batch in self._grouped(batches):
                     request = _Request(encode(_smashed(), self._terms.codec.encode(batch)), len(batch))
                     request.send(ask, self._terms.seconds)
                     under_way.append(request)
@@ -107,14 +116,34 @@ class ServerSegment:
                 for request in under_way:
                     request.call.cancel()
 
+    def _grouped(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        group: list[Tensor] = []
+        for batch in batches:
+            if group and sum(map(len, group)) + len(batch) > self._together:
+                yield torch.cat(group)
+                group = []
+            group.append(batch)
+        if group:
+            yield torch.cat(group)
+
+    def _adapt(self, request: _Request) -> None:
+        """Let the next requests be larger if this one was answered quickly, and smaller if not."""
+        sample = 4 * max(1, torch.Size(self._terms.cut_shape).numel())
+        most = min(self._terms.most, GROUP_BYTES // sample)
+        quick = time.monotonic() - request.sent < QUICK_SECONDS
+        self._together = min(most, 2 * max(request.samples, self._together)) if quick else request.samples // 2
+
     def _answer(self, ask: Any, request: _Request, longest: int) -> Tensor:
         for _ in range(MOST_AGAIN):
             try:
-                return self._read(request.call.result(), request, longest)
+                data = request.call.result()
+                self._adapt(request)
+                return self._read(data, request, longest)
             except grpc.RpcError as error:
                 wait = _wait_of(error)
                 if wait is None:
                     raise _explained(error, self._identity, self.address, self._terms.seconds) from None
+                self._together = 0
                 self._say(f"{self.address}: {shown(error.details() or '')}; trying again in {wait:.0f} seconds")
                 time.sleep(wait)
                 request.send(ask, self._terms.seconds)
@@ -160,8 +189,10 @@ class _Request:
     data: bytes
     samples: int
     call: Any = None
+    sent: float = 0.0
 
     def send(self, ask: Any, seconds: float) -> None:
+        self.sent = time.monotonic()
         self.call = ask.future(self.data, timeout=seconds)
 
 
