@@ -46,7 +46,8 @@ def _page(name: str, command: Any) -> Iterator[str]:
 
 def _table(title: str, parameters: list[Any]) -> Iterator[str]:
     if parameters:
-        yield f"\n## {title}\n\n| | what it is |\n|---|---|"
+        kind = "argument" if title == "Arguments" else "option"
+        yield f"\n## {title}\n\n| {kind} | what it is |\n|---|---|"
         yield from (f"| {_written(param)} | {cell(param.help or '')} |" for param in parameters)
 
 

@@ -21,10 +21,17 @@ def typeset(text: str) -> str:
 
 
 def _block(found: re.Match[str]) -> str:
-    lines = "".join(convert(line, display="block") for line in found[1].splitlines())
+    lines = "".join(_mathml(line, display="block") for line in found[1].splitlines())
     return f'<div class="equation">{lines}</div>'
 
 
 def _inline(found: re.Match[str]) -> str:
     """Return an equation within a line; at the beginning of a line Markdown takes a bare ``math`` for a block."""
-    return f'<span class="equation">{convert(found[1])}</span>'
+    return f'<span class="equation">{_mathml(found[1])}</span>'
+
+
+def _mathml(latex: str, display: str = "inline") -> str:
+    """Return an equation as MathML, in which bars are those of sizes: no operators, with space around them."""
+    return re.sub(
+        r"<mo[^>]*>&#x0007C;</mo>", '<mo stretchy="false" lspace="0" rspace="0">|</mo>', convert(latex, display=display)
+    )

@@ -41,7 +41,7 @@ def _settings_page() -> Iterator[str]:
 
 
 def _row(setting: Setting) -> str:
-    flag = code(setting.flag if setting.kind is bool else f"{setting.flag} {setting.placeholder}")
+    flag = code(setting.flag) if setting.kind is bool else f"{code(setting.flag)} {code(setting.placeholder)}"
     return (
         f"| {f'**{flag}**' if setting.basic else flag} | {_default(setting)} | {cell(setting.about)}{_facts(setting)} |"
     )

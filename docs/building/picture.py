@@ -23,7 +23,7 @@ pre {{ width: 610px; padding: 16px; background: #14181f; color: #d7dde6;
   font: 12.6px/1.6 "DejaVu Sans Mono", monospace; }}
 b {{ color: #7fc8a9; }}
 div {{ flex: 1; }}
-iframe {{ border: 0; width: 1040px; height: 860px; transform: scale(.575); transform-origin: 0 0; }}
+iframe {{ border: 0; width: 1040px; height: 880px; transform: scale(.566); transform-origin: 0 0; }}
 </style><pre><b>$ {command}</b>
 {text}</pre><div><iframe src="{report}"></iframe></div>"""
 

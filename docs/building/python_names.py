@@ -12,8 +12,9 @@ FOLDER = "reference/python"
 PUBLIC = Path(__file__).resolve().parents[2] / "tests/public_names.txt"
 
 SUBJECTS = {
-    "train": ("Train, compare, measure", ("experiment", "studies", "leakage", "assembly.load_model", "inference")),
-    "runs": ("Settings and runs", ("runs", "report")),
+    "train": ("Train, compare, measure", ("experiment", "studies", "leakage")),
+    "runs": ("Runs: predict, evaluate, export", ("assembly.load_model", "inference", "exporting")),
+    "settings": ("Settings", ("runs", "report")),
     "methods": ("Methods", ("methods", "core.method", "core.server_protocol", "core.types", "core.split")),
     "tasks": ("Tasks", ("tasks", "core.task", "metrics")),
     "data": ("Data", ("data", "core.data")),
