@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sglr.cli.list import REGISTRIES
 from sglr.system.extras import EXTRAS
 
 WITHOUT = """
@@ -71,7 +72,7 @@ def test_a_base_install_trains_and_names_the_extra_of_what_it_lacks(tmp_path: Pa
         ["show", "run"],
         ["report", "run"],
         ["resume", "run"],
-        ["list", "methods", "--verbose"],
+        *(["list", kind, "--verbose"] for kind in REGISTRIES),
         ["train", "--help-all"],
         ["join", "--help"],
     ]

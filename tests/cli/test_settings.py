@@ -9,7 +9,7 @@ from typing import get_type_hints
 import pytest
 
 from sglr.cli.settings import settings
-from sglr.core.registry import ATTACKS, DATASETS, MERGE_RULES, METHODS, PARTITIONERS, PARTS, Registry
+from sglr.core.registry import ATTACKS, DATASETS, ENGINES, MERGE_RULES, METHODS, PARTITIONERS, PARTS, Registry
 from sglr.runs.config import SETTINGS, Experiment
 
 OPTIONS_OF_TRAIN = Path(__file__).with_name("train_options.txt").read_text(encoding="utf-8").split()
@@ -59,6 +59,11 @@ def test_an_outline_has_the_fields_of_the_part(registry):
         found, part = registry.outline(name), registry.load(name)
         assert found is not part, "read from its source, not imported"
         assert _fields(found) == _fields(part)
+
+
+@pytest.mark.parametrize("name", ENGINES.names())
+def test_an_engine_is_outlined_without_the_packages_that_it_needs(name):
+    assert ENGINES.outline(name) is not ENGINES.load(name), "read from its source, not imported"
 
 
 def _fields(part):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import builtins
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -144,7 +144,7 @@ def part_name(module: str) -> str:
 
 def _value(name: str, module: str) -> Any:
     """Return what a name stands for in a module: an outline, or the value of one line; None if it can't be told."""
-    for node in _tree(module).body:
+    for node in _statements(_tree(module).body):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _made(node, module)
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
@@ -152,6 +152,13 @@ def _value(name: str, module: str) -> Any:
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
             return _value(name, node.module) if node.module and node.module.startswith("sglr.") else None
     return None
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield a module's statements, with those that are there for type checkers alone."""
+    for node in body:
+        for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        yield from node.body if for_checkers else [node]
 
 
 def _made(node: ast.ClassDef, module: str) -> type[Any]:
@@ -178,10 +185,14 @@ def _code(node: ast.Module | ast.Expression, module: str, mode: str) -> Any:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    spec = util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise NameError(f"no source of {module}")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    """Return a module's source; no package that it is in is imported, which may need what is not installed."""
+    root, *inner = module.split(".")
+    folders = import_module(root).__path__
+    for place in (Path(folder, *inner) for folder in folders):
+        for source in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if source.is_file():
+                return ast.parse(source.read_text(encoding="utf-8"))
+    raise NameError(f"no source of {module}")
 
 
 METHODS = Registry("method", "sglr.methods")
