@@ -60,9 +60,9 @@ REGISTRIES = {
     PartKind.trackers: TRACKERS,
     PartKind.formats: EXPORTERS,
 }
-SERVE_TASKS = {PartKind.augmentations, PartKind.attacks, PartKind.defences}
+SERVE_TASKS = {PartKind.attacks, PartKind.defences}
 """Kinds whose parts say which tasks they work with."""
-WRITTEN_WITH_PART = {*SERVE_TASKS, PartKind.trackers}
+WRITTEN_WITH_PART = {*SERVE_TASKS, PartKind.augmentations, PartKind.trackers}
 """Kinds whose parameters are no flags: they are written as part:name=value."""
 
 

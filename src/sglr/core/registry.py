@@ -157,8 +157,10 @@ def _value(name: str, module: str) -> Any:
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield a module's statements, with those that are there for type checkers alone."""
     for node in body:
-        for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        yield from node.body if for_checkers else [node]
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from node.body
+        else:
+            yield node
 
 
 def _made(node: ast.ClassDef, module: str) -> type[Any]:
