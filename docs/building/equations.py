@@ -31,7 +31,12 @@ def _inline(found: re.Match[str]) -> str:
 
 
 def _mathml(latex: str, display: str = "inline") -> str:
-    """Return an equation as MathML, in which bars are those of sizes: no operators, with space around them."""
+    """Return an equation as MathML, in which bars are those of sizes: no operators, with space around them.
+
+    They stay entities: in a table a bar as such would end the cell.
+    """
     return re.sub(
-        r"<mo[^>]*>&#x0007C;</mo>", '<mo stretchy="false" lspace="0" rspace="0">|</mo>', convert(latex, display=display)
+        r"<mo[^>]*>&#x0007C;</mo>",
+        '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>',
+        convert(latex, display=display),
     )

@@ -66,6 +66,13 @@ def test_the_page_tells_every_setting_with_its_default(name: str) -> None:
     assert rows == own
 
 
+def test_bars_of_sizes_end_no_cell_of_a_table() -> None:
+    import equations
+
+    assert "|" not in equations.typeset(r"$\lvert D_i \rvert / |D|$")
+    assert equations.typeset(r"$|D|$").count('<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>') == 2
+
+
 def test_the_index_names_every_method() -> None:
     index = (DOCS / "methods/index.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| \[`(\w+)`\]", index, re.MULTILINE)) == set(METHODS.names())
