@@ -31,7 +31,7 @@ def _inline(found: re.Match[str]) -> str:
 
 
 def _mathml(latex: str, display: str = "inline") -> str:
-    """Return an equation as MathML, in which bars are those of sizes: no operators, with space around them.
+    """Return an equation as MathML, whose bars stand for sizes, without the space that an operator has around it.
 
     They stay entities: in a table a bar as such would end the cell.
     """
