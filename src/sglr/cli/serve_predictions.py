@@ -33,7 +33,7 @@ SamplesPerMinute = Annotated[
     typer.Option(
         "--samples-per-minute",
         metavar="<int>",
-        min=1,
+        min=512,  # a request may have so many, and would never be answered
         help="Samples that each client may ask about in a minute.",
         rich_help_panel=PANEL,
     ),
