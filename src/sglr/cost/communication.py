@@ -120,6 +120,13 @@ class Ledger:
         """Return bytes per line and client ``[L, C]`` so far, lines as in `LINES`."""
         return (self._bytes, self._shares)[VIEWS.index(view)].copy()
 
+    def up_and_down(self, most: int) -> dict[str, list[int]]:
+        """Return the bytes of each client so far, of the first ``most`` clients, point to point."""
+        return {
+            "up_bytes": self._bytes[_UP, :most].sum(0).tolist(),
+            "down_bytes": self._bytes[~_UP, :most].sum(0).tolist(),
+        }
+
     def client_messages(self) -> NDArray[np.int64]:
         """Return messages per line and client ``[L, C]`` so far, point to point."""
         return self._messages.copy()

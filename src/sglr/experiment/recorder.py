@@ -48,6 +48,10 @@ FEWEST_PARTS, MOST_PARTS, SUMS_KEPT = 20, 100, 5000
 """Parts of a test, and how many of them over all clients: binary tasks keep 6 kB for each."""
 
 
+MOST_CLIENTS = 5000
+"""Clients whose bytes are told while the run trains."""
+
+
 class AheadOfRecords(DamagedCheckpoint):
     """Epochs before the checkpoint have no record, as in a folder that was copied while its run went on."""
 
@@ -203,7 +207,8 @@ class Recorder:
     def _so_far(self) -> dict[str, Any]:
         """Return what the run has cost up to now."""
         seconds = time.perf_counter() - self._started
-        return {**self.ledger.record(), "seconds": seconds, "joules": self.meter.joules, "stops_after": self.stop.after}
+        cost = {**self.ledger.record(), "seconds": seconds, "joules": self.meter.joules}
+        return {**cost, "stops_after": self.stop.after, "clients": self.ledger.up_and_down(MOST_CLIENTS)}
 
     def _stop(self) -> bool:
         return self.stop() or self.callbacks.error is not None

@@ -38,13 +38,14 @@ class ConnectedClients:
         self._rates: dict[int, float] = {}
         self._at: float | None = None
 
-    def rows(self, status: Mapping[str, Any]) -> list[Row]:
-        """Return a row for every client, ascending."""
+    def rows(self, status: Mapping[str, Any], *, moving: bool = True) -> list[Row]:
+        """Return a row for every client, ascending; rates only if the run is ``moving``."""
         told = mappings(status.get("clients"), MOST)
         known = {one["client"]: one for one in told if type(one.get("client")) is int}
         self._measure(known, number(status.get("updated")))
         slow = _slow(list(known.values()))
-        return [_row(one, self._rates.get(client), client in slow) for client, one in sorted(known.items())]
+        rates = self._rates if moving else {}
+        return [_row(one, rates.get(client), client in slow) for client, one in sorted(known.items())]
 
     def _measure(self, clients: Mapping[int, Mapping[str, Any]], at: float | None) -> None:
         """Find the rates anew if the status is a newer one."""
@@ -62,8 +63,10 @@ class ConnectedClients:
         self._before, self._at = now, at
 
 
-def simulated_rows(classes: Mapping[str, Any], test: Mapping[str, Any], score: str) -> list[Row]:
-    """Return a row for every client of a run in one process: its samples, and its score once the run is tested.
+def simulated_clients(
+    classes: Mapping[str, Any], test: Mapping[str, Any], score: str, progress: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the clients of a run in one process as a server would tell them: samples, bytes, and the test's scores.
 
     Parameters
     ----------
@@ -73,16 +76,26 @@ def simulated_rows(classes: Mapping[str, Any], test: Mapping[str, Any], score: s
         The test in the summary; empty before.
     score
         The name of the headline score.
+    progress
+        What ``progress.json`` holds: each client's bytes while it trains.
     """
-    counts = classes.get("counts")
+    counts, sent = classes.get("counts"), mapping(progress.get("clients"))
     samples = [sum(_numbers(one)) for one in counts[:MOST]] if isinstance(counts, list) else []
-    scores = mapping(test.get("per_client")).get(score)
     # Where clients were drawn for the test, or one stands for all, scores don't tell whose they are.
-    known = scores if isinstance(scores, list) and len(scores) == len(samples) else [None] * len(samples)
-    return [
-        _row({"client": client, "state": "simulated", "samples": samples[client], "score": known[client]}, None, False)
+    told = {
+        "samples": samples,
+        "score": _of_each(mapping(test.get("per_client")).get(score), len(samples)),
+        **{name: _of_each(sent.get(name), len(samples)) for name in ("up_bytes", "down_bytes")},
+    }
+    clients = [
+        {"client": client, "state": "simulated", **{name: values[client] for name, values in told.items()}}
         for client in range(len(samples))
     ]
+    return {"clients": clients, "updated": progress.get("updated")}
+
+
+def _of_each(values: object, clients: int) -> Sequence[object]:
+    return values if isinstance(values, list) and len(values) == clients else [None] * clients
 
 
 def counted(rows: Sequence[Row]) -> dict[str, int]:

@@ -13,9 +13,9 @@ MOST_WAITING = 20
 """Messages that a slow browser may be behind; then it gets everything anew."""
 
 STILL_SECONDS = 10.0
-"""After so long without a change a comment is sent, by which both sides notice that the other is gone."""
+"""After so long without a change ``still`` is sent, by which both sides notice that the other is gone."""
 
-END = b"event: end\ndata: {}\n\n"
+STILL, END = (f"event: {name}\ndata: {{}}\n\n".encode() for name in ("still", "end"))
 
 
 class Hub:
@@ -41,7 +41,7 @@ class Hub:
         return bool(self._queues)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield server-sent events: ``all`` with all sections, then ``change`` with what differs, until the end."""
+        """Yield server-sent events: ``all`` with all sections, then ``change`` with what differs, until ``end``."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_WAITING)
         if not self._queues:
             self._shown = await asyncio.to_thread(self._view.read)
@@ -67,7 +67,7 @@ class Hub:
         try:
             return await asyncio.wait_for(queue.get(), STILL_SECONDS)
         except TimeoutError:
-            return b": still here\n\n"
+            return STILL
 
     async def _look(self) -> None:
         """Look again and again; what has changed since is told once to everyone."""

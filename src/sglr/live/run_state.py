@@ -68,7 +68,7 @@ def read_state(
 def _running(folder: Path, progress: Mapping[str, Any], status: Mapping[str, Any]) -> RunState:
     after = requested_stop(folder) or progress.get("stops_after")
     if after in ("step", "epoch"):
-        return RunState("stopping", f"after this {after}", str(after))
+        return RunState("stopping", f"stops after this {after}", str(after))
     if status.get("state") == "waiting":
         return RunState("waiting", text(status.get("why")))
     told = progress.get("state")

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from sglr.core.errors import UsageError
-from sglr.live.clients import COLUMNS, ConnectedClients, Row, simulated_rows
+from sglr.live.clients import COLUMNS, ConnectedClients, Row, simulated_clients
 from sglr.live.plain_values import figures, mapping, number, text
 from sglr.live.run_sections import cost_section, progress_section, style_section, test_section
 from sglr.live.run_state import RunState, read_state
@@ -49,7 +49,7 @@ class RunView:
         self._classes = watched_object(folder / CLASSES)
         self._records = WatchedRecords(folder / METRICS)
         self._connected = ConnectedClients()
-        self._rows: tuple[tuple[object, object, object], list[Row]] = ((None, None, None), [])
+        self._rows: tuple[tuple[object, ...], list[Row]] = ((), [])
         self._tested: tuple[object, Mapping[str, Any]] = (None, {})
         self._lock = Lock()
         self._drawn: tuple[Sequence[Mapping[str, Any]], list[dict[str, Any]]] = ([], [])
@@ -92,17 +92,18 @@ class RunView:
             "history": self._history(records),
             "test": test_section(test, score),
             "columns": COLUMNS,
-            "clients": self._clients(status, test, score),
+            "clients": self._clients(status or progress, test, score, state.running),
             "can_stop": self._stoppable and state.running and state.name != "starting",
         }
 
-    def _clients(self, status: Mapping[str, Any], test: Mapping[str, Any], score: ScoreStyle) -> list[Row]:
+    def _clients(self, told: Mapping[str, Any], test: Mapping[str, Any], score: ScoreStyle, running: bool) -> list[Row]:
         """Return a row for every client; files that have not changed are the same objects, and so are their rows."""
-        classes = self._classes.read()
-        made_of, rows = self._rows
-        if not all(one is other for one, other in zip(made_of, (status, classes, test), strict=True)):
-            rows = self._connected.rows(status) if status else simulated_rows(classes, test, score.name)
-            self._rows = (status, classes, test), rows
+        classes, served = self._classes.read(), bool(self._status.read())
+        made_of, (before, rows) = (told, classes, test, running), self._rows
+        if len(before) != len(made_of) or not all(one is other for one, other in zip(made_of, before, strict=True)):
+            clients = told if served else simulated_clients(classes, test, score.name, told)
+            rows = self._connected.rows(clients, moving=running)
+            self._rows = made_of, rows
         return rows
 
     def _history(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

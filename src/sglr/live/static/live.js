@@ -4,7 +4,8 @@
   const $ = id => document.getElementById(id);
   const NONE = "–", KEYED = { clients: 0, runs: "name" };
   const RUNNING = ["starting", "waiting", "training", "testing", "stopping"];
-  let shown = {}, dirty = new Set(), session = null, ended = false;
+  const SILENT = 25000; // milliseconds; the page's process says something every ten seconds
+  let shown = {}, dirty = new Set(), session = null, ended = false, stale = false;
 
   // Numbers, written as in reports.
   const three = x => x < 9.995 ? x.toFixed(2) : x < 99.95 ? x.toFixed(1) : x.toFixed(0);
@@ -19,7 +20,7 @@
   const plain = x => !given(x) ? NONE : x === 0 ? "0" : Math.abs(x) < 1e-4 || Math.abs(x) >= 1e9 ? x.toExponential(2) : Math.abs(x) < 10 ? x.toFixed(3) : Number(x.toPrecision(4)).toLocaleString("en-US");
   const size = x => { if (!given(x)) return NONE; const [n, unit, power] = scaled(x, ["B", "kB", "MB", "GB", "TB", "PB"]); return `${power ? three(n) : Math.round(n)}\u00a0${unit}`; };
   const joules = x => { if (!given(x)) return NONE; const [n, unit] = scaled(x, ["J", "kJ", "MJ", "GJ"]); return `${three(n)} ${unit}`; };
-  const milliseconds = x => !given(x) ? "" : x < 100 ? `${x.toFixed(1)} ms` : x < 10000 ? `${x.toFixed(0)} ms` : `${(x / 1000).toFixed(1)} s`;
+  const milliseconds = x => !given(x) ? "" : x < 100 ? `${x.toFixed(1)} ms` : x < 10000 ? `${x.toFixed(0)} ms` : duration(x / 1000);
   const duration = s => {
     if (!given(s)) return NONE;
     if (s < 59.95) return `${s.toFixed(1)} s`;
@@ -75,23 +76,39 @@
   }
   function connect() {
     const source = new EventSource(`/events${location.pathname === "/" ? "" : location.pathname}`);
-    for (const name of ["all", "change"]) source.addEventListener(name, event => {
-      write($("link"), "live");
-      take(name, JSON.parse(event.data));
+    let heard = Date.now();
+    const again = () => { clearInterval(watching); source.close(); setTimeout(connect, 3000); };
+    const watching = setInterval(() => { if (Date.now() - heard > SILENT) { lose("no connection"); again(); } }, 5000);
+    for (const name of ["all", "change", "still"]) source.addEventListener(name, event => {
+      heard = Date.now();
+      stale = false;
+      showLink("live", "");
+      if (name !== "still") take(name, JSON.parse(event.data));
     });
-    source.addEventListener("end", () => { ended = true; source.close(); write($("link"), "the page's process has ended; this is the last that it told"); renderStop(); });
+    source.addEventListener("end", () => { ended = true; clearInterval(watching); source.close(); lose("ended"); });
     source.onerror = () => {
       if (ended) return;
-      write($("link"), "no connection");
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
+      lose("no connection");
+      if (source.readyState === EventSource.CLOSED) again();
     };
+  }
+  function lose(link) {
+    if (!stale) showLink(link, `${ended ? "The page's process has ended" : "No connection to the page's process"}: this is what it told last, at ${new Date().toLocaleTimeString()}.`);
+    stale = true;
+    if (shown.run) renderHead();
+  }
+  function showLink(link, banner) {
+    write($("link"), link);
+    write($("lost"), banner);
+    show($("lost"), Boolean(banner));
+    document.body.classList.toggle("stale", Boolean(banner));
   }
 
   // The head of a run.
   function renderHead() {
     const run = shown.run, state = $("state");
     write($("name"), run.name);
-    document.title = `${run.state} · ${run.name} · sglr`;
+    document.title = `${stale ? $("link").textContent : run.state} · ${run.name} · sglr`;
     const facts = [run.method, run.model, run.dataset, run.engine && `engine ${run.engine}`, given(run.seed) && run.seed !== "" && `seed ${run.seed}`, run.folder];
     write($("facts"), facts.filter(Boolean).join(" · "));
     write(state, run.state);
@@ -103,7 +120,7 @@
     renderStop();
   }
   function renderStop() {
-    show($("stop"), Boolean(shown.can_stop && session && !ended));
+    show($("stop"), Boolean(shown.can_stop && session && !stale));
     write($("stop"), shown.run && shown.run.stops_after === "epoch" ? "Stop sooner…" : "Stop…");
   }
   const share = () => {
@@ -120,7 +137,7 @@
   function renderProgress() {
     const at = shown.progress, run = shown.run, part = share(), epochs = at.epochs || run.epochs;
     const told = [];
-    if (epochs) told.push(run.state === "finished" ? `${shown.history.length || epochs} epochs` : `epoch ${at.epoch || shown.history.length} of ${epochs}`);
+    if (epochs) told.push(run.state === "finished" ? `${shown.history.length || epochs} epochs` : !at.epoch && !shown.history.length ? `${epochs} epochs, none has begun` : `epoch ${at.epoch || shown.history.length} of ${epochs}`);
     if (at.steps && run.state !== "finished") told.push(`step ${count(at.step)} of ${count(at.steps)}`);
     if (given(at.samples_per_second)) told.push(`${count(at.samples_per_second)} samples/s`);
     if (given(left())) told.push(`about ${duration(left())} left`);
@@ -139,7 +156,7 @@
     if (given(last.loss)) found.push(["Loss", plain(last.loss), given(last.validation_loss) ? `validation ${plain(last.validation_loss)}` : ""]);
     if (given(progress.samples_per_second)) found.push(["Samples per second", count(progress.samples_per_second), "in training"]);
     const states = countStates(), all = shown.clients.length;
-    if (all && !states.simulated) found.push(["Clients here", `${(states.here || 0) + (states.late || 0) + (states.done || 0)} of ${all}`, Object.entries(states).filter(([state]) => state !== "here").map(([state, n]) => `${n} ${state}`).join(", ") || "none is late"]);
+    if (all && !states.simulated) found.push([RUNNING.includes(run.state) ? "Clients here" : "Clients at the end", `${(states.here || 0) + (states.late || 0) + (states.done || 0)} of ${all}`, Object.entries(states).filter(([state]) => state !== "here").map(([state, n]) => `${n} ${state}`).join(", ") || "none is late"]);
     else if (run.clients) found.push(["Clients", count(run.clients), all ? "simulated" : ""]);
     if (given(cost.up_bytes)) found.push(["Sent", size(cost.up_bytes + (cost.down_bytes || 0)), `↑ ${size(cost.up_bytes)}  ↓ ${size(cost.down_bytes)}`]);
     if (given(cost.seconds)) found.push(["Time", duration(cost.seconds), "with every resume"]);
@@ -172,6 +189,7 @@
     for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step) found.push(Math.abs(tick) < step * 1e-9 ? 0 : tick);
     return found;
   };
+  const written = (tick, step) => Math.abs(tick) >= 1e6 || step < 1e-6 ? tick.toExponential(2) : String(Number(tick.toFixed(Math.max(0, 1 - Math.floor(Math.log10(step))))));
   const thinned = points => { const step = Math.ceil(points.length / 400); return step < 2 ? points : points.filter((_, n) => n % step === 0 || n === points.length - 1); };
   const LEFT = 52, RIGHT = 10, TOP = 8, BOTTOM = 26;
   let places = [];
@@ -207,7 +225,8 @@
     const first = rows[0].epoch, last = Math.max(rows[rows.length - 1].epoch, first + 1);
     const x = epoch => LEFT + (epoch - first) / (last - first) * (width - LEFT - RIGHT), y = value => TOP + (high - value) / (high - low) * (height - TOP - BOTTOM);
     const parts = [];
-    for (const tick of nice(low, high, 4)) parts.push(draw("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }), draw("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, one.say === percent ? `${Number((100 * tick).toFixed(1))} %` : `${Number(tick.toPrecision(3))}`));
+    const ticks = nice(low, high, 4), step = ticks.length > 1 ? ticks[1] - ticks[0] : high - low;
+    for (const tick of ticks) parts.push(draw("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }), draw("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, one.say === percent ? `${written(100 * tick, 100 * step)} %` : written(tick, step)));
     for (const tick of nice(first, last, Math.max(2, width / 90), 1).filter(Number.isInteger)) parts.push(draw("text", { x: x(tick), y: height - 8, "text-anchor": "middle" }, String(tick)));
     for (const line of [...series].reverse()) {
       const points = thinned(line.points);
@@ -254,13 +273,13 @@
     show($("clients"), rows.length > 0);
     if (!rows.length) return;
     if (measured) for (const row of rows) remember(row[0], row[cellOf("rate")]);
-    const hidden = simulated ? ["rate", "answer_ms", "round_trip_ms", "absences", "rejected", "up_bytes", "down_bytes", "remark"] : ["score"];
-    if (!rows.some(row => given(row[cellOf("score")]))) hidden.push("score");
+    const hidden = simulated ? ["state", "answer_ms", "round_trip_ms", "absences", "rejected", "remark"] : [];
+    for (const name of simulated ? ["rate", "up_bytes", "down_bytes", "score"] : ["score"]) if (!rows.some(row => given(row[cellOf(name)]))) hidden.push(name);
     const wanted = shown.columns.filter(name => !hidden.includes(name));
     if (wanted.join() !== columns.join()) { columns = wanted; newTable(); }
     show($("chips"), !simulated);
     show($("grid"), !simulated);
-    write($("clients-note"), simulated ? "These clients are simulated on the machine that trains: none has a connection, and none is late." : "Rates and sparklines show bytes in both directions; absences are steps that went on without the client.");
+    write($("clients-note"), simulated ? "These clients are simulated on the machine that trains: none has a connection, and none is late. Bytes are known while it trains." : "Rates and sparklines show bytes in both directions; absences are steps that went on without the client.");
     renderChips();
     renderGrid();
     renderRows();
