@@ -85,6 +85,9 @@ def test_progress_grows_within_an_epoch_and_is_gone_at_the_end(tmp_path: Path) -
     assert seen[0]["samples_per_second"] is None
     assert seen[-1]["samples_per_second"] > 0
     assert [one["up_bytes"] for one in seen] == sorted(one["up_bytes"] for one in seen)
+    for way in ("up_bytes", "down_bytes"):
+        assert [sum(one["clients"][way]) for one in seen] == [one[way] for one in seen]
+        assert len(seen[-1]["clients"][way]) == TINY["clients"]
     assert not (folder / PROGRESS).exists()
 
 

@@ -68,6 +68,27 @@ def test_a_finished_run_tells_its_test_and_its_simulated_clients(finished: Path)
     assert [row[-1] for row in found["clients"]] == summary["test"]["per_client"]["accuracy"]
 
 
+def test_simulated_clients_tell_what_they_sent_while_they_train(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.toml", "classes.json"):
+        shutil.copy(finished / name, folder)
+    view = RunView(folder)
+    with locked(folder):
+        for sent, at in ((1000, 100.0), (3000, 102.0)):
+            clients = {"up_bytes": [sent, 0, 0, sent], "down_bytes": [10, 0, 0, sent]}
+            write(folder / "progress.json", json.dumps(progress(1, 3, clients=clients, updated=at)))
+            rows = view.read()["clients"]
+        assert [(row[1], row[3], row[8], row[9]) for row in rows] == [
+            ("simulated", 1000, 3000, 10),
+            ("simulated", 0, 0, 0),
+            ("simulated", 0, 0, 0),
+            ("simulated", 2000, 3000, 3000),
+        ]
+        write(folder / "progress.json", json.dumps(progress(1, 4, clients={"up_bytes": [1], "down_bytes": "x"})))
+        assert {(row[8], row[9]) for row in view.read()["clients"]} == {(None, None)}
+
+
 FILES = ("config.toml", "metrics.jsonl", "status.json", "progress.json", "summary.json", "classes.json")
 RUBBISH = (b"", b"{", b"[]", b"null", b"\xff\x00", b'{"clients": 3}', b'{"clients": [1, null, {"client": {}}]}',
            b'{"test": 3, "communication": [], "energy": "x"}', b'{"epoch": NaN, "loss": Infinity}\n', b"[" * 100_000,
@@ -101,18 +122,20 @@ def test_records_are_read_on_and_anew_where_the_run_went_back(folder: Path) -> N
     assert [row["epoch"] for row in view.read()["history"]] == [1, 2]
 
 
-def test_rates_are_bytes_per_second_between_two_statuses(folder: Path) -> None:
+def test_rates_are_bytes_per_second_between_two_statuses_of_a_run_at_work(folder: Path) -> None:
     view = RunView(folder)
-    for moved, at in ((1000, 100.0), (3000, 102.0)):
-        told = status(5, 0, updated=at)
-        told["clients"][2] |= {"up_bytes": moved, "down_bytes": 0}
-        write(folder / "status.json", json.dumps(told))
-        rows = view.read()["clients"]
-    assert rows[2][3] == 1000
-    assert view.read()["clients"] == rows  # a second look at the same status
-    told["clients"][2] |= {"up_bytes": 10}  # the server was started again
-    write(folder / "status.json", json.dumps({**told, "updated": 103.0}))
-    assert view.read()["clients"][2][3] == 0
+    with locked(folder):
+        for moved, at in ((1000, 100.0), (3000, 102.0)):
+            told = status(5, 0, updated=at)
+            told["clients"][2] |= {"up_bytes": moved, "down_bytes": 0}
+            write(folder / "status.json", json.dumps(told))
+            rows = view.read()["clients"]
+        assert rows[2][3] == 1000
+        assert view.read()["clients"] == rows  # a second look at the same status
+        told["clients"][2] |= {"up_bytes": 10}  # the server was started again
+        write(folder / "status.json", json.dumps({**told, "updated": 103.0}))
+        assert view.read()["clients"][2][3] == 0
+    assert view.read()["clients"][2][3] is None  # nothing moves any more
 
 
 def test_a_folder_of_runs_lists_them_by_what_tells_them_apart(tmp_path: Path) -> None:
