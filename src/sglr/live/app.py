@@ -28,6 +28,7 @@ FILES = {"live.js": "text/javascript", "live.css": "text/css"}
 MOST_BROWSERS, MOST_BODY = 64, 2000
 """Streams at a time, and bytes of a request to stop."""
 
+NO_RUN = "There is no such run here.\n"
 NO_TOKEN = "This page needs its token: open it by the address that sglr printed where it runs.\n"
 
 
@@ -58,7 +59,8 @@ class Pages:
         return Guard(Starlette(routes=[*shown, *files, *events, *further]), self._access)
 
     async def _page(self, request: Request) -> Response:
-        del request
+        if self._find(request.path_params.get("name", "")) is None:
+            return PlainTextResponse(NO_RUN, 404)
         return Response((STATIC / "page.html").read_bytes(), media_type="text/html")
 
     async def _file(self, request: Request) -> Response:
@@ -74,7 +76,7 @@ class Pages:
         name = request.path_params.get("name", "")
         view = self._find(name)
         if view is None:
-            return PlainTextResponse("There is no such run here.\n", 404)
+            return PlainTextResponse(NO_RUN, 404)
         if self._streams >= MOST_BROWSERS:
             return PlainTextResponse("Too many pages are open.\n", 503)
         hub = self._hubs.get(name)

@@ -4,7 +4,7 @@
   const $ = id => document.getElementById(id);
   const NONE = "–", KEYED = { clients: 0, runs: "name" };
   const RUNNING = ["starting", "waiting", "training", "testing", "stopping"];
-  const SILENT = 25000; // milliseconds; the page's process says something every ten seconds
+  const SILENT = 25000, RETRY = 3000, GLANCE = 30000; // milliseconds; the page's process is silent for ten seconds at most
   let shown = {}, dirty = new Set(), session = null, ended = false, stale = false;
 
   // Numbers, written as in reports.
@@ -59,7 +59,8 @@
       } else shown[name] = value;
       dirty.add(base);
     }
-    requestAnimationFrame(render);
+    if (document.hidden) render(); // browsers draw no frames of it
+    else requestAnimationFrame(render);
   }
   function render() {
     if (!dirty.size) return;
@@ -74,23 +75,32 @@
     if (["history", "score"].some(name => changed.has(name))) renderCharts();
     if (["clients", "columns", "score"].some(name => changed.has(name))) renderClients(changed.has("clients"));
   }
+  // A browser opens six connections to one address, and a stream holds one: tabs in the background only glance.
+  let leave = () => {};
   function connect() {
+    leave();
     const source = new EventSource(`/events${location.pathname === "/" ? "" : location.pathname}`);
     let heard = Date.now();
-    const again = () => { clearInterval(watching); source.close(); setTimeout(connect, 3000); };
-    const watching = setInterval(() => { if (Date.now() - heard > SILENT) { lose("no connection"); again(); } }, 5000);
+    const watching = setInterval(() => { if (Date.now() - heard > SILENT) { lose("no connection"); later(RETRY); } }, 5000);
+    leave = () => { clearInterval(watching); source.close(); };
     for (const name of ["all", "change", "still"]) source.addEventListener(name, event => {
       heard = Date.now();
       stale = false;
       showLink("live", "");
       if (name !== "still") take(name, JSON.parse(event.data));
+      if (document.hidden) later(GLANCE);
     });
-    source.addEventListener("end", () => { ended = true; clearInterval(watching); source.close(); lose("ended"); });
+    source.addEventListener("end", () => { ended = true; leave(); lose("ended"); });
     source.onerror = () => {
       if (ended) return;
       lose("no connection");
-      if (source.readyState === EventSource.CLOSED) again();
+      if (source.readyState === EventSource.CLOSED) later(RETRY);
     };
+  }
+  function later(wait) {
+    leave();
+    const timer = setTimeout(connect, wait);
+    leave = () => clearTimeout(timer);
   }
   function lose(link) {
     if (!stale) showLink(link, `${ended ? "The page's process has ended" : "No connection to the page's process"}: this is what it told last, at ${new Date().toLocaleTimeString()}.`);
@@ -476,5 +486,6 @@
   $("grid").addEventListener("click", event => { const n = [...$("grid").children].indexOf(event.target); if (n >= 0) { $("find").value = $("find").value === String(shown.clients[n][0]) ? "" : String(shown.clients[n][0]); renderGrid(); renderRows(); } });
   show($("up"), location.pathname !== "/");
   fetch("/session").then(answer => answer.json()).then(found => { session = found.page; renderStop(); }).catch(() => {});
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && !ended) connect(); });
   connect();
 })();
