@@ -172,6 +172,28 @@ def test_stopping_needs_a_choice_a_tick_and_a_click(open_page, visit, tmp_path: 
         assert not page.locator("#ask").is_visible()
 
 
+def test_a_page_that_loses_its_process_says_so(open_page, visit, tmp_path: Path) -> None:
+    shown = open_page(RunView(make_folder(tmp_path / "run", 3, 1)))
+    page = visit(shown.server.access.address)
+    ticks = page.locator("svg.chart").first.locator("text[text-anchor=end]").all_inner_texts()
+    assert len(ticks) == len(set(ticks)) > 1  # of one epoch, with values close to each other
+    assert not page.locator("#lost").is_visible()
+    shown.server.end()
+    shows(page, "#lost", "The page's process has ended: this is what it told last, at ")
+    assert page.title().startswith("ended")
+
+
+def test_more_tabs_in_the_background_than_a_browser_has_connections(open_page, browser, tmp_path: Path) -> None:
+    address = open_page(RunView(make_folder(tmp_path / "run", 3, 3))).server.access.address
+    context = browser.new_context()
+    context.add_init_script("Object.defineProperty(document, 'hidden', { get: () => true })")
+    for _ in range(8):
+        page = context.new_page()
+        page.goto(address)
+        shows(page, "#where", "epoch 4 of 40")
+    context.close()
+
+
 def test_a_folder_leads_to_its_runs(open_page, visit, tmp_path: Path) -> None:
     make_folder(tmp_path / "study" / "a b&c", 2, 4, method="psl", name=HOSTILE)
     make_folder(tmp_path / "study" / "ü", 2, 2, method="sglr")
