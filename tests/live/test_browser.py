@@ -173,14 +173,16 @@ def test_stopping_needs_a_choice_a_tick_and_a_click(open_page, visit, tmp_path: 
 
 
 def test_a_page_that_loses_its_process_says_so(open_page, visit, tmp_path: Path) -> None:
-    shown = open_page(RunView(make_folder(tmp_path / "run", 3, 1)))
-    page = visit(shown.server.access.address)
-    ticks = page.locator("svg.chart").first.locator("text[text-anchor=end]").all_inner_texts()
-    assert len(ticks) == len(set(ticks)) > 1  # of one epoch, with values close to each other
-    assert not page.locator("#lost").is_visible()
-    shown.server.end()
-    shows(page, "#lost", "The page's process has ended: this is what it told last, at ")
-    assert page.title().startswith("ended")
+    folder = make_folder(tmp_path / "run", 3, 1)
+    shown = open_page(RunView(folder))
+    with locked(folder):
+        page = visit(shown.server.access.address)
+        ticks = page.locator("svg.chart").first.locator("text[text-anchor=end]").all_inner_texts()
+        assert len(ticks) == len(set(ticks)) > 1  # of one epoch, with values close to each other
+        assert not page.locator("#lost").is_visible()
+        shown.server.end()
+        shows(page, "#lost", "The page's process has ended: this is what it told last, at ")
+        assert page.title().startswith("ended")
 
 
 def test_more_tabs_in_the_background_than_a_browser_has_connections(open_page, browser, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def progress_section(progress: Mapping[str, Any], status: Mapping[str, Any], sta
     source = progress if progress.get("epoch") else status
     names = ("epoch", "epochs", "step", "steps", "samples_per_second")
     found = {name: number(source.get(name)) for name in names}
-    if not state.running:
+    if not state.running or state.name == "waiting":
         found["samples_per_second"] = None
     return {name: None if value is None else rounded(value) for name, value in found.items()}
 

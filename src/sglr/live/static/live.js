@@ -85,6 +85,7 @@
     leave = () => { clearInterval(watching); source.close(); };
     for (const name of ["all", "change", "still"]) source.addEventListener(name, event => {
       heard = Date.now();
+      if (stale) dirty.add("run");
       stale = false;
       showLink("live", "");
       if (name !== "still") take(name, JSON.parse(event.data));
@@ -111,17 +112,17 @@
     write($("link"), link);
     write($("lost"), banner);
     show($("lost"), Boolean(banner));
-    document.body.classList.toggle("stale", Boolean(banner));
   }
 
   // The head of a run.
   function renderHead() {
-    const run = shown.run, state = $("state");
+    const run = shown.run, state = $("state"), unknown = stale && RUNNING.includes(run.state);
     write($("name"), run.name);
-    document.title = `${stale ? $("link").textContent : run.state} · ${run.name} · sglr`;
+    document.title = `${unknown ? $("link").textContent : run.state} · ${run.name} · sglr`;
     const facts = [run.method, run.model, run.dataset, run.engine && `engine ${run.engine}`, given(run.seed) && run.seed !== "" && `seed ${run.seed}`, run.folder];
     write($("facts"), facts.filter(Boolean).join(" · "));
     write(state, run.state);
+    document.body.classList.toggle("stale", unknown);
     state.className = `state ${RUNNING.concat("finished", "stopped", "failed", "diverged", "interrupted", "unreachable").includes(run.state) ? run.state : ""}`;
     const damaged = run.damaged.length ? `Damaged and left out: ${run.damaged.join(", ")}.` : "";
     const why = [run.why && run.why.charAt(0).toUpperCase() + run.why.slice(1), damaged].filter(Boolean).join(" · ");
