@@ -177,7 +177,7 @@ def test_a_page_that_loses_its_process_says_so(open_page, visit, tmp_path: Path)
     shown = open_page(RunView(folder))
     with locked(folder):
         page = visit(shown.server.access.address)
-        ticks = page.locator("svg.chart").first.locator("text[text-anchor=end]").all_inner_texts()
+        ticks = page.locator("svg.chart").first.locator("text[text-anchor=end]").all_text_contents()
         assert len(ticks) == len(set(ticks)) > 1  # of one epoch, with values close to each other
         assert not page.locator("#lost").is_visible()
         shown.server.end()
