@@ -3,8 +3,8 @@
 ``python benchmarks/live_page.py`` prints JSON: processor time, which a busy machine changes little, as a share of one
 core,
 
-- of the training's process: ``status.json`` of all clients written every 0.75 s, and what a step does for
-  ``progress.json`` and to look for a request to stop;
+- of the training's process: ``status.json`` of all clients and ``progress.json`` written every 0.75 s, and what a step
+  does for these and to look for a request to stop;
 - of the page's process, with one browser's stream open, while all clients change in every status;
 
 and the seconds from a change of a file to the event that tells it, which a busy machine makes longer.
@@ -26,8 +26,10 @@ from typing import Any
 
 from record import machine, write_result
 from sglr.core.events import StepDone
+from sglr.cost.communication import Ledger
 from sglr.engines.remote.server.client_state import HERE, ClientState
 from sglr.engines.remote.server.status_file import SECONDS, StatusFile
+from sglr.experiment.progress_file import SECONDS as PROGRESS_SECONDS
 from sglr.experiment.progress_file import ProgressFile
 from sglr.runs.stop_file import StopRequest
 
@@ -67,7 +69,8 @@ def training_side(folder: Path, clients: int) -> dict[str, float]:
     known = states(clients)
     file = StatusFile(folder / "status.json", lambda: described(known, 1))
     status = processor_seconds(lambda: file._write({}), 20)
-    progress = ProgressFile(folder, lambda: {"up_bytes": 1, "down_bytes": 1, "seconds": 1.0})
+    ledger = Ledger(clients)
+    progress = ProgressFile(folder, lambda: {**ledger.record(), "seconds": 1.0, "clients": ledger.up_and_down(clients)})
     stop = StopRequest(folder, lambda: False)
 
     def step() -> None:
@@ -77,6 +80,7 @@ def training_side(folder: Path, clients: int) -> dict[str, float]:
     return {
         "milliseconds_per_status": 1e3 * status,
         "share_of_a_core": status / SECONDS,
+        "share_of_a_core_for_progress": processor_seconds(lambda: progress._write("training"), 50) / PROGRESS_SECONDS,
         "microseconds_per_step": 1e6 * processor_seconds(step, 20_000),
     }
 
