@@ -162,6 +162,35 @@ def test_no_pod_of_the_chart_is_root_or_may_write_outside_its_volumes():
         assert rule in rules
 
 
+HELM = pytest.mark.skipif(shutil.which("helm") is None, reason="needs helm")
+
+
+def rendered(*values: str) -> subprocess.CompletedProcess[str]:
+    """Let helm render the chart with these values."""
+    flags = [word for value in values for word in ("--set", value)]
+    return subprocess.run(["helm", "template", "a", CHART, *flags], capture_output=True, text=True)
+
+
+@HELM
+def test_the_chart_is_clean_to_helm_and_makes_what_the_values_say():
+    lint = subprocess.run(["helm", "lint", "--strict", CHART], capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout
+    done = rendered("sites[0].name=x", "sites[0].claim=data", "sites[0].args={--data,/data/patients.csv}")
+    objects = list(yaml.safe_load_all(done.stdout))
+    jobs = {item["metadata"]["name"]: item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Job"}
+    assert jobs.keys() == {"a-server", "a-site-x"}
+    assert parsed(jobs["a-server"]["containers"][0]["args"])[0] == "serve"
+    name, given = parsed(jobs["a-site-x"]["containers"][0]["args"])
+    assert (name, given["address"], str(given["data"])) == ("join", "a-server:7443", "/data/patients.csv")
+
+
+@HELM
+@pytest.mark.parametrize("values", [["sites[0].claim=data"], ["server.enabled=false", "sites[0].name=x"]])
+def test_the_chart_refuses_a_site_without_a_name_or_a_server(values):
+    done = rendered(*values)
+    assert done.returncode != 0 and "sites: " in done.stderr and "sites[]." in done.stderr
+
+
 def test_an_image_has_extras_that_there_are():
     (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.MULTILINE)
     assert "sites" in extras.split(",")
