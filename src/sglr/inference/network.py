@@ -31,8 +31,9 @@ from sglr.splitting import Thirds
 Whose: TypeAlias = int | Literal["shared", "average", "each"]
 """Whose lower layers answer: those that all share, a client's, or all clients', whose outputs are averaged or not."""
 
-VALUES = 1 << 21
-"""Values of the inputs of one batch, at most: more would not stay in a processor's cache."""
+CACHED, MOST_VALUES, FEW = 1 << 17, 1 << 21, 16
+"""Values of the inputs or outputs of one batch that stay in a processor's cache with what layers make of them; the most
+that are taken so that a batch has at least a few samples; and how many are a few."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,10 @@ class TrainedNetwork:
 
     def batches(self, inputs: Inputs, batch_size: int | None = None) -> Iterator[Tensor]:
         """Yield the outputs ``[n, m, ...]`` of each answering client for m samples at a time; n is 1 for an average."""
-        size = batch_size or max(1, VALUES // max(1, inputs[:1].numel()))
+        if inputs.dim() == 4:
+            for path in self._paths:
+                path.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        size = batch_size or self._at_once(inputs)
         for first in range(0, len(inputs), size):
             batch = inputs[first : first + size]
             with torch.inference_mode():
@@ -156,6 +160,12 @@ class TrainedNetwork:
                     batch = batch.contiguous(memory_format=torch.channels_last)
                 found = torch.stack([path(batch) for path in self._paths])
             yield found if self.client == "each" else found.mean(0, keepdim=True)
+
+    def _at_once(self, inputs: Inputs) -> int:
+        """Return how many samples are one batch; of a text, outputs have a value for each word that there is."""
+        with torch.inference_mode():
+            values = max(1, inputs[:1].numel(), self._paths[0](inputs[:1]).numel())
+        return max(1, CACHED // values, min(FEW, MOST_VALUES // values))
 
 
 class MeanOfOutputs(nn.Module):
