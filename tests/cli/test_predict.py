@@ -50,6 +50,7 @@ def test_an_evaluation_is_the_summary_s_test_and_has_a_page(trained, call, tmp_p
         (["nowhere.csv"], "no such file or folder"),
         (["digits", "--client", "3"], "give 0 to 2"),
         (["digits", "--client", "all"], "is no client"),
+        (["digits", "--client", "each"], "a prediction is one answer"),
         (["digits", "--client", "shared"], "lower layers of its own"),
         (["digits", "--out", "p.xlsx"], "another ending"),
         (["digits", "--separator", ";"], "no such parameter"),
@@ -72,3 +73,11 @@ def test_runs_that_cannot_answer_are_refused(trained, call, tmp_path) -> None:
     shutil.rmtree(new / "checkpoints")
     assert (call("predict", new, "digits").code, call("evaluate", new).code) == (2, 2)
     assert call("evaluate", tmp_path).code == 2
+
+
+def test_a_table_for_pictures_and_a_file_for_a_folder_are_refused(trained, call, tmp_path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    answer = call("predict", trained, tmp_path / "rows.csv")
+    assert answer.code == 2 and "of the kind table, and the network was trained on the kind image" in answer.err
+    answer = call("evaluate", trained, "--out", tmp_path / "rows.csv")
+    assert answer.code == 2 and "is a file; give the name of a folder" in answer.err

@@ -142,7 +142,11 @@ def _print(done: Export) -> None:
         )
         for file in done.files
     ]
-    console.print(table(("file", "takes", "gives", "size", "difference"), rows))
+    shown = table(("file", "takes", "gives", "size", "difference"), rows)
+    shown.columns[0].no_wrap = True
+    for column in shown.columns[1:3]:  # a long shape is folded before a file's name is cut
+        column.no_wrap = False
+    console.print(shown)
     samples = max(file.compared.samples for file in done.files)
     checked = f"largest difference from the original {done.largest_difference:.1e}, on {samples} samples"
     console.print(f"checked {checked} (lower layers: {done.whose})", markup=False, soft_wrap=True)

@@ -148,6 +148,8 @@ def predict(
     data = data or data_option
     if data is None:
         raise UsageError("DATA", "none", "no data to predict for", "give a path, such as new.csv")
+    if client == "each":
+        raise UsageError("client", client, "a prediction is one answer", "give a client's number, shared or average")
     if out is not None:
         check_ending(out)
     if out is None or as_json:
@@ -213,6 +215,8 @@ def evaluate(
     del debug
     from sglr.inference.evaluate import evaluate as score
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError("out", out, "is a file", "give the name of a folder")
     data = data or data_option
     if data is None and is_address(run):
         problem = "the run's test samples are not at this site"

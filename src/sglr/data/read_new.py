@@ -54,6 +54,7 @@ def read_new(
     if not hasattr(part, "read_new"):
         _refuse_id_column(own, given)
         return _test_part(part, trained, kind, str(given), data_dir).checked(trained, str(given))
+    _refuse_kind(kind, trained, given)
     if own and "id_column" not in inspect.signature(part.read_new).parameters:
         _refuse_id_column(own, given)
     found: NewSamples = part.read_new(trained, **own)
@@ -68,6 +69,14 @@ def _kind(given: str | Path, trained: TrainedOn) -> tuple[str, Path | None]:
         if name in DATASETS.names():
             return name, Path(argument) if colon and "path" in options_of(DATASETS.outline(name)) else None
     return kind_of_file(path, str(trained.encoding.get("kind"))), path
+
+
+def _refuse_kind(kind: str, trained: TrainedOn, given: str | Path) -> None:
+    """Refuse data that are read by a schema, if the run's is of another kind."""
+    known = trained.encoding.get("kind")
+    if schema_type(kind) is not None and known not in (None, kind):
+        problem = f"is data of the kind {kind}, and the network was trained on the kind {known}"
+        raise UsageError("data", given, problem, "give data of that kind")
 
 
 def _refuse_id_column(own: Mapping[str, str], given: str | Path) -> None:
