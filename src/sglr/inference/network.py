@@ -164,7 +164,8 @@ class TrainedNetwork:
     def _at_once(self, inputs: Inputs) -> int:
         """Return how many samples are one batch; of a text, outputs have a value for each word that there is."""
         with torch.inference_mode():
-            values = max(1, inputs[:1].numel(), self._paths[0](inputs[:1]).numel())
+            outputs: Tensor = self._paths[0](inputs[:1])
+        values = max(1, inputs[:1].numel(), outputs.numel())
         return max(1, CACHED // values, min(FEW, MOST_VALUES // values))
 
 
