@@ -72,10 +72,11 @@ def _kind(given: str | Path, trained: TrainedOn) -> tuple[str, Path | None]:
 
 
 def _refuse_kind(kind: str, trained: TrainedOn, given: str | Path) -> None:
-    """Refuse data that are read by a schema, if the run's is of another kind."""
+    """Refuse data that are read by the run's schema, if that is of another kind, or there is none."""
     known = trained.encoding.get("kind")
-    if schema_type(kind) is not None and known not in (None, kind):
-        problem = f"is data of the kind {kind}, and the network was trained on the kind {known}"
+    if schema_type(kind) is not None and known != kind:
+        other = "other data" if known is None else f"the kind {known}"
+        problem = f"is data of the kind {kind}, and the network was trained on {other}"
         raise UsageError("data", given, problem, "give data of that kind")
 
 

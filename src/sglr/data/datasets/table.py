@@ -141,12 +141,8 @@ class Table:
         Raises
         ------
         UsageError
-            If the file cannot be read, lacks a column, or has values that the schema does not allow, or the training
-            data were no table.
+            If the file cannot be read, lacks a column, or has values that the schema does not allow.
         """
-        if (kind := trained.encoding.get("kind", "other data")) != "table":
-            problem = f"is a table, and the network was trained on no table ({kind})"
-            raise UsageError("data", self.path, problem, "give data of that kind")
         path = resolve("table", self.path, None)
         form = Format(self.separator, self.encoding, self.header, self.skip_rows, self.na)
         frame, notes = read_table(path, form)
