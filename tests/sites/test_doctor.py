@@ -19,7 +19,8 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.runs.config import Experiment
 from sglr.sites.doctor import CHECKS, OK, PROBLEM, UNKNOWN, Check, Patient
-from sglr.sites.serve import ServeOptions, serve, served
+from sglr.sites.serve import serve, served
+from sglr.sites.serve_options import ServeOptions
 
 from .federation import SETTINGS
 from .test_serve import free_address

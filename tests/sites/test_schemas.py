@@ -19,7 +19,8 @@ from sglr.runs.config import Experiment
 from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.own_data import Source
-from sglr.sites.serve import ServeOptions, serve, served
+from sglr.sites.serve import serve, served
+from sglr.sites.serve_options import ServeOptions
 
 from .test_serve import free_address
 

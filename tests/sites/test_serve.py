@@ -24,7 +24,8 @@ from sglr.sites.build_client import SiteConfig
 from sglr.sites.join import join
 from sglr.sites.join_commands import keep_address, line, missing, new_lines, renew, revoke, told_address
 from sglr.sites.own_data import Source
-from sglr.sites.serve import ServeOptions, serve, served
+from sglr.sites.serve import serve, served
+from sglr.sites.serve_options import ServeOptions
 
 from .federation import SETTINGS, local_twin
 from .test_own_data import idx

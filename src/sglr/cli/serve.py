@@ -136,8 +136,9 @@ def serve(
     from sglr.cli.train import read_experiment
     from sglr.cli.watching import watching
     from sglr.sites.join_commands import told_address
-    from sglr.sites.serve import ServeOptions, served
     from sglr.sites.serve import serve as run_server
+    from sglr.sites.serve import served
+    from sglr.sites.serve_options import ServeOptions
 
     _refuse_address(ctx.obj.get("metrics") or ())
     experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))

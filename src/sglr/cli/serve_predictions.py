@@ -124,7 +124,7 @@ def _serve(folder: Path, settings: dict[str, Any], flags: PredictionFlags) -> No
     inform = _Informer(folder, parts, flags)
     with draining(flags.log_json) as stop:
         status = serve_predictions(
-            folder, parts, PredictionOptions(flags.listen, flags.prometheus, limits, inform.opened), stop
+            folder, parts, PredictionOptions(flags.listen, flags.prometheus, inform.opened, limits), stop
         )
     if flags.as_json:
         import json

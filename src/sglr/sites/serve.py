@@ -16,42 +16,18 @@ from sglr.core.events import EpochDone, Event, StepDone
 from sglr.data.schema import find_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
-from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.connection import parse_address
 from sglr.experiment.train import execute, go_on
 from sglr.inference.run import Run
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import CONFIG
 from sglr.runs.new_folder import refuse_occupied
+from sglr.sites.serve_options import ServeOptions
 from sglr.storage.files import is_file, write_text
 from sglr.storage.lock import locked
 
 PACE_SECONDS = 10.0
 """Over how long the speed is measured."""
-
-
-def _nothing(port: int, authority: Authority) -> None:
-    del port, authority
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """The settings of a server beside the experiment.
-
-    Parameters
-    ----------
-    listen
-        ``HOST:PORT`` to listen at.
-    metrics
-        ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
-    opened
-        Called with the port and the authority once it listens.
-    """
-
-    listen: str
-    metrics: str | None = None
-    opened: Callable[[int, Authority], None] = _nothing
 
 
 def serve(
@@ -127,10 +103,8 @@ def served(experiment: Experiment) -> Experiment:
 
 
 def _engine(server: ServeOptions, progress: ProgressTracker) -> Callable[[ClientSpec], Engine]:
-    host, port = parse_address(server.listen)
-    bare = f"[{host}]" if ":" in host else host
     listen = Listen(
-        bare, port, local_clients=False, opened=server.opened, progress=progress.describe, metrics=server.metrics
+        *server.place, local_clients=False, opened=server.opened, progress=progress.describe, metrics=server.metrics
     )
     return lambda setting: Remote(setting, listen)
 

@@ -16,38 +16,25 @@ from sglr.engines.remote.server.prediction_server import PredictionServer
 from sglr.engines.remote.server.predictions import PredictionLimits
 from sglr.engines.remote.server.status_file import StatusFile
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.connection import parse_address
 from sglr.runs.folder import PREDICTING, TRUST
+from sglr.sites.serve_options import ServeOptions
 from sglr.sites.served_network import ServedRunParts
 from sglr.storage.lock import locked
 
 LOOK_SECONDS = 0.2
 
 
-def _nothing(port: int, authority: Authority) -> None:
-    del port, authority
-
-
 @dataclass(frozen=True)
-class PredictionOptions:
-    """The settings of a server of predictions.
+class PredictionOptions(ServeOptions):
+    """The settings of a server of predictions: where it listens, and what each client may ask.
 
     Parameters
     ----------
-    listen
-        ``HOST:PORT`` to listen at.
-    metrics
-        ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
     limits
         What each client may ask.
-    opened
-        Called with the port and the authority once it listens.
     """
 
-    listen: str
-    metrics: str | None = None
     limits: PredictionLimits = field(default_factory=PredictionLimits)
-    opened: Callable[[int, Authority], None] = _nothing
 
 
 def serve_predictions(
@@ -84,14 +71,13 @@ def serve_predictions(
 
 @contextmanager
 def _opened(folder: Path, parts: ServedRunParts, options: PredictionOptions) -> Iterator[PredictionServer]:
-    host, port = parse_address(options.listen)
+    host, port = options.place
     authority = Authority.open(folder / TRUST)
     description = replace(parts.description, run=run_id(authority.fingerprint))
     metrics = Metrics(description.clients)
-    bare = f"[{host}]" if ":" in host else host
-    run = ServedRun(bare, port, description, parts.network.most_bytes, ())
+    run = ServedRun(host, port, description, parts.network.most_bytes, ())
     server = PredictionServer(run, parts.network, options.limits, authority, metrics)
-    listen = Listen(bare, port, metrics=options.metrics, opened=options.opened)
+    listen = Listen(host, port, metrics=options.metrics, opened=options.opened)
     status = StatusFile(folder / PREDICTING, server.describe)
     with locked(folder / TRUST, "run"):
         server.open()
