@@ -114,6 +114,7 @@ class Settings(BaseModel):
         "do client segments start from the same weights or from weights of their own (the paper's)",
         basic=True,
         clients="take",
+        axis=True,
     )
     client_optimizer: Literal["keep", "reset"] = setting(
         "Training",
@@ -134,6 +135,7 @@ class Settings(BaseModel):
         "ignore",
         "correct: take each client's label frequencies out of the loss (for non-IID data)",
         clients="take",
+        axis=True,
     )
     short_clients: Literal["wait", "cycle"] = setting(
         "Training",
