@@ -322,6 +322,32 @@ def test_a_steps_bytes_by_kind() -> None:
     assert (broadcast["per_epoch_bytes"], broadcast["most_epoch_bytes"]) == ((50 + 24) / 2, 40 + 12)
 
 
+# What goes one after another.
+
+
+def test_clients_of_a_step_send_at_once_and_steps_one_after_another() -> None:
+    ledger = Ledger(2)
+    for first, second in ((10, 4), (3, 5)):
+        ledger(Traffic("smashed", True, (0, 1), np.array([first, second])))
+        ledger(Traffic("labels", True, (0, 1), np.array([1, 1])))
+        ledger(Traffic("gradients", False, (0, 1), np.array([first, second])))
+        ledger(StepDone(0, 2, 1, 2, 2))
+    assert ledger.summary(paper={})["in_turn"] == {"bytes": 21 + 11, "messages": 4}
+    ledger(Traffic("weights", True, (1,), np.array([7])))
+    assert ledger.summary(paper={})["in_turn"] == {"bytes": 21 + 11 + 7, "messages": 5}
+
+
+@every_setup
+def test_what_goes_one_after_another_is_that_of_the_longest_client(case, setup: Setup) -> None:
+    ledger, law, _ = train(case, setup, SIZES["equal"])
+    in_turn = ledger.summary(paper={})["in_turn"]
+    at_once = 1 if setup.one_by_one else 4
+    assert in_turn["bytes"] == sum(law.bytes.values()) / at_once
+    passes = EPOCHS * 2 * 4 // at_once if setup.weights != WHOLE else 0
+    merges = {each for line, each in law.messages.items() if line[0] == "weights"} or {0}
+    assert in_turn["messages"] == 2 * passes + 2 * max(merges) * 4 // at_once
+
+
 # Checkpoints.
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.core.events import EpochDone, Event, StepDone, Traffic
+from sglr.cost.in_turn import InTurn
 from sglr.cost.spans import Spans
 
 LINES = (
@@ -61,6 +62,7 @@ class Ledger:
         self._samples = 0
         self._steps = Spans(len(VIEWS), len(LINES))
         self._epochs = Spans(len(VIEWS), len(LINES))
+        self._in_turn = InTurn(clients)
 
     def __call__(self, event: Event) -> None:
         """Count an event.
@@ -72,6 +74,7 @@ class Ledger:
         elif isinstance(event, StepDone):
             self._samples += event.samples
             self._steps.end()
+            self._in_turn.end()
         elif isinstance(event, EpochDone):
             self._epochs.end()
 
@@ -87,6 +90,7 @@ class Ledger:
         self._sent_messages[:, line] += [len(rows), len(rows) if event.broadcast is None else 1]
         self._steps.add(line, sent)
         self._epochs.add(line, sent)
+        self._in_turn.add(event.kind, event.up, rows, event.sizes)
 
     @property
     def up_bytes(self) -> int:
@@ -148,7 +152,8 @@ class Ledger:
             All point to point: ``up_bytes`` and ``down_bytes``, ``by_kind`` and ``messages`` (by direction and kind),
             ``labels_bytes`` (which the paper does not count), ``per_client_bytes`` (mean and maximum over the
             registered clients, both directions), ``per_epoch`` (mean) and ``per_step_bytes`` (mean and maximum, also by
-            direction and kind). ``views`` holds ``paper``, ``broadcast`` and ``point_to_point`` side by side; the two
+            direction and kind), and ``in_turn``: ``bytes`` and ``messages`` that go one after another where each client
+            has a link of its own. ``views`` holds ``paper``, ``broadcast`` and ``point_to_point`` side by side; the two
             counted ones have ``total_bytes``, ``up_bytes``, ``down_bytes``, ``messages``, ``per_client_bytes``,
             ``per_epoch_bytes`` (mean), ``most_epoch_bytes`` (maximum) and ``per_step_bytes``.
         """
@@ -169,6 +174,7 @@ class Ledger:
                 "down_bytes": self._epochs.mean(self.down_bytes),
             },
             "per_step_bytes": {**self._per_step("point_to_point"), "by_kind": self._named(steps)},
+            "in_turn": self._in_turn.summary(),
             "views": {
                 "paper": dict(paper),
                 "broadcast": self._view("broadcast"),
@@ -214,6 +220,7 @@ class Ledger:
             "samples": self._samples,
             "steps": self._steps.state(),
             "epochs": self._epochs.state(),
+            "in_turn": self._in_turn.state(),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -237,3 +244,5 @@ class Ledger:
         self._samples = state["samples"]
         self._steps.restore(state["steps"])
         self._epochs.restore(state["epochs"])
+        if "in_turn" in state:  # an earlier version did not count it
+            self._in_turn.restore(state["in_turn"])
