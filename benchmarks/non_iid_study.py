@@ -35,7 +35,7 @@ def name_of(settings: Mapping[str, Any]) -> str:
 
 def read(sweep: Path) -> dict[str, Cells]:
     """Return test accuracies in %, by ``label_prior``, method and seed."""
-    found: dict[str, Cells] = {"ignore": {}, "correct": {}}
+    found: dict[str, Cells] = {"ignore": {}, "own": {}}
     for path in sorted(sweep.glob("cells/*/summary.json")):
         settings = Run.open(path.parent).settings
         accuracy = json.loads(path.read_text(encoding="utf-8"))["test"][ACCURACY]
@@ -46,7 +46,7 @@ def read(sweep: Path) -> dict[str, Cells]:
 
 def table(found: Mapping[str, Cells]) -> str:
     """Return one division of the data as Markdown, the most accurate method first."""
-    plain, corrected = found["ignore"], found["correct"]
+    plain, corrected = found["ignore"], found["own"]
     rows = []
     for name in sorted(plain, key=lambda name: -fmean(one[ACCURACY] for one in plain[name].values())):
         cells = [absolute(plain[name], ACCURACY)]
@@ -63,7 +63,7 @@ def record(found: Mapping[str, Cells]) -> list[dict[str, Any]]:
     rows = []
     for prior, cells in found.items():
         for name, own in cells.items():
-            apart = difference(own, found["ignore"].get(name, {}), ACCURACY) if prior == "correct" else None
+            apart = difference(own, found["ignore"].get(name, {}), ACCURACY) if prior == "own" else None
             accuracies = {str(seed): one[ACCURACY] for seed, one in sorted(own.items())}
             rows.append({"method": name, "label_prior": prior, "accuracies": accuracies, "change": apart})
     return rows

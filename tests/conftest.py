@@ -221,7 +221,7 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = ClientSpec(lower, data, self.task, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        client_loss = ClientLoss(self.task, corrects_prior=self.label_prior == "correct") if self.tail else None
+        client_loss = ClientLoss(self.task, corrects_prior=self.label_prior == "own") if self.tail else None
         engine = self.engine(
             replace(
                 setting,

@@ -424,7 +424,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
         dropout=0.3,
         optimizer="adam",
         participation=0.7,
-        label_prior="correct",
+        label_prior="own",
         compression=compression,
         validate=True,
         seed=seed,

@@ -77,7 +77,7 @@ def test_stacked_equals_looped(case, state_of, name: str, norm: bool, participat
                 norm=norm,
                 optimizer="sgd:momentum=0.9",
                 participation=participation,
-                label_prior="correct",
+                label_prior="own",
                 stacking=stacking,
             ).run()
         )
@@ -135,7 +135,7 @@ def test_the_server_is_never_told_a_label(case, name: str, monkeypatch: pytest.M
 @covering(name=SPLIT, stop_after=[1, 4])
 def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, stop_after: int) -> None:
     training = case(
-        make(name), sizes=(8, 2, 5), tail=True, norm=True, dropout=0.3, optimizer="adam", label_prior="correct", seed=5
+        make(name), sizes=(8, 2, 5), tail=True, norm=True, dropout=0.3, optimizer="adam", label_prior="own", seed=5
     )
     whole = training.run()
     begun = training.build()

@@ -51,9 +51,9 @@ def test_the_defaults_are_told_nothing() -> None:
 def test_clients_with_different_labels_and_no_remedy(method: Any) -> None:
     (line,) = told(APART, method)
     assert "--method sfl" in line
-    assert "--label-prior correct" in line
+    assert "--label-prior own" in line
     assert "docs/results/non-iid.md" in line
-    assert told(APART, method, label_prior="correct") == []
+    assert told(APART, method, label_prior="own") == []
 
 
 @pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl", "cl", sglr.SGLR(phi=1.0)])
@@ -63,9 +63,9 @@ def test_methods_that_bring_client_segments_together_need_none(method: Any) -> N
 
 @pytest.mark.parametrize("method", ["sfl", "sflv2", "ssl"])
 def test_correcting_what_needs_no_correction(method: Any) -> None:
-    (line,) = told(APART, method, label_prior="correct")
+    (line,) = told(APART, method, label_prior="own")
     assert "--label-prior ignore" in line
-    assert told(ALIKE, method, label_prior="correct") == told(APART, "cl", label_prior="correct") == []
+    assert told(ALIKE, method, label_prior="own") == told(APART, "cl", label_prior="own") == []
 
 
 def test_skew_is_that_of_the_labels_whatever_the_division_is_called() -> None:

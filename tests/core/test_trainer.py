@@ -330,7 +330,7 @@ def test_shared_weights_are_scored_once_and_absent_clients_stay_as_they_are(case
 
 def test_label_priors_are_for_training_only(case) -> None:
     """Scores are those of plain logits, whatever the priors."""
-    training = case(PSL(), sizes=(6, 6), label_prior="correct")
+    training = case(PSL(), sizes=(6, 6), label_prior="own")
     trainer = training.run()
     trainer.server.loss.label_counts[:, 0] += 1000
     test = training.clients().test

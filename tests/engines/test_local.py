@@ -214,7 +214,7 @@ def test_evaluation_equals_a_loop_over_clients(case, monkeypatch, stacking: str,
     """
     if values is not None:
         monkeypatch.setattr("sglr.parties.evaluation.EVALUATION_VALUES", {"cpu": values})
-    training = case(PSL(), sizes=(4,) * 5, batch=4, norm=True, stacking=stacking, label_prior="correct")
+    training = case(PSL(), sizes=(4,) * 5, batch=4, norm=True, stacking=stacking, label_prior="own")
     trainer = training.run()
     number = 155 if values != 1 else 7
     inputs = torch.randn(number, 4, generator=torch.Generator().manual_seed(2))

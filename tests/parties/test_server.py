@@ -125,7 +125,7 @@ def with_labels(rows: list[list[int]], clients: tuple[int, ...]) -> Uplink:
 
 
 def test_log_priors_are_counted_from_the_labels_received_with_one_added() -> None:
-    server = make_server(label_prior="correct")
+    server = make_server(label_prior="own")
     uplink = with_labels([[0, 0, 1], [2, 2, 2]], (1, 3))
     first, second = server.learn(uplink, AT, 0.0), server.learn(uplink, AT, 0.0)
     once = np.log(np.array([[3, 2, 1], [1, 1, 4]]) / 6)  # (2, 1, 0) + 1 and (0, 0, 3) + 1
@@ -137,7 +137,7 @@ def test_log_priors_are_counted_from_the_labels_received_with_one_added() -> Non
 
 
 def test_priors_belong_to_clients_in_unequal_batches_too() -> None:
-    server = make_server(label_prior="correct")
+    server = make_server(label_prior="own")
     uplink = with_labels([[1], [0, 2, 2]], (0, 2))
     found = server.learn(uplink, AT, RATE)
     _, cut = by_hand(uplink, np.log(np.array([[1 / 4, 2 / 4, 1 / 4], [2 / 6, 1 / 6, 3 / 6]])))
@@ -147,7 +147,7 @@ def test_priors_belong_to_clients_in_unequal_batches_too() -> None:
 
 def test_training_accuracy_is_that_of_plain_logits() -> None:
     """A client that has only seen class 2 would be right with its prior added, and is not without."""
-    server = make_server(label_prior="correct")
+    server = make_server(label_prior="own")
     counts = with_labels([[2] * 50], (0,))
     counts.smashed.zero_()
     server.learn(counts, AT, 0.0)
@@ -172,7 +172,7 @@ def test_ignored_priors_change_nothing_and_count_nothing() -> None:
 
 def test_copies_correct_priors_and_tally_as_the_one_segment_does() -> None:
     uplink = with_labels([[0, 0, 1], [2]], (1, 3))
-    one, copies = make_server(label_prior="correct"), make_server(label_prior="correct", copies=True)
+    one, copies = make_server(label_prior="own"), make_server(label_prior="own", copies=True)
     torch.testing.assert_close(copies.learn_copies(uplink, AT, RATE), one.learn(uplink, AT, RATE))
     assert torch.equal(one.loss.label_counts, copies.loss.label_counts)
     assert copies.read_metrics().mean_loss == pytest.approx(one.read_metrics().mean_loss)
@@ -242,7 +242,7 @@ def test_restored_it_goes_on_as_if_nothing_had_happened(optimizer: str, copies: 
         uplink = make_uplink((3, 2), (0, 2), seed)
         return server.learn_copies(uplink, AT, RATE) if copies else server.learn(uplink, AT, RATE)
 
-    options = {"label_prior": "correct", "copies": copies}
+    options = {"label_prior": "own", "copies": copies}
     first, second = (make_server(optimizer, segment(), **options) for _ in range(2))
     for seed in range(3):
         teach(first, seed)

@@ -101,12 +101,6 @@ def test_clients_are_told_nothing_of_the_servers_machine() -> None:
     assert {"method", "phi", "dataset", "seed", "missing"} <= told.keys()
 
 
-def test_axes_of_methods_are_settings_that_decide_the_result() -> None:
-    axes = named(axis=True)
-    assert {"init", "label_prior"} <= axes
-    assert all(FACTS[name].decides == "result" for name in axes)
-
-
 @pytest.mark.parametrize(("name", "value"), [("ray_server", "cluster"), ("block_clients", 3), ("pipelining", True)])
 def test_settings_of_another_engine_are_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=rf"{name} = .*: engine local has no such setting; leave it out, or give"):

@@ -21,11 +21,11 @@ def final_state(run: Any) -> dict[str, torch.Tensor]:
 
 
 QUICK: list[dict[str, Any]] = [
-    {"method": "sglr", "average": "class", "label_prior": "correct", "partition": "shards"},
+    {"method": "sglr", "average": "class", "label_prior": "own", "partition": "shards"},
     {"method": "sfl", "compression": "topk:0.3,feedback=true", "augment": "horizontal-flip+random-crop:padding=1"},
-    {"method": "fl", "label_prior": "correct", "partition": "shards", "clip_norm": 0.5, "augment": "random-erasing"},
+    {"method": "fl", "label_prior": "own", "partition": "shards", "clip_norm": 0.5, "augment": "random-erasing"},
     {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
-    | {"participation": 0.7, "label_prior": "correct", "compression": "int8", "augment": "rotation:20"},
+    | {"participation": 0.7, "label_prior": "own", "compression": "int8", "augment": "rotation:20"},
 ]
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 

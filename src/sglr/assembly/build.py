@@ -15,6 +15,7 @@ from sglr.assembly.checks import (
     check_engine,
     check_pipelining,
     check_place,
+    check_pooled_prior,
     check_served,
     check_tail,
 )
@@ -70,13 +71,14 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     precision.prepare(device)
     if experiment.threads is not None:
         torch.set_num_threads(experiment.threads)
-    method = given.method or build_method(experiment)
+    method = build_method(experiment, given.method)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
     codec = parse_codec(experiment.compression)
     check_engine(experiment)
     check_pipelining(experiment, method)
     check_tail(experiment, method)
     check_accumulation(experiment, method)
+    check_pooled_prior(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)
     augmentation = parse_augmentation(experiment.augment, experiment.seed)
@@ -284,7 +286,7 @@ def _client_spec(
         clients_leave=store != "memory",
         defences=segments.defences,
         augmentation=augmentation,
-        client_loss=None if segments.tail is None else ClientLoss(task, experiment.label_prior == "correct"),
+        client_loss=None if segments.tail is None else ClientLoss(task, experiment.label_prior == "own"),
     )
 
 

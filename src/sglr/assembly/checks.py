@@ -53,6 +53,24 @@ def check_accumulation(experiment: Experiment, method: Method) -> None:
         raise UsageError("accumulate", experiment.accumulate, problem, "leave it out, or choose another method")
 
 
+def check_pooled_prior(experiment: Experiment, method: Method) -> None:
+    """Refuse the prior of all clients of a step where the server's step is not on all of them, or has no labels."""
+    if experiment.label_prior != "pooled":
+        return
+    problem = remedy = ""
+    if not method.joint:
+        problem = f"the server of method {experiment.method} takes no step on all clients together"
+        remedy = "give --label-prior own, or choose a method such as psl, sglr or sfl"
+    elif experiment.tail is not None:
+        problem = "labels stay with the clients (tail), and the server can't count them"
+        remedy = "give --label-prior own, or leave out --tail"
+    elif experiment.compile:
+        problem = "a compiled pass goes back once, and here it would twice (compile)"
+        remedy = "leave out --compile, or give --label-prior own"
+    if problem:
+        raise UsageError("label_prior", "pooled", problem, remedy)
+
+
 def check_installed(experiment: Experiment) -> None:
     """Refuse an engine whose packages are missing: it is loaded after the data are read, which may take long."""
     extra = {"ray": "ray", "remote": "sites"}.get(experiment.engine)

@@ -6,12 +6,16 @@ configuration read, each with ``metadata={"help": ...}``. Adding a method is one
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import numpy as np
 
+from sglr.core.errors import UsageError
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
@@ -32,8 +36,17 @@ class Method(ABC):
         Client segments are kept equal: `merge` gives the weights that everyone goes on from.
     server_copies
         The server keeps one copy of its segment per client.
+    merge_every
+        Steps between two merges of client segments, where they are shared; 0 is once an epoch.
+    merges_its_way
+        When weights are merged, or handed on, is what the method is about: `merging` refuses to change it.
     accumulates
         Gradients of several steps can be averaged for one update: `exchange` lets the server learn once in a step.
+    joint
+        The server's step is on all clients together, so that there is a label prior of them all.
+    settings
+        Values of settings that make the method what it is, such as ``{"label_prior": "pooled"}``: where the method is
+        named, they are the defaults.
 
     Examples
     --------
@@ -58,6 +71,34 @@ class Method(ABC):
     shares: ClassVar[bool] = False
     server_copies: ClassVar[bool] = False
     accumulates: ClassVar[bool] = True
+    merge_every: ClassVar[int] = 0
+    merges_its_way: ClassVar[bool] = False
+    joint: ClassVar[bool] = True
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def merging(self, when: str) -> Self:
+        """Return the same method with client segments merged at other times.
+
+        Parameters
+        ----------
+        when
+            ``"never"``, ``"epoch"``, or the number of steps between two merges.
+
+        Raises
+        ------
+        UsageError
+            If it is none of these, or the method can't be changed so.
+        """
+        if self.merges_its_way:
+            problem = f"when weights are merged or handed on is part of the method {type(self).__name__}"
+            raise UsageError("merge", when, problem, "leave it out, or choose a method such as psl or sglr")
+        every = 0 if when in ("never", "epoch") else int(when) if when.isdecimal() else -1
+        if every < 0 or when == "0":
+            raise UsageError("merge", when, "is no time to merge", "give never, epoch, or a number of steps from 1")
+        changed = copy.copy(self)
+        object.__setattr__(changed, "shares", when != "never")
+        object.__setattr__(changed, "merge_every", every)
+        return changed
 
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Say who steps together in an epoch: by default all at once.
@@ -104,7 +145,7 @@ class Method(ABC):
     @property
     def merges_inside_epoch(self) -> bool:
         """Whether client segments are merged between the steps of an epoch, so that no client can run ahead."""
-        return False
+        return self.shares and self.merge_every > 0
 
     @property
     def mixed_share(self) -> float:
@@ -120,8 +161,9 @@ class Method(ABC):
         return epoch == 0 or self.round_of(epoch) != self.round_of(epoch - 1)
 
     def merges(self, context: StepContext) -> bool:
-        """Say whether client segments are merged after this step."""
-        return self.shares and context.ends_epoch
+        """Say whether client segments are merged after this step: every so many, and at the end of every epoch."""
+        due = self.merge_every > 0 and (context.step + 1) % self.merge_every == 0
+        return self.shares and (due or context.ends_epoch)
 
     def merge(self, client_weights: Weights, merging: Merging, server: Server) -> Weights:
         """Say what becomes of client weights when they are merged: by default what the run's rule makes of them.

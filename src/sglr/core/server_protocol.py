@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
-from sglr.core.types import StepContext, Uplink
+from sglr.core.types import Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 
 
@@ -46,6 +46,38 @@ class Server(Protocol):
         -------
         Tensor
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
+        """
+        ...
+
+    def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
+        """Return the cut-layer gradients at the weights as they are, without a step.
+
+        Nothing is counted and nothing moves, batch statistics neither.
+
+        Parameters
+        ----------
+        uplink
+            What the clients sent.
+        context
+            Where in the training this is.
+        log_prior
+            Added to the logits of the N samples, ``[N, K]``: `Priors.told` of what `priors` returns.
+
+        Returns
+        -------
+        Tensor
+            As `learn` returns.
+        """
+        ...
+
+    def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
+        """Take one step on a batch of the method's own making, and count its loss."""
+        ...
+
+    def priors(self, uplink: Uplink) -> Priors | None:
+        """Count a step's labels, as `learn` does by itself; return the priors to correct, or None (``--label-prior``).
+
+        Call it once in a step, by a method that calls `step` and `gradients` in place of `learn`.
         """
         ...
 

@@ -171,7 +171,9 @@ class Trainer:
     def _context(self, step: int, steps: int, rate: float) -> StepContext:
         plan, progress = self.plan, self.progress
         rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
-        context = StepContext(progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate)
+        context = StepContext(
+            progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate, data_sizes=self.sizes
+        )
         # What is merged must not lack gradients that were kept.
         updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
         return context if updates else replace(context, updates=False)

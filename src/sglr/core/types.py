@@ -6,6 +6,7 @@ N = Σ|B_i| the real samples of the step, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -90,6 +91,47 @@ class Uplink:
         return Uplink(self.smashed[rows, :size], told, (self.clients[position],), (size,))
 
 
+class Priors(NamedTuple):
+    """The log label priors that are added to the logits of a step's N samples, ``[N, K]`` each.
+
+    Parameters
+    ----------
+    step
+        In the loss of the server's step.
+    told
+        In the loss whose gradients clients receive.
+    """
+
+    step: Tensor
+    told: Tensor
+
+
+class ServerBatch(NamedTuple):
+    """What the server takes a step on by itself, such as smashed data that are drawn anew, mixed or remembered.
+
+    Parameters
+    ----------
+    smashed
+        ``[N, ...]``.
+    targets
+        ``[N, ...]``.
+    weights
+        Of every sample in the mean loss Σ w ℓ / Σ w, ``[N]``; None for equal ones.
+    log_prior
+        Added to the logits, ``[N, K]``; None for the plain loss.
+    others, share
+        Soft labels: the loss of a sample is share · ℓ(target) + (1 − share) · ℓ(other); ``[N, ...]`` and ``[N]``. None
+        if every sample is what its target says.
+    """
+
+    smashed: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+    log_prior: Tensor | None = None
+    others: Tensor | None = None
+    share: Tensor | None = None
+
+
 class Answer(NamedTuple):
     """What clients that keep their labels answer to features (U-shape).
 
@@ -166,6 +208,8 @@ class StepContext:
     updates
         True if weights are updated in this step, on the mean gradient of all samples since the last update; False if
         gradients are only kept (gradient accumulation).
+    data_sizes
+        |D_i| of every client, by id.
     """
 
     epoch: int
@@ -176,6 +220,7 @@ class StepContext:
     number: int = 0
     server_rate: float = 0.0
     updates: bool = True
+    data_sizes: Sequence[int] = ()
 
     @property
     def ends_epoch(self) -> bool:

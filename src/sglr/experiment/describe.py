@@ -39,6 +39,7 @@ def describe(
     flat["method"] = method if isinstance(method, str) else _method_name(method)
     if given.method is not None and not flat["method"].startswith("<"):
         flat |= dataclasses.asdict(given.method)
+    flat = {**(given.method.settings if given.method else {}), **flat}
     flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
     flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
     experiment = Experiment.from_flat(flat)

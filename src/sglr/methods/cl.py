@@ -28,6 +28,8 @@ class CL(Method):
 
     whole_model: ClassVar[bool] = True
     pooled: ClassVar[bool] = True
+    merges_its_way: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of the whole model."""

@@ -31,6 +31,8 @@ class FL(Method):
 
     whole_model: ClassVar[bool] = True
     shares: ClassVar[bool] = True
+    merges_its_way: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
 
     local_epochs: int = field(default=1, metadata={"help": "epochs that a client trains between two averages"})
 

@@ -38,17 +38,8 @@ class SFL(Method):
     def __post_init__(self) -> None:
         if self.average_every < 0:
             raise UsageError("average_every", self.average_every, "is negative", "give steps, or 0 for once an epoch")
-
-    @property
-    def merges_inside_epoch(self) -> bool:
-        """Whether averages come more often than once an epoch."""
-        return self.average_every > 0
+        object.__setattr__(self, "merge_every", self.average_every)
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""
         return Downlink(server.learn(uplink, context, context.server_rate))
-
-    def merges(self, context: StepContext) -> bool:
-        """Average every so many steps, and at the end of every epoch."""
-        due = self.average_every > 0 and (context.step + 1) % self.average_every == 0
-        return due or context.ends_epoch

@@ -36,6 +36,8 @@ class SFLV1(Method):
 
     shares: ClassVar[bool] = True
     server_copies: ClassVar[bool] = True
+    merges_its_way: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one step of every client's own server copy."""

@@ -35,6 +35,7 @@ class SFLV2(Method):
 
     shares: ClassVar[bool] = True
     accumulates: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one server step per client; every client back-propagates its own gradient."""

@@ -34,6 +34,8 @@ class SSL(Method):
     """
 
     shares: ClassVar[bool] = True
+    merges_its_way: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
 
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Let every client train alone."""

@@ -28,7 +28,30 @@ class Loss(NamedTuple):
     hits: Tensor | None
 
 
-def loss_and_gradient(task: Task, outputs: Tensor, targets: Tensor, log_priors: Tensor | None = None) -> Loss:
+class Mixed(NamedTuple):
+    """What mixed samples are beside their targets: a sample's loss is share · ℓ(target) + (1 − share) · ℓ(other).
+
+    Parameters
+    ----------
+    targets
+        The others, ``[n, b, ...]``.
+    share
+        How much of each sample its own target is, ``[n, b]``, 0 to 1.
+    """
+
+    targets: Tensor
+    share: Tensor
+
+
+def loss_and_gradient(
+    task: Task,
+    outputs: Tensor,
+    targets: Tensor,
+    log_priors: Tensor | None = None,
+    *,
+    weights: Tensor | None = None,
+    others: Mixed | None = None,
+) -> Loss:
     """Return the loss of samples, each row on its own, and its gradients.
 
     With priors, they are added to the logits: the loss is that of ``logits + log_priors`` (logit adjustment, Menon et
@@ -44,12 +67,20 @@ def loss_and_gradient(task: Task, outputs: Tensor, targets: Tensor, log_priors: 
         ``[n, b, ...]``.
     log_priors
         `log_prior` of each sample's client, ``[n, b, K]`` or ``[n, 1, K]``; None for the plain loss.
+    weights
+        Of each sample in its row's mean, ``[n, b]``; None for equal ones.
+    others
+        What else samples are, in part; None if each is what its target says.
     """
     given, rows = outputs.detach().requires_grad_(), targets.shape[:2]
-    shifted = given if log_priors is None else given + log_priors
+    shifted = (given if log_priors is None else given + log_priors).flatten(0, 1)
     flat = targets.flatten(0, 1)
-    losses = torch.unflatten(task.losses(shifted.flatten(0, 1), flat), 0, rows)
-    (by_outputs,) = torch.autograd.grad(losses.mean(1).sum(), given)
+    losses = torch.unflatten(task.losses(shifted, flat), 0, rows)
+    if others is not None:
+        second = torch.unflatten(task.losses(shifted, others.targets.flatten(0, 1)), 0, rows)
+        losses = others.share * losses + (1 - others.share) * second
+    means = losses.mean(1) if weights is None else (losses * weights).sum(1) / weights.sum(1)
+    (by_outputs,) = torch.autograd.grad(means.sum(), given)
     hits = task.hits(outputs.detach().flatten(0, 1), flat)
     return Loss(by_outputs, losses.detach(), None if hits is None else torch.unflatten(hits, 0, rows))
 

@@ -20,10 +20,10 @@ from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
-from sglr.core.types import Answer, StepContext, Uplink
+from sglr.core.types import Answer, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.defences import DefenceChain
-from sglr.parties.training_loss import TrainingLoss
+from sglr.parties.training_loss import ByOutputs, TrainingLoss
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
@@ -155,17 +155,52 @@ class SplitServer:
         """
         forward = stack.forward(rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
-        found = stack.backward(forward, by_outputs)
+        found = stack.backward(forward, by_outputs.step, inputs=by_outputs.told is None)
+        told = found if by_outputs.told is None else stack.backward(forward, by_outputs.told, weights=False)
         stack.update(rows, found.weights, self.last_rate, smashed.shape[1], keep=() if context.updates else rows)
-        assert found.inputs is not None, "asked for above"
-        return found.inputs
+        assert told.inputs is not None, "asked for above"
+        return told.inputs
 
-    def _by_targets(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
+    def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
+        """Return the cut-layer gradients ``[C, b, ...]`` at the weights as they are: see the protocol."""
+        buffers = {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
+        forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
+        if self._ask is None:
+            priors = None if log_prior is None else log_prior[None]
+            targets = uplink.flatten(uplink.labels)[None]
+            by_outputs = self.loss.plain_gradient(forward.outputs, targets, priors)
+        else:
+            by_outputs = self._asked(forward, uplink)[1]
+        found = self.stack.backward(forward, by_outputs, weights=False).inputs
+        for name, tensor in buffers.items():
+            self.stack.buffers[name].copy_(tensor)
+        assert found is not None, "asked for above"
+        return self._defended(_own_mean(uplink.unflatten(found[0]), uplink), uplink, context)
+
+    def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
+        """Take one step on a batch of the method's own making, and count its loss."""
+        self.last_rate = rate
+        forward = self.stack.forward((0,), batch.smashed[None])
+        by_outputs = self.loss.of_batch(forward.outputs[0], batch, context.number)
+        found = self.stack.backward(forward, by_outputs[None])
+        self.stack.update((0,), found.weights, rate, len(batch.targets), keep=() if context.updates else (0,))
+
+    def priors(self, uplink: Uplink) -> Priors | None:
+        """Count a step's labels, as `learn` does by itself; return the priors to correct, or None."""
+        return self.loss.priors(uplink.flatten(uplink.labels).flatten(), uplink.clients, uplink.sizes)
+
+    def _by_targets(self, forward: Pass, uplink: Uplink, context: StepContext) -> ByOutputs:
         """Return the gradients of every row's mean loss by its own outputs ``[n, N, ...]``."""
         targets = torch.unflatten(uplink.flatten(uplink.labels), 0, forward.outputs.shape[:2])
         return self.loss.gradient(forward.outputs, targets, uplink.clients, uplink.sizes, context.number)
 
-    def _by_features(self, forward: Pass, uplink: Uplink, context: StepContext) -> Tensor:
+    def _by_features(self, forward: Pass, uplink: Uplink, context: StepContext) -> ByOutputs:
+        """Have the clients find the loss; return its gradients, and count it."""
+        answer, by_outputs = self._asked(forward, uplink)
+        self.loss.note(answer.loss.sum(), answer.correct.sum(), sum(answer.sizes), context.number)
+        return ByOutputs(by_outputs, None)
+
+    def _asked(self, forward: Pass, uplink: Uplink) -> tuple[Answer, Tensor]:
         """Have the clients find the loss; return its gradients by every row's own features ``[n, N, ...]``.
 
         Clients send gradients of their own means. Whoever does not answer counts with a gradient of zero.
@@ -176,8 +211,7 @@ class SplitServer:
         answer = self._ask(uplink.unflatten(outputs.flatten(0, 1)), uplink.clients)
         shares = to_device([size / outputs.shape[1] for size in uplink.sizes], outputs.device).to(outputs.dtype)
         scaled = answer.gradients * shares.reshape(-1, *(1,) * (outputs.dim() - 1))
-        self.loss.note(answer.loss.sum(), answer.correct.sum(), sum(answer.sizes), context.number)
-        return torch.unflatten(uplink.flatten(scaled), 0, outputs.shape[:2])
+        return answer, torch.unflatten(uplink.flatten(scaled), 0, outputs.shape[:2])
 
     def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sglr.core.events import NO_HITS, TrainMetrics
 from sglr.core.task import Task
+from sglr.core.types import Priors, ServerBatch
 from sglr.core.weights import Weights, to_device
-from sglr.parties.losses import log_prior, loss_and_gradient
+from sglr.parties.losses import Loss, Mixed, log_prior, loss_and_gradient
+
+
+class ByOutputs(NamedTuple):
+    """Gradients by outputs ``[n, N, ...]``: of the step's loss, and of the one that clients are told, if another."""
+
+    step: Tensor
+    told: Tensor | None
 
 
 class TrainingLoss:
@@ -25,10 +34,12 @@ class TrainingLoss:
     classes
         Number of classes; 0 where samples have no single class.
     label_prior
-        ``"correct"``: the log label prior of the sample's own client is added to its logits, so that the network can't
+        ``"own"``: the log label prior of the sample's own client is added to its logits, so that the network can't
         score by recognising the client instead of the image (logit adjustment, Menon et al. 2007.07314; per client,
-        FedLC, Zhang et al. 2209.00189). Priors are counted from the labels that arrived so far, one added to every
-        class (Laplace). ``"ignore"``: the plain loss.
+        FedLC, Zhang et al. 2209.00189). ``"pooled"``: so it is in the loss whose gradients clients are told; in that of
+        the server's own step it is the prior of the whole step, of all clients that are in it (SCALA, 2405.04875).
+        Priors are counted from the labels that arrived so far, one added to every class (Laplace).
+        ``"ignore"``: the plain loss.
     device
         Where outputs are.
 
@@ -39,7 +50,7 @@ class TrainingLoss:
     """
 
     def __init__(self, task: Task, *, clients: int, classes: int, label_prior: str, device: torch.device) -> None:
-        self._task, self.corrects_prior = task, label_prior == "correct"
+        self._task, self._label_prior, self.corrects_prior = task, label_prior, label_prior != "ignore"
         self.label_counts = torch.zeros(clients, classes, device=device)
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._bad_step = torch.full((), -1, device=device)
@@ -47,7 +58,7 @@ class TrainingLoss:
 
     def gradient(
         self, outputs: Tensor, targets: Tensor, clients: Sequence[int], sizes: Sequence[int], step: int
-    ) -> Tensor:
+    ) -> ByOutputs:
         """Return the gradients of every row's mean loss by its own outputs; add the losses to the sums.
 
         Parameters
@@ -63,23 +74,47 @@ class TrainingLoss:
 
         Returns
         -------
-        Tensor
-            ``[n, N, ...]``.
+        ByOutputs
+            ``[n, N, ...]``, for the step, and for what clients are told.
         """
-        priors = self._log_priors(targets.flatten(), clients, sizes) if self.corrects_prior else None
-        priors = None if priors is None else torch.unflatten(priors, 0, targets.shape)
-        found = loss_and_gradient(self._task, outputs, targets, priors)
+        priors = self.priors(targets.flatten(), clients, sizes)
+        of_step = None if priors is None else torch.unflatten(priors.step, 0, targets.shape)
+        by_outputs = self._noted(loss_and_gradient(self._task, outputs, targets, of_step), step)
+        if priors is None or priors.step is priors.told:
+            return ByOutputs(by_outputs, None)
+        told = torch.unflatten(priors.told, 0, targets.shape)
+        return ByOutputs(by_outputs, loss_and_gradient(self._task, outputs, targets, told).by_outputs)
+
+    def plain_gradient(self, outputs: Tensor, targets: Tensor, log_priors: Tensor | None) -> Tensor:
+        """Return the gradients of every row's mean loss by its own outputs; count nothing."""
+        return loss_and_gradient(self._task, outputs, targets, log_priors).by_outputs
+
+    def of_batch(self, outputs: Tensor, batch: ServerBatch, step: int) -> Tensor:
+        """Return the gradient of a batch's weighted mean loss by its outputs ``[N, ...]``; add it to the sums."""
+        others = None if batch.others is None or batch.share is None else Mixed(batch.others[None], batch.share[None])
+        priors = None if batch.log_prior is None else batch.log_prior[None]
+        weights = None if batch.weights is None else batch.weights[None]
+        found = loss_and_gradient(
+            self._task, outputs[None], batch.targets[None], priors, weights=weights, others=others
+        )
+        return self._noted(found, step)[0]
+
+    def _noted(self, found: Loss, step: int) -> Tensor:
         self.note(found.losses.sum(), None if found.hits is None else found.hits.sum(), found.losses.numel(), step)
         return found.by_outputs
 
-    def _log_priors(self, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> Tensor:
-        """Count labels ``[N]``; return the log label prior of each sample's client ``[N, K]``."""
-        owners = torch.repeat_interleave(
-            to_device(clients, labels.device), to_device(sizes, labels.device), output_size=len(labels)
-        )
+    def priors(self, labels: Tensor, clients: Sequence[int], sizes: Sequence[int]) -> Priors | None:
+        """Count labels ``[N]``; return the log label priors of each sample ``[N, K]``, or None if none is corrected."""
+        if not self.corrects_prior:
+            return None
+        who = to_device(clients, labels.device)
+        owners = torch.repeat_interleave(who, to_device(sizes, labels.device), output_size=len(labels))
         ones = torch.ones(len(labels), device=labels.device)
         self.label_counts.view(-1).index_add_(0, owners * self.label_counts.shape[1] + labels, ones)
-        return log_prior(self.label_counts[owners])
+        own = log_prior(self.label_counts[owners])
+        if self._label_prior == "own":
+            return Priors(own, own)
+        return Priors(log_prior(self.label_counts[who].sum(0)).expand_as(own), own)
 
     def note(self, loss: Tensor, correct: Tensor | None, samples: int, step: int) -> None:
         """Add the sum of a step's losses, and how many of its samples are right; None where none is right or wrong."""

@@ -140,18 +140,13 @@ class Hijacked(Method):
     honest: Method = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("whole_model", "pooled", "shares", "server_copies"):
+        for name in ("whole_model", "pooled", "shares", "server_copies", "merge_every"):
             object.__setattr__(self, name, getattr(self.honest, name))
 
     @property
     def needs_labels(self) -> bool:
         """Whether the honest method reads labels."""
         return self.honest.needs_labels
-
-    @property
-    def merges_inside_epoch(self) -> bool:
-        """Whether the honest method merges within an epoch."""
-        return self.honest.merges_inside_epoch
 
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Say who steps together, as the honest method does."""

@@ -52,6 +52,8 @@ class Experiment(Settings):
         """
         given = expanded(settings)
         own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
+        own = _implied(str(own.get("method", cls.model_fields["method"].default))) | own
+        own |= {key: new for (key, old), new in FORMER.items() if own.get(key) == old}
         for key, value in own.items():
             if isinstance(value, str) and key != "dataset":  # which may be a path
                 refuse_long(key, value)
@@ -132,7 +134,8 @@ class Experiment(Settings):
         """Return a short hash of all settings that decide the result."""
         flat = self.flat()
         without = {key for key, (facts, default) in self._facts().items() if not facts.counts(flat.get(key) == default)}
-        deciding = {key: value for key, value in flat.items() if key not in without}
+        former = {(key, new): old for (key, old), new in FORMER.items()}
+        deciding = {key: former.get((key, str(value)), value) for key, value in flat.items() if key not in without}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
     def _facts(self) -> dict[str, tuple[SettingFacts, Any]]:
@@ -160,6 +163,9 @@ USUAL_TASK = "classification"
 SETTINGS = frozenset(Settings.model_fields)
 """The keys of an experiment that belong to no part."""
 
+FORMER: Mapping[tuple[str, str], str] = {("label_prior", "correct"): "own"}
+"""Values that have another name now, by setting and old name; fingerprints are of the old names."""
+
 FACTS: Mapping[str, SettingFacts] = {name: facts_of(field) for name, field in Settings.model_fields.items()}
 """What is known of each of them."""
 
@@ -186,6 +192,11 @@ def part_fields(kind: str, name: str) -> dict[str, dataclasses.Field[Any]]:
     if name.startswith("<") or (kind == "task" and ":" in name):
         return {}
     return {field.name: field for field in dataclasses.fields(_load(kind, name)) if field.init}
+
+
+def _implied(method: str) -> dict[str, Any]:
+    """Return the settings that make a method what it is, where the user names no others."""
+    return {} if method.startswith("<") else dict(_load("method", method).settings)
 
 
 def _load(kind: str, name: str) -> type[Any]:

@@ -71,6 +71,13 @@ class Settings(BaseModel):
         "how weights that clients share are merged (sglr list merge-rules)",
         since="0.2.0",
     )
+    merge: str | None = setting(
+        "Method",
+        None,
+        "when client segments are averaged: never, epoch, or every so many steps; default: as the method has it",
+        clients="take",
+        since="0.2.0",
+    )
     participation: float = setting(
         "Method", 1.0, "share of the clients that take part in a round", build=False, gt=0, le=1
     )
@@ -114,7 +121,6 @@ class Settings(BaseModel):
         "do client segments start from the same weights or from weights of their own (the paper's)",
         basic=True,
         clients="take",
-        axis=True,
     )
     client_optimizer: Literal["keep", "reset"] = setting(
         "Training",
@@ -130,12 +136,12 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
-    label_prior: Literal["ignore", "correct"] = setting(
+    label_prior: Literal["ignore", "own", "pooled"] = setting(
         "Method",
         "ignore",
-        "correct: take each client's label frequencies out of the loss (for non-IID data)",
+        "own: take each client's label frequencies out of the loss (for non-IID data); pooled: and out of the server's"
+        " step those of all its clients together",
         clients="take",
-        axis=True,
     )
     short_clients: Literal["wait", "cycle"] = setting(
         "Training",

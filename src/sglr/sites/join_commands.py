@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from sglr.assembly.method import build_method
 from sglr.core.errors import NotRead, SglrError, UsageError
 from sglr.core.registry import METHODS
 from sglr.engines.remote.trust.authority import Authority
@@ -71,7 +72,7 @@ def predict_line(experiment: Experiment, address: str, client: int, token: str) 
     """Return the command with which a site that did not train predicts as ``client``."""
     del client
     words = ["sglr", "predict", address, "--token", token, "--data", PATH, "--out", "predictions.parquet"]
-    if not METHODS.load(experiment.method).shares:
+    if not build_method(experiment).shares:
         words += ["--segment", SEGMENT]
     if ":" in experiment.model:
         words += ["--model", experiment.model]

@@ -49,21 +49,27 @@ class Graph:
     by_inputs: bool
     stacked: bool
 
-    def gradients(self, loss_gradients: Tensor) -> Gradients:
-        """Return the gradients of all rows, given those of each row's own loss by its outputs, ``[R, b, ...]``."""
-        if not self.leaves:
+    def gradients(self, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True) -> Gradients:
+        """Return the gradients of all rows, given those of each row's own loss by its outputs, ``[R, b, ...]``.
+
+        Those of ``weights`` or ``inputs`` alone cost less; a pass that gives them apart gives the weights' first.
+        """
+        width = self.parameters + self.by_inputs
+        wanted = [*range(self.parameters if weights else 0), *([self.parameters] if inputs and self.by_inputs else [])]
+        places = wanted if self.stacked else [row + one for row in range(0, len(self.leaves), width) for one in wanted]
+        if not places:
             return Gradients([], None)
+        leaves = [self.leaves[place] for place in places]
         parts = (loss_gradients,) if self.stacked else loss_gradients.unbind()
         if self.outputs[0].requires_grad:
-            found = backward(self.outputs, self.leaves, parts)
+            found = backward(self.outputs, leaves, parts, again=self.by_inputs and not inputs)
         else:  # whatever is trained lies behind these outputs
-            found = tuple(torch.zeros_like(leaf) for leaf in self.leaves)
-        if not self.stacked:
-            width = self.parameters + self.by_inputs
-            rows = [_join(found[start::width]) for start in range(width)]
-        else:
-            rows = [*found[: self.parameters], *(by_input.transpose(0, 1) for by_input in found[self.parameters :])]
-        return Gradients(rows[: self.parameters], rows[-1] if self.by_inputs else None)
+            found = tuple(torch.zeros_like(leaf) for leaf in leaves)
+        rows = list(found) if self.stacked else [_join(found[start :: len(wanted)]) for start in range(len(wanted))]
+        if wanted[-1] < self.parameters:
+            return Gradients(rows, None)
+        by_inputs = rows.pop()
+        return Gradients(rows, by_inputs.transpose(0, 1) if self.stacked else by_inputs)
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,9 @@ def _join(rows: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(rows)) if len(rows) > 1 else rows[0][None]
 
 
-def run_backward(forward: Pass, loss_gradients: Tensor) -> Gradients:
+def run_backward(forward: Pass, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True) -> Gradients:
     """Return the gradients of a pass, given those of each row's own loss by its outputs ``[n, b, ...]``."""
     # In the outputs' own layout: layers that get it in another copy it again and again.
     arrived = torch.empty_like(forward.outputs)
     arrived[:] = loss_gradients
-    return forward.graph.gradients(arrived)
+    return forward.graph.gradients(arrived, weights=weights, inputs=inputs)

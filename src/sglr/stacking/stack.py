@@ -129,7 +129,9 @@ class Stack(Rows):
         """
         return run_forward(self, rows, inputs, by_inputs=by_inputs)
 
-    def backward(self, forward: Pass, loss_gradients: Tensor) -> Gradients:
+    def backward(
+        self, forward: Pass, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True
+    ) -> Gradients:
         """Return the gradients of a pass.
 
         Parameters
@@ -138,8 +140,10 @@ class Stack(Rows):
             The pass.
         loss_gradients
             Gradients of each row's own loss by its outputs, ``[n, b, ...]``.
+        weights, inputs
+            False to leave gradients out; a pass that gives them by two losses gives those by weights first.
         """
-        return run_backward(forward, loss_gradients)
+        return run_backward(forward, loss_gradients, weights=weights, inputs=inputs)
 
     def update(
         self,

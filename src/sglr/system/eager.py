@@ -27,7 +27,9 @@ class EagerMode(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
         cls.__torch_dispatch__ = inspect.unwrap(cls.__torch_dispatch__)  # type: ignore[method-assign]
 
 
-def backward(outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def backward(
+    outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Sequence[Tensor], *, again: bool = False
+) -> tuple[Tensor, ...]:
     """Return the gradients of the leaves from those of the outputs, as ``torch.autograd.grad`` does.
 
     Parameters
@@ -36,13 +38,17 @@ def backward(outputs: Sequence[Tensor], leaves: Sequence[Tensor], arrived: Seque
         The computed tensors, and the gradient of each, with its shape.
     leaves
         The tensors whose gradients to return; zero for one that was not used.
+    again
+        True if the same outputs will be gone back from again.
     """
     if _ENGINE is None:
-        return torch.autograd.grad(outputs, leaves, arrived, allow_unused=True, materialize_grads=True)
+        return torch.autograd.grad(
+            outputs, leaves, arrived, retain_graph=again, allow_unused=True, materialize_grads=True
+        )
     found = _ENGINE.run_backward(
         tuple(outputs),
         tuple(arrived),
-        False,  # don't retain the graph
+        again,  # retain the graph
         False,
         tuple(leaves),
         allow_unreachable=True,

@@ -55,7 +55,7 @@ def compare(
 
 DEFENCE = "nopeek:weight=0.5+clip:norm=1+noise:sigma=0.1+max-norm"
 SINGLE = {"sizes": (9, 5, 1, 8, 13), "norm": True, "least_batch": 2, "atol": 2e-5}
-TAIL = {"participation": 0.6, "tail": True, "label_prior": "correct"}
+TAIL = {"participation": 0.6, "tail": True, "label_prior": "own"}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "psl, int8": ("psl", {"compression": "int8"}),
     "slr, equal batches": ("slr", {"sizes": EQUAL}),
@@ -106,7 +106,7 @@ def test_pooled_data(case, on_ray, name: str) -> None:
 @pytest.mark.slow
 def test_average_by_class_with_label_priors_and_clipping(case, on_ray) -> None:
     method = METHODS.load("sglr")(average="class", phi=0.8)
-    kwargs = {"sizes": UNEQUAL, "batch": 4, "label_prior": "correct", "clip_norm": 0.1, "optimizer": "adam"}
+    kwargs = {"sizes": UNEQUAL, "batch": 4, "label_prior": "own", "clip_norm": 0.1, "optimizer": "adam"}
     here, there = case(method, **kwargs).build(), on_ray(method, block_clients=3, **kwargs)
     here.run()
     there.run()
@@ -132,7 +132,7 @@ def ended(trainer: Trainer) -> dict[str, Tensor]:
 
 @pytest.mark.slow
 def test_layers_that_draw_are_repeated_bit_for_bit_wherever_the_server_is(on_ray) -> None:
-    kwargs = {"sizes": EQUAL, "dropout": 0.5, "block_clients": 3, "label_prior": "correct"}
+    kwargs = {"sizes": EQUAL, "dropout": 0.5, "block_clients": 3, "label_prior": "own"}
     first, second = (ended(on_ray(make("sglr"), **kwargs)) for _ in range(2))
     assert_alike(first, second, atol=0.0)
     there = ended(on_ray(make("sglr"), ray_server="cluster", **kwargs))

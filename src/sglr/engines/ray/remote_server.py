@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import StepContext, Uplink
+from sglr.core.types import Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.engines.ray.actor_pool import SERVER, ActorPool
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
-from sglr.engines.ray.server_worker import Learnt, Order
+from sglr.engines.ray.packing import pack, unpack
+from sglr.engines.ray.server_worker import Asked, Learnt, Order, Told
 from sglr.engines.ray.worker import Smashed
 
 
@@ -74,6 +75,36 @@ class RemoteServer:
         self._behind, self._bad = True, learnt.bad_step
         # A copy: methods may write into gradients, and what is in the store is shared.
         return receive(learnt.gradients).clone().to(uplink.smashed.device)
+
+    def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
+        """Return the cut-layer gradients at the weights as they are."""
+        if self._pool() is None:
+            return self._here.gradients(uplink, context, log_prior)
+        found: Tensor = self._asked("gradients", uplink, context, log_prior)
+        return found.clone().to(uplink.smashed.device)
+
+    def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
+        """Take one step on a batch of the method's own making."""
+        self._rate = rate
+        if self._pool() is None:
+            return self._here.step(batch, context, rate)
+        self._asked("step", batch, context, rate)
+        return None
+
+    def priors(self, uplink: Uplink) -> Priors | None:
+        """Count a step's labels; return the priors to correct."""
+        if self._pool() is None:
+            return self._here.priors(uplink)
+        found: Priors | None = self._asked("priors", uplink)
+        return None if found is None else Priors(*(one.to(uplink.smashed.device) for one in found))
+
+    def _asked(self, call: str, *arguments: object) -> Any:
+        pool = self._pool()
+        assert pool is not None, "asked once it runs"
+        order = Asked(call, tuple(pack(one) for one in arguments), torch.initial_seed())
+        learnt: Told = pool.ask({SERVER: ("carry_out", (order,))})[SERVER]
+        self._behind, self._bad = True, learnt.bad_step
+        return unpack(learnt.value, torch.device("cpu"))
 
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""

@@ -13,6 +13,7 @@ from sglr.core.random import seed_layers
 from sglr.core.server_protocol import Server
 from sglr.core.types import StepContext, Uplink
 from sglr.engines.ray.object_store import SentArray, receive, receive_all, send, send_all
+from sglr.engines.ray.packing import pack, unpack
 from sglr.engines.ray.worker import Smashed
 from sglr.system.allocator import keep_freed_memory
 
@@ -40,6 +41,21 @@ class Learnt(NamedTuple):
     """The cut-layer gradients of a step, and the first step of the epoch whose loss was not a number."""
 
     gradients: SentArray
+    bad_step: int | None
+
+
+class Asked(NamedTuple):
+    """A call of one of the server's methods, with packed arguments and the seed of torch's generator."""
+
+    call: str
+    arguments: tuple[Any, ...]
+    seed: int
+
+
+class Told(NamedTuple):
+    """What it returned, packed, and the first step of the epoch whose loss was not a number."""
+
+    value: Any
     bad_step: int | None
 
 
@@ -87,6 +103,12 @@ class ServerWorker:
         uplink = Uplink(smashed, labels, sent.clients, sent.sizes)
         gradients: Tensor = getattr(server, order.call)(uplink, order.context, order.rate)
         return Learnt(send(gradients), server.bad_step())
+
+    def carry_out(self, order: Asked) -> Told:
+        """Call one of the server's methods that take or return tensors of the device."""
+        seed_layers(order.seed)
+        arguments = [unpack(one, self._device) for one in order.arguments]
+        return Told(pack(getattr(self._server, order.call)(*arguments)), self._server.bad_step())
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call one of the server's methods that take and return no tensors of the device."""

@@ -79,7 +79,7 @@ class LocalTrainer:
         self._own_scores = OwnScores(job.task, {name: len(samples) for name, samples in job.held.items()})
         self._round = -1
         self.features = features_of(job.segment)
-        own = ClientLoss(job.task, job.label_prior == "correct")
+        own = ClientLoss(job.task, job.label_prior == "own")
         of_tail = job.client, self._targets, self._classes, own, job.defences
         self._tail = ClientTail(*of_tail) if self.features else None
 
@@ -271,7 +271,7 @@ class LocalTrainer:
         for step in range(steps := self.steps):
             self._run(epoch, step)
             labels = self._pending[0].targets[None]
-            by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step)
+            by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step).step
             # A loss that is not finite is reported with the metrics.
             gradients = self._back(by_outputs[0])
             kept = (step + 1) % self.job.accumulate > 0 and step + 1 < steps
