@@ -18,10 +18,10 @@ def test_compare_prints_a_line_per_run_and_one_table(call, tiny, tmp_path):
     assert [line.partition(": ")[0] for line in lines[4:]] == [
         "[1/4] psl, seed 0",
         "[2/4] psl, seed 1",
-        "[3/4] sglr (phi=1), seed 0",
-        "[4/4] sglr (phi=1), seed 1",
+        "[3/4] sglr:phi=1, seed 0",
+        "[4/4] sglr:phi=1, seed 1",
     ]
-    assert all(label in answer.out for label in ("psl", "sglr (phi=1)", "accuracy"))
+    assert all(label in answer.out for label in ("psl", "sglr:phi=1", "accuracy"))
     assert f"next    sglr show {tmp_path / 'c'}\n" in answer.out
     assert call("show", tmp_path / "c").out == answer.out
 

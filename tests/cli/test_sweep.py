@@ -30,11 +30,11 @@ def test_a_sweep_prints_its_progress_and_one_table(call, tiny, grid, tmp_path):
     assert [line.partition(": ")[0] for line in answer.err.splitlines()] == [
         "[1/4] psl, seed 0",
         "[2/4] psl, seed 1",
-        "[3/4] sglr (phi=1), seed 0",
-        "[4/4] sglr (phi=1), seed 1",
+        "[3/4] sglr:phi=1, seed 0",
+        "[4/4] sglr:phi=1, seed 1",
     ]
     assert f"next    sglr show {tmp_path / 's'}\n" in answer.out
-    assert all(text in answer.out for text in ("psl", "sglr (phi=1)", "accuracy", "best    ", "±"))
+    assert all(text in answer.out for text in ("psl", "sglr:phi=1", "accuracy", "best    ", "±"))
     assert call("show", tmp_path / "s").out == answer.out
     page = (tmp_path / "s/report.html").read_text(encoding="utf-8")
     assert str(grid) in page
@@ -63,8 +63,8 @@ def test_a_dry_run_lists_what_there_is_to_do_and_writes_nothing(call, tiny, grid
     planned = json.loads(call("sweep", grid, *tiny, "--out", tmp_path / "s", "--dry-run", "--json").out)
     assert planned["runs"] == 4
     assert planned["rows"][1] == {
-        "label": "sglr (phi=1)",
-        "values": {"method": "sglr (phi=1)"},
+        "label": "sglr:phi=1",
+        "values": {"method": "sglr:phi=1"},
         "seeds": [0, 1],
         "states": ["new", "new"],
     }

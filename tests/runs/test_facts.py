@@ -9,7 +9,7 @@ import pytest
 
 from sglr.assembly.checks import check_engine
 from sglr.core.errors import UsageError
-from sglr.core.registry import ENGINES, PARTS
+from sglr.core.registry import ENGINES, METHODS, PARTS
 from sglr.runs.config import FACTS, Experiment, named, part_fields, told_to_clients
 from sglr.runs.facts import Clients, Decides, SettingFacts, facts_of_parameter, setting
 from sglr.runs.settings import Settings
@@ -99,6 +99,14 @@ def test_clients_are_told_nothing_of_the_servers_machine() -> None:
     hidden = {"data_dir", "device", "threads", "track", "energy", "energy_profile", "engine", "stacking", "schema"}
     assert not told.keys() & hidden
     assert {"method", "phi", "dataset", "seed", "missing"} <= told.keys()
+
+
+def test_axes_of_methods_are_settings_that_decide_the_result() -> None:
+    axes = named(axis=True)
+    assert {"init", "label_prior", "merge"} <= axes
+    assert all(FACTS[name].decides == "result" for name in axes)
+    for method in METHODS.names():
+        assert METHODS.load(method).settings.keys() <= axes, method
 
 
 @pytest.mark.parametrize(("name", "value"), [("ray_server", "cluster"), ("block_clients", 3), ("pipelining", True)])

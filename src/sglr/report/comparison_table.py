@@ -24,7 +24,7 @@ class ComparisonRow:
     Parameters
     ----------
     label
-        What distinguishes it from the others, e.g. ``"sglr (phi=0.75, alpha=0.5)"``.
+        What distinguishes it from the others, e.g. ``"sglr:phi=0.75,alpha=0.5"``.
     method
         Its registered name.
     runs

@@ -41,6 +41,9 @@ class SettingFacts:
         classes mean.
     build
         Whether it decides how parts are built, and so whether they can be.
+    axis
+        Whether it is an axis of methods: a choice that, with others, makes a method what it is, so that it may be
+        written with a method, as in ``sglr:phi=1,init=independent``.
     engine
         The only engine that has this setting; others refuse it. None for no such engine.
     since
@@ -54,6 +57,7 @@ class SettingFacts:
     clients: Clients = "see"
     by_run: bool = False
     build: bool = True
+    axis: bool = False
     engine: str | None = None
     since: str | None = None
 
@@ -76,12 +80,13 @@ def setting(
     decides: Decides = "result",
     clients: Clients = "see",
     build: bool = True,
+    axis: bool = False,
     engine: str | None = None,
     since: str | None = None,
     **limits: Any,
 ) -> Any:
     """Return a pydantic field that is a setting: panel, default and help text, facts, and limits of its value."""
-    facts = SettingFacts(panel, basic, decides, clients, build=build, engine=engine, since=since)
+    facts = SettingFacts(panel, basic, decides, clients, build=build, axis=axis, engine=engine, since=since)
     return Field(default, description=about, json_schema_extra=cast(JsonDict, dataclasses.asdict(facts)), **limits)
 
 

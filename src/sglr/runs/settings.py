@@ -76,6 +76,7 @@ class Settings(BaseModel):
         None,
         "when client segments are averaged: never, epoch, or every so many steps; default: as the method has it",
         clients="take",
+        axis=True,
         since="0.2.0",
     )
     participation: float = setting(
@@ -121,6 +122,7 @@ class Settings(BaseModel):
         "do client segments start from the same weights or from weights of their own (the paper's)",
         basic=True,
         clients="take",
+        axis=True,
     )
     client_optimizer: Literal["keep", "reset"] = setting(
         "Training",
@@ -142,6 +144,7 @@ class Settings(BaseModel):
         "own: take each client's label frequencies out of the loss (for non-IID data); pooled: and out of the server's"
         " step those of all its clients together",
         clients="take",
+        axis=True,
     )
     short_clients: Literal["wait", "cycle"] = setting(
         "Training",

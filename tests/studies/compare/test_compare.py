@@ -29,7 +29,7 @@ def test_every_method_and_seed_is_an_ordinary_run(tmp_path):
     result = compare(["psl", "sglr:phi=0.5,alpha=1"], seeds=[0, 1], out=tmp_path / "c", **TINY)
     assert [row["label"] for row in sorted(result.rows, key=lambda row: row["method"])] == [
         "psl",
-        "sglr (phi=0.5, alpha=1)",
+        "sglr:phi=0.5,alpha=1",
     ]
     accuracies = [row["test"]["accuracy"] for row in result.rows]
     assert accuracies == sorted(accuracies, reverse=True)
@@ -120,6 +120,19 @@ def test_method_objects_are_what_their_names_are(tmp_path):
     assert [trial.given.method for trial in objects] == [SGLR(phi=0.5), PSL()]
 
 
+def test_a_setting_that_is_an_axis_of_methods_goes_with_its_method(tmp_path):
+    methods = ["psl", "psl:init=independent", "sglr:phi=1,label_prior=own"]
+    trials = plan(methods, [0], tmp_path, {"label_prior": "ignore", **TINY})
+    assert [trial.label for trial in trials] == methods
+    assert [trial.experiment.init for trial in trials] == ["common", "independent", "common"]
+    assert [trial.experiment.label_prior for trial in trials] == ["ignore", "ignore", "own"]
+    assert [trial.path.name for trial in trials] == [
+        "psl-seed0",
+        "psl-init=independent-seed0",
+        "sglr-phi=1-label_prior=own-seed0",
+    ]
+
+
 def test_a_parameter_applies_to_the_methods_that_have_it(tmp_path):
     trials = plan(["psl", "slr", "sglr:alpha=1"], [0], tmp_path, {"alpha": 0.25, **TINY})
     alphas = [trial.experiment.method_parameters.get("alpha") for trial in trials]
@@ -137,6 +150,8 @@ def test_a_parameter_applies_to_the_methods_that_have_it(tmp_path):
         (["psl", "sfl"], {"alpha": 1.0}, "method psl has no such parameter"),
         (["psl", "sglr:phi=2"], {}, "phi = 2"),
         (["psl:0.5"], {}, "'0.5' is not key=value"),
+        (["psl:epochs=3"], {}, "epochs is a setting of the whole run; give it as a setting; with a method go"),
+        (["psl:inti=common"], {}, "did you mean init?"),
         (["psl"], {"seed": 1}, "give seeds instead"),
         (["psl"], {"epoch": 1}, "did you mean epochs?"),
     ],

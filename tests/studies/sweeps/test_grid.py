@@ -51,8 +51,19 @@ def test_a_configuration_is_named_by_what_it_sets():
     assert labels(grid) == [
         "psl, lr=0.1",
         "psl, lr=0.01",
-        "sglr (phi=0.5, alpha=1), lr=0.1",
-        "sglr (phi=0.5, alpha=1), lr=0.01",
+        "sglr:phi=0.5,alpha=1, lr=0.1",
+        "sglr:phi=0.5,alpha=1, lr=0.01",
+    ]
+
+
+def test_a_list_of_methods_holds_tables_of_their_parameters_and_settings():
+    table = {"method": "sglr", "phi": 1.0, "label-prior": "own"}
+    configurations = Grid.read({"init": "common", "grid": {"method": ["psl", table]}}, {}).configurations(10)
+    assert [one.label for one in configurations] == ["psl", "sglr:phi=1.0,label_prior=own"]
+    plain, own = (one.experiments[0] for one in configurations)
+    assert (plain.label_prior, own.label_prior, own.method_parameters["phi"]) == ("ignore", "own", 1.0)
+    assert labels({"label_prior": "own", "grid": {"method": ["sglr:label_prior=ignore"]}}) == [
+        "sglr:label_prior=ignore"
     ]
 
 
@@ -120,6 +131,13 @@ def test_flags_win_over_what_is_shared_and_may_not_name_what_varies():
             {"grid": {"method": ["sglr:phi=1"], "phi": [0.5]}},
             r"\[grid\] phi = 0.5: is also given with the method",
         ),
+        (
+            {"grid": {"method": ["psl:init=common"], "init": ["common"]}},
+            r"\[grid\] init = common: is also given with the method",
+        ),
+        ({"grid": {"method": ["psl:lr=0.1"]}}, r"\[grid\] method = psl:lr=0.1: lr is a setting of the whole run"),
+        ({"grid": {"method": [{"phi": 1.0}]}}, r"\[grid\] method method = None: is no method's name"),
+        ({"grid": {"method": [{"method": "sglr", "phi": [1.0]}]}}, r"\[grid\] method phi = \[1.0\]: is not one value"),
         ({"case": [{"method": "psl", "phi": 1}]}, r"\[\[case\]\] 1, phi = 1: method psl has no such parameter"),
         ({"case": [{"lr": [0.1, 0.2]}]}, r"\[\[case\]\] 1, lr = \[0.1, 0.2\]: is a list"),
         ({"case": [{"lr": 0.1}, {"lr": 0.1}]}, "is the same training as"),

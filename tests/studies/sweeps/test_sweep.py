@@ -36,8 +36,8 @@ def test_the_rows_are_means_and_spreads_of_ordinary_runs(trained: Path) -> None:
     assert [row["label"] for row in found.rows] == [
         "psl, lr=0.001",
         "psl, lr=0.01",
-        "sglr (phi=0.5), lr=0.001",
-        "sglr (phi=0.5), lr=0.01",
+        "sglr:phi=0.5, lr=0.001",
+        "sglr:phi=0.5, lr=0.01",
     ]
     for row in found.rows:
         runs = [Run.open(trained / run) for run in row["runs"]]

@@ -20,7 +20,7 @@ class Trial:
     Parameters
     ----------
     label
-        The configuration's name, such as ``"sglr (phi=0.5)"``; trials that differ only in the seed share it.
+        The configuration's name, such as ``"sglr:phi=0.5"``; trials that differ only in the seed share it.
     experiment
         The settings.
     path

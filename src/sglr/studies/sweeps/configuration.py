@@ -21,7 +21,7 @@ class Configuration:
     Parameters
     ----------
     label
-        Its name, if it has one, else what it sets: ``"sglr (phi=0.5), lr=0.01"``.
+        Its name, if it has one, else what it sets: ``"sglr:phi=0.5, lr=0.01"``.
     values
         Its value of every setting in which configurations of the sweep differ; None where it lacks that setting.
     experiments

@@ -14,7 +14,7 @@ import tomli_w
 from sglr.core.errors import UsageError
 from sglr.runs.config import SETTINGS, Experiment, read_toml
 from sglr.runs.presets import expanded
-from sglr.studies.method_specs import Variant, parse_methods
+from sglr.studies.method_specs import Variant, parse_methods, spec_of
 from sglr.studies.sweeps.configuration import METHOD, SEED, Configuration, described, told_apart
 
 GRID, CASE = "grid", "case"
@@ -192,10 +192,21 @@ def _axes(source: str, axes: Mapping[str, Any]) -> dict[str, list[Any]]:
             remedy = "write it above the table, or in brackets as a list of values"
             _refuse(source, where, values, "is not a list", remedy)
         if key == METHOD and values:
-            values = [str(method) for method in parse_methods([str(value) for value in values])]
+            values = _methods(source, where, values)
         _check_values(source, where, values)
         found[key] = list(values)
     return found
+
+
+def _methods(source: str, where: str, values: Sequence[Any]) -> list[str]:
+    """Return the methods of a list as texts; a table in it is a method with its parameters and settings."""
+    found = []
+    for value in values:
+        try:
+            found.append(spec_of(value) if isinstance(value, Mapping) else str(value))
+        except UsageError as error:
+            _refuse(source, f"{where} {error.field}", error.value, error.problem, error.remedy)
+    return [str(method) for method in parse_methods(found)]
 
 
 def _check_values(source: str, where: str, values: Sequence[Any]) -> None:
