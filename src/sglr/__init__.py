@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sglr.core.method import Method
     from sglr.core.server_protocol import Server
     from sglr.core.task import Targets, Task
-    from sglr.core.types import Downlink, ServerBatch, StepContext, Uplink
+    from sglr.core.types import Downlink, Extent, ServerBatch, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
     from sglr.exporting.export import Export, export
@@ -61,7 +61,7 @@ _HOMES = {
     "sglr.core.task": ("Targets", "Task"),
     "sglr.core.server_protocol": ("Server",),
     "sglr.splitting": ("Split", "cut_points", "split"),
-    "sglr.core.types": ("Downlink", "ServerBatch", "StepContext", "Uplink"),
+    "sglr.core.types": ("Downlink", "Extent", "ServerBatch", "StepContext", "Uplink"),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
     "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
@@ -114,6 +114,7 @@ __all__ = [
     "Downlink",
     "Experiment",
     "Export",
+    "Extent",
     "Interrupted",
     "Language",
     "Method",

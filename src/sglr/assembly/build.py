@@ -13,6 +13,7 @@ from sglr.assembly.checks import (
     check_accumulation,
     check_defences,
     check_engine,
+    check_memory,
     check_pipelining,
     check_place,
     check_pooled_prior,
@@ -36,6 +37,7 @@ from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.task import Task
 from sglr.core.trainer import Trainer
+from sglr.core.types import Extent
 from sglr.core.weights import Weights, state_of
 from sglr.data.augmentation import AugmentationChain
 from sglr.data.augmentation import parse as parse_augmentation
@@ -99,6 +101,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     least = segments.least_batch(experiment.batch_size, data.sizes)
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, least, monitored(experiment, task, data))
+    check_memory(experiment, method, _extent(experiment, segments, plan, data), device)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
         experiment, segments, data, task, optimizer, device, precision, store, least, augmentation
@@ -142,6 +145,12 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.defences,
         segments.frozen,
     )
+
+
+def _extent(experiment: Experiment, segments: Segments, plan: TrainingPlan, data: ClientData) -> Extent:
+    clients, longest = len(data.indices), experiment.batch_size + plan.least_batch - 1
+    each = torch.get_default_dtype().itemsize
+    return Extent(clients, plan.at_work(clients), longest, segments.cut_shape, _classes(data), each)
 
 
 def _classes(data: ClientData) -> int:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
+from sglr.client_store.capacity import gigabytes
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.task import Task
+from sglr.core.types import Extent
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
 from sglr.system.extras import require
+from sglr.system.machine import memory_of
 
 if TYPE_CHECKING:  # a client checks its segment, and has no use for the training loop
     from sglr.assembly.parts import PartOverrides
@@ -51,6 +56,17 @@ def check_accumulation(experiment: Experiment, method: Method) -> None:
     if experiment.accumulate > 1 and not method.accumulates:
         problem = f"the server of method {experiment.method} is updated for one client after another in a step"
         raise UsageError("accumulate", experiment.accumulate, problem, "leave it out, or choose another method")
+
+
+def check_memory(experiment: Experiment, method: Method, extent: Extent, device: torch.device) -> None:
+    """Refuse a method that keeps more between steps than the device's memory holds."""
+    needed, memory = method.memory_bytes(extent), memory_of(device)
+    if needed > memory:
+        problem = f"it keeps {needed} bytes ({gigabytes(needed)}) between steps, of {gigabytes(memory)} of memory"
+        remedy = (
+            f"give a smaller buffer, a smaller cut (each sample has {extent.values} numbers there), or fewer clients"
+        )
+        raise UsageError("method", experiment.method, problem, remedy)
 
 
 def check_pooled_prior(experiment: Experiment, method: Method) -> None:

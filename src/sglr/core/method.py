@@ -18,7 +18,7 @@ import numpy as np
 from sglr.core.errors import UsageError
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, StepContext, Uplink
+from sglr.core.types import Downlink, Extent, StepContext, Uplink
 from sglr.core.weights import Weights
 
 
@@ -141,6 +141,11 @@ class Method(ABC):
     def needs_labels(self) -> bool:
         """Whether `exchange` reads labels itself, which it can't where they stay with the clients."""
         return False
+
+    def memory_bytes(self, extent: Extent) -> int:
+        """Return the most bytes that `StepContext.memory` takes; a training that could not hold them is refused."""
+        del extent
+        return 0
 
     @property
     def merges_inside_epoch(self) -> bool:

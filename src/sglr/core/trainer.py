@@ -57,6 +57,8 @@ class Trainer:
         How weights that clients share are merged.
     buffers
         Names of what is not trained of a client's segment, such as batch statistics.
+    memory
+        What the method keeps between steps: see `StepContext.memory`.
     """
 
     method: Method
@@ -69,6 +71,7 @@ class Trainer:
     shared: Weights = field(default_factory=dict)
     rule: MergeRule = field(default_factory=MergeRule)
     buffers: AbstractSet[str] = frozenset()
+    memory: dict[str, Tensor] = field(default_factory=dict)
     _end: Progress | None = field(default=None, init=False)
 
     @property
@@ -160,7 +163,8 @@ class Trainer:
         while progress.step < steps:
             started = time.perf_counter()
             rates = self._rates(progress.step, steps, cohorts)
-            samples = self._step(cohort, self._context(progress.step, steps, rates.server), rates.clients)
+            context = self._context(progress.step, steps, rates.server, len(cohort))
+            samples = self._step(cohort, context, rates.clients)
             self._took(1, samples, time.perf_counter() - started, steps * cohorts)
             self._between_steps()
 
@@ -168,12 +172,11 @@ class Trainer:
         """Return the rates of a step of the cohort that is at work, one of ``cohorts`` in the epoch."""
         return self.plan.rates(self.progress, (self.progress.cohort + (step + 1) / steps) / cohorts)
 
-    def _context(self, step: int, steps: int, rate: float) -> StepContext:
+    def _context(self, step: int, steps: int, rate: float, at_work: int) -> StepContext:
         plan, progress = self.plan, self.progress
         rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
-        context = StepContext(
-            progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate, data_sizes=self.sizes
-        )
+        place = progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate
+        context = StepContext(*place, data_sizes=self.sizes, at_work=at_work, memory=self.memory)
         # What is merged must not lack gradients that were kept.
         updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
         return context if updates else replace(context, updates=False)
@@ -192,7 +195,7 @@ class Trainer:
         if tally is None:
             return
         self.server.add_metrics(tally)
-        context = self._context(steps - 1, steps, rates[-1].server)
+        context = self._context(steps - 1, steps, rates[-1].server, len(cohort))
         if self.method.merges(context):
             self._merge(cohort, context)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
@@ -203,6 +206,8 @@ class Trainer:
         seed_layers(key(self.plan.seed, "layers", context.epoch, self.progress.cohort, context.step))
         uplink = self.engine.forward(context.step)
         if uplink is not None:
+            # What a checkpoint brings is on the host.
+            self.memory.update({name: one.to(uplink.smashed.device) for name, one in self.memory.items()})
             downlink = self.method.exchange(self.server, uplink, context)
             self.engine.backward(downlink if context.updates else downlink._replace(updates=False), rate)
             self._report_exchange(uplink, downlink.averaged)
@@ -335,11 +340,13 @@ class Trainer:
         """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""
         tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state(best).items()}
         tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
-        return tensors | {f"shared.{name}": tensor for name, tensor in self.shared.items()}
+        tensors |= {f"shared.{name}": tensor for name, tensor in self.shared.items()}
+        return tensors | {f"method.{name}": tensor for name, tensor in self.memory.items()}
 
     def restore(self, tensors: Weights, progress: Progress) -> None:
         """Take up a checkpoint."""
         self.engine.restore(below("clients.", tensors))
         self.server.restore(below("server.", tensors))
         self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
+        self.memory = {name: tensor.clone() for name, tensor in below("method.", tensors).items()}
         self.progress = progress

@@ -6,8 +6,9 @@ N = Σ|B_i| the real samples of the step, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -190,6 +191,39 @@ class Downlink(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How large a training is, from which follows how much a method keeps between steps.
+
+    Parameters
+    ----------
+    clients
+        Registered clients.
+    at_work
+        Clients that train in an epoch, at most.
+    batch
+        Samples of one client in one step, at most.
+    cut_shape
+        The shape at the cut of one sample, without the batch.
+    classes
+        Number of classes; 0 where samples have no single class.
+    each
+        Bytes of one number at the cut.
+    """
+
+    clients: int
+    at_work: int
+    batch: int
+    cut_shape: tuple[int, ...]
+    classes: int
+    each: int = 4
+
+    @property
+    def values(self) -> int:
+        """Numbers of one sample at the cut."""
+        return math.prod(self.cut_shape)
+
+
+@dataclass(frozen=True)
 class StepContext:
     """Where in the training a step is, and the random numbers that belong to it.
 
@@ -210,6 +244,12 @@ class StepContext:
         gradients are only kept (gradient accumulation).
     data_sizes
         |D_i| of every client, by id.
+    at_work
+        How many clients train in this epoch, those of the cohort.
+    memory
+        What the method keeps between steps, by name: it reads and changes it in place. It begins empty, is on the
+        device of the smashed data, and in every checkpoint, so that a run that is resumed goes on with it. Values are
+        finite. `Method.memory_bytes` says how much it becomes.
     """
 
     epoch: int
@@ -221,6 +261,8 @@ class StepContext:
     server_rate: float = 0.0
     updates: bool = True
     data_sizes: Sequence[int] = ()
+    at_work: int = 0
+    memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def ends_epoch(self) -> bool:
