@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import CLASSES, CUT, INPUTS, assert_close, covering, make_lower, make_upper
+from tests.some_methods import UNSPLIT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,7 +105,7 @@ def test_no_state_snapshot_or_message_holds_a_frozen_weight(case, name: str, sid
     assert frozen
 
 
-@every_method_and_side
+@covering(name=UNSPLIT, side=list(SIDES))
 def test_one_client_trains_like_the_unsplit_model_with_the_same_layers_frozen(case, name: str, side: str) -> None:
     training = frozen_case(case, name, side, sizes=(8,), optimizer="sgd:momentum=0.9,weight_decay=0.1")
     lower, upper = training.segments()

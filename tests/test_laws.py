@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import assert_close, covering
+from tests.some_methods import UNSPLIT, WITH_TAIL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,7 +54,7 @@ def model_weights(trainer: Trainer, client: int = 0) -> dict[str, Tensor]:
 # Law 1: with one client, every method takes the same steps as training the unsplit model.
 
 
-@covering(name=METHODS.names(), norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
+@covering(name=UNSPLIT, norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
 def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, optimizer: str) -> None:
     training = case(make(name), sizes=(8,), norm=norm, optimizer=optimizer, rate=0.05, seed=3)
     lower, upper = training.segments()
@@ -179,7 +180,7 @@ def test_stacked_equals_looped_with_accumulation(case, state_of, name: str, tail
 @pytest.mark.parametrize("tail", [False, True], ids=["", "tail"])
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped_where_single_samples_join_the_batch_before(case, state_of, name, tail) -> None:
-    if tail and make(name).whole_model:
+    if tail and name not in WITH_TAIL:
         pytest.skip("has no tail")
     sizes = (9, 5, 1, 8)  # in batches of four, with batch statistics: 4 + 5, 5, none, 4 + 4
     options = {

@@ -40,7 +40,7 @@ def test_readme_names_only_parts_that_exist() -> None:
         name
         for row in tables.splitlines()
         if row.startswith("| [`")
-        for name in re.findall("`([a-z0-9]+)`", row.split("|")[1])
+        for name in re.findall("`([a-z0-9-]+)`", row.split("|")[1])
     }
     assert methods == set(METHODS.names())
     parts = {

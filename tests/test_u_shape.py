@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import assert_close, covering
+from tests.some_methods import UNSPLIT, WITH_TAIL
 from torch import nn
 from torch.nn import functional as F
 
@@ -25,8 +26,7 @@ from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.runs.config import Experiment
 
-SPLIT = [name for name in METHODS.names() if not METHODS.load(name).whole_model]
-every_split_method = pytest.mark.parametrize("name", SPLIT)
+every_split_method = pytest.mark.parametrize("name", WITH_TAIL)
 NORM = {"plain": False, "batchnorm": True}
 
 UNEQUAL = (11, 7, 3, 3)
@@ -38,7 +38,7 @@ def make(name: str) -> Method:
     return method
 
 
-@covering(name=SPLIT, norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
+@covering(name=[name for name in WITH_TAIL if name in UNSPLIT], norm=NORM, optimizer=["sgd:momentum=0.9", "adam"])
 def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, optimizer: str) -> None:
     training = case(make(name), sizes=(8,), tail=True, norm=norm, optimizer=optimizer, rate=0.05, seed=3)
     client, upper = training.segments()
@@ -64,7 +64,7 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, norm: bool, o
     assert trainer.server.read_metrics().loss == pytest.approx(losses, rel=1e-4)
 
 
-@covering(name=SPLIT, norm=NORM, participation=[1.0, 0.5])
+@covering(name=WITH_TAIL, norm=NORM, participation=[1.0, 0.5])
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped(case, state_of, name: str, norm: bool, participation: float) -> None:
     stacked, looped = (
@@ -132,7 +132,7 @@ def test_the_server_is_never_told_a_label(case, name: str, monkeypatch: pytest.M
     assert down == sum(sum(uplink.sizes) for uplink in sent) * 3 * 4  # three features of four bytes
 
 
-@covering(name=SPLIT, stop_after=[1, 4])
+@covering(name=WITH_TAIL, stop_after=[1, 4])
 def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str, stop_after: int) -> None:
     training = case(
         make(name), sizes=(8, 2, 5), tail=True, norm=True, dropout=0.3, optimizer="adam", label_prior="own", seed=5

@@ -29,6 +29,8 @@ CASES: dict[str, dict[str, object]] = {
     "sflv1": {"method": "sflv1"},
     "sflv2": {"method": "sflv2"},
     "fl": {"method": "fl"},
+    "cyclesl": {"method": "cyclesl"},
+    "scala": {"method": "scala"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},
     "sfl, half take part": {"method": "sfl", "participation": 0.5},

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from sglr.inference.run import Run
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
+    from sglr.methods.cyclesl import CycleSL
     from sglr.methods.fl import FL
     from sglr.methods.psl import PSL
+    from sglr.methods.scala import SCALA
     from sglr.methods.sfl import SFL
     from sglr.methods.sflv1 import SFLV1
     from sglr.methods.sflv2 import SFLV2
@@ -66,8 +68,10 @@ _HOMES = {
     "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
+    "sglr.methods.cyclesl": ("CycleSL",),
     "sglr.methods.fl": ("FL",),
     "sglr.methods.psl": ("PSL",),
+    "sglr.methods.scala": ("SCALA",),
     "sglr.methods.sfl": ("SFL",),
     "sglr.methods.sflv1": ("SFLV1",),
     "sglr.methods.sflv2": ("SFLV2",),
@@ -96,6 +100,7 @@ __all__ = [
     "CL",
     "FL",
     "PSL",
+    "SCALA",
     "SFL",
     "SFLV1",
     "SFLV2",
@@ -109,6 +114,7 @@ __all__ = [
     "Classification",
     "ClientData",
     "Comparison",
+    "CycleSL",
     "Dataset",
     "DivergedError",
     "Downlink",

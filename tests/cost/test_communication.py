@@ -53,6 +53,10 @@ SETUPS = {
     "sfl, every second step": Setup(sglr.SFL(average_every=2), weights=CLIENT, every=2),
     "sflv1": Setup(sglr.SFLV1(), weights=CLIENT),
     "sflv2": Setup(sglr.SFLV2(), weights=CLIENT),
+    "cyclesl": Setup(sglr.CycleSL()),
+    "cyclesl, averages": Setup(sglr.CycleSL(phi=0.5), range(EPOCHS)),
+    "scala": Setup(sglr.SCALA(), weights=CLIENT),
+    "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),
     "ssl": Setup(sglr.SSL(), weights=CLIENT, one_by_one=True),
     "fl": Setup(sglr.FL(), weights=WHOLE),
     "fl, rounds of two": Setup(sglr.FL(local_epochs=2), weights=WHOLE, round=2),
@@ -123,7 +127,7 @@ class Law:
                 "position": max(len(labels[client]) for client in active),
                 "class": len({label for client in active for label in labels[client]}),
             }
-            self._once("average", False, different[self.setup.method.average] * self.cut)
+            self._once("average", False, different[getattr(self.setup.method, "average", "position")] * self.cut)
 
     def _active(self, epoch: int, step: int, present: list[int]) -> list[int]:
         if epoch not in self.setup.averaging:

@@ -23,6 +23,9 @@ SIGNS = {
     r"\in": "∈",
     r"\top": "ᵀ",
     r"\eta": "η",
+    r"\ell": "ℓ",
+    r"\log": "log",
+    r"\mathrm": "",
     r"\alpha": "α",
     r"\beta": "β",
     r"\delta": "δ",
@@ -75,7 +78,7 @@ def test_bars_of_sizes_end_no_cell_of_a_table() -> None:
 
 def test_the_index_names_every_method() -> None:
     index = (DOCS / "methods/index.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| \[`(\w+)`\]", index, re.MULTILINE)) == set(METHODS.names())
+    assert set(re.findall(r"^\| \[`([\w-]+)`\]", index, re.MULTILINE)) == set(METHODS.names())
 
 
 def test_the_glossary_names_flags_and_names_that_exist() -> None:

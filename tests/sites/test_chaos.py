@@ -87,6 +87,9 @@ def test_the_page_tells_what_the_record_holds():
     assert by_kind(record) in page
     assert by_case(record) in page
     assert f"{record['faults']:,} faults were done to {len(record['runs'])} trainings" in page
-    assert {run["case"] for run in record["runs"]} == CASES.keys()
+    ran = {run["case"] for run in record["runs"]}
+    assert ran <= CASES.keys()
+    not_yet = re.search(r"Not among them yet, being newer: ([^.]+)\.", page)
+    assert ran | set(re.findall("`([^`]+)`", not_yet[1] if not_yet else "")) == CASES.keys()
     assert record["faults"] == sum(sum(run["faults"].values()) for run in record["runs"]) >= 1000
     assert [run["lost"] for run in record["runs"] if run["lost"]] == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.some_methods import WITH_TAIL
 from tests.some_targets import make_task, targets_of
 
 from sglr.core.registry import METHODS, TASKS
@@ -43,7 +44,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "sglr", "accumulate": 2, "warmup": 1.5, "partition": "dirichlet", "samples_per_client": 40},
     {"method": "fl", "accumulate": 3, "warmup": 0.7, "partition": "dirichlet", "samples_per_client": 40},
     {"method": "sglr", "defence": "nopeek:weight=0.5+clip:norm=5+noise:sigma=0.2+max-norm"},
-    *({"method": name, "tail": "relu2"} for name in METHODS.names() if not METHODS.load(name).whole_model),
+    *({"method": name, "tail": "relu2"} for name in WITH_TAIL),
 ]
 
 BY_CLASS = ("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion")

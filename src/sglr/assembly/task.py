@@ -119,5 +119,5 @@ def check_classes(experiment: Experiment, method: Method, targets: Targets) -> N
     problem = f"samples have no class ({targets.describe()})"
     if experiment.label_prior != "ignore":
         raise UsageError("label_prior", experiment.label_prior, problem, "leave it out")
-    if method.needs_labels:
+    if method.needs_classes:
         raise UsageError("method", experiment.method, f"it reads classes, and {problem}", "give --average position")

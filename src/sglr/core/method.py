@@ -148,6 +148,11 @@ class Method(ABC):
         return 0
 
     @property
+    def needs_classes(self) -> bool:
+        """Whether it reads them as classes, so that each sample needs one: by default, if it reads them at all."""
+        return self.needs_labels
+
+    @property
     def merges_inside_epoch(self) -> bool:
         """Whether client segments are merged between the steps of an epoch, so that no client can run ahead."""
         return self.shares and self.merge_every > 0

@@ -33,8 +33,8 @@ class SplitAvg:
     """
 
     phi: float
-    average: str
-    phase: str
+    average: str = "position"
+    phase: str = "all"
 
     def check(self) -> None:
         """Refuse parameters that make no sense."""

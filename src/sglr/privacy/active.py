@@ -148,6 +148,11 @@ class Hijacked(Method):
         """Whether the honest method reads labels."""
         return self.honest.needs_labels
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it reads them as classes."""
+        return self.honest.needs_classes
+
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Say who steps together, as the honest method does."""
         return self.honest.cohorts(clients, rng)

@@ -56,9 +56,9 @@ class Graph:
         """
         width = self.parameters + self.by_inputs
         wanted = [*range(self.parameters if weights else 0), *([self.parameters] if inputs and self.by_inputs else [])]
-        places = wanted if self.stacked else [row + one for row in range(0, len(self.leaves), width) for one in wanted]
-        if not places:
+        if not wanted:
             return Gradients([], None)
+        places = wanted if self.stacked else [row + one for row in range(0, len(self.leaves), width) for one in wanted]
         leaves = [self.leaves[place] for place in places]
         parts = (loss_gradients,) if self.stacked else loss_gradients.unbind()
         if self.outputs[0].requires_grad:

@@ -71,6 +71,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "sflv1, tail": ("sflv1", TAIL),
     "sflv2": ("sflv2", {}),
+    "cyclesl, server in the cluster": ("cyclesl", {"ray_server": "cluster", "label_prior": "pooled"}),
+    "scala, server in the cluster": ("scala", {"ray_server": "cluster", "label_prior": "pooled"}),
     "ssl": ("ssl", {}),
     "fl": ("fl", {}),
     "fl, single samples, server in the cluster": ("fl", {**SINGLE, "ray_server": "cluster"}),
