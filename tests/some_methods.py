@@ -12,7 +12,11 @@ OTHER_STEPS = {
 UNSPLIT = [name for name in METHODS.names() if name not in OTHER_STEPS]
 """Methods that with one client take the steps of the unsplit model (law 1)."""
 
-WITH_TAIL = [
-    name for name in METHODS.names() if not (METHODS.load(name).whole_model or METHODS.load(name)().needs_labels)
-]
+
+def _does_without_labels(name: str) -> bool:
+    kind = METHODS.load(name)
+    return not (kind.whole_model or kind().needs_labels or kind.settings.get("label_prior") == "pooled")
+
+
+WITH_TAIL = [name for name in METHODS.names() if _does_without_labels(name)]
 """Methods whose server can do without labels (U-shape)."""

@@ -63,7 +63,7 @@ def after_steps(w: np.ndarray, uplink: Uplink, batches: list[list[int]], prior: 
 
 @pytest.mark.parametrize(("epochs", "size", "ends"), [(1, 2, [2]), (2, 3, [3]), (1, 0, [3]), (1, 1, [1, 2, 3])])
 def test_the_server_steps_on_drawn_batches_and_then_tells_gradients_at_its_new_weights(epochs, size, ends) -> None:
-    uplink, server, rng = make_uplink(), make_server(), np.random.default_rng(5)
+    uplink, server, rng = make_uplink(), make_server(), np.random.default_rng(5).spawn(1)[0]
     found = CycleSL(server_epochs=epochs, server_batch=size).exchange(server, uplink, context())
     batches = [part.tolist() for _ in range(epochs) for part in np.split(rng.permutation(5), ends)]
     w = after_steps(W, uplink, batches)

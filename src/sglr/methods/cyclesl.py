@@ -81,7 +81,7 @@ class CycleSL(Method):
         priors = server.priors(uplink)
         smashed, targets = uplink.flatten(uplink.smashed), uplink.flatten(uplink.labels)
         weights = _data_sizes(uplink, context)
-        for rows in self._batches(len(targets), self.server_batch or max(uplink.sizes), context.rng):
+        for rows in self._batches(len(targets), self.server_batch or max(uplink.sizes), context.rng.spawn(1)[0]):
             drawn = to_device(rows, smashed.device)
             prior = None if priors is None else priors.step[drawn]
             batch = ServerBatch(smashed[drawn], targets[drawn], weights[drawn], prior)
