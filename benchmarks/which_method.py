@@ -1,0 +1,170 @@
+"""The study of docs/results/which-method.md: every method on several data sets, divided in several ways.
+
+    python benchmarks/which_method.py train --out runs/which-method --hours 8
+    python benchmarks/which_method.py page --out runs/which-method
+
+`train` goes on where it stopped; `page` writes the page, plots and a record of what is done. The folder which_method
+says what is trained: methods.toml the methods and the divisions, each other file a data set and a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from seed_by_seed import finish, planned, stopping, train
+from sglr.core.data import Dataset, Samples
+from sglr.core.registry import METHODS
+from sglr.studies.sweeps.sweep import SweepPlan
+
+FOLDER = Path(__file__).parent / "which_method"
+ORDER = ("fashion-cnn", "digits", "table", "fashion-resnet16")
+"""The data sets, those that tell most for their time first."""
+
+SMOKE = {"clients": 4, "samples_per_client": 16, "epochs": 1, "test_samples": 100}
+"""Settings that only show that everything runs."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of the study is wanted.
+
+    Parameters
+    ----------
+    data, divisions, methods
+        Names of data sets and divisions, and methods as they are written; empty for all.
+    seeds
+        How many of a data set's seeds; None for all.
+    smoke
+        Whether to train next to nothing.
+    """
+
+    data: Sequence[str] = ()
+    divisions: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    seeds: int | None = None
+    smoke: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set in one division: a sweep over methods and seeds."""
+
+    data: str
+    division: str
+    settings: Mapping[str, Any]
+    methods: Sequence[str]
+    seeds: Sequence[int]
+
+    def plan(self, out: Path) -> SweepPlan:
+        """Check it, and return what it trains."""
+        grid = {**self.settings, "grid": {"method": list(self.methods), "seed": list(self.seeds)}}
+        dataset = breast_cancer() if self.settings["dataset"] == "breast-cancer" else None
+        if dataset is not None:
+            del grid["dataset"]
+        return planned(grid, out / self.data / self.division, dataset)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read a file of the folder."""
+    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def parts(choice: Choice) -> Iterator[Part]:
+    """Yield the sweeps of the study, or those that are wanted."""
+    study = read("methods")
+    for data in choice.data or ORDER:
+        settings = read(data)
+        own = settings.pop("study")
+        listed = [*study[own["methods"]], *independent(study.get(own.get("independent", ""), []))]
+        for name, division in study["division"].items():
+            if choice.divisions and name not in choice.divisions:
+                continue
+            methods = [*listed, *(study["ceiling"] if division["partition"] == "iid" else [])]
+            wanted = [method for method in methods if not choice.methods or method in choice.methods]
+            whole = settings | {key: value for key, value in division.items() if key != "title"}
+            if choice.smoke:
+                whole |= {key: value for key, value in SMOKE.items() if key != "test_samples" or key in settings}
+            if wanted:
+                yield Part(data, name, whole, wanted, own["seeds"][: choice.seeds])
+
+
+def independent(methods: Sequence[str]) -> list[str]:
+    """Return methods with the paper's start, in which each client has first weights of its own."""
+    return [f"{method}{',' if ':' in method else ':'}init=independent" for method in methods]
+
+
+def missing_methods() -> list[str]:
+    """Return the registered methods that the study has no row for."""
+    study = read("methods")
+    named = {method.partition(":")[0] for method in (*study["all"], *study["ceiling"])}
+    return [name for name in METHODS.names() if name not in named]
+
+
+@cache
+def breast_cancer() -> Dataset:
+    """Return scikit-learn's table of tumours, standardised by what is trained on; 30 % is for test."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    cancer = load_breast_cancer()
+    known, held_out, labels, wanted = train_test_split(
+        cancer.data, cancer.target, test_size=0.3, random_state=0, stratify=cancer.target
+    )
+    scaler = StandardScaler().fit(known)
+    classes = tuple(map(str, cancer.target_names))
+    return Dataset(
+        "breast-cancer",
+        _samples(scaler.transform(known), labels),
+        _samples(scaler.transform(held_out), wanted),
+        classes=classes,
+    )
+
+
+def _samples(inputs: Any, labels: Any) -> Samples:
+    import torch
+
+    return Samples(torch.as_tensor(inputs, dtype=torch.float32), torch.as_tensor(labels))
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, about in (("train", "train what is not done"), ("page", "write the page of what is done")):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("--out", type=Path, default=Path("runs/which-method"), help="folder of the runs")
+        command.add_argument("--data", default="", help=f"some of {','.join(ORDER)}; default: all")
+        command.add_argument("--divisions", default="", help="some of those in methods.toml; default: all")
+        command.add_argument("--methods", nargs="*", default=[], help="some methods as they are listed; default: all")
+        command.add_argument("--seeds", type=int, help="how many of the seeds; default: all")
+        command.add_argument("--scale", choices=("full", "smoke"), default="full", help="smoke trains next to nothing")
+        if name == "train":
+            command.add_argument("--hours", type=float, help="stop in good order after so long")
+        else:
+            command.add_argument("--page", type=Path, help="file to write; default: docs/results/which-method.md")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = arguments(argv)
+    data, divisions = (list(filter(None, text.split(","))) for text in (options.data, options.divisions))
+    choice = Choice(data, divisions, options.methods, options.seeds, options.scale == "smoke")
+    sweeps = [(part, part.plan(options.out)) for part in parts(choice)]
+    if options.command == "train":
+        with stopping(options.hours) as stop:
+            failed = train([sweep for _, sweep in sweeps], stop)
+        finish(failed)
+        return
+    from which_method_page import write_page
+
+    write_page(sweeps, options.page)
+
+
+if __name__ == "__main__":
+    main()
