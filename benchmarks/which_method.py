@@ -57,6 +57,7 @@ class Part:
 
     data: str
     division: str
+    title: str
     settings: Mapping[str, Any]
     methods: Sequence[str]
     seeds: Sequence[int]
@@ -91,7 +92,7 @@ def parts(choice: Choice) -> Iterator[Part]:
             if choice.smoke:
                 whole |= {key: value for key, value in SMOKE.items() if key != "test_samples" or key in settings}
             if wanted:
-                yield Part(data, name, whole, wanted, own["seeds"][: choice.seeds])
+                yield Part(data, name, own["title"], whole, wanted, own["seeds"][: choice.seeds])
 
 
 def independent(methods: Sequence[str]) -> list[str]:
@@ -163,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     from which_method_page import write_page
 
-    write_page(sweeps, options.page)
+    write_page(sweeps, read("methods"), options.page)
 
 
 if __name__ == "__main__":

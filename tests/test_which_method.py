@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
+from scipy.stats import ttest_rel
 
 from sglr.studies.sweeps.grid import Grid
 
@@ -44,6 +47,7 @@ def test_the_papers_length_is_that_of_the_paper(name: str) -> None:
         assert len(one.seeds) >= 2
 
 
+@pytest.mark.charts
 def test_ten_rows_are_trained_once_and_the_same_command_goes_on(
     study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,3 +60,46 @@ def test_ten_rows_are_trained_once_and_the_same_command_goes_on(
     assert "[10/10] digits/shards-2: sglr:merge=epoch, seed 0: " in told
     study.main(train)
     assert capsys.readouterr().out == "10 of 10 runs were done before\n"
+    _check_page(study, tmp_path)
+
+
+def _check_page(study: Any, folder: Path) -> None:
+    page = folder / "page/which.md"
+    write = ["page", "--out", str(folder / "runs"), "--page", str(page), *SMALL]
+    study.main(write)
+    text = page.read_text(encoding="utf-8")
+    record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    scores = {(one["division"], one["method"]): one["accuracy"] for one in record["cells"]}
+    assert len(scores) == 10
+    (line,) = [line for line in text.splitlines() if line.startswith("| `sglr:merge=epoch` | shared | ")]
+    shown = [scores[division, "sglr:merge=epoch"] for division in ("iid", "shards-2")]
+    assert line.split(" | ")[2:5] == [f"{score:.1f}" for score in (*shown, fmean(shown))]
+    assert "| `psl` | stay | " in text
+    planner = json.loads((page.parent / "planner.json").read_text(encoding="utf-8"))
+    assert {row["weights"] for row in planner["rows"]} == {"kept", "shared"}
+    assert "<svg" in (page.parent / "which-digits.svg").read_text(encoding="utf-8")
+    page.write_text(
+        text.replace("<!-- by hand: in short -->\n", "<!-- by hand: in short -->\n- *Ours.*\n"), encoding="utf-8"
+    )
+    study.main(write)
+    assert "<!-- by hand: in short -->\n- *Ours.*\n<!-- end: in short -->" in page.read_text(encoding="utf-8")
+
+
+def test_differences_are_paired_and_corrected_for_their_number(study: Any) -> None:
+    from which_method_figures import Cell, Difference, difference, holm
+
+    def cells(method: str, *scores: float | None) -> list[Any]:
+        return [Cell("d", "iid", method, seed, "kept", score, 1.0, 1.0, 1.0) for seed, score in enumerate(scores)]
+
+    gap = difference(cells("a", 3.0, 5.0, 7.0, None), cells("b", 2.0, 3.0, 4.0, 9.0))
+    wanted = ttest_rel([3.0, 5.0, 7.0], [2.0, 3.0, 4.0])
+    assert (gap.mean, gap.pairs) == (2.0, 3)
+    assert gap.p == pytest.approx(wanted.pvalue)
+    assert gap.half == pytest.approx(2 - wanted.confidence_interval(0.95).low)
+    assert difference(cells("a", 3.0), cells("b", None)) is None
+    one = difference(cells("a", 3.0), cells("b", 2.0))
+    assert (one.mean, one.half, one.p) == (1.0, None, None)
+
+    family = {name: Difference(1.0, 1.0, 3, p) for name, p in (("x", 0.01), ("y", 0.04), ("z", 0.03), ("w", None))}
+    corrected = {name: gap.p for name, gap in holm(family).items()}
+    assert corrected == {"x": pytest.approx(0.03), "z": pytest.approx(0.06), "y": pytest.approx(0.06), "w": None}
