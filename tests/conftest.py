@@ -29,6 +29,8 @@ from sglr.core.optim import OptimizerSpec, Plateau
 from sglr.core.plan import TrainingPlan
 from sglr.core.task import Targets, Task
 from sglr.core.trainer import Hooks, Trainer
+from sglr.data.batch_rule import BatchRule
+from sglr.data.batches import Batching
 from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
@@ -168,6 +170,7 @@ class Case:
     defence: str = "none"
     short_clients: str = "wait"
     least_batch: int = 1
+    batching: str = "local"
     clients_leave: bool = False
     participation: float = 1.0
     label_prior: str = "ignore"
@@ -231,6 +234,7 @@ class Case:
                 clients_leave=self.clients_leave,
                 short_clients=self.short_clients,
                 least_batch=self.least_batch,
+                batch_rule=BatchRule.parse(self.batching),
             )
         )
         spec = ServerSpec(
@@ -259,6 +263,7 @@ class Case:
             check_every=self.check_every,
             checkpoint_every=self.checkpoint_every,
             least_batch=self.least_batch,
+            batches=Batching(self.batch, self.short_clients, self.least_batch, BatchRule.parse(self.batching)),
             monitor=self.task.headline,
             higher_is_better=self.task.higher_is_better,
         )

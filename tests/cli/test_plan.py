@@ -137,6 +137,20 @@ def test_bad_input_ends_with_code_2_and_one_line(call, words, told):
     assert told in answer.err
 
 
+def test_batches_whose_cost_has_no_closed_form_are_refused(call):
+    plain = call("plan", *OF_MODEL, "--json")
+    for same in ("local", "proportional", "proportional:80"):
+        assert call("plan", *OF_MODEL, "--json", "--batching", same).out == plain.out
+    for batching, told in [
+        ("global", "has no closed form"),
+        ("proportional:81", "can't share 81 samples equally"),
+        ("sometimes", "batching = sometimes"),
+    ]:
+        answer = call("plan", *OF_MODEL, "--batching", batching)
+        assert (answer.code, answer.out) == (2, "")
+        assert told in answer.err
+
+
 def test_a_tail_is_refused_rather_than_left_out_of_the_count(call):
     answer = call("plan", *OF_MODEL, "--tail", "relu2")
     assert (answer.code, answer.out) == (2, "")

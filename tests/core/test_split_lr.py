@@ -53,6 +53,13 @@ def test_the_rate_grows_as_eq_12_with_the_effective_batch(sizes: list[int], alph
     assert split_lr(joined, alpha) == pytest.approx(split_lr(sizes, alpha) * growth, rel=1e-9)
 
 
+@given(SIZES, ALPHA)
+def test_batches_that_are_unequal_by_intent_give_eq_13_whoever_has_most(sizes: list[int], alpha: float) -> None:
+    assert split_lr(sizes, alpha, unequal=True) == pytest.approx(len(sizes) ** alpha, rel=1e-12)
+    mean = sum(sizes) / len(sizes)
+    assert split_lr(sizes, alpha, unequal=True) == pytest.approx((sum(sizes) / mean) ** alpha, rel=1e-9)
+
+
 @pytest.mark.parametrize("alpha", [0, 0.5, 2])
 def test_takes_exponents_that_make_sense(alpha: float) -> None:
     check_alpha(alpha)

@@ -12,8 +12,8 @@ from sglr.methods.psl import PSL
 
 def taken(sizes: list[int], batch: int, rule: str = "wait", least: int = 1) -> list[list[tuple[int, int]]]:
     """Every client's (first, count) in every step."""
-    array, batching = np.array(sizes), Batching(batch, rule, least)
-    steps = [batching.at(step, array) for step in range(batching.steps(array))]
+    schedule = Batching(batch, rule, least).schedule(np.array(sizes), seed=0, epoch=0)
+    steps = [schedule.at(step) for step in range(schedule.steps)]
     return [[(int(first[i]), int(count[i])) for first, count in steps] for i in range(len(sizes))]
 
 

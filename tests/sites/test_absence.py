@@ -89,6 +89,32 @@ def test_who_joins_late_takes_part_from_the_next_step_on(settings, trainers, tmp
     assert sent == [3 * 20 - 8, 2 * 3 * 20 - 8]
 
 
+@pytest.mark.slow
+def test_by_a_rule_too_whose_number_of_samples_is_known_takes_part_from_the_next_step_on(trainers, tmp_path):
+    settings = {**WITH_MEMORY, "batching": "proportional:24"}
+    _, first = with_a_late_joiner(settings, tmp_path / "first", trainers)
+    _, second = with_a_late_joiner(settings, tmp_path / "second", trainers)
+    assert first.summary["weights_sha256"] == second.summary["weights_sha256"]
+    assert [record["samples"] for record in first.history] == [3 * 20 - 8, 2 * 3 * 20 - 8]
+
+
+@pytest.mark.slow
+def test_by_a_rule_what_an_absent_client_would_have_used_is_not_used(proxy, tmp_path):
+    chosen = {"samples_per_client": 96, "step_deadline": 0.4, "max_misses": 3, "epochs": 1, "batching": "proportional"}
+    federation = Federation(tmp_path, {**WITH_MEMORY, **chosen}, through(proxy), groups=[(0, 1), (2,)], direct=[0])
+
+    def dropped() -> None:
+        state = federation.engine.connections.states[2]
+        assert state.presence == presences.OUT
+        proxy.heal()
+        until(lambda: state.presence == presences.HERE)
+
+    run = federation.train(observe=at_steps(((0, 2), proxy.half_open), ((0, 6), dropped)))
+    assert federation.problems == []
+    # Equal clients have equal batches, of eight: three or four of them passed without it.
+    assert 96 * 3 - run.history[0]["samples"] in (3 * 8, 4 * 8)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -118,8 +118,8 @@ def test_a_batch_of_one_sample_joins_the_one_before_if_the_server_says_so():
     for least, counts in ((1, [4, 4, 4, 4, 1]), (2, [4, 4, 4, 5])):
         told = RunDescription(**{**vars(description()), "least_batch": least})
         (trainer,) = make_trainers(told, [0], OWN)
-        steps = trainer.job.batching.steps(np.array([17]))
-        assert [int(trainer.job.batching.at(step, np.array([17]))[1][0]) for step in range(steps)] == counts
+        steps = trainer.batches.own.steps
+        assert [len(trainer.batches.places(0, step)) for step in range(steps)] == counts
 
 
 def test_a_site_with_one_sample_is_refused_where_a_batch_needs_two(tmp_path):

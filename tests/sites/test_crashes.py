@@ -30,7 +30,13 @@ from .undisturbed import (
 
 
 @pytest.mark.parametrize(
-    "settings", [SHORT, pytest.param({**SHARED, "checkpoint_every": 2}, marks=pytest.mark.slow)], ids=["sglr", "sfl"]
+    "settings",
+    [
+        SHORT,
+        pytest.param({**SHARED, "checkpoint_every": 2}, marks=pytest.mark.slow),
+        pytest.param({**SHORT, "batching": "global"}, marks=pytest.mark.slow),
+    ],
+    ids=["sglr", "sfl", "global"],
 )
 def test_clients_that_lose_their_memory_send_all_back_to_a_checkpoint(settings, tmp_path):
     federation = Federation(tmp_path, settings, groups=[(0,), (1, 2)])
@@ -93,8 +99,9 @@ def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     ends_as_undisturbed(federation, run)
 
 
-def test_a_server_that_dies_again_and_again(tmp_path):
-    federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
+@pytest.mark.parametrize("batching", ["local", "global:20", pytest.param("proportional:20", marks=pytest.mark.slow)])
+def test_a_server_that_dies_again_and_again(batching, tmp_path):
+    federation = Federation(tmp_path, {**SHORT, "batching": batching}, groups=[(0,), (1, 2)])
     with pytest.raises(PowerCutError):
         federation.train(observe=dies_at(0, 1))
     for where in [(0, 3), (1, 2)]:

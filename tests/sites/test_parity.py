@@ -25,6 +25,7 @@ QUICK: list[dict[str, Any]] = [
     {"method": "sglr", "average": "class", "label_prior": "own", "partition": "shards"},
     {"method": "sfl", "compression": "topk:0.3,feedback=true", "augment": "horizontal-flip+random-crop:padding=1"},
     {"method": "fl", "label_prior": "own", "partition": "shards", "clip_norm": 0.5, "augment": "random-erasing"},
+    {"method": "sglr", "batching": "global:9", "partition": "dirichlet", "samples_per_client": 40, "clip_norm": 0.5},
     {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
     | {"participation": 0.7, "label_prior": "own", "compression": "int8", "augment": "rotation:20"},
 ]
@@ -34,6 +35,15 @@ CASES: list[dict[str, Any]] = [
     *({"method": name} for name in METHODS.names()),
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
+    *(
+        {"method": name, "batching": rule, "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7}
+        for name in ("psl", "sfl", "ssl", "sflv1")
+        for rule in ("global", "proportional:20")
+    ),
+    {"method": "sglr", "batching": "global:20", "tail": "relu2", "compression": "topk:0.3,feedback=true"}
+    | {"augment": "horizontal-flip+random-crop:padding=1", "defence": "clip:norm=5+noise:sigma=0.2"},
+    {"method": "sglr", "batching": "proportional", "model": "resnet16", "partition": "dirichlet"}
+    | {"samples_per_client": 17},
     {"method": "sglr", "partition": "dirichlet", "concentration": 0.3, "batch_size": 32, "samples_per_client": 40},
     {"method": "sglr", "model": "resnet16", "samples_per_client": 17},
     {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd", "epochs": 1},

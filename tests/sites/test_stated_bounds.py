@@ -108,6 +108,14 @@ def test_the_doctor_reckons_with_no_batch_that_can_not_be(batch: Any, values: in
     assert values_per_step(told) == values
 
 
+@pytest.mark.parametrize(
+    ("batching", "values"), [("global", 24), ("global:20", 30), ("proportional:1", 3), ("os:system", 24), (7, 24)]
+)
+def test_the_doctor_reckons_with_a_share_of_the_samples_of_a_step(batching: Any, values: int) -> None:
+    told = RunDescription("run", {"batch_size": 8, "batching": batching}, 2, (4,), AB, (3,), "segment")
+    assert values_per_step(told) == values
+
+
 def test_clients_without_number_draw_no_samples() -> None:
     class Many:
         def __len__(self) -> int:

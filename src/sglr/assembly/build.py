@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from sglr.assembly.batching import batch_rule_of, check_least
 from sglr.assembly.checks import (
     check_accumulation,
     check_defences,
@@ -41,6 +42,7 @@ from sglr.core.types import Extent
 from sglr.core.weights import Weights, state_of
 from sglr.data.augmentation import AugmentationChain
 from sglr.data.augmentation import parse as parse_augmentation
+from sglr.data.batches import Batching
 from sglr.data.digest import refuse_other_data
 from sglr.data.federate import federate
 from sglr.data.load import load_dataset
@@ -81,6 +83,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_tail(experiment, method)
     check_accumulation(experiment, method)
     check_pooled_prior(experiment, method)
+    batch_rule = batch_rule_of(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)
     augmentation = parse_augmentation(experiment.augment, experiment.seed)
@@ -99,12 +102,14 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     if method.pooled:
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
+    check_least(experiment, method, batch_rule, least)
+    batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule)
     make_engine = given.engine or ENGINES.load(experiment.engine)
-    plan = _plan(experiment, device, least, monitored(experiment, task, data))
-    check_memory(experiment, method, _extent(experiment, segments, plan, data), device)
+    plan = _plan(experiment, device, batching, monitored(experiment, task, data))
+    check_memory(experiment, method, _extent(batching, segments, plan, data), device)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
-        experiment, segments, data, task, optimizer, device, precision, store, least, augmentation
+        experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation
     )
     engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
     # Only where clients live in this process is there something to choose.
@@ -147,10 +152,12 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     )
 
 
-def _extent(experiment: Experiment, segments: Segments, plan: TrainingPlan, data: ClientData) -> Extent:
-    clients, longest = len(data.indices), experiment.batch_size + plan.least_batch - 1
-    each = torch.get_default_dtype().itemsize
-    return Extent(clients, plan.at_work(clients), longest, segments.cut_shape, _classes(data), each)
+def _extent(batching: Batching, segments: Segments, plan: TrainingPlan, data: ClientData) -> Extent:
+    clients, each = len(data.indices), torch.get_default_dtype().itemsize
+    at_work = plan.at_work(clients)
+    # Where a step's samples are shared out, some have more than others: in sum they have no more than this.
+    longest = -(-batching.together(at_work) // at_work) + batching.least - 1
+    return Extent(clients, at_work, longest, segments.cut_shape, _classes(data), each)
 
 
 def _classes(data: ClientData) -> int:
@@ -211,7 +218,9 @@ def device_here(experiment: Experiment) -> torch.device:
     return pick_device("cpu" if elsewhere else experiment.device)
 
 
-def _plan(experiment: Experiment, device: torch.device, least_batch: int, judged_by: tuple[str, bool]) -> TrainingPlan:
+def _plan(
+    experiment: Experiment, device: torch.device, batching: Batching, judged_by: tuple[str, bool]
+) -> TrainingPlan:
     schedule, plateau = parse_schedule(experiment.schedule)
     if experiment.warmup > experiment.epochs:
         problem = f"is longer than the training (epochs = {experiment.epochs})"
@@ -230,7 +239,8 @@ def _plan(experiment: Experiment, device: torch.device, least_batch: int, judged
         checkpoint_every=experiment.checkpoint_every,
         check_every=LOOKS_PER_STEP[device.type],
         fresh_optimizers=experiment.client_optimizer == "reset",
-        least_batch=least_batch,
+        least_batch=batching.least,
+        batches=batching,
         seed=experiment.seed,
         monitor=judged_by[0],
         higher_is_better=judged_by[1],
@@ -274,7 +284,7 @@ def _client_spec(
     device: torch.device,
     precision: Precision,
     store: str,
-    least_batch: int,
+    batching: Batching,
     augmentation: AugmentationChain,
 ) -> ClientSpec:
     return ClientSpec(
@@ -289,7 +299,8 @@ def _client_spec(
         stacking=experiment.stacking,
         precision=precision,
         short_clients=experiment.short_clients,
-        least_batch=least_batch,
+        least_batch=batching.least,
+        batch_rule=batching.rule,
         experiment=experiment,
         first_weights=segments.weights_of,
         clients_leave=store != "memory",

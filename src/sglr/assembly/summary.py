@@ -22,7 +22,6 @@ from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
 from sglr.cost.training_flops import Computation, count_training
-from sglr.data.batches import Batching
 from sglr.metrics.intervals import intervals
 from sglr.privacy.accounting import described
 from sglr.report.score_style import VALIDATION
@@ -203,11 +202,10 @@ def _known_means(shares: Tensor) -> list[float | None]:
 
 def _releases(experiment: Experiment, built: Training) -> int:
     """Return the most often that a training sample was sent: once in an epoch, or more if short clients begin again."""
-    batching = Batching(experiment.batch_size, experiment.short_clients, built.trainer.plan.least_batch)
-    steps = batching.own_steps(np.array(built.data.sizes))
-    steps = steps[steps > 0]
-    cycles = experiment.short_clients == "cycle" and len(steps) > 0
-    return built.trainer.epochs * (-(-int(steps.max()) // int(steps.min())) if cycles else 1)
+    sizes = np.array(built.data.sizes)
+    cycles = experiment.short_clients == "cycle"
+    used = built.trainer.plan.batches.used(sizes) if cycles else sizes
+    return built.trainer.epochs * max(1, int((-(-used // np.maximum(sizes, 1))).max(initial=1)))
 
 
 def weights_digest(built: Training) -> str:

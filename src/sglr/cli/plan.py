@@ -62,6 +62,7 @@ EnergyProfile = Annotated[
     str | None, _option("--energy-profile", "text", _DEVICES, "Devices for the energy estimate, by name or .toml file")
 ]
 Tail = Annotated[str | None, typer.Option("--tail", hidden=True)]
+Batching = Annotated[str, typer.Option("--batching", hidden=True)]
 
 
 def plan(
@@ -83,6 +84,7 @@ def plan(
     server_flops_rate: ServerFlopsRate = None,
     energy_profile: EnergyProfile = None,
     tail: Tail = None,
+    batching: Batching = "local",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -111,6 +113,7 @@ def plan(
         input_shape=input_shape,
         classes=classes,
         task=None if task == "auto" else task,
+        batching=batching,
         rate=rate,
         flops_rate=flops_rate,
         server_flops_rate=server_flops_rate,

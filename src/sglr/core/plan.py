@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sglr.core.optim import Plateau, scheduled_rate
+
+
+class Batches(Protocol):
+    """What the training loop and its costs know of how data are cut into batches."""
+
+    @property
+    def unequal(self) -> bool:
+        """True if a batching rule gives clients batches that differ by intent."""
+        ...
+
+    def used(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""
+        ...
+
+
+class Once:
+    """Batches in which every sample is used once."""
+
+    unequal = False
+
+    def used(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes."""
+        return sizes
 
 
 class Rates(NamedTuple):
@@ -51,6 +77,8 @@ class TrainingPlan:
         True if clients begin every round that they take part in with an optimizer that remembers nothing.
     least_batch
         Fewest samples of a batch: clients that own fewer take no part.
+    batches
+        How data are cut into batches.
     seed
         Seed of all random draws.
     monitor
@@ -75,6 +103,7 @@ class TrainingPlan:
     check_every: int = 1
     fresh_optimizers: bool = False
     least_batch: int = 1
+    batches: Batches = field(default_factory=Once)
     seed: int = 0
     monitor: str = "accuracy"
     higher_is_better: bool = True

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from sglr.core.errors import UsageError
 
 
-def split_lr(batch_sizes: Sequence[int], alpha: float) -> float:
+def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False) -> float:
     """Return the factor η_s / η_c for one step.
 
     Eq. 12 is η_s = η_0 |B_s|^α with the effective batch |B_s| = Σ|B_i| (eq. 11) of the clients that are
     present. η_0 is fixed by asking that a client's own batch b has the client's rate, η_c = η_0 b^α, with b
     the largest batch of the step. Hence η_s = η_c (|B_s| / b)^α, which for equal batches is η_c |C|^α (eq. 13).
+
+    Where batches are unequal by intent (``--batching``), clients' batches differ and their rate does not: b is then
+    the mean batch of the step, so that the factor is |C|^α as in the paper, with C the clients that have a sample. The
+    largest would make it depend on one client: on who drew most, or owns most.
 
     Parameters
     ----------
@@ -21,7 +25,11 @@ def split_lr(batch_sizes: Sequence[int], alpha: float) -> float:
         |B_i| of the clients present, all positive.
     alpha
         α ≥ 0; 0 is off.
+    unequal
+        True if batches are unequal by intent: `StepContext.unequal_batches`.
     """
+    if unequal:
+        return float(len(batch_sizes) ** alpha)
     effective_batch = sum(batch_sizes)
     return float((effective_batch / max(batch_sizes)) ** alpha)
 

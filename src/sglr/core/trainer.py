@@ -176,7 +176,8 @@ class Trainer:
         plan, progress = self.plan, self.progress
         rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
         place = progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate
-        context = StepContext(*place, data_sizes=self.sizes, at_work=at_work, memory=self.memory)
+        of_run = True, self.sizes, at_work, self.memory, plan.batches.unequal
+        context = StepContext(*place, *of_run)
         # What is merged must not lack gradients that were kept.
         updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
         return context if updates else replace(context, updates=False)

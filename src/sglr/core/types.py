@@ -201,7 +201,7 @@ class Extent:
     at_work
         Clients that train in an epoch, at most.
     batch
-        Samples of one client in one step, at most.
+        Samples of one client in one step, at most; where a rule shares them out, on average.
     cut_shape
         The shape at the cut of one sample, without the batch.
     classes
@@ -250,6 +250,9 @@ class StepContext:
         What the method keeps between steps, by name: it reads and changes it in place. It begins empty, is on the
         device of the smashed data, and in every checkpoint, so that a run that is resumed goes on with it. Values are
         finite. `Method.memory_bytes` says how much it becomes.
+    unequal_batches
+        True if a batching rule gives clients batches that differ by intent: a client's usual batch is then the mean of
+        a step's, and not the largest.
     """
 
     epoch: int
@@ -263,6 +266,7 @@ class StepContext:
     data_sizes: Sequence[int] = ()
     at_work: int = 0
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
+    unequal_batches: bool = False
 
     @property
     def ends_epoch(self) -> bool:

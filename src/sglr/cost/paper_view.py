@@ -9,6 +9,7 @@ from sglr.core.split_avg import SplitAvg
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights, state_of
 from sglr.cost.closed_forms import METHODS, SAME_AS, Sizes, paper
+from sglr.cost.training_flops import samples_in
 
 FORMULAS = {
     "fl": "2|C|S(w)",
@@ -25,8 +26,8 @@ LIKE_SFL = ("ssl", "sflv1", "sflv2")
 def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: bool = False) -> dict[str, Any]:
     """Evaluate Table 6 for a run, from its sizes alone.
 
-    |C| and |D| are the clients and samples that take part in an epoch, S(w) and S(w_c) bytes of trained
-    weights and of buffers. In
+    |C| and |D| are the clients that take part in an epoch and the samples that they train on, S(w) and S(w_c) bytes of
+    trained weights and of buffers. In
     epochs without SplitAvg (φ = 0, or outside its phase) SGL and SGLR are PSL, and have its row. The paper counts
     both directions together, and no labels.
 
@@ -85,7 +86,7 @@ def _total(row: str, trainer: Trainer, sample_bytes: int) -> float:
     total = 0.0
     for epoch in range(trainer.epochs):
         present = trainer.participants(epoch)
-        samples = sum(trainer.sizes[one] for one in present)
+        samples = int(samples_in(trainer, epoch).sum())
         # FL has no cut, and its form no S(L).
         sizes = Sizes(clients=len(present), samples=samples, cut=sample_bytes or 1, model=model, client=client)
         if split_avg is None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sglr.core.random import generator
 from sglr.core.trainer import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
 from sglr.splitting import ClientSegments
@@ -116,14 +117,24 @@ def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:
 
 
 def trained_samples(trainer: Trainer) -> NDArray[np.int64]:
-    """Return how many samples each registered client trains on in all epochs, int64 ``[C]``.
-
-    A client trains once on all its samples in every epoch whose round it takes part in.
-    """
-    epochs = np.zeros(len(trainer.sizes), dtype=np.int64)
+    """Return how many samples each registered client trains on in all epochs, int64 ``[C]``."""
+    found = np.zeros(len(trainer.sizes), dtype=np.int64)
     for epoch in range(trainer.epochs):
-        epochs[list(trainer.participants(epoch))] += 1
-    return epochs * np.array(trainer.sizes, dtype=np.int64)
+        found += samples_in(trainer, epoch)
+    return found
+
+
+def samples_in(trainer: Trainer, epoch: int) -> NDArray[np.int64]:
+    """Return how many samples each registered client trains on in an epoch, int64 ``[C]``.
+
+    A client trains once on all its samples in every epoch whose round it takes part in, unless batches say otherwise.
+    """
+    plan, sizes = trainer.plan, np.array(trainer.sizes, dtype=np.int64)
+    found = np.zeros_like(sizes)
+    rng = generator(plan.seed, "cohorts", epoch)
+    for cohort in map(list, trainer.method.cohorts(trainer.participants(epoch), rng)):
+        found[cohort] += plan.batches.used(sizes[cohort])
+    return found
 
 
 def _per_sample(flops: SegmentFlops) -> Mapping[str, float]:

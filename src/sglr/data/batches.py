@@ -1,13 +1,15 @@
-"""Which samples a client uses in which step: the order of its data, cut into batches."""
+"""Which samples a client uses in which step: the order of its data, and the rule by which it is cut into batches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.random import generator
+from sglr.data.batch_rule import GLOBAL, PROPORTIONAL, BatchRule
+from sglr.data.schedules import Consecutive, Pooled, Schedule
 
 Rows = NDArray[np.int64]
 
@@ -21,7 +23,8 @@ def order_of(rows: Rows, seed: int, client: int, epoch: int) -> Rows:
 class Batching:
     """How clients cut their data into batches.
 
-    It depends only on a client's number of samples, so a remote client cuts its data as the server expects.
+    By the rule ``local`` it depends only on a client's own number of samples, so that a remote client cuts its data as
+    the server expects; by the others on those of the whole cohort, and who knows these tells each client.
 
     Parameters
     ----------
@@ -33,44 +36,43 @@ class Batching:
         Fewest samples of a batch: 1, or 2 where a segment normalises by batch and can't train on one sample. A shorter
         last batch is joined to the one before it, which then has up to b + least − 1 samples; a client that owns fewer
         than ``least`` has no batch.
+    rule
+        How many samples each client has in a step.
     """
 
     size: int
     short_clients: str = "wait"
     least: int = 1
+    rule: BatchRule = field(default_factory=BatchRule)
 
     @property
-    def longest(self) -> int:
-        """The most samples that a batch can have."""
-        return self.size + self.least - 1
+    def unequal(self) -> bool:
+        """As in `BatchRule`."""
+        return self.rule.unequal
 
-    def own_steps(self, sizes: Rows) -> Rows:
-        """Return the number of batches that every client's data are cut into ``[n]``, by |D_i| ``[n]``."""
-        steps = -(-sizes // self.size)
-        last = sizes - (steps - 1) * self.size
-        return steps - ((sizes > 0) & (last < self.least))
+    def together(self, clients: int) -> int:
+        """Return B, the samples of a step of so many clients."""
+        return self.size * clients if self.rule.together is None else self.rule.together
 
-    def steps(self, sizes: Rows) -> int:
-        """Return the number of steps of an epoch: those of the client with most batches (0 if nobody has any)."""
-        return int(self.own_steps(sizes).max(initial=0))
+    def longest(self, clients: int) -> int:
+        """Return the most samples that one client's batch can have, in a cohort of at most so many."""
+        return (self.together(clients) if self.unequal else self.size) + self.least - 1
 
-    def at(self, step: int, sizes: Rows) -> tuple[Rows, Rows]:
-        """Return where every client's batch of a step begins in its order, and how many samples it has.
+    def schedule(self, sizes: Rows, seed: int, epoch: int) -> Schedule:
+        """Return the batches of a cohort whose clients own ``sizes`` samples, int64 ``[n]``, in an epoch."""
+        if self.rule.name == GLOBAL:
+            return Pooled(sizes, self.together(len(sizes)), seed, epoch)
+        return self._proportional(sizes) if self.rule.name == PROPORTIONAL else self._local(sizes)
 
-        Parameters
-        ----------
-        step
-            The step of the epoch, from 0.
-        sizes
-            |D_i| ``[n]``.
+    def _local(self, sizes: Rows) -> Consecutive:
+        return Consecutive(sizes, np.array(self.size), self.least, cycles=self.short_clients == "cycle")
 
-        Returns
-        -------
-        tuple of NDArray
-            First positions and counts, int64 ``[n]``.
-        """
-        own = self.own_steps(sizes)
-        number = np.full_like(sizes, step) if self.short_clients == "wait" else step % np.maximum(own, 1)
-        first = number * self.size
-        counts = np.where(number + 1 < own, self.size, sizes - first)
-        return first, np.where(number < own, counts, 0)
+    def _proportional(self, sizes: Rows) -> Consecutive:
+        """Give everyone its share of B in every step, for as many steps as B goes into all samples."""
+        together, owned = self.together(len(sizes)), max(1, int(sizes[sizes >= self.least].sum()))
+        each = np.maximum(self.least, together * sizes // owned)
+        return Consecutive(sizes, each, self.least, most=-(-owned // together))
+
+    def used(self, sizes: Rows) -> Rows:
+        """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""
+        return self.schedule(sizes, 0, 0).used

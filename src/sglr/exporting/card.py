@@ -14,6 +14,7 @@ from sglr.exporting.exporter import Exporter
 from sglr.exporting.metadata import network_facts
 from sglr.inference.network import TrainedNetwork
 from sglr.report import numbers
+from sglr.report.batch_words import batch_words
 from sglr.report.leakage import attack_row, conditions, measure_rows, read_leakage
 from sglr.report.score_style import headline, style, test_score
 from sglr.runs.folder import Run
@@ -158,7 +159,7 @@ def _training(facts: Mapping[str, Any], summary: Mapping[str, Any], network: Tra
         "method": _with_options(facts["method"]),
         "clients": f"{experiment.clients:,}",
         "epochs": f"{summary.get('epochs_done', len(network.run.history)):,} of {experiment.epochs:,}",
-        "batch size, of each client": f"{experiment.batch_size:,}",
+        "samples": batch_words(experiment.flat()),
         "optimizer": f"{experiment.optimizer}, learning rate {experiment.lr:g}",
         "compression at the cut": experiment.compression,
         "defences": experiment.defence,

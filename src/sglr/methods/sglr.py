@@ -24,7 +24,8 @@ class SGLR(Method):
     Notes
     -----
     With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
-    being B_i's share of all samples of the step, b its largest batch and C_a the active clients:
+    being B_i's share of all samples of the step, b its largest batch (its mean batch where ``--batching`` makes them
+    unequal) and C_a the active clients:
 
         s_i = f(w_c,i, B_i)
         g_i = ∂L_i / ∂s_i
@@ -68,6 +69,6 @@ class SGLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
-        rate = context.server_rate * split_lr(uplink.sizes, self.alpha)
+        rate = context.server_rate * split_lr(uplink.sizes, self.alpha, unequal=context.unequal_batches)
         cut_gradients = server.learn(uplink, context, rate)
         return self.split_avg(cut_gradients, uplink, context)

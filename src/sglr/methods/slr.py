@@ -19,7 +19,8 @@ class SLR(Method):
     Notes
     -----
     With L_i the mean loss over client i's batch, g_s,i = ∂L_i / ∂w_s and J_i = ∂s_i / ∂w_c,i, one step is, β_i
-    being B_i's share of all samples of the step and b its largest batch:
+    being B_i's share of all samples of the step and b its largest batch (its mean batch where ``--batching`` makes them
+    unequal):
 
         s_i = f(w_c,i, B_i)
         g_i = ∂L_i / ∂s_i
@@ -35,5 +36,5 @@ class SLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; every client back-propagates its own gradient."""
-        rate = context.server_rate * split_lr(uplink.sizes, self.alpha)
+        rate = context.server_rate * split_lr(uplink.sizes, self.alpha, unequal=context.unequal_batches)
         return Downlink(server.learn(uplink, context, rate))

@@ -20,7 +20,7 @@ from sglr.parties.client_loss import log_prior
 from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
 from sglr.parties.held_clients import HeldClients
-from sglr.parties.local_epoch import LocalBatch, LocalEpoch
+from sglr.parties.local_epoch import Among, LocalBatch, LocalEpoch
 from sglr.parties.spec import ClientSpec
 from sglr.parties.tails import TailStep
 from sglr.stacking.autotune import ROWS, best_form
@@ -97,25 +97,28 @@ class ClientBlock(HeldClients):
         samples = torch.arange(shape[0] * shape[1]) % len(self.inputs)
         return self._batch(self.inputs, samples.reshape(shape), stacked=stacked)
 
-    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
+    def begin_epoch(
+        self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False, among: Among | None = None
+    ) -> int:
         """Draw the order of every client's samples; return the number of steps of the longest.
 
-        With ``fresh``, each begins with an optimizer that remembers nothing.
+        With ``fresh``, each begins with an optimizer that remembers nothing. ``among`` says of which larger cohort
+        these clients are, where batches depend on it.
         """
         stack, seats = self._seat(cohort, moves=True)
         if fresh:
             stack.forget_steps(seats)
         owned = [self.data.indices[self._places[client]].numpy() for client in cohort]
-        self._local_epoch = LocalEpoch.draw(cohort, owned, self._spec.seed, epoch)
+        self._local_epoch = LocalEpoch.draw(cohort, owned, self._spec.batching, self._spec.seed, epoch, among)
         self._read_ahead(0)
-        return self._spec.batching.steps(self._local_epoch.sizes)
+        return self._local_epoch.schedule.steps
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, those of equal batch size together; None if nobody has."""
         spec, local = self._spec, self._local_epoch
         self._passes, self._step, now = [], step, (local.epoch, step)
         self._read_ahead(step + 1)
-        used = local.at(step, spec.batching)
+        used = local.at(step)
         if used is None:
             return None
         self._seat(local.cohort, moves=True)
@@ -150,7 +153,7 @@ class ClientBlock(HeldClients):
     def _read_ahead(self, step: int) -> None:
         """Begin to read what a step will use, where inputs are stored."""
         if isinstance(self.inputs, StoredInputs):
-            coming = self._local_epoch.at(step, self._spec.batching)
+            coming = self._local_epoch.at(step)
             if coming is not None:
                 self.inputs.read_ahead(coming.real_samples())
 
@@ -196,7 +199,7 @@ class ClientBlock(HeldClients):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
             found.append((part, self.stack.backward(part, self._defended.with_extra(number, part.outputs, own))))
-        keep = [] if updates else self._local_epoch.with_batch(self._step + 1, self._spec.batching)
+        keep = [] if updates else self._local_epoch.with_batch(self._step + 1)
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
         for number, (part, gradients) in enumerate(found):
             weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)

@@ -12,6 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.data.batches import Batching, order_of
+from sglr.data.schedules import Part, Schedule
+
+
+class Among(NamedTuple):
+    """Which clients of a cohort some are, for whom the batches of all decide.
+
+    Parameters
+    ----------
+    sizes
+        |D_i| of the whole cohort, int64 ``[C]``.
+    places
+        Where in the cohort they are, ascending.
+    """
+
+    sizes: NDArray[np.int64]
+    places: tuple[int, ...]
 
 
 class LocalBatch(NamedTuple):
@@ -69,30 +85,45 @@ class LocalEpoch:
         |D_i|, int64 ``[n]``.
     epoch
         The epoch, counted from 0.
+    schedule
+        Which part of its order each uses in which step.
     """
 
     cohort: tuple[int, ...]
     order: NDArray[np.int64]
     sizes: NDArray[np.int64]
     epoch: int
+    schedule: Schedule
 
     @classmethod
-    def draw(cls, cohort: tuple[int, ...], owned: Sequence[NDArray[np.int64]], seed: int, epoch: int) -> Self:
-        """Draw the order of every client's samples, given the rows of the training samples that each owns."""
+    def draw(
+        cls,
+        cohort: tuple[int, ...],
+        owned: Sequence[NDArray[np.int64]],
+        batching: Batching,
+        seed: int,
+        epoch: int,
+        among: Among | None = None,
+    ) -> Self:
+        """Draw the order of every client's samples, given the rows of the training samples that each owns.
+
+        ``among`` says of which larger cohort these clients are, if they are not all of it.
+        """
         orders = [order_of(rows, seed, client, epoch) for rows, client in zip(owned, cohort, strict=True)]
         sizes = np.array([len(order) for order in orders], dtype=np.int64)
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
-        return cls(cohort, table, sizes, epoch)
+        schedule = batching.schedule(sizes if among is None else among.sizes, seed, epoch)
+        return cls(cohort, table, sizes, epoch, schedule if among is None else Part(schedule, among.places))
 
-    def with_batch(self, step: int, batching: Batching) -> list[int]:
+    def with_batch(self, step: int) -> list[int]:
         """Return the clients that have a batch in a step."""
-        return [self.cohort[place] for place in np.flatnonzero(batching.at(step, self.sizes)[1])]
+        return [self.cohort[place] for place in np.flatnonzero(self.schedule.at(step)[1])]
 
-    def at(self, step: int, batching: Batching) -> LocalBatch | None:
+    def at(self, step: int) -> LocalBatch | None:
         """Return what a step uses; None if nobody has a batch in it."""
-        first, counts = batching.at(step, self.sizes)
+        first, counts = self.schedule.at(step)
         present = np.flatnonzero(counts)
         if not len(present):
             return None

@@ -14,6 +14,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
 from sglr.core.weights import Weights
 from sglr.data.augmentation import AugmentationChain
+from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
@@ -50,6 +51,8 @@ class ClientSpec:
         beginning its data again.
     least_batch
         Fewest samples of a batch, as in `sglr.data.batches.Batching`.
+    batch_rule
+        How many samples each client has in a step.
     experiment
         The settings, for engines whose clients build their own parts, and for settings that only one engine has.
     codec
@@ -79,6 +82,7 @@ class ClientSpec:
     stacking: str = "auto"
     short_clients: str = "wait"
     least_batch: int = 1
+    batch_rule: BatchRule = field(default_factory=BatchRule)
     experiment: Experiment = field(default_factory=Experiment)
     codec: Codec = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
@@ -91,4 +95,4 @@ class ClientSpec:
     @property
     def batching(self) -> Batching:
         """How clients cut their data into batches."""
-        return Batching(self.batch_size, self.short_clients, self.least_batch)
+        return Batching(self.batch_size, self.short_clients, self.least_batch, self.batch_rule)

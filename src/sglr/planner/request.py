@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sglr.core.errors import UsageError
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.profiles import load_profile
+from sglr.data.batch_rule import GLOBAL, BatchRule
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
 from sglr.planner.units import read_flops_rate, read_rate
@@ -40,6 +41,8 @@ class Request:
         In place of the data set's, such as ``"1,28,28"`` and 10; of a task without classes, how many values are wanted.
     task
         What the network learns; None is classification.
+    batching
+        The batching rule, as in the setting.
     rate, flops_rate, server_flops_rate
         Rates with their units, such as ``"100Mbps"`` and ``"2TFLOPS"``.
     energy_profile
@@ -59,6 +62,7 @@ class Request:
     input_shape: str | None = None
     classes: int | None = None
     task: str | None = None
+    batching: str = "local"
     rate: str = "100Mbps"
     flops_rate: str | None = None
     server_flops_rate: str | None = None
@@ -73,6 +77,7 @@ class Request:
             If something is missing, makes no sense, or contradicts something else.
         """
         self._reject_both_ways()
+        _check_batching(self.batching, self.clients)
         if self.model is None:
             return make_plan(self._scenario(self._typed_sizes()))
         input_shape, targets, samples = self._shape()
@@ -179,3 +184,18 @@ def _read_shape(text: str) -> tuple[int, ...]:
     if min(shape) < 1:
         raise UsageError("input_shape", text, "is not a shape", "write it like 1,28,28: channels, height, width")
     return shape
+
+
+def _check_batching(batching: str, clients: int) -> None:
+    """Refuse batches of which an epoch's cost has no closed form; the others cost the same.
+
+    Data are planned as spread evenly, so that the shares of ``proportional`` are equal batches.
+    """
+    rule = BatchRule.parse(batching)
+    remedy = "leave it out, or train an epoch with it: summary.json counts everything sent"
+    if rule.name == GLOBAL:
+        problem = "the length of a step's average is drawn at random, and has no closed form"
+        raise UsageError("batching", batching, problem, remedy)
+    if rule.together is not None and rule.together % clients:
+        problem = f"{clients} clients can't share {rule.together} samples equally, and leave out some in an epoch"
+        raise UsageError("batching", batching, problem, f"give a multiple of {clients}, or {remedy}")

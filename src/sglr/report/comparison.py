@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglr.report import numbers
+from sglr.report.batch_words import batch_words
 from sglr.report.charts import Curve
 from sglr.report.comparison_chart import comparison_chart, mean_curve
 from sglr.report.comparison_table import (
@@ -164,6 +165,6 @@ def setting_phrases(shared: Mapping[str, Any]) -> list[str]:
         "clients": "among {} clients",
         "partition": "partition {}",
         "epochs": "{} epochs",
-        "batch_size": "{} samples of each client per step",
     }
-    return [phrase.format(shared[name]) for name, phrase in phrases.items() if name in shared]
+    found = [phrase.format(shared[name]) for name, phrase in phrases.items() if name in shared]
+    return found + ([batch_words(shared)] if "batch_size" in shared else [])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sglr.report import numbers
+from sglr.report.batch_words import batch_words
 from sglr.report.charts import Records, loss_chart, score_chart
 from sglr.report.classes import classes_section
 from sglr.report.costs import cost_tables, ledger
@@ -91,7 +92,7 @@ def sentence(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     return (
         f"Method {method['name']}{f' ({details})' if details else ''} trained the model {model} on "
         f"{settings.get('dataset', '?')}, divided among {_many(clients, 'client')} ({settings.get('partition', '?')}), "
-        f"for {lasted} with {_many(settings.get('batch_size', 0), 'sample')} of each client per step; "
+        f"for {lasted} with {batch_words(settings)}; "
         f"seed {settings.get('seed', 0)}."
     )
 

@@ -84,6 +84,15 @@ class Settings(BaseModel):
     )
     epochs: int = setting("Training", 5, "passes over the data", basic=True, build=False, ge=1)
     batch_size: int = setting("Training", 8, "samples of one client in one step, b", basic=True, clients="take", ge=1)
+    batching: str = setting(
+        "Training",
+        "local",
+        "whose samples make a step: local (b of each client), proportional:B (B together, of each client by its share"
+        " of the data) or global:B (B drawn from all data, as if in one place); default of B: b times the clients",
+        since="0.2.0",
+        clients="take",
+        axis=True,
+    )
     lr: float = setting(
         "Training",
         1e-3,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sglr.assembly.batching import batch_rule_of
 from sglr.assembly.method import build_method
 from sglr.assembly.segments import client_segments
 from sglr.assembly.task import named_task
@@ -233,7 +234,12 @@ def _job(
         data.held,
         own_task(experiment, description, data),
         description.targets,
-        Batching(experiment.batch_size, experiment.short_clients, description.least_batch),
+        Batching(
+            experiment.batch_size,
+            experiment.short_clients,
+            description.least_batch,
+            batch_rule_of(experiment, method),
+        ),
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
         experiment.seed,

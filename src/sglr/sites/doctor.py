@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from sglr.core.errors import SglrError, UsageError
+from sglr.data.batch_rule import LOCAL, BatchRule
 from sglr.engines.remote.limits import MOST_SAMPLES
 from sglr.engines.remote.run_description import PROTOCOL, RunDescription
 from sglr.engines.remote.trust import certificates as made
@@ -309,8 +310,12 @@ class Patient:
 
 
 def values_per_step(description: RunDescription) -> int | None:
-    """Return how many values a client sends in a step; None if the run states no batch size that can be."""
+    """Return how many values a client sends in a step, on average; None if the run states no batch size that can be."""
     batch = description.settings.get("batch_size")
+    with suppress(UsageError):
+        together = BatchRule.parse(str(description.settings.get("batching", LOCAL))).together
+        if together is not None:
+            batch = max(1, together // description.clients)
     return batch * math.prod(description.cut_shape) if type(batch) is int and 0 < batch <= MOST_SAMPLES else None
 
 

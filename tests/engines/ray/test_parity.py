@@ -74,6 +74,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cyclesl, server in the cluster": ("cyclesl", {"ray_server": "cluster", "label_prior": "pooled"}),
     "scala, server in the cluster": ("scala", {"ray_server": "cluster", "label_prior": "pooled"}),
     "ssl": ("ssl", {}),
+    "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
+    "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),
+    "psl, batching global, server in the cluster": ("psl", {"batching": "global", "ray_server": "cluster"}),
     "fl": ("fl", {}),
     "fl, single samples, server in the cluster": ("fl", {**SINGLE, "ray_server": "cluster"}),
 }

@@ -21,6 +21,7 @@ from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below, state_of
+from sglr.data.batch_rule import BatchRule
 from sglr.engines.ray.actor_pool import ActorPool, Call
 from sglr.engines.ray.death_notice import DeathNotice
 from sglr.engines.ray.gather import gather_answers, join, scatter
@@ -32,6 +33,7 @@ from sglr.engines.ray.server_worker import ServerPlacement
 from sglr.engines.ray.sizing import design, leave_room, nodes_of, uses_gpus
 from sglr.engines.ray.worker import Answered, Scored, Smashed, block_of, owned_by, without_data
 from sglr.parties.client_block import ClientBlock
+from sglr.parties.local_epoch import Among
 from sglr.parties.spec import ClientSpec
 from sglr.system.ray_cluster import connect, started_here
 
@@ -95,12 +97,20 @@ class Ray:
         """Have a process of the cluster try a step."""
         self._check_sendable()
         some = sorted(range(len(self.sizes)), key=lambda client: -self.sizes[client])[: max(SIZES)]
+        spec = dataclasses.replace(self._common, batch_size=self._usual_batch(), batch_rule=BatchRule())
         task = self._ray.remote(measure).options(num_cpus=0, num_gpus=1 if on_gpus else 0, max_retries=0)
         try:
-            found: MemoryProfile = self._ray.get(task.remote(self._common, owned_by(self._spec.data, some)))
+            found: MemoryProfile = self._ray.get(task.remote(spec, owned_by(self._spec.data, some)))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         return found
+
+    def _usual_batch(self) -> int:
+        """Return b; where batches are unequal, the largest of a step of everyone."""
+        if not self._spec.batching.unequal:
+            return self._spec.batch_size
+        sizes = np.array(self.sizes, dtype=np.int64)
+        return int(self._spec.batching.schedule(sizes, self._spec.seed, 0).at(0)[1].max())
 
     def _check_sendable(self) -> None:
         """Refuse a model that can't be written down for other processes."""
@@ -144,10 +154,14 @@ class Ray:
     def begin_epoch(self, cohort: tuple[int, ...], epoch: int, *, fresh: bool = False) -> int:
         """Prepare a cohort's pass over its data in an epoch; return its number of steps."""
         self._parts = self._by_block(cohort)
-        for block, clients in self._parts.items():
-            self.pool.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh)
         sizes = np.array([self.sizes[client] for client in cohort], dtype=np.int64)
-        return self._spec.batching.steps(sizes)
+        places = {client: place for place, client in enumerate(cohort)}
+        for block, clients in self._parts.items():
+            # A block knows its own clients alone.
+            part = Among(sizes, tuple(places[client] for client in clients))
+            among = part if self._spec.batching.unequal else None
+            self.pool.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh, among)
+        return self._spec.batching.schedule(sizes, self._spec.seed, epoch).steps
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""

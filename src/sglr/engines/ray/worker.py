@@ -25,6 +25,7 @@ from sglr.engines.ray.object_store import (
     send_inputs,
 )
 from sglr.parties.client_block import ClientBlock
+from sglr.parties.local_epoch import Among
 from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 
@@ -107,10 +108,15 @@ class BlockWorker:
         self._seed = spec.seed
         self._block = block_of(spec, owned)
 
-    def begin_epoch(self, cohort: tuple[int, ...], epoch: int, first: int, fresh: bool) -> None:
-        """Prepare the pass of the block's part of a cohort that begins with client ``first``."""
+    def begin_epoch(
+        self, cohort: tuple[int, ...], epoch: int, first: int, fresh: bool, among: Among | None = None
+    ) -> None:
+        """Prepare the pass of the block's part of a cohort that begins with client ``first``.
+
+        ``among`` says which part it is, where batches depend on the whole cohort.
+        """
         self._pass = (epoch, first, self._block.ids[0])
-        self._block.begin_epoch(cohort, epoch, fresh=fresh)
+        self._block.begin_epoch(cohort, epoch, fresh=fresh, among=among)
 
     def forward(self, step: int) -> Smashed | None:
         """Run the clients that have a batch in this step."""

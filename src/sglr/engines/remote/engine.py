@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from sglr.engines.remote.limits import most_bytes
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.server.barrier import Patience
+from sglr.engines.remote.server.batch_plan import BatchPlan
 from sglr.engines.remote.server.client_state import ClientState
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.exchange import Exchange
@@ -70,6 +70,7 @@ class Remote:
         self._started = False
         self._exchange: Exchange | None = None
         self._steps_taken = 0
+        self._plan = BatchPlan(spec.batching, spec.seed, lambda client: self._state_of(client).counts)
 
     # Opening and closing.
 
@@ -84,7 +85,8 @@ class Remote:
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         targets = self._spec.data.targets
-        longest = most_bytes(self._spec.batching.longest, self._cut, self._features, targets, self.segment)
+        longest = self._spec.batching.longest(self._description.clients)
+        longest = most_bytes(longest, self._cut, self._features, targets, self.segment)
         terms = (self._description, longest, self._patience)
         runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held, should_stop)
         of_run = (self._spec, self._patience, self._shared, self.segment)
@@ -156,28 +158,19 @@ class Remote:
         """
         del fresh
         self._wait_for_clients()
-        self._cohort = cohort
         self._open.requests.begin(epoch)
-        known = self.sizes
-        sizes = np.array([known[client] for client in cohort if self._state_of(client).counts], dtype=np.int64)
-        self._steps = self._spec.batching.steps(sizes)
+        self._steps = self._plan.begin(cohort, epoch, self.sizes)
         return self._steps
-
-    def _counts(self, step: int) -> dict[int, int]:
-        """Return how many samples each client of the cohort has in a step, of those that have some and are here."""
-        known, clients = self.sizes, [client for client in self._cohort if self._state_of(client).counts]
-        sizes = np.array([known[client] for client in clients], dtype=np.int64)
-        _, counts = self._spec.batching.at(step, sizes)
-        return {client: int(count) for client, count in zip(clients, counts, strict=True) if count}
 
     def forward(self, step: int) -> Uplink | None:
         """Ask the clients that have a batch in this step for smashed data; who is late or sends extremes is absent."""
         started = time.perf_counter()
-        counts = self._counts(step)
+        batches, told = self._plan.at(step, self.sizes), self._plan.told
+        counts = {client: batch.samples for client, batch in batches.items()}
         self._open.publisher.catch_up(counts)
-        for further in range(min(self._ahead + 1, self._steps - step)):
-            self._open.requests.ask_forward(list(self._counts(step + further)), step + further)
-        frames = self._open.requests.smashed(list(counts), step)
+        for at in range(step, min(step + self._ahead + 1, self._steps)):
+            self._open.requests.ask_forward(self._plan.at(at, self.sizes), at, told=told)
+        frames = self._open.requests.smashed(batches, step, told=told)
         self._open.tails.begin_step()
         self._step, self._uplink = step, self._open.validator.uplink(frames, counts)
         for client in frames.keys() - set(self._uplink.clients if self._uplink else ()):
@@ -201,7 +194,9 @@ class Remote:
         if downlink.updates:
             self._shared.step(rate)
         following = self._step + 1 + self._ahead
-        going_on = self._counts(following).keys() if following < self._steps else set()
+        # Who is told its batches learns of the next one by a request of its own.
+        goes_on = following < self._steps and not self._plan.told
+        going_on = self._plan.at(following, self.sizes).keys() if goes_on else set()
         send = partial(
             self._open.requests.send_gradients,
             step=self._step,
@@ -230,12 +225,12 @@ class Remote:
 
     def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients that hold the whole model pass over their data by themselves."""
-        counts = self._counts(0)
-        self._open.publisher.catch_up(counts)
+        clients = list(self._plan.at(0, self.sizes))
+        self._open.publisher.catch_up(clients)
         envelope = self._open.requests.at()
         # One for all steps, or one for each.
         envelope.alone.rates.extend(rates[:1] if len(set(rates)) == 1 else rates)
-        frames = self._open.requests.answers(list(counts), envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
+        frames = self._open.requests.answers(clients, envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
         self._shared.step(sum(rates))
         known = self.sizes
@@ -315,6 +310,7 @@ class Remote:
             digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= self._shared.state() | self._open.extremes.state()
+        tensors |= self._plan.state()
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
@@ -327,6 +323,7 @@ class Remote:
         """
         self._steps_taken = int(tensors["snapshot"])
         self._shared.restore(tensors)
+        self._plan.restore(tensors)
         self._links.restore(below("links.", tensors))
         if self._exchange is None:
             return

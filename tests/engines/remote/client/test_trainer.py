@@ -42,7 +42,7 @@ def make_worker(ahead: int = 0, optimizer: str = "sgd:momentum=0.9", **options: 
             held,
             Classification(),
             Targets(classes=3),
-            Batching(BATCH),
+            options.pop("batching", Batching(BATCH)),
             spec,
             seed=SEED,
             ahead=ahead,

@@ -126,7 +126,7 @@ class ClientConnection:
         self._left = context.snapshots.folder / "left.safetensors"
         self._session = Session.take_over(self._left, context.trainer) or Session()
         shapes = context.description.cut_shape, context.trainer.features, context.description.targets
-        batch = min(context.trainer.job.batching.longest, context.trainer.samples)
+        batch = min(context.trainer.job.batching.longest(context.description.clients), context.trainer.samples)
         self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._handlers = RequestHandlers(context.trainer, context.snapshots, context.say, self.leaving.is_set)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sglr.core.errors import DamagedCheckpoint, ExtremeValues
 from sglr.core.events import TrainMetrics
+from sglr.engines.remote.client.own_batches import ToldBatch
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.limits import chunk, most_norm
@@ -96,12 +97,16 @@ class RequestHandlers:
         if len(passes) > self._trainer.job.ahead or (passes and passes[-1] != (where.epoch, where.step - 1)):
             # It missed a deadline: no gradient will come for those.
             self._trainer.drop_passes()
+        if told := frame.envelope.forward.samples:
+            self._trainer.batches.tell(
+                ToldBatch(where.attempt, where.epoch, where.step, frame.envelope.forward.first, told)
+            )
         return self._smashed(where.epoch, where.step)
 
     def _smashed(self, epoch: int, step: int) -> Answer:
         if self._trainer.job.whole_model:
             raise Malformed("this client holds the whole model and sends no smashed data")
-        if not self._trainer.has_batch(step):
+        if not self._trainer.batches.has(epoch, step):
             raise Malformed(f"this client has no samples in step {step}")
         envelope = Envelope()
         envelope.smashed.SetInParent()

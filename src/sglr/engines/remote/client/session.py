@@ -9,6 +9,7 @@ import torch
 
 from sglr.core.errors import DamagedCheckpoint
 from sglr.core.weights import below
+from sglr.engines.remote.client.own_batches import ToldBatch
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.storage.checkpoint import read_checkpoint, write_checkpoint
 
@@ -49,7 +50,7 @@ class Session:
 
         Passes whose gradients have not come are noted and dropped: they give the same again.
         """
-        passes, answered = trainer.passes(), trainer.answered
+        passes, answered, batch = trainer.passes(), trainer.answered, trainer.batches.told
         trainer.drop_passes()
         tensors = {f"worker.{name}": tensor for name, tensor in trainer.state().items()}
         for seq, answer in self.answers.items():
@@ -57,7 +58,7 @@ class Session:
         if answered is not None:
             tensors["features"] = answered
         # Sessions have more digits than a JSON number keeps.
-        write_checkpoint(path, tensors, {"session": str(self.id), "done": self.done, "passes": passes})
+        write_checkpoint(path, tensors, {"session": str(self.id), "done": self.done, "passes": passes, "batch": batch})
 
     @classmethod
     def take_over(cls, path: Path, trainer: LocalTrainer) -> Session | None:
@@ -69,6 +70,8 @@ class Session:
             return None
         path.unlink()
         trainer.restore(below("worker.", tensors))
+        if state.get("batch"):
+            trainer.batches.tell(ToldBatch(*state["batch"]))
         for epoch, step in state["passes"]:
             trainer.forward(epoch, step)
         if "features" in tensors:

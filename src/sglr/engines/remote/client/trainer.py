@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sglr.compression.error_feedback import ErrorFeedbackChannel
@@ -24,8 +22,8 @@ from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
 from sglr.core.weights import Weights, below, state_of
-from sglr.data.batches import order_of
 from sglr.engines.remote.client.job import Job
+from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.own_scores import OwnScores
 from sglr.engines.remote.client.tail import ClientTail
 from sglr.engines.remote.limits import most_norm
@@ -74,10 +72,10 @@ class LocalTrainer:
         self._inputs: Inputs = job.train.inputs.to(job.device)
         self._targets = job.train.targets.to(job.device)
         self._pending: deque[_Pending] = deque()
-        self._order: tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = (-1, np.empty(0, np.int64))
         self._shared: nn.Module | None = None
         self._own_scores = OwnScores(job.task, {name: len(samples) for name, samples in job.held.items()})
         self._round = -1
+        self.batches = OwnBatches(job)
         self.features = features_of(job.segment)
         own = ClientLoss(job.task, job.label_prior == "own")
         of_tail = job.client, self._targets, self._classes, own, job.defences
@@ -102,19 +100,6 @@ class LocalTrainer:
     def cut(self) -> tuple[int, ...]:
         """Shape of one sample's smashed data."""
         return shape_at_cut(self.job.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
-
-    def has_batch(self, step: int) -> bool:
-        """Return whether there are samples left in a step of an epoch."""
-        _, count = self.job.batching.at(step, np.array([self.samples]))
-        return bool(count[0])
-
-    def _batch(self, epoch: int, step: int) -> tuple[Tensor, NDArray[np.int64]]:
-        """Return the rows of a step's batch, and their places in the order of the epoch."""
-        if self._order[0] != epoch:
-            self._order = (epoch, order_of(np.arange(self.samples), self.job.seed, self.job.client, epoch))
-        first, count = self.job.batching.at(step, np.array([self.samples]))
-        places = np.arange(first[0], first[0] + count[0])
-        return torch.from_numpy(self._order[1][places]).to(self.job.device), places
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
         """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.
@@ -143,9 +128,10 @@ class LocalTrainer:
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
         self._begin_round(epoch)
-        rows, places = self._batch(epoch, step)
+        places = self.batches.places(epoch, step)
+        rows = torch.from_numpy(self.batches.rows(epoch, places)).to(self.job.device)
         if isinstance(self._inputs, StoredInputs):
-            self._inputs.read_ahead(self._batch(epoch, step + 1)[0].cpu().numpy())
+            self._inputs.read_ahead(self.batches.rows(epoch, self.batches.following(epoch, step)))
         inputs, targets = self._inputs[rows], self._targets[rows]
         if self.job.augmentation.parts:
             whose = [self.job.client] * len(rows)
@@ -189,11 +175,13 @@ class LocalTrainer:
         ExtremeValues
             If the weights would explode: they stay as they are, and the pass is over.
         """
-        step = self._pending[0].step
+        epoch, step = self._pending[0][:2]
         gradients = self._back(gradient)
         if not _norm(gradients) < MOST_NORM:
             raise ExtremeValues("the gradient would make this client's weights explode")
-        self.stack.update((0,), gradients, rate, len(gradient), keep=(0,) if kept and self.has_batch(step + 1) else ())
+        self.stack.update(
+            (0,), gradients, rate, len(gradient), keep=(0,) if kept and self.batches.has(epoch, step + 1) else ()
+        )
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
@@ -257,7 +245,7 @@ class LocalTrainer:
     @property
     def steps(self) -> int:
         """Steps of a pass over the own data."""
-        return self.job.batching.steps(np.array([self.samples]))
+        return self.batches.own.steps
 
     def train_locally(self, epoch: int, rates: Sequence[float]) -> TrainMetrics:
         """Pass over the own data once, with the loss at the own output: for clients that hold the whole model.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from torch import Tensor
 
 from sglr.engines.remote.server.barrier import Barrier
+from sglr.engines.remote.server.batch_plan import Batch
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import Frame, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
@@ -52,29 +53,32 @@ class RequestSender:
         where.attempt, where.epoch, where.step, where.steps = self.connections.attempt, self.epoch, step, self.steps
         return envelope
 
-    def ask_forward(self, clients: Sequence[int], step: int) -> None:
-        """Ask clients for the forward pass of a step, unless they were asked already."""
-        unasked = [client for client in clients if step not in self._ahead.setdefault(client, {})]
-        if not unasked:
-            return
-        seq = self.connections.next_seq()
-        for client in unasked:
-            self._ahead[client][step] = seq
-        self._send(self._forward(step, seq), unasked, "forward", "smashed", moves=True)
+    def ask_forward(self, batches: Mapping[int, Batch], step: int, *, told: bool = False) -> None:
+        """Ask clients for the forward pass of a step, unless they were asked already; if ``told``, of which batch."""
+        unasked = [client for client in batches if step not in self._ahead.setdefault(client, {})]
+        for clients in [[client] for client in unasked] if told else [unasked] * bool(unasked):
+            seq = self.connections.next_seq()
+            for client in clients:
+                self._ahead[client][step] = seq
+            message = self._forward(step, seq, batches[clients[0]] if told else None)
+            self._send(message, clients, "forward", "smashed", moves=True)
 
-    def _forward(self, step: int, seq: int) -> tuple[int, bytes]:
+    def _forward(self, step: int, seq: int, batch: Batch | None) -> tuple[int, bytes]:
         envelope = self.at(step)
         envelope.seq = seq
         envelope.forward.SetInParent()
+        if batch is not None:
+            envelope.forward.first, envelope.forward.samples = batch
         return seq, encode(envelope)
 
-    def smashed(self, clients: Sequence[int], step: int) -> dict[int, Frame]:
-        """Wait for the smashed data of a step; return what came, by client."""
+    def smashed(self, batches: Mapping[int, Batch], step: int, *, told: bool = False) -> dict[int, Frame]:
+        """Wait for the smashed data of a step; return what came, by client. Arguments are those of `ask_forward`."""
+        clients = list(batches)
         asked = {client: self._ahead[client].pop(step) for client in clients if step in self._ahead.get(client, {})}
 
         def again(client: int) -> int:
             self._ahead.pop(client, None)  # steps are requested in order
-            self.ask_forward([client], step)
+            self.ask_forward({client: batches[client]}, step, told=told)
             return self._ahead[client].pop(step)
 
         frames = self.barrier.answers(asked, again, "smashed")

@@ -212,8 +212,12 @@ class Welcome(_message.Message):
     def __init__(self, session: _Optional[int] = ..., attempt: _Optional[int] = ..., fresh: _Optional[bool] = ..., clients: _Optional[int] = ...) -> None: ...
 
 class Forward(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("first", "samples")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    samples: int
+    def __init__(self, first: _Optional[int] = ..., samples: _Optional[int] = ...) -> None: ...
 
 class Gradient(_message.Message):
     __slots__ = ("rate", "averaged", "then_forward", "kept")
