@@ -156,3 +156,22 @@ def test_a_tail_is_refused_rather_than_left_out_of_the_count(call):
     assert (answer.code, answer.out) == (2, "")
     assert "a plan does not count features" in answer.err
     assert "train an epoch with it" in answer.err
+
+
+def test_advice_needs_no_sizes_and_fits_the_screen(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    answer = call("plan", "--advise")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("Where client weights must stay: sglr train --method ")
+    assert max(map(len, lines)) <= 80
+    assert any(line.endswith("in the study") for line in lines)
+    only = call("plan", "--advise", "--keep-weights", "--skew", "iid", *OF_MODEL, "--json")
+    plan = json.loads(only.out)
+    assert [one["allows"] for one in plan["recommendations"]] == ["kept"]
+    assert plan["methods"].keys() == {"fl", "psl", "sfl", "sglr"}
+
+
+def test_what_only_advice_takes_is_refused_without_it(call):
+    assert "skew = iid: is for advice" in call("plan", *BY_HAND, "--skew", "iid").err
+    assert "give --advise" in call("plan", *BY_HAND, "--keep-weights").err

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sglr.planner.plan import CostPlan
 
 _TRAINING, _HAND, _MODEL, _DEVICES = "Training", "Sizes by hand", "Sizes of a model", "Network and devices"
+_ADVICE = "Advice"
 
 
 def _option(flag: str, placeholder: str, panel: str, about: str) -> Any:
@@ -61,6 +62,23 @@ ServerFlopsRate = Annotated[
 EnergyProfile = Annotated[
     str | None, _option("--energy-profile", "text", _DEVICES, "Devices for the energy estimate, by name or .toml file")
 ]
+Advise = Annotated[
+    bool,
+    typer.Option("--advise", help="Say which method to take, by the study of all methods", rich_help_panel=_ADVICE),
+]
+Skew = Annotated[
+    str | None,
+    _option("--skew", "text", _ADVICE, "How clients' data differ: iid, dirichlet:0.5, shards:2; default: not known"),
+]
+Share = Annotated[
+    bool | None,
+    typer.Option(
+        "--share-weights/--keep-weights",
+        help="Whether client weights may be shared with the server; default: both answers",
+        rich_help_panel=_ADVICE,
+        show_default=False,
+    ),
+]
 Tail = Annotated[str | None, typer.Option("--tail", hidden=True)]
 Batching = Annotated[str, typer.Option("--batching", hidden=True)]
 
@@ -83,6 +101,9 @@ def plan(
     flops_rate: FlopsRate = None,
     server_flops_rate: ServerFlopsRate = None,
     energy_profile: EnergyProfile = None,
+    advise: Advise = False,
+    skew: Skew = None,
+    share: Share = None,
     tail: Tail = None,
     batching: Batching = "local",
     as_json: AsJson = False,
@@ -90,13 +111,15 @@ def plan(
 ) -> None:
     """Estimate the cost of an epoch with FL, PSL, SFL and SGLR, and find the cheapest. Nothing is trained.
 
-    Sizes are given by hand, or measured on a model at every possible cut.
+    Sizes are given by hand, or measured on a model at every possible cut. With --advise it says which method to take,
+    also without sizes.
     """
     del debug
     if tail is not None:
         remedy = "leave it out, or train an epoch with it: summary.json counts everything sent"
         raise UsageError("tail", tail, "a plan does not count features and their gradients", remedy)
-    from sglr.planner.request import Request
+    _check_advice(advise, skew, share)
+    from sglr.planner.request import BY_HAND, Request
     from sglr.planner.words import paragraphs
 
     asked = Request(
@@ -119,12 +142,26 @@ def plan(
         server_flops_rate=server_flops_rate,
         energy_profile=energy_profile,
     )
+    if advise:
+        from sglr.cli.plan_advice import show_advice
+
+        by_hand = any(getattr(asked, name) is not None for name in BY_HAND)
+        measured = model is not None and not (dataset is None and input_shape is None)
+        show_advice(asked.plan() if by_hand or measured else None, model, skew, share, as_json=as_json)
+        return
     found = asked.plan()
     words = paragraphs(found)
     if as_json:
         print(json.dumps(found.record() | {"words": words}, indent=2))
     else:
         _print(found, words)
+
+
+def _check_advice(advise: bool, skew: str | None, share: bool | None) -> None:
+    """Refuse what only advice takes."""
+    for name, value in (("skew", skew), ("share_weights", share)):
+        if value is not None and not advise:
+            raise UsageError(name, value, "is for advice, which is not asked for", "give --advise, or leave it out")
 
 
 def _print(found: CostPlan, words: dict[str, list[str]]) -> None:
