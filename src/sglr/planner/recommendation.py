@@ -87,8 +87,8 @@ def recommend(study: Study, allows: str, *, skew: str | None = None, model: str 
     """Recommend a method.
 
     It is the one whose mean distance to the best allowed method, over all rows that bear on it, is smallest; within
-    `TIE` points of that, one that keeps client weights where they are. A method that some of these rows lack is not
-    considered.
+    `TIE` points of that, one that keeps client weights where they are. Only methods with most of these rows are
+    considered: all rows, once a study is whole.
 
     Parameters
     ----------
@@ -116,17 +116,24 @@ def recommend(study: Study, allows: str, *, skew: str | None = None, model: str 
         and row.weights in ALLOWED[allows]
         and PAPERS_START not in row.method
     ]
-    places = list(dict.fromkeys((row.data, row.division) for row in rows))
-    best = {place: max(_at(rows, place), key=lambda row: row.accuracy) for place in places}
+    best = {place: max(_at(rows, place), key=lambda row: row.accuracy) for place in map(_place, rows)}
+    own = {
+        method: [row for row in rows if row.method == method] for method in dict.fromkeys(row.method for row in rows)
+    }
+    most = max(map(len, own.values()))
     found = [
-        Recommendation(allows, method, [Evidence(row, best[row.data, row.division]) for row in own])
-        for method in dict.fromkeys(row.method for row in rows)
-        if len(own := [row for row in rows if row.method == method]) == len(places)
+        Recommendation(allows, method, [Evidence(row, best[_place(row)]) for row in each])
+        for method, each in own.items()
+        if len(each) == most
     ]
     least = min(one.behind for one in found)
     tied = [one for one in found if one.behind <= least + TIE]
     return min(tied, key=lambda one: (one.shares, one.behind))
 
 
+def _place(row: StudyRow) -> tuple[str, str]:
+    return row.data, row.division
+
+
 def _at(rows: Sequence[StudyRow], place: tuple[str, str]) -> list[StudyRow]:
-    return [row for row in rows if (row.data, row.division) == place]
+    return [row for row in rows if _place(row) == place]
