@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, object]] = {
     "sflv2": {"method": "sflv2"},
     "fl": {"method": "fl"},
     "cyclesl": {"method": "cyclesl"},
+    "sglr2": {"method": "sglr2"},
     "scala": {"method": "scala"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sglr.methods.sflv2 import SFLV2
     from sglr.methods.sgl import SGL
     from sglr.methods.sglr import SGLR
+    from sglr.methods.sglr2 import SGLR2
     from sglr.methods.slr import SLR
     from sglr.methods.ssl import SSL
     from sglr.runs.config import Experiment
@@ -77,6 +78,7 @@ _HOMES = {
     "sglr.methods.sflv2": ("SFLV2",),
     "sglr.methods.sgl": ("SGL",),
     "sglr.methods.sglr": ("SGLR",),
+    "sglr.methods.sglr2": ("SGLR2",),
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
     "sglr.exporting.export": ("Export", "export"),
@@ -106,6 +108,7 @@ __all__ = [
     "SFLV2",
     "SGL",
     "SGLR",
+    "SGLR2",
     "SLR",
     "SSL",
     "Binary",

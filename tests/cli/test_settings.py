@@ -102,7 +102,7 @@ def test_every_setting_of_an_experiment_and_of_all_parts_is_a_flag():
 def test_a_setting_shows_its_description_and_default():
     lr, alpha = settings()["lr"], settings()["alpha"]
     assert lr.help == f"{Experiment.model_fields['lr'].description}; default: 0.001"
-    assert "(sglr, slr)" in alpha.help
+    assert "(sglr, sglr2, slr)" in alpha.help
     assert "default: 0.5" in alpha.help
 
 

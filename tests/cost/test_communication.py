@@ -65,6 +65,7 @@ SETUPS = {
     "sgl, class": averaging(sglr.SGL, 0.75, "class"),
     "sgl, phase": averaging(sglr.SGL, 1.0, "position", "first:0.4"),
     "sglr": averaging(sglr.SGLR, 0.5, "position"),
+    "sglr2": Setup(sglr.SGLR2(phi=0.5), range(EPOCHS)),
     "sglr, class": averaging(sglr.SGLR, 0.5, "class"),
     "sglr, class, phase": averaging(sglr.SGLR, 1.0, "class", "first:0.4"),
 }

@@ -28,6 +28,7 @@ SIGNS = {
     r"\mathrm": "",
     r"\alpha": "α",
     r"\beta": "β",
+    r"\gamma": "γ",
     r"\delta": "δ",
     r"\pi": "π",
     r"\bar{g}": "ḡ",

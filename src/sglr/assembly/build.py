@@ -21,6 +21,7 @@ from sglr.assembly.checks import (
     check_served,
     check_tail,
 )
+from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
 from sglr.assembly.monitor import monitored
@@ -107,9 +108,10 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
+    label_prior = label_prior_of(experiment, method, data.targets)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
-        experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation
+        experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation, label_prior
     )
     engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
     # Only where clients live in this process is there something to choose.
@@ -120,7 +122,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         task,
         classes=_classes(data),
         clients=len(data.indices),
-        label_prior=experiment.label_prior,
+        label_prior=label_prior,
         clip_norm=experiment.clip_norm,
         copies=method.server_copies,
         stacked=method.server_copies
@@ -286,6 +288,7 @@ def _client_spec(
     store: str,
     batching: Batching,
     augmentation: AugmentationChain,
+    label_prior: str,
 ) -> ClientSpec:
     return ClientSpec(
         segment=segments.lower_of,
@@ -306,7 +309,7 @@ def _client_spec(
         clients_leave=store != "memory",
         defences=segments.defences,
         augmentation=augmentation,
-        client_loss=None if segments.tail is None else ClientLoss(task, experiment.label_prior == "own"),
+        client_loss=None if segments.tail is None else ClientLoss(task, label_prior == "own"),
     )
 
 

@@ -81,14 +81,15 @@ def _drifts_apart(method: Method) -> bool:
 
 def _skewed(experiment: Experiment, method: Method, data: ClientData) -> str:
     skew = 0.0 if method.pooled or not data.classes else label_skew(classes_per_client(data, LOOKED_AT))
-    drifts, corrects = _drifts_apart(method), experiment.label_prior != "ignore"
-    if skew < SKEWED or drifts == corrects or not (drifts or method.shares):
+    drifts = _drifts_apart(method)
+    harms = experiment.label_prior == ("ignore" if drifts else "own")
+    if skew < SKEWED or not harms or not (drifts or method.shares):
         return ""
     name = experiment.method
     if drifts:
         return (
             f"labels differ much between clients (skew {skew:.2f} of 1), which costs {name} accuracy; "
-            "give --method sfl, or --label-prior own (docs/results/non-iid.md)"
+            "give --method sglr2 or sfl, or --label-prior own (docs/results/non-iid.md)"
         )
     return (
         f"label_prior = own cost methods such as {name} 3 to 12 points on digits with labels as different as here; "

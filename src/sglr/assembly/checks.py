@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sglr.assembly.label_prior import why_not_pooled
 from sglr.client_store.capacity import gigabytes
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
@@ -71,20 +72,8 @@ def check_memory(experiment: Experiment, method: Method, extent: Extent, device:
 
 def check_pooled_prior(experiment: Experiment, method: Method) -> None:
     """Refuse the prior of all clients of a step where the server's step is not on all of them, or has no labels."""
-    if experiment.label_prior != "pooled":
-        return
-    problem = remedy = ""
-    if not method.joint:
-        problem = f"the server of method {experiment.method} takes no step on all clients together"
-        remedy = "give --label-prior own, or choose a method such as psl, sglr or sfl"
-    elif experiment.tail is not None:
-        problem = "labels stay with the clients (tail), and the server can't count them"
-        remedy = "give --label-prior own, or leave out --tail"
-    elif experiment.compile:
-        problem = "a compiled pass goes back once, and here it would twice (compile)"
-        remedy = "leave out --compile, or give --label-prior own"
-    if problem:
-        raise UsageError("label_prior", "pooled", problem, remedy)
+    if experiment.label_prior == "pooled" and (why := why_not_pooled(experiment, method)):
+        raise UsageError("label_prior", "pooled", *why)
 
 
 def check_installed(experiment: Experiment) -> None:

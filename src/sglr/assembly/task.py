@@ -117,7 +117,7 @@ def check_classes(experiment: Experiment, method: Method, targets: Targets) -> N
     if targets.are_classes:
         return
     problem = f"samples have no class ({targets.describe()})"
-    if experiment.label_prior != "ignore":
+    if experiment.label_prior not in ("ignore", "auto"):
         raise UsageError("label_prior", experiment.label_prior, problem, "leave it out")
     if method.needs_classes:
         raise UsageError("method", experiment.method, f"it reads classes, and {problem}", "give --average position")

@@ -24,7 +24,7 @@ def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False)
     batch_sizes
         |B_i| of the clients present, all positive.
     alpha
-        α ≥ 0; 0 is off.
+        α ≥ 0; 0 is off. Clients that are slower by γ have −γ in its place.
     unequal
         True if batches are unequal by intent: `StepContext.unequal_batches`.
     """
@@ -34,7 +34,7 @@ def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False)
     return float((effective_batch / max(batch_sizes)) ** alpha)
 
 
-def check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float, name: str = "alpha") -> None:
     """Refuse an exponent that is negative or not a number."""
     if not (math.isfinite(alpha) and alpha >= 0):
-        raise UsageError("alpha", alpha, "is not a number ≥ 0", "give 0 (off), 0.5, 1, 1.5 or 2")
+        raise UsageError(name, alpha, "is not a number ≥ 0", "give 0 (off), 0.5, 1, 1.5 or 2")

@@ -210,7 +210,8 @@ class Trainer:
             # What a checkpoint brings is on the host.
             self.memory.update({name: one.to(uplink.smashed.device) for name, one in self.memory.items()})
             downlink = self.method.exchange(self.server, uplink, context)
-            self.engine.backward(downlink if context.updates else downlink._replace(updates=False), rate)
+            told = downlink if context.updates else downlink._replace(updates=False)
+            self.engine.backward(told, rate * downlink.rate_factor)
             self._report_exchange(uplink, downlink.averaged)
         if self.method.merges(context):
             self._merge(cohort, context)

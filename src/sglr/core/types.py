@@ -183,11 +183,14 @@ class Downlink(NamedTuple):
         What of them several clients share; None if everyone gets its own.
     updates
         False if clients keep what they find for a later update: see `StepContext.updates`.
+    rate_factor
+        What the clients' rate is multiplied by in this step.
     """
 
     gradients: Tensor
     averaged: Average | None = None
     updates: bool = True
+    rate_factor: float = 1.0
 
 
 @dataclass(frozen=True)

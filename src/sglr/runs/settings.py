@@ -147,11 +147,11 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
-    label_prior: Literal["ignore", "own", "pooled"] = setting(
+    label_prior: Literal["ignore", "own", "pooled", "auto"] = setting(
         "Method",
         "ignore",
         "own: take each client's label frequencies out of the loss (for non-IID data); pooled: and out of the server's"
-        " step those of all its clients together",
+        " step those of all its clients together; auto: pooled where it can be, else own, else ignore",
         clients="take",
         axis=True,
     )

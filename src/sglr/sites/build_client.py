@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from sglr.assembly.batching import batch_rule_of
+from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.method import build_method
 from sglr.assembly.segments import client_segments
 from sglr.assembly.task import named_task
@@ -243,7 +244,7 @@ def _job(
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
         experiment.seed,
-        experiment.label_prior,
+        label_prior_of(experiment, method, description.targets),
         Plain() if method.whole_model else parse(experiment.compression),
         pick_device(site.device),
         int(experiment.pipelining),

@@ -73,6 +73,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sflv2": ("sflv2", {}),
     "cyclesl, server in the cluster": ("cyclesl", {"ray_server": "cluster", "label_prior": "pooled"}),
     "scala, server in the cluster": ("scala", {"ray_server": "cluster", "label_prior": "pooled"}),
+    "sglr2, absent clients": ("sglr2", {"participation": 0.6, "label_prior": "pooled"}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),
