@@ -31,6 +31,8 @@ CASES: dict[str, dict[str, object]] = {
     "fl": {"method": "fl"},
     "cyclesl": {"method": "cyclesl"},
     "sglr2": {"method": "sglr2"},
+    "minibatch-sfl": {"method": "minibatch-sfl"},
+    "gpsl": {"method": "gpsl"},
     "scala": {"method": "scala"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},

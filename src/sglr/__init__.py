@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sglr.methods.cl import CL
     from sglr.methods.cyclesl import CycleSL
     from sglr.methods.fl import FL
+    from sglr.methods.gpsl import GPSL
+    from sglr.methods.minibatch_sfl import MiniBatchSFL
     from sglr.methods.psl import PSL
     from sglr.methods.scala import SCALA
     from sglr.methods.sfl import SFL
@@ -71,6 +73,8 @@ _HOMES = {
     "sglr.methods.cl": ("CL",),
     "sglr.methods.cyclesl": ("CycleSL",),
     "sglr.methods.fl": ("FL",),
+    "sglr.methods.gpsl": ("GPSL",),
+    "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
     "sglr.methods.psl": ("PSL",),
     "sglr.methods.scala": ("SCALA",),
     "sglr.methods.sfl": ("SFL",),
@@ -101,6 +105,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "CL",
     "FL",
+    "GPSL",
     "PSL",
     "SCALA",
     "SFL",
@@ -127,6 +132,7 @@ __all__ = [
     "Interrupted",
     "Language",
     "Method",
+    "MiniBatchSFL",
     "Multilabel",
     "Ordinal",
     "Predictions",

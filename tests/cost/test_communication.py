@@ -55,6 +55,8 @@ SETUPS = {
     "sflv2": Setup(sglr.SFLV2(), weights=CLIENT),
     "cyclesl": Setup(sglr.CycleSL()),
     "cyclesl, averages": Setup(sglr.CycleSL(phi=0.5), range(EPOCHS)),
+    "minibatch-sfl": Setup(sglr.MiniBatchSFL(), weights=CLIENT),
+    "gpsl": Setup(sglr.GPSL()),
     "scala": Setup(sglr.SCALA(), weights=CLIENT),
     "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),
     "ssl": Setup(sglr.SSL(), weights=CLIENT, one_by_one=True),

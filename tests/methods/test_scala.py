@@ -11,11 +11,14 @@ SETTINGS = {"dataset": "digits", "clients": 3, "samples_per_client": 32, "epochs
 def test_it_is_splitfed_with_the_pooled_prior() -> None:
     scala = sglr.train("scala", **SETTINGS)
     assert scala.experiment.label_prior == "pooled"
-    same = sglr.train("sfl", label_prior="pooled", **SETTINGS)
+    same = sglr.train("sfl", label_prior="pooled", batching=scala.experiment.batching, **SETTINGS)
     assert scala.summary["weights_sha256"] == same.summary["weights_sha256"]
     assert sglr.train(SCALA(), **SETTINGS).summary["weights_sha256"] == same.summary["weights_sha256"]
 
 
 def test_the_pair_is_neither_of_its_halves() -> None:
-    hashes = {sglr.train("sfl", label_prior=one, **SETTINGS).summary["weights_sha256"] for one in ("ignore", "own")}
+    hashes = {
+        sglr.train("sfl", label_prior=one, batching="proportional", **SETTINGS).summary["weights_sha256"]
+        for one in ("ignore", "own")
+    }
     assert sglr.train("scala", **SETTINGS).summary["weights_sha256"] not in hashes

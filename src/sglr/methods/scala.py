@@ -34,7 +34,7 @@ class SCALA(Method):
     """
 
     shares: ClassVar[bool] = True
-    settings: ClassVar[Mapping[str, str]] = {"label_prior": "pooled"}
+    settings: ClassVar[Mapping[str, str]] = {"label_prior": "pooled", "batching": "proportional"}
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient, each by its prior."""

@@ -74,6 +74,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cyclesl, server in the cluster": ("cyclesl", {"ray_server": "cluster", "label_prior": "pooled"}),
     "scala, server in the cluster": ("scala", {"ray_server": "cluster", "label_prior": "pooled"}),
     "sglr2, absent clients": ("sglr2", {"participation": 0.6, "label_prior": "pooled"}),
+    "minibatch-sfl": ("minibatch-sfl", {}),
+    "gpsl": ("gpsl", {}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),
