@@ -11,6 +11,8 @@ from torch import nn
 from sglr.assembly.build import build
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.core.errors import UsageError
+from sglr.data.batch_rule import BatchRule
+from sglr.data.batches import Batching
 from sglr.runs.config import Experiment
 
 SMALL: dict[str, Any] = {"clients": 4, "samples_per_client": 20, "model": "mlp", "dataset": "digits", "device": "cpu"}
@@ -40,6 +42,8 @@ def built(settings: dict[str, Any]) -> Training:
         ({"batching": "proportional", "method": "cl"}, r"batching = .*; leave it out, or choose a method that splits"),
         ({"batching": "global", "short_clients": "cycle"}, r"short_clients = cycle: batching global uses no sample"),
         ({"batching": "global", "accumulate": 2}, r"accumulate = 2: .* unequal; give a larger B"),
+        ({"batching": "clock", "accumulate": 2}, r"accumulate = 2: .* in none; give a larger --batch-size"),
+        ({"batching": "clock", "method": "fl"}, r"batching = clock: clients of method fl take no steps together"),
         ({"batching": "global", "compile": True}, r"compile = True: .* each size would be compiled anew"),
         ({"batching": "proportional", "pipelining": True, "engine": "remote"}, r"pipelining = True: .* tells each"),
         (
@@ -69,6 +73,12 @@ def test_contradictions_are_refused(settings: dict[str, Any], problem: str) -> N
 )
 def test_what_can_be_is_built(settings: dict[str, Any]) -> None:
     assert built(settings).trainer.plan.batches.unequal
+
+
+def test_the_clock_gives_equal_batches_of_two_samples_at_least() -> None:
+    batches = built({"batching": "clock", **NORM}).trainer.plan.batches
+    assert not batches.unequal
+    assert batches == Batching(8, least=2, rule=BatchRule("clock"))
 
 
 def test_the_default_is_no_rule_that_clients_are_told_of() -> None:

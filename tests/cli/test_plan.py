@@ -143,6 +143,7 @@ def test_batches_whose_cost_has_no_closed_form_are_refused(call):
         assert call("plan", *OF_MODEL, "--json", "--batching", same).out == plain.out
     for batching, told in [
         ("global", "has no closed form"),
+        ("clock:3", "simulated clock, and has no closed form"),
         ("proportional:81", "can't share 81 samples equally"),
         ("sometimes", "batching = sometimes"),
     ]:

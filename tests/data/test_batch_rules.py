@@ -66,6 +66,8 @@ def test_a_rule_is_read(text: str, rule: BatchRule) -> None:
         ("global:many", "invalid value 'many'"),
         ("global:1e3", "invalid value"),
         ("global:10000000000", "less than or equal to"),
+        ("clock:0.5", "greater than or equal to 1"),
+        ("clock:samples=3", "unknown option 'samples'"),
         ("global:clients=3", "unknown option 'clients'"),
     ],
 )
@@ -187,7 +189,7 @@ def test_a_schedule_follows_from_seed_epoch_and_sizes_alone(text: str) -> None:
     assert batches(part) == [one[0], one[2]]
 
 
-@pytest.mark.parametrize("text", ["local", "proportional", "global"])
+@pytest.mark.parametrize("text", ["local", "proportional", "global", "clock"])
 def test_a_cohort_without_samples_has_no_steps(text: str) -> None:
     assert schedule_of(text, [0, 0]).steps == 0
 

@@ -18,7 +18,7 @@ def batch_rule_of(experiment: Experiment, method: Method) -> BatchRule:
         If the setting can't be read, or contradicts the method or another setting.
     """
     rule = BatchRule.parse(experiment.batching)
-    if not rule.unequal:
+    if not rule.of_cohort:
         return rule
     name = experiment.batching
     if method.whole_model or method.pooled:
@@ -29,7 +29,11 @@ def batch_rule_of(experiment: Experiment, method: Method) -> BatchRule:
         raise UsageError("short_clients", "cycle", problem, "leave out one of them")
     if experiment.accumulate > 1:
         problem = f"a client's update is on the mean of its own steps, whose batches batching {rule.name} makes unequal"
-        raise UsageError("accumulate", experiment.accumulate, problem, "give a larger B instead")
+        remedy = "give a larger B instead"
+        if not rule.unequal:
+            problem = f"with batching {rule.name} one client is in many of so many steps, and another in none"
+            remedy = "give a larger --batch-size instead"
+        raise UsageError("accumulate", experiment.accumulate, problem, remedy)
     if experiment.pipelining:
         problem = f"with batching {rule.name} the server tells each client its next batch when a step is over"
         raise UsageError("pipelining", True, problem, "leave out one of them")

@@ -10,10 +10,10 @@ from pydantic import Field
 from sglr.core.errors import unknown
 from sglr.core.spec import Option, Spec
 
-LOCAL, PROPORTIONAL, GLOBAL = "local", "proportional", "global"
+LOCAL, PROPORTIONAL, GLOBAL, CLOCK = "local", "proportional", "global", "clock"
 """Names of batching rules."""
 
-RULES = (LOCAL, PROPORTIONAL, GLOBAL)
+RULES = (LOCAL, PROPORTIONAL, GLOBAL, CLOCK)
 
 MOST_TOGETHER = 10**9
 """Samples of a step, at most."""
@@ -21,6 +21,12 @@ MOST_TOGETHER = 10**9
 _TOGETHER = {
     "samples": Option(Annotated[int, Field(ge=1, le=MOST_TOGETHER)], "B, those of a step of all clients together")
 }
+_SPREAD = {
+    "spread": Option(
+        Annotated[float, Field(ge=1, le=1e6)], "the highest rate at which clients compute and send / the lowest"
+    )
+}
+_OPTIONS = {LOCAL: {}, PROPORTIONAL: _TOGETHER, GLOBAL: _TOGETHER, CLOCK: _SPREAD}
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,21 @@ class BatchRule:
     ----------
     name
         ``"local"``: b of each client. ``"proportional"``: client i has max(1, ⌊B n_i / Σ n⌋), or ``least`` where
-        that is more. ``"global"``: B that are drawn from all clients' data together.
+        that is more. ``"global"``: B that are drawn from all clients' data together. ``"clock"``: b of those who are
+        ready next, on a simulated clock.
     together
         B; None for b times the clients of the cohort.
+    spread
+        The highest rate at which clients may compute and send, the lowest being 1.
     """
 
     name: str = LOCAL
     together: int | None = None
+    spread: float = 10.0
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``local``, ``proportional``, ``proportional:B``, ``global`` or ``global:B``.
+        """Read ``local``, ``proportional:B``, ``global:B`` or ``clock:SPREAD``, of which a number may be left out.
 
         Raises
         ------
@@ -51,10 +61,16 @@ class BatchRule:
         spec = Spec.parse("batching", text)
         if spec.name not in RULES:
             raise unknown("batching", spec.name, RULES)
-        known = {} if spec.name == LOCAL else _TOGETHER
-        return cls(spec.name, spec.options(known, first=next(iter(known), None)).get("samples"))
+        known = _OPTIONS[spec.name]
+        given = spec.options(known, first=next(iter(known), None))
+        return cls(spec.name, given.get("samples"), given.get("spread", cls.spread))
+
+    @property
+    def of_cohort(self) -> bool:
+        """True if a client's batches follow from the sizes of the whole cohort, not from its own alone."""
+        return self.name != LOCAL
 
     @property
     def unequal(self) -> bool:
-        """True if clients' batches differ by intent, and follow from the sizes of the whole cohort."""
-        return self.name != LOCAL
+        """True if clients' batches differ by intent."""
+        return self.name in (PROPORTIONAL, GLOBAL)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.random import generator
-from sglr.data.batch_rule import GLOBAL, PROPORTIONAL, BatchRule
+from sglr.data.arrivals import Arrivals, time_per_sample
+from sglr.data.batch_rule import CLOCK, GLOBAL, PROPORTIONAL, BatchRule
 from sglr.data.schedules import Consecutive, Pooled, Schedule
 
 Rows = NDArray[np.int64]
@@ -46,6 +48,11 @@ class Batching:
     rule: BatchRule = field(default_factory=BatchRule)
 
     @property
+    def of_cohort(self) -> bool:
+        """As in `BatchRule`."""
+        return self.rule.of_cohort
+
+    @property
     def unequal(self) -> bool:
         """As in `BatchRule`."""
         return self.rule.unequal
@@ -58,10 +65,23 @@ class Batching:
         """Return the most samples that one client's batch can have, in a cohort of at most so many."""
         return (self.together(clients) if self.unequal else self.size) + self.least - 1
 
-    def schedule(self, sizes: Rows, seed: int, epoch: int) -> Schedule:
-        """Return the batches of a cohort whose clients own ``sizes`` samples, int64 ``[n]``, in an epoch."""
+    def schedule(self, sizes: Rows, seed: int, epoch: int, clients: Sequence[int] | None = None) -> Schedule:
+        """Return the batches of a cohort in an epoch.
+
+        Parameters
+        ----------
+        sizes
+            How many samples its clients own, int64 ``[n]``.
+        seed, epoch
+            What draws follow from.
+        clients
+            Their ids, on which it depends how fast they are; by default 0, 1, …
+        """
         if self.rule.name == GLOBAL:
             return Pooled(sizes, self.together(len(sizes)), seed, epoch)
+        if self.rule.name == CLOCK:
+            each = time_per_sample(range(len(sizes)) if clients is None else clients, self.rule.spread, seed)
+            return Arrivals(self._local(sizes), each, max(1, len(sizes) // 2))
         return self._proportional(sizes) if self.rule.name == PROPORTIONAL else self._local(sizes)
 
     def _local(self, sizes: Rows) -> Consecutive:

@@ -20,12 +20,15 @@ class Among(NamedTuple):
 
     Parameters
     ----------
+    clients
+        The ids of the whole cohort.
     sizes
         |D_i| of the whole cohort, int64 ``[C]``.
     places
         Where in the cohort they are, ascending.
     """
 
+    clients: tuple[int, ...]
     sizes: NDArray[np.int64]
     places: tuple[int, ...]
 
@@ -114,7 +117,8 @@ class LocalEpoch:
         table = np.zeros((len(cohort), sizes.max(initial=0)), dtype=np.int64)
         for row, order in zip(table, orders, strict=True):
             row[: len(order)] = order
-        schedule = batching.schedule(sizes if among is None else among.sizes, seed, epoch)
+        everyone = Among(cohort, sizes, tuple(range(len(cohort)))) if among is None else among
+        schedule = batching.schedule(everyone.sizes, seed, epoch, everyone.clients)
         return cls(cohort, table, sizes, epoch, schedule if among is None else Part(schedule, among.places))
 
     def with_batch(self, step: int) -> list[int]:

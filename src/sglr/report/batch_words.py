@@ -11,6 +11,8 @@ def batch_words(settings: Mapping[str, Any]) -> str:
     name, _, given = str(settings.get("batching", "local")).partition(":")
     each = settings.get("batch_size", 0)
     each = each if isinstance(each, int) else 0
+    if name == "clock":
+        return f"{_many(each)} per step of each client that is ready, on a simulated clock"
     if name not in ("proportional", "global"):
         return f"{_many(each)} of each client per step"
     together = given.rpartition("=")[2].strip()

@@ -158,10 +158,10 @@ class Ray:
         places = {client: place for place, client in enumerate(cohort)}
         for block, clients in self._parts.items():
             # A block knows its own clients alone.
-            part = Among(sizes, tuple(places[client] for client in clients))
-            among = part if self._spec.batching.unequal else None
+            part = Among(cohort, sizes, tuple(places[client] for client in clients))
+            among = part if self._spec.batching.of_cohort else None
             self.pool.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh, among)
-        return self._spec.batching.schedule(sizes, self._spec.seed, epoch).steps
+        return self._spec.batching.schedule(sizes, self._spec.seed, epoch, cohort).steps
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""

@@ -55,7 +55,7 @@ class OwnBatches:
     @property
     def are_told(self) -> bool:
         """True if the server tells each batch."""
-        return self._job.batching.unequal
+        return self._job.batching.of_cohort
 
     @cached_property
     def own(self) -> Schedule:

@@ -51,7 +51,7 @@ class BatchPlan:
     @property
     def told(self) -> bool:
         """True if clients must be told their batches."""
-        return self._batching.unequal
+        return self._batching.of_cohort
 
     def begin(self, cohort: tuple[int, ...], epoch: int, known: Sequence[int]) -> int:
         """Begin a cohort's pass, ``known`` being every client's number of samples; return its number of steps."""
@@ -61,7 +61,7 @@ class BatchPlan:
                 self._began = (epoch, tuple(known))
             sizes = np.array([self._began[1][client] for client in cohort], dtype=np.int64)
             # Who owns too few samples for a batch takes no part.
-            self._schedule = self._batching.schedule(sizes * (sizes >= self._batching.least), self._seed, epoch)
+            self._schedule = self._batching.schedule(sizes * (sizes >= self._batching.least), self._seed, epoch, cohort)
             return self._schedule.steps
         sizes = np.array([known[client] for client in cohort if self._counts(client)], dtype=np.int64)
         return self._batching.schedule(sizes, self._seed, epoch).steps
