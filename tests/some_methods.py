@@ -5,6 +5,7 @@ from __future__ import annotations
 from sglr.core.registry import METHODS
 
 OTHER_STEPS = {
+    "gas": "the server learns from generated samples, too",
     "cyclesl": "clients are told the gradients at the weights that the server has after its step",
 }
 """Methods that with one client do not train as the unsplit model does."""

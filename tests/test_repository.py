@@ -225,7 +225,7 @@ def test_files_that_are_named_exist(document: Path) -> None:
 
 def test_core_stays_small_enough_to_read() -> None:
     """What the author of a method reads: whatever has another reader belongs in another room."""
-    assert len(list((ROOT / "src/sglr/core").glob("*.py"))) <= 24
+    assert len(list((ROOT / "src/sglr/core").glob("*.py"))) <= 25
 
 
 def test_contract_layers_are_those_that_the_architecture_tells() -> None:

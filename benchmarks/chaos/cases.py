@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, object]] = {
     "minibatch-sfl": {"method": "minibatch-sfl"},
     "gpsl": {"method": "gpsl"},
     "scala": {"method": "scala"},
+    "gas": {"method": "gas"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},
     "sfl, half take part": {"method": "sfl", "participation": 0.5},

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sglr.methods.cl import CL
     from sglr.methods.cyclesl import CycleSL
     from sglr.methods.fl import FL
+    from sglr.methods.gas import GAS
     from sglr.methods.gpsl import GPSL
     from sglr.methods.minibatch_sfl import MiniBatchSFL
     from sglr.methods.psl import PSL
@@ -75,6 +76,7 @@ _HOMES = {
     "sglr.methods.fl": ("FL",),
     "sglr.methods.gpsl": ("GPSL",),
     "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
+    "sglr.methods.gas": ("GAS",),
     "sglr.methods.psl": ("PSL",),
     "sglr.methods.scala": ("SCALA",),
     "sglr.methods.sfl": ("SFL",),
@@ -105,6 +107,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "CL",
     "FL",
+    "GAS",
     "GPSL",
     "PSL",
     "SCALA",

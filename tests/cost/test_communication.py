@@ -59,6 +59,7 @@ SETUPS = {
     "gpsl": Setup(sglr.GPSL()),
     "scala": Setup(sglr.SCALA(), weights=CLIENT),
     "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),
+    "gas": Setup(sglr.GAS(), weights=CLIENT),
     "ssl": Setup(sglr.SSL(), weights=CLIENT, one_by_one=True),
     "fl": Setup(sglr.FL(), weights=WHOLE),
     "fl, rounds of two": Setup(sglr.FL(local_epochs=2), weights=WHOLE, round=2),

@@ -40,6 +40,8 @@ CASES: list[dict[str, Any]] = [
         for name in ("psl", "sfl", "ssl", "sflv1")
         for rule in ("global", "proportional:20")
     ),
+    {"method": "gas", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7},
+    {"method": "sglr", "batching": "clock", "samples_per_client": 40, "participation": 0.7},
     {"method": "sglr", "batching": "global:20", "tail": "relu2", "compression": "topk:0.3,feedback=true"}
     | {"augment": "horizontal-flip+random-crop:padding=1", "defence": "clip:norm=5+noise:sigma=0.2"},
     {"method": "sglr", "batching": "proportional", "model": "resnet16", "partition": "dirichlet"}

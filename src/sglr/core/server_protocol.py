@@ -26,6 +26,11 @@ class Server(Protocol):
         ...
 
     @property
+    def classes(self) -> int:
+        """Number of classes; 0 where samples have no single class."""
+        ...
+
+    @property
     def features(self) -> tuple[int, ...] | None:
         """Shape of one sample's features in the last step, where labels stay with the clients (U-shape); else None."""
         ...

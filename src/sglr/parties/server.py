@@ -114,7 +114,7 @@ class SplitServer:
         )
         self.copies = spec.stack_of_copies(device) if spec.copies else None
         self.stack = spec.stack(device)
-        self.last_rate = 0.0
+        self.last_rate, self.classes = 0.0, spec.classes
         self.features: tuple[int, ...] | None = None
 
     @property

@@ -20,7 +20,7 @@ from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.task import Serves
-from sglr.core.types import Downlink, StepContext, Uplink
+from sglr.core.types import Downlink, Extent, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.target import Target
@@ -152,6 +152,10 @@ class Hijacked(Method):
     def needs_classes(self) -> bool:
         """Whether it reads them as classes."""
         return self.honest.needs_classes
+
+    def memory_bytes(self, extent: Extent) -> int:
+        """Return what the honest method keeps."""
+        return self.honest.memory_bytes(extent)
 
     def cohorts(self, clients: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Say who steps together, as the honest method does."""

@@ -76,6 +76,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sglr2, absent clients": ("sglr2", {"participation": 0.6, "label_prior": "pooled"}),
     "minibatch-sfl": ("minibatch-sfl", {}),
     "gpsl": ("gpsl", {}),
+    "gas, batching clock, absent clients": (
+        "gas",
+        {"batching": "clock", "participation": 0.8, "label_prior": "own", "atol": 1e-4},
+    ),
+    "gas, server in the cluster": ("gas", {"ray_server": "cluster", "label_prior": "own", "atol": 1e-4}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),

@@ -50,6 +50,11 @@ class RemoteServer:
         return self._here.segment
 
     @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self._here.classes
+
+    @property
     def last_rate(self) -> float:
         """The learning rate of the last step."""
         return self._rate
