@@ -35,6 +35,8 @@ CASES: dict[str, dict[str, object]] = {
     "gpsl": {"method": "gpsl"},
     "scala": {"method": "scala"},
     "gas": {"method": "gas"},
+    "mix2sfl": {"method": "mix2sfl"},
+    "epsl": {"method": "epsl"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},
     "sfl, half take part": {"method": "sfl", "participation": 0.5},

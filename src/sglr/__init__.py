@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
     from sglr.methods.cyclesl import CycleSL
+    from sglr.methods.epsl import EPSL
     from sglr.methods.fl import FL
     from sglr.methods.gas import GAS
     from sglr.methods.gpsl import GPSL
     from sglr.methods.minibatch_sfl import MiniBatchSFL
+    from sglr.methods.mix2sfl import Mix2SFL
     from sglr.methods.psl import PSL
     from sglr.methods.scala import SCALA
     from sglr.methods.sfl import SFL
@@ -73,10 +75,12 @@ _HOMES = {
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
     "sglr.methods.cyclesl": ("CycleSL",),
+    "sglr.methods.epsl": ("EPSL",),
     "sglr.methods.fl": ("FL",),
     "sglr.methods.gpsl": ("GPSL",),
     "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
     "sglr.methods.gas": ("GAS",),
+    "sglr.methods.mix2sfl": ("Mix2SFL",),
     "sglr.methods.psl": ("PSL",),
     "sglr.methods.scala": ("SCALA",),
     "sglr.methods.sfl": ("SFL",),
@@ -106,6 +110,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CL",
+    "EPSL",
     "FL",
     "GAS",
     "GPSL",
@@ -136,6 +141,7 @@ __all__ = [
     "Language",
     "Method",
     "MiniBatchSFL",
+    "Mix2SFL",
     "Multilabel",
     "Ordinal",
     "Predictions",

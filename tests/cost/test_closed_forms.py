@@ -50,6 +50,17 @@ def test_broadcast_by_hand(method, total):
     assert (volume.per_client, volume.total, volume.in_turn) == (total / 4, total, total)
 
 
+@pytest.mark.parametrize(
+    ("method", "together", "apart"), [("epsl", 195, 240), ("mix2sfl", 210 + 500, 240 + 800)], ids=["epsl", "mix2sfl"]
+)
+def test_methods_that_table_6_does_not_have(method, together, apart):
+    """EPSL at φ = ½: of half of what goes down (4 · 15) one of four copies is left; Mix2SFL is SGLR and SFL."""
+    assert broadcast(method, SMALL, phi=0.5).total == together
+    assert point_to_point(method, SMALL, phi=0.5).total == apart
+    with pytest.raises(UsageError, match=f"method = {method}: no such method"):
+        paper(method, SMALL, phi=0.5)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5, 10])
 def test_broadcast_counts_one_average_per_step(batch):
     """Summed over steps, message by message, for any batch size."""

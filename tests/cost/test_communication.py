@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +61,10 @@ SETUPS = {
     "scala": Setup(sglr.SCALA(), weights=CLIENT),
     "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),
     "gas": Setup(sglr.GAS(), weights=CLIENT),
+    "mix2sfl": Setup(sglr.Mix2SFL(phi=0.5), range(EPOCHS), weights=CLIENT),
+    "epsl": Setup(sglr.EPSL(0.5)),
+    "epsl, a third": Setup(sglr.EPSL(1 / 3)),
+    "epsl, whole batches": Setup(sglr.EPSL(1.0)),
     "ssl": Setup(sglr.SSL(), weights=CLIENT, one_by_one=True),
     "fl": Setup(sglr.FL(), weights=WHOLE),
     "fl, rounds of two": Setup(sglr.FL(local_epochs=2), weights=WHOLE, round=2),
@@ -122,6 +127,9 @@ class Law:
         for client, batch in labels.items():
             self._send("smashed", True, client, len(batch) * self.cut)
             self._send("labels", True, client, len(batch) * LABEL)
+        if isinstance(self.setup.method, sglr.EPSL):
+            self._first_samples(labels, self.setup.method.averaged_share)
+            return
         active = self._active(epoch, step, list(labels))
         for client, batch in labels.items():
             kind = "average" if client in active else "gradients"
@@ -132,6 +140,18 @@ class Law:
                 "class": len({label for client in active for label in labels[client]}),
             }
             self._once("average", False, different[getattr(self.setup.method, "average", "position")] * self.cut)
+
+    def _first_samples(self, labels: dict[int, list[int]], share: float) -> None:
+        """Send gradients of EPSL: those of every client's first samples are one for all."""
+        first = ceil(share * max(map(len, labels.values()))) if len(labels) > 1 else 0
+        first = 0 if max(map(len, labels.values())) == 1 else first
+        for client, batch in labels.items():
+            if first:
+                self._send("average", False, client, min(first, len(batch)) * self.cut, alone=False)
+            if len(batch) > first:
+                self._send("gradients", False, client, (len(batch) - first) * self.cut)
+        if first:
+            self._once("average", False, first * self.cut)
 
     def _active(self, epoch: int, step: int, present: list[int]) -> list[int]:
         if epoch not in self.setup.averaging:
@@ -249,7 +269,7 @@ def test_centralized_training_sends_nothing(case) -> None:
     assert summary["views"]["broadcast"]["total_bytes"] == 0
 
 
-ROWS = ["psl", "slr", "sfl", "fl", "sgl", "sglr"]
+ROWS = ["psl", "slr", "sfl", "fl", "sgl", "sglr", "mix2sfl", "epsl, whole batches", "epsl, a third"]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -258,7 +278,9 @@ def test_with_equal_whole_batches_both_views_are_the_closed_forms_of_the_planner
     """|C| = 4, φ|C| whole; labels, which the forms leave out, come on top."""
     ledger, law, _ = train(case, SETUPS[name], SIZES["equal"])
     sizes = closed_forms.Sizes(clients=4, samples=24, cut=CUT, model=WHOLE, client=CLIENT)
-    form = getattr(closed_forms, view)(name, sizes, getattr(law.setup.method, "phi", 0.0))
+    method = law.setup.method
+    phi = getattr(method, "averaged_share", getattr(method, "phi", 0.0))
+    form = getattr(closed_forms, view)(name.partition(",")[0], sizes, phi)
     summary = ledger.summary(paper={})
     counted = summary["views"][view]["total_bytes"]
     assert summary["labels_bytes"] == (0 if name == "fl" else EPOCHS * 24 * LABEL)

@@ -43,6 +43,13 @@ def test_hijacking_is_the_same_every_time(brief: Run) -> None:
     assert replay(brief, Fsha(samples=16)).score == first.score
 
 
+@pytest.mark.slow
+def test_hijacking_answers_plain_steps_alone(tmp_path: Path) -> None:
+    run = trained(tmp_path / "epsl", "epsl", samples_per_client=64, clients=3)
+    with pytest.raises(UsageError, match=r"method = EPSL: the method's server makes steps of its own \(by_outputs\)"):
+        replay(run, Fsha(samples=16))
+
+
 def test_a_replay_tells_how_far_it_is(brief: Run) -> None:
     seen: list[object] = []
     replay(brief, Backdoor(), observe=seen.append)

@@ -95,7 +95,7 @@ class Problem:
             method, data=data, lower=lambda i: linear(self.w_c[i]), upper=linear(self.w_s), **(defaults | options)
         )
 
-    def server(self) -> SplitServer:
+    def server(self, label_prior: str = "ignore") -> SplitServer:
         """Build the server alone, with SGD."""
         spec = ServerSpec(
             linear(self.w_s),
@@ -103,7 +103,7 @@ class Problem:
             Classification(),
             classes=3,
             clients=len(self.sizes),
-            label_prior="ignore",
+            label_prior=label_prior,
         )
         return SplitServer(spec, torch.device("cpu"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import ServerBatch, StepContext, Uplink
+from sglr.methods.epsl import EPSL
+from sglr.methods.mix2sfl import Mix2SFL
+from sglr.parties.defences import parse
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.tasks.classification import Classification
 
@@ -19,11 +25,13 @@ AT = StepContext(0, 1, 0, 1, np.random.default_rng(0))
 RATE = 0.5
 
 
-def make_server(optimizer: str = "sgd", segment: nn.Module | None = None, label_prior: str = "ignore") -> SplitServer:
+def make_server(
+    optimizer: str = "sgd", segment: nn.Module | None = None, label_prior: str = "ignore", **more: Any
+) -> SplitServer:
     if segment is None:
         segment = nn.Linear(2, 3, bias=False)
         segment.weight = nn.Parameter(torch.tensor(W, dtype=torch.float32))
-    own: dict[str, Any] = {"task": Classification(), "classes": 3, "clients": 4, "label_prior": label_prior}
+    own: dict[str, Any] = {"task": Classification(), "classes": 3, "clients": 4, "label_prior": label_prior, **more}
     return SplitServer(ServerSpec(segment, OptimizerSpec.parse(optimizer), **own), torch.device("cpu"))
 
 
@@ -121,3 +129,41 @@ def test_the_pooled_prior_knows_the_clients_of_the_step_alone() -> None:
     priors = server.priors(make_uplink([[1], [2]], clients=(0, 2)))
     assert priors is not None
     torch.testing.assert_close(priors.step.exp(), torch.tensor([[1, 2, 2]] * 2) / 5)
+
+
+def test_a_step_with_gradients_by_the_batch_is_a_step() -> None:
+    smashed, labels = torch.tensor([[1.0, 0.0], [0.5, -1.0], [2.0, 1.0]]), torch.tensor([0, 2, 1])
+    batch = ServerBatch(smashed, labels, torch.tensor([1.0, 2.0, 5.0]))
+    one, other = make_server("adam"), make_server("adam")
+    prior = torch.log(torch.tensor([[0.5, 0.25, 0.25]] * 3))
+    one.step(batch, AT, RATE)
+    found = other.learn_batch(batch, AT, RATE, prior)
+    assert torch.equal(one.segment.weight, other.segment.weight)
+    share = np.array([1.0, 2.0, 5.0])[:, None] / 8
+    np.testing.assert_allclose(found, share * by_logits(smashed, labels, prior.numpy()) @ W, atol=1e-6)
+
+
+@pytest.mark.parametrize("label_prior", ["ignore", "own", "pooled"])
+def test_gradients_by_outputs_that_go_back_unchanged_are_a_joint_step(label_prior: str) -> None:
+    uplink = make_uplink([[0, 1, 1], [2]])
+    norm = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    one, other = (make_server("adam", deepcopy(norm), label_prior) for _ in range(2))
+    told = one.learn(uplink, AT, RATE)
+    by_outputs = other.by_outputs(uplink, AT)
+    found = other.back_propagate(uplink.flatten(uplink.smashed), by_outputs, AT, RATE, 4)
+    torch.testing.assert_close(told, uplink.unflatten(found * 4 / torch.tensor([[3.0], [3.0], [3.0], [1.0]])))
+    for name, tensor in one.state().items():
+        torch.testing.assert_close(tensor, other.state()[name], msg=name)
+
+
+@pytest.mark.parametrize("method", [EPSL(0.5), Mix2SFL(phi=0.0)], ids=["epsl", "mix2sfl"])
+def test_what_methods_make_of_gradients_goes_through_the_defences_of_labels(method: Method) -> None:
+    uplink, rng = make_uplink([[0, 1, 1, 2], [2, 0, 1]]), np.random.default_rng
+    plain = method.exchange(make_server(), uplink, replace(AT, rng=rng(0)))
+    server = make_server(defences=parse("max-norm"))
+    found = method.exchange(server, uplink, replace(AT, rng=rng(0)))
+    wanted = server.defended(plain.gradients, uplink, AT)
+    assert not torch.allclose(found.gradients, plain.gradients)
+    first = 2 if found.averaged else 0
+    torch.testing.assert_close(found.gradients[:, first:], wanted[:, first:])
+    torch.testing.assert_close(found.gradients[:, :first], wanted[:, :first].mean(0).expand(2, -1, -1))

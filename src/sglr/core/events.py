@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -154,9 +154,9 @@ def exchange_traffic(
     Returns
     -------
     list of Traffic
-        Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` for active
-        clients and as ``"gradients"`` for the others; and its labels or other targets, whole, or features and gradients
-        by them.
+        Of a client with n samples: n·S(L) bytes up and n·S(L) down, which are counted as ``"average"`` where several
+        clients get the same and as ``"gradients"`` else; and its labels or other targets, whole, or features and
+        gradients by them.
     """
     sample, everyone = codec.bytes((1, *uplink.smashed.shape[2:])), range(len(uplink.sizes))
     sent = [_of_rows("smashed", uplink, everyone, sample, up=True)]
@@ -166,14 +166,25 @@ def exchange_traffic(
         each = prod(features) * uplink.smashed.element_size()
         sent.append(_of_rows("features", uplink, everyone, each, up=False))
         sent.append(_of_rows("feature_gradients", uplink, everyone, each, up=True))
-    active = frozenset(averaged.rows) if averaged else frozenset()
-    if len(active) < len(uplink.sizes):
-        own = [row for row in range(len(uplink.sizes)) if row not in active]
-        sent.append(_of_rows("gradients", uplink, own, sample, up=False))
+    shared = _shared_samples(uplink, averaged)
+    own = [row for row in everyone if shared[row] < uplink.sizes[row]]
+    if own:
+        sent.append(_of_rows("gradients", uplink, own, sample, up=False, less=shared))
     if averaged:
         once = len(averaged.gradients) * sample
-        sent.append(_of_rows("average", uplink, averaged.rows, sample, up=False, broadcast=once))
+        sizes = np.array([shared[row] for row in averaged.rows], dtype=np.int64) * sample
+        clients = tuple(uplink.clients[row] for row in averaged.rows)
+        sent.append(Traffic("average", False, clients, sizes, once))
     return sent
+
+
+def _shared_samples(uplink: Uplink, averaged: Average | None) -> list[int]:
+    """Return of every client how many of its samples get gradients that several clients share."""
+    shared = [0] * len(uplink.sizes)
+    for row in averaged.rows if averaged else ():
+        size = uplink.sizes[row]
+        shared[row] = size if averaged is None or averaged.samples is None else min(size, averaged.samples)
+    return shared
 
 
 def _bytes_each(targets: Tensor) -> int:
@@ -192,8 +203,10 @@ def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool) -> 
 
 
 def _of_rows(
-    kind: str, uplink: Uplink, rows: Iterable[int], sample: int, *, up: bool, broadcast: int | None = None
+    kind: str, uplink: Uplink, rows: Iterable[int], sample: int, *, up: bool, less: Sequence[int] = ()
 ) -> Traffic:
+    """Return what goes of all samples of some rows, but for as many of each row as ``less`` says."""
     chosen = tuple(rows)
-    sizes = np.array([uplink.sizes[row] for row in chosen], dtype=np.int64)
-    return Traffic(kind, up, tuple(uplink.clients[row] for row in chosen), sizes * sample, broadcast)
+    counts = [uplink.sizes[row] - (less[row] if less else 0) for row in chosen]
+    sizes = np.array(counts, dtype=np.int64) * sample
+    return Traffic(kind, up, tuple(uplink.clients[row] for row in chosen), sizes)

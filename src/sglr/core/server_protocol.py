@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
-from sglr.core.types import Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import ByOutputs, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 
 
@@ -77,6 +77,69 @@ class Server(Protocol):
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
+        ...
+
+    def learn_batch(
+        self, batch: ServerBatch, context: StepContext, rate: float, told_prior: Tensor | None = None
+    ) -> Tensor:
+        """Take one step as `step` does, and return gradients by the batch's smashed data.
+
+        Parameters
+        ----------
+        batch, context, rate
+            As in `step`.
+        told_prior
+            The prior of the loss whose gradients are returned, ``[N, K]``; None if it is that of the step.
+
+        Returns
+        -------
+        Tensor
+            Of the batch's mean loss by its smashed data, ``[N, ...]``. What clients are told of it goes through
+            `defended` first.
+        """
+        ...
+
+    def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:
+        """Count a step's loss and labels as `learn` does; return the gradients of the mean loss by the outputs.
+
+        It is a forward pass alone: no step, and nothing that goes back.
+
+        Returns
+        -------
+        ByOutputs
+            Of the mean over all N samples, by their outputs ``[N, ...]``.
+        """
+        ...
+
+    def back_propagate(
+        self, smashed: Tensor, by_outputs: ByOutputs, context: StepContext, rate: float, samples: int
+    ) -> Tensor:
+        """Take one step on gradients by the outputs that are given; no loss is counted, and batch statistics stay.
+
+        Parameters
+        ----------
+        smashed
+            What the pass goes through, ``[n, ...]``.
+        by_outputs
+            The gradients by its outputs, ``[n, ...]``, such as those of `by_outputs`, summed or not.
+        context, rate
+            As in `learn`.
+        samples
+            The samples that the gradients are a mean of, which is the step's weight among those of one update.
+
+        Returns
+        -------
+        Tensor
+            The gradients by the smashed data, ``[n, ...]``. What clients are told of them goes through `defended`
+            first.
+        """
+        ...
+
+    def defended(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Tensor:
+        """Return what clients are told instead of cut-layer gradients ``[C, b, ...]``: the defences of labels.
+
+        `learn`, `learn_copies` and `gradients` return what went through it.
+        """
         ...
 
     def priors(self, uplink: Uplink) -> Priors | None:

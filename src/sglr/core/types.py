@@ -133,6 +133,21 @@ class ServerBatch(NamedTuple):
     share: Tensor | None = None
 
 
+class ByOutputs(NamedTuple):
+    """Gradients by outputs: of the loss of the server's step, and of the one that clients are told.
+
+    Parameters
+    ----------
+    step
+        ``[n, N, ...]`` of n rows, or ``[N, ...]``.
+    told
+        Likewise; None if both losses are one.
+    """
+
+    step: Tensor
+    told: Tensor | None
+
+
 class Answer(NamedTuple):
     """What clients that keep their labels answer to features (U-shape).
 
@@ -165,11 +180,15 @@ class Average(NamedTuple):
         The different gradients ``[n, ...]`` that they are made of, one sample's each.
     by_position
         True if they are received as they stand: sample j of each of these clients gets gradient j.
+    samples
+        How many samples of each of these clients they are for, the first ones; the others get their own gradients. None
+        if they are for all.
     """
 
     rows: tuple[int, ...]
     gradients: Tensor
     by_position: bool = False
+    samples: int | None = None
 
 
 class Downlink(NamedTuple):

@@ -25,6 +25,9 @@ METHODS = ("fl", "psl", "sfl", "sglr")
 SAME_AS: Mapping[str, str] = {"slr": "psl", "sgl": "sglr"}
 """Methods that send the same as another: SplitLr changes no traffic."""
 
+NOT_IN_TABLE_6 = ("epsl", "mix2sfl")
+"""Methods that the paper does not count, and the two other views do; φ of EPSL is its ``averaged_share``."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -138,7 +141,9 @@ def broadcast(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
 
     A step's average has b samples, b·S(L), and an epoch |D|/(|C| b) steps, together |D| S(L)/|C|, whatever b is. It
     replaces the own gradients of φ|C| clients; with one active client or none there is nothing to save. FL and SFL
-    are given the same advantage: |C| uploads of weights and one download. Parameters and errors are those of `paper`.
+    are given the same advantage: |C| uploads of weights and one download. EPSL's average is for a share φ of every
+    client's batch, φ|D| S(L)/|C| in an epoch where φb is whole. Parameters and errors are those of `paper`, and methods
+    are also those of `NOT_IN_TABLE_6`.
     """
     total = _pick(method, phi, _BROADCAST)(sizes, phi)
     return Volume(total / sizes.clients, total, in_turn=total)
@@ -147,7 +152,7 @@ def broadcast(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
 def point_to_point(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
     """Return what separate links carry: an active client gets its own copy of the average, so φ saves nothing.
 
-    Parameters and errors are those of `paper`.
+    Parameters and errors are those of `paper`, and methods are also those of `NOT_IN_TABLE_6`.
     """
     total = _pick(method, phi, _POINT_TO_POINT)(sizes, phi)
     per_client = total / sizes.clients
@@ -162,7 +167,7 @@ def _pick(method: str, phi: float, forms: Mapping[str, _Form]) -> _Form:
     if not 0 <= phi <= 1:
         raise UsageError("phi", phi, "is outside [0, 1]", "give a fraction of clients, such as 0.75")
     if _row(method) not in forms:
-        raise unknown("method", method, (*METHODS, *SAME_AS))
+        raise unknown("method", method, (*forms, *SAME_AS))
     return forms[_row(method)]
 
 
@@ -187,18 +192,30 @@ def _sglr_broadcast(sizes: Sizes, phi: float) -> float:
     return _smashed_and_gradients(sizes) - copies_saved * sizes.samples * sizes.cut / sizes.clients
 
 
+def _epsl_broadcast(sizes: Sizes, phi: float) -> float:
+    copies_saved = sizes.clients - 1
+    return _smashed_and_gradients(sizes) - copies_saved * phi * sizes.samples * sizes.cut / sizes.clients
+
+
 _Form = Callable[[Sizes, float], float]
 
-_POINT_TO_POINT: Mapping[str, _Form] = {
+_TABLE_6: Mapping[str, _Form] = {
     "fl": lambda sizes, _: _weights_both_ways(sizes.model, sizes),
     "psl": lambda sizes, _: _smashed_and_gradients(sizes),
     "sfl": lambda sizes, _: _smashed_and_gradients(sizes) + _weights_both_ways(sizes.client, sizes),
-    "sglr": lambda sizes, _: _smashed_and_gradients(sizes),
 }
-_PAPER: Mapping[str, _Form] = {**_POINT_TO_POINT, "sglr": _sglr_paper}
+_PAPER: Mapping[str, _Form] = {**_TABLE_6, "sglr": _sglr_paper}
+_POINT_TO_POINT: Mapping[str, _Form] = {
+    **_TABLE_6,
+    "sglr": _TABLE_6["psl"],
+    "epsl": _TABLE_6["psl"],
+    "mix2sfl": _TABLE_6["sfl"],
+}
 _BROADCAST: Mapping[str, _Form] = {
     "fl": lambda sizes, _: _weights_down_once(sizes.model, sizes),
     "psl": lambda sizes, _: _smashed_and_gradients(sizes),
     "sfl": lambda sizes, _: _smashed_and_gradients(sizes) + _weights_down_once(sizes.client, sizes),
     "sglr": _sglr_broadcast,
+    "epsl": _epsl_broadcast,
+    "mix2sfl": lambda sizes, phi: _sglr_broadcast(sizes, phi) + _weights_down_once(sizes.client, sizes),
 }

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -20,10 +21,10 @@ from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
-from sglr.core.types import Answer, Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import Answer, ByOutputs, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.defences import DefenceChain
-from sglr.parties.training_loss import ByOutputs, TrainingLoss
+from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
@@ -134,9 +135,9 @@ class SplitServer:
         self.last_rate = rate
         smashed = uplink.flatten(uplink.smashed)[None]
         found = uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink, context)[0])
-        return self._defended(_own_mean(found, uplink), uplink, context)
+        return self.defended(_own_mean(found, uplink), uplink, context)
 
-    def _defended(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Tensor:
+    def defended(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Tensor:
         """Return what clients get of their gradients ``[C, b, ...]``; whoever keeps the labels privatizes them."""
         if self._ask is not None:
             return gradients
@@ -155,35 +156,74 @@ class SplitServer:
         """
         forward = stack.forward(rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
+        return self._go_back(stack, forward, by_outputs, smashed.shape[1], context)
+
+    def _go_back(
+        self, stack: Stack, forward: Pass, by_outputs: ByOutputs, samples: int, context: StepContext
+    ) -> Tensor:
+        """Let the rows of a pass step, each on the mean of its ``samples``; return what clients are told, by inputs."""
         found = stack.backward(forward, by_outputs.step, inputs=by_outputs.told is None)
         told = found if by_outputs.told is None else stack.backward(forward, by_outputs.told, weights=False)
-        stack.update(rows, found.weights, self.last_rate, smashed.shape[1], keep=() if context.updates else rows)
-        assert told.inputs is not None, "asked for above"
+        rows = forward.rows
+        stack.update(rows, found.weights, self.last_rate, samples, keep=() if context.updates else rows)
+        assert told.inputs is not None, "the pass was made for them"
         return told.inputs
 
     def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
         """Return the cut-layer gradients ``[C, b, ...]`` at the weights as they are: see the protocol."""
-        buffers = {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
-        forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
-        if self._ask is None:
-            priors = None if log_prior is None else log_prior[None]
-            targets = uplink.flatten(uplink.labels)[None]
-            by_outputs = self.loss.plain_gradient(forward.outputs, targets, priors)
-        else:
-            by_outputs = self._asked(forward, uplink)[1]
-        found = self.stack.backward(forward, by_outputs, weights=False).inputs
-        for name, tensor in buffers.items():
-            self.stack.buffers[name].copy_(tensor)
+        with self._still():
+            forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
+            if self._ask is None:
+                priors = None if log_prior is None else log_prior[None]
+                targets = uplink.flatten(uplink.labels)[None]
+                by_outputs = self.loss.plain_gradient(forward.outputs, targets, priors)
+            else:
+                by_outputs = self._asked(forward, uplink)[1]
+            found = self.stack.backward(forward, by_outputs, weights=False).inputs
         assert found is not None, "asked for above"
-        return self._defended(_own_mean(uplink.unflatten(found[0]), uplink), uplink, context)
+        return self.defended(_own_mean(uplink.unflatten(found[0]), uplink), uplink, context)
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
         self.last_rate = rate
         forward = self.stack.forward((0,), batch.smashed[None])
-        by_outputs = self.loss.of_batch(forward.outputs[0], batch, context.number)
-        found = self.stack.backward(forward, by_outputs[None])
+        found = self.stack.backward(forward, self.loss.of_batch(forward.outputs, batch, context.number).step)
         self.stack.update((0,), found.weights, rate, len(batch.targets), keep=() if context.updates else (0,))
+
+    def learn_batch(
+        self, batch: ServerBatch, context: StepContext, rate: float, told_prior: Tensor | None = None
+    ) -> Tensor:
+        """Take one step on a batch of the method's own making; return gradients by its smashed data ``[N, ...]``."""
+        self.last_rate = rate
+        forward = self.stack.forward((0,), batch.smashed[None], by_inputs=True)
+        by_outputs = self.loss.of_batch(forward.outputs, batch, context.number, told_prior)
+        return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context)[0]
+
+    @torch.no_grad()
+    def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:
+        """Count the loss of a step; return its gradients by the outputs ``[N, ...]``: see the protocol."""
+        forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None])
+        with torch.enable_grad():
+            found = self._by_targets(forward, uplink, context)
+        return ByOutputs(found.step[0], None if found.told is None else found.told[0])
+
+    def back_propagate(
+        self, smashed: Tensor, by_outputs: ByOutputs, context: StepContext, rate: float, samples: int
+    ) -> Tensor:
+        """Step on given gradients by the outputs; return those by the smashed data ``[n, ...]``: see the protocol."""
+        self.last_rate = rate
+        of_row = ByOutputs(by_outputs.step[None], None if by_outputs.told is None else by_outputs.told[None])
+        with self._still():
+            forward = self.stack.forward((0,), smashed[None], by_inputs=True)
+            return self._go_back(self.stack, forward, of_row, samples, context)[0]
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Put batch statistics back to what they were, once the pass has gone back."""
+        before = {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
+        yield
+        for name, tensor in before.items():
+            self.stack.buffers[name].copy_(tensor)
 
     def priors(self, uplink: Uplink) -> Priors | None:
         """Count a step's labels, as `learn` does by itself; return the priors to correct, or None."""
@@ -235,7 +275,7 @@ class SplitServer:
             result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part, context)
         if context.updates:
             self.copies.flush(rate)  # of clients that have no batch in this step, and had some before
-        return self._defended(result, uplink, context)
+        return self.defended(result, uplink, context)
 
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""

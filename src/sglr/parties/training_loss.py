@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sglr.core.events import NO_HITS, TrainMetrics
 from sglr.core.task import Task
-from sglr.core.types import Priors, ServerBatch
+from sglr.core.types import ByOutputs, Priors, ServerBatch
 from sglr.core.weights import Weights, to_device
 from sglr.parties.losses import Loss, Mixed, log_prior, loss_and_gradient
-
-
-class ByOutputs(NamedTuple):
-    """Gradients by outputs ``[n, N, ...]``: of the step's loss, and of the one that clients are told, if another."""
-
-    step: Tensor
-    told: Tensor | None
 
 
 class TrainingLoss:
@@ -89,15 +81,21 @@ class TrainingLoss:
         """Return the gradients of every row's mean loss by its own outputs; count nothing."""
         return loss_and_gradient(self._task, outputs, targets, log_priors).by_outputs
 
-    def of_batch(self, outputs: Tensor, batch: ServerBatch, step: int) -> Tensor:
-        """Return the gradient of a batch's weighted mean loss by its outputs ``[N, ...]``; add it to the sums."""
+    def of_batch(self, outputs: Tensor, batch: ServerBatch, step: int, told_prior: Tensor | None = None) -> ByOutputs:
+        """Return the gradients of a batch's weighted mean loss by its outputs ``[1, N, ...]``; add it to the sums.
+
+        With ``told_prior``, ``[N, K]``, those that clients are told are of the loss with that prior.
+        """
+        by_outputs = self._noted(self._of_batch(outputs, batch), step)
+        if told_prior is None:
+            return ByOutputs(by_outputs, None)
+        return ByOutputs(by_outputs, self._of_batch(outputs, batch._replace(log_prior=told_prior)).by_outputs)
+
+    def _of_batch(self, outputs: Tensor, batch: ServerBatch) -> Loss:
         others = None if batch.others is None or batch.share is None else Mixed(batch.others[None], batch.share[None])
         priors = None if batch.log_prior is None else batch.log_prior[None]
         weights = None if batch.weights is None else batch.weights[None]
-        found = loss_and_gradient(
-            self._task, outputs[None], batch.targets[None], priors, weights=weights, others=others
-        )
-        return self._noted(found, step)[0]
+        return loss_and_gradient(self._task, outputs, batch.targets[None], priors, weights=weights, others=others)
 
     def _noted(self, found: Loss, step: int) -> Tensor:
         self.note(found.losses.sum(), None if found.hits is None else found.hits.sum(), found.losses.numel(), step)

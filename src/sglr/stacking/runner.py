@@ -68,7 +68,8 @@ class Runner:
         if not self.precision.compiled:
             return run(weights, buffers, inputs)
         rows = [tuple(tensor.shape) for tensor in weights.values()][:1]
-        key = (tuple(inputs.shape), inputs.stride(), inputs.requires_grad, self.by_matmul, *rows)
+        graph = torch.is_grad_enabled(), inputs.requires_grad
+        key = (tuple(inputs.shape), inputs.stride(), graph, self.by_matmul, *rows)
         if key not in self._compiled:
             self._compiled[key] = Compiled(run)
         return self._compiled[key](weights, buffers, inputs)

@@ -81,6 +81,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"batching": "clock", "participation": 0.8, "label_prior": "own", "atol": 1e-4},
     ),
     "gas, server in the cluster": ("gas", {"ray_server": "cluster", "label_prior": "own", "atol": 1e-4}),
+    "mix2sfl, pooled prior, server in the cluster": ("mix2sfl", {"ray_server": "cluster", "label_prior": "pooled"}),
+    "epsl, server in the cluster": ("epsl", {"ray_server": "cluster", "norm": True, "defence": DEFENCE, "atol": 2e-5}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import ByOutputs, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.engines.ray.actor_pool import SERVER, ActorPool
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
@@ -95,6 +95,38 @@ class RemoteServer:
             return self._here.step(batch, context, rate)
         self._asked("step", batch, _without_memory(context), rate)
         return None
+
+    def learn_batch(
+        self, batch: ServerBatch, context: StepContext, rate: float, told_prior: Tensor | None = None
+    ) -> Tensor:
+        """Take one step on a batch of the method's own making; return gradients by its smashed data."""
+        self._rate = rate
+        if self._pool() is None:
+            return self._here.learn_batch(batch, context, rate, told_prior)
+        found: Tensor = self._asked("learn_batch", batch, context, rate, told_prior)
+        return found.clone().to(batch.smashed.device)
+
+    def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:
+        """Count a step's loss; return its gradients by the outputs."""
+        if self._pool() is None:
+            return self._here.by_outputs(uplink, context)
+        found: ByOutputs = self._asked("by_outputs", uplink, context)
+        device = uplink.smashed.device
+        return ByOutputs(found.step.to(device), None if found.told is None else found.told.to(device))
+
+    def back_propagate(
+        self, smashed: Tensor, by_outputs: ByOutputs, context: StepContext, rate: float, samples: int
+    ) -> Tensor:
+        """Take one step on given gradients by the outputs; return those by the smashed data."""
+        self._rate = rate
+        if self._pool() is None:
+            return self._here.back_propagate(smashed, by_outputs, context, rate, samples)
+        found: Tensor = self._asked("back_propagate", smashed, by_outputs, context, rate, samples)
+        return found.clone().to(smashed.device)
+
+    def defended(self, gradients: Tensor, uplink: Uplink, context: StepContext) -> Tensor:
+        """Return what clients are told instead of cut-layer gradients."""
+        return self._here.defended(gradients, uplink, context)
 
     def priors(self, uplink: Uplink) -> Priors | None:
         """Count a step's labels; return the priors to correct."""

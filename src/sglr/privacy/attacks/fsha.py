@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, cast
+from typing import ClassVar, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -192,7 +192,7 @@ class _Hijacking(Hijacked):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Let the server learn the task, and answer with hijacking gradients."""
-        masked = _Masked(server, self.crew)
+        masked = _Masked(server, self.crew, type(self.honest).__name__)
         downlink = self.honest.exchange(cast("Server", masked), uplink, context)
         return downlink if self.averages else Downlink(masked.sent)
 
@@ -200,8 +200,12 @@ class _Hijacking(Hijacked):
 class _Masked:
     """The server as the honest method sees it: it learns, and gives other gradients."""
 
-    def __init__(self, server: Server, crew: _Crew) -> None:
-        self._server, self._crew = server, crew
+    def __init__(self, server: Server, crew: _Crew, method: str) -> None:
+        self._server, self._crew, self._method = server, crew, method
+
+    def __getattr__(self, call: str) -> NoReturn:
+        problem = f"the method's server makes steps of its own ({call}), and the attack answers plain ones"
+        raise UsageError("method", self._method, problem, "attack a run of psl, sfl, sgl or sglr")
 
     def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Take a joint step; return hijacking gradients ``[C, b, ...]``, each of the client's own mean."""
