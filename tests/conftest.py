@@ -37,7 +37,7 @@ from sglr.parties.defences import DefenceChain
 from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
-from sglr.splitting import ClientSegments
+from sglr.splitting import ClientSegments, HeadedSegment, given_head
 from sglr.tasks.classification import Classification
 
 # Tensors of a dozen numbers: threads would only wait for each other.
@@ -150,6 +150,23 @@ def make_covered(seed: int, *, lower: Callable[[int], nn.Module], defences: Defe
     return defences.covered(lower(seed))
 
 
+def make_headed(
+    seed: int, *, lower: Callable[[int], nn.Module], defences: DefenceChain, trained: bool, head: nn.Module | None
+) -> nn.Module:
+    """Build a client segment with a head to three classes."""
+    covered = make_covered(seed, lower=lower, defences=defences)
+    with torch.no_grad():
+        cut = covered.eval()(torch.zeros(1, make_inputs(covered))).shape[1:]
+    torch.default_generator.manual_seed(seed + 500)
+    own = copy.deepcopy(head) if head else nn.Linear(*cut, CLASSES)
+    return HeadedSegment(covered.train(), own if trained else given_head(own), tuple(cut))
+
+
+def make_inputs(segment: nn.Module) -> int:
+    """Return how many numbers a segment's first linear layer takes."""
+    return next(layer.in_features for layer in segment.modules() if isinstance(layer, nn.Linear))
+
+
 @dataclass
 class Case:
     """A training to build; every test names only what it is about."""
@@ -183,6 +200,7 @@ class Case:
     rule: MergeRule = field(default_factory=MergeRule)
     lower: Callable[[int], nn.Module] | None = None
     upper: nn.Module | None = None
+    head: nn.Module | None = None
     data: ClientData | None = None
     validate: bool = False
     task: Task = TASK
@@ -206,6 +224,9 @@ class Case:
         if self.tail:
             assert isinstance(upper, nn.Sequential)
             return partial(make_client, lower=lower, norm=self.norm), upper[:-1]
+        if self.method.head:
+            trained = self.method.trains_head
+            return partial(make_headed, lower=lower, defences=self.defences, trained=trained, head=self.head), upper
         if not self.method.whole_model:
             return partial(make_covered, lower=lower, defences=self.defences), upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
@@ -224,11 +245,12 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = ClientSpec(lower, data, self.task, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
-        client_loss = ClientLoss(self.task, corrects_prior=self.label_prior == "own") if self.tail else None
+        loss = ClientLoss(self.task, corrects_prior=self.label_prior != "ignore")
         engine = self.engine(
             replace(
                 setting,
-                client_loss=client_loss,
+                client_loss=loss if self.tail else None,
+                head_loss=loss if self.method.head else None,
                 defences=self.defences,
                 codec=self._codec(),
                 clients_leave=self.clients_leave,
@@ -249,6 +271,7 @@ class Case:
             stacked=self.stacking == "stacked",
             defences=self.defences,
             ask=engine.answer if self.tail else None,
+            head=None if self.method.trains_head else lower(0).head,
         )
         plan = TrainingPlan(
             self.epochs,

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import assert_close, covering
-from tests.some_methods import UNSPLIT, WITH_TAIL
+from tests.some_methods import UNSPLIT, WITH_TAIL, make_method
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,8 +38,7 @@ SIZES = st.lists(st.sampled_from([2, 3, 5, 6, 8]), min_size=1, max_size=4)
 
 
 def make(name: str) -> Method:
-    method: Method = METHODS.load(name)()
-    return method
+    return make_method(name)
 
 
 def model_weights(trainer: Trainer, client: int = 0) -> dict[str, Tensor]:
@@ -373,7 +372,8 @@ def test_shared_weights_are_the_mean_over_those_present(case, name: str) -> None
     trainer.run()
     present = pushed.pop("clients").tolist()
     total = sum(sizes[client] for client in present)
-    for key, rows in pushed.items():
+    assert trainer.shared.keys() == trainer.method.shared_of(pushed).keys()
+    for key, rows in trainer.method.shared_of(pushed).items():
         mean = sum(row * (sizes[client] / total) for row, client in zip(rows, present, strict=True))
         torch.testing.assert_close(trainer.shared[key], mean)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.some_methods import WITH_TAIL
+from tests.some_methods import FITTING, WITH_TAIL
 from torch import Tensor, nn
 
 import sglr
@@ -91,6 +91,7 @@ def test_a_client_with_a_single_sample_is_told_and_does_not_train(method, tail, 
     columns = {"site": np.array(["a"] + ["b"] * 5 + ["c"] * 7, dtype=object)}
     data = sglr.Dataset("digits", sglr.Samples(data.train.inputs, data.train.targets, columns), data.test, data.classes)
     settings = {"clients": 3, "partition": "natural", "partition_by": "site", "batch_size": 4, "validation": 0}
+    settings |= FITTING.get(method, {})
     run = sglr.train(
         method, dataset=data, model=vectors, cut=None if METHODS.load(method).whole_model else 2, tail=tail,
         epochs=2, test_samples=40, out=tmp_path / "run", init="common", **settings,

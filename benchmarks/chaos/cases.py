@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, object]] = {
     "gas": {"method": "gas"},
     "mix2sfl": {"method": "mix2sfl"},
     "epsl": {"method": "epsl"},
+    "cse-fsl": {"method": "cse-fsl", "h": 2},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},
     "sfl, half take part": {"method": "sfl", "participation": 0.5},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sglr.core.method import Method
     from sglr.core.server_protocol import Server
     from sglr.core.task import Targets, Task
-    from sglr.core.types import Downlink, Extent, ServerBatch, StepContext, Uplink
+    from sglr.core.types import Downlink, Extent, HandOut, ServerBatch, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
     from sglr.exporting.export import Export, export
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from sglr.inference.run import Run
     from sglr.leakage.leak import leak
     from sglr.methods.cl import CL
+    from sglr.methods.cse_fsl import CSEFSL
     from sglr.methods.cyclesl import CycleSL
     from sglr.methods.epsl import EPSL
     from sglr.methods.fl import FL
+    from sglr.methods.fsl_sage import FSLSage
     from sglr.methods.gas import GAS
     from sglr.methods.gpsl import GPSL
     from sglr.methods.minibatch_sfl import MiniBatchSFL
@@ -69,14 +71,16 @@ _HOMES = {
     "sglr.core.task": ("Targets", "Task"),
     "sglr.core.server_protocol": ("Server",),
     "sglr.splitting": ("Split", "cut_points", "split"),
-    "sglr.core.types": ("Downlink", "Extent", "ServerBatch", "StepContext", "Uplink"),
+    "sglr.core.types": ("Downlink", "Extent", "HandOut", "ServerBatch", "StepContext", "Uplink"),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
     "sglr.experiment.train": ("resume", "train"),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
+    "sglr.methods.cse_fsl": ("CSEFSL",),
     "sglr.methods.cyclesl": ("CycleSL",),
     "sglr.methods.epsl": ("EPSL",),
     "sglr.methods.fl": ("FL",),
+    "sglr.methods.fsl_sage": ("FSLSage",),
     "sglr.methods.gpsl": ("GPSL",),
     "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
     "sglr.methods.gas": ("GAS",),
@@ -110,6 +114,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CL",
+    "CSEFSL",
     "EPSL",
     "FL",
     "GAS",
@@ -137,6 +142,8 @@ __all__ = [
     "Experiment",
     "Export",
     "Extent",
+    "FSLSage",
+    "HandOut",
     "Interrupted",
     "Language",
     "Method",

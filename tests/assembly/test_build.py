@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.some_methods import FITTING
 from torch import Tensor, nn
 
 import sglr
@@ -65,7 +66,7 @@ def test_clients_start_from_weights_of_their_own_or_the_same(model: str) -> None
 def test_methods_that_share_weights_start_alike_whatever_init_says() -> None:
     for name in METHODS.names():
         if METHODS.load(name).shares:
-            weights = _lower_weights(Experiment.from_flat({**TINY, "method": name}))
+            weights = _lower_weights(Experiment.from_flat({**TINY, "method": name, **FITTING.get(name, {})}))
             assert all(torch.equal(tensor[0], tensor[-1]) for tensor in weights.values()), name
 
 
@@ -73,8 +74,8 @@ def test_every_method_has_the_same_first_weights() -> None:
     """Comparisons are fair: lower 0 and upper are the same model whatever the method."""
     values = {}
     for name in METHODS.names():
-        built = build(Experiment.from_flat({**TINY, "method": name}))
-        lower = [tensor[0] for tensor in built.trainer.engine.collect((0,)).values()]
+        built = build(Experiment.from_flat({**TINY, "method": name, **FITTING.get(name, {})}))
+        lower = [own[0] for key, own in built.trainer.engine.collect((0,)).items() if not key.startswith("head.")]
         upper = list(built.trainer.server.segment.state_dict().values())
         values[name] = torch.cat([tensor.flatten() for tensor in [*lower, *upper]])
     assert all(torch.equal(value, values["psl"]) for value in values.values())
@@ -136,6 +137,7 @@ def test_a_method_object_is_described_by_its_name_and_parameters(tmp_path: Path)
 )
 def test_the_choices_for_non_iid_data_work_with_every_method(method: str, tmp_path: Path) -> None:
     settings = {**TINY, "samples_per_client": 60, "clients": 6, "partition": "dirichlet", "concentration": 0.3}
+    settings |= FITTING.get(method, {})
     plain = sglr.train(method, out=tmp_path / "plain", batch_size=2, **settings)
     corrected = sglr.train(method, out=tmp_path / "corrected", batch_size=2, label_prior="own", **settings)
     assert corrected.summary["weights_sha256"] != plain.summary["weights_sha256"]
@@ -153,6 +155,7 @@ def test_clients_with_fewer_samples_than_the_batch_step_with_what_they_have(meth
         "batch_size": 32,
         "samples_per_client": 60,
     }
+    division |= FITTING.get(method, {})
     built = build(Experiment.from_flat({"method": method, "model": "mlp", **division}))
     owned = sum(built.data.sizes)
     if method != "cl":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import covering
+from tests.some_methods import make_method
 from torch import Tensor
 
 from sglr.core.method import Method
@@ -21,8 +22,7 @@ SEVERAL = [name for name in METHODS.names() if not METHODS.load(name).pooled]
 
 
 def make(name: str) -> Method:
-    method: Method = METHODS.load(name)()
-    return method
+    return make_method(name)
 
 
 def ends(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

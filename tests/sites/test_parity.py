@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.some_methods import WITH_TAIL
+from tests.some_methods import FITTING, WITH_TAIL
 from tests.some_targets import make_task, targets_of
 
 from sglr.core.registry import METHODS, TASKS
@@ -32,7 +32,9 @@ QUICK: list[dict[str, Any]] = [
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 
 CASES: list[dict[str, Any]] = [
-    *({"method": name} for name in METHODS.names()),
+    *({"method": name, **FITTING.get(name, {})} for name in METHODS.names() if METHODS.load(name).trains_head),
+    {"method": "cse-fsl", "h": 2, "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7},
+    {"method": "cse-fsl", "h": 2, "head": "mlp:width=8", "label_prior": "own", "compression": "int8:feedback=true"},
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
     *(
@@ -99,9 +101,14 @@ def test_remote_equals_local(settings: dict[str, Any], tmp_path: Path) -> None:
     else:
         assert sent == meant
     assert remote.summary["validation"] == pytest.approx(local.summary["validation"], abs=1e-4)
-    # Where the server learns from the same numbers in the same order, not a bit differs: but a client's tail sums over
-    # its own batch alone or as a row beside others, and a deep network's convolutions did differ once, on one machine.
-    exact = not whole and "tail" not in settings and settings.get("model") != "resnet16"
+    # Where the server learns from the same numbers in the same order, not a bit differs: but a client's tail, or head,
+    # sums over its own batch alone or as a row beside others, and a deep network's convolutions did differ once, on one
+    # machine.
+    exact = (
+        not (whole or METHODS.load(settings["method"]).head)
+        and "tail" not in settings
+        and settings.get("model") != "resnet16"
+    )
     assert not exact or remote.summary["weights_sha256"] == local.summary["weights_sha256"]
 
 

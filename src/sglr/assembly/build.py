@@ -14,11 +14,13 @@ from sglr.assembly.checks import (
     check_accumulation,
     check_defences,
     check_engine,
+    check_head,
     check_memory,
     check_pipelining,
     check_place,
     check_pooled_prior,
     check_served,
+    check_steps,
     check_tail,
 )
 from sglr.assembly.label_prior import label_prior_of
@@ -82,6 +84,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_engine(experiment)
     check_pipelining(experiment, method)
     check_tail(experiment, method)
+    check_head(experiment, method)
     check_accumulation(experiment, method)
     check_pooled_prior(experiment, method)
     batch_rule = batch_rule_of(experiment, method)
@@ -109,6 +112,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
     label_prior = label_prior_of(experiment, method, data.targets)
+    check_steps(method, batching, data.sizes, experiment.seed)
     store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
         experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation, label_prior
@@ -133,9 +137,10 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         precision=precision,
         defences=segments.defences,
         ask=None if segments.tail is None else engine.answer,
+        head=None if method.trains_head else segments.head,
     )
     server = engine.make_server(partial(SplitServer, spec))
-    shared, buffers = _shared(segments.lower_of(0), device) if method.shares else ({}, set())
+    shared, buffers = _shared(method, segments.lower_of(0), device) if method.shares else ({}, set())
     trainer = Trainer(method, engine, server, plan, data.validation, shared=shared, rule=rule, buffers=buffers)
     return Training(
         trainer,
@@ -167,11 +172,10 @@ def _classes(data: ClientData) -> int:
     return len(data.classes) if data.targets.are_classes else 0
 
 
-def _shared(first: nn.Module, device: torch.device) -> tuple[Weights, set[str]]:
+def _shared(method: Method, first: nn.Module, device: torch.device) -> tuple[Weights, set[str]]:
     """Return the weights and buffers that clients share in the beginning, and the names of the buffers."""
-    return {name: tensor.to(device) for name, tensor in state_of(first).items()}, {
-        name for name, _ in first.named_buffers()
-    }
+    shared = method.shared_of(state_of(first))
+    return {name: tensor.to(device) for name, tensor in shared.items()}, {name for name, _ in first.named_buffers()}
 
 
 def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) -> bool:
@@ -290,6 +294,7 @@ def _client_spec(
     augmentation: AugmentationChain,
     label_prior: str,
 ) -> ClientSpec:
+    loss = ClientLoss(task, label_prior != "ignore")
     return ClientSpec(
         segment=segments.lower_of,
         data=data,
@@ -309,7 +314,8 @@ def _client_spec(
         clients_leave=store != "memory",
         defences=segments.defences,
         augmentation=augmentation,
-        client_loss=None if segments.tail is None else ClientLoss(task, label_prior == "own"),
+        client_loss=None if segments.tail is None else loss,
+        head_loss=None if segments.head is None else loss,
     )
 
 

@@ -40,7 +40,7 @@ def cautions(experiment: Experiment, method: Method, data: ClientData) -> list[s
     data
         The clients' data; empty if they are at other sites, and then not looked at.
     """
-    found = [_server_too_fast(experiment, method)]
+    found = [_server_too_fast(experiment, method), _never_aligned(experiment, method)]
     if len(data.train):
         found += [_skewed(experiment, method, data), _started_apart(experiment, method, data)]
     return [line for line in found if line]
@@ -109,6 +109,16 @@ def _server_too_fast(experiment: Experiment, method: Method) -> str:
     return (
         f"SplitLr makes the server's rate {base:g} × {present}^{alpha:g} = {rate:.2g}, and Adam's training collapsed "
         f"above {FAST:g}; give a smaller --alpha or --server-lr (docs/results/paper.md, Table 1)"
+    )
+
+
+def _never_aligned(experiment: Experiment, method: Method) -> str:
+    every = int(getattr(method, "align_every", 0))
+    if every < experiment.epochs:
+        return ""
+    return (
+        f"no head is aligned in {experiment.epochs} epochs (align_every = {every}), so that clients follow heads that "
+        "nobody has trained; give a smaller --align-every (docs/methods/fsl-sage.md)"
     )
 
 

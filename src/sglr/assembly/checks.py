@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from sglr.assembly.label_prior import why_not_pooled
@@ -13,8 +15,10 @@ from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.task import Task
 from sglr.core.types import Extent
+from sglr.data.batches import Batching
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
+from sglr.splitting import check_head as read_head
 from sglr.system.extras import require
 from sglr.system.machine import memory_of
 
@@ -28,6 +32,9 @@ def check_defences(experiment: Experiment, method: Method, defences: DefenceChai
         problem = f"method {experiment.method} sends weights, and nothing crosses a cut"
         remedy = "leave it out, or choose a method that splits the model"
         raise UsageError("defence", experiment.defence, problem, remedy)
+    if defences.privatizes_gradient and method.head:
+        problem = f"the server of method {experiment.method} sends no gradients that it could change"
+        raise UsageError("defence", experiment.defence, problem, "leave it out, or choose another method")
     for part in defences.parts:
         part.check(method, defences.named)
 
@@ -90,6 +97,36 @@ def check_engine(experiment: Experiment) -> None:
         if facts.engine not in (None, experiment.engine) and value != Experiment.model_fields[name].default:
             problem = f"engine {experiment.engine} has no such setting"
             raise UsageError(name, value, problem, f"leave it out, or give --engine {facts.engine}")
+
+
+def check_head(experiment: Experiment, method: Method) -> None:
+    """Refuse a head for methods without one, and what methods with one can't be trained with."""
+    if not method.head:
+        if experiment.head is not None:
+            problem = f"clients of method {experiment.method} have no head"
+            raise UsageError("head", experiment.head, problem, "leave it out, or choose cse-fsl or fsl-sage")
+        return
+    if experiment.head is not None:
+        read_head(experiment.head)
+    if experiment.tail is not None:
+        problem = f"method {experiment.method} has a loss at the client, and labels that the server learns from"
+        raise UsageError("tail", experiment.tail, problem, "leave it out, or choose a method without a head")
+    if experiment.pipelining:
+        problem = f"clients of method {experiment.method} never wait for gradients"
+        raise UsageError("pipelining", True, problem, "leave it out")
+    if experiment.engine == "remote" and experiment.batching != "local":
+        problem = "clients with heads take steps by themselves, for which sites are not told how many samples to use"
+        raise UsageError("batching", experiment.batching, problem, "leave it out, or give --engine local or ray")
+    if experiment.engine == "remote" and not method.trains_head:
+        problem = f"the server of method {experiment.method} sends each client a head of its own"
+        raise UsageError("engine", "remote", f"{problem}, which this engine can't", "give --engine local or ray")
+
+
+def check_steps(method: Method, batching: Batching, sizes: Sequence[int], seed: int) -> None:
+    """Refuse parameters of a method that don't fit the steps of an epoch, where these are known."""
+    steps = batching.schedule(np.array(sizes, dtype=np.int64), seed, 0).steps if all(sizes) else 0
+    if steps:
+        method.check_steps(steps)
 
 
 def check_tail(experiment: Experiment, method: Method) -> None:

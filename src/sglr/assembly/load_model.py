@@ -26,7 +26,7 @@ from sglr.data.objects.options import Options
 from sglr.data.objects.read import DataLike, read_objects
 from sglr.engines.local import Local
 from sglr.runs.folder import Run, damage_explained
-from sglr.splitting import Thirds, parts_of
+from sglr.splitting import HeadedSegment, Thirds, parts_of
 from sglr.splitting.segment_weights import load_state
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
@@ -156,19 +156,39 @@ def trained_segments(built: Training, client: int, segment: Path | None = None) 
     UsageError
         If there is no such client, or its weights are not here.
     """
-    trainer, clients = built.trainer, len(built.trainer.sizes)
+    lower, tail = parts_of(trained_client(built, client, segment))
+    return Thirds(lower, copy.deepcopy(built.trainer.server.segment).cpu().eval(), tail.eval())
+
+
+def trained_client(built: Training, client: int, segment: Path | None = None) -> nn.Module:
+    """Return a copy of all layers that a client holds, as `trained_segments` does; with a head, where it has one."""
+    clients = len(built.trainer.sizes)
     if not 0 <= client < clients:
         raise UsageError("client", client, f"there are {clients} clients", f"give 0 to {clients - 1}")
     own = built.lower(client)
-    weights = _weights(built, client) if segment is None else _read_segment(segment, own)
-    load_state(own, weights)
-    lower, tail = parts_of(own.cpu().eval())
-    return Thirds(lower, copy.deepcopy(trainer.server.segment).cpu().eval(), tail.eval())
+    load_state(own, _weights(built, client) if segment is None else _read_segment(segment, own))
+    return own.cpu().eval()
+
+
+def trained_head(built: Training, client: int, segment: Path | None = None) -> nn.Module:
+    """Return a copy of a client's head, from its smashed data to the task's outputs, as `trained_segments` does.
+
+    Raises
+    ------
+    UsageError
+        If clients have none, there is no such client, or its weights are not here.
+    """
+    own = trained_client(built, client, segment)
+    if not isinstance(own, HeadedSegment):
+        raise UsageError("head", "none", "the clients of this run have no heads", "leave it out")
+    return own.head
 
 
 def _weights(built: Training, client: int) -> Weights:
     trainer = built.trainer
-    return trainer.shared or {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+    if trainer.shared and built.method.trains_head:
+        return trainer.shared
+    return {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()} | dict(trainer.shared)
 
 
 def _read_segment(path: Path, lower: nn.Module) -> Weights:

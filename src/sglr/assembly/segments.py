@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.assembly.checks import check_defences, check_served, check_tail
+from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.method import build_method
 from sglr.assembly.task import build_task
@@ -25,11 +25,14 @@ from sglr.parties.defences import DefenceChain, parse
 from sglr.runs.config import Experiment
 from sglr.splitting import (
     ClientSegments,
+    HeadedSegment,
     Split,
     Thirds,
+    build_head,
     check_segments,
     cut_points,
     features_of,
+    given_head,
     needing_two,
     parts_of,
     split,
@@ -77,6 +80,8 @@ class Segments:
         Two inputs ``[2, ...]``.
     cut_shape
         Shape of one sample's smashed data.
+    head
+        The first client's head; None where clients have none.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class Segments:
         self._model = model
         self._began_with = frozen
         self.frozen: Weights = {}
-        self._whole = method.whole_model
+        self._whole, self._method = method.whole_model, method
         self.tail = _place(experiment.tail)
         self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
         self.defences = defences
@@ -104,6 +109,7 @@ class Segments:
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
         self._outputs = self._task.outputs(data.targets)
+        self._output_shape = self._task.output_shape(data.targets)
         self.example = (
             inputs[torch.arange(2) % len(inputs)]
             if len(inputs)
@@ -117,8 +123,9 @@ class Segments:
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
         self.cut_shape, _ = check_segments(
-            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._task.output_shape(data.targets)
+            Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._output_shape
         )
+        self.head = self._first.head if isinstance(self._first, HeadedSegment) else None
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
@@ -166,15 +173,23 @@ class Segments:
             raise UsageError("cut", "none", "this model has no default cut", f"give --cut with one of: {names}")
         return str(found)
 
-    def _divided(self, whole: nn.Module) -> Split:
-        """Return all that a client holds of a model, and the server's segment."""
+    def _divided(self, whole: nn.Module, client: int = 0) -> Split:
+        """Return all that a client holds of a model, and the server's segment; a head has that client's weights."""
         if self.tail is None:
             lower, upper = split(whole, self.cut, self.example)
-            return Split(self.defences.covered(lower), upper)
+            covered = self.defences.covered(lower)
+            return Split(self._headed(covered, client) if self._method.head else covered, upper)
         thirds = split_in_three(whole, self.cut, self.tail, self.example)
         features = features_of(thirds, self.example)
-        client = ClientSegments(thirds.lower, thirds.tail, features)
-        return Split(self.defences.covered(client), thirds.upper)
+        both = ClientSegments(thirds.lower, thirds.tail, features)
+        return Split(self.defences.covered(both), thirds.upper)
+
+    def _headed(self, lower: nn.Module, client: int) -> nn.Module:
+        """Return a client's lower segment with a head behind it; heads that the server sends begin alike."""
+        cut = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
+        seed = key(self._experiment.seed, "head", client if self._method.trains_head else 0)
+        head = build_head(self._experiment.head, cut, self._output_shape, seed)
+        return HeadedSegment(lower, head if self._method.trains_head else given_head(head), cut)
 
     def fresh(self, seed: int) -> Thirds:
         """Return all segments with other initial weights than any client has."""
@@ -221,7 +236,7 @@ class Segments:
         if client == 0 or self._common:
             return copy.deepcopy(self._first)
         if self._drawn is None:
-            return self._divided(self._build(client)).lower
+            return self._divided(self._build(client), client).lower
         segment = copy.deepcopy(self._first)
         load_state(segment, self.weights_of(client))
         return segment
@@ -235,7 +250,7 @@ class Segments:
         return self._drawn(self._key(client))
 
     def _followed(self) -> FirstWeights | None:
-        if self._common:
+        if self._common or self._method.head:  # which is no part of the model
             return None
         return FirstWeights.learn(self._build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._key)
 
@@ -260,6 +275,7 @@ def client_segments(
     """
     method, defences = build_method(experiment), parse(experiment.defence, experiment.seed)
     check_tail(experiment, method)
+    check_head(experiment, method)
     check_defences(experiment, method, defences)
     task = build_task(experiment, data)
     check_served(task, data, defences)

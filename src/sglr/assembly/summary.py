@@ -68,7 +68,7 @@ def summarise(
         Digest of the final weights.
     """
     last = history[-1]
-    counted = _count(built)
+    counted = _count(built, communication["by_kind"]["up"].get("smashed", 0))
     return {
         "status": "done",
         "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
@@ -232,11 +232,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def _count(built: Training) -> Computation | str:
+def _count(built: Training, smashed_bytes: int) -> Computation | str:
     """Count what the training computed, or return why it can't be counted: the run is kept either way."""
     try:
         inputs = built.data.train.inputs
-        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype)
+        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype, smashed_bytes)
     except Exception as error:  # a user's model may raise anything
         return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
 

@@ -76,6 +76,14 @@ Segment = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+Head = Annotated[
+    bool,
+    typer.Option(
+        "--head",
+        help="Have clients' heads answer, without the server, where clients have them.",
+        rich_help_panel=PANEL,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="<int>", min=1, help="Samples at a time.", show_default=False),
@@ -119,6 +127,7 @@ def predict(
     out: OutFile = None,
     client: Client = None,
     segment: Segment = None,
+    head: Head = False,
     batch_size: BatchSize = None,
     id_column: IdColumn = "",
     data_dir: DataDir = None,
@@ -156,7 +165,7 @@ def predict(
         require("data", "predictions", "a table", "pandas")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
     found = ask(
-        _asked(run, flags, client, segment, model, task),
+        _asked(run, flags, client, segment, model, task, head=head),
         data,
         batch_size,
         id_column=id_column,
@@ -175,13 +184,23 @@ def predict(
 
 
 def _asked(
-    place: str, flags: SplitFlags, client: str | None, segment: Path | None, model: str | None, task: str | None
+    place: str,
+    flags: SplitFlags,
+    client: str | None,
+    segment: Path | None,
+    model: str | None,
+    task: str | None,
+    *,
+    head: bool,
 ) -> TrainedNetwork | SiteNetwork:
     """Return what predicts: a run's network, or one between this site and a server."""
     if is_address(place):
+        if head:
+            raise UsageError("head", True, "a server answers here", "give the run's folder, or leave it out")
         return connected(place, flags, client, segment, model, task)
     flags.refuse()
-    return _network(Path(place), client, model, task, segment)
+    network = _network(Path(place), client, model, task, segment)
+    return network.alone() if head else network
 
 
 def evaluate(
@@ -191,6 +210,7 @@ def evaluate(
     out: OutFolder = None,
     client: ClientOrEach = None,
     segment: Segment = None,
+    head: Head = False,
     batch_size: BatchSize = None,
     data_dir: DataDir = None,
     model: OwnModel = None,
@@ -222,7 +242,7 @@ def evaluate(
         problem = "the run's test samples are not at this site"
         raise UsageError("DATA", "none", problem, "give data with targets, such as new.csv")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
-    network = _asked(run, flags, client, segment, model, task)
+    network = _asked(run, flags, client, segment, model, task, head=head)
     found = score(network, data, batch_size, data_dir=data_dir, **ctx.obj)
     _tell(found["notes"])
     if out is not None:

@@ -54,22 +54,21 @@ class Channels:
 
     def delivered(self, downlink: Downlink, clients: Sequence[int], sizes: Sequence[int]) -> Downlink:
         """Return what ``clients`` with batches of ``sizes`` receive: what they share by position is encoded once."""
-        if self.codec.exact:
+        gradients = downlink.gradients
+        if self.codec.exact or gradients is None:
             return downlink
         names = [f"down.{client}" for client in clients]
         averaged = downlink.averaged
         if not self.codec.feedback or averaged is None or not averaged.by_position:
-            return downlink._replace(gradients=self._arrived(names, downlink.gradients, sizes))
-        gradients = torch.zeros_like(downlink.gradients)
+            return downlink._replace(gradients=self._arrived(names, gradients, sizes))
+        arrived = torch.zeros_like(gradients)
         own = [row for row in range(len(names)) if row not in averaged.rows]
         if own:
-            gradients[own] = self._arrived(
-                [names[row] for row in own], downlink.gradients[own], [sizes[row] for row in own]
-            )
+            arrived[own] = self._arrived([names[row] for row in own], gradients[own], [sizes[row] for row in own])
         shared = self.codec.decode(self.average(averaged.gradients), tuple(averaged.gradients.shape))
         for row in averaged.rows:
-            gradients[row, : sizes[row]] = shared[: sizes[row]]
-        return downlink._replace(gradients=gradients)
+            arrived[row, : sizes[row]] = shared[: sizes[row]]
+        return downlink._replace(gradients=arrived)
 
     def _arrived(self, names: Sequence[str], values: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return ``values`` ``[n, b, ...]`` as decoded after the channels ``names``, zero where there is no sample."""

@@ -117,7 +117,20 @@ class Engine(Protocol):
         ...
 
     def backward(self, downlink: Downlink, rate: float) -> None:
-        """Let the clients of the last `forward` back-propagate what they receive, and step at ``rate``."""
+        """Let the clients of the last `forward` back-propagate what they receive, and step at ``rate``.
+
+        Where they receive no gradients, they back-propagate their own heads' loss.
+        """
+        ...
+
+    def step_alone(self, step: int, rate: float) -> int:
+        """Let the clients that have a batch in this step train by their own heads' loss, and send nothing.
+
+        Returns
+        -------
+        int
+            The number of samples that they have in it.
+        """
         ...
 
     def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
@@ -141,13 +154,17 @@ class Engine(Protocol):
         ...
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
-        """Set the weights and buffers ``[...]`` of ``clients``; optimizer state stays.
+        """Set weights and buffers ``[...]`` of ``clients``, all or some; optimizer state stays.
 
         Returns
         -------
         tuple of int
             Who got them now; others get them when they are back.
         """
+        ...
+
+    def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Set some of the weights of ``clients``, each to its own, ``[n, ...]``; return who got them now."""
         ...
 
     def evaluate(

@@ -88,6 +88,8 @@ class StepDone:
         As in `StepContext`, with ``step`` and ``steps`` counted over all cohorts that are known so far.
     samples
         Training samples that were used in the step.
+    sends
+        False if clients trained alone in it, and sent nothing of them.
     """
 
     epoch: int
@@ -95,6 +97,7 @@ class StepDone:
     step: int
     steps: int
     samples: int
+    sends: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,12 @@ class Hooks:
 
 
 def exchange_traffic(
-    uplink: Uplink, averaged: Average | None, codec: Codec, features: tuple[int, ...] | None = None
+    uplink: Uplink,
+    averaged: Average | None,
+    codec: Codec,
+    features: tuple[int, ...] | None = None,
+    *,
+    answered: bool = True,
 ) -> list[Traffic]:
     """Return what one step sends: smashed data and labels up, cut-layer gradients and their average down.
 
@@ -150,6 +158,8 @@ def exchange_traffic(
     features
         Where labels stay with the clients: the shape of one sample's features, which go down, with gradients by them
         that come up, both as they are.
+    answered
+        False if no gradients go down.
 
     Returns
     -------
@@ -168,7 +178,7 @@ def exchange_traffic(
         sent.append(_of_rows("feature_gradients", uplink, everyone, each, up=True))
     shared = _shared_samples(uplink, averaged)
     own = [row for row in everyone if shared[row] < uplink.sizes[row]]
-    if own:
+    if own and answered:
         sent.append(_of_rows("gradients", uplink, own, sample, up=False, less=shared))
     if averaged:
         once = len(averaged.gradients) * sample
@@ -192,14 +202,14 @@ def _bytes_each(targets: Tensor) -> int:
     return prod(targets.shape[2:]) * targets.element_size()
 
 
-def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool) -> Traffic:
+def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool, alike: bool = True) -> Traffic:
     """Return what it takes to send ``weights`` ``[...]``, buffers included, from or to every one of ``clients``.
 
-    On their way down they are the same for all, so that a broadcast would carry them once.
+    On their way down they are the same for all, if they are ``alike``, so that a broadcast would carry them once.
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     each = np.full(len(clients), size, dtype=np.int64)
-    return Traffic("weights", up, clients, each, broadcast=None if up else size)
+    return Traffic("weights", up, clients, each, broadcast=size if alike and not up else None)
 
 
 def _of_rows(

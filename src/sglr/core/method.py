@@ -18,8 +18,8 @@ import numpy as np
 from sglr.core.errors import UsageError
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, Extent, StepContext, Uplink
-from sglr.core.weights import Weights
+from sglr.core.types import Downlink, Extent, HandOut, StepContext, Uplink
+from sglr.core.weights import HEAD, Weights
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Method(ABC):
     settings
         Values of settings that make the method what it is, such as ``{"label_prior": "pooled"}``: where the method is
         named, they are the defaults.
+    head
+        Clients have a head behind their smashed data, and train by its loss where the server sends no gradients.
+    trains_head
+        Clients train their heads; else the server sends them.
 
     Examples
     --------
@@ -74,6 +78,8 @@ class Method(ABC):
     merge_every: ClassVar[int] = 0
     merges_its_way: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    head: ClassVar[bool] = False
+    trains_head: ClassVar[bool] = True
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def merging(self, when: str) -> Self:
@@ -134,8 +140,29 @@ class Method(ABC):
         Returns
         -------
         Downlink
-            Cut-layer gradients ``[C, b, ...]``, and what of them is the same for several clients.
+            Cut-layer gradients ``[C, b, ...]``, and what of them is the same for several clients; or that none are
+            sent.
         """
+
+    def sends(self, step: int) -> bool:
+        """Say whether clients upload smashed data in a step of an epoch, counted from 0; else they train alone."""
+        del step
+        return True
+
+    def check_steps(self, steps: int) -> None:
+        """Refuse parameters that don't fit an epoch of so many steps, by raising `UsageError`."""
+        del steps
+
+    def hand_out(self, server: Server, clients: tuple[int, ...], epoch: int) -> HandOut | None:
+        """Say what the server sends some clients before a round, beside shared weights: by default nothing."""
+        del server, clients, epoch
+        return None
+
+    def shared_of(self, weights: Weights) -> Weights:
+        """Return those of a client's weights that clients share, if they share any: not a head's that they are sent."""
+        if self.trains_head:
+            return weights
+        return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
 
     @property
     def needs_labels(self) -> bool:
@@ -143,7 +170,10 @@ class Method(ABC):
         return False
 
     def memory_bytes(self, extent: Extent) -> int:
-        """Return the most bytes that `StepContext.memory` takes; a training that could not hold them is refused."""
+        """Return the most bytes that `StepContext.memory` takes, and what the server remembers for the method.
+
+        A training that could not hold them is refused.
+        """
         del extent
         return 0
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
-from sglr.core.types import ByOutputs, Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 
 
@@ -156,6 +156,20 @@ class Server(Protocol):
         """
         ...
 
+    def remember(self, uplink: Uplink, most: int) -> None:
+        """Keep what clients sent, the newest ``most`` samples of each, to align their heads by it."""
+        ...
+
+    def align_heads(self, clients: tuple[int, ...], epochs: int) -> HandOut | None:
+        """Align clients' heads with the cut gradients of what was kept, in so many steps each (FSL-SAGE).
+
+        Returns
+        -------
+        HandOut or None
+            The heads of those of ``clients`` that something is kept of; None if there are none.
+        """
+        ...
+
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""
         ...
@@ -183,3 +197,12 @@ class Server(Protocol):
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
         ...
+
+
+def step_in_turn(server: Server, uplink: Uplink, context: StepContext) -> None:
+    """Take a step on one client's upload after another, in a random order as of their arrival; nothing goes back."""
+    for row in context.rng.permutation(len(uplink.clients)).tolist():
+        one = uplink.only(row)
+        priors = server.priors(one)
+        batch = ServerBatch(one.smashed[0], one.labels[0], log_prior=None if priors is None else priors.step)
+        server.step(batch, context, context.server_rate)

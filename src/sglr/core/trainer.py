@@ -27,7 +27,7 @@ from sglr.core.plan import Progress, Rates, TrainingPlan
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
-from sglr.core.types import Average, StepContext, Uplink
+from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.core.weights import Weights, below, data_shares
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,8 @@ class Trainer:
         """
         self.hooks = hooks or self.hooks
         if self.method.shares and not self.shared:
-            self.shared = {name: tensor[0] for name, tensor in self.engine.collect((0,)).items()}
+            first = self.engine.collect((0,))
+            self.shared = {name: tensor[0] for name, tensor in self.method.shared_of(first).items()}
         self._end = None
         while not self.over:
             try:
@@ -157,15 +158,20 @@ class Trainer:
         begins = progress.step == 0 and self.method.begins_round(progress.epoch)
         if self.method.shares and begins:
             self._send_shared(cohort)
+        if begins:
+            self._hand_out(cohort)
         steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
+        if progress.steps == 0 and steps > 0:
+            self.method.check_steps(steps)  # where clients tell how many samples they have, it was not known before
         if self.method.whole_model and progress.step == 0 and steps > 0:
             self._train_locally(cohort, steps, cohorts)
         while progress.step < steps:
             started = time.perf_counter()
             rates = self._rates(progress.step, steps, cohorts)
+            sends = self.method.sends(progress.step)
             context = self._context(progress.step, steps, rates.server, len(cohort))
             samples = self._step(cohort, context, rates.clients)
-            self._took(1, samples, time.perf_counter() - started, steps * cohorts)
+            self._took(1, samples, time.perf_counter() - started, steps * cohorts, sends=sends)
             self._between_steps()
 
     def _rates(self, step: int, steps: int, cohorts: int) -> Rates:
@@ -182,11 +188,11 @@ class Trainer:
         updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
         return context if updates else replace(context, updates=False)
 
-    def _took(self, steps: int, samples: int, seconds: float, of_epoch: int) -> None:
+    def _took(self, steps: int, samples: int, seconds: float, of_epoch: int, *, sends: bool = True) -> None:
         """Count steps that are over."""
         progress = self.progress
         progress.took(steps, samples, seconds)
-        self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples))
+        self.hooks.observe(StepDone(progress.epoch, self.plan.epochs, progress.epoch_steps, of_epoch, samples, sends))
 
     def _train_locally(self, cohort: tuple[int, ...], steps: int, cohorts: int) -> None:
         """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
@@ -205,17 +211,23 @@ class Trainer:
     def _step(self, cohort: tuple[int, ...], context: StepContext, rate: float) -> int:
         """Take one step of Algorithm 1, and merge when the method says so; return the number of samples."""
         seed_layers(key(self.plan.seed, "layers", context.epoch, self.progress.cohort, context.step))
-        uplink = self.engine.forward(context.step)
-        if uplink is not None:
-            # What a checkpoint brings is on the host.
-            self.memory.update({name: one.to(uplink.smashed.device) for name, one in self.memory.items()})
-            downlink = self.method.exchange(self.server, uplink, context)
-            told = downlink if context.updates else downlink._replace(updates=False)
-            self.engine.backward(told, rate * downlink.rate_factor)
-            self._report_exchange(uplink, downlink.averaged)
+        sends = self.method.sends(context.step)
+        samples = self._exchange(context, rate) if sends else self.engine.step_alone(context.step, rate)
         if self.method.merges(context):
             self._merge(cohort, context)
-        return 0 if uplink is None else sum(uplink.sizes)
+        return samples
+
+    def _exchange(self, context: StepContext, rate: float) -> int:
+        uplink = self.engine.forward(context.step)
+        if uplink is None:
+            return 0
+        # What a checkpoint brings is on the host.
+        self.memory.update({name: one.to(uplink.smashed.device) for name, one in self.memory.items()})
+        downlink = self.method.exchange(self.server, uplink, context)
+        told = downlink if context.updates else downlink._replace(updates=False)
+        self.engine.backward(told, rate * downlink.rate_factor)
+        self._report_exchange(uplink, downlink)
+        return sum(uplink.sizes)
 
     def _merge(self, cohort: tuple[int, ...], context: StepContext) -> None:
         present, weights = self.engine.collect_present(cohort)
@@ -226,7 +238,7 @@ class Trainer:
         if merging.too_few:
             what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
             log.warning(what, self.progress.epoch + 1, merging.too_few)
-        self.shared = self.method.merge(weights, merging, self.server)
+        self.shared = self.method.merge(self.method.shared_of(weights), merging, self.server)
         self._report_weights(present, up=True)
         if context.ends_epoch:
             # They receive it when their next pass begins: it is counted then.
@@ -236,6 +248,16 @@ class Trainer:
 
     def _send_shared(self, cohort: tuple[int, ...]) -> None:
         self._report_weights(self.engine.publish(self.shared, cohort), up=False)
+
+    def _hand_out(self, cohort: tuple[int, ...]) -> None:
+        """Send clients of the cohort what the method gives each of them before a round."""
+        started = time.perf_counter()
+        given = self.method.hand_out(self.server, cohort, self.progress.epoch)
+        self.progress.seconds += time.perf_counter() - started
+        if given is not None and given.clients:
+            told = self.engine.give(given.weights, given.clients)
+            each = {name: tensor[0] for name, tensor in given.weights.items()}
+            self.hooks.observe(weights_traffic(each, told, up=False, alike=False))
 
     def _between_steps(self) -> None:
         progress, plan = self.progress, self.plan
@@ -329,9 +351,10 @@ class Trainer:
         chosen = np.sort(able[rng.choice(len(able), size=most_clients, replace=False)])
         return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()), parts=parts(most_clients))
 
-    def _report_exchange(self, uplink: Uplink, averaged: Average | None) -> None:
+    def _report_exchange(self, uplink: Uplink, downlink: Downlink) -> None:
         if not self.method.whole_model:
-            for traffic in exchange_traffic(uplink, averaged, self.engine.codec, self.server.features):
+            answered, features = downlink.gradients is not None, self.server.features
+            for traffic in exchange_traffic(uplink, downlink.averaged, self.engine.codec, features, answered=answered):
                 self.hooks.observe(traffic)
 
     def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.weights import to_device
+from sglr.core.weights import Weights, to_device
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,8 @@ class Downlink(NamedTuple):
     Parameters
     ----------
     gradients
-        Cut-layer gradients ``[C, b, ...]`` that each client back-propagates; zero where there is no sample.
+        Cut-layer gradients ``[C, b, ...]`` that each client back-propagates; zero where there is no sample. None if
+        nothing is sent: clients back-propagate the loss of their own heads.
     averaged
         What of them several clients share; None if everyone gets its own.
     updates
@@ -206,10 +207,25 @@ class Downlink(NamedTuple):
         What the clients' rate is multiplied by in this step.
     """
 
-    gradients: Tensor
+    gradients: Tensor | None
     averaged: Average | None = None
     updates: bool = True
     rate_factor: float = 1.0
+
+
+class HandOut(NamedTuple):
+    """Weights that the server sends some clients, each its own.
+
+    Parameters
+    ----------
+    clients
+        Who gets them, ascending.
+    weights
+        Some of the weights of their segments, by name, ``[n, ...]``.
+    """
+
+    clients: tuple[int, ...]
+    weights: Weights
 
 
 @dataclass(frozen=True)

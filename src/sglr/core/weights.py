@@ -12,6 +12,10 @@ Weights = Mapping[str, Tensor]
 """Named weights and buffers of a segment; of several clients when every tensor has a leading axis C."""
 
 
+HEAD = "head."
+"""What names of a head's weights begin with, among those of a client."""
+
+
 def below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
     """Return the tensors whose names begin with ``prefix``, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

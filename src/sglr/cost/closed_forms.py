@@ -159,6 +159,29 @@ def point_to_point(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
     return Volume(per_client, total, in_turn=per_client)
 
 
+def own_heads(sizes: Sizes, h: int, handed_out: float = 0.0, *, once: bool = False) -> Volume:
+    """Return what an epoch sends where clients train by heads of their own and upload every h-th batch (CSE-FSL).
+
+    Up go |D| S(L) / h and |C| S(w_c), down |C| S(w_c) and no gradients. A head that is averaged is part of S(w_c). With
+    FSL-SAGE it is not: each client's own goes down in an epoch that begins with an alignment. It is exact where h
+    divides the steps of an epoch, and all batches are whole.
+
+    Parameters
+    ----------
+    sizes
+        Sizes in any unit.
+    h
+        Steps from one upload to the next.
+    handed_out
+        S(a), the weights of the head that each client is sent in this epoch.
+    once
+        Count one shared medium, as `broadcast` does, not separate links as `point_to_point`.
+    """
+    weights = _weights_down_once if once else _weights_both_ways
+    total = sizes.samples * sizes.cut / h + weights(sizes.client, sizes) + sizes.clients * handed_out
+    return Volume(total / sizes.clients, total, in_turn=total if once else total / sizes.clients)
+
+
 def _row(method: str) -> str:
     return SAME_AS.get(method, method)
 

@@ -72,7 +72,7 @@ class Ledger:
         if isinstance(event, Traffic):
             self._add(event)
         elif isinstance(event, StepDone):
-            self._samples += event.samples
+            self._samples += event.samples if event.sends else 0
             self._steps.end()
             self._in_turn.end()
         elif isinstance(event, EpochDone):

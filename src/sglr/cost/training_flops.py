@@ -14,7 +14,7 @@ from torch import nn
 from sglr.core.random import generator
 from sglr.core.trainer import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
-from sglr.splitting import ClientSegments
+from sglr.splitting import ClientSegments, HeadedSegment
 
 RULE = (
     "add-multiplies x 2, forward and backward as they happen (torch.utils.flop_counter), training only; "
@@ -32,11 +32,14 @@ class Computation:
         One sample's operations in a client's segment and in the server's.
     samples
         Samples that each registered client trained on, over all epochs, int64 ``[C]``.
+    sent
+        Samples that the server trained on; None if all of these.
     """
 
     client: SegmentFlops
     server: SegmentFlops
     samples: NDArray[np.int64]
+    sent: int | None = None
 
     @property
     def client_flops(self) -> NDArray[np.float64]:
@@ -46,7 +49,11 @@ class Computation:
     @property
     def server_flops(self) -> float:
         """Operations of the server, for all clients together."""
-        return float(self.samples.sum() * self.server.total)
+        return float(self._served * self.server.total)
+
+    @property
+    def _served(self) -> int:
+        return int(self.samples.sum()) if self.sent is None else self.sent
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as they go into ``summary.json``.
@@ -56,7 +63,8 @@ class Computation:
         """
         clients, server = self.client_flops, self.server_flops
         paper_client, paper_server = (
-            float(self.samples.sum() * segment.paper) for segment in (self.client, self.server)
+            float(count * segment.paper)
+            for count, segment in ((self.samples.sum(), self.client), (self._served, self.server))
         )
         return {
             "rule": RULE,
@@ -74,7 +82,11 @@ class Computation:
 
 
 def count_training(
-    trainer: Trainer, lower: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+    trainer: Trainer,
+    lower: nn.Module,
+    input_shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    smashed_bytes: int = 0,
 ) -> Computation:
     """Count the operations of a training that is over.
 
@@ -86,6 +98,8 @@ def count_training(
         A client's segment; all clients' have the same shape.
     input_shape, dtype
         Shape and type of one sample's inputs.
+    smashed_bytes
+        Bytes of all smashed data that were sent: where clients have heads, of some samples alone.
 
     Raises
     ------
@@ -95,7 +109,8 @@ def count_training(
     Notes
     -----
     Every method runs each sample once through its client's segments and once through the server's, or a copy of it
-    (SplitFed v1); with the whole model at the client, the server's part is nothing.
+    (SplitFed v1); with the whole model at the client, the server's part is nothing. Where clients have heads, each
+    sample also runs through these, and through the server's segment only if it is sent; aligning heads is not counted.
     """
     client = segment_flops(lower, input_shape, dtype=dtype)
     server = segment_flops(trainer.server.segment, client.output_shape, input_gradient=True)
@@ -104,11 +119,16 @@ def count_training(
             segment_flops(lower.lower, input_shape, dtype=dtype),
             segment_flops(lower.tail, lower.features, input_gradient=True),
         )
-    return Computation(client, server, trained_samples(trainer))
+    samples = trained_samples(trainer)
+    if isinstance(lower, HeadedSegment):
+        head = segment_flops(lower.head, lower.features, input_gradient=True)
+        sent = smashed_bytes // trainer.engine.codec.bytes((1, *lower.features))
+        return Computation(_both(client, head), server, samples, sent)
+    return Computation(client, server, samples)
 
 
 def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:
-    """Add what a client's two segments cost."""
+    """Add what a client's two segments cost, or its segment and its head."""
     unknown = {
         name: lower.unknown.get(name, 0) + tail.unknown.get(name, 0) for name in {**lower.unknown, **tail.unknown}
     }

@@ -84,6 +84,10 @@ class Local:
         delivered = self._links.delivered(downlink, self._sent.clients, self._sent.sizes)
         self.block.backward(delivered.gradients, rate, updates=downlink.updates)
 
+    def step_alone(self, step: int, rate: float) -> int:
+        """Let the clients that have a batch in this step train by their heads."""
+        return self.block.step_alone(step, rate)
+
     def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
         del rates
@@ -99,6 +103,11 @@ class Local:
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``."""
+        self.block.publish(weights, clients)
+        return clients
+
+    def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Give clients some weights, each its own ``[n, ...]``."""
         self.block.publish(weights, clients)
         return clients
 

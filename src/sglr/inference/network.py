@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.assembly.build import load
-from sglr.assembly.load_model import load_training, trained_segments
+from sglr.assembly.load_model import load_training, trained_head, trained_segments
 from sglr.assembly.without_data import located
 from sglr.compression.error_feedback import Received
 from sglr.core.data import Inputs
@@ -56,6 +56,8 @@ class TrainedNetwork:
         The segments of each client that answers; the server's is one object.
     received
         What the codec makes of smashed data; None if they cross the cut as they are.
+    heads
+        The heads of these clients, in their order; empty where clients have none.
     """
 
     run: Run
@@ -65,6 +67,25 @@ class TrainedNetwork:
     client: Whose
     segments: tuple[Thirds, ...]
     received: nn.Module | None = None
+    heads: tuple[nn.Module, ...] = ()
+
+    def alone(self) -> TrainedNetwork:
+        """Return the network without the server: each client's lower layers with its head behind them.
+
+        Raises
+        ------
+        UsageError
+            If clients have no heads, or each has its own and none was chosen.
+        """
+        if not self.heads:
+            problem = f"clients of method {self.run.experiment.method} have no heads, and can't answer alone"
+            raise UsageError("head", True, problem, "leave it out")
+        if self.client == "shared" and not self.record.method.trains_head:
+            problem = "each client has a head of its own in this run"
+            raise UsageError("client", "shared", problem, f"give 0 to {self.record.clients - 1}")
+        pairs = zip(self.segments, self.heads, strict=True)
+        segments = tuple(Thirds(own.lower, head, nn.Identity()) for own, head in pairs)
+        return replace(self, segments=segments, received=None)
 
     @property
     def whose(self) -> str:
@@ -230,7 +251,7 @@ def trained_network(
     numbers = range(record.clients) if whose in ("average", "each") else [0 if whose == "shared" else int(whose)]
     file = None if segment is None else Path(segment)
     segments = [trained_segments(built, number, file) for number in numbers]
-    codec = built.trainer.engine.codec
+    codec, headed = built.trainer.engine.codec, built.method.head
     return TrainedNetwork(
         run,
         record,
@@ -239,6 +260,7 @@ def trained_network(
         whose,
         tuple(each._replace(upper=segments[0].upper) for each in segments),
         None if codec.exact else Received(codec),
+        tuple(trained_head(built, number, file) for number in numbers) if headed else (),
     )
 
 

@@ -124,7 +124,7 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     inputs, half = drawn.tensor, len(drawn) // 2
     smashed = target.send(inputs)
     found: dict[str, Callable[[], float]] = {}
-    if serves(LABELS).fit(target.task, few.targets):
+    if serves(LABELS).fit(target.task, few.targets) and target.answered:
         found[LABELS] = lambda: by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
     if inputs.is_floating_point():  # numbers of tokens have no distances
         found |= {

@@ -25,6 +25,7 @@ from sglr.privacy.measures.reconstruction import BATCH, Reconstruction, reconstr
 from sglr.privacy.target import Target
 
 LABELS = "label_inference_accuracy"
+NO_GRADIENTS = "no gradients are sent that labels could be inferred from; the labels are uploaded"
 MEASURES = ("mutual_information", "distance_correlation", "reconstruction", LABELS)
 """The measures, as they are called in ``leakage.json`` and on the command line."""
 PACKAGES = ("sklearn", "scipy")
@@ -232,6 +233,8 @@ def _likeness(result: Reconstruction, found: MeasuredLeakage) -> Figures:
 
 
 def _label_inference(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
+    if not target.answered:
+        raise UsageError("measures", LABELS, NO_GRADIENTS, "leave it out")
     samples = measured_samples(target, wanted.at_most(PAIRED))
     result = by_direction(target.gradients(samples), samples.targets, seed=target.seed)
     found.figures["label_inference_accuracy"] = result.accuracy

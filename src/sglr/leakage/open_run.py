@@ -58,7 +58,11 @@ class OpenedRun:
         method, codec = built.method, built.trainer.engine.codec
         segments = trained_segments(built, client)
         seen = seen_by(
-            attacker, shares=method.shares, whole_model=method.whole_model, keeps_labels=built.tail is not None
+            attacker,
+            shares=method.shares,
+            whole_model=method.whole_model,
+            keeps_labels=built.tail is not None,
+            answered=not method.head,
         )
         auxiliary, unseen = _held_out(built)
         own = built.data.train.select(built.data.indices[client])
@@ -108,6 +112,7 @@ class OpenedRun:
             seed=experiment.seed if seed is None else seed,
             tail=segments.tail,
             feature_gradients=None if built.tail is None else by_features,
+            answered=not method.head,
         )
 
 

@@ -132,11 +132,26 @@ class ClientBlock(HeldClients):
             batch = self._batch(inputs, samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
             self._defended.note_inputs(batch)
-        if spec.client_loss is not None:
-            own = (clients, labels, self._passes)
-            self._tails = TailStep(self.stack, spec.client_loss, self._log_prior, *own, spec.defences, now)
+        self._tails = self._behind(clients, labels, now)
         sent = spec.defences.send(self._join(len(clients)), clients, sizes, *now)
         return Uplink(sent, labels if spec.client_loss is None else None, clients, sizes)
+
+    def _behind(self, clients: tuple[int, ...], labels: Tensor, now: tuple[int, int]) -> TailStep | None:
+        """Return the step through the clients' tails or heads, if they have any."""
+        spec, stack, own = self._spec, self.stack, (clients, labels, self._passes)
+        if spec.client_loss is not None and stack.tail is not None:
+            return TailStep(stack.tail, spec.client_loss, self._log_prior, *own, spec.defences, now)
+        if spec.head_loss is not None and stack.head is not None:
+            return TailStep(stack.head, spec.head_loss, self._log_prior, *own)
+        return None
+
+    def step_alone(self, step: int, rate: float) -> int:
+        """Let the clients that have a batch in this step train by their heads; return the number of its samples."""
+        sent = self.forward(step)
+        if sent is None:
+            return 0
+        self.backward(None, rate)
+        return sum(sent.sizes)
 
     def _of_step(self, used: LocalBatch) -> tuple[Inputs, Tensor, Tensor]:
         """Return inputs and targets, and the rows of them that clients use in a step, int64 ``[n, b]``."""
@@ -163,8 +178,8 @@ class ClientBlock(HeldClients):
         return log_prior(self.targets[to_device(rows, self.device)], len(self.data.classes))
 
     def answer(self, features: Tensor, clients: Sequence[int]) -> Answer:
-        """Let clients of the last `forward` find their loss at the server's features ``[n, b, ...]`` (U-shape)."""
-        assert self._tails is not None, "clients have tails, and went forward"
+        """Let clients of the last `forward` find their loss at features ``[n, b, ...]``, the server's or their own."""
+        assert self._tails is not None, "clients have tails or heads, and went forward"
         return self._tails.answer(features, clients)
 
     def _batch(self, inputs: Inputs, samples: Tensor, *, stacked: bool) -> Tensor:
@@ -188,13 +203,18 @@ class ClientBlock(HeldClients):
             joined[places, : part.outputs.shape[1]] = part.outputs
         return joined
 
-    def backward(self, cut_gradients: Tensor, rate: float, *, updates: bool = True) -> None:
+    def backward(self, cut_gradients: Tensor | None, rate: float, *, updates: bool = True) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step.
 
-        Without ``updates`` gradients are kept for a later step, but by clients whose last batch this was.
+        If none came, they are those of the loss of its own head. Without ``updates`` gradients are kept for a later
+        step, but by clients whose last batch this was.
         """
         found: list[tuple[Pass, Gradients]] = []
-        self._defended.inspect(cut_gradients)
+        if cut_gradients is None:
+            clients = self._defended.clients
+            cut_gradients = self.answer(self._join(len(clients)), clients).gradients
+        else:
+            self._defended.inspect(cut_gradients)
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]

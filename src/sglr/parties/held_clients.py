@@ -129,7 +129,7 @@ class HeldClients:
         return {*self._seated}.issuperset(clients)
 
     def publish(self, weights: Weights, clients: Sequence[int]) -> None:
-        """Give the clients the same weights and buffers ``[...]``."""
+        """Give the clients the same weights and buffers ``[...]``, or each its own ``[n, ...]``."""
         stack, rows = self._seat(clients, moves=True)
         stack.load(rows, weights)
 

@@ -21,8 +21,9 @@ from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
-from sglr.core.types import Answer, ByOutputs, Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import Answer, ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
+from sglr.parties.aligned_heads import AlignedHeads
 from sglr.parties.defences import DefenceChain
 from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting.segment_weights import load_state
@@ -62,6 +63,8 @@ class ServerSpec:
     ask
         Where labels stay with the clients (U-shape): gives their answer to features ``[n, b, ...]`` of the clients that
         it is told. None where the server has the labels.
+    head
+        The head that clients begin with, where the server aligns heads; else None.
     """
 
     segment: nn.Module
@@ -76,6 +79,7 @@ class ServerSpec:
     precision: Precision = SINGLE_PRECISION
     defences: DefenceChain = field(default_factory=DefenceChain)
     ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
+    head: nn.Module | None = None
 
     def stack(self, device: torch.device) -> Stack:
         """Return the segment as a stack of one row."""
@@ -115,6 +119,7 @@ class SplitServer:
         )
         self.copies = spec.stack_of_copies(device) if spec.copies else None
         self.stack = spec.stack(device)
+        self.heads = None if spec.head is None else AlignedHeads(spec.head, spec.task, device)
         self.last_rate, self.classes = 0.0, spec.classes
         self.features: tuple[int, ...] | None = None
 
@@ -171,6 +176,10 @@ class SplitServer:
 
     def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
         """Return the cut-layer gradients ``[C, b, ...]`` at the weights as they are: see the protocol."""
+        return self.defended(self._gradients(uplink, log_prior), uplink, context)
+
+    def _gradients(self, uplink: Uplink, log_prior: Tensor | None = None) -> Tensor:
+        """Return them as the server finds them."""
         with self._still():
             forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
             if self._ask is None:
@@ -181,7 +190,7 @@ class SplitServer:
                 by_outputs = self._asked(forward, uplink)[1]
             found = self.stack.backward(forward, by_outputs, weights=False).inputs
         assert found is not None, "asked for above"
-        return self.defended(_own_mean(uplink.unflatten(found[0]), uplink), uplink, context)
+        return _own_mean(uplink.unflatten(found[0]), uplink)
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
@@ -277,6 +286,16 @@ class SplitServer:
             self.copies.flush(rate)  # of clients that have no batch in this step, and had some before
         return self.defended(result, uplink, context)
 
+    def remember(self, uplink: Uplink, most: int) -> None:
+        """Keep what clients sent, the newest ``most`` samples of each, to align their heads by it."""
+        assert self.heads is not None, "built without heads"
+        self.heads.remember(uplink, most)
+
+    def align_heads(self, clients: tuple[int, ...], epochs: int) -> HandOut | None:
+        """Align clients' heads with the cut gradients of what was kept, in so many steps each (FSL-SAGE)."""
+        assert self.heads is not None, "built without heads"
+        return self.heads.align(clients, epochs, self._gradients, self.loss.own_prior)
+
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""
         assert self.copies is not None, "built without copies"
@@ -307,6 +326,8 @@ class SplitServer:
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()} | self.loss.state()
         if self.copies is not None:
             tensors |= {f"copies.{name}": tensor for name, tensor in self.copies.state().items()}
+        if self.heads is not None:
+            tensors |= {f"heads.{name}": tensor for name, tensor in self.heads.state().items()}
         return tensors
 
     def restore(self, tensors: Weights) -> None:
@@ -315,6 +336,8 @@ class SplitServer:
         self.loss.restore(tensors)
         if self.copies is not None:
             self.copies.restore(below("copies.", tensors))
+        if self.heads is not None:
+            self.heads.restore(below("heads.", tensors))
 
 
 def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:

@@ -67,6 +67,8 @@ class ClientSpec:
         The clients' defences.
     client_loss
         How clients compute the loss, where labels stay with them and segments are two; None where the server does.
+    head_loss
+        How clients with a head compute its loss; None where they have none.
     augmentation
         How samples are changed at random before clients train on them.
     """
@@ -90,6 +92,7 @@ class ClientSpec:
     precision: Precision = SINGLE_PRECISION
     defences: DefenceChain = field(default_factory=DefenceChain)
     client_loss: ClientLoss | None = None
+    head_loss: ClientLoss | None = None
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
 
     @property

@@ -1,4 +1,4 @@
-"""A step through the tails of clients that keep their labels: features in, gradients by them out (U-shape)."""
+"""A step through what clients have behind their loss, a tail or a head: features in, gradients by them out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sglr.core.types import Answer
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.defences import DefenceChain
 from sglr.stacking.passes import Pass
-from sglr.stacking.stack import Stack
+from sglr.stacking.sub_stack import SubStack
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class TailStep:
 
     Parameters
     ----------
-    stack
-        The clients' segments.
+    part
+        The tails of clients that keep their labels (U-shape), or the heads.
     loss
         How clients compute it.
     log_prior
@@ -40,7 +40,7 @@ class TailStep:
         The epoch, and its step.
     """
 
-    stack: Stack
+    part: SubStack
     loss: ClientLoss
     log_prior: Callable[[int], Tensor]
     clients: tuple[int, ...]
@@ -72,16 +72,15 @@ class TailStep:
 
     def _run(self, number: int, chosen: list[int], features: Tensor) -> tuple[Tensor, Tensor]:
         """Run tails of one pass on ``[n, b, ...]``; return gradients by features, and sums of loss and hits."""
-        assert self.stack.tail is not None, "clients have tails"
         places, lower = self.passes[number]
         who = [places[one] for one in chosen]
-        forward = self.stack.tail.forward(tuple(lower.rows[one] for one in chosen), features)
+        forward = self.part.forward(tuple(lower.rows[one] for one in chosen), features)
         priors = None
         if self.loss.corrects_prior:
             priors = torch.stack([self.log_prior(self.clients[place]) for place in who])
         labels = self.labels[who, : features.shape[1]]
         loss = self.loss(forward.outputs, labels, priors)
-        found = self.stack.tail.backward(forward, loss.by_outputs)
+        found = self.part.backward(forward, loss.by_outputs)
         self._keep(number, chosen, found.weights)
         assert found.inputs is not None, "asked for by the part"
         ids, sizes = [self.clients[place] for place in who], [features.shape[1]] * len(who)
@@ -105,5 +104,4 @@ class TailStep:
         found = self._found.get(number)
         if found is None:
             return gradients
-        assert self.stack.tail is not None, "clients have tails"
-        return self.stack.tail.added(gradients, found)
+        return self.part.added(gradients, found)

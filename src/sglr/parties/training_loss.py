@@ -114,6 +114,10 @@ class TrainingLoss:
             return Priors(own, own)
         return Priors(log_prior(self.label_counts[who].sum(0)).expand_as(own), own)
 
+    def own_prior(self, client: int) -> Tensor | None:
+        """Return the log label prior of a client ``[K]`` by the labels that it sent, or None if none is corrected."""
+        return log_prior(self.label_counts[client]) if self.corrects_prior else None
+
     def note(self, loss: Tensor, correct: Tensor | None, samples: int, step: int) -> None:
         """Add the sum of a step's losses, and how many of its samples are right; None where none is right or wrong."""
         self._sums[0] += loss

@@ -20,7 +20,7 @@ from sglr.core.merging import Merging
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.task import Serves
-from sglr.core.types import Downlink, Extent, StepContext, Uplink
+from sglr.core.types import Downlink, Extent, HandOut, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.target import Target
@@ -140,7 +140,7 @@ class Hijacked(Method):
     honest: Method = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("whole_model", "pooled", "shares", "server_copies", "merge_every"):
+        for name in ("whole_model", "pooled", "shares", "server_copies", "head", "trains_head", "merge_every"):
             object.__setattr__(self, name, getattr(self.honest, name))
 
     @property
@@ -164,6 +164,14 @@ class Hijacked(Method):
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Answer as the honest method does."""
         return self.honest.exchange(server, uplink, context)
+
+    def sends(self, step: int) -> bool:
+        """Say whether clients upload in a step, as the honest method does."""
+        return self.honest.sends(step)
+
+    def hand_out(self, server: Server, clients: tuple[int, ...], epoch: int) -> HandOut | None:
+        """Send clients what the honest method sends before a round."""
+        return self.honest.hand_out(server, clients, epoch)
 
     def round_of(self, epoch: int) -> int:
         """Return the round of an epoch, as the honest method does."""

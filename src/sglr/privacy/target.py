@@ -61,6 +61,8 @@ class Target:
     feature_gradients
         What the client would send up for samples, where it keeps its labels: gradients ``[n, ...]`` by the server's
         features, each of its own sample's loss. Else None.
+    answered
+        False if the client trains by a head of its own and gets no gradients.
     """
 
     client: int
@@ -82,6 +84,7 @@ class Target:
     seed: int
     tail: nn.Module = field(default_factory=nn.Identity)
     feature_gradients: Callable[[Samples], Tensor] | None = None
+    answered: bool = True
 
     def predict(self, inputs: Inputs) -> Tensor:
         """Return the output of the whole trained network for inputs ``[n, ...]``: scores of the classes ``[n, K]``."""

@@ -42,7 +42,9 @@ with the clients. The outsider reads a wire without TLS.
 """
 
 
-def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: bool) -> frozenset[Sees]:
+def seen_by(
+    attacker: str, *, shares: bool, whole_model: bool, keeps_labels: bool, answered: bool = True
+) -> frozenset[Sees]:
     """Return what an attacker sees of a training.
 
     Parameters
@@ -55,6 +57,8 @@ def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: boo
         True if clients hold the whole model: nothing but weights crosses the network.
     keeps_labels
         True if labels never leave the client (U-shaped split).
+    answered
+        False if clients with heads of their own get no gradients.
 
     Raises
     ------
@@ -68,6 +72,8 @@ def seen_by(attacker: str, *, shares: bool, whole_model: bool, keeps_labels: boo
         seen |= {Sees.LOWER, Sees.UPDATES}
     if whole_model:
         seen -= {Sees.SMASHED, Sees.LABELS, Sees.CUT_GRADIENTS, Sees.QUERIES}
+    if not answered:
+        seen -= {Sees.CUT_GRADIENTS, Sees.ANSWERS}
     if keeps_labels:
         seen -= {Sees.LABELS} if attacker != "server" else {Sees.LABELS, Sees.MODEL}
     return seen

@@ -30,6 +30,8 @@ class MethodFacts(BaseModel):
     pooled: bool = False
     shares: bool = False
     server_copies: bool = False
+    head: bool = False
+    trains_head: bool = True
 
 
 class TargetFacts(BaseModel):

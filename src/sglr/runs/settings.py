@@ -45,6 +45,14 @@ class Settings(BaseModel):
         " (U-shape); default: the server has all layers behind the cut, and the labels",
         clients="take",
     )
+    head: str | None = setting(
+        "Model",
+        None,
+        "small network at the client behind its smashed data, for methods with losses of their own (cse-fsl, fsl-sage):"
+        " linear, pool (the mean of each channel, then linear) or mlp:width=64; default: pool for images, else linear",
+        since="0.2.0",
+        clients="take",
+    )
     dataset: str = setting(
         "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
     )

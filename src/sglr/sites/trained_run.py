@@ -10,15 +10,13 @@ from typing import Self
 
 from torch import nn
 
-from sglr.assembly.load_model import load_training, trained_segments
+from sglr.assembly.load_model import load_training, trained_client
 from sglr.assembly.parts import Training
 from sglr.core.errors import UsageError
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of
-from sglr.engines.remote.segment_hash import features_of
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
-from sglr.splitting import ClientSegments
 from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest, write_checkpoint
 
@@ -82,8 +80,7 @@ class TrainedRun:
         UsageError
             If there is no such client, or its weights are with itself.
         """
-        thirds, features = trained_segments(self.built, client), features_of(self.built.lower(0))
-        return state_of(thirds.lower if features is None else ClientSegments(thirds.lower, thirds.tail, features))
+        return state_of(trained_client(self.built, client))
 
     def write_segments(self, folder: Path, run: str) -> list[Path]:
         """Write the weights of each client to a file of its own, ``client-3.safetensors``, for its site.

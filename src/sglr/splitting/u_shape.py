@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.splitting.check import Split, check_segments
 from sglr.splitting.cut import cut_points, split
+from sglr.splitting.heads import HeadedSegment
 from sglr.splitting.sequence import child_before
 
 
@@ -107,6 +108,8 @@ def features_of(thirds: Thirds, example: Tensor) -> tuple[int, ...]:
 
 def parts_of(client: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Return a client's lower segment and its tail, the identity if it has none."""
+    if isinstance(client, HeadedSegment):
+        return client.lower, nn.Identity()
     return (client.lower, client.tail) if isinstance(client, ClientSegments) else (client, nn.Identity())
 
 

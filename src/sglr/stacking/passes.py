@@ -54,6 +54,8 @@ class Graph:
 
         Those of ``weights`` or ``inputs`` alone cost less; a pass that gives them apart gives the weights' first.
         """
+        if not self.leaves:
+            return Gradients([], None)
         width = self.parameters + self.by_inputs
         wanted = [*range(self.parameters if weights else 0), *([self.parameters] if inputs and self.by_inputs else [])]
         if not wanted:

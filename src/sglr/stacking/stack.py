@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
 from sglr.core.weights import Weights, below, state_of, trained_of
-from sglr.splitting import ClientSegments
+from sglr.splitting import ClientSegments, HeadedSegment
 from sglr.splitting.segment_weights import frozen_of, keep_frozen
 from sglr.stacking.accumulator import Accumulator
 from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward, run_stacked
@@ -58,6 +58,8 @@ class Stack(Rows):
         Weights that are not trained, ``[...]``, the same for every row.
     tail
         The tails, where segments are two (U-shape); else None.
+    head
+        The heads, where clients have one; else None.
     """
 
     def __init__(
@@ -95,6 +97,9 @@ class Stack(Rows):
         self.tail: SubStack | None = None
         if isinstance(self.template, ClientSegments):
             self.tail = SubStack(self, self.template, "tail", self.template.features)
+        self.head: SubStack | None = None
+        if isinstance(self.template, HeadedSegment):
+            self.head = SubStack(self, self.template, "head", self.template.features)
 
     def _split_rows(self) -> list[tuple[nn.Parameter, ...]]:
         """View every row of every weight as a parameter of its own, without copying."""
@@ -214,8 +219,9 @@ class Stack(Rows):
         before = self.weights((0,))
         try:
             run_stacked(self, (0, 0), inputs)
-            if self.tail is not None:
-                run_stacked(self.tail, (0, 0), self.tail.some_inputs(2, inputs.shape[1]))
+            for part in (self.tail, self.head):
+                if part is not None:
+                    run_stacked(part, (0, 0), part.some_inputs(2, inputs.shape[1]))
         except Exception as error:  # vmap raises many kinds, and a model may raise any
             return str(error).partition("\n")[0]
         finally:
@@ -228,15 +234,17 @@ class Stack(Rows):
         return {name: tensor.detach()[index].clone() for name, tensor in self._everything().items()}
 
     def load(self, rows: tuple[int, ...], weights: Weights) -> None:
-        """Set the weights and buffers of the chosen rows, all to the same values ``[...]``.
+        """Set those weights and buffers of the chosen rows that are given.
 
-        Gradients that they kept are forgotten: those were of other weights.
+        All get the same values ``[...]``, or each its own ``[n, ...]``. Gradients that they kept are forgotten: those
+        were of other weights.
         """
         self._accumulator.forget(rows)
         index = index_of(rows)
         with torch.no_grad():
             for name, tensor in self._everything().items():
-                tensor[index] = weights[name].to(tensor.device)
+                if name in weights:
+                    tensor[index] = weights[name].to(tensor.device)
 
     def take_out(self, rows: Sequence[int]) -> list[tuple[tuple[int, ...], dict[str, Tensor]]]:
         """Return copies of all that rows hold: weights, buffers, optimizer state and kept gradients, as in `state`.

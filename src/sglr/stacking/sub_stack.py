@@ -1,4 +1,4 @@
-"""One child of every segment in a stack, run by itself: the tail of clients whose segments are two."""
+"""One child of every segment in a stack, run by itself: the tail of clients whose segments are two, or the head."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.some_methods import make_method
 from tests.some_targets import Lower, clients_for, make_task, upper_for
 from torch import Tensor
 
@@ -18,8 +19,7 @@ EQUAL, UNEQUAL = (8, 8, 8, 8, 8), (11, 7, 3, 3, 6)
 
 
 def make(name: str) -> Method:
-    method: Method = METHODS.load(name)()
-    return method
+    return make_method(name)
 
 
 def everything(trainer: Trainer) -> dict[str, Tensor]:
@@ -83,6 +83,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gas, server in the cluster": ("gas", {"ray_server": "cluster", "label_prior": "own", "atol": 1e-4}),
     "mix2sfl, pooled prior, server in the cluster": ("mix2sfl", {"ray_server": "cluster", "label_prior": "pooled"}),
     "epsl, server in the cluster": ("epsl", {"ray_server": "cluster", "norm": True, "defence": DEFENCE, "atol": 2e-5}),
+    "cse-fsl": ("cse-fsl", {"participation": 0.6, "norm": True, "label_prior": "own", "atol": 2e-5}),
+    "cse-fsl, server in the cluster": ("cse-fsl", {"ray_server": "cluster"}),
+    "fsl-sage": ("fsl-sage", {"participation": 0.6, "label_prior": "own"}),
+    "fsl-sage, server in the cluster": ("fsl-sage", {"ray_server": "cluster", "atol": 1e-5}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),

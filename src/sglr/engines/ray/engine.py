@@ -161,7 +161,8 @@ class Ray:
             part = Among(cohort, sizes, tuple(places[client] for client in clients))
             among = part if self._spec.batching.of_cohort else None
             self.pool.tell(block, "begin_epoch", clients, epoch, cohort[0], fresh, among)
-        return self._spec.batching.schedule(sizes, self._spec.seed, epoch, cohort).steps
+        self._schedule = self._spec.batching.schedule(sizes, self._spec.seed, epoch, cohort)
+        return self._schedule.steps
 
     def forward(self, step: int) -> Uplink | None:
         """Run the clients that have a batch in this step, all blocks at once."""
@@ -183,10 +184,21 @@ class Ray:
         """Send every block its clients' gradients, and to all at once what they have in common; don't wait."""
         assert self._sent is not None, "there was a forward pass"
         delivered = self._links.delivered(downlink, self._sent.clients, self._sent.sizes)
+        if delivered.gradients is None:
+            for block in self._came:
+                self.pool.tell(block, "backward_alone", rate, downlink.updates)
+            return
         average, parts = scatter(delivered, self._sent, {block: part.clients for block, part in self._came.items()})
         shared = None if average is None else self.pool.put(average)
         for block, gradients in parts.items():
             self.pool.tell(block, "backward", gradients, shared if gradients.active else None, rate, downlink.updates)
+
+    def step_alone(self, step: int, rate: float) -> int:
+        """Let the clients that have a batch in this step train by their heads, all blocks at once; don't wait."""
+        for block in self._parts:
+            self.pool.tell(block, "step_alone", step, rate)
+        _, counts = self._schedule.at(step)
+        return int(counts.sum())
 
     def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
@@ -231,6 +243,15 @@ class Ray:
         shared = self.pool.put(send_all(weights))
         for block, own in self._by_block(clients).items():
             self.pool.tell(block, "publish", shared, own)
+        return clients
+
+    def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Give clients some weights, each its own ``[n, ...]``: every block those of its clients."""
+        rows = {client: row for row, client in enumerate(clients)}
+        for block, own in self._by_block(clients).items():
+            places = [rows[client] for client in own]
+            chosen = {name: tensor[places] for name, tensor in weights.items()}
+            self.pool.tell(block, "publish", send_all(chosen), own)
         return clients
 
     def evaluate(

@@ -65,6 +65,7 @@ def scatter(
     blocks
         The clients of every block that are in the step, ascending.
     """
+    assert downlink.gradients is not None, "clients receive gradients"
     gradients, averaged = downlink.gradients.detach().cpu(), downlink.averaged
     shared = averaged if averaged is not None and averaged.by_position and averaged.rows else None
     active = frozenset(shared.rows) if shared is not None else frozenset()

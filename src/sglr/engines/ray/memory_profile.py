@@ -89,7 +89,7 @@ def _step(block: ClientBlock) -> int:
     assert uplink is not None, "every client has samples"
     if block.stack.tail is not None:
         block.answer(block.stack.tail.some_inputs(*uplink.smashed.shape[:2]), uplink.clients)
-    block.backward(torch.zeros_like(uplink.smashed), 0.0)
+    block.backward(torch.zeros_like(uplink.smashed) if block.stack.head is None else None, 0.0)
     return uplink.smashed.nbytes
 
 

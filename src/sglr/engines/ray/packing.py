@@ -13,11 +13,13 @@ from sglr.engines.ray.worker import Smashed
 
 
 def pack(value: object) -> Any:
-    """Return a value with its tensors as arrays: a tensor, an uplink, a named tuple of tensors, or what has none."""
+    """Return a value with its tensors as arrays: a tensor, an uplink, tensors by name or in a tuple, or none."""
     if isinstance(value, Tensor):
         return send(value)
     if isinstance(value, Uplink):
         return Smashed(send(value.smashed), send(value.labels), value.clients, value.sizes)
+    if isinstance(value, dict):
+        return {name: pack(one) for name, one in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(pack, value))
     return value
@@ -30,6 +32,8 @@ def unpack(value: Any, device: torch.device) -> Any:
     if isinstance(value, Smashed):
         smashed, labels, clients, sizes = value
         return Uplink(unpack(smashed, device), unpack(labels, device), clients, sizes)
+    if isinstance(value, dict):
+        return {name: unpack(one, device) for name, one in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(unpack(one, device) for one in value))
     return value

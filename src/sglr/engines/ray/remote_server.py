@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sglr.core.events import TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
-from sglr.core.types import ByOutputs, Priors, ServerBatch, StepContext, Uplink
+from sglr.core.types import ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
 from sglr.engines.ray.actor_pool import SERVER, ActorPool
 from sglr.engines.ray.object_store import receive, receive_all, send, send_all
@@ -142,6 +142,20 @@ class RemoteServer:
         learnt: Told = pool.ask({SERVER: ("carry_out", (order,))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step
         return unpack(learnt.value, torch.device("cpu"))
+
+    def remember(self, uplink: Uplink, most: int) -> None:
+        """Keep what clients sent, the newest ``most`` samples of each, to align their heads by it."""
+        if self._pool() is None:
+            return self._here.remember(uplink, most)
+        self._asked("remember", uplink, most)
+        return None
+
+    def align_heads(self, clients: tuple[int, ...], epochs: int) -> HandOut | None:
+        """Align clients' heads with the cut gradients of what was kept, in so many steps each."""
+        if self._pool() is None:
+            return self._here.align_heads(clients, epochs)
+        found: HandOut | None = self._asked("align_heads", clients, epochs)
+        return found
 
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""

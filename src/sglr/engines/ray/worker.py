@@ -118,10 +118,18 @@ class BlockWorker:
         self._pass = (epoch, first, self._block.ids[0])
         self._block.begin_epoch(cohort, epoch, fresh=fresh, among=among)
 
-    def forward(self, step: int) -> Smashed | None:
-        """Run the clients that have a batch in this step."""
+    def step_alone(self, step: int, rate: float) -> None:
+        """Let the clients that have a batch in this step train by their heads."""
+        self._seed_layers(step)
+        self._block.step_alone(step, rate)
+
+    def _seed_layers(self, step: int) -> None:
         epoch, cohort, block = self._pass
         seed_layers(key(self._seed, "layers", epoch, cohort, step, block))
+
+    def forward(self, step: int) -> Smashed | None:
+        """Run the clients that have a batch in this step."""
+        self._seed_layers(step)
         uplink = self._uplink = self._block.forward(step)
         if uplink is None:
             return None
@@ -151,12 +159,16 @@ class BlockWorker:
             own = joined
         self._block.backward(own.to(self._block.device), rate, updates=updates)
 
+    def backward_alone(self, rate: float, updates: bool) -> None:
+        """Back-propagate the loss of the clients' heads, and step."""
+        self._block.backward(None, rate, updates=updates)
+
     def collect(self, clients: Sequence[int]) -> dict[str, SentArray]:
         """Return the clients' weights and buffers ``[n, ...]``."""
         return send_all(self._block.collect(clients))
 
     def publish(self, weights: Mapping[str, SentArray], clients: Sequence[int]) -> None:
-        """Give the clients the same weights and buffers."""
+        """Give the clients the same weights and buffers ``[...]``, or each its own ``[n, ...]``."""
         self._block.publish(receive_all(weights), clients)
 
     def evaluate(

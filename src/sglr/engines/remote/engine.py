@@ -187,6 +187,9 @@ class Remote:
         started = time.perf_counter()
         uplink, averaged = self._uplink, downlink.averaged
         assert uplink is not None, "forward comes first"
+        if downlink.gradients is None:
+            self._acknowledge(uplink, rate)
+            return
         gradients = downlink.gradients.detach().cpu()
         rows = zip(uplink.clients, gradients, uplink.sizes, strict=True)
         own = {client: gradient[:size] for client, gradient, size in rows}
@@ -216,6 +219,22 @@ class Remote:
             if row not in active and client not in absent:
                 send(self._links.down(client, gradient), [client])
         self._open.runtime.sent(time.perf_counter() - started)
+
+    def _acknowledge(self, uplink: Uplink, rate: float) -> None:
+        """Have clients back-propagate their own heads' loss: there are no gradients to send."""
+        self._shared.step(rate)
+        self._open.requests.send_gradient({}, uplink.clients, self._step, rate, None)
+
+    def step_alone(self, step: int, rate: float) -> int:
+        """Have the clients that have a batch in this step train by their heads; wait for all of them."""
+        counts = {client: batch.samples for client, batch in self._plan.at(step, self.sizes).items()}
+        self._open.publisher.catch_up(counts)
+        envelope = self._open.requests.at(step)
+        envelope.alone.rates.append(rate)
+        frames = self._open.requests.answers(list(counts), envelope, "tally", moves=True)
+        self._count_step()
+        self._shared.step(rate)
+        return self._open.validator.tally(frames, {client: counts[client] for client in frames}).samples
 
     def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
         """Send clients the server's features ``[n, b, ...]``; return what those who are in time find (U-shape)."""
@@ -265,6 +284,11 @@ class Remote:
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Send the clients the same weights; to those who are away, before their next step."""
         return self._open.publisher.publish(weights, clients)
+
+    def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
+        """Refuse: weights go to all clients alike."""
+        del weights, clients
+        raise UsageError("engine", "remote", "sends all clients the same weights", "give --engine local or ray")
 
     def evaluate(
         self,

@@ -73,7 +73,7 @@ class Fsha(ActiveAttack):
             images.
         """
         name = type(method).__name__
-        if method.whole_model or method.server_copies:
+        if method.whole_model or method.server_copies or method.head:
             problem = "this attack needs one server that answers smashed data with gradients"
             raise UsageError("method", name, problem, "attack a run of psl, sfl, sgl or sglr")
         require_images("auxiliary", setup.auxiliary, LEAST)

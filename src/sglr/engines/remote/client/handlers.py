@@ -117,12 +117,17 @@ class RequestHandlers:
         shape = self._trainer.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("a gradient came for a step that this client did not take")
+        _check_rate(told.rate)
+        if self._trainer.has_head:
+            if frame.payloads:
+                raise Malformed("gradients came for a client that trains by its own head")
+            self._trainer.backward_alone(told.rate)
+            return None
         codec = self._trainer.job.codec
         most = most_norm(torch.Size(shape).numel())
         gradient = codec.decode(read(frame, codec.layout(shape), most_norm=most if codec.exact else None), shape)
         if not codec.exact:
             check_norm("the gradient", gradient, most)
-        _check_rate(told.rate)
         self._trainer.backward(gradient, told.rate, kept=told.kept)
         if not told.then_forward:
             return None
@@ -213,6 +218,10 @@ class RequestHandlers:
         rates = tuple(told.rates)
         for rate in rates:
             _check_rate(rate)
+        if self._trainer.has_head:
+            if len(rates) != 1 or not self._trainer.batches.has(where.epoch, where.step):
+                raise Malformed("a step of a client by itself needs samples and one learning rate")
+            return _tallied(self._trainer.step_alone(where.epoch, where.step, rates[0]))
         if not self._trainer.job.whole_model:
             raise Malformed("this client holds a part of the model and can't train alone")
         steps = self._trainer.steps

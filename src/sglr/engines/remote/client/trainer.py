@@ -25,7 +25,7 @@ from sglr.core.weights import Weights, below, state_of
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.own_scores import OwnScores
-from sglr.engines.remote.client.tail import ClientTail
+from sglr.engines.remote.client.tail import ClientHead, ClientTail
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.engines.remote.told import HeldOutTally
@@ -80,6 +80,8 @@ class LocalTrainer:
         own = ClientLoss(job.task, job.label_prior == "own")
         of_tail = job.client, self._targets, self._classes, own, job.defences
         self._tail = ClientTail(*of_tail) if self.features else None
+        own = ClientLoss(job.task, job.label_prior != "ignore")
+        self._head = ClientHead(job.client, self._targets, self._classes, own) if self.stack.head else None
 
     def _new_stack(self) -> Stack:
         job = self.job
@@ -182,6 +184,27 @@ class LocalTrainer:
         self.stack.update(
             (0,), gradients, rate, len(gradient), keep=(0,) if kept and self.batches.has(epoch, step + 1) else ()
         )
+
+    @property
+    def has_head(self) -> bool:
+        """Whether this client has a head, and no gradients come."""
+        return self._head is not None
+
+    def backward_alone(self, rate: float) -> TrainMetrics:
+        """Back-propagate the loss of the own head through the oldest pass, and step; raises what `backward` raises."""
+        assert self._head is not None, "this client has a head"
+        pending = self._pending[0]
+        behind, found = self._head.answer(pending.stack, pending.forward, pending.targets)
+        gradients = behind.added(0, list(self._back(found.gradients[0])))
+        if not _norm(gradients) < MOST_NORM:
+            raise ExtremeValues("the gradient would make this client's weights explode")
+        self.stack.update((0,), gradients, rate, len(pending.targets))
+        return TrainMetrics(float(found.loss), float(found.correct), len(pending.targets))
+
+    def step_alone(self, epoch: int, step: int, rate: float) -> TrainMetrics:
+        """Take a step of which nothing is sent, by the loss of the own head."""
+        self._run(epoch, step)
+        return self.backward_alone(rate)
 
     def _back(self, gradient: Tensor) -> Sequence[Tensor]:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
