@@ -86,13 +86,14 @@ def parts(choice: Choice) -> Iterator[Part]:
         for name, division in study["division"].items():
             if choice.divisions and name not in choice.divisions:
                 continue
-            methods = [*listed, *(study["ceiling"] if division["partition"] == "iid" else [])]
+            whole = own["methods"] == "all" and division["partition"] == "iid"
+            methods = [*listed, *(study["ceiling"] if whole else [])]
             wanted = [method for method in methods if not choice.methods or method in choice.methods]
-            whole = settings | {key: value for key, value in division.items() if key != "title"}
+            combined = settings | {key: value for key, value in division.items() if key != "title"}
             if choice.smoke:
-                whole |= {key: value for key, value in SMOKE.items() if key != "test_samples" or key in settings}
+                combined |= {key: value for key, value in SMOKE.items() if key != "test_samples" or key in settings}
             if wanted:
-                yield Part(data, name, own["title"], whole, wanted, own["seeds"][: choice.seeds])
+                yield Part(data, name, own["title"], combined, wanted, own["seeds"][: choice.seeds])
 
 
 def independent(methods: Sequence[str]) -> list[str]:

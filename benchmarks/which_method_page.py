@@ -168,7 +168,7 @@ def _table(found: Rows, data: str, titles: Mapping[str, str]) -> str:
     most = max(len(row.cells) for (of, _, _), row in found.items() if of == data)
     methods = dict.fromkeys(method for of, _, method in found if of == data)
     own = {name: [found.get((data, division, name)) for division in divisions] for name in methods}
-    for name in sorted(own, key=lambda name: -(_mean(own[name], "accuracy", whole=True) or 0.0)):
+    for name in sorted(own, key=lambda name: _place(own[name])):
         each = own[name]
         weights = next((row.weights for row in each if row is not None and row.weights), "")
         cells = [f"`{name}`", CLASSES.get(weights, NONE), *(_accuracy(row, most) for row in each)]
@@ -197,6 +197,11 @@ def _mean(each: Sequence[Row | None], name: str, *, whole: bool = False) -> floa
     found = [row.mean(name) for row in each if row is not None]
     known = [value for value in found if value is not None]
     return None if not known or (whole and len(known) < len(each)) else fmean(known)
+
+
+def _place(each: Sequence[Row | None]) -> tuple[bool, float]:
+    """Return what rows are sorted by: the most accurate first, those last that lack a division."""
+    return None in each, -(_mean(each, "accuracy") or 0.0)
 
 
 def _tests(found: Rows, base: str, titles: Mapping[str, str]) -> str:
