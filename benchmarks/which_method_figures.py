@@ -70,14 +70,27 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     if outcome.problem is not None or summary is None or outcome.score is None:
         missing = dict.fromkeys(("accuracy", "sent", "client_flops", "seconds"))
         return {"weights": "", **missing, "problem": outcome.problem or "no score"}
-    sent, turns = summary["communication"], summary["communication"]["in_turn"]
+    sent = summary["communication"]
     return {
         "weights": _weights(outcome.experiment.method, sent),
         "accuracy": 100 * outcome.score,
         "sent": sent["up_bytes"] + sent["down_bytes"],
         "client_flops": summary["computation"]["client_flops"]["mean"],
-        "seconds": turns["bytes"] * 8 / BITS_PER_SECOND + turns["messages"] * LATENCY,
+        "seconds": seconds(sent, asynchronous=outcome.experiment.batching.startswith("clock")),
     }
+
+
+def seconds(sent: Mapping[str, Any], *, asynchronous: bool) -> float:
+    """Return what sending takes over the modelled link.
+
+    Where clients don't wait for one another it is the bytes of the one with most, and the messages of one on average:
+    what the counts of steps one after another would overstate.
+    """
+    if not asynchronous:
+        return float(sent["in_turn"]["bytes"] * 8 / BITS_PER_SECOND + sent["in_turn"]["messages"] * LATENCY)
+    clients = (sent["up_bytes"] + sent["down_bytes"]) / sent["per_client_bytes"]["mean"]
+    waiting = sum(number for way in sent["messages"].values() for kind, number in way.items() if kind != "labels")
+    return float(sent["per_client_bytes"]["max"] * 8 / BITS_PER_SECOND + waiting / clients * LATENCY)
 
 
 def _weights(method: str, communication: Mapping[str, Any]) -> str:

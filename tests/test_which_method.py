@@ -85,6 +85,20 @@ def _check_page(study: Any, folder: Path) -> None:
     assert "<!-- by hand: in short -->\n- *Ours.*\n<!-- end: in short -->" in page.read_text(encoding="utf-8")
 
 
+def test_sending_takes_less_where_clients_do_not_wait_for_one_another(study: Any) -> None:
+    from which_method_figures import seconds
+
+    sent = {
+        "up_bytes": 6e6,
+        "down_bytes": 4e6,
+        "per_client_bytes": {"mean": 5e6, "max": 7.5e6},
+        "in_turn": {"bytes": 10e6, "messages": 40},
+        "messages": {"up": {"smashed": 20, "labels": 20}, "down": {"gradients": 20}},
+    }
+    assert seconds(sent, asynchronous=False) == pytest.approx(10 * 8 / 20 + 40 * 0.05)
+    assert seconds(sent, asynchronous=True) == pytest.approx(7.5 * 8 / 20 + 20 * 0.05)
+
+
 def test_differences_are_paired_and_corrected_for_their_number(study: Any) -> None:
     from which_method_figures import Cell, Difference, difference, holm
 
