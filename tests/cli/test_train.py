@@ -66,6 +66,12 @@ BAD = {
     "schedule ": (["--schedule", "plateau:patiense=3"], "did you mean 'patience'?"),
     "warmup": (["--epochs", "2", "--warmup", "3"], "is longer than the training (epochs = 2)"),
     "accumulate": (["--method", "sflv2", "--accumulate", "2"], "updated for one client after another"),
+    "accumulate ": (["--method", "gas", "--accumulate", "2"], "updated for one client after another"),
+    "compile": (["--method", "gas", "--compile"], "steps on batches of many sizes"),
+    "buffer": (["--method", "gas", "--buffer", "-1"], "give uploads, or 0 for half"),
+    "label_prior": (["--method", "gas", "--label-prior", "pooled"], "takes no step on all clients together"),
+    "tail": (["--method", "gas", "--tail", "relu2", "--model", "mlp"], "the method reads labels"),
+    "method ": (["--method", "gas", "--buffer", "1000000000000"], "GB) between steps, of"),
     "monitor": (
         ["--monitor", "acuracy"],
         "did you mean 'accuracy'? known: accuracy, balanced_accuracy, macro_f1, loss",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import assert_close, covering, snapshot
+from tests.some_methods import WITH_TAIL
 from torch import Tensor
 
 import sglr
@@ -69,7 +70,7 @@ def test_the_mean_is_what_it_was_before_there_were_rules(case, name: str, norm: 
 @covering(name=AVERAGING, rule=ROBUST, tail={"": False, "tail": True})
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped_with_clients_absent(case, name: str, rule: MergeRule, tail: bool) -> None:
-    if tail and (make(name).whole_model or make(name).needs_labels):
+    if tail and name not in WITH_TAIL:
         pytest.skip("has no tail")
     options = {"sizes": SIZES, "norm": True, "participation": 0.6, "least_batch": 2, "tail": tail, "rule": rule}
     stacked, looped = (case(make(name), stacking=form, **options).run() for form in ("stacked", "looped"))

@@ -12,6 +12,7 @@ from torch import nn
 from sglr.assembly.batching import batch_rule_of, check_least
 from sglr.assembly.checks import (
     check_accumulation,
+    check_compile,
     check_defences,
     check_engine,
     check_head,
@@ -86,6 +87,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_tail(experiment, method)
     check_head(experiment, method)
     check_accumulation(experiment, method)
+    check_compile(experiment, method)
     check_pooled_prior(experiment, method)
     batch_rule = batch_rule_of(experiment, method)
     rule = merge_rule_of(experiment, method)

@@ -77,6 +77,13 @@ def check_memory(experiment: Experiment, method: Method, extent: Extent, device:
         raise UsageError("method", experiment.method, problem, remedy)
 
 
+def check_compile(experiment: Experiment, method: Method) -> None:
+    """Refuse to compile passes of which nearly each has another size."""
+    if experiment.compile and method.any_size:
+        problem = f"the server of method {experiment.method} steps on batches of many sizes, each compiled anew"
+        raise UsageError("compile", True, problem, "leave it out, or choose another method")
+
+
 def check_pooled_prior(experiment: Experiment, method: Method) -> None:
     """Refuse the prior of all clients of a step where the server's step is not on all of them, or has no labels."""
     if experiment.label_prior == "pooled" and (why := why_not_pooled(experiment, method)):

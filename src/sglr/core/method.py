@@ -44,6 +44,8 @@ class Method(ABC):
         Gradients of several steps can be averaged for one update: `exchange` lets the server learn once in a step.
     joint
         The server's step is on all clients together, so that there is a label prior of them all.
+    any_size
+        The server steps on batches of the method's own making, of another size each time.
     settings
         Values of settings that make the method what it is, such as ``{"label_prior": "pooled"}``: where the method is
         named, they are the defaults.
@@ -80,6 +82,7 @@ class Method(ABC):
     joint: ClassVar[bool] = True
     head: ClassVar[bool] = False
     trains_head: ClassVar[bool] = True
+    any_size: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def merging(self, when: str) -> Self:
