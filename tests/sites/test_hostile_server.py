@@ -133,6 +133,7 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
     "negative rate": (lambda line: gradient(line, with_value(0), rate=-0.1), "invalid learning rate: -0.1"),
     "gradient of no step": (lambda line: line.ask("gradient", at={"epoch": 5, "step": 9}), "did not take"),
     "forward of no step": (lambda line: line.ask("forward", at={"epoch": 2**32 - 1, "step": 2**32 - 1}), "no samples"),
+    "a batch that it says": (lambda line: line.ask("forward", first=2, samples=3), "cut their batches themselves"),
     "published NaN": (
         lambda line: publish(line, lambda w: first(w, lambda t: t.fill_(float("nan")))),
         "expected finite numbers",
