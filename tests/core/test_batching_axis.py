@@ -11,14 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import assert_close, covering
-from tests.some_methods import UNSPLIT
+from tests.some_methods import UNSPLIT, make_method
 from torch import nn
 from torch.nn import functional as F
 
 import sglr
 from sglr.core.errors import Interrupted
 from sglr.core.events import Event, StepDone, Traffic
-from sglr.core.method import Method
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
 from sglr.core.trainer import Hooks
@@ -34,16 +33,11 @@ SIZES = (11, 7, 3, 6)
 every_method_and_rule = covering(name=SPLIT, rule=RULES)
 
 
-def make(name: str) -> Method:
-    method: Method = METHODS.load(name)()
-    return method
-
-
 @covering(name=[name for name in SPLIT if name in UNSPLIT], rule=RULES)
 @pytest.mark.usefixtures("double")
 def test_one_client_trains_like_the_unsplit_model(case, name: str, rule: str) -> None:
     """Law 1: B is a batch of the one client's, whichever rule shares it out."""
-    training = case(make(name), sizes=(11,), optimizer="sgd:momentum=0.9", seed=3, batching=rule)
+    training = case(make_method(name), sizes=(11,), optimizer="sgd:momentum=0.9", seed=3, batching=rule)
     together = Batching(training.batch, rule=BatchRule.parse(rule)).together(1)
     lower, upper = training.segments()
     model = nn.Sequential(lower(0), deepcopy(upper))
@@ -64,7 +58,9 @@ def test_one_client_trains_like_the_unsplit_model(case, name: str, rule: str) ->
 @pytest.mark.usefixtures("double")
 def test_stacked_equals_looped(case, state_of, name: str, rule: str) -> None:
     options = {"sizes": SIZES, "batching": rule, "optimizer": "sgd:momentum=0.9", "participation": 0.75}
-    stacked, looped = (state_of(case(make(name), stacking=form, **options).run()) for form in ("stacked", "looped"))
+    stacked, looped = (
+        state_of(case(make_method(name), stacking=form, **options).run()) for form in ("stacked", "looped")
+    )
     assert_close(stacked, looped, atol=1e-10, rtol=1e-10)
 
 
@@ -90,7 +86,7 @@ def test_stopped_anywhere_and_resumed_a_run_ends_with_the_same_weights(case, sta
     """Law 5."""
 
     def training():
-        return case(make(name), sizes=SIZES, batching=rule, optimizer="adam").build()
+        return case(make_method(name), sizes=SIZES, batching=rule, optimizer="adam").build()
 
     whole = training()
     whole.run()
@@ -116,7 +112,7 @@ def test_counted_bytes_and_samples_are_those_of_the_closed_form(case, sizes, rul
     """2 |D| S(L) up and down, D being what an epoch uses; and the weights of who takes part, where they are merged."""
     for name in ("psl", "sfl"):
         events: list[Event] = []
-        training = case(make(name), sizes=sizes, batching=rule, seed=seed, hooks=Hooks(observe=events.append))
+        training = case(make_method(name), sizes=sizes, batching=rule, seed=seed, hooks=Hooks(observe=events.append))
         trainer = training.run()
         used = sum(int(samples_in(trainer, epoch).sum()) for epoch in range(training.epochs))
         assert used == trainer.progress.samples == trained_samples(trainer).sum()
