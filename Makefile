@@ -19,7 +19,7 @@ WRITERS := $(VENV)/.writers
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
-	$(BIN)/sglr train --method sglr --dataset digits --clients 10 --threads 1
+	$(BIN)/sglr train --dataset digits --clients 10 --threads 1
 
 # Tests run side by side: more threads in each would only wait for one another.
 test test-all: export OMP_NUM_THREADS = 1

@@ -22,9 +22,9 @@ def test_a_run_is_reported_anew_and_its_path_printed(call, run_folder):
 def test_runs_that_differ_by_their_seed_are_one_row(call, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, words in {
-        "a": ("--seed", "0"),
-        "b": ("--seed", "1"),
-        "c": ("--lr", "0.01"),
+        "a": ("--method", "sglr", "--seed", "0"),
+        "b": ("--method", "sglr", "--seed", "1"),
+        "c": ("--method", "sglr", "--lr", "0.01"),
         "d": ("--method", "psl"),
     }.items():
         assert call("train", *tiny, *words, "--quiet", "--out", name).code == 0

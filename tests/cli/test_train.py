@@ -88,7 +88,7 @@ BAD = {
     "folder": (["--dataset", "folder:nowhere"], "nowhere"),
     "cut": (["--cut", "nowhere"], "cut = nowhere"),
     "model ": (["--model", "no_such_module:build"], "no module 'no_such_module'"),
-    "average": (["--average", "median"], "known: class, position"),
+    "average": (["--method", "sglr", "--average", "median"], "known: class, position"),
 }
 
 

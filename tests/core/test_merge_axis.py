@@ -55,7 +55,7 @@ def test_a_prior_of_all_clients_needs_a_step_on_all_of_them(name: str) -> None:
 
 def test_a_pooled_prior_is_refused_where_labels_stay_with_the_clients_and_in_compiled_passes() -> None:
     with pytest.raises(UsageError, match="leave out --tail"):
-        sglr.train("psl", **SETTINGS, label_prior="pooled", tail=-2)
+        sglr.train("psl", **SETTINGS, label_prior="relative", tail=-2)
     with pytest.raises(UsageError, match="leave out --compile"):
         sglr.train("psl", **SETTINGS, label_prior="pooled", compile=True)
 

@@ -37,10 +37,10 @@ def test_without_slowness_and_priors_it_is_sglr_bit_for_bit(case, state_of, size
         assert torch.equal(tensor, state_of(other.run())[name])
 
 
-def test_priors_are_pooled_where_the_server_has_classes_and_left_out_where_there_are_none() -> None:
-    auto, pooled = (sglr.train("sglr2", **SETTINGS, **own) for own in ({}, {"label_prior": "pooled"}))
+def test_priors_are_relative_where_the_server_has_classes_and_left_out_where_there_are_none() -> None:
+    auto, told = (sglr.train("sglr2", **SETTINGS, **own) for own in ({}, {"label_prior": "relative"}))
     assert auto.experiment.label_prior == "auto"
-    assert auto.summary["weights_sha256"] == pooled.summary["weights_sha256"]
+    assert auto.summary["weights_sha256"] == told.summary["weights_sha256"]
     rng = np.random.default_rng(0)
     numbers = sglr.Samples(
         torch.from_numpy(rng.normal(size=(60, 4))).float(), torch.from_numpy(rng.normal(size=60)).float()
@@ -51,9 +51,9 @@ def test_priors_are_pooled_where_the_server_has_classes_and_left_out_where_there
     assert results[0].summary["weights_sha256"] == results[1].summary["weights_sha256"]
 
 
-def test_labels_that_stay_with_the_clients_have_each_clients_own_prior() -> None:
-    auto, own = (sglr.train("sglr2", **SETTINGS, tail="relu2", label_prior=prior) for prior in ("auto", "own"))
-    assert auto.summary["weights_sha256"] == own.summary["weights_sha256"]
+def test_where_labels_stay_with_the_clients_no_prior_is_taken_out() -> None:
+    auto, plain = (sglr.train("sglr2", **SETTINGS, tail="relu2", label_prior=prior) for prior in ("auto", "ignore"))
+    assert auto.summary["weights_sha256"] == plain.summary["weights_sha256"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("gamma", -1.0), ("alpha", float("nan")), ("phi", 2.0)])

@@ -50,7 +50,7 @@ def by_logits(smashed: Tensor, labels: Tensor, prior: Any = 0.0) -> np.ndarray:
     return p - np.eye(3)[labels.numpy()]
 
 
-@pytest.mark.parametrize("label_prior", ["ignore", "own", "pooled"])
+@pytest.mark.parametrize("label_prior", ["ignore", "own", "pooled", "relative"])
 def test_gradients_are_what_learn_returns_and_move_and_count_nothing(label_prior: str) -> None:
     uplink = make_uplink([[0, 1, 1], [2]])
     norm = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
@@ -143,7 +143,7 @@ def test_a_step_with_gradients_by_the_batch_is_a_step() -> None:
     np.testing.assert_allclose(found, share * by_logits(smashed, labels, prior.numpy()) @ W, atol=1e-6)
 
 
-@pytest.mark.parametrize("label_prior", ["ignore", "own", "pooled"])
+@pytest.mark.parametrize("label_prior", ["ignore", "own", "pooled", "relative"])
 def test_gradients_by_outputs_that_go_back_unchanged_are_a_joint_step(label_prior: str) -> None:
     uplink = make_uplink([[0, 1, 1], [2]])
     norm = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
@@ -167,3 +167,24 @@ def test_what_methods_make_of_gradients_goes_through_the_defences_of_labels(meth
     first = 2 if found.averaged else 0
     torch.testing.assert_close(found.gradients[:, first:], wanted[:, first:])
     torch.testing.assert_close(found.gradients[:, :first], wanted[:, :first].mean(0).expand(2, -1, -1))
+
+
+def test_relative_priors_leave_the_step_plain_and_are_own_over_all_in_what_clients_are_told() -> None:
+    uplink = make_uplink([[0, 1, 1], [2]], clients=(0, 2))
+    server, plain = make_server(label_prior="relative"), make_server()
+    found = server.learn(uplink, AT, RATE)
+    plain.learn(uplink, AT, RATE)
+    assert torch.equal(server.segment.weight, plain.segment.weight)
+    assert server.read_metrics() == plain.read_metrics()
+    everyone = np.array([2, 3, 2]) / 7
+    own = [np.array([2, 3, 1]) / 6, np.array([1, 1, 2]) / 4]
+    for row, size in ((0, 3), (1, 1)):
+        shift = np.log(own[row] / everyone)
+        told = by_logits(uplink.smashed[row, :size], uplink.labels[row, :size], shift) @ W / size
+        np.testing.assert_allclose(found[row, :size], told, atol=1e-6)
+
+
+def test_relative_priors_change_nothing_for_clients_that_are_alike() -> None:
+    uplink = make_uplink([[0, 1, 2], [2, 1, 0]], clients=(0, 1))
+    told, plain = make_server(label_prior="relative").learn(uplink, AT, RATE), make_server().learn(uplink, AT, RATE)
+    torch.testing.assert_close(told, plain, atol=1e-6, rtol=1e-5)

@@ -64,7 +64,7 @@ def test_parameters_of_one_name_are_set_by_the_same_side() -> None:
     ],
 )
 def test_runs_of_sglr_0_1_keep_their_fingerprints(settings: dict[str, Any], fingerprint: str) -> None:
-    assert Experiment.from_flat({"init": "independent", **settings}).fingerprint() == fingerprint
+    assert Experiment.from_flat({"init": "independent", "method": "sglr", **settings}).fingerprint() == fingerprint
 
 
 @pytest.mark.parametrize(

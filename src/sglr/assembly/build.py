@@ -16,10 +16,10 @@ from sglr.assembly.checks import (
     check_defences,
     check_engine,
     check_head,
+    check_label_prior,
     check_memory,
     check_pipelining,
     check_place,
-    check_pooled_prior,
     check_served,
     check_steps,
     check_tail,
@@ -88,7 +88,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_head(experiment, method)
     check_accumulation(experiment, method)
     check_compile(experiment, method)
-    check_pooled_prior(experiment, method)
+    check_label_prior(experiment, method)
     batch_rule = batch_rule_of(experiment, method)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sglr.assembly.label_prior import why_not_pooled
+from sglr.assembly.label_prior import PAIRS, why_no_pair
 from sglr.client_store.capacity import gigabytes
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
@@ -84,10 +84,10 @@ def check_compile(experiment: Experiment, method: Method) -> None:
         raise UsageError("compile", True, problem, "leave it out, or choose another method")
 
 
-def check_pooled_prior(experiment: Experiment, method: Method) -> None:
-    """Refuse the prior of all clients of a step where the server's step is not on all of them, or has no labels."""
-    if experiment.label_prior == "pooled" and (why := why_not_pooled(experiment, method)):
-        raise UsageError("label_prior", "pooled", *why)
+def check_label_prior(experiment: Experiment, method: Method) -> None:
+    """Refuse priors that speak of all clients where the server's step is not on all of them, or has no labels."""
+    if experiment.label_prior in PAIRS and (why := why_no_pair(experiment, method)):
+        raise UsageError("label_prior", experiment.label_prior, *why)
 
 
 def check_installed(experiment: Experiment) -> None:

@@ -6,9 +6,12 @@ from sglr.core.method import Method
 from sglr.core.task import Targets
 from sglr.runs.config import Experiment
 
+PAIRS = ("pooled", "relative")
+"""Priors that are others in the server's step than in what clients are told."""
 
-def why_not_pooled(experiment: Experiment, method: Method) -> tuple[str, str] | None:
-    """Return why the frequencies of all clients of a step can't be taken out of the server's, and a remedy; or None."""
+
+def why_no_pair(experiment: Experiment, method: Method) -> tuple[str, str] | None:
+    """Return why the server's step and what clients are told can't have priors of their own, and a remedy; or None."""
     if not method.joint:
         return (
             f"the server of method {experiment.method} takes no step on all clients together",
@@ -28,9 +31,8 @@ def why_not_pooled(experiment: Experiment, method: Method) -> tuple[str, str] | 
 
 
 def label_prior_of(experiment: Experiment, method: Method, targets: Targets) -> str:
-    """Return ``"ignore"``, ``"own"`` or ``"pooled"``: what the settings say, or what ``"auto"`` comes to."""
+    """Return what the settings say, or what ``"auto"`` comes to: ``"relative"`` where it can be, else ``"ignore"``."""
     if experiment.label_prior != "auto":
         return experiment.label_prior
-    if not targets.are_classes:
-        return "ignore"
-    return "pooled" if why_not_pooled(experiment, method) is None else "own"
+    can = targets.are_classes and why_no_pair(experiment, method) is None
+    return "relative" if can else "ignore"

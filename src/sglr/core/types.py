@@ -98,12 +98,12 @@ class Priors(NamedTuple):
     Parameters
     ----------
     step
-        In the loss of the server's step.
+        In the loss of the server's step; None for the plain loss.
     told
         In the loss whose gradients clients receive.
     """
 
-    step: Tensor
+    step: Tensor | None
     told: Tensor
 
 

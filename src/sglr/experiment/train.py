@@ -295,7 +295,7 @@ def _energy(experiment: Experiment) -> tuple[DeviceProfile, EnergyMeter]:
 
 
 def train(
-    method: str | Method = "sglr",
+    method: str | Method = "sglr2",
     *,
     model: str | nn.Module | Callable[..., nn.Module] = "cnn",
     dataset: str | DataLike = "digits",

@@ -83,7 +83,7 @@ class CycleSL(Method):
         weights = _data_sizes(uplink, context)
         for rows in self._batches(len(targets), self.server_batch or max(uplink.sizes), context.rng.spawn(1)[0]):
             drawn = to_device(rows, smashed.device)
-            prior = None if priors is None else priors.step[drawn]
+            prior = None if priors is None or priors.step is None else priors.step[drawn]
             batch = ServerBatch(smashed[drawn], targets[drawn], weights[drawn], prior)
             server.step(batch, context, context.server_rate)
         gradients = server.gradients(uplink, context, None if priors is None else priors.told)

@@ -21,22 +21,23 @@ class SGLR2(Method):
 
     Segments that never meet drift apart, the faster the more their data differ, and the server must serve them all. In
     SplitFed a client's own gradient moves the averaged segment by 1/|C| of a step. Here a client takes that part of a
-    step, on its own segment: its rate is divided by |C|^γ, γ = 1, as SplitLr multiplies the server's by |C|^α. Label
-    frequencies are taken out of the losses as SCALA does (``--label-prior auto``), where samples have a class. No
-    weights are sent.
+    step, on its own segment: its rate is divided by |C|^γ, γ = 1, as SplitLr multiplies the server's by |C|^α. What it
+    is told has its own label frequencies, divided by those of all data, taken out (``--label-prior auto``), where
+    samples have a class; clients that are alike are told what SGLR tells them. No weights are sent.
 
     This is our own; no paper has it. That a client which never learns does as well on easy data is told where it was
     measured (docs/results/which-method.md).
 
     Notes
     -----
-    With z the logits, ℓ the loss, P_i the label frequencies of client i, P those of all clients in the step, b its
-    largest batch, J_i = ∂s_i / ∂w_c,i and C_a the active clients, one step is:
+    With z the logits, ℓ the loss, P_i the label frequencies of client i, P those of all clients, g_s,i = ∂L_i / ∂w_s of
+    client i's plain mean loss, β_i B_i's share of the step's samples, b its largest batch, J_i = ∂s_i / ∂w_c,i and C_a
+    the active clients, one step is:
 
         s_i = f(w_c,i, B_i)
-        g_i = ∂/∂s_i mean_B_i ℓ(z + log P_i, y)
+        g_i = ∂/∂s_i mean_B_i ℓ(z + log P_i − log P, y)
         η_s = η (Σ_i |B_i| / b)^α
-        w_s ← w_s − η_s ∂/∂w_s mean ℓ(z + log P, y)
+        w_s ← w_s − η_s Σ_i β_i g_s,i
         ḡ = Σ_i∈C_a g_i / |C_a|
         η_c = η (Σ_i |B_i| / b)^−γ
         w_c,i ← w_c,i − η_c J_iᵀ ḡ, i ∈ C_a

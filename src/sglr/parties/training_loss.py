@@ -30,7 +30,9 @@ class TrainingLoss:
         score by recognising the client instead of the image (logit adjustment, Menon et al. 2007.07314; per client,
         FedLC, Zhang et al. 2209.00189). ``"pooled"``: so it is in the loss whose gradients clients are told; in that of
         the server's own step it is the prior of the whole step, of all clients that are in it (SCALA, 2405.04875).
-        Priors are counted from the labels that arrived so far, one added to every class (Laplace).
+        ``"relative"``: what clients are told has their own prior divided by that of all clients in it, and the server's
+        step is plain (ours): so the network keeps the frequencies of all data, and nothing changes where clients are
+        alike. Priors are counted from the labels that arrived so far, one added to every class (Laplace).
         ``"ignore"``: the plain loss.
     device
         Where outputs are.
@@ -70,7 +72,7 @@ class TrainingLoss:
             ``[n, N, ...]``, for the step, and for what clients are told.
         """
         priors = self.priors(targets.flatten(), clients, sizes)
-        of_step = None if priors is None else torch.unflatten(priors.step, 0, targets.shape)
+        of_step = None if priors is None or priors.step is None else torch.unflatten(priors.step, 0, targets.shape)
         by_outputs = self._noted(loss_and_gradient(self._task, outputs, targets, of_step), step)
         if priors is None or priors.step is priors.told:
             return ByOutputs(by_outputs, None)
@@ -112,6 +114,8 @@ class TrainingLoss:
         own = log_prior(self.label_counts[owners])
         if self._label_prior == "own":
             return Priors(own, own)
+        if self._label_prior == "relative":
+            return Priors(None, own - log_prior(self.label_counts.sum(0)))
         return Priors(log_prior(self.label_counts[who].sum(0)).expand_as(own), own)
 
     def own_prior(self, client: int) -> Tensor | None:

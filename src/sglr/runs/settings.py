@@ -18,7 +18,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    method: str = setting("Method", "sglr", "training method (sglr list methods)", basic=True, clients="take")
+    method: str = setting(
+        "Method", "sglr2", "training method (sglr list methods); sglr is the paper's", basic=True, clients="take"
+    )
     model: str = setting(
         "Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True, clients="take"
     )
@@ -77,6 +79,7 @@ class Settings(BaseModel):
         "Method",
         "mean",
         "how weights that clients share are merged (sglr list merge-rules)",
+        axis=True,
         since="0.2.0",
     )
     merge: str | None = setting(
@@ -156,11 +159,12 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
-    label_prior: Literal["ignore", "own", "pooled", "auto"] = setting(
+    label_prior: Literal["ignore", "own", "pooled", "relative", "auto"] = setting(
         "Method",
         "ignore",
         "own: take each client's label frequencies out of the loss (for non-IID data); pooled: and out of the server's"
-        " step those of all its clients together; auto: pooled where it can be, else own, else ignore",
+        " step those of all its clients together; relative: only how a client's differ from those of all; auto:"
+        " relative where it can be, else ignore",
         clients="take",
         axis=True,
     )

@@ -74,7 +74,7 @@ def test_cases_come_after_the_grid_with_its_seeds_or_their_own():
     }
     found = Grid.read(grid, {}).configurations(1000)
     assert [one.seeds for one in found] == [[3, 4], [3, 4], [3, 4], [7], [1, 2]]
-    assert [one.label for one in found[2:]] == ["cl", "baseline", "sglr, phi=0.25"]
+    assert [one.label for one in found[2:]] == ["cl", "baseline", "sglr2, phi=0.25"]
     assert found[2].values == {"phi": None, "method": "cl"}
     assert {one.experiments[0].method_parameters.get("phi") for one in found[:2]} == {0.5, 1.0}
 

@@ -69,7 +69,7 @@ def with_mixed(uplink: Uplink, pairs: Pairs, priors: Priors | None) -> tuple[Ser
     batch = ServerBatch(
         torch.cat([smashed, mixed]),
         torch.cat([targets, targets[pairs.first]]),
-        log_prior=None if priors is None else _mixed_prior(priors.step, pairs),
+        log_prior=None if priors is None or priors.step is None else _mixed_prior(priors.step, pairs),
         others=torch.cat([targets, targets[pairs.second]]),
         share=torch.cat([pairs.share.new_ones(len(targets)), pairs.share]),
     )

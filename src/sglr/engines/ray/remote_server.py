@@ -133,7 +133,10 @@ class RemoteServer:
         if self._pool() is None:
             return self._here.priors(uplink)
         found: Priors | None = self._asked("priors", uplink)
-        return None if found is None else Priors(*(one.to(uplink.smashed.device) for one in found))
+        if found is None:
+            return None
+        device = uplink.smashed.device
+        return Priors(None if found.step is None else found.step.to(device), found.told.to(device))
 
     def _asked(self, call: str, *arguments: object) -> Any:
         pool = self._pool()
