@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from sglr.core.data import Dataset
-from sglr.core.errors import Interrupted
+from sglr.core.errors import Interrupted, SglrError
 from sglr.storage.files import write_text
 from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.outcome import read_outcome
@@ -90,7 +90,8 @@ def train(sweeps: Sequence[SweepPlan], stop: Callable[[], bool]) -> list[str]:
             print(f"{name}: stopped; the same command goes on", flush=True)
             break
         except Exception as error:
-            traceback.print_exc()
+            if not isinstance(error, SglrError):
+                traceback.print_exc()
             failed.append(f"{name}: {type(error).__name__}: {error}")
             print(failed[-1], flush=True)
             continue

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_rel
 
+from sglr.assembly.build import load
+from sglr.core.registry import PARTITIONERS
 from sglr.studies.sweeps.grid import Grid
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +40,17 @@ def test_the_whole_study_can_be_planned_and_only_the_ceiling_is_trained_once(stu
         assert ("cl" in part.methods) == (part.division == "iid" and part.data != "fashion-resnet16")
     independent = [method for part, _ in sweeps if part.data == "fashion-cnn" for method in part.methods]
     assert independent.count("sglr:init=independent") == 4
+
+
+def test_each_client_has_samples_in_every_division_of_the_small_data_sets(study: Any, tmp_path: Path) -> None:
+    for part in study.parts(study.Choice(data=("digits", "table"), methods=("psl",))):
+        sweep = part.plan(tmp_path)
+        for experiment in sweep.experiments:
+            data = sweep.dataset or load(experiment)
+            rows = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters).partition(
+                data.train, experiment.clients, experiment.seed
+            )
+            assert all(len(own) for own in rows)
 
 
 @pytest.mark.parametrize("name", ["table4-cnn", "table4-alexnet", "table2-six-clients"])
