@@ -84,6 +84,16 @@ Head = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+HeadEntropy = Annotated[
+    float | None,
+    typer.Option(
+        "--head-entropy",
+        metavar="<float>",
+        help="Have clients' heads answer where the entropy of their softmax is at most this, and the server elsewhere.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="<int>", min=1, help="Samples at a time.", show_default=False),
@@ -128,6 +138,7 @@ def predict(
     client: Client = None,
     segment: Segment = None,
     head: Head = False,
+    head_entropy: HeadEntropy = None,
     batch_size: BatchSize = None,
     id_column: IdColumn = "",
     data_dir: DataDir = None,
@@ -165,7 +176,7 @@ def predict(
         require("data", "predictions", "a table", "pandas")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
     found = ask(
-        _asked(run, flags, client, segment, model, task, head=head),
+        _asked(run, flags, client, segment, model, task, head=head, head_entropy=head_entropy),
         data,
         batch_size,
         id_column=id_column,
@@ -192,15 +203,19 @@ def _asked(
     task: str | None,
     *,
     head: bool,
+    head_entropy: float | None,
 ) -> TrainedNetwork | SiteNetwork:
     """Return what predicts: a run's network, or one between this site and a server."""
     if is_address(place):
-        if head:
-            raise UsageError("head", True, "a server answers here", "give the run's folder, or leave it out")
+        for field, value in (("head", head or None), ("head_entropy", head_entropy)):
+            if value is not None:
+                raise UsageError(field, value, "a server answers here", "give the run's folder, or leave it out")
         return connected(place, flags, client, segment, model, task)
     flags.refuse()
     network = _network(Path(place), client, model, task, segment)
-    return network.alone() if head else network
+    if head and head_entropy is not None:
+        raise UsageError("head_entropy", head_entropy, "heads answer for all samples (head)", "leave out one of them")
+    return network.alone() if head else network if head_entropy is None else network.early_exit(head_entropy)
 
 
 def evaluate(
@@ -211,6 +226,7 @@ def evaluate(
     client: ClientOrEach = None,
     segment: Segment = None,
     head: Head = False,
+    head_entropy: HeadEntropy = None,
     batch_size: BatchSize = None,
     data_dir: DataDir = None,
     model: OwnModel = None,
@@ -242,7 +258,7 @@ def evaluate(
         problem = "the run's test samples are not at this site"
         raise UsageError("DATA", "none", problem, "give data with targets, such as new.csv")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
-    network = _asked(run, flags, client, segment, model, task, head=head)
+    network = _asked(run, flags, client, segment, model, task, head=head, head_entropy=head_entropy)
     found = score(network, data, batch_size, data_dir=data_dir, **ctx.obj)
     _tell(found["notes"])
     if out is not None:

@@ -24,6 +24,7 @@ from sglr.data.federate import fewer
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.read_new import read_new
 from sglr.data.wanted_targets import with_targets
+from sglr.inference.early_exit import EarlyExit
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
 from sglr.splitting import Thirds
@@ -58,6 +59,8 @@ class TrainedNetwork:
         What the codec makes of smashed data; None if they cross the cut as they are.
     heads
         The heads of these clients, in their order; empty where clients have none.
+    head_entropy
+        Up to which entropy of its softmax a head answers without the server; None if it never does.
     """
 
     run: Run
@@ -68,6 +71,7 @@ class TrainedNetwork:
     segments: tuple[Thirds, ...]
     received: nn.Module | None = None
     heads: tuple[nn.Module, ...] = ()
+    head_entropy: float | None = None
 
     def alone(self) -> TrainedNetwork:
         """Return the network without the server: each client's lower layers with its head behind them.
@@ -77,19 +81,49 @@ class TrainedNetwork:
         UsageError
             If clients have no heads, or each has its own and none was chosen.
         """
-        if not self.heads:
-            problem = f"clients of method {self.run.experiment.method} have no heads, and can't answer alone"
-            raise UsageError("head", True, problem, "leave it out")
-        if self.client == "shared" and not self.record.method.trains_head:
-            problem = "each client has a head of its own in this run"
-            raise UsageError("client", "shared", problem, f"give 0 to {self.record.clients - 1}")
+        self._require_heads("head", True)
         pairs = zip(self.segments, self.heads, strict=True)
         segments = tuple(Thirds(own.lower, head, nn.Identity()) for own, head in pairs)
         return replace(self, segments=segments, received=None)
 
+    def early_exit(self, entropy: float) -> TrainedNetwork:
+        """Return the network whose clients answer where their heads are sure, and the server elsewhere (SplitGP).
+
+        Parameters
+        ----------
+        entropy
+            Up to which entropy of its softmax a head answers, in nats: 0 to ln K of K classes.
+
+        Raises
+        ------
+        UsageError
+            If clients have no heads, or each has its own and none was chosen; if it is no entropy, or samples have no
+            classes.
+        """
+        self._require_heads("head_entropy", entropy)
+        if not entropy >= 0:
+            raise UsageError("head_entropy", entropy, "is no entropy", "give 0 or more, such as 0.2")
+        if not self.targets.are_classes or self.task.output_shape(self.targets) != (self.targets.classes,):
+            problem = "the network's outputs are not one logit for each class, of which there would be an entropy"
+            raise UsageError("head_entropy", entropy, problem, "leave it out, or give --head")
+        return replace(self, head_entropy=entropy)
+
+    def _require_heads(self, field: str, value: object) -> None:
+        if not self.heads:
+            problem = f"clients of method {self.run.experiment.method} have no heads, and can't answer alone"
+            raise UsageError(field, value, problem, "leave it out")
+        if self.client == "shared" and not self.record.method.trains_head:
+            problem = "each client has a head of its own in this run"
+            raise UsageError("client", "shared", problem, f"give 0 to {self.record.clients - 1}")
+
     @property
     def whose(self) -> str:
-        """Whose lower layers answer, in words."""
+        """Whose lower layers answer, in words; and for how many samples their heads did, where these may."""
+        asked, alone = (sum(getattr(path, name, 0) for path in self._paths) for name in ("asked", "alone"))
+        return self._clients + (f"; heads answered for {alone:,} of {asked:,}" if asked else "")
+
+    @property
+    def _clients(self) -> str:
         if self.client == "average":
             return f"average of {len(self.segments)} clients"
         return (
@@ -132,8 +166,14 @@ class TrainedNetwork:
         return self._paths[0] if len(self.segments) == 1 else MeanOfOutputs(self._paths)
 
     @cached_property
-    def _paths(self) -> tuple[nn.Sequential, ...]:
-        return tuple(self._path(thirds) for thirds in self.segments)
+    def _paths(self) -> tuple[nn.Module, ...]:
+        if self.head_entropy is None:
+            return tuple(self._path(thirds) for thirds in self.segments)
+        pairs = zip(self.segments, self.heads, strict=True)
+        return tuple(
+            EarlyExit(own.lower, head, self._path(own._replace(lower=nn.Identity())), self.head_entropy).eval()
+            for own, head in pairs
+        )
 
     def _path(self, thirds: Thirds) -> nn.Sequential:
         layers = OrderedDict[str, nn.Module](client=thirds.lower)
@@ -174,6 +214,9 @@ class TrainedNetwork:
             for path in self._paths:
                 path.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         size = batch_size or self._at_once(inputs)
+        for path in self._paths:
+            if isinstance(path, EarlyExit):
+                path.restart()
         for first in range(0, len(inputs), size):
             batch = inputs[first : first + size]
             with torch.inference_mode():
