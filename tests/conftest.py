@@ -33,6 +33,7 @@ from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
 from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
+from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import DefenceChain
 from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import ServerSpec, SplitServer
@@ -151,14 +152,20 @@ def make_covered(seed: int, *, lower: Callable[[int], nn.Module], defences: Defe
 
 
 def make_headed(
-    seed: int, *, lower: Callable[[int], nn.Module], defences: DefenceChain, trained: bool, head: nn.Module | None
+    seed: int,
+    *,
+    lower: Callable[[int], nn.Module],
+    defences: DefenceChain,
+    trained: bool,
+    head: nn.Module | None,
+    values: int = CLASSES,
 ) -> nn.Module:
-    """Build a client segment with a head to three classes."""
+    """Build a client segment with a head to three classes, or a decoder to so many values."""
     covered = make_covered(seed, lower=lower, defences=defences)
     with torch.no_grad():
         cut = covered.eval()(torch.zeros(1, make_inputs(covered))).shape[1:]
     torch.default_generator.manual_seed(seed + 500)
-    own = copy.deepcopy(head) if head else nn.Linear(*cut, CLASSES)
+    own = copy.deepcopy(head) if head else nn.Linear(*cut, values)
     return HeadedSegment(covered.train(), own if trained else given_head(own), tuple(cut))
 
 
@@ -227,6 +234,9 @@ class Case:
         if self.method.head:
             trained = self.method.trains_head
             return partial(make_headed, lower=lower, defences=self.defences, trained=trained, head=self.head), upper
+        if self.method.decodes:
+            own = {"trained": True, "head": self.head, "values": make_inputs(lower(0))}
+            return partial(make_headed, lower=lower, defences=self.defences, **own), upper
         if not self.method.whole_model:
             return partial(make_covered, lower=lower, defences=self.defences), upper
         return lambda client: nn.Sequential(lower(client), copy.deepcopy(upper)), nn.Identity()
@@ -251,6 +261,7 @@ class Case:
                 setting,
                 client_loss=loss if self.tail else None,
                 head_loss=loss if self.method.head else None,
+                decoder_loss=DecoderLoss(self.method.decoder_weight) if self.method.decodes else None,
                 defences=self.defences,
                 codec=self._codec(),
                 clients_leave=self.clients_leave,

@@ -21,6 +21,7 @@ def make_method(name: str) -> Method:
 
 
 OTHER_STEPS = {
+    "locfedmix-sl": "a client's own decoder has a loss that its segment steps on, too",
     "gas": "the server learns from generated samples, too",
     "cse-fsl": "a client's own head has the loss that its segment steps on",
     "fsl-sage": "a client's own head estimates the gradient that its segment steps on",

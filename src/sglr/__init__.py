@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sglr.methods.fsl_sage import FSLSage
     from sglr.methods.gas import GAS
     from sglr.methods.gpsl import GPSL
+    from sglr.methods.locfedmix_sl import LocFedMixSL
     from sglr.methods.minibatch_sfl import MiniBatchSFL
     from sglr.methods.mix2sfl import Mix2SFL
     from sglr.methods.psl import PSL
@@ -84,6 +85,7 @@ _HOMES = {
     "sglr.methods.gpsl": ("GPSL",),
     "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
     "sglr.methods.gas": ("GAS",),
+    "sglr.methods.locfedmix_sl": ("LocFedMixSL",),
     "sglr.methods.mix2sfl": ("Mix2SFL",),
     "sglr.methods.psl": ("PSL",),
     "sglr.methods.scala": ("SCALA",),
@@ -146,6 +148,7 @@ __all__ = [
     "HandOut",
     "Interrupted",
     "Language",
+    "LocFedMixSL",
     "Method",
     "MiniBatchSFL",
     "Mix2SFL",

@@ -62,6 +62,7 @@ SETUPS = {
     "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),
     "gas": Setup(sglr.GAS(), weights=CLIENT),
     "mix2sfl": Setup(sglr.Mix2SFL(phi=0.5), range(EPOCHS), weights=CLIENT),
+    "locfedmix-sl": Setup(sglr.LocFedMixSL(), weights=CLIENT),
     "epsl": Setup(sglr.EPSL(0.5)),
     "epsl, a third": Setup(sglr.EPSL(1 / 3)),
     "epsl, whole batches": Setup(sglr.EPSL(1.0)),

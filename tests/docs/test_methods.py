@@ -28,6 +28,7 @@ SIGNS = {
     r"\mathrm": "",
     r"\alpha": "α",
     r"\lambda": "λ",
+    r"\omega": "ω",
     r"\leq": "≤",
     r"\tilde{s}": "s~",
     r"\tilde{L}": "L~",

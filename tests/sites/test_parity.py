@@ -32,7 +32,7 @@ QUICK: list[dict[str, Any]] = [
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 
 CASES: list[dict[str, Any]] = [
-    *({"method": name, **FITTING.get(name, {})} for name in METHODS.names() if METHODS.load(name).trains_head),
+    *({"method": name, **FITTING.get(name, {})} for name in METHODS.names() if not METHODS.load(name)().keeps_head),
     {"method": "cse-fsl", "h": 2, "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7},
     {"method": "cse-fsl", "h": 2, "head": "mlp:width=8", "label_prior": "own", "compression": "int8:feedback=true"},
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},

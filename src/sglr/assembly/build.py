@@ -52,6 +52,7 @@ from sglr.data.federate import federate
 from sglr.data.load import load_dataset
 from sglr.data.tables.labels import label_kind_of
 from sglr.parties.client_loss import ClientLoss
+from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
@@ -317,7 +318,8 @@ def _client_spec(
         defences=segments.defences,
         augmentation=augmentation,
         client_loss=None if segments.tail is None else loss,
-        head_loss=None if segments.head is None else loss,
+        head_loss=loss if segments.method.head else None,
+        decoder_loss=DecoderLoss(segments.method.decoder_weight) if segments.method.decodes else None,
     )
 
 

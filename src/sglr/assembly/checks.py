@@ -108,6 +108,9 @@ def check_engine(experiment: Experiment) -> None:
 
 def check_head(experiment: Experiment, method: Method) -> None:
     """Refuse a head for methods without one, and what methods with one can't be trained with."""
+    if method.decodes and experiment.engine == "remote":
+        problem = f"clients of method {experiment.method} have decoders, which sites don't train yet"
+        raise UsageError("engine", "remote", problem, "give --engine local or ray, or choose mix2sfl")
     if not method.head:
         if experiment.head is not None:
             problem = f"clients of method {experiment.method} have no head"

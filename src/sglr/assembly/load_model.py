@@ -186,7 +186,7 @@ def trained_head(built: Training, client: int, segment: Path | None = None) -> n
 
 def _weights(built: Training, client: int) -> Weights:
     trainer = built.trainer
-    if trainer.shared and built.method.trains_head:
+    if trainer.shared and not built.method.keeps_head:
         return trainer.shared
     return {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()} | dict(trainer.shared)
 

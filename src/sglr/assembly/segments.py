@@ -28,6 +28,7 @@ from sglr.splitting import (
     HeadedSegment,
     Split,
     Thirds,
+    build_decoder,
     build_head,
     check_segments,
     cut_points,
@@ -80,8 +81,10 @@ class Segments:
         Two inputs ``[2, ...]``.
     cut_shape
         Shape of one sample's smashed data.
+    method
+        The method.
     head
-        The first client's head; None where clients have none.
+        The first client's head, or decoder; None where clients have none.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Segments:
         self._model = model
         self._began_with = frozen
         self.frozen: Weights = {}
-        self._whole, self._method = method.whole_model, method
+        self._whole, self.method = method.whole_model, method
         self.tail = _place(experiment.tail)
         self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
         self.defences = defences
@@ -178,18 +181,25 @@ class Segments:
         if self.tail is None:
             lower, upper = split(whole, self.cut, self.example)
             covered = self.defences.covered(lower)
-            return Split(self._headed(covered, client) if self._method.head else covered, upper)
+            more = self.method.head or self.method.decodes
+            return Split(self._headed(covered, client) if more else covered, upper)
         thirds = split_in_three(whole, self.cut, self.tail, self.example)
         features = features_of(thirds, self.example)
         both = ClientSegments(thirds.lower, thirds.tail, features)
         return Split(self.defences.covered(both), thirds.upper)
 
     def _headed(self, lower: nn.Module, client: int) -> nn.Module:
-        """Return a client's lower segment with a head behind it; heads that the server sends begin alike."""
+        """Return a client's lower segment with a head or decoder behind it; heads that the server sends begin alike."""
         cut = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
-        seed = key(self._experiment.seed, "head", client if self._method.trains_head else 0)
+        if self.method.decodes:
+            if not self.example.is_floating_point():
+                problem = "its clients decode their inputs, and these are numbers of tokens"
+                raise UsageError("method", self._experiment.method, problem, "choose mix2sfl, or another method")
+            seed = key(self._experiment.seed, "decoder", client)
+            return HeadedSegment(lower, build_decoder(cut, self._input_shape, seed), cut)
+        seed = key(self._experiment.seed, "head", client if self.method.trains_head else 0)
         head = build_head(self._experiment.head, cut, self._output_shape, seed)
-        return HeadedSegment(lower, head if self._method.trains_head else given_head(head), cut)
+        return HeadedSegment(lower, head if self.method.trains_head else given_head(head), cut)
 
     def fresh(self, seed: int) -> Thirds:
         """Return all segments with other initial weights than any client has."""
@@ -250,7 +260,7 @@ class Segments:
         return self._drawn(self._key(client))
 
     def _followed(self) -> FirstWeights | None:
-        if self._common or self._method.head:  # which is no part of the model
+        if self._common or self.method.head or self.method.decodes:  # which is no part of the model
             return None
         return FirstWeights.learn(self._build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._key)
 

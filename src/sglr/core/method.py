@@ -53,6 +53,8 @@ class Method(ABC):
         Clients have a head behind their smashed data, and train by its loss where the server sends no gradients.
     trains_head
         Clients train their heads; else the server sends them.
+    decodes
+        Clients have a decoder behind their smashed data, and train by its loss (`decoder_weight`) beside the server's.
 
     Examples
     --------
@@ -83,6 +85,7 @@ class Method(ABC):
     head: ClassVar[bool] = False
     trains_head: ClassVar[bool] = True
     any_size: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def merging(self, when: str) -> Self:
@@ -161,9 +164,22 @@ class Method(ABC):
         del server, clients, epoch
         return None
 
+    @property
+    def decoder_weight(self) -> float:
+        """The weight of the decoder's loss at a client, where it has one."""
+        return 0.0
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether what stands behind a client's smashed data is its own, also where weights are shared."""
+        return self.decodes or not self.trains_head
+
     def shared_of(self, weights: Weights) -> Weights:
-        """Return those of a client's weights that clients share, if they share any: not a head's that they are sent."""
-        if self.trains_head:
+        """Return those of a client's weights that clients share, if they share any.
+
+        A head that they are sent, or a decoder, is each client's own.
+        """
+        if not self.keeps_head:
             return weights
         return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
 

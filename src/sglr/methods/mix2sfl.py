@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import ClassVar
 
-from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.mixing.smash_mix import draw_pairs, grad_mix, with_mixed
+from sglr.core.mixing.smash_mix import check_beta, learn_mixed
 from sglr.core.server_protocol import Server
 from sglr.core.split_avg import SplitAvg
 from sglr.core.types import Downlink, StepContext, Uplink
@@ -51,8 +49,7 @@ class Mix2SFL(Method):
     phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.beta) and self.beta > 0):
-            raise UsageError("beta", self.beta, "is not above zero", "give a positive number, such as 1")
+        check_beta(self.beta)
         self.split_avg.check()
 
     @property
@@ -77,11 +74,4 @@ class Mix2SFL(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Let the server step on own and mixed samples; active clients back-propagate the average."""
-        rate = context.server_rate
-        if len(uplink.clients) == 1:
-            return Downlink(server.learn(uplink, context, rate))
-        pairs = draw_pairs(uplink, self.beta, context.rng.spawn(1)[0])
-        batch, told_prior = with_mixed(uplink, pairs, server.priors(uplink))
-        found = server.learn_batch(batch, context, rate, told_prior)
-        gradients = server.defended(grad_mix(found, uplink, pairs), uplink, context)
-        return self.split_avg(gradients, uplink, context)
+        return self.split_avg(learn_mixed(server, uplink, context, self.beta), uplink, context)

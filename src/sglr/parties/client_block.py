@@ -126,23 +126,30 @@ class ClientBlock(HeldClients):
         inputs, targets, samples = self._of_step(used)
         labels = targets[to_device(samples, self.device)]
         self._defended = DefendedStep(spec.defences, clients, sizes, labels)
+        batches: list[Tensor] = []
         for size in np.unique(used.sizes):
             places = np.flatnonzero(used.sizes == size).tolist()
             rows = self.rows_of([clients[place] for place in places])
             batch = self._batch(inputs, samples[places, :size], stacked=self.stack.stacks(rows))
             self._passes.append((places, self.stack.forward(rows, batch)))
             self._defended.note_inputs(batch)
-        self._tails = self._behind(clients, labels, now)
+            batches.append(batch)
+        self._tails = self._behind(clients, labels, batches, now)
         sent = spec.defences.send(self._join(len(clients)), clients, sizes, *now)
         return Uplink(sent, labels if spec.client_loss is None else None, clients, sizes)
 
-    def _behind(self, clients: tuple[int, ...], labels: Tensor, now: tuple[int, int]) -> TailStep | None:
-        """Return the step through the clients' tails or heads, if they have any."""
+    def _behind(
+        self, clients: tuple[int, ...], labels: Tensor, batches: list[Tensor], now: tuple[int, int]
+    ) -> TailStep | None:
+        """Return the step through the clients' tails, heads or decoders, if they have any."""
         spec, stack, own = self._spec, self.stack, (clients, labels, self._passes)
         if spec.client_loss is not None and stack.tail is not None:
             return TailStep(stack.tail, spec.client_loss, self._log_prior, *own, spec.defences, now)
         if spec.head_loss is not None and stack.head is not None:
             return TailStep(stack.head, spec.head_loss, self._log_prior, *own)
+        if spec.decoder_loss is not None and stack.head is not None:
+            inputs = self._side_by_side(batches, len(clients))
+            return TailStep(stack.head, spec.decoder_loss, self._log_prior, clients, inputs, self._passes)
         return None
 
     def step_alone(self, step: int, rate: float) -> int:
@@ -195,19 +202,21 @@ class ClientBlock(HeldClients):
 
     def _join(self, present: int) -> Tensor:
         """Lay the outputs of all passes side by side ``[C, b, ...]``, zero where a client has no sample."""
-        if len(self._passes) == 1:
-            return self._passes[0][1].outputs
-        largest = self._passes[-1][1].outputs
-        joined = largest.new_zeros(present, *largest.shape[1:])
-        for places, part in self._passes:
-            joined[places, : part.outputs.shape[1]] = part.outputs
+        return self._side_by_side([part.outputs for _, part in self._passes], present)
+
+    def _side_by_side(self, of_passes: list[Tensor], present: int) -> Tensor:
+        if len(of_passes) == 1:
+            return of_passes[0]
+        joined = of_passes[-1].new_zeros(present, *of_passes[-1].shape[1:])
+        for (places, _), own in zip(self._passes, of_passes, strict=True):
+            joined[places, : own.shape[1]] = own
         return joined
 
     def backward(self, cut_gradients: Tensor | None, rate: float, *, updates: bool = True) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step.
 
-        If none came, they are those of the loss of its own head. Without ``updates`` gradients are kept for a later
-        step, but by clients whose last batch this was.
+        If none came, they are those of the loss of its own head; those of a decoder's loss are added. Without
+        ``updates`` gradients are kept for a later step, but by clients whose last batch this was.
         """
         found: list[tuple[Pass, Gradients]] = []
         if cut_gradients is None:
@@ -215,6 +224,9 @@ class ClientBlock(HeldClients):
             cut_gradients = self.answer(self._join(len(clients)), clients).gradients
         else:
             self._defended.inspect(cut_gradients)
+            if self._spec.decoder_loss is not None:
+                clients = self._defended.clients
+                cut_gradients = cut_gradients + self.answer(self._join(len(clients)), clients).gradients
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]

@@ -17,6 +17,7 @@ from sglr.data.augmentation import AugmentationChain
 from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
 from sglr.parties.client_loss import ClientLoss
+from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import Experiment
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
@@ -69,6 +70,8 @@ class ClientSpec:
         How clients compute the loss, where labels stay with them and segments are two; None where the server does.
     head_loss
         How clients with a head compute its loss; None where they have none.
+    decoder_loss
+        How clients with a decoder compute its loss; None where they have none.
     augmentation
         How samples are changed at random before clients train on them.
     """
@@ -93,6 +96,7 @@ class ClientSpec:
     defences: DefenceChain = field(default_factory=DefenceChain)
     client_loss: ClientLoss | None = None
     head_loss: ClientLoss | None = None
+    decoder_loss: DecoderLoss | None = None
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor
 from sglr.core.events import NO_HITS
 from sglr.core.types import Answer
 from sglr.parties.client_loss import ClientLoss
+from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import DefenceChain
 from sglr.stacking.passes import Pass
 from sglr.stacking.sub_stack import SubStack
@@ -23,7 +24,7 @@ class TailStep:
     Parameters
     ----------
     part
-        The tails of clients that keep their labels (U-shape), or the heads.
+        The tails of clients that keep their labels (U-shape), the heads, or the decoders.
     loss
         How clients compute it.
     log_prior
@@ -31,7 +32,7 @@ class TailStep:
     clients
         Who is in the step, C of them.
     labels
-        Their targets, ``[C, b, ...]``.
+        Their targets, ``[C, b, ...]``; a decoder's are the inputs.
     passes
         The forward passes through lower segments, with the places in ``clients`` of who took part in each.
     defences
@@ -41,7 +42,7 @@ class TailStep:
     """
 
     part: SubStack
-    loss: ClientLoss
+    loss: ClientLoss | DecoderLoss
     log_prior: Callable[[int], Tensor]
     clients: tuple[int, ...]
     labels: Tensor

@@ -140,7 +140,16 @@ class Hijacked(Method):
     honest: Method = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("whole_model", "pooled", "shares", "server_copies", "head", "trains_head", "merge_every"):
+        for name in (
+            "whole_model",
+            "pooled",
+            "shares",
+            "server_copies",
+            "head",
+            "trains_head",
+            "decodes",
+            "merge_every",
+        ):
             object.__setattr__(self, name, getattr(self.honest, name))
 
     @property
@@ -152,6 +161,11 @@ class Hijacked(Method):
     def needs_classes(self) -> bool:
         """Whether it reads them as classes."""
         return self.honest.needs_classes
+
+    @property
+    def decoder_weight(self) -> float:
+        """The weight of the decoder's loss."""
+        return self.honest.decoder_weight
 
     def memory_bytes(self, extent: Extent) -> int:
         """Return what the honest method keeps."""

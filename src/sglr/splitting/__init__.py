@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sglr.splitting.check import Split, check_segments
 from sglr.splitting.cut import cut_points, split
+from sglr.splitting.decoders import build_decoder
 from sglr.splitting.heads import HeadedSegment, build_head, check_head, given_head
 from sglr.splitting.single_samples import needing_two
 from sglr.splitting.u_shape import ClientSegments, Thirds, features_of, parts_of, split_in_three
@@ -13,6 +14,7 @@ __all__ = [
     "HeadedSegment",
     "Split",
     "Thirds",
+    "build_decoder",
     "build_head",
     "check_head",
     "check_segments",

@@ -82,6 +82,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gas, server in the cluster": ("gas", {"ray_server": "cluster", "label_prior": "own", "atol": 1e-4}),
     "mix2sfl, pooled prior, server in the cluster": ("mix2sfl", {"ray_server": "cluster", "label_prior": "pooled"}),
+    "locfedmix-sl, server in the cluster": (
+        "locfedmix-sl",
+        {"ray_server": "cluster", "defence": DEFENCE, "atol": 1e-5},
+    ),
     "epsl, server in the cluster": ("epsl", {"ray_server": "cluster", "norm": True, "defence": DEFENCE, "atol": 2e-5}),
     "cse-fsl": ("cse-fsl", {"participation": 0.6, "norm": True, "label_prior": "own", "atol": 2e-5}),
     "cse-fsl, server in the cluster": ("cse-fsl", {"ray_server": "cluster"}),

@@ -5,13 +5,16 @@ A mixed sample is s~ = λ s_i + (1 − λ) s_j, and its loss λ ℓ(s~, y_i) + (
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sglr.core.types import Priors, ServerBatch, Uplink
+from sglr.core.errors import UsageError
+from sglr.core.server_protocol import Server
+from sglr.core.types import Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import to_device
 
 
@@ -32,6 +35,26 @@ class Pairs(NamedTuple):
     second: Tensor
     share: Tensor
     sizes: Tensor
+
+
+def check_beta(beta: float) -> None:
+    """Refuse an a of Beta(a, a) that makes no sense."""
+    if not (isfinite(beta) and beta > 0):
+        raise UsageError("beta", beta, "is not above zero", "give a positive number, such as 1")
+
+
+def learn_mixed(server: Server, uplink: Uplink, context: StepContext, beta: float) -> Tensor:
+    """Let the server step on own and mixed samples; return what clients are told of both, ``[C, b, ...]``.
+
+    With one client there is nothing to mix.
+    """
+    if len(uplink.clients) == 1:
+        return server.learn(uplink, context, context.server_rate)
+    # Apart from the step's other draws.
+    pairs = draw_pairs(uplink, beta, context.rng.spawn(1)[0])
+    batch, told_prior = with_mixed(uplink, pairs, server.priors(uplink))
+    found = server.learn_batch(batch, context, context.server_rate, told_prior)
+    return server.defended(grad_mix(found, uplink, pairs), uplink, context)
 
 
 def draw_pairs(uplink: Uplink, beta: float, rng: np.random.Generator) -> Pairs:
