@@ -108,7 +108,7 @@ def test_samples_of_a_class_share_one_gradient_by_class(step) -> None:
 def test_by_position_one_broadcast_is_as_long_as_the_longest_active_batch(step) -> None:
     """Every active client finds its gradients at its own positions."""
     uplink, active = step
-    received, averaged, _ = split_avg(numbered(uplink), uplink, active, "position")
+    received, averaged, *_ = split_avg(numbered(uplink), uplink, active, "position")
     assert averaged is not None
     assert averaged.rows == tuple(active)
     assert len(averaged.gradients) == max(uplink.sizes[i] for i in active)
@@ -119,7 +119,7 @@ def test_by_position_one_broadcast_is_as_long_as_the_longest_active_batch(step) 
 @given(steps())
 def test_by_class_one_broadcast_has_a_gradient_of_every_class_that_active_clients_hold(step) -> None:
     uplink, active = step
-    received, averaged, _ = split_avg(numbered(uplink), uplink, active, "class")
+    received, averaged, *_ = split_avg(numbered(uplink), uplink, active, "class")
     assert averaged is not None
     held = sorted({int(uplink.labels[i, j]) for i in active for j in range(uplink.sizes[i])})
     assert averaged.rows == tuple(active)
