@@ -49,8 +49,9 @@ def _split_avg(plan: CostPlan) -> str:
 def _sharing(plan: CostPlan) -> str:
     more = plan.methods["sfl"].views["point_to_point"].total_mb - plan.methods[SPLIT].views["point_to_point"].total_mb
     return (
-        "SplitFed was more accurate than SGLR in every setting where both were tried, by up to 17 points: take it "
-        f"where client weights may be averaged. Over separate links that is {size(more * 1e6)} more per epoch here."
+        "SplitFed was more accurate than SGLR in every setting there, by up to 17 points; but clients began with "
+        "weights of their own, as in the paper. Which method to take now: sglr plan --advise. To average client weights "
+        f"over separate links is {size(more * 1e6)} more per epoch here."
     )
 
 
