@@ -50,7 +50,7 @@ def _sharing(plan: CostPlan) -> str:
     more = plan.methods["sfl"].views["point_to_point"].total_mb - plan.methods[SPLIT].views["point_to_point"].total_mb
     return (
         "SplitFed was more accurate than SGLR in every setting there, by up to 17 points; but clients began with "
-        "weights of their own, as in the paper. Which method to take now: sglr plan --advise. To average client weights "
+        "weights of their own, as in the paper. Which method to take now: sglr plan --advise. To average weights "
         f"over separate links is {size(more * 1e6)} more per epoch here."
     )
 
