@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sglr.cli.plan_advice import show_advice
 from sglr.core.errors import UsageError
 from sglr.core.spec import Spec
-from sglr.planner.recommendation import recommend
-from sglr.planner.recommendation_words import basis, sentences, table
+from sglr.planner.recommendation import Evidence, recommend
+from sglr.planner.recommendation_words import basis, rows, sentences
 from sglr.planner.request import Request
 from sglr.planner.study import Study, StudyRow
 from sglr.studies.method_specs import Variant
@@ -67,6 +68,13 @@ def test_among_equals_client_weights_stay_and_a_method_without_all_rows_is_not_c
     assert recommend(study(near[0]), "shared").method == "sflv2"
 
 
+def test_divisions_with_few_methods_and_methods_with_few_rows_are_left_out() -> None:
+    begun = [row("small", "shards-2", "psl", "kept", 90.0), row("small", "iid", "gas", "kept", 99.0)]
+    assert recommend(study(*begun), "kept").method == "sglr:phi=1"
+    assert len(recommend(study(*begun), "kept").evidence) == 2
+    assert recommend(study(*begun), "kept", skew="shards:2").method == "psl"
+
+
 @pytest.mark.parametrize(
     ("skew", "division"),
     [("iid", "iid"), ("dirichlet:0.5", "dirichlet-0.5"), ("dirichlet:0.2", "dirichlet-0.1"), ("shards:4", "shards-2")],
@@ -91,11 +99,18 @@ def test_it_is_told_with_what_sharing_is_worth_and_what_it_sends() -> None:
     assert "On 2 rows of the study it is 1.0 points below the best allowed on average, and at most 2.0." in said
     assert "To share them is worth +9.5 points there (+4.0 to +15.0)." in said
     assert "sglr:phi=1 sent as much as psl did there. sflv2 sent 1.1 times what psl did there." in said
+    half = replace(both[1], evidence=both[1].evidence[1:])
+    assert "To share them is worth +15.0 points there." in sentences([both[0], half], study(), None)
+    elsewhere = replace(both[1], evidence=[Evidence(*[row("deep", "iid", "sfl", "shared", 70.0)] * 2)])
+    assert "No row has both." in sentences([both[0], elsewhere], study(), None)
     plan = Request(clients=10, samples=1000, cut_mb=0.01, model_mb=5, client_mb=1, rate="80Mbps").plan()
     priced = " ".join(sentences(both, study(), plan))
     assert "sglr:phi=1 sends what psl does, 20.0 MB per epoch: 200 ms over your links." in priced
     assert "sflv2 sends what sfl does, 40.0 MB per epoch: 400 ms over your links." in priced
-    assert table(both[0], study())[0] == ["Small", "iid", "79.0 % ± 0.5", "3", "slr", "81.0 %", "100 MB"]
+    assert rows(both[0], study()) == [
+        "Small, iid: 79.0 % ± 0.5 (3 seeds); the best allowed has 81.0 % (slr)",
+        "Small, dirichlet-0.1: 60.0 % ± 0.5 (3 seeds), the best allowed",
+    ]
     told = basis(study(), "dirichlet:0.2", "vgg")
     assert told.startswith("Rows: the study has none with vgg, so those of Small, in the division dirichlet-0.1, the n")
     assert told.endswith("nearest to dirichlet:0.2.")

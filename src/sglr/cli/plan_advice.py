@@ -29,10 +29,8 @@ def show_advice(
     """
     from rich.console import Console
 
-    from sglr.cli.screens import table
     from sglr.planner.recommendation import recommend
-    from sglr.planner.recommendation_words import HEADINGS, basis, sentences
-    from sglr.planner.recommendation_words import table as evidence
+    from sglr.planner.recommendation_words import basis, rows, sentences
     from sglr.planner.study import Study
 
     study = Study.read()
@@ -54,4 +52,5 @@ def show_advice(
     for method in dict.fromkeys(one.method for one in advised):
         one = next(each for each in advised if each.method == method)
         console.print(f"\n[bold]{one.method} in the study[/bold]")
-        console.print(table(HEADINGS, evidence(one, study)))
+        for line in rows(one, study):
+            console.print(line, markup=False)

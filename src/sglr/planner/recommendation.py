@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -15,6 +16,9 @@ ALLOWED = {"kept": frozenset({"kept"}), "shared": frozenset({"kept", "shared"})}
 
 TIE = 0.5
 """Points within which methods count as equally accurate: one that shares no weights, and sends less, is then taken."""
+
+WHOLE = 0.7
+"""Share of the most methods anywhere that a data set needs in a division to be counted."""
 
 PAPERS_START = "init=independent"
 """Marks rows that repeat the paper's start; a common one costs nothing, so that they are not recommended."""
@@ -87,8 +91,8 @@ def recommend(study: Study, allows: str, *, skew: str | None = None, model: str 
     """Recommend a method.
 
     It is the one whose mean distance to the best allowed method, over all rows that bear on it, is smallest; within
-    `TIE` points of that, one that keeps client weights where they are. Only methods with most of these rows are
-    considered: all rows, once a study is whole.
+    `TIE` points of that, one that keeps client weights where they are. What the study has few methods for is left out
+    (`WHOLE`), and so is a method that has not most of the other rows.
 
     Parameters
     ----------
@@ -116,6 +120,8 @@ def recommend(study: Study, allows: str, *, skew: str | None = None, model: str 
         and row.weights in ALLOWED[allows]
         and PAPERS_START not in row.method
     ]
+    methods = Counter(map(_place, rows))
+    rows = [row for row in rows if methods[_place(row)] >= WHOLE * max(methods.values())]
     best = {place: max(_at(rows, place), key=lambda row: row.accuracy) for place in map(_place, rows)}
     own = {
         method: [row for row in rows if row.method == method] for method in dict.fromkeys(row.method for row in rows)

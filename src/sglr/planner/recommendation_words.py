@@ -1,16 +1,16 @@
-"""A recommendation in words and as a table of the rows that speak for it."""
+"""A recommendation in words, with the rows that speak for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan
+from math import inf, isnan, nan
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sglr.planner.recommendation import Recommendation
+from sglr.planner.recommendation import Evidence, Recommendation
 from sglr.planner.study import Study
 from sglr.planner.words import clock
-from sglr.report.numbers import NONE, size
+from sglr.report.numbers import size
 
 if TYPE_CHECKING:
     from sglr.planner.plan import CostPlan
@@ -20,10 +20,8 @@ LIMITS = (
     "beside one other, with sglr compare."
 )
 
-ALIKE = (0.99, 1.0, 1.01)
-"""Ratios of what two methods send at which they send the same, but for labels and the like."""
-
-HEADINGS = ("data", "division", "accuracy", "seeds", "best allowed there", "its accuracy", "sent")
+ALIKE = 0.01
+"""How far from 1 the ratio of what two methods send may be where they send the same, but for labels and the like."""
 
 
 def sentences(recommendations: Sequence[Recommendation], study: Study, plan: CostPlan | None) -> list[str]:
@@ -44,47 +42,52 @@ def _take(one: Recommendation) -> list[str]:
     return [f"{where}: {one.command}", f"{rows} of the study it is {found}."]
 
 
-def _worth(kept: Recommendation, shared: Recommendation) -> str:
-    if kept.method == shared.method:
+def _worth(kept: Recommendation, every: Recommendation) -> str:
+    if kept.method == every.method:
         return "Nothing that shares client weights does better there: let them stay."
-    theirs = {(one.row.data, one.row.division): one.row.accuracy for one in shared.evidence}
-    gained = [theirs[each.row.data, each.row.division] - each.row.accuracy for each in kept.evidence]
+    theirs = {(one.row.data, one.row.division): one.row.accuracy for one in every.evidence}
+    pairs = [(theirs.get((each.row.data, each.row.division)), each.row.accuracy) for each in kept.evidence]
+    gained = [shared - own for shared, own in pairs if shared is not None]
+    if not gained:
+        return "No row has both."
     spread = f" ({min(gained):+.1f} to {max(gained):+.1f})" if len(gained) > 1 else ""
     return f"To share them is worth {fmean(gained):+.1f} points there{spread}."
 
 
 def _sends(one: Recommendation, study: Study, plan: CostPlan | None) -> str:
     """Say what a method sends: over the user's links where it sends what a method of the plan does."""
-    like = next((name for name in ("psl", "sfl", "fl") if _ratio(one, study, name) in ALIKE), None)
-    if plan is None or like is None:
-        ratio = _ratio(one, study, "psl")
-        return f"{one.method} sent {'as much as' if ratio in ALIKE else f'{ratio:.2g} times what'} psl did there."
+    ratios = {name: _ratio(one, study, name) for name in ("psl", "sfl", "fl")}
+    like = min(ratios, key=lambda name: inf if isnan(ratios[name]) else abs(ratios[name] - 1))
+    if plan is None or not abs(ratios[like] - 1) <= ALIKE:
+        ratio = ratios["psl"]
+        much = "as much as" if abs(ratio - 1) <= ALIKE else f"{ratio:.2g} times what"
+        return f"{one.method} sent {much} psl did there."
     cost = plan.methods[like].views["point_to_point"]
     sent = f"{size(cost.total_mb * 1e6)} per epoch: {clock(cost.seconds)} over your links"
     return f"{one.method} sends what {like} does, {sent}."
 
 
 def _ratio(one: Recommendation, study: Study, other: str) -> float:
-    """Return what a method sent, divided by what another did on the same rows, to two digits; nan where it has none."""
+    """Return what a method sent, divided by what another did on the same rows; nan where it has none."""
     sent = {(row.data, row.division): row.sent_mb for row in study.rows if row.method == other}
     pairs = [(each.row.sent_mb, sent.get((each.row.data, each.row.division), nan)) for each in one.evidence]
-    return round(fmean(own / theirs for own, theirs in pairs), 2)
+    return fmean(own / theirs for own, theirs in pairs)
 
 
-def table(one: Recommendation, study: Study) -> list[list[str]]:
-    """Return the rows that speak for a method, in the columns of `HEADINGS`."""
+def rows(one: Recommendation, study: Study) -> list[str]:
+    """Tell the rows that speak for a method, a line each."""
     return [
-        [
-            str(study.data[each.row.data]["title"]),
-            each.row.division,
-            f"{each.row.accuracy:.1f} %" + ("" if each.row.sd is None else f" ± {each.row.sd:.1f}"),
-            str(each.row.seeds),
-            each.best.method if each.best.method != one.method else NONE,
-            f"{each.best.accuracy:.1f} %" if each.best.method != one.method else NONE,
-            size(each.row.sent_mb * 1e6),
-        ]
-        for each in one.evidence
+        f"{study.data[each.row.data]['title']}, {each.row.division}: {_row(each, one.method)}" for each in one.evidence
     ]
+
+
+def _row(each: Evidence, method: str) -> str:
+    spread = "" if each.row.sd is None else f" ± {each.row.sd:.1f}"
+    seeds = f"{each.row.seeds} seed{'s' if each.row.seeds > 1 else ''}"
+    own = f"{each.row.accuracy:.1f} %{spread} ({seeds})"
+    if each.best.method == method:
+        return f"{own}, the best allowed"
+    return f"{own}; the best allowed has {each.best.accuracy:.1f} % ({each.best.method})"
 
 
 def basis(study: Study, skew: str | None, model: str | None) -> str:
