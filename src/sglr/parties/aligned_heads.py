@@ -6,6 +6,7 @@ Nair, Lin, Li, Ju, Chen: *FSL-SAGE: Accelerating Federated Split Learning via Sm
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ class AlignedHeads:
     """
 
     def __init__(self, head: nn.Module, task: Task, device: torch.device) -> None:
-        self._head, self._task, self._device = head.to(device), task, device
+        self._head, self._task, self._device = copy.deepcopy(head).to(device), task, device
         self._heads: dict[int, dict[str, Tensor]] = {}
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._seen: dict[int, int] = {}
