@@ -69,13 +69,27 @@ def stopping(hours: float | None) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def train(sweeps: Sequence[SweepPlan], stop: Callable[[], bool]) -> list[str]:
-    """Train all that is not done; return what failed, in a line each."""
+def nowhere(sweep: SweepPlan, trial: Trial) -> bool:
+    """Return False: nothing is done but what lies in the sweeps' folders."""
+    del sweep, trial
+    return False
+
+
+def train(
+    sweeps: Sequence[SweepPlan],
+    stop: Callable[[], bool],
+    elsewhere: Callable[[SweepPlan, Trial], bool] = nowhere,
+) -> list[str]:
+    """Train all that is not done, here or elsewhere; return what failed, in a line each."""
     torch.set_num_threads(1)
     for sweep in sweeps:
         begin(sweep)
     every = list(in_order(sweeps))
-    left = [(sweep, trial) for sweep, trial in every if read_outcome(trial.experiment, trial.path) is None]
+    left = [
+        (sweep, trial)
+        for sweep, trial in every
+        if read_outcome(trial.experiment, trial.path) is None and not elsewhere(sweep, trial)
+    ]
     print(f"{len(every) - len(left)} of {len(every)} runs were done before", flush=True)
     failed: list[str] = []
     datasets = {sweep.dataset and sweep.dataset.name: Datasets(sweep.dataset) for sweep in sweeps}

@@ -3,8 +3,9 @@
     python benchmarks/which_method.py train --out runs/which-method --hours 8
     python benchmarks/which_method.py page --out runs/which-method
 
-`train` goes on where it stopped; `page` writes the page, plots and a record of what is done. The folder which_method
-says what is trained: methods.toml the methods and the divisions, each other file a data set and a model.
+`train` goes on where it stopped, and trains nothing that the committed record holds (`--anew` does). `page` writes the
+page, plots and the record of what is done, here or before. The folder which_method says what is trained: methods.toml
+the methods and the divisions, each other file a data set and a model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 from seed_by_seed import finish, planned, stopping, train
 from sglr.core.data import Dataset, Samples
 from sglr.core.registry import METHODS
+from sglr.studies.scheduler.trial import Trial
 from sglr.studies.sweeps.sweep import SweepPlan
+from which_method_figures import read_record
 
 FOLDER = Path(__file__).parent / "which_method"
 ORDER = ("fashion-cnn", "digits", "table", "fashion-resnet16")
@@ -145,6 +148,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("--divisions", default="", help="some of those in methods.toml; default: all")
         command.add_argument("--methods", nargs="*", default=[], help="some methods as they are listed; default: all")
         command.add_argument("--seeds", type=int, help="how many of the seeds; default: all")
+        command.add_argument("--anew", action="store_true", help="leave the committed record out of it")
         command.add_argument("--scale", choices=("full", "smoke"), default="full", help="smoke trains next to nothing")
         if name == "train":
             command.add_argument("--hours", type=float, help="stop in good order after so long")
@@ -158,14 +162,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     data, divisions = (list(filter(None, text.split(","))) for text in (options.data, options.divisions))
     choice = Choice(data, divisions, options.methods, options.seeds, options.scale == "smoke")
     sweeps = [(part, part.plan(options.out)) for part in parts(choice)]
+    from which_method_page import RECORD, write_page
+
+    known = {} if choice.smoke or options.anew else read_record(RECORD)
     if options.command == "train":
+
+        def recorded(sweep: SweepPlan, trial: Trial) -> bool:
+            return (sweep.folder.parent.name, sweep.folder.name, trial.experiment.fingerprint()) in known
+
         with stopping(options.hours) as stop:
-            failed = train([sweep for _, sweep in sweeps], stop)
+            failed = train([sweep for _, sweep in sweeps], stop, recorded)
         finish(failed)
         return
-    from which_method_page import write_page
-
-    write_page(sweeps, read("methods"), options.page)
+    write_page(sweeps, read("methods"), known, options.page)
 
 
 if __name__ == "__main__":

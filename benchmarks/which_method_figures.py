@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, sqrt
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -38,6 +40,8 @@ class Cell:
         Operations of one client, the mean over clients.
     seconds
         What sending takes over the modelled link.
+    fingerprint
+        Of the settings that decided it.
     problem
         How it diverged, or None.
     """
@@ -51,18 +55,33 @@ class Cell:
     sent: float | None
     client_flops: float | None
     seconds: float | None
+    fingerprint: str
     problem: str | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def cell(data: str, division: str, trial: Trial) -> Cell | None:
-    """Return what a trial came to, or None if it is not over."""
+Known = Mapping[tuple[str, str, str], Cell]
+"""Cells of a record, by data set, division and fingerprint."""
+
+
+def read_record(path: Path) -> Known:
+    """Return the cells of a record that was written here or elsewhere; none if there is no such file."""
+    if not path.is_file():
+        return {}
+    cells = [Cell(**own) for own in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    return {(own.data, own.division, own.fingerprint): own for own in cells}
+
+
+def cell(data: str, division: str, trial: Trial, known: Known) -> Cell | None:
+    """Return what a trial came to, here or as the record has it, or None if it is not over."""
+    fingerprint = trial.experiment.fingerprint()
     outcome = read_outcome(trial.experiment, trial.path)
     if outcome is None:
-        return None
-    return Cell(data, division, trial.label, trial.seed, **_figures(outcome))
+        before = known.get((data, division, fingerprint))
+        return None if before is None else replace(before, method=trial.label, seed=trial.seed)
+    return Cell(data, division, trial.label, trial.seed, fingerprint=fingerprint, **_figures(outcome))
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from record import machine
 from sglr.report.numbers import NONE, duration, operations, size
 from sglr.storage.files import write_text
 from sglr.studies.sweeps.sweep import SweepPlan
-from which_method_figures import KEPT, POOLED, SHARED, Cell, Difference, Row, Rows, against, best, cell, rows
+from which_method_figures import KEPT, POOLED, SHARED, Cell, Difference, Known, Row, Rows, against, best, cell, rows
 from which_method_plot import chart
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ above.
 CLASSES = {KEPT: "stay", SHARED: "shared", POOLED: "all data in one place"}
 
 
-def write_page(sweeps: Sequence[tuple[Part, SweepPlan]], study: Mapping[str, Any], page: Path | None) -> None:
+def write_page(
+    sweeps: Sequence[tuple[Part, SweepPlan]], study: Mapping[str, Any], known: Known, page: Path | None
+) -> None:
     """Write the page, a plot for each data set, the record of all cells, and the table that the planner reads.
 
     Parameters
@@ -62,10 +64,12 @@ def write_page(sweeps: Sequence[tuple[Part, SweepPlan]], study: Mapping[str, Any
         The parts of the study, and their sweeps.
     study
         What methods.toml holds.
+    known
+        Cells of the record, for runs that are not here.
     page
         The Markdown file, with all else beside it; None is the one of the documentation, all else in its place.
     """
-    cells = [one for part, sweep in sweeps for one in _cells(part, sweep)]
+    cells = [one for part, sweep in sweeps for one in _cells(part, sweep, known)]
     if not cells:
         raise SystemExit("no run is finished: train first")
     found = rows(cells)
@@ -91,9 +95,9 @@ def write_page(sweeps: Sequence[tuple[Part, SweepPlan]], study: Mapping[str, Any
     print(f"{len(cells)} runs: {where}, {record}, {planner}")
 
 
-def _cells(part: Part, sweep: SweepPlan) -> Iterator[Cell]:
+def _cells(part: Part, sweep: SweepPlan, known: Known) -> Iterator[Cell]:
     for trial in sweep.trials:
-        one = cell(part.data, part.division, trial)
+        one = cell(part.data, part.division, trial, known)
         if one is not None:
             yield one
 

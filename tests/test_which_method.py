@@ -116,7 +116,7 @@ def test_differences_are_paired_and_corrected_for_their_number(study: Any) -> No
     from which_method_figures import Cell, Difference, difference, holm
 
     def cells(method: str, *scores: float | None) -> list[Any]:
-        return [Cell("d", "iid", method, seed, "kept", score, 1.0, 1.0, 1.0) for seed, score in enumerate(scores)]
+        return [Cell("d", "iid", method, seed, "kept", score, 1.0, 1.0, 1.0, "f") for seed, score in enumerate(scores)]
 
     gap = difference(cells("a", 3.0, 5.0, 7.0, None), cells("b", 2.0, 3.0, 4.0, 9.0))
     wanted = ttest_rel([3.0, 5.0, 7.0], [2.0, 3.0, 4.0])
@@ -130,3 +130,19 @@ def test_differences_are_paired_and_corrected_for_their_number(study: Any) -> No
     family = {name: Difference(1.0, 1.0, 3, p) for name, p in (("x", 0.01), ("y", 0.04), ("z", 0.03), ("w", None))}
     corrected = {name: gap.p for name, gap in holm(family).items()}
     assert corrected == {"x": pytest.approx(0.03), "z": pytest.approx(0.06), "y": pytest.approx(0.06), "w": None}
+
+
+def test_what_the_record_holds_is_not_trained_again_and_is_on_the_page(study: Any, tmp_path: Path, capsys) -> None:
+    from which_method_figures import read_record
+
+    known = read_record(ROOT / "benchmarks/results/which-method-cpu.json")
+    assert len(known) > 90
+    _, _, fingerprint = key = next(iter(known))
+    assert known[key].fingerprint == fingerprint
+    own = known[key]
+    words = ["--data", own.data, "--divisions", own.division, "--methods", own.method, "--seeds", "1"]
+    study.main(["train", "--out", str(tmp_path), *words])
+    assert capsys.readouterr().out == "1 of 1 runs were done before\n"
+    assert not list(tmp_path.glob("*/*/cells"))
+    study.main(["page", "--out", str(tmp_path), *words, "--page", str(tmp_path / "page.md")])
+    assert f"{own.accuracy:.1f}" in (tmp_path / "page.md").read_text(encoding="utf-8")

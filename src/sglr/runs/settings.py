@@ -52,6 +52,7 @@ class Settings(BaseModel):
         None,
         "small network at the client behind its smashed data, for methods with losses of their own (cse-fsl, fsl-sage):"
         " linear, pool (the mean of each channel, then linear) or mlp:width=64; default: pool for images, else linear",
+        axis=True,
         since="0.2.0",
         clients="take",
     )
