@@ -186,7 +186,7 @@ def test_clients_with_fewer_samples_than_the_batch_step_with_what_they_have(meth
         ({"optimizer": "adm"}, r"optimizer = adm: .*did you mean 'adam'"),
         ({"phi": 1.5}, r"phi = 1.5: is outside \[0, 1\]"),
         ({"alpha": -1}, r"alpha = -1.0: is not a number ≥ 0"),
-        ({"average": "clas"}, r"average = clas: .*did you mean 'class'"),
+        ({"method": "sglr", "average": "clas"}, r"average = clas: .*did you mean 'class'"),
         ({"clients": 10_000}, r"clients = 10000: there are \d+ samples"),
         ({"lr": 0}, r"lr = 0: input should be greater than 0"),
         ({"epochs": 1.5}, r"epochs = 1.5"),

@@ -124,7 +124,20 @@ def test_data_that_are_elsewhere_are_not_spoken_of() -> None:
 
 
 def test_the_command_line_warns_in_a_line_and_json_stays_json(tmp_path, capsys) -> None:
-    flags = ["--clients", "5", "--samples-per-client", "40", "--epochs", "1", "--model", "mlp", "--partition", "shards"]
+    flags = [
+        "--method",
+        "sglr",
+        "--clients",
+        "5",
+        "--samples-per-client",
+        "40",
+        "--epochs",
+        "1",
+        "--model",
+        "mlp",
+        "--partition",
+        "shards",
+    ]
     assert main(["train", *flags, "--out", str(tmp_path / "r"), "--json"]) == 0
     answer = capsys.readouterr()
     assert json.loads(answer.out)["test"]
