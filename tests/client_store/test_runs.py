@@ -150,12 +150,12 @@ def kill_while_it_writes(process: subprocess.Popen[bytes], out: Path, rng: rando
 
 @pytest.mark.slow
 def test_twenty_thousand_clients_of_whom_a_hundred_take_part(tmp_path: Path) -> None:
-    flags = "--clients 20000 --participation 0.005 --partition resample --draws 16 --epochs 6 --threads 1 --quiet"
+    flags = "--method sglr --clients 20000 --participation 0.005 --partition resample --draws 16 --epochs 6 --quiet"
     script = (
         "import resource, sys; from sglr.cli.main import main\n"
         "try:\n    main()\nfinally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    command = [sys.executable, "-c", script, "train", *flags.split(), "--out", str(tmp_path / "r")]
+    command = [sys.executable, "-c", script, "train", *flags.split(), "--threads", "1", "--out", str(tmp_path / "r")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout.split()[-1]) < 1_500_000, "kilobytes at most"
     run = sglr.Run.open(tmp_path / "r")

@@ -7,7 +7,7 @@ N = Σ|B_i| the real samples of the step, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.errors import UsageError
-from sglr.core.weights import Weights, to_device
+from sglr.core.weights import to_device
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class HandOut(NamedTuple):
     """
 
     clients: tuple[int, ...]
-    weights: Weights
+    weights: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
