@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, object]] = {
     "cyclesl": {"method": "cyclesl"},
     "sglr2": {"method": "sglr2"},
     "minibatch-sfl": {"method": "minibatch-sfl"},
+    "mergesfl": {"method": "mergesfl"},
     "gpsl": {"method": "gpsl"},
     "scala": {"method": "scala"},
     "gas": {"method": "gas"},

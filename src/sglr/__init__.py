@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sglr.methods.gas import GAS
     from sglr.methods.gpsl import GPSL
     from sglr.methods.locfedmix_sl import LocFedMixSL
+    from sglr.methods.mergesfl import MergeSFL
     from sglr.methods.minibatch_sfl import MiniBatchSFL
     from sglr.methods.mix2sfl import Mix2SFL
     from sglr.methods.psl import PSL
@@ -83,6 +84,7 @@ _HOMES = {
     "sglr.methods.fl": ("FL",),
     "sglr.methods.fsl_sage": ("FSLSage",),
     "sglr.methods.gpsl": ("GPSL",),
+    "sglr.methods.mergesfl": ("MergeSFL",),
     "sglr.methods.minibatch_sfl": ("MiniBatchSFL",),
     "sglr.methods.gas": ("GAS",),
     "sglr.methods.locfedmix_sl": ("LocFedMixSL",),
@@ -149,6 +151,7 @@ __all__ = [
     "Interrupted",
     "Language",
     "LocFedMixSL",
+    "MergeSFL",
     "Method",
     "MiniBatchSFL",
     "Mix2SFL",

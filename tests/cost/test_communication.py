@@ -57,6 +57,7 @@ SETUPS = {
     "cyclesl": Setup(sglr.CycleSL()),
     "cyclesl, averages": Setup(sglr.CycleSL(phi=0.5), range(EPOCHS)),
     "minibatch-sfl": Setup(sglr.MiniBatchSFL(), weights=CLIENT),
+    "mergesfl": Setup(sglr.MergeSFL(), weights=CLIENT),
     "gpsl": Setup(sglr.GPSL()),
     "scala": Setup(sglr.SCALA(), weights=CLIENT),
     "psl, merged every second step": Setup(sglr.PSL().merging("2"), weights=CLIENT, every=2),

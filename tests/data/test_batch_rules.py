@@ -189,7 +189,7 @@ def test_a_schedule_follows_from_seed_epoch_and_sizes_alone(text: str) -> None:
     assert batches(part) == [one[0], one[2]]
 
 
-@pytest.mark.parametrize("text", ["local", "proportional", "global", "clock"])
+@pytest.mark.parametrize("text", ["local", "proportional", "global", "clock", "regulated"])
 def test_a_cohort_without_samples_has_no_steps(text: str) -> None:
     assert schedule_of(text, [0, 0]).steps == 0
 

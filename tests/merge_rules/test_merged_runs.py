@@ -27,7 +27,7 @@ from sglr.merge_rules.norm_bound import NormBound
 from sglr.merge_rules.trimmed_mean import TrimmedMean
 from sglr.runs.config import Experiment
 
-AVERAGING = ("fl", "gas", "minibatch-sfl", "mix2sfl", "scala", "sfl", "sflv1", "sflv2")
+AVERAGING = ("fl", "gas", "mergesfl", "minibatch-sfl", "mix2sfl", "scala", "sfl", "sflv1", "sflv2")
 ROBUST = (Median(), TrimmedMean(0.34), NormBound(), NormBound(0.05))
 SIZES = (8, 5, 2, 6, 3)
 

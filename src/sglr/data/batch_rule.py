@@ -10,10 +10,10 @@ from pydantic import Field
 from sglr.core.errors import unknown
 from sglr.core.spec import Option, Spec
 
-LOCAL, PROPORTIONAL, GLOBAL, CLOCK = "local", "proportional", "global", "clock"
+LOCAL, PROPORTIONAL, GLOBAL, CLOCK, REGULATED = "local", "proportional", "global", "clock", "regulated"
 """Names of batching rules."""
 
-RULES = (LOCAL, PROPORTIONAL, GLOBAL, CLOCK)
+RULES = (LOCAL, PROPORTIONAL, GLOBAL, CLOCK, REGULATED)
 
 MOST_TOGETHER = 10**9
 """Samples of a step, at most."""
@@ -26,7 +26,7 @@ _SPREAD = {
         Annotated[float, Field(ge=1, le=1e6)], "the highest rate at which clients compute and send / the lowest"
     )
 }
-_OPTIONS = {LOCAL: {}, PROPORTIONAL: _TOGETHER, GLOBAL: _TOGETHER, CLOCK: _SPREAD}
+_OPTIONS = {LOCAL: {}, PROPORTIONAL: _TOGETHER, GLOBAL: _TOGETHER, CLOCK: _SPREAD, REGULATED: _SPREAD | _TOGETHER}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class BatchRule:
     name
         ``"local"``: b of each client. ``"proportional"``: client i has max(1, ⌊B n_i / Σ n⌋), or ``least`` where
         that is more. ``"global"``: B that are drawn from all clients' data together. ``"clock"``: b of those who are
-        ready next, on a simulated clock.
+        ready next, on a simulated clock. ``"regulated"``: so many of each client that all take equally long on it.
     together
         B; None for b times the clients of the cohort.
     spread
@@ -51,7 +51,7 @@ class BatchRule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``local``, ``proportional:B``, ``global:B`` or ``clock:SPREAD``, of which a number may be left out.
+        """Read ``local``, ``proportional:B``, ``global:B``, ``clock:SPREAD`` or ``regulated:SPREAD``, or no number.
 
         Raises
         ------
@@ -73,4 +73,4 @@ class BatchRule:
     @property
     def unequal(self) -> bool:
         """True if clients' batches differ by intent."""
-        return self.name in (PROPORTIONAL, GLOBAL)
+        return self.name in (PROPORTIONAL, GLOBAL, REGULATED)

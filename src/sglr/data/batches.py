@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sglr.core.random import generator
 from sglr.data.arrivals import Arrivals, time_per_sample
-from sglr.data.batch_rule import CLOCK, GLOBAL, PROPORTIONAL, BatchRule
+from sglr.data.batch_rule import CLOCK, GLOBAL, PROPORTIONAL, REGULATED, BatchRule
 from sglr.data.schedules import Consecutive, Pooled, Schedule
 
 Rows = NDArray[np.int64]
@@ -79,8 +79,10 @@ class Batching:
         """
         if self.rule.name == GLOBAL:
             return Pooled(sizes, self.together(len(sizes)), seed, epoch)
-        if self.rule.name == CLOCK:
+        if self.rule.name in (CLOCK, REGULATED):
             each = time_per_sample(range(len(sizes)) if clients is None else clients, self.rule.spread, seed)
+            if self.rule.name == REGULATED:
+                return self._regulated(sizes, each)
             return Arrivals(self._local(sizes), each, max(1, len(sizes) // 2))
         return self._proportional(sizes) if self.rule.name == PROPORTIONAL else self._local(sizes)
 
@@ -92,6 +94,11 @@ class Batching:
         together, owned = self.together(len(sizes)), max(1, int(sizes[sizes >= self.least].sum()))
         each = np.maximum(self.least, together * sizes // owned)
         return Consecutive(sizes, each, self.least, most=-(-owned // together))
+
+    def _regulated(self, sizes: Rows, time: NDArray[np.float64]) -> Consecutive:
+        """Give everyone as many of B as it computes and sends while others do theirs: b_i times its time is equal."""
+        shares = np.floor(self.together(len(sizes)) / time / (1.0 / time).sum() + 1e-9).astype(np.int64)
+        return Consecutive(sizes, np.maximum(self.least, shares), self.least)
 
     def used(self, sizes: Rows) -> Rows:
         """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sglr.core.errors import UsageError
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.profiles import load_profile
-from sglr.data.batch_rule import CLOCK, GLOBAL, BatchRule
+from sglr.data.batch_rule import CLOCK, GLOBAL, REGULATED, BatchRule
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
 from sglr.planner.units import read_flops_rate, read_rate
@@ -196,8 +196,8 @@ def _check_batching(batching: str, clients: int) -> None:
     if rule.name == GLOBAL:
         problem = "the length of a step's average is drawn at random, and has no closed form"
         raise UsageError("batching", batching, problem, remedy)
-    if rule.name == CLOCK:
-        problem = "who is ready for a step follows from a simulated clock, and has no closed form"
+    if rule.name in (CLOCK, REGULATED):
+        problem = "what clients have in a step follows from a simulated clock, and has no closed form"
         raise UsageError("batching", batching, problem, remedy)
     if rule.together is not None and rule.together % clients:
         problem = f"{clients} clients can't share {rule.together} samples equally, and leave out some in an epoch"

@@ -13,6 +13,8 @@ def batch_words(settings: Mapping[str, Any]) -> str:
     each = each if isinstance(each, int) else 0
     if name == "clock":
         return f"{_many(each)} per step of each client that is ready, on a simulated clock"
+    if name == "regulated":
+        return f"{_many(each)} for each client per step, more of the faster ones, on a simulated clock"
     if name not in ("proportional", "global"):
         return f"{_many(each)} of each client per step"
     together = given.rpartition("=")[2].strip()

@@ -100,8 +100,9 @@ class Settings(BaseModel):
         "Training",
         "local",
         "whose samples make a step: local (b of each client), proportional:B (B together, of each client by its share"
-        " of the data), global:B (B drawn from all data, as if in one place) or clock:SPREAD (b of those who are ready"
-        " next, on a simulated clock); default of B: b times the clients, of SPREAD: 10",
+        " of the data), global:B (B drawn from all data, as if in one place), clock:SPREAD (b of those who are ready"
+        " next, on a simulated clock) or regulated:SPREAD (as many of each client as it is fast); default of B: b times"
+        " the clients, of SPREAD: 10",
         since="0.2.0",
         clients="take",
         axis=True,

@@ -76,6 +76,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sglr2, absent clients": ("sglr2", {"participation": 0.6, "label_prior": "pooled"}),
     "minibatch-sfl": ("minibatch-sfl", {}),
     "gpsl": ("gpsl", {}),
+    "mergesfl": ("mergesfl", {"batching": "regulated"}),
     "gas, batching clock, absent clients": (
         "gas",
         {"batching": "clock", "participation": 0.8, "label_prior": "own", "atol": 1e-4},
