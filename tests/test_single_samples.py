@@ -80,7 +80,7 @@ def test_without_batch_statistics_batches_are_as_ever(tmp_path, caplog) -> None:
     [
         name if name in ("psl", "fl") else pytest.param(name, marks=pytest.mark.slow)
         for name in METHODS.names()
-        if name != "cl"
+        if name != "cl" and METHODS.load(name).settings.get("batching") != "global"
     ],
 )
 def test_a_client_with_a_single_sample_is_told_and_does_not_train(method, tail, tmp_path, caplog) -> None:
@@ -98,6 +98,11 @@ def test_a_client_with_a_single_sample_is_told_and_does_not_train(method, tail, 
     )  # fmt: skip
     assert "not trained, with a single sample each: client 0; the" in caplog.text
     assert [row["samples"] for row in run.history] == [12, 24]
+
+
+def test_batches_drawn_from_all_data_may_be_single_samples_and_are_refused(tmp_path) -> None:
+    with pytest.raises(sglr.UsageError, match=r"batching = global: .* single sample .* give --batching proportional"):
+        train("gpsl", 289, tmp_path / "run", model=vectors, cut=2, clients=4)
 
 
 ALONE = (7, 10)
