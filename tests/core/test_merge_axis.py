@@ -41,6 +41,11 @@ def test_methods_whose_merging_is_their_own_refuse_another(name: str) -> None:
         sglr.train(name, **SETTINGS, merge="epoch")
 
 
+def test_two_answers_to_when_weights_are_merged_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"merge = 2: average_every = 3 says already.*give one of them"):
+        sglr.train("sfl", **SETTINGS, merge="2", average_every=3)
+
+
 @pytest.mark.parametrize("when", ["0", "-1", "sometimes", "1.5"])
 def test_other_times_are_refused(when: str) -> None:
     with pytest.raises(UsageError, match="give never, epoch, or a number"):

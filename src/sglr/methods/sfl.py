@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
@@ -39,6 +39,13 @@ class SFL(Method):
         if self.average_every < 0:
             raise UsageError("average_every", self.average_every, "is negative", "give steps, or 0 for once an epoch")
         object.__setattr__(self, "merge_every", self.average_every)
+
+    def merging(self, when: str) -> Self:
+        """Refuse two answers to when weights are merged."""
+        if self.average_every:
+            problem = f"average_every = {self.average_every} says already when client segments are averaged"
+            raise UsageError("merge", when, problem, "give one of them")
+        return super().merging(when)
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step; every client back-propagates its own gradient."""

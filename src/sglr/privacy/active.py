@@ -130,6 +130,10 @@ class ActiveAttack(ABC):
         """Say what the attack achieved."""
 
 
+CLASS_FACTS = [name for name, kind in Method.__annotations__.items() if kind.startswith("ClassVar")]
+"""What a method says of itself by class attributes."""
+
+
 @dataclass(frozen=True)
 class Hijacked(Method):
     """A method whose server replaces `exchange`; all else is that of the honest method.
@@ -140,16 +144,7 @@ class Hijacked(Method):
     honest: Method = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in (
-            "whole_model",
-            "pooled",
-            "shares",
-            "server_copies",
-            "head",
-            "trains_head",
-            "decodes",
-            "merge_every",
-        ):
+        for name in CLASS_FACTS:
             object.__setattr__(self, name, getattr(self.honest, name))
 
     @property
