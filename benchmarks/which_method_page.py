@@ -90,9 +90,19 @@ def write_page(
         "machine": machine(),
         "cells": [c.record() for c in cells],
     }
-    write_text(record, json.dumps(whole, indent=1) + "\n")
-    write_text(planner, json.dumps(planner_table(parts, found), indent=1, ensure_ascii=False) + "\n")
+    write_text(record, _by_line(whole))
+    write_text(planner, _by_line(planner_table(parts, found)))
     print(f"{len(cells)} runs: {where}, {record}, {planner}")
+
+
+def _by_line(whole: Mapping[str, Any]) -> str:
+    """Return JSON with a line for each member, and for each of those of a list."""
+    members = []
+    for name, value in whole.items():
+        each = [json.dumps(one, ensure_ascii=False) for one in value] if isinstance(value, list) else None
+        text = json.dumps(value, ensure_ascii=False) if each is None else "[\n" + ",\n".join(each) + "\n]"
+        members.append(f"{json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(members) + "\n}\n"
 
 
 def _cells(part: Part, sweep: SweepPlan, known: Known) -> Iterator[Cell]:
