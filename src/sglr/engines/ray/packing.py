@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sglr.core.types import Uplink
+from sglr.core.types import StepContext, Uplink
 from sglr.engines.ray.object_store import SentArray, receive, send
 from sglr.engines.ray.worker import Smashed
 
@@ -20,6 +21,8 @@ def pack(value: object) -> Any:
         return Smashed(send(value.smashed), send(value.labels), value.clients, value.sizes)
     if isinstance(value, dict):
         return {name: pack(one) for name, one in value.items()}
+    if isinstance(value, StepContext):
+        return dataclasses.replace(value, memory={})  # the method's own, of which the server has no use
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(pack, value))
     return value

@@ -74,7 +74,7 @@ class RemoteServer:
         if pool is None:
             return here(uplink, context, rate)
         # What layers draw follows from the seed that the training loop has just set.
-        order = Order(call, _without_memory(context), rate, torch.initial_seed())
+        order = Order(call, pack(context), rate, torch.initial_seed())
         sent = Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
         learnt: Learnt = pool.ask({SERVER: ("step", (order, sent))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step
@@ -85,7 +85,7 @@ class RemoteServer:
         """Return the cut-layer gradients at the weights as they are."""
         if self._pool() is None:
             return self._here.gradients(uplink, context, log_prior)
-        found: Tensor = self._asked("gradients", uplink, _without_memory(context), log_prior)
+        found: Tensor = self._asked("gradients", uplink, context, log_prior)
         return found.clone().to(uplink.smashed.device)
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
@@ -93,7 +93,7 @@ class RemoteServer:
         self._rate = rate
         if self._pool() is None:
             return self._here.step(batch, context, rate)
-        self._asked("step", batch, _without_memory(context), rate)
+        self._asked("step", batch, context, rate)
         return None
 
     def learn_batch(
@@ -210,8 +210,3 @@ class RemoteServer:
             return
         self._here.restore(receive_all(pool.ask({SERVER: ("state", ())})[SERVER]))
         self._behind = False
-
-
-def _without_memory(context: StepContext) -> StepContext:
-    """Leave out what the method keeps here, which the server has no use for."""
-    return dataclasses.replace(context, memory={})
