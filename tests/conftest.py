@@ -41,8 +41,6 @@ from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments, HeadedSegment, given_head
 from sglr.tasks.classification import Classification
 
-# Tensors of a dozen numbers: threads would only wait for each other.
-torch.set_num_threads(1)
 # What is fastest on a busy machine is chance: tests that are about it switch it on, with a cache of their own.
 os.environ["SGLR_TUNING"] = "off"
 # Cores are shared in CI: a slow example is no failure.
@@ -62,6 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Try fewer examples, drawn anew every time, where slow tests are left out."""
     if config.option.markexpr == "not slow":
         settings.load_profile("quick")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compute with one thread, whatever tests before did: with tensors of a dozen numbers, more only wait for another.
+
+    Torch keeps a number for this thread and one for threads to come. Where a test has changed one of them, clients in
+    threads of this process and a run in its main thread would round convolutions differently.
+    """
+    del item
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
