@@ -15,7 +15,7 @@ from tests.test_laws import assert_identical, row_of, run_until
 import sglr
 from sglr.cli.main import main
 from sglr.core.errors import UsageError
-from sglr.core.events import EpochDone, Event, Hooks, StepDone, Traffic
+from sglr.core.events import EpochDone, Event, Hooks, ServerWork, StepDone, Traffic
 from sglr.core.method import Method
 from sglr.core.registry import METHODS, TASKS
 from sglr.cost.closed_forms import Sizes, own_heads
@@ -85,18 +85,17 @@ def test_counted_bytes_are_those_of_the_closed_form(case, name: str, once: bool)
 
 @every_headed
 def test_operations_are_counted_of_heads_and_of_what_is_sent(case, name: str) -> None:
-    ledger = Ledger(2)
-    training = case(make(name), sizes=(12, 6), epochs=1, hooks=Hooks(observe=ledger))
+    training = case(make(name), sizes=(12, 6), epochs=1)
     lower, upper = training.segments()
     trainer = training.run()
-    smashed = ledger.summary(paper={})["by_kind"]["up"]["smashed"]
-    counted = count_training(trainer, lower(0), (INPUTS,), smashed_bytes=smashed)
-    server = segment_flops(upper, (CUT,), input_gradient=True)
+    counted = count_training(trainer, lower(0), (INPUTS,), work=trainer.server.work)
     head = segment_flops(lower(0).head, (CUT,), input_gradient=True)
     own = segment_flops(lower(0).lower, (INPUTS,))
     assert counted.client_flops.tolist() == [size * (own.total + head.total) for size in (12, 6)]
-    # Both clients have two batches, the first client four: of steps 1 to 4 it sends two, the other one.
-    assert counted.server_flops == (6 + 3) * server.total
+    # Both clients have two batches, the first client four: of steps 1 to 4 it sends two, the other one. Nothing goes
+    # down, so that no gradient by the smashed data is found.
+    assert trainer.server.work == ServerWork(9, 0, 9, 0)
+    assert counted.server_flops == 9 * segment_flops(upper, (CUT,)).total
 
 
 # Laws, with steps in which nobody uploads.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sglr.assembly.parts import Training
 from sglr.assembly.task import plain, task_name
+from sglr.core.events import ServerWork
 from sglr.core.plan import TrainingPlan
 from sglr.core.scores import ClassCounts, Scores, in_one
 from sglr.core.task import Targets, Task
@@ -41,6 +42,7 @@ def summarise(
     *,
     tested_epoch: int,
     communication: Mapping[str, Any],
+    work: ServerWork | None,
     profile: DeviceProfile,
     measured: Mapping[str, Any] | None,
     seconds: float,
@@ -58,6 +60,8 @@ def summarise(
         Of the test samples, with the weights of ``tested_epoch`` (counted from 1).
     communication
         The ledger's totals.
+    work
+        Samples that went through the server's segment while training.
     profile
         The devices that energy is modelled for.
     measured
@@ -68,7 +72,7 @@ def summarise(
         Digest of the final weights.
     """
     last = history[-1]
-    counted = _count(built, communication["by_kind"]["up"].get("smashed", 0))
+    counted = _count(built, work)
     return {
         "status": "done",
         "method": {"name": experiment.method, **dataclasses.asdict(built.method)},
@@ -232,11 +236,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def _count(built: Training, smashed_bytes: int) -> Computation | str:
+def _count(built: Training, work: ServerWork | None) -> Computation | str:
     """Count what the training computed, or return why it can't be counted: the run is kept either way."""
     try:
         inputs = built.data.train.inputs
-        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype, smashed_bytes)
+        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype, work)
     except Exception as error:  # a user's model may raise anything
         return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,25 @@ class TrainMetrics:
     def accuracy(self) -> float:
         """Share of training samples that are right, in [0, 1]; NaN where none is right or wrong."""
         return self.correct / max(1, self.samples) if self.correct >= 0 else math.nan
+
+
+class ServerWork(NamedTuple):
+    """How many samples went through the server's segment while it trained, by what was found of them.
+
+    Parameters
+    ----------
+    forward
+        Samples that went through it.
+    backward
+        Samples whose gradients went back, to the weights and to the smashed data.
+    to_weights, to_inputs
+        Samples whose gradients went back to one of these alone.
+    """
+
+    forward: int
+    backward: int
+    to_weights: int
+    to_inputs: int
 
 
 @dataclass(frozen=True)

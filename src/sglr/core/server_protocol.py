@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from sglr.core.events import TrainMetrics
+from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.types import ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights
@@ -35,6 +35,11 @@ class Server(Protocol):
         """Shape of one sample's features in the last step, where labels stay with the clients (U-shape); else None."""
         ...
 
+    @property
+    def work(self) -> ServerWork | None:
+        """How many samples went through the segment so far; None after a checkpoint that does not know it."""
+        ...
+
     def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Take one joint step on everything received.
 
@@ -57,7 +62,7 @@ class Server(Protocol):
     def gradients(self, uplink: Uplink, context: StepContext, log_prior: Tensor | None = None) -> Tensor:
         """Return the cut-layer gradients at the weights as they are, without a step.
 
-        Nothing is counted and nothing moves, batch statistics neither.
+        No loss is counted, and nothing moves, batch statistics neither.
 
         Parameters
         ----------

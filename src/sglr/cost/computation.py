@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,7 @@ def segment_flops(
     input_shape: tuple[int, ...],
     *,
     input_gradient: bool = False,
+    weight_gradients: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> SegmentFlops:
     """Count one sample's operations in a segment, forward and backward.
@@ -88,6 +89,8 @@ def segment_flops(
     input_gradient
         Whether the backward pass goes on to the input, as at the server, which sends clients the cut gradient. A
         client's first layer needs no gradient of its input, and none is counted there.
+    weight_gradients
+        Whether gradients of the weights are found.
     dtype
         Of the inputs: numbers of tokens are integers.
 
@@ -96,31 +99,39 @@ def segment_flops(
     Exception
         Whatever the segment raises on such inputs.
     """
-    signature = (_structure(segment), tuple(input_shape), input_gradient, dtype)
+    signature = (_structure(segment), tuple(input_shape), input_gradient, weight_gradients, dtype)
     if signature not in _counted:
         if len(_counted) >= _KEPT:
             _counted.clear()
         example = torch.ones(BATCH, *input_shape, dtype=dtype)
-        _counted[signature] = _count(segment, example, input_gradient)
+        _counted[signature] = _count(segment, example, _Wanted(input_gradient, weight_gradients))
     return _counted[signature]
 
 
-def _count(segment: nn.Module, example: Tensor, input_gradient: bool) -> SegmentFlops:
+class _Wanted(NamedTuple):
+    """The gradients that are found."""
+
+    of_input: bool
+    of_weights: bool
+
+
+def _count(segment: nn.Module, example: Tensor, wanted: _Wanted) -> SegmentFlops:
     """Run a small segment with real numbers, a large one by shapes alone if its operations do not depend on them."""
     if sum(weight.numel() for weight in segment.parameters()) > SMALL:
         with suppress(Exception):  # a module may raise anything when its tensors have no values
-            return _count_on("meta", segment, example, input_gradient)
-    return _count_on("cpu", segment, example, input_gradient)
+            return _count_on("meta", segment, example, wanted)
+    return _count_on("cpu", segment, example, wanted)
 
 
-def _count_on(device: str, segment: nn.Module, example: Tensor, input_gradient: bool) -> SegmentFlops:
+def _count_on(device: str, segment: nn.Module, example: Tensor, wanted: _Wanted) -> SegmentFlops:
     trial = copy.deepcopy(segment).to(device).train()
-    inputs = example.to(device, copy=True).requires_grad_(input_gradient)
+    inputs = example.to(device, copy=True).requires_grad_(wanted.of_input)
     there, back = _Counter(), _Counter()
     with torch.random.fork_rng([]), torch.enable_grad():
         with there:
             outputs: Tensor = trial(inputs)
-        leaves = [tensor for tensor in chain([inputs], trial.parameters()) if tensor.requires_grad]
+        weights = trial.parameters() if wanted.of_weights else ()
+        leaves = [tensor for tensor in chain([inputs], weights) if tensor.requires_grad]
         if leaves and outputs.requires_grad:
             arrived = torch.ones_like(outputs)
             with back:

@@ -1,4 +1,4 @@
-"""The operations of a whole training: one sample's, times the samples that every client really trained on."""
+"""The operations of a whole training: one sample's, times the samples that each client, and the server, trained on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sglr.core.events import ServerWork
 from sglr.core.random import generator
 from sglr.core.trainer import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
@@ -32,14 +33,19 @@ class Computation:
         One sample's operations in a client's segment and in the server's.
     samples
         Samples that each registered client trained on, over all epochs, int64 ``[C]``.
-    sent
-        Samples that the server trained on; None if all of these.
+    work
+        Samples that went through the server's segment; None if each of these did so once, forward and backward.
+    to_weights, to_inputs
+        Operations of a sample's way back through that segment to its weights alone, and to the smashed data alone; 0
+        where no sample went so.
     """
 
     client: SegmentFlops
     server: SegmentFlops
     samples: NDArray[np.int64]
-    sent: int | None = None
+    work: ServerWork | None = None
+    to_weights: float = 0.0
+    to_inputs: float = 0.0
 
     @property
     def client_flops(self) -> NDArray[np.float64]:
@@ -49,11 +55,14 @@ class Computation:
     @property
     def server_flops(self) -> float:
         """Operations of the server, for all clients together."""
-        return float(self._served * self.server.total)
+        work, server = self._served, self.server
+        halves = work.to_weights * self.to_weights + work.to_inputs * self.to_inputs
+        return float(work.forward * server.forward + work.backward * server.backward + halves)
 
     @property
-    def _served(self) -> int:
-        return int(self.samples.sum()) if self.sent is None else self.sent
+    def _served(self) -> ServerWork:
+        trained = int(self.samples.sum())
+        return ServerWork(trained, trained, 0, 0) if self.work is None else self.work
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as they go into ``summary.json``.
@@ -61,16 +70,16 @@ class Computation:
         Means and maxima are over the registered clients; those of the paper's rule are means. The calls of operations
         that are not counted are those of one step.
         """
-        clients, server = self.client_flops, self.server_flops
-        paper_client, paper_server = (
-            float(count * segment.paper)
-            for count, segment in ((self.samples.sum(), self.client), (self._served, self.server))
-        )
+        clients, server, work = self.client_flops, self.server_flops, self._served
+        # By the paper's rule either half of a way back is as much as the way there.
+        passes = work.forward + 2 * work.backward + work.to_weights + work.to_inputs
+        paper_client, paper_server = float(self.samples.sum() * self.client.paper), float(passes * self.server.forward)
         return {
             "rule": RULE,
             "per_sample": {"client": _per_sample(self.client), "server": _per_sample(self.server)},
             "client_flops": {"mean": float(clients.mean()), "max": float(clients.max())},
             "server_flops": server,
+            "server_samples": work._asdict(),
             "total_flops": float(clients.sum()) + server,
             "paper": {
                 "client_flops": paper_client / len(self.samples),
@@ -86,7 +95,7 @@ def count_training(
     lower: nn.Module,
     input_shape: tuple[int, ...],
     dtype: torch.dtype = torch.float32,
-    smashed_bytes: int = 0,
+    work: ServerWork | None = None,
 ) -> Computation:
     """Count the operations of a training that is over.
 
@@ -98,8 +107,9 @@ def count_training(
         A client's segment; all clients' have the same shape.
     input_shape, dtype
         Shape and type of one sample's inputs.
-    smashed_bytes
-        Bytes of all smashed data that were sent: where clients have heads, of some samples alone.
+    work
+        Samples that went through the server's segment: `Server.work` as it was when the training ended. None takes each
+        sample that clients trained on for one that went through once, forward and backward.
 
     Raises
     ------
@@ -108,12 +118,19 @@ def count_training(
 
     Notes
     -----
-    Every method runs each sample once through its client's segments and once through the server's, or a copy of it
-    (SplitFed v1); with the whole model at the client, the server's part is nothing. Where clients have heads, each
-    sample also runs through these, and through the server's segment only if it is sent; aligning heads is not counted.
+    Every method runs each sample once through its client's segments, and through the head or decoder that it has. How
+    often, and how much of, what clients sent goes through the server's segment, or a copy of it (SplitFed v1), is the
+    method's: CycleSL's server learns from a sample and then finds its gradient at the new weights, EPSL's takes fewer
+    samples back. With the whole model at the client, the server's part is nothing. Steps by which the server aligns
+    heads (FSL-SAGE) are not counted, what goes through its segment for them is.
     """
     client = segment_flops(lower, input_shape, dtype=dtype)
-    server = segment_flops(trainer.server.segment, client.output_shape, input_gradient=True)
+    segment, at_cut = trainer.server.segment, client.output_shape
+    server, to_weights, to_inputs = segment_flops(segment, at_cut, input_gradient=True), 0.0, 0.0
+    if work is not None and work.to_weights:
+        to_weights = segment_flops(segment, at_cut).backward
+    if work is not None and work.to_inputs:
+        to_inputs = segment_flops(segment, at_cut, input_gradient=True, weight_gradients=False).backward
     if isinstance(lower, ClientSegments):
         client = _both(
             segment_flops(lower.lower, input_shape, dtype=dtype),
@@ -121,10 +138,8 @@ def count_training(
         )
     samples = trained_samples(trainer)
     if isinstance(lower, HeadedSegment):
-        head = segment_flops(lower.head, lower.features, input_gradient=True)
-        sent = smashed_bytes // trainer.engine.codec.bytes((1, *lower.features))
-        return Computation(_both(client, head), server, samples, sent)
-    return Computation(client, server, samples)
+        client = _both(client, segment_flops(lower.head, lower.features, input_gradient=True))
+    return Computation(client, server, samples, work, to_weights, to_inputs)
 
 
 def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:

@@ -248,7 +248,7 @@ class Recorder:
 
     def _finish(self) -> None:
         self.progress_file.test()
-        weights = weights_digest(self.built)
+        weights, work = weights_digest(self.built), self.built.trainer.server.work
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started
         sample, labels_stay = self.ledger.sample_bytes, self.built.tail is not None
@@ -260,6 +260,7 @@ class Recorder:
             scores,
             tested_epoch=epoch,
             communication=self.ledger.summary(paper),
+            work=work,
             profile=self.profile,
             measured=self.meter.summary(seconds),
             seconds=seconds,

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from sglr.core.events import TrainMetrics
+from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
 from sglr.core.types import Answer, ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
 from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.aligned_heads import AlignedHeads
+from sglr.parties.counted_passes import CountedPasses, still
 from sglr.parties.defences import DefenceChain
 from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting.segment_weights import load_state
@@ -120,7 +120,7 @@ class SplitServer:
         self.copies = spec.stack_of_copies(device) if spec.copies else None
         self.stack = spec.stack(device)
         self.heads = None if spec.head is None else AlignedHeads(spec.head, spec.task, device)
-        self.last_rate, self.classes = 0.0, spec.classes
+        self.last_rate, self.classes, self._passes = 0.0, spec.classes, CountedPasses()
         self.features: tuple[int, ...] | None = None
 
     @property
@@ -128,6 +128,11 @@ class SplitServer:
         """The upper segment, as it is now."""
         assert self.stack.module is not None, "a stack of one row"
         return self.stack.module
+
+    @property
+    def work(self) -> ServerWork | None:
+        """How many samples went through the segment so far; None after a checkpoint that does not know it."""
+        return self._passes.work
 
     def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Take one joint step on everything received, at ``rate``.
@@ -159,7 +164,7 @@ class SplitServer:
         Tensor
             Each row's gradients by its own smashed data, ``[n, N, ...]``.
         """
-        forward = stack.forward(rows, smashed, by_inputs=True)
+        forward = self._passes.forward(stack, rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
         return self._go_back(stack, forward, by_outputs, smashed.shape[1], context)
 
@@ -167,8 +172,9 @@ class SplitServer:
         self, stack: Stack, forward: Pass, by_outputs: ByOutputs, samples: int, context: StepContext
     ) -> Tensor:
         """Let the rows of a pass step, each on the mean of its ``samples``; return what clients are told, by inputs."""
-        found = stack.backward(forward, by_outputs.step, inputs=by_outputs.told is None)
-        told = found if by_outputs.told is None else stack.backward(forward, by_outputs.told, weights=False)
+        found = self._passes.backward(stack, forward, by_outputs.step, inputs=by_outputs.told is None)
+        own = by_outputs.told
+        told = found if own is None else self._passes.backward(stack, forward, own, weights=False)
         rows = forward.rows
         stack.update(rows, found.weights, self.last_rate, samples, keep=() if context.updates else rows)
         assert told.inputs is not None, "the pass was made for them"
@@ -180,23 +186,24 @@ class SplitServer:
 
     def _gradients(self, uplink: Uplink, log_prior: Tensor | None = None) -> Tensor:
         """Return them as the server finds them."""
-        with self._still():
-            forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
+        with still(self.stack):
+            forward = self._passes.forward(self.stack, (0,), uplink.flatten(uplink.smashed)[None], by_inputs=True)
             if self._ask is None:
                 priors = None if log_prior is None else log_prior[None]
                 targets = uplink.flatten(uplink.labels)[None]
                 by_outputs = self.loss.plain_gradient(forward.outputs, targets, priors)
             else:
                 by_outputs = self._asked(forward, uplink)[1]
-            found = self.stack.backward(forward, by_outputs, weights=False).inputs
+            found = self._passes.backward(self.stack, forward, by_outputs, weights=False).inputs
         assert found is not None, "asked for above"
         return _own_mean(uplink.unflatten(found[0]), uplink)
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
         self.last_rate = rate
-        forward = self.stack.forward((0,), batch.smashed[None])
-        found = self.stack.backward(forward, self.loss.of_batch(forward.outputs, batch, context.number).step)
+        forward = self._passes.forward(self.stack, (0,), batch.smashed[None])
+        by_outputs = self.loss.of_batch(forward.outputs, batch, context.number).step
+        found = self._passes.backward(self.stack, forward, by_outputs)
         self.stack.update((0,), found.weights, rate, len(batch.targets), keep=() if context.updates else (0,))
 
     def learn_batch(
@@ -204,14 +211,14 @@ class SplitServer:
     ) -> Tensor:
         """Take one step on a batch of the method's own making; return gradients by its smashed data ``[N, ...]``."""
         self.last_rate = rate
-        forward = self.stack.forward((0,), batch.smashed[None], by_inputs=True)
+        forward = self._passes.forward(self.stack, (0,), batch.smashed[None], by_inputs=True)
         by_outputs = self.loss.of_batch(forward.outputs, batch, context.number, told_prior)
         return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context)[0]
 
     @torch.no_grad()
     def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:
         """Count the loss of a step; return its gradients by the outputs ``[N, ...]``: see the protocol."""
-        forward = self.stack.forward((0,), uplink.flatten(uplink.smashed)[None])
+        forward = self._passes.forward(self.stack, (0,), uplink.flatten(uplink.smashed)[None])
         with torch.enable_grad():
             found = self._by_targets(forward, uplink, context)
         return ByOutputs(found.step[0], None if found.told is None else found.told[0])
@@ -222,17 +229,9 @@ class SplitServer:
         """Step on given gradients by the outputs; return those by the smashed data ``[n, ...]``: see the protocol."""
         self.last_rate = rate
         of_row = ByOutputs(by_outputs.step[None], None if by_outputs.told is None else by_outputs.told[None])
-        with self._still():
-            forward = self.stack.forward((0,), smashed[None], by_inputs=True)
+        with still(self.stack):
+            forward = self._passes.forward(self.stack, (0,), smashed[None], by_inputs=True)
             return self._go_back(self.stack, forward, of_row, samples, context)[0]
-
-    @contextmanager
-    def _still(self) -> Iterator[None]:
-        """Put batch statistics back to what they were, once the pass has gone back."""
-        before = {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
-        yield
-        for name, tensor in before.items():
-            self.stack.buffers[name].copy_(tensor)
 
     def priors(self, uplink: Uplink) -> Priors | None:
         """Count a step's labels, as `learn` does by itself; return the priors to correct, or None."""
@@ -323,7 +322,8 @@ class SplitServer:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
-        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()} | self.loss.state()
+        tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
+        tensors |= self.loss.state() | self._passes.state()
         if self.copies is not None:
             tensors |= {f"copies.{name}": tensor for name, tensor in self.copies.state().items()}
         if self.heads is not None:
@@ -334,6 +334,7 @@ class SplitServer:
         """Restore what `state` returned."""
         self.stack.restore(below("segment.", tensors))
         self.loss.restore(tensors)
+        self._passes.restore(tensors)
         if self.copies is not None:
             self.copies.restore(below("copies.", tensors))
         if self.heads is not None:

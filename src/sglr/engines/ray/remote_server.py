@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sglr.core.events import TrainMetrics
+from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
 from sglr.core.types import ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
@@ -58,6 +58,12 @@ class RemoteServer:
     def last_rate(self) -> float:
         """The learning rate of the last step."""
         return self._rate
+
+    @property
+    def work(self) -> ServerWork | None:
+        """How many samples went through the segment so far."""
+        self._fetch()
+        return self._here.work
 
     def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
         """Take one joint step on everything received, at ``rate``."""
