@@ -166,15 +166,6 @@ def test_cut_points_are_all_cuttable_and_in_order() -> None:
         assert_same(module, split(module, at), torch.randn(4, 1, 8, 8))
 
 
-def test_a_skip_connection_is_named_with_the_nearest_places_to_cut() -> None:
-    error = refusal(Residual(), "blocks.1.first")
-    assert error.field == "cut"
-    assert "2 values cross" in error.problem
-    assert "blocks_1_first made by blocks.1.first" in error.problem
-    assert "blocks_0 made by blocks.0 (used by blocks.1.first, add)" in error.problem
-    assert error.remedy.endswith("blocks.0, blocks")
-
-
 @pytest.mark.parametrize("at", ["first", "middle"])
 def test_a_weight_used_on_both_sides_is_named(at: str) -> None:
     problem = refusal(Tied(), at).problem

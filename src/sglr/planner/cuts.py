@@ -79,10 +79,10 @@ def measure_cuts(
         model = build_model(spec, input_shape, outputs)
         example = _example(model, input_shape)
         model = given_shapes(model, example)
-    layer = _chosen(model, cut)
-    segments = split(model, layer)
+    layer = _chosen(model, cut, example)
+    segments = split(model, layer, example)
     check_segments(segments, example, output_shape or (outputs,))
-    measured = {other: _measure(model, other, parts, example) for other, parts in _useful(model).items()}
+    measured = {other: _measure(model, other, parts, example) for other, parts in _useful(model, example).items()}
     return measured.get(layer) or _measure(model, layer, segments, example), list(measured.values())
 
 
@@ -101,21 +101,21 @@ def _takes(model: nn.Module, inputs: Tensor) -> bool:
     return True
 
 
-def _chosen(model: nn.Module, cut: str | None) -> str:
+def _chosen(model: nn.Module, cut: str | None, example: Tensor) -> str:
     """Return the client's last layer; a number says how many children the client keeps."""
     if cut is not None:
         return child_before(model, int(cut)) if cut.lstrip("-").isdigit() else cut
     own: str | None = getattr(model, "default_cut", None)
     if own is None:
         problem = "this model has no default cut"
-        places = ", ".join(_typed(model, layer) for layer in _useful(model))
+        places = ", ".join(_typed(model, layer) for layer in _useful(model, example))
         raise UsageError("cut", "none", problem, f"give --cut with one of: {places}")
     return own
 
 
-def _useful(model: nn.Module) -> dict[str, Split]:
+def _useful(model: nn.Module, example: Tensor) -> dict[str, Split]:
     """Return the cuts that leave weights on both sides: without, a client would send its inputs, or everything."""
-    cuts = {layer: split(model, layer) for layer in cut_points(model)}
+    cuts = {layer: split(model, layer, example) for layer in cut_points(model)}
     return {layer: parts for layer, parts in cuts.items() if _weighs(parts.lower) and _weighs(parts.upper)}
 
 

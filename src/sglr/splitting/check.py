@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,19 +57,56 @@ def check_segments(
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         smashed = _ran(deepcopy(segments.lower), inputs, "cut", "the client's segment", "one input")
-        _require_batch(smashed, len(inputs), "cut", "the client's segment")
-        _require_real(smashed, "cut", "what crosses the cut", "cut behind a layer that returns real numbers")
+        require_fitting(smashed, len(inputs))
         arrived = smashed.detach().requires_grad_()
         output = _ran(deepcopy(segments.upper), arrived, "model", "the server's segment", "one sample of smashed data")
-        _require_batch(output, len(inputs), "model", "the server's segment")
-        _require_real(output, "model", "the model's output", "end the model with a linear layer")
+        require_output(output, len(inputs))
     _require_shape(output, output_shape)
     return tuple(smashed.shape[1:]), tuple(output.shape[1:])
 
 
-def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -> Tensor:
+def tried(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str, *, copied: bool = True) -> Any:
+    """Return what a copy of a segment makes of ``inputs``; no random generator moves.
+
+    Raises
+    ------
+    UsageError
+        If it fails.
+    """
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        return _ran(deepcopy(segment) if copied else segment, inputs, field, name, what)
+
+
+def require_fitting(smashed: object, batch: int) -> None:
+    """Refuse what can't cross a cut as it is: anything but one tensor of real numbers, the batch first.
+
+    Raises
+    ------
+    UsageError
+        If it can't.
+    """
+    _require_batch(smashed, batch, "cut", "the client's segment")
+    assert isinstance(smashed, Tensor), "required above"
+    _require_real(smashed, "cut", "what crosses the cut", "cut behind a layer that returns real numbers")
+
+
+def require_output(output: object, batch: int) -> None:
+    """Refuse what is no model's output: anything but one tensor of real numbers, the batch first.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    _require_batch(output, batch, "model", "the server's segment")
+    assert isinstance(output, Tensor), "required above"
+    _require_real(output, "model", "the model's output", "end the model with a linear layer")
+
+
+def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -> Any:
     try:
-        output: Tensor = segment(inputs)
+        output = segment(inputs)
     except UsageError:
         raise
     except Exception as error:
@@ -78,7 +115,7 @@ def _ran(segment: nn.Module, inputs: Tensor, field: str, name: str, what: str) -
         remedy = "build the model for this shape of input" if field == "cut" else "cut elsewhere"
         if not inputs.is_floating_point():
             remedy = f"for tokens, use {FOR_TOKENS}; give other whole numbers as floats"
-        raise UsageError(field, type(segment).__name__, problem, remedy) from error
+        raise UsageError(field, type(getattr(segment, "segment", segment)).__name__, problem, remedy) from error
     return output
 
 

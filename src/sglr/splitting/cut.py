@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from sglr.core.errors import UsageError
-from sglr.splitting.check import Split, check_segments
-from sglr.splitting.graph import Trace, named_weights, trace, weights
+from sglr.splitting.check import Split
+from sglr.splitting.fit import fitted
+from sglr.splitting.graph import Trace, named_weights, trace
 from sglr.splitting.sequence import (
     around,
     child_before,
@@ -24,6 +25,9 @@ from sglr.splitting.sequence import (
 def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
     """Cut ``module`` in two; both segments are copies that share nothing with it or with each other.
 
+    Where several values cross, as skip connections or masks do, the lower segment packs them in a row for each sample,
+    which the upper one unpacks: see `sglr.splitting.crossing`.
+
     Parameters
     ----------
     module
@@ -34,12 +38,13 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
         or a node of the module's ``torch.fx`` graph, such as ``"relu_1"``), or ``""`` or ``"output"`` to cut
         behind the last layer, which leaves the server ``nn.Identity``.
     example
-        Inputs [b, ...] to run through both segments before returning them; see ``check_segments``.
+        Inputs [b, ...], b >= 2, to run through both segments before returning them. Without it the segments are raw:
+        what the lower one returns, a tuple where several values cross, the upper one takes.
 
     Raises
     ------
     UsageError
-        If the place does not exist, more than one value crosses the cut, a trained weight is used on
+        If the place does not exist, a value that can't be sent crosses the cut, a trained weight is used on
         both sides, the model cannot be traced, or the example does not fit.
     """
     lower, upper = _cut(deepcopy(module), at)
@@ -47,16 +52,15 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     # Copied separately, because a layer without weights may be used in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
     leave_input(segments.upper)
-    if example is not None:
-        check_segments(segments, example)
-    return segments
+    return segments if example is None else fitted(segments, example)
 
 
 def cut_points(module: nn.Module) -> list[str]:
-    """Return the names of layers at which ``split`` can cut, in the order of execution.
+    """Return the names of layers behind which one tensor crosses, in the order of execution.
 
-    These are the children of the module and of its children that are plain ``nn.Sequential``. Where
-    several end together, the outermost is named. The list is empty if ``torch.fx`` cannot trace the module.
+    `sglr.splitting.places.every_cut` has all others, too. These are the children of the module and of its children that
+    are plain ``nn.Sequential``. Where several end together, the outermost is named. The list is empty if ``torch.fx``
+    cannot trace the module.
     """
     root = deepcopy(module)
     try:
@@ -82,7 +86,7 @@ def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
         raise UsageError("cut", name, "the model never calls this layer directly", f"cut behind one of: {points}")
-    return _part(traced, traced.ends[registered], name)
+    return traced.segments(traced.ends[registered])
 
 
 def _cut_at_node(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
@@ -93,7 +97,7 @@ def _cut_at_node(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
     nodes = {node.name: node for node in traced.graph.nodes if node.op not in ("placeholder", "get_attr", "output")}
     if name not in nodes:
         raise _no_such_layer(root, name, list(nodes))
-    return _part(traced, nodes[name], name)
+    return traced.segments(nodes[name])
 
 
 def _no_such_layer(root: nn.Module, name: str, nodes: list[str]) -> UsageError:
@@ -102,29 +106,6 @@ def _no_such_layer(root: nn.Module, name: str, nodes: list[str]) -> UsageError:
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     places = cut_points(root) or [child for child, _ in root.named_children()]
     return UsageError("cut", name, "the model has no such layer", f"{hint}places to cut: {', '.join(places)}")
-
-
-def _part(traced: Trace, cut: Node, name: str) -> tuple[nn.Module, nn.Module]:
-    crossing = traced.crossing(cut)
-    if crossing:
-        values = "; ".join(map(_described, [cut, *crossing]))
-        problem = f"{len(crossing) + 1} values cross the cut, but only one can: {values}"
-        raise UsageError("cut", name, problem, _nearest(traced, cut))
-    return traced.segments(cut)
-
-
-def _described(node: Node) -> str:
-    users = ", ".join(str(user.target) if user.op == "call_module" else user.name for user in node.users)
-    made = f" made by {node.target}" if node.op == "call_module" else ""
-    return f"{node.name}{made} (used by {users})"
-
-
-def _nearest(traced: Trace, cut: Node) -> str:
-    order = {node: index for index, node in enumerate(traced.graph.nodes)}
-    places = _places(traced)
-    before = [name for node, name in places.items() if order[node] < order[cut]][-1:]
-    behind = [name for node, name in places.items() if order[node] > order[cut]][:1]
-    return f"the nearest places to cut are: {', '.join(before + behind)}"
 
 
 def _places(traced: Trace) -> dict[Node, str]:
@@ -136,11 +117,7 @@ def _places(traced: Trace) -> dict[Node, str]:
 
 
 def _can_cut(traced: Trace, cut: Node) -> bool:
-    lower = traced.lower(cut)
-    behind = [node for node in traced.graph.nodes if node not in lower or not lower.issuperset(node.users)]
-    upper = [node for node in behind if node is not cut]
-    shared = weights(traced.root, lower).keys() & weights(traced.root, upper).keys()
-    return not shared and not traced.crossing(cut)
+    return len(traced.tensors(cut)) == 1 and not traced.shares_weights(cut)
 
 
 def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) -> None:

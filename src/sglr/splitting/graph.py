@@ -34,36 +34,98 @@ class Trace:
     ends: dict[str, Node]
 
     def lower(self, cut: Node) -> set[Node]:
-        """Return ``cut`` and the nodes that it depends on."""
+        """Return the client's nodes: ``cut``, what it depends on, and what only picks something out of these.
+
+        Where the model's input would cross, layers that take it are the client's, too.
+        """
         found, left = {cut}, [cut]
         while left:
             fresh = set(left.pop().all_input_nodes) - found
             found |= fresh
             left.extend(fresh)
+        self._take_picks(found, cut)
+        if any(node.op == "placeholder" and not found.issuperset(node.users) for node in found):
+            self._take_input(found, cut)
         return found
 
+    def _take_picks(self, lower: set[Node], cut: Node) -> None:
+        """Add nodes that pick a size or an item out of a value, which is then less than the value to send."""
+        whole = {cut} if not _is_tuple(cut) else set()
+        for node in self.graph.nodes:
+            sources = {source for source in node.all_input_nodes if source.op != "get_attr"}
+            if node.target in _PICKS and sources and sources <= lower and not sources & whole:
+                lower.add(node)
+
+    def _take_input(self, lower: set[Node], cut: Node) -> None:
+        """Add nodes that take the model's input, and no value from behind the cut."""
+        raw = {node for node in self.graph.nodes if node.op == "placeholder"}
+        for node in self.graph.nodes:
+            sources = set(node.all_input_nodes)
+            if node.op != "output" and sources & raw and sources <= lower and cut not in sources:
+                lower.add(node)
+        self._take_picks(lower, cut)
+
     def crossing(self, cut: Node) -> list[Node]:
-        """Return the values besides ``cut`` from before it that nodes behind it use."""
+        """Return the values that cross, ``cut`` first, and then others from before it that nodes behind it use."""
         lower = self.lower(cut)
         makers = (node for node in self.graph.nodes if node in lower - {cut} and node.op != "get_attr")
-        return [node for node in makers if not lower.issuperset(node.users)]
+        others = [node for node in makers if not lower.issuperset(node.users)]
+        return others if others and cut.users and lower.issuperset(cut.users) else [cut, *others]
+
+    def tensors(self, cut: Node) -> list[Node]:
+        """Return what crosses but for sizes, which are numbers."""
+        return [node for node in self.crossing(cut) if not _is_size(node)]
+
+    def behind(self, cut: Node) -> list[Node]:
+        """Return the server's nodes; tensors that both sides read are theirs, too."""
+        lower = self.lower(cut)
+        return [
+            node
+            for node in self.graph.nodes
+            if node not in lower or (node.op == "get_attr" and not lower.issuperset(node.users))
+        ]
+
+    def shares_weights(self, cut: Node) -> bool:
+        """Return whether a trained weight is used on both sides."""
+        return bool(weights(self.root, self.lower(cut)).keys() & weights(self.root, self.behind(cut)).keys())
 
     def segments(self, cut: Node) -> tuple[nn.Module, nn.Module]:
-        """Return the model up to and behind ``cut``, which must be the only value that crosses."""
-        lower = self.lower(cut)
+        """Return the model up to and behind ``cut``; where several values cross, they do as a tuple."""
+        lower, crossing = self.lower(cut), self.crossing(cut)
         first, second = Graph(), Graph()
         made: dict[Node, Node] = {}
         for node in self.graph.nodes:
             if node in lower:
                 made[node] = first.node_copy(node, made.__getitem__)
-        first.output(made[cut])
-        made = {cut: second.placeholder("smashed")}
-        for node in self.graph.nodes:
-            if node not in lower or (node.op == "get_attr" and not lower.issuperset(node.users)):
-                made[node] = second.node_copy(node, made.__getitem__)
-        _leave_input(second, self.root)
+        first.output(made[crossing[0]] if len(crossing) == 1 else tuple(made[node] for node in crossing))
+        smashed = second.placeholder("smashed")
+        made = {crossing[0]: smashed}
+        if len(crossing) > 1:
+            made = {node: second.call_function(operator.getitem, (smashed, at)) for at, node in enumerate(crossing)}
+        arrived = list(made.values())
+        for node in self.behind(cut):
+            made[node] = second.node_copy(node, made.__getitem__)
+        for value in arrived:
+            _leave_input(value, self.root)
         last = nn.Identity().train(self.root.training)
         return _Segment(self.root, first), _Segment(self.root, second) if len(second.nodes) > 2 else last
+
+
+_PICKS = (getattr, operator.getitem, "size", "dim")
+"""What takes no more than a part, or a size, of a value."""
+
+
+def _is_size(node: Node) -> bool:
+    """Return whether a value is the shape of a tensor, or a number of it."""
+    if node.target is operator.getitem:
+        return isinstance(node.args[0], Node) and _is_size(node.args[0])
+    return node.target in ("size", "dim") or (node.target is getattr and node.args[1] in ("shape", "ndim"))
+
+
+def _is_tuple(node: Node) -> bool:
+    """Return whether a value is used as a tuple: of a batch, nobody takes single samples by number."""
+    picks = [user.target is operator.getitem and isinstance(user.args[1], int) for user in node.users]
+    return bool(picks) and all(picks)
 
 
 class _Segment(nn.Module):
@@ -82,8 +144,8 @@ class _Segment(nn.Module):
         return output
 
 
-def _leave_input(graph: Graph, root: nn.Module) -> None:
-    users = list(next(iter(graph.nodes)).users)
+def _leave_input(value: Node, root: nn.Module) -> None:
+    users = list(value.users)
     if len(users) == 1 and users[0].kwargs.get("inplace") is True:
         users[0].update_kwarg("inplace", False)
     elif len(users) == 1 and users[0].op == "call_module":
@@ -175,7 +237,7 @@ def _mode_or_value(graph: Graph, node: Node, training: bool) -> Callable[[Any, A
 def _drop_unused_shapes(graph: Graph) -> None:
     # Unpacking x.shape leaves unused sizes, and using x behind the cut would count as a second crossing.
     for node in reversed(list(graph.nodes)):
-        if not node.users and node.target in (getattr, operator.getitem, "size", "dim"):
+        if not node.users and node.target in _PICKS:
             graph.erase_node(node)
 
 

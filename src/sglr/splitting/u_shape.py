@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.splitting.check import Split, check_segments
 from sglr.splitting.cut import cut_points, split
+from sglr.splitting.fit import ended, joined_at
 from sglr.splitting.heads import HeadedSegment
 from sglr.splitting.sequence import child_before
 
@@ -83,7 +84,7 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         server knows the frozen ones.
     """
     name = _named(module, tail)
-    lower, rest = split(module, cut, example)
+    lower, rest = split(module, cut)
     if name in ("", "output"):
         raise _nothing_left(tail, rest)
     try:
@@ -95,6 +96,9 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         raise UsageError("tail", tail, problem, f"give one of: {', '.join(places) or 'none'}") from error
     if not any(weight.requires_grad for weight in last.parameters()):
         raise _nothing_left(tail, rest)
+    lower, upper = joined_at(Split(lower, upper), example)
+    upper, last = joined_at(Split(upper, last), example, before=lower)
+    _, last = ended(Split(nn.Sequential(lower, upper), last), example)
     check_segments(Split(lower, nn.Sequential(upper, last)), example)
     return Thirds(lower, upper, last)
 

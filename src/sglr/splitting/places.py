@@ -1,0 +1,57 @@
+"""Every place where a model can be cut, with the values that cross there."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import NamedTuple
+
+from torch import nn
+from torch.fx import Node
+
+from sglr.core.errors import UsageError
+from sglr.splitting.graph import Trace, trace
+from sglr.splitting.sequence import is_plain
+
+
+class Place(NamedTuple):
+    """A place where a model can be cut.
+
+    Parameters
+    ----------
+    layer
+        The client's last layer, as `sglr.splitting.cut.split` takes it.
+    crossing
+        Names of the tensors that cross, that of the layer first, where it does: one where a single tensor crosses.
+    """
+
+    layer: str
+    crossing: tuple[str, ...]
+
+
+def every_cut(module: nn.Module) -> list[Place]:
+    """Return every layer that ``split`` can cut behind, in the order of execution.
+
+    These are all submodules that the model calls, however deep, unless trained weights would be on both sides. Where
+    several end together, the one with the shortest name is named. Values can still be refused when a sample shows what
+    they are: ``split`` with an example says so. The list is empty if ``torch.fx`` can't trace the model.
+    """
+    traced = _traced(module)
+    if traced is None:
+        return []
+    names: dict[Node, str] = {}
+    for name, node in traced.ends.items():
+        names[node] = min(name, names.get(node, name), key=len)
+    found = [node for node in traced.graph.nodes if node in names and not traced.shares_weights(node)]
+    return [Place(names[node], tuple(names.get(value, value.name) for value in traced.tensors(node))) for node in found]
+
+
+def _traced(module: nn.Module) -> Trace | None:
+    """Return the model traced as deep as can be."""
+    try:
+        return trace(deepcopy(module))
+    except UsageError:
+        root = deepcopy(module)
+    try:
+        return trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
+    except UsageError:
+        return None
