@@ -14,6 +14,7 @@ from sglr.core.registry import (
     MERGE_RULES,
     METHODS,
     MODELS,
+    NAMED_MODELS,
     PARTITIONERS,
     TRACKERS,
 )
@@ -35,7 +36,11 @@ KINDS = {
 def test_every_registered_part_is_listed_with_its_summary(call, kind):
     registry = KINDS[kind]
     parts = json.loads(call("list", kind, "--json").out)
-    assert parts == [{"name": name, "summary": registry.summary(name)} for name in registry.names()]
+    named = NAMED_MODELS.names() if kind == "models" else []
+    assert parts == [
+        *({"name": name, "summary": registry.summary(name)} for name in registry.names()),
+        *({"name": f"{name}:NAME", "summary": NAMED_MODELS.summary(name)} for name in named),
+    ]
     shown = call("list", kind).out
     assert all(name in shown for name in registry.names())
 

@@ -239,7 +239,14 @@ class Segments:
         if self._model is not None:
             return built_by(self._experiment.model, partial(self._model, self._input_shape, self._outputs))
         experiment = self._experiment
-        return build_model(experiment.model, self._input_shape, self._outputs, experiment.folder_naming("model"))
+        return build_model(
+            experiment.model,
+            self._input_shape,
+            self._outputs,
+            experiment.folder_naming("model"),
+            experiment.pretrained,
+            experiment.weights,
+        )
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its initial weights."""

@@ -14,7 +14,7 @@ from sglr.assembly.task import plain, recorded_task
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.registry import ENGINES
+from sglr.core.registry import ENGINES, model_prefix
 from sglr.core.server_protocol import Server
 from sglr.core.spec import name_in
 from sglr.core.task import Targets, Task
@@ -123,6 +123,8 @@ def stand_ins(
         "dataset": "<recorded>",
         "partition": "iid",
         "partition_parameters": {},
+        "pretrained": False if model_prefix(experiment.model) else None,  # all weights are the run's
+        "weights": None,
     }
     cuts = {} if record.method.whole_model else {"cut": record.cut, "tail": record.tail}
     task = recorded_task(experiment, record.task, task)

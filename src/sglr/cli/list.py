@@ -20,6 +20,7 @@ from sglr.core.registry import (
     MERGE_RULES,
     METHODS,
     MODELS,
+    NAMED_MODELS,
     PARTITIONERS,
     TASKS,
     TRACKERS,
@@ -80,6 +81,11 @@ def list_parts(
         parts = [_describe_preset(name, verbose) for name in presets.names()]
     else:
         parts = [_describe(kind, REGISTRIES[kind], name, verbose) for name in REGISTRIES[kind].names()]
+        if kind is PartKind.models:
+            parts += [
+                {"name": f"{library}:NAME", "summary": NAMED_MODELS.summary(library)}
+                for library in NAMED_MODELS.names()
+            ]
     if as_json:
         print(json.dumps(parts, indent=2))
     else:

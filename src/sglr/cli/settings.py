@@ -88,7 +88,7 @@ class Setting:
 
     def option(self) -> inspect.Parameter:
         """Return the parameter that makes typer offer the flag."""
-        switch = self.kind is bool
+        switch = self.kind in (bool, bool | None)
         option = typer.Option(
             f"{self.flag}/--no-{self.flag[2:]}" if switch else self.flag,
             metavar="" if switch else self.placeholder,

@@ -1,4 +1,4 @@
-"""Build a model by name: a built-in or plugged-in one, or the user's own ``package.module:function``.
+"""Build a model by name: a built-in or plugged-in one, a library's (``timm:resnet18``), or the user's own function.
 
 A user who opens a stranger's run folder did not choose the code that its settings name. Such code must be installed:
 neither the current directory nor the folder is searched, and modules of Python and of sglr are refused, because they
@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -23,7 +25,7 @@ from typing import Any
 from torch import nn
 
 from sglr.core.errors import UsageError, refuse_long, unknown
-from sglr.core.registry import MODELS
+from sglr.core.registry import MODELS, NAMED_MODELS, model_prefix
 
 FOR_TOKENS = "a model that embeds them: transformer with task = language, or one of your own"
 """What to use where inputs are tokens."""
@@ -31,15 +33,59 @@ FOR_TOKENS = "a model that embeds them: transformer with task = language, or one
 _REFUSED = frozenset((*sys.stdlib_module_names, "sglr"))
 
 
-def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: Path | None = None) -> nn.Module:
-    """Build the model that ``spec`` names, with weights drawn from torch's global generator.
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the builder of a library's models is asked for: one file each in ``models/named/``.
+
+    Parameters
+    ----------
+    name
+        What follows the prefix: ``"resnet18"`` of ``"timm:resnet18"``.
+    input_shape
+        Shape of one input, without the batch dimension.
+    classes
+        Number of classes.
+    pretrained
+        Whether it has the library's pretrained weights; None for what is usual for the library.
+    weights
+        A file of weights to begin with, instead of the library's.
+    spec
+        The whole name, for messages.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    classes: int
+    pretrained: bool | None
+    weights: Path | None
+    spec: str
+
+
+def unlisted(asked: ModelRequest, names: Iterable[str]) -> UsageError:
+    """Return the error that a library has no such model; the nearest of its ``names`` are suggested."""
+    prefix = asked.spec.partition(":")[0]
+    near = get_close_matches(asked.name, [*names], n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(f'{prefix}:{name}' for name in near)}?" if near else f"see {prefix}'s own list"
+    return UsageError("model", asked.spec, f"{prefix} has no such model", remedy)
+
+
+def build_model(
+    spec: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    folder: Path | None = None,
+    pretrained: bool | None = None,
+    weights: Path | None = None,
+) -> nn.Module:
+    """Build the model that ``spec`` names, with weights drawn from torch's global generator, or pretrained ones.
 
     Parameters
     ----------
     spec
-        A registered name such as ``"resnet16"``, or ``"package.module:function"`` for a function (or class)
-        of the user's own. It is imported with the current directory on the path, and is given
-        ``input_shape`` and ``classes`` as keyword arguments, each if its signature takes it.
+        A registered name such as ``"resnet16"``, a library's such as ``"timm:resnet18"``, or
+        ``"package.module:function"`` for a function (or class) of the user's own. It is imported with the current
+        directory on the path, and is given ``input_shape`` and ``classes`` as keyword arguments, each if its signature
+        takes it.
     input_shape
         Shape of one input, without the batch dimension.
     classes
@@ -47,6 +93,8 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: P
     folder
         The run folder that names the model, if the user does not: then only installed code is imported, and a function
         is only called if it is a module's class, or takes ``input_shape`` or ``classes``, so that it builds models.
+    pretrained, weights
+        As of `ModelRequest`; only models of libraries have any.
 
     Raises
     ------
@@ -55,6 +103,16 @@ def build_model(spec: str, input_shape: tuple[int, ...], classes: int, folder: P
         something that is not an ``nn.Module``, or it cannot take such inputs.
     """
     refuse_long("model", spec)
+    prefix = model_prefix(spec)
+    if prefix is not None:
+        asked = ModelRequest(spec.partition(":")[2], input_shape, classes, pretrained, weights, spec)
+        with nullcontext() if folder is None else _only_installed(folder.resolve()):
+            named: nn.Module = NAMED_MODELS.load(prefix)(asked)
+        return named
+    if pretrained or weights is not None:
+        field, value = ("pretrained", pretrained) if weights is None else ("weights", weights)
+        having = ", ".join(f"{name}:NAME" for name in NAMED_MODELS.names())
+        raise UsageError(field, value, f"model {spec} has no pretrained weights", f"name a model that has: {having}")
     if ":" not in spec:
         model: nn.Module = MODELS.load(spec)(input_shape, classes)
         return model

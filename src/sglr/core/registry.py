@@ -97,7 +97,8 @@ class Registry:
 @cache
 def _modules(package: str) -> dict[str, str]:
     path = import_module(package).__path__
-    return {info.name.replace("_", "-"): f"{package}.{info.name}" for info in pkgutil.iter_modules(path)}
+    found = {info.name.replace("_", "-"): f"{package}.{info.name}" for info in pkgutil.iter_modules(path)}
+    return {name: module for name, module in found.items() if module != NAMED_MODELS.package}
 
 
 @cache
@@ -199,6 +200,7 @@ def _tree(module: str) -> ast.Module:
 
 METHODS = Registry("method", "sglr.methods")
 MODELS = Registry("model", "sglr.models")
+NAMED_MODELS = Registry("model", "sglr.models.named")
 DATASETS = Registry("dataset", "sglr.data.datasets")
 PARTITIONERS = Registry("partition", "sglr.data.partitioners")
 ENGINES = Registry("engine", "sglr.engines")
@@ -218,3 +220,9 @@ PARTS: Mapping[str, Registry] = {
     "task": TASKS,
 }
 """Settings that name a part with parameters of its own, and where these parts are found."""
+
+
+def model_prefix(spec: str) -> str | None:
+    """Return the prefix of a model's name that says which library has it, ``timm`` of ``timm:resnet18``; else None."""
+    prefix, colon, _ = spec.partition(":")
+    return prefix if colon and prefix in NAMED_MODELS.names() else None

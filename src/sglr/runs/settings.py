@@ -22,7 +22,26 @@ class Settings(BaseModel):
         "Method", "sglr2", "training method (sglr list methods); sglr is the paper's", basic=True, clients="take"
     )
     model: str = setting(
-        "Model", "cnn", "network (sglr list models), or your own package.module:function", basic=True, clients="take"
+        "Model",
+        "cnn",
+        "network (sglr list models), one of a library (torchvision:resnet18, timm:NAME), or your own"
+        " package.module:function",
+        basic=True,
+        clients="take",
+    )
+    pretrained: bool | None = setting(
+        "Model",
+        None,
+        "begin with the library's pretrained weights (models such as torchvision:NAME); default: not",
+        since="0.2.0",
+        clients="take",
+    )
+    weights: Path | None = setting(
+        "Model",
+        None,
+        "file of weights to begin with instead (.safetensors, or torch's .pt and .pth), for models of a library",
+        since="0.2.0",
+        clients="take",
     )
     task: str = setting(
         "Model",

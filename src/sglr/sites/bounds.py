@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sglr.assembly.task import named_task
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
+from sglr.core.registry import model_prefix
 from sglr.data.class_folders import walk
 from sglr.data.images.decode import PICTURES
 from sglr.engines.remote.run_description import INPUT_TYPES, RunDescription
@@ -80,7 +81,7 @@ def refuse_model_beyond_memory(experiment: Experiment, description: RunDescripti
         If weights, or activations of two samples, don't fit the memory.
     """
     small = math.prod(description.input_shape) <= SMALL_INPUT and _outputs(experiment, description) <= FEW_CLASSES
-    if ":" in experiment.model or small:
+    if small if ":" not in experiment.model else model_prefix(experiment.model) is None:
         return
     try:
         needed = _bytes_of_model(experiment, description)
@@ -98,7 +99,8 @@ def _outputs(experiment: Experiment, description: RunDescription) -> int:
 
 def _bytes_of_model(experiment: Experiment, description: RunDescription) -> int:
     with torch.device("meta"), torch.no_grad():
-        model = build_model(experiment.model, description.input_shape, _outputs(experiment, description)).eval()
+        outputs = _outputs(experiment, description)
+        model = build_model(experiment.model, description.input_shape, outputs, pretrained=False).eval()
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         passed: list[int] = []
 

@@ -25,7 +25,7 @@ from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import UsageError
 from sglr.core.optim import OptimizerSpec
-from sglr.core.registry import METHODS, MODELS, PARTITIONERS, TASKS
+from sglr.core.registry import METHODS, MODELS, PARTITIONERS, TASKS, model_prefix
 from sglr.core.task import Task
 from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.batches import Batching
@@ -137,7 +137,9 @@ def own_experiment(description: RunDescription, model: str | None, task: str | N
             problem = f"the server names a {kind} that is not installed here"
             raise UsageError(kind, str(chosen.get(kind))[:60], problem, "install the same version and plug-ins")
         chosen |= {name: told[name] for name in part_fields(kind, str(chosen[kind])) if name in told}
-    chosen["model"] = _chosen("model", told.get("model"), model, MODELS.names())
+    asked = str(told.get("model"))
+    known = [asked] if model_prefix(asked) else MODELS.names()  # installed libraries are no code of the server's
+    chosen["model"] = _chosen("model", told.get("model"), model, known)
     chosen["task"] = _chosen("task", told.get("task", "auto"), task, ["auto", *TASKS.names()])
     chosen |= _task_parameters(str(chosen["task"]), told)
     place = {"dataset": "sites", "input_shape": description.input_shape}
