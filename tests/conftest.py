@@ -271,7 +271,8 @@ class Case:
             replace(
                 setting,
                 client_loss=loss if self.tail else None,
-                head_loss=loss if self.method.head else None,
+                head_loss=replace(loss, weight=self.method.head_weight) if self.method.head else None,
+                own_share=self.method.own_share,
                 decoder_loss=DecoderLoss(self.method.decoder_weight) if self.method.decodes else None,
                 defences=self.defences,
                 codec=self._codec(),

@@ -25,6 +25,7 @@ OTHER_STEPS = {
     "gas": "the server learns from generated samples, too",
     "cse-fsl": "a client's own head has the loss that its segment steps on",
     "fsl-sage": "a client's own head estimates the gradient that its segment steps on",
+    "splitgp": "a client's own head has a loss that its segment steps on, too",
     "cyclesl": "clients are told the gradients at the weights that the server has after its step",
 }
 """Methods that with one client do not train as the unsplit model does."""

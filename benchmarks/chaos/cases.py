@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, object]] = {
     "mix2sfl": {"method": "mix2sfl"},
     "epsl": {"method": "epsl"},
     "cse-fsl": {"method": "cse-fsl", "h": 2},
+    "splitgp": {"method": "splitgp"},
     "sglr with tails": {"method": "sglr", "tail": "relu2"},
     "sglr, int8 with feedback": {"method": "sglr", "compression": "int8:feedback=true"},
     "sfl, half take part": {"method": "sfl", "participation": 0.5},

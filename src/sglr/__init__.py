@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sglr.methods.sglr import SGLR
     from sglr.methods.sglr2 import SGLR2
     from sglr.methods.slr import SLR
+    from sglr.methods.splitgp import SplitGP
     from sglr.methods.ssl import SSL
     from sglr.runs.config import Experiment
     from sglr.splitting import Split, cut_points, split
@@ -93,6 +94,7 @@ _HOMES = {
     "sglr.methods.scala": ("SCALA",),
     "sglr.methods.sfl": ("SFL",),
     "sglr.methods.sflv1": ("SFLV1",),
+    "sglr.methods.splitgp": ("SplitGP",),
     "sglr.methods.sflv2": ("SFLV2",),
     "sglr.methods.sgl": ("SGL",),
     "sglr.methods.sglr": ("SGLR",),
@@ -166,6 +168,7 @@ __all__ = [
     "ServerBatch",
     "SglrError",
     "Split",
+    "SplitGP",
     "StepContext",
     "StopTraining",
     "Sweep",

@@ -42,7 +42,7 @@ def make(name: str, **fields: Any) -> Method:
 
 def test_which_methods_average() -> None:
     shared = {name for name in METHODS.names() if METHODS.load(name).shares}
-    others = {"ssl", "cse-fsl", "fsl-sage", "locfedmix-sl"}
+    others = {"ssl", "cse-fsl", "fsl-sage", "locfedmix-sl", "splitgp"}
     assert shared == {*AVERAGING, *others}, "a new method that shares weights: test it here"
 
 

@@ -35,6 +35,10 @@ CASES: list[dict[str, Any]] = [
     *({"method": name, **FITTING.get(name, {})} for name in METHODS.names() if not METHODS.load(name)().keeps_head),
     {"method": "cse-fsl", "h": 2, "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7},
     {"method": "cse-fsl", "h": 2, "head": "mlp:width=8", "label_prior": "own", "compression": "int8:feedback=true"},
+    {"method": "splitgp", "gamma": 0.3, "lam": 0.6, "partition": "dirichlet", "samples_per_client": 40}
+    | {"participation": 0.7, "label_prior": "own", "compression": "int8:feedback=true", "epochs": 4},
+    {"method": "splitgp", "head": "mlp:width=8", "model": "cnn", "batching": "global:9"}
+    | {"defence": "clip:norm=5+noise:sigma=0.2+max-norm"},
     {"method": "sglr", "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7, "model": "cnn"},
     {"method": "psl", "short_clients": "cycle", "partition": "dirichlet", "samples_per_client": 30},
     *(

@@ -318,8 +318,9 @@ def _client_spec(
         defences=segments.defences,
         augmentation=augmentation,
         client_loss=None if segments.tail is None else loss,
-        head_loss=loss if segments.method.head else None,
+        head_loss=dataclasses.replace(loss, weight=segments.method.head_weight) if segments.method.head else None,
         decoder_loss=DecoderLoss(segments.method.decoder_weight) if segments.method.decodes else None,
+        own_share=segments.method.own_share,
     )
 
 

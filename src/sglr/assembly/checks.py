@@ -32,7 +32,7 @@ def check_defences(experiment: Experiment, method: Method, defences: DefenceChai
         problem = f"method {experiment.method} sends weights, and nothing crosses a cut"
         remedy = "leave it out, or choose a method that splits the model"
         raise UsageError("defence", experiment.defence, problem, remedy)
-    if defences.privatizes_gradient and method.head:
+    if defences.privatizes_gradient and not method.answered:
         problem = f"the server of method {experiment.method} sends no gradients that it could change"
         raise UsageError("defence", experiment.defence, problem, "leave it out, or choose another method")
     for part in defences.parts:
@@ -114,17 +114,17 @@ def check_head(experiment: Experiment, method: Method) -> None:
     if not method.head:
         if experiment.head is not None:
             problem = f"clients of method {experiment.method} have no head"
-            raise UsageError("head", experiment.head, problem, "leave it out, or choose cse-fsl or fsl-sage")
+            raise UsageError("head", experiment.head, problem, "leave it out, or choose cse-fsl, fsl-sage or splitgp")
         return
     if experiment.head is not None:
         read_head(experiment.head)
     if experiment.tail is not None:
         problem = f"method {experiment.method} has a loss at the client, and labels that the server learns from"
         raise UsageError("tail", experiment.tail, problem, "leave it out, or choose a method without a head")
-    if experiment.pipelining:
+    if experiment.pipelining and not method.answered:
         problem = f"clients of method {experiment.method} never wait for gradients"
         raise UsageError("pipelining", True, problem, "leave it out")
-    if experiment.engine == "remote" and experiment.batching != "local":
+    if experiment.engine == "remote" and experiment.batching != "local" and not method.answered:
         problem = "clients with heads take steps by themselves, for which sites are not told how many samples to use"
         raise UsageError("batching", experiment.batching, problem, "leave it out, or give --engine local or ray")
     if experiment.engine == "remote" and not method.trains_head:

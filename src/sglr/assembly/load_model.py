@@ -186,9 +186,10 @@ def trained_head(built: Training, client: int, segment: Path | None = None) -> n
 
 def _weights(built: Training, client: int) -> Weights:
     trainer = built.trainer
-    if trainer.shared and not built.method.keeps_head:
+    if trainer.shared and built.method.alike and not built.method.keeps_head:
         return trainer.shared
-    return {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()} | dict(trainer.shared)
+    own = {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
+    return own | (dict(trainer.shared) if built.method.alike else {})
 
 
 def _read_segment(path: Path, lower: nn.Module) -> Weights:

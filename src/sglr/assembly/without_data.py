@@ -27,7 +27,7 @@ from sglr.runs.data_record import DataRecord, MethodFacts, TargetFacts
 def record_of(experiment: Experiment, built: Training) -> DataRecord:
     """Return the record of a run's data and of parts that were given as objects."""
     data, method = built.data, built.method
-    facts = {name: bool(getattr(method, name)) for name in MethodFacts.model_fields}
+    facts = {name: getattr(method, name) for name in MethodFacts.model_fields}
     return DataRecord(
         input_shape=tuple(data.train.inputs.shape[1:]),
         dtype=str(data.train.inputs.dtype).removeprefix("torch."),  # type: ignore[arg-type]
@@ -85,8 +85,18 @@ class Recorded(Method):
     facts: MethodFacts
 
     def __post_init__(self) -> None:
-        for name, value in self.facts.model_dump().items():
+        for name, value in self.facts.model_dump(exclude={"head_weight", "own_share"}).items():
             object.__setattr__(self, name, value)
+
+    @property
+    def head_weight(self) -> float:
+        """The recorded weight."""
+        return self.facts.head_weight
+
+    @property
+    def own_share(self) -> float:
+        """The recorded share."""
+        return self.facts.own_share
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Raise: this method can't train."""

@@ -156,6 +156,8 @@ class Engine(Protocol):
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Set weights and buffers ``[...]`` of ``clients``, all or some; optimizer state stays.
 
+        Where clients keep a share of their own (`Method.own_share`), each mixes it with what it is given.
+
         Returns
         -------
         tuple of int

@@ -33,7 +33,7 @@ class Method(ABC):
     pooled
         All data is in one place: a single client that owns everything.
     shares
-        Client segments are kept equal: `merge` gives the weights that everyone goes on from.
+        Client segments are merged: `merge` gives the weights that everyone goes on from, all or in part (`own_share`).
     server_copies
         The server keeps one copy of its segment per client.
     merge_every
@@ -50,7 +50,8 @@ class Method(ABC):
         Values of settings that make the method what it is, such as ``{"label_prior": "pooled"}``: where the method is
         named, they are the defaults.
     head
-        Clients have a head behind their smashed data, and train by its loss where the server sends no gradients.
+        Clients have a head behind their smashed data, and train by its loss: alone, or beside the server's
+        (`head_weight`).
     trains_head
         Clients train their heads; else the server sends them.
     decodes
@@ -87,6 +88,16 @@ class Method(ABC):
     any_size: ClassVar[bool] = False
     decodes: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @property
+    def own_share(self) -> float:
+        """The share λ, 0 to 1, of its own weights that each client keeps in a merge; the rest are the merged ones."""
+        return 0.0
+
+    @property
+    def alike(self) -> bool:
+        """Whether client segments are shared, and all clients go on from the same weights."""
+        return self.shares and self.own_share == 0
 
     def merging(self, when: str) -> Self:
         """Return the same method with client segments merged at other times.
@@ -165,6 +176,19 @@ class Method(ABC):
         return None
 
     @property
+    def head_weight(self) -> float:
+        """The weight γ of the head's loss at a client, where it has one; the rest, 1 − γ, is that of the server's loss.
+
+        At 1, clients train by their heads alone, and the server sends them no gradients.
+        """
+        return 1.0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server sends clients gradients."""
+        return not self.head or self.head_weight < 1
+
+    @property
     def decoder_weight(self) -> float:
         """The weight of the decoder's loss at a client, where it has one."""
         return 0.0
@@ -241,7 +265,7 @@ class Method(ABC):
         Returns
         -------
         Weights
-            The weights ``[...]`` that the clients go on from.
+            The weights ``[...]`` that the clients go on from, or that each mixes with its own (`own_share`).
         """
         del server
         return merging.merge(client_weights)

@@ -154,10 +154,11 @@ class Server(Protocol):
         """
         ...
 
-    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float, weight: float = 1.0) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
 
-        Parameters and result are those of `learn`.
+        Parameters and result are those of `learn`. The loss is multiplied by ``weight``, where it is one of two; not
+        where it is counted.
         """
         ...
 

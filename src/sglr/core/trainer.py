@@ -59,6 +59,8 @@ class Trainer:
         Names of what is not trained of a client's segment, such as batch statistics.
     memory
         What the method keeps between steps: see `StepContext.memory`.
+    holders
+        Who has taken up the weights that were merged last, where each client mixes them with its own: it does so once.
     """
 
     method: Method
@@ -72,6 +74,7 @@ class Trainer:
     rule: MergeRule = field(default_factory=MergeRule)
     buffers: AbstractSet[str] = frozenset()
     memory: dict[str, Tensor] = field(default_factory=dict)
+    holders: set[int] = field(default_factory=set)
     _end: Progress | None = field(default=None, init=False)
 
     @property
@@ -239,15 +242,25 @@ class Trainer:
             what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
             log.warning(what, self.progress.epoch + 1, merging.too_few)
         self.shared = self.method.merge(self.method.shared_of(weights), merging, self.server)
+        self.holders.clear()
         self._report_weights(present, up=True)
         if context.ends_epoch:
             # They receive it when their next pass begins: it is counted then.
-            self.engine.publish(self.shared, cohort)
+            self._publish(cohort)
         else:
             self._send_shared(cohort)
 
     def _send_shared(self, cohort: tuple[int, ...]) -> None:
-        self._report_weights(self.engine.publish(self.shared, cohort), up=False)
+        self._report_weights(self._publish(cohort), up=False)
+
+    def _publish(self, cohort: tuple[int, ...]) -> tuple[int, ...]:
+        """Give a cohort the shared weights; return who has them now."""
+        if self.method.alike:
+            return self.engine.publish(self.shared, cohort)
+        without = tuple(client for client in cohort if client not in self.holders)
+        if without:
+            self.holders |= {*self.engine.publish(self.shared, without)}
+        return tuple(client for client in cohort if client in self.holders)
 
     def _hand_out(self, cohort: tuple[int, ...]) -> None:
         """Send clients of the cohort what the method gives each of them before a round."""
@@ -340,7 +353,7 @@ class Trainer:
             ) from error
 
     def _evaluated(self, samples: Samples, most_clients: int, parts: Callable[[int], int]) -> Scores:
-        if self.method.shares:
+        if self.method.alike:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
             return self.engine.evaluate(self.server.segment, samples, (last,), self.shared, parts(1))
@@ -366,6 +379,8 @@ class Trainer:
         tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state(best).items()}
         tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
         tensors |= {f"shared.{name}": tensor for name, tensor in self.shared.items()}
+        if self.method.shares and not self.method.alike:
+            tensors["holders"] = torch.tensor(sorted(self.holders), dtype=torch.int64)
         return tensors | {f"method.{name}": tensor for name, tensor in self.memory.items()}
 
     def restore(self, tensors: Weights, progress: Progress) -> None:
@@ -374,4 +389,5 @@ class Trainer:
         self.server.restore(below("server.", tensors))
         self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
         self.memory = {name: tensor.clone() for name, tensor in below("method.", tensors).items()}
+        self.holders = {*tensors["holders"].tolist()} if "holders" in tensors else set()
         self.progress = progress

@@ -50,6 +50,20 @@ def weighted_mean(weights: Weights, shares: Tensor) -> dict[str, Tensor]:
     return means
 
 
+def mixed(own: Weights, others: Weights, share: float) -> dict[str, Tensor]:
+    """Return share · own + (1 − share) · others, of the tensors of ``own`` that ``others`` have, rounded if integer.
+
+    Where both are equal, so is the result, to the last bit.
+    """
+    found = {}
+    for name, tensor in own.items():
+        if name in others:
+            wide = tensor if tensor.is_floating_point() else tensor.double()
+            mix = torch.lerp(wide, others[name].to(wide).expand_as(wide), 1 - share)
+            found[name] = mix if tensor.is_floating_point() else mix.round().to(tensor.dtype)
+    return found
+
+
 def to_device(values: Tensor | Sequence[float] | Sequence[int], device: torch.device) -> Tensor:
     """Return values of the host on a device, without the host waiting for the device.
 

@@ -108,7 +108,7 @@ class Local:
 
     def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give clients some weights, each its own ``[n, ...]``."""
-        self.block.publish(weights, clients)
+        self.block.give(weights, clients)
         return clients
 
     def evaluate(

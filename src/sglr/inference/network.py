@@ -289,7 +289,7 @@ def trained_network(
         remedy = "train it again; sglr.load_model(path, dataset=...) returns its network"
         raise UsageError("run", folder, "is of sglr 0.1, and does not tell how its data were read", remedy)
     built = load_training(run, model, task)
-    shared = bool(built.trainer.shared) or record.method.pooled
+    shared = (bool(built.trainer.shared) and built.method.alike) or record.method.pooled
     whose = _whose(client, shared, record.clients, segment)
     numbers = range(record.clients) if whose in ("average", "each") else [0 if whose == "shared" else int(whose)]
     file = None if segment is None else Path(segment)

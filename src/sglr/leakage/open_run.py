@@ -62,7 +62,7 @@ class OpenedRun:
             shares=method.shares,
             whole_model=method.whole_model,
             keeps_labels=built.tail is not None,
-            answered=not method.head,
+            answered=method.answered,
         )
         auxiliary, unseen = _held_out(built)
         own = built.data.train.select(built.data.indices[client])
@@ -112,7 +112,7 @@ class OpenedRun:
             seed=experiment.seed if seed is None else seed,
             tail=segments.tail,
             feature_gradients=None if built.tail is None else by_features,
-            answered=not method.head,
+            answered=method.answered,
         )
 
 

@@ -215,7 +215,7 @@ class ClientBlock(HeldClients):
     def backward(self, cut_gradients: Tensor | None, rate: float, *, updates: bool = True) -> None:
         """Back-propagate each client's cut-layer gradients ``[C, b, ...]`` through its segment, and step.
 
-        If none came, they are those of the loss of its own head; those of a decoder's loss are added. Without
+        If none came, they are those of the loss of its own head; those of a loss beside the server's are added. Without
         ``updates`` gradients are kept for a later step, but by clients whose last batch this was.
         """
         found: list[tuple[Pass, Gradients]] = []
@@ -224,7 +224,7 @@ class ClientBlock(HeldClients):
             cut_gradients = self.answer(self._join(len(clients)), clients).gradients
         else:
             self._defended.inspect(cut_gradients)
-            if self._spec.decoder_loss is not None:
+            if self._spec.has_loss_beside:
                 clients = self._defended.clients
                 cut_gradients = cut_gradients + self.answer(self._join(len(clients)), clients).gradients
         for number, (places, part) in enumerate(self._passes):

@@ -22,10 +22,13 @@ class ClientLoss:
     corrects_prior
         Add the log label prior of the client to its logits, as `sglr.parties.training_loss.TrainingLoss` does; here
         each client counts all labels that it has, since it knows them from the start.
+    weight
+        What the loss is multiplied by: a head's may be one of two.
     """
 
     task: Task
     corrects_prior: bool = False
+    weight: float = 1.0
 
     def __call__(self, outputs: Tensor, targets: Tensor, log_priors: Tensor | None = None) -> losses.Loss:
         """Return the loss of clients side by side and its gradients by their outputs.
@@ -39,9 +42,11 @@ class ClientLoss:
         log_priors
             ``[n, K]``, if the prior is corrected.
         """
-        return losses.loss_and_gradient(
-            self.task, outputs, targets, None if log_priors is None else log_priors[:, None]
-        )
+        priors = None if log_priors is None else log_priors[:, None]
+        found = losses.loss_and_gradient(self.task, outputs, targets, priors)
+        if self.weight == 1:
+            return found
+        return found._replace(by_outputs=found.by_outputs * self.weight, losses=found.losses * self.weight)
 
 
 def log_prior(labels: Tensor, classes: int) -> Tensor:

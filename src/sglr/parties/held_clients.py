@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sglr.client_store.store import ClientStore, clients_of, is_population
-from sglr.core.weights import Weights, below, state_of
+from sglr.core.weights import Weights, below, mixed, state_of
 from sglr.parties.spec import ClientSpec
 from sglr.stacking.stack import Stack
 from sglr.storage.checkpoint import digest
@@ -129,7 +129,13 @@ class HeldClients:
         return {*self._seated}.issuperset(clients)
 
     def publish(self, weights: Weights, clients: Sequence[int]) -> None:
-        """Give the clients the same weights and buffers ``[...]``, or each its own ``[n, ...]``."""
+        """Give the clients the same weights and buffers ``[...]``, which each mixes with a share of its own."""
+        if self._spec.own_share:
+            weights = mixed(self.collect(clients), weights, self._spec.own_share)
+        self.give(weights, clients)
+
+    def give(self, weights: Weights, clients: Sequence[int]) -> None:
+        """Set some of the clients' weights and buffers, to the same ``[...]``, or each to its own ``[n, ...]``."""
         stack, rows = self._seat(clients, moves=True)
         stack.load(rows, weights)
 

@@ -155,9 +155,15 @@ class SplitServer:
         return self._defences.privatize_gradient(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
 
     def _learn(
-        self, stack: Stack, rows: tuple[int, ...], smashed: Tensor, uplink: Uplink, context: StepContext
+        self,
+        stack: Stack,
+        rows: tuple[int, ...],
+        smashed: Tensor,
+        uplink: Uplink,
+        context: StepContext,
+        weight: float = 1.0,
     ) -> Tensor:
-        """Let rows step, each on the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
+        """Let rows step, each on ``weight`` times the mean loss of its own ``[N, ...]`` of ``smashed`` ``[n, N, ...]``.
 
         Returns
         -------
@@ -166,6 +172,9 @@ class SplitServer:
         """
         forward = self._passes.forward(stack, rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
+        if weight != 1:
+            told = None if by_outputs.told is None else by_outputs.told * weight
+            by_outputs = ByOutputs(by_outputs.step * weight, told)
         return self._go_back(stack, forward, by_outputs, smashed.shape[1], context)
 
     def _go_back(
@@ -261,13 +270,13 @@ class SplitServer:
         scaled = answer.gradients * shares.reshape(-1, *(1,) * (outputs.dim() - 1))
         return answer, torch.unflatten(uplink.flatten(scaled), 0, outputs.shape[:2])
 
-    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
-        """Let every client's own copy of the segment take one step on that client's batch (SplitFed v1).
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float, weight: float = 1.0) -> Tensor:
+        """Let every client's own copy of the segment take one step on that client's batch: see the protocol.
 
         Returns
         -------
         Tensor
-            Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
+            Cut-layer gradients ``[C, b, ...]``, each of ``weight`` times the mean loss over the client's own batch.
         """
         assert self.copies is not None, "built without copies"
         self.last_rate = rate
@@ -280,7 +289,7 @@ class SplitServer:
                 tuple(uplink.clients[place] for place in places),
                 (size,) * len(places),
             )
-            result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part, context)
+            result[places, :size] = self._learn(self.copies, part.clients, part.smashed, part, context, weight)
         if context.updates:
             self.copies.flush(rate)  # of clients that have no batch in this step, and had some before
         return self.defended(result, uplink, context)

@@ -74,6 +74,8 @@ class ClientSpec:
         How clients with a decoder compute its loss; None where they have none.
     augmentation
         How samples are changed at random before clients train on them.
+    own_share
+        The share of its own weights that a client keeps when it takes up merged ones.
     """
 
     segment: Callable[[int], nn.Module]
@@ -98,6 +100,12 @@ class ClientSpec:
     head_loss: ClientLoss | None = None
     decoder_loss: DecoderLoss | None = None
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
+    own_share: float = 0.0
+
+    @property
+    def has_loss_beside(self) -> bool:
+        """Whether clients add gradients of a loss of their own to those of the server: a decoder's, or a head's."""
+        return self.decoder_loss is not None or (self.head_loss is not None and self.head_loss.weight < 1)
 
     @property
     def batching(self) -> Batching:

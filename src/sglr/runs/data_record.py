@@ -32,6 +32,8 @@ class MethodFacts(BaseModel):
     server_copies: bool = False
     head: bool = False
     trains_head: bool = True
+    head_weight: float = Field(default=1.0, ge=0, le=1)
+    own_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class TargetFacts(BaseModel):

@@ -258,4 +258,6 @@ def _job(
         augmentation=parse_augmentation(experiment.augment, experiment.seed).fitted(
             data.train.inputs[0], description.targets
         ),
+        own_share=method.own_share,
+        head_weight=method.head_weight,
     )

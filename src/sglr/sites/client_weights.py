@@ -62,7 +62,7 @@ class SiteOfRun:
         Its number, and its folder.
     description
         The run, as the server tells it.
-    shares
+    alike
         Whether all clients of the run have the same weights.
     model, task
         ``package.module:name`` of the site's own code, if the run's model or task is that.
@@ -71,7 +71,7 @@ class SiteOfRun:
     client: int
     folder: Path
     description: RunDescription
-    shares: bool
+    alike: bool
     model: str | None = None
     task: str | None = None
 
@@ -92,14 +92,14 @@ class SiteOfRun:
         if source.segment is not None or own.is_file():
             weights, whose = _of_file(own, segment, self.description)
             return weights, self._whose(self.client if whose is None else whose)
-        if self.shares:
+        if self.alike:
             return server.shared_weights(state_of(segment)), "shared"
         problem = f"each client of this run has weights of its own, and there are none in {self.folder}"
         remedy = "give --segment FILE, or --run RUN where the run was trained in one place"
         raise UsageError("segment", "none", problem, remedy)
 
     def _whose(self, client: int) -> str:
-        return "shared" if self.shares else f"client {client}"
+        return "shared" if self.alike else f"client {client}"
 
     def _of_run(self, folder: Path, client: int) -> Weights:
         run = TrainedRun.open(folder, self.model, self.task)

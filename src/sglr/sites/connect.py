@@ -104,8 +104,8 @@ def connect(
         raise SglrError(f"the server at {address} trains and answers no predictions: sglr serve RUN --predict does")
     experiment = own_experiment(description, options.model, options.task)
     options.requirements.check(experiment)
-    shares = build_method(experiment).shares
-    site = SiteOfRun(identity.client, place, description, shares, options.model, options.task)
+    alike = build_method(experiment).alike
+    site = SiteOfRun(identity.client, place, description, alike, options.model, options.task)
     return _network(ServerAt(address, identity, say), site, experiment, options)
 
 

@@ -72,7 +72,7 @@ def predict_line(experiment: Experiment, address: str, client: int, token: str) 
     """Return the command with which a site that did not train predicts as ``client``."""
     del client
     words = ["sglr", "predict", address, "--token", token, "--data", PATH, "--out", "predictions.parquet"]
-    if not build_method(experiment).shares:
+    if not build_method(experiment).alike:
         words += ["--segment", SEGMENT]
     if ":" in experiment.model:
         words += ["--model", experiment.model]

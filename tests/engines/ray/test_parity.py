@@ -92,6 +92,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cse-fsl, server in the cluster": ("cse-fsl", {"ray_server": "cluster"}),
     "fsl-sage": ("fsl-sage", {"participation": 0.6, "label_prior": "own"}),
     "fsl-sage, server in the cluster": ("fsl-sage", {"ray_server": "cluster", "atol": 1e-5}),
+    "splitgp, absent clients": ("splitgp", {"participation": 0.6, "norm": True, "label_prior": "own", "atol": 2e-5}),
+    "splitgp, server in the cluster": ("splitgp", {"ray_server": "cluster"}),
     "ssl": ("ssl", {}),
     "sglr, batching global, absent clients": ("sglr", {"batching": "global:9", "participation": 0.8}),
     "sfl, batching proportional, single samples": ("sfl", {**SINGLE, "batching": "proportional:14"}),

@@ -251,7 +251,7 @@ class Ray:
         for block, own in self._by_block(clients).items():
             places = [rows[client] for client in own]
             chosen = {name: tensor[places] for name, tensor in weights.items()}
-            self.pool.tell(block, "publish", send_all(chosen), own)
+            self.pool.tell(block, "give", send_all(chosen), own)
         return clients
 
     def evaluate(

@@ -69,18 +69,24 @@ class RemoteServer:
         """Take one joint step on everything received, at ``rate``."""
         return self._step("learn", self._here.learn, uplink, context, rate)
 
-    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+    def learn_copies(self, uplink: Uplink, context: StepContext, rate: float, weight: float = 1.0) -> Tensor:
         """Let every client's own copy of the segment take one step on that client's batch."""
-        return self._step("learn_copies", self._here.learn_copies, uplink, context, rate)
+        return self._step("learn_copies", self._here.learn_copies, uplink, context, rate, weight)
 
     def _step(
-        self, call: str, here: Callable[..., Tensor], uplink: Uplink, context: StepContext, rate: float
+        self,
+        call: str,
+        here: Callable[..., Tensor],
+        uplink: Uplink,
+        context: StepContext,
+        rate: float,
+        *more: float,
     ) -> Tensor:
         self._rate, pool = rate, self._pool()
         if pool is None:
-            return here(uplink, context, rate)
+            return here(uplink, context, rate, *more)
         # What layers draw follows from the seed that the training loop has just set.
-        order = Order(call, pack(context), rate, torch.initial_seed())
+        order = Order(call, pack(context), (rate, *more), torch.initial_seed())
         sent = Smashed(send(uplink.smashed), send(uplink.labels), uplink.clients, uplink.sizes)
         learnt: Learnt = pool.ask({SERVER: ("step", (order, sent))})[SERVER]
         self._behind, self._bad = True, learnt.bad_step

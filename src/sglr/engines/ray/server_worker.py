@@ -25,15 +25,15 @@ class Order(NamedTuple):
     ----------
     call
         ``"learn"`` or ``"learn_copies"``.
-    context, rate
-        Its arguments.
+    context, numbers
+        Its arguments behind the uplink: the rate, and the weight of the loss where there is one.
     seed
         Of torch's generator, for layers that draw random numbers.
     """
 
     call: str
     context: StepContext
-    rate: float
+    numbers: tuple[float, ...]
     seed: int
 
 
@@ -101,7 +101,7 @@ class ServerWorker:
         assert sent.labels is not None, "a server in the cluster has the labels"
         smashed, labels = receive(sent.smashed).to(self._device), receive(sent.labels).to(self._device)
         uplink = Uplink(smashed, labels, sent.clients, sent.sizes)
-        gradients: Tensor = getattr(server, order.call)(uplink, order.context, order.rate)
+        gradients: Tensor = getattr(server, order.call)(uplink, order.context, *order.numbers)
         return Learnt(send(gradients), server.bad_step())
 
     def carry_out(self, order: Asked) -> Told:

@@ -168,8 +168,12 @@ class BlockWorker:
         return send_all(self._block.collect(clients))
 
     def publish(self, weights: Mapping[str, SentArray], clients: Sequence[int]) -> None:
-        """Give the clients the same weights and buffers ``[...]``, or each its own ``[n, ...]``."""
+        """Give the clients the same weights and buffers ``[...]``, which each mixes with a share of its own."""
         self._block.publish(receive_all(weights), clients)
+
+    def give(self, weights: Mapping[str, SentArray], clients: Sequence[int]) -> None:
+        """Set some of the clients' weights and buffers, each to its own ``[n, ...]``."""
+        self._block.give(receive_all(weights), clients)
 
     def evaluate(
         self,

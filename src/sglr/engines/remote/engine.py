@@ -66,7 +66,7 @@ class Remote:
         self._patience = Patience.of(spec.experiment)
         self._ahead = int(spec.experiment.pipelining)
         self._links = Channels(spec.codec)
-        self._shared = SharedWeights(trained_of(first))
+        self._shared = SharedWeights(trained_of(first), spec.own_share)
         self._started = False
         self._exchange: Exchange | None = None
         self._steps_taken = 0

@@ -118,7 +118,7 @@ class RequestHandlers:
         if shape is None:
             raise Malformed("a gradient came for a step that this client did not take")
         _check_rate(told.rate)
-        if self._trainer.has_head:
+        if self._trainer.learns_alone:
             if frame.payloads:
                 raise Malformed("gradients came for a client that trains by its own head")
             self._trainer.backward_alone(told.rate)
@@ -174,7 +174,7 @@ class RequestHandlers:
         return envelope, self._trainer.weights()
 
     def _publish(self, frame: Frame) -> None:
-        self._trainer.load(self._weights_of(frame))
+        self._trainer.take_up(self._weights_of(frame))
 
     def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
         own = self._trainer.weights()
@@ -218,7 +218,7 @@ class RequestHandlers:
         rates = tuple(told.rates)
         for rate in rates:
             _check_rate(rate)
-        if self._trainer.has_head:
+        if self._trainer.learns_alone:
             if len(rates) != 1 or not self._trainer.batches.has(where.epoch, where.step):
                 raise Malformed("a step of a client by itself needs samples and one learning rate")
             return _tallied(self._trainer.step_alone(where.epoch, where.step, rates[0]))

@@ -55,6 +55,8 @@ class Job:
         True if labels must not leave this client: it scores its held-out samples itself.
     augmentation
         How samples are changed at random before it trains on them.
+    own_share, head_weight
+        As in `sglr.core.method.Method`.
     """
 
     client: int
@@ -77,3 +79,5 @@ class Job:
     whole_model: bool = False
     keep_labels: bool = False
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
+    own_share: float = 0.0
+    head_weight: float = 1.0

@@ -21,7 +21,7 @@ from sglr.core.data import Inputs, StoredInputs
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
-from sglr.core.weights import Weights, below, state_of
+from sglr.core.weights import Weights, below, mixed, state_of
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.own_scores import OwnScores
@@ -80,7 +80,7 @@ class LocalTrainer:
         own = ClientLoss(job.task, job.label_prior == "own")
         of_tail = job.client, self._targets, self._classes, own, job.defences
         self._tail = ClientTail(*of_tail) if self.features else None
-        own = ClientLoss(job.task, job.label_prior != "ignore")
+        own = ClientLoss(job.task, job.label_prior != "ignore", job.head_weight)
         self._head = ClientHead(job.client, self._targets, self._classes, own) if self.stack.head else None
 
     def _new_stack(self) -> Stack:
@@ -178,7 +178,7 @@ class LocalTrainer:
             If the weights would explode: they stay as they are, and the pass is over.
         """
         epoch, step = self._pending[0][:2]
-        gradients = self._back(gradient)
+        gradients = self._back(gradient) if self._head is None else self._back_beside(gradient)
         if not _norm(gradients) < MOST_NORM:
             raise ExtremeValues("the gradient would make this client's weights explode")
         self.stack.update(
@@ -186,9 +186,16 @@ class LocalTrainer:
         )
 
     @property
-    def has_head(self) -> bool:
-        """Whether this client has a head, and no gradients come."""
-        return self._head is not None
+    def learns_alone(self) -> bool:
+        """Whether this client learns by its head's loss alone, and no gradients come."""
+        return self._head is not None and self.job.head_weight == 1
+
+    def _back_beside(self, gradient: Tensor) -> Sequence[Tensor]:
+        """Back-propagate a cut-layer gradient as `_back` does, and the head's loss; return those of the head, too."""
+        assert self._head is not None, "this client has a head"
+        pending = self._pending[0]
+        behind, found = self._head.answer(pending.stack, pending.forward, pending.targets)
+        return behind.added(0, list(self._back(gradient, found.gradients)))
 
     def backward_alone(self, rate: float) -> TrainMetrics:
         """Back-propagate the loss of the own head through the oldest pass, and step; raises what `backward` raises."""
@@ -206,14 +213,19 @@ class LocalTrainer:
         self._run(epoch, step)
         return self.backward_alone(rate)
 
-    def _back(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights."""
+    def _back(self, gradient: Tensor, beside: Tensor | None = None) -> Sequence[Tensor]:
+        """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass; return those of the weights.
+
+        ``beside`` is that of another loss, ``[1, b, ...]``.
+        """
         pending, defences = self._pending.popleft(), self.job.defences
         arrived = gradient.to(self.job.device)[None]
         if defences.inspects_gradient:
             defences.inspect_gradient(arrived, pending.targets[None], (self.job.client,), (arrived.shape[1],))
         if defences.adds_gradient:
             arrived = arrived + defences.extra_gradient(pending.inputs[None], pending.forward.outputs)
+        if beside is not None:
+            arrived = arrived + beside
         found = pending.stack.backward(pending.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
@@ -303,9 +315,11 @@ class LocalTrainer:
         """Return copies of the weights and buffers ``[...]``."""
         return {name: tensor[0].cpu() for name, tensor in self.stack.weights((0,)).items()}
 
-    def load(self, weights: Weights) -> None:
-        """Set weights and buffers ``[...]``."""
-        self.stack.load((0,), weights)
+    def take_up(self, shared: Weights) -> None:
+        """Go on from shared weights and buffers ``[...]``, mixed with the own where a share of these is kept."""
+        if self.job.own_share:
+            shared = mixed(self.stack.weights((0,)), shared, self.job.own_share)
+        self.stack.load((0,), shared)
 
     def digest(self) -> str:
         """Return the SHA-256 of the weights and buffers."""

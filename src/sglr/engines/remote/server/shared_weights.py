@@ -12,6 +12,9 @@ section 2.1), RMSprop by at most 10. One that does not, as plain SGD, moves them
 are many times longer than the weights themselves do not learn, they diverge. Honest runs stay below a quarter of the
 bound, at rates at which the loss jumps before it falls.
 
+Where clients keep a share λ of their own weights, they begin at λ w_i + (1 − λ) w, a λ-th of their distance away. Then
+Σ_t η_t goes over the steps of all epochs, each epoch's λ times as much as the one's after it.
+
 Buffers, such as the mean and variance of a normalisation layer, follow the data instead of the rate. They are bounded
 in size alone.
 """
@@ -42,19 +45,21 @@ class SharedWeights:
     ----------
     trained
         Names of the trained weights; all others are buffers.
+    own_share
+        The share λ of its own weights that each client keeps.
 
     Attributes
     ----------
     published
         The weights and buffers; empty before anything was published.
     travel
-        Sum of the clients' rates over all steps since.
+        Sum of the clients' rates over all steps since, and a share of those before.
     distances
         How far from the published weights those of each client were that were gathered last.
     """
 
-    def __init__(self, trained: Collection[str]) -> None:
-        self._trained = tuple(trained)
+    def __init__(self, trained: Collection[str], own_share: float = 0.0) -> None:
+        self._trained, self._own_share = tuple(trained), own_share
         self._take({})
         self.travel = 0.0
         self.distances: dict[int, float] = {}
@@ -111,8 +116,12 @@ class SharedWeights:
         wrong = [name for name, tensor in weights.items() if not _norm([tensor]) <= most]
         if wrong:
             raise ExtremeValues(f"the shared weights {wrong[0]!r} are not finite or too large{self._farthest()}")
+        before = self.published
         self._take({name: tensor.detach().cpu().clone() for name, tensor in weights.items()})
-        self.travel = 0.0
+        if not self._own_share:
+            self.travel = 0.0
+        elif not all(torch.equal(tensor, before.get(name, tensor)) for name, tensor in self.published.items()):
+            self.travel *= self._own_share  # the same again is for those who were absent
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs."""
