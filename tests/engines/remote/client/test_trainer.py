@@ -156,7 +156,7 @@ def test_a_round_begins_with_a_fresh_optimizer_even_after_a_snapshot_within_the_
     again = make_worker(optimizer=optimizer, round_of=lambda epoch: epoch // 2)
     again.restore({name: tensor.clone() for name, tensor in trainer.state().items()})
     fresh = make_worker(optimizer=optimizer)
-    fresh.load(trainer.weights())
+    fresh.take_up(trainer.weights())
     for one in (trainer, again, fresh, keeps):
         step(one, 2)
     assert same(trainer.weights(), fresh.weights())
@@ -212,7 +212,7 @@ def test_a_pass_alone_whose_loss_stops_being_a_number_is_undone(optimizer: str) 
 
 def test_smashed_data_that_the_server_would_refuse_are_not_sent() -> None:
     trainer = make_worker(segment=nn.Sequential(nn.Linear(4, 3)))
-    trainer.load({name: tensor * 1e6 for name, tensor in trainer.weights().items()})
+    trainer.take_up({name: tensor * 1e6 for name, tensor in trainer.weights().items()})
     with pytest.raises(ExtremeValues, match="not finite or too large"):
         trainer.forward(0, 0)
     assert trainer.passes() == []
