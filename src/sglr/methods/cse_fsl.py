@@ -20,6 +20,7 @@ class CSEFSL(Method):
     Mu, Shen: *Communication and Storage Efficient Federated Split Learning*. With ``h`` = 1 it is learning by locally
     generated losses, FSL or LGL (Han and others, 2021). Evidence grade A: read in the authors' code, in which, as here,
     the server steps on one upload after another in the order of their arrival; in one process that order is random.
+    Held against that code: three epochs of both end with the same weights, where h divides an epoch's steps.
     Client segments and heads are averaged at the end of each epoch.
 
     Notes

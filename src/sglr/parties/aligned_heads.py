@@ -1,7 +1,7 @@
 """Clients' heads that the server aligns with its own gradients, on the uploads that it kept (FSL-SAGE).
 
-Nair, Lin, Li, Ju, Chen: *FSL-SAGE: Accelerating Federated Split Learning via Smashed Activation Gradient Estimation*
-(arXiv 2505.23182).
+Nair, Lin, Ju, Talebi, Bentley, Liu: *FSL-SAGE: Accelerating Federated Split Learning via Smashed Activation Gradient
+Estimation* (arXiv 2505.23182).
 """
 
 from __future__ import annotations
