@@ -66,11 +66,11 @@ Known = Mapping[tuple[str, str, str], Cell]
 """Cells of a record, by data set, division and fingerprint."""
 
 
-def read_record(path: Path) -> Known:
+def read_record(path: Path, kind: type[Cell] = Cell) -> Known:
     """Return the cells of a record that was written here or elsewhere; none if there is no such file."""
     if not path.is_file():
         return {}
-    cells = [Cell(**own) for own in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    cells = [kind(**own) for own in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     return {(own.data, own.division, own.fingerprint): own for own in cells}
 
 

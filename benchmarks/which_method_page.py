@@ -90,12 +90,12 @@ def write_page(
         "machine": machine(),
         "cells": [c.record() for c in cells],
     }
-    write_text(record, _by_line(whole))
-    write_text(planner, _by_line(planner_table(parts, found)))
+    write_text(record, by_line(whole))
+    write_text(planner, by_line(planner_table(parts, found)))
     print(f"{len(cells)} runs: {where}, {record}, {planner}")
 
 
-def _by_line(whole: Mapping[str, Any]) -> str:
+def by_line(whole: Mapping[str, Any]) -> str:
     """Return JSON with a line for each member, and for each of those of a list."""
     members = []
     for name, value in whole.items():
@@ -121,7 +121,7 @@ def _sections(
 ) -> Iterator[str]:
     yield "# Which method?"
     yield "Every method, on data that are divided in several ways. All tables are written from the runs alone."
-    yield f"**In short**\n\n{_kept('in short', before)}"
+    yield f"**In short**\n\n{kept_by_hand('in short', before)}"
     yield "## How it was run"
     yield _how(parts, found)
     yield "## The best of each class"
@@ -132,10 +132,10 @@ def _sections(
         yield f"![Accuracy against bytes sent, {_title(parts, data)}]({name}-{data}.svg)"
     yield f"## Against `{base}`"
     yield _tests(found, base, titles)
-    yield f"## What is not covered\n\n{_kept('not covered', before)}"
+    yield f"## What is not covered\n\n{kept_by_hand('not covered', before)}"
 
 
-def _kept(name: str, before: str) -> str:
+def kept_by_hand(name: str, before: str) -> str:
     """Return a section between its markers, as the page has it."""
     begin, end = f"<!-- by hand: {name} -->", f"<!-- end: {name} -->"
     own = re.search(f"{re.escape(begin)}\n(.*?){re.escape(end)}", before, re.DOTALL)
@@ -230,11 +230,11 @@ def _tests(found: Rows, base: str, titles: Mapping[str, str]) -> str:
     for name in sorted(own, key=lambda name: -fmean(gap.mean for gap in own[name] if gap is not None)):
         pairs = [gap.pairs for gap in own[name] if gap is not None]
         shown = f"{min(pairs)}" if min(pairs) == max(pairs) else f"{min(pairs)} to {max(pairs)}"
-        lines.append(f"| `{name}` | {' | '.join(map(_gap, own[name]))} | {shown} |")
+        lines.append(f"| `{name}` | {' | '.join(map(shown_gap, own[name]))} | {shown} |")
     return "\n".join(lines)
 
 
-def _gap(gap: Difference | None) -> str:
+def shown_gap(gap: Difference | None) -> str:
     if gap is None:
         return NONE
     text = f"{gap.mean:+.1f}" + ("" if gap.half is None else f" ± {gap.half:.1f}")
