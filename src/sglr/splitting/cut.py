@@ -20,6 +20,7 @@ from sglr.splitting.sequence import (
     leave_input,
     runs_in_sequence,
 )
+from sglr.splitting.transformers import Transformer
 
 
 def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
@@ -62,6 +63,8 @@ def cut_points(module: nn.Module) -> list[str]:
     are plain ``nn.Sequential``. Where several end together, the outermost is named. The list is empty if ``torch.fx``
     cannot trace the module.
     """
+    if isinstance(module, Transformer):
+        return module.cut_points()
     root = deepcopy(module)
     try:
         traced = trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
@@ -73,6 +76,8 @@ def cut_points(module: nn.Module) -> list[str]:
 def _cut(root: nn.Module, at: int | str) -> tuple[nn.Module, nn.Module]:
     if at == "" or (at == "output" and not _has(root, "output")):
         return root, nn.Identity().train(root.training)
+    if isinstance(root, Transformer):
+        return root.cut_behind(at)
     name = child_before(root, at) if isinstance(at, int) else at
     if not _has(root, name):
         return _cut_at_node(root, name)
@@ -126,6 +131,8 @@ def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) ->
     if shared:
         problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
         remedy = "cut elsewhere, give each side its own weights, or freeze them (requires_grad=False)"
+        if isinstance(lower, Transformer):
+            remedy = "leave embedding and head with the client, such as --tail -1, or freeze them (requires_grad=False)"
         raise UsageError("cut", at, problem, remedy)
 
 

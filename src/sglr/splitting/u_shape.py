@@ -18,6 +18,8 @@ from sglr.splitting.cut import cut_points, split
 from sglr.splitting.fit import ended, joined_at
 from sglr.splitting.heads import HeadedSegment
 from sglr.splitting.sequence import child_before
+from sglr.splitting.transformers import Transformer
+from sglr.splitting.transformers.ties import tie, trained_ties, untied
 
 
 class Thirds(NamedTuple):
@@ -84,6 +86,10 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         server knows the frozen ones.
     """
     name = _named(module, tail)
+    if isinstance(module, Transformer) and (ties := trained_ties(module)):
+        thirds = split_in_three(untied(module, ties), cut, tail, example)
+        tie(thirds.lower, thirds.tail, ties)
+        return thirds
     lower, rest = split(module, cut)
     if name in ("", "output"):
         raise _nothing_left(tail, rest)
@@ -121,7 +127,7 @@ def _named(module: nn.Module, tail: int | str) -> str:
     if isinstance(tail, str):
         return tail
     try:
-        return child_before(module, tail)
+        return module.place(tail) if isinstance(module, Transformer) else child_before(module, tail)
     except UsageError as error:
         raise UsageError("tail", tail, error.problem, error.remedy) from error
 

@@ -30,10 +30,15 @@ class SubStack(Rows):
 
     def __init__(self, whole: Rows, template: nn.Module, child: str, inputs: tuple[int, ...]) -> None:
         self._whole, self._inputs, prefix = whole, inputs, f"{child}."
-        self.parameters = below(prefix, whole.parameters)
-        self.buffers = below(prefix, whole.buffers)
-        self._places = [place for place, name in enumerate(whole.parameters) if name.startswith(prefix)]
+        names = {id(weight): name for name, weight in template.named_parameters()}
         template = template.get_submodule(child)
+        # A weight that the child shares with another part has the name of its first place.
+        own = {name: names[id(weight)] for name, weight in template.named_parameters() if weight.requires_grad}
+        self.parameters = {name: whole.parameters[first] for name, first in own.items()}
+        self.buffers = below(prefix, whole.buffers)
+        places = {name: place for place, name in enumerate(whole.parameters)}
+        self._places = [places[first] for first in own.values()]
+        self._shared = [not first.startswith(prefix) for first in own.values()]
         self.runner = Runner(template, whole.runner.precision, whole.device)
         self.module: nn.Module | None = None if whole.module is None else whole.module.get_submodule(child)
         self.row_parameters = [tuple(row[place] for place in self._places) for row in whole.row_parameters]
@@ -49,10 +54,13 @@ class SubStack(Rows):
         return run_backward(forward, loss_gradients)
 
     def added(self, whole: list[Tensor], own: list[Tensor]) -> list[Tensor]:
-        """Return the stack's gradients with those of the part in their places: a pass elsewhere has none of them."""
+        """Return the stack's gradients with those of the part in their places.
+
+        A pass elsewhere has none of them, but of weights that it shares with the part.
+        """
         joined = list(whole)
-        for place, gradient in zip(self._places, own, strict=True):
-            joined[place] = gradient
+        for place, gradient, shared in zip(self._places, own, self._shared, strict=True):
+            joined[place] = whole[place] + gradient if shared else gradient
         return joined
 
     def some_inputs(self, *batch: int) -> Tensor:

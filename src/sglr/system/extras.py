@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "text": ("tokenizers",),
     "track": ("tensorboard", "wandb", "mlflow"),
     "trackio": ("trackio",),
+    "transformers": ("transformers", "tokenizers"),
     "vision": ("torchvision", "timm"),
     "watch": ("starlette", "uvicorn"),
 }

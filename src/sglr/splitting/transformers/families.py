@@ -1,0 +1,89 @@
+"""What models of the package transformers look like: where their blocks, embeddings and last normalisation are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from sglr.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the base models of one family are built; names are those of submodules of the base model.
+
+    Parameters
+    ----------
+    layers
+        The list of blocks.
+    embeddings
+        What makes the first hidden states of inputs.
+    norm
+        The last normalisation; empty if blocks end with their own.
+    causal
+        Whether a position sees only those before it and itself.
+    masks
+        ``"one"`` if all blocks take the same mask, ``"by_type"`` if the model takes one for each type of block.
+    whole_embedding
+        Whether `embeddings` is one module that also takes hidden states that are embedded already.
+    """
+
+    layers: str
+    embeddings: tuple[str, ...]
+    norm: str = ""
+    causal: bool = False
+    masks: str = "one"
+    whole_embedding: bool = False
+
+
+_BERT = Family("encoder.layer", ("embeddings",), whole_embedding=True)
+_LLAMA = Family("layers", ("embed_tokens",), "norm", causal=True)
+_BY_TYPE = Family("layers", ("embed_tokens",), "norm", causal=True, masks="by_type")
+
+FAMILIES: Mapping[str, Family] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "distilbert": Family("transformer.layer", ("embeddings",), whole_embedding=True),
+    "gpt2": Family("h", ("wte", "wpe", "drop"), "ln_f", causal=True),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "gemma": _LLAMA,
+    "gemma2": _BY_TYPE,
+    "qwen2": _BY_TYPE,
+    "qwen3": _BY_TYPE,
+    "vit": Family("layers", ("embeddings",), "layernorm", whole_embedding=True),
+}
+"""Families by the ``model_type`` of their ``config.json``."""
+
+ENCODERS_AND_DECODERS = ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "whisper")
+
+
+def family_of(model: nn.Module) -> Family:
+    """Return the family of a model of the package transformers.
+
+    Raises
+    ------
+    UsageError
+        If it is of another one.
+    """
+    return family_named(str(getattr(getattr(model, "config", None), "model_type", type(model).__name__)))
+
+
+def family_named(kind: str) -> Family:
+    """Return the family with this ``model_type``.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    problem = f"models of the type {kind} can't be cut"
+    if kind in ENCODERS_AND_DECODERS:
+        problem = f"{problem}: an encoder and a decoder take two texts, and blocks use what the first one computes"
+    raise UsageError("model", kind, problem, f"give one of the types {', '.join(sorted(FAMILIES))}")

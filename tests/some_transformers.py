@@ -1,0 +1,79 @@
+"""Tiny transformers of every family that can be cut, with random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sglr.splitting.transformers import FAMILIES
+from sglr.system.vision_libraries import declare_operators
+
+declare_operators()
+
+import transformers  # noqa: E402 - it imports torchvision
+
+TOKENS, BLOCKS, LABELS = 60, 4, 3
+TEXTS = sorted(FAMILIES.keys() - {"vit"})
+HEADS = ("classification", "tokens", "language")
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+OWN_SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 16, "n_layer": BLOCKS, "n_head": 2, "n_positions": 64},
+    "distilbert": {"dim": 16, "n_layers": BLOCKS, "n_heads": 2, "hidden_dim": 32},
+}
+DECODERS = ("llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3")
+FURTHER: dict[str, dict[str, Any]] = {
+    **{kind: {"num_key_value_heads": 1, "head_dim": 8} for kind in DECODERS},
+    "roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "xlm-roberta": {"pad_token_id": 1},
+}
+WINDOWS: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 4},
+    "gemma2": {"sliding_window": 4},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2},
+}
+
+
+def config_of(kind: str, **changed: Any) -> Any:
+    """Settings of a tiny model of a family."""
+    sizes = OWN_SIZES.get(kind, SIZES)
+    ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    texts = {"vocab_size": TOKENS, "max_position_embeddings": 64, **ends, **FURTHER.get(kind, {})}
+    if kind == "gpt2":
+        del texts["max_position_embeddings"]
+    given = {"image_size": 8, "patch_size": 4, "num_channels": 1} if kind == "vit" else texts
+    given |= WINDOWS.get(kind, {})
+    return transformers.AutoConfig.for_model(kind, num_labels=LABELS, **{**sizes, **given, **changed})
+
+
+def model_of(kind: str, head: str = "classification", seed: int = 0, **changed: Any) -> Any:
+    """A tiny model of a family in evaluation mode, with the attention that sglr computes and no cache."""
+    if kind == "vit":
+        maker = transformers.AutoModelForImageClassification
+    elif head == "language":
+        maker = transformers.AutoModelForCausalLM if FAMILIES[kind].causal else transformers.AutoModelForMaskedLM
+    else:
+        maker = {
+            "classification": transformers.AutoModelForSequenceClassification,
+            "tokens": transformers.AutoModelForTokenClassification,
+        }[head]
+    torch.manual_seed(seed)
+    config = config_of(kind, **changed)
+    model = maker.from_config(config, attn_implementation="eager").eval()
+    model.config.use_cache = False
+    return model.to(torch.get_default_dtype())
+
+
+def texts_of(padding: int, seed: int = 0) -> torch.Tensor:
+    """Three texts of 9, 6 and 3 tokens, filled up."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(4, TOKENS, (3, 9), generator=generator)
+    tokens[1, 6:], tokens[2, 3:] = padding, padding
+    return tokens
