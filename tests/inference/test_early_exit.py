@@ -84,9 +84,18 @@ def test_what_makes_no_sense_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_a_server_elsewhere_is_not_asked_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "localhost:1", "digits", "--head-entropy", "0.2"]) == 2
-    assert "head_entropy = 0.2: a server answers here" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--head-entropy", "0.2", "--head"], "head_entropy = 0.2: heads answer for all samples"),
+        (["--head-entropy", "-1"], "head_entropy = -1.0: is no entropy"),
+    ],
+)
+def test_a_server_elsewhere_is_not_asked_what_makes_no_sense(
+    capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(["predict", "localhost:1", "digits", *words]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_networks_without_heads_or_classes_are_refused(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ Head = Annotated[
     bool,
     typer.Option(
         "--head",
-        help="Have clients' heads answer, without the server, where clients have them.",
+        help="Have clients' heads answer, without the server, where clients have them; at a site, nothing is sent.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -89,7 +89,8 @@ HeadEntropy = Annotated[
     typer.Option(
         "--head-entropy",
         metavar="<float>",
-        help="Have clients' heads answer where the entropy of their softmax is at most this, and the server elsewhere.",
+        help="Have clients' heads answer where the entropy of their softmax is at most this, and the server elsewhere; "
+        "at a site, only these others are sent.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -206,15 +207,16 @@ def _asked(
     head_entropy: float | None,
 ) -> TrainedNetwork | SiteNetwork:
     """Return what predicts: a run's network, or one between this site and a server."""
-    if is_address(place):
-        for field, value in (("head", head or None), ("head_entropy", head_entropy)):
-            if value is not None:
-                raise UsageError(field, value, "a server answers here", "give the run's folder, or leave it out")
-        return connected(place, flags, client, segment, model, task)
-    flags.refuse()
-    network = _network(Path(place), client, model, task, segment)
     if head and head_entropy is not None:
         raise UsageError("head_entropy", head_entropy, "heads answer for all samples (head)", "leave out one of them")
+    network: TrainedNetwork | SiteNetwork
+    if is_address(place):
+        if head_entropy is not None and not head_entropy >= 0:
+            raise UsageError("head_entropy", head_entropy, "is no entropy", "give 0 or more, such as 0.2")
+        network = connected(place, flags, client, segment, model, task)
+    else:
+        flags.refuse()
+        network = _network(Path(place), client, model, task, segment)
     return network.alone() if head else network if head_entropy is None else network.early_exit(head_entropy)
 
 

@@ -9,6 +9,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sglr.core.errors import UsageError
+from sglr.core.task import Targets, Task
+
+
+def check_entropy(entropy: float, task: Task, targets: Targets) -> None:
+    """Refuse what is no entropy, up to which a head would answer, or outputs of which there is none.
+
+    Raises
+    ------
+    UsageError
+        If it is below zero or no number, or samples have no classes.
+    """
+    if not entropy >= 0:
+        raise UsageError("head_entropy", entropy, "is no entropy", "give 0 or more, such as 0.2")
+    if not targets.are_classes or task.output_shape(targets) != (targets.classes,):
+        problem = "the network's outputs are not one logit for each class, of which there would be an entropy"
+        raise UsageError("head_entropy", entropy, problem, "leave it out, or give --head")
+
+
+def unsure_of(logits: Tensor, entropy: float) -> Tensor:
+    """Say of which samples a head with these logits ``[b, K]`` is not sure, or which are no numbers: bool ``[b]``."""
+    sure: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1) <= entropy
+    return ~sure
+
+
+def answered_for(asked: int, alone: int) -> str:
+    """Return in words for how many samples heads answered; empty if they were not asked."""
+    return f"; heads answered for {alone:,} of {asked:,}" if asked else ""
+
 
 class EarlyExit(nn.Module):
     """The client's layers, with its head and the server's layers behind them.
@@ -41,8 +70,7 @@ class EarlyExit(nn.Module):
         """Return the logits of whoever answers for each sample."""
         smashed = self.client(inputs)
         logits: Tensor = self.head(smashed)
-        entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
-        unsure = ~(entropy <= self.entropy)  # where it is no number, too
+        unsure = unsure_of(logits, self.entropy)
         self.asked += len(logits)
         self.alone += len(logits) - int(unsure.sum())
         if bool(unsure.any()):

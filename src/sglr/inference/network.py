@@ -24,7 +24,7 @@ from sglr.data.federate import fewer
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.read_new import read_new
 from sglr.data.wanted_targets import with_targets
-from sglr.inference.early_exit import EarlyExit
+from sglr.inference.early_exit import EarlyExit, answered_for, check_entropy
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
 from sglr.splitting import Thirds
@@ -101,11 +101,7 @@ class TrainedNetwork:
             classes.
         """
         self._require_heads("head_entropy", entropy)
-        if not entropy >= 0:
-            raise UsageError("head_entropy", entropy, "is no entropy", "give 0 or more, such as 0.2")
-        if not self.targets.are_classes or self.task.output_shape(self.targets) != (self.targets.classes,):
-            problem = "the network's outputs are not one logit for each class, of which there would be an entropy"
-            raise UsageError("head_entropy", entropy, problem, "leave it out, or give --head")
+        check_entropy(entropy, self.task, self.targets)
         return replace(self, head_entropy=entropy)
 
     def _require_heads(self, field: str, value: object) -> None:
@@ -120,7 +116,7 @@ class TrainedNetwork:
     def whose(self) -> str:
         """Whose lower layers answer, in words; and for how many samples their heads did, where these may."""
         asked, alone = (sum(getattr(path, name, 0) for path in self._paths) for name in ("asked", "alone"))
-        return self._clients + (f"; heads answered for {alone:,} of {asked:,}" if asked else "")
+        return self._clients + answered_for(asked, alone)
 
     @property
     def _clients(self) -> str:

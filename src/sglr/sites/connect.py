@@ -22,7 +22,7 @@ from sglr.sites.client_weights import SiteOfRun, WeightSource
 from sglr.sites.join import ask_description, folders
 from sglr.sites.requirements import SiteRequirements
 from sglr.sites.site_network import SiteNetwork
-from sglr.splitting import parts_of
+from sglr.splitting import HeadedSegment, parts_of
 from sglr.splitting.segment_weights import load_state
 from sglr.system.device import pick_device
 
@@ -104,7 +104,8 @@ def connect(
         raise SglrError(f"the server at {address} trains and answers no predictions: sglr serve RUN --predict does")
     experiment = own_experiment(description, options.model, options.task)
     options.requirements.check(experiment)
-    alike = build_method(experiment).alike
+    method = build_method(experiment)
+    alike = method.alike and not method.keeps_head
     site = SiteOfRun(identity.client, place, description, alike, options.model, options.task)
     return _network(ServerAt(address, identity, say), site, experiment, options)
 
@@ -129,8 +130,21 @@ def _network(at: ServerAt, site: SiteOfRun, experiment: Experiment, options: Sit
     device = pick_device(options.device)
     lower, tail = parts_of(segment.to(device).eval())
     defences = parse_defences(experiment.defence, experiment.seed)
+    # What else may be behind smashed data is a decoder of inputs.
+    headed = build_method(experiment).head
     return SiteNetwork(
-        description, site.client, lower, tail, server, terms.most, defences, task, device, whose, experiment.seed
+        description,
+        site.client,
+        lower,
+        tail,
+        server,
+        terms.most,
+        defences,
+        task,
+        device,
+        whose,
+        experiment.seed,
+        head=segment.head if headed and isinstance(segment, HeadedSegment) else None,
     )
 
 

@@ -69,7 +69,8 @@ def served_network(
     task_now = built.task.decided((trained.run.summary or {}).get("test") or {})
     told = replace(RunDescription.of(experiment, task_now, data, first), served=trained.upper_digest())
     answer = features_of(first) or built.task.output_shape(built.data.targets)
-    merged = built.trainer.shared if built.method.alike else {}
+    alike = built.method.alike and not built.method.keeps_head
+    merged = built.trainer.shared if alike else {}
     shared = {name: tensor.cpu() for name, tensor in merged.items()} or None
     codec = built.trainer.engine.codec
     network = ServedNetwork(trained.upper().to(place), codec, told.cut_shape, tuple(answer), shared, place)
