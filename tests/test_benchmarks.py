@@ -134,3 +134,14 @@ def test_the_study_of_different_data_is_folded_into_a_table(tmp_path: Path) -> N
     assert float(corrected.split(" ")[0]) == pytest.approx(100 * fmean(found["sfl", "own"]), rel=0.01)
     pairs = [100 * (b - a) for a, b in zip(found["sfl", "ignore"], found["sfl", "own"], strict=True)]
     assert float(change.split(" ")[0]) == pytest.approx(fmean(pairs), rel=0.05, abs=0.05)
+
+
+@pytest.mark.slow
+def test_steps_of_methods_cost_what_their_passes_and_operations_imply() -> None:
+    methods = ["psl", "cyclesl", "mix2sfl"]
+    result = _printed("method_steps.py", "--model", "mlp", "--rounds", "1", "--methods", *methods)
+    rows = {row["method"]: row for row in result["rows"]}
+    assert list(rows) == methods
+    assert {name: row["server_passes"] for name, row in rows.items()} == {"psl": 10, "cyclesl": 110, "mix2sfl": 10}
+    assert rows["mix2sfl"]["server_operations_to_psl"] == 2.0
+    assert rows["psl"]["to_implied"] == 1.0
