@@ -28,6 +28,7 @@ QUICK: list[dict[str, Any]] = [
     {"method": "sglr", "batching": "global:9", "partition": "dirichlet", "samples_per_client": 40, "clip_norm": 0.5},
     {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
     | {"participation": 0.7, "label_prior": "own", "compression": "int8", "augment": "rotation:20"},
+    {"method": "sflv1", "lora": "r=4", "compression": "int8", "partition": "dirichlet", "samples_per_client": 40},
 ]
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 
@@ -63,6 +64,10 @@ CASES: list[dict[str, Any]] = [
     {"method": "fl", "accumulate": 3, "warmup": 0.7, "partition": "dirichlet", "samples_per_client": 40},
     {"method": "sglr", "defence": "nopeek:weight=0.5+clip:norm=5+noise:sigma=0.2+max-norm"},
     *({"method": name, "tail": "relu2"} for name in WITH_TAIL),
+    {"method": "sglr", "lora": "r=4,at=clients", "model": "cnn"},
+    {"method": "sfl", "lora": "r=4", "model": "resnet16", "samples_per_client": 17},
+    {"method": "psl", "lora": "r=4", "tail": "relu2"},
+    {"method": "fl", "lora": "r=4,alpha=8,targets=fc1+fc2"},
 ]
 
 BY_CLASS = ("majority_share", "balanced_accuracy", "macro_f1", "per_class", "confusion")

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from sglr.adapters import Lora
 from sglr.assembly.batching import batch_rule_of, check_least
 from sglr.assembly.checks import (
     check_accumulation,
@@ -83,6 +84,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     method = build_method(experiment, given.method)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
     codec = parse_codec(experiment.compression)
+    Lora.parse(experiment.lora)
     check_engine(experiment)
     check_pipelining(experiment, method)
     check_tail(experiment, method)

@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch import nn
 
+from sglr.adapters import AdapterPlan, Lora, plan_adapters, require_adapters
 from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.method import build_method
-from sglr.assembly.task import build_task
+from sglr.assembly.task import build_task, task_name
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method
@@ -52,7 +53,8 @@ class Segments:
     """The lower segment of every client and the server's upper one, with their initial weights.
 
     A model that is named, or given as a function, is built anew for every client under the client's own key, so that
-    ``init = independent`` gives every client other weights; a model that is given as a module has one set for all.
+    ``init = independent`` gives every client other weights; a model that is given as a module has one set for all, but
+    for adapters, which are drawn.
     Frozen weights are the same for all: those of the first client, or those that a run began with.
 
     Parameters
@@ -100,10 +102,15 @@ class Segments:
         self._experiment, self._task = experiment, task
         self._model = model
         self._began_with = frozen
+        self._lora = Lora.parse(experiment.lora)
+        self._adapters: AdapterPlan | None = None
         self.frozen: Weights = {}
+        self.cut: str | int = "output"
         self._whole, self.method = method.whole_model, method
         self.tail = _place(experiment.tail)
-        self._common = experiment.init == "common" or method.shares or isinstance(model, nn.Module)
+        self._common = (
+            experiment.init == "common" or method.shares or (isinstance(model, nn.Module) and experiment.lora is None)
+        )
         self.defences = defences
         self._build_first(data)
 
@@ -118,17 +125,20 @@ class Segments:
             if len(inputs)
             else torch.zeros(2, *self._input_shape, dtype=inputs.dtype)
         )
+        self._adapters = None if self._lora is None else self._planned(self._lora)
         whole = self._build(0)
         check_weights(whole)
         self.frozen = self._frozen_of(whole)
         load_state(whole, self.frozen)
-        self.cut: str | int = "output" if self._whole else self._default_cut(whole)
+        self.cut = "output" if self._whole else self._default_cut(whole)
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
         self.cut_shape, _ = check_segments(
             Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._output_shape
         )
         self.head = self._first.head if isinstance(self._first, HeadedSegment) else None
+        if self._lora is not None:
+            require_adapters(self._lora, trained_of(self._first), None if self._whole else trained_of(self.upper))
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
@@ -165,6 +175,15 @@ class Segments:
         if alone:
             log.warning("not trained, with a single sample each: %s; %s", name_clients(alone), why)
         return 2
+
+    def _planned(self, lora: Lora) -> AdapterPlan:
+        """Choose where adapters go, in the model without them."""
+        model = self._build(0)
+        self.cut = "output" if self._whole else self._default_cut(model)
+        pretrained_head = task_name(self._experiment) == "language"
+        return plan_adapters(
+            model, lora, self.example, self._divided, whole_model=self._whole, pretrained_head=pretrained_head
+        )
 
     def _default_cut(self, model: nn.Module) -> str | int:
         cut = _place(self._experiment.cut)
@@ -229,6 +248,8 @@ class Segments:
         with torch.random.fork_rng([]):
             torch.manual_seed(self._key(client) if draws is None else draws)
             model = given_shapes(self._new_model(), self.example).cpu()
+            if self._adapters is not None:
+                model = self._adapters.apply(model)
         load_state(model, self.frozen)
         return model
 

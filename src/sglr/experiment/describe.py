@@ -43,7 +43,7 @@ def describe(
     flat["model"] = model if isinstance(model, str) else f"<{getattr(model, '__name__', type(model).__name__)}>"
     flat["dataset"] = data if given.dataset is None else entry_of(given.dataset)
     experiment = Experiment.from_flat(flat)
-    if isinstance(model, nn.Module) and experiment.init == "independent":
+    if isinstance(model, nn.Module) and experiment.init == "independent" and experiment.lora is None:
         problem = "a model that is given as a module has one set of weights, which all clients begin with"
         raise UsageError("init", "independent", problem, "leave it out, or give a function that builds the model")
     return experiment, given

@@ -75,6 +75,15 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
+    lora: str | None = setting(
+        "Model",
+        None,
+        "train low-rank adapters in a frozen network: r=8,alpha=16,dropout=0,targets=query+value (names of layers; all,"
+        " all-linear), at=both (clients, server), modules_to_save=auto (layers trained whole; auto: the last); needs"
+        " sglr[lora]",
+        since="0.2.0",
+        clients="take",
+    )
     dataset: str = setting(
         "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
     )

@@ -176,6 +176,10 @@ def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace
     return Trace(root, graph, tracer.ends)
 
 
+_LEAVES = ("peft.", "sglr.adapters.")
+"""Modules that stand for layers of ``torch.nn``."""
+
+
 class _Tracer(Tracer):
     def __init__(self, opened: Callable[[str], bool] | None) -> None:
         super().__init__()
@@ -188,7 +192,8 @@ class _Tracer(Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if self.opened is None:
-            return super().is_leaf_module(m, module_qualified_name)
+            # A layer with an adapter is a node, as the layer was.
+            return m.__module__.startswith(_LEAVES) or super().is_leaf_module(m, module_qualified_name)
         return not self.opened(module_qualified_name)
 
     def call_module(self, m: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -20,6 +20,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "executorch": ("executorch",),
     "export": ("onnx", "onnxscript", "onnxruntime", "huggingface_hub"),
     "hf": ("datasets", "huggingface_hub"),
+    "lora": ("peft",),
     "medical": ("nibabel",),
     "privacy": ("opacus", "sklearn", "scipy"),
     "ray": ("ray",),

@@ -1,0 +1,8 @@
+"""Low-rank adapters (LoRA) in a model that stays frozen, and frozen layers in fewer bits."""
+
+from __future__ import annotations
+
+from sglr.adapters.inject import ADAPTER, AdapterPlan, plan_adapters, require_adapters
+from sglr.adapters.spec import Lora
+
+__all__ = ["ADAPTER", "AdapterPlan", "Lora", "plan_adapters", "require_adapters"]
