@@ -44,7 +44,8 @@ def layers_to_adapt(model: nn.Module, lora: Lora, whole: Container[str], here: C
         for name in found:
             _refuse(modules, name, lora, whole)
         return list(dict.fromkeys(found))
-    kinds = (nn.Linear, *_conv1d()) if lora.targets == EVERY_LINEAR else (nn.Linear, *CONVOLUTIONS, *_conv1d())
+    linear: tuple[type[nn.Module], ...] = (nn.Linear, *_conv1d())
+    kinds = linear if lora.targets == EVERY_LINEAR else (*linear, *CONVOLUTIONS)
     able = [
         name
         for name, module in modules.items()
