@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sglr.core.types import Downlink, Extent, HandOut, ServerBatch, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.train import resume, train
+    from sglr.exporting.adapters import export_adapters
     from sglr.exporting.export import Export, export
     from sglr.inference.network import TrainedNetwork
     from sglr.inference.predictions import Predictions
@@ -101,6 +102,7 @@ _HOMES = {
     "sglr.methods.sglr2": ("SGLR2",),
     "sglr.methods.slr": ("SLR",),
     "sglr.methods.ssl": ("SSL",),
+    "sglr.exporting.adapters": ("export_adapters",),
     "sglr.exporting.export": ("Export", "export"),
     "sglr.inference.network": ("TrainedNetwork",),
     "sglr.inference.predictions": ("Predictions",),
@@ -181,6 +183,7 @@ __all__ = [
     "compare",
     "cut_points",
     "export",
+    "export_adapters",
     "leak",
     "load_model",
     "resume",

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from sglr.adapters.inject import ADAPTER, AdapterPlan, plan_adapters, require_adapters
+from sglr.adapters.inject import (
+    ADAPTER,
+    AdaptedModel,
+    AdapterPlan,
+    adapted_model,
+    load_peft,
+    lora_config,
+    plan_adapters,
+    require_adapters,
+)
 from sglr.adapters.spec import Lora
 
-__all__ = ["ADAPTER", "AdapterPlan", "Lora", "plan_adapters", "require_adapters"]
+__all__ = [
+    "ADAPTER",
+    "AdaptedModel",
+    "AdapterPlan",
+    "Lora",
+    "adapted_model",
+    "load_peft",
+    "lora_config",
+    "plan_adapters",
+    "require_adapters",
+]

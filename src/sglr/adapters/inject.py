@@ -7,22 +7,47 @@ to the architecture, as any frozen weight: adapters alone are optimized, stored,
 from __future__ import annotations
 
 import copy
+import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sglr.adapters.constants import constant_buffers, freeze_buffers, freeze_statistics
-from sglr.adapters.sides import names_of_sides
+from sglr.adapters.sides import names_in_segments, names_of_sides
 from sglr.adapters.spec import Lora
 from sglr.adapters.targets import layers_to_adapt, layers_to_train_whole
 from sglr.adapters.trial import check_adapters
+from sglr.core.weights import Weights
 from sglr.splitting import Split
 from sglr.system.extras import optional
+from sglr.system.torchvision import load_torchvision
 
 ADAPTER = ".lora_"
 """What the name of every weight of an adapter contains."""
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A model that adapters were trained in.
+
+    Parameters
+    ----------
+    base
+        The model without adapters, with its frozen weights.
+    layers
+        Names of the layers with adapters.
+    client_names, server_names
+        Names in the whole model of each weight of a client's and of the server's segment, by its name there.
+    """
+
+    base: nn.Module
+    layers: tuple[str, ...]
+    client_names: Mapping[str, Sequence[str]]
+    server_names: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -67,26 +92,76 @@ class AdapterPlan:
         return all((f"{name}.{each}" if name else each) in self.frozen for each in own)
 
 
+def adapted_model(
+    base: nn.Module, adapted: nn.Module, plan: AdapterPlan, frozen: Weights, divide: Callable[[nn.Module], Split]
+) -> AdaptedModel:
+    """Return a model that adapters were trained in.
+
+    Parameters
+    ----------
+    base, adapted
+        The model without adapters, which takes the frozen weights, and with them.
+    plan
+        Where the adapters are.
+    frozen
+        The frozen weights, named as in the adapted model.
+    divide
+        Cuts the adapted model: returns all that a client holds, and the server's segment.
+    """
+    own = dict(_tensors(base))
+    with torch.no_grad():
+        for name, tensor in frozen.items():
+            own[name.replace(".base_layer.", ".")].copy_(tensor)
+    client, server = names_in_segments(adapted, divide)
+    return AdaptedModel(base, plan.layers, client, server)
+
+
 def inject(model: nn.Module, lora: Lora, layers: Collection[str]) -> None:
     """Replace layers of a model by ones with adapters; peft freezes all other weights."""
-    peft = optional("peft", "lora", "lora", lora.text)
-    config = lora_config(lora, layers)
+    config = lora_config(model, lora, layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about merging, which is not done
-        peft.inject_adapter_in_model(config, model)
+        load_peft(lora).inject_adapter_in_model(config, model)
 
 
-def lora_config(lora: Lora, layers: Collection[str], whole: Collection[str] = ()) -> object:
-    """Return peft's own description of the adapters."""
-    peft = optional("peft", "lora", "lora", lora.text)
+def load_peft(lora: Lora) -> Any:
+    """Import peft, which imports torchvision where it is installed."""
+    load_torchvision()
+    return optional("peft", "lora", "lora", lora.text)
+
+
+def lora_config(
+    model: nn.Module, lora: Lora, layers: Collection[str], whole: Collection[str] = (), base: str | None = None
+) -> Any:
+    """Return peft's own description of the adapters.
+
+    Parameters
+    ----------
+    model
+        The model without adapters.
+    lora
+        What the user wants.
+    layers, whole
+        Names of the layers with adapters, and of those that are trained whole.
+    base
+        The name of the model that they belong to, if it is one of the Hugging Face hub.
+    """
     alpha = int(lora.alpha) if float(lora.alpha).is_integer() else lora.alpha
-    return peft.LoraConfig(
+    return load_peft(lora).LoraConfig(
         r=lora.r,
         lora_alpha=alpha,
         lora_dropout=lora.dropout,
-        target_modules=sorted(layers),
+        target_modules=_exactly(model, layers),
         modules_to_save=sorted(whole) or None,
+        base_model_name_or_path=base,
     )
+
+
+def _exactly(model: nn.Module, layers: Collection[str]) -> list[str] | str:
+    """Return what makes peft adapt these layers alone: their names, or a pattern where it would take them for ends."""
+    ends = tuple(f".{layer}" for layer in layers)
+    others = any(name.endswith(ends) for name, _ in model.named_modules() if name not in layers)
+    return f"({'|'.join(map(re.escape, sorted(layers)))})" if others else sorted(layers)
 
 
 def plan_adapters(

@@ -41,7 +41,8 @@ def check_adapters(model: nn.Module, apply: Callable[[nn.Module], nn.Module], ex
                 weight.normal_(std=0.02)
         with torch.enable_grad():
             outputs = _tensor(trial(example))
-        found = torch.autograd.grad(outputs.float().square().sum(), list(adapters.values()), allow_unused=True)
+            total = outputs.float().square().sum()
+        found = torch.autograd.grad(total, list(adapters.values()), allow_unused=True)
         with torch.no_grad():
             evaluated = _tensor(trial(example))
     unused = [name for name, gradient in zip(adapters, found, strict=True) if gradient is None]

@@ -161,6 +161,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.tail,
         segments.defences,
         segments.frozen,
+        segments.adapted,
     )
 
 

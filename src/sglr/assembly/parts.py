@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from sglr.adapters import AdaptedModel
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine
 from sglr.core.method import Method
@@ -17,6 +18,10 @@ from sglr.core.weights import Weights
 from sglr.parties.defences import DefenceChain
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import Thirds
+
+
+def _no_adapters() -> None:
+    """Return that there are no adapters."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,5 @@ class Training:
     """The defences."""
     frozen: Weights = field(default_factory=dict)
     """Frozen weights of the whole model, by name."""
+    adapted: Callable[[], AdaptedModel | None] = _no_adapters
+    """Gives the model that adapters are trained in; None without adapters."""

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.adapters import AdapterPlan, Lora, plan_adapters, require_adapters
+from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, require_adapters
 from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.method import build_method
@@ -226,6 +226,15 @@ class Segments:
         lower, tail = parts_of(client)
         return Thirds(lower, upper, tail)
 
+    def adapted(self) -> AdaptedModel | None:
+        """Return the model that adapters are trained in; None without adapters."""
+        plan = self._adapters
+        if plan is None:
+            return None
+        with torch.random.fork_rng([]):
+            base = self._without_adapters(0)
+        return adapted_model(base, self._build(0), plan, self.frozen, self._divided)
+
     def _frozen_of(self, whole: nn.Module) -> Weights:
         """Return the frozen weights to train with.
 
@@ -246,12 +255,15 @@ class Segments:
     def _build(self, client: int, draws: int | None = None) -> nn.Module:
         """Build the model with a client's initial weights, or with those of other ``draws``."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(self._key(client) if draws is None else draws)
-            model = given_shapes(self._new_model(), self.example).cpu()
+            model = self._without_adapters(client, draws)
             if self._adapters is not None:
                 model = self._adapters.apply(model)
         load_state(model, self.frozen)
         return model
+
+    def _without_adapters(self, client: int, draws: int | None = None) -> nn.Module:
+        torch.manual_seed(self._key(client) if draws is None else draws)
+        return given_shapes(self._new_model(), self.example).cpu()
 
     def _new_model(self) -> nn.Module:
         if isinstance(self._model, nn.Module):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,14 @@ HUB = "Hugging Face hub"
 Format = Annotated[
     str,
     typer.Option("--format", metavar="onnx|torch|executorch", help="Format of the files.", rich_help_panel=PANEL),
+]
+Adapters = Annotated[
+    bool,
+    typer.Option(
+        "--adapters",
+        help="Write the adapters of a run with --lora alone, as peft does, without the frozen network.",
+        rich_help_panel=PANEL,
+    ),
 ]
 Segment = Annotated[
     str,
@@ -80,6 +89,7 @@ Private = Annotated[
 def export(
     run: RunFolder,
     form: Format = "onnx",
+    adapters: Adapters = False,
     segment: Segment = "all",
     client: Client = None,
     data: Data = None,
@@ -99,9 +109,39 @@ def export(
     runtime and compared with the original. How data become inputs is in the files' metadata.
     """
     del debug
+    say = _say if sys.stderr.isatty() and not quiet else None
+    if adapters:
+        _refuse_beside_adapters(form, segment, push_to_hub)
+        from sglr.exporting.adapters import export_adapters
+
+        whose = read_client(client)
+        given: dict[str, Any] = {"model": model, "task": task, "segment_file": segment_file}
+        done = export_adapters(run, out, client=whose, data=data, say=say, **given)
+    else:
+        done = _write(run, out, form, segment, client, data, segment_file, model, task, push_to_hub, private, say)
+    if as_json:
+        print(json.dumps(done.told() | {"path": str(done.path), "hub": done.hub}, indent=2))
+    else:
+        _print(done)
+
+
+def _write(
+    run: Path,
+    out: Path | None,
+    form: str,
+    segment: str,
+    client: str | None,
+    data: str | None,
+    segment_file: Path | None,
+    model: str | None,
+    task: str | None,
+    push_to_hub: str | None,
+    private: bool,
+    say: Callable[[str], None] | None,
+) -> Export:
     from sglr.exporting.export import export as write
 
-    done = write(
+    return write(
         run,
         out,
         format=form,
@@ -113,12 +153,21 @@ def export(
         segment_file=segment_file,
         push_to_hub=push_to_hub,
         private=private,
-        say=_say if sys.stderr.isatty() and not quiet else None,
+        say=say,
     )
-    if as_json:
-        print(json.dumps(done.told() | {"path": str(done.path), "hub": done.hub}, indent=2))
-    else:
-        _print(done)
+
+
+def _refuse_beside_adapters(form: str, segment: str, push_to_hub: str | None) -> None:
+    """Refuse options that have no effect on adapters."""
+    from sglr.core.errors import UsageError
+
+    for name, value, default in (
+        ("format", form, "onnx"),
+        ("segment", segment, "all"),
+        ("push_to_hub", push_to_hub, None),
+    ):
+        if value != default:
+            raise UsageError(name, value, "--adapters writes peft's own files, of the whole network", "leave it out")
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import printable
-from sglr.exporting.exporter import Exporter
+from sglr.exporting.exporter import Loadable
 from sglr.exporting.metadata import network_facts
 from sglr.inference.network import TrainedNetwork
 from sglr.report import numbers
@@ -54,7 +54,7 @@ CITATION = """```bibtex
 
 
 def write_card(
-    path: Path, network: TrainedNetwork, exporter: Exporter, form: str, files: Sequence[ExportedFile]
+    path: Path, network: TrainedNetwork, exporter: Loadable, form: str, files: Sequence[ExportedFile]
 ) -> None:
     """Write the card of an export."""
     facts, run = network_facts(network), network.run
@@ -133,7 +133,7 @@ def _files(files: Iterable[ExportedFile]) -> str:
     return f"{_table(('file', 'part', 'from and to', 'size', 'difference'), rows)}\n\n{after}"
 
 
-def _loading(exporter: Exporter, files: Sequence[ExportedFile]) -> str:
+def _loading(exporter: Loadable, files: Sequence[ExportedFile]) -> str:
     first = next((file for file in files if file.metadata["segment"] == "joined"), files[0])
     shape = ", ".join(["batch", *map(str, first.metadata["input"]["shape"][1:])])
     before = f"`inputs` is an array of {first.metadata['input']['dtype']}, [{shape}]:"

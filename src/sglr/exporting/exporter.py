@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -21,6 +21,17 @@ Runs = Callable[[Tensor], Tensor]
 
 KEY = "sglr"
 """The name under which a file holds its metadata, as JSON."""
+
+
+class Loadable(Protocol):
+    """What a card tells of how files are loaded."""
+
+    @property
+    def most_batch(self) -> int | None:
+        """Most samples of one call; None where there is no limit."""
+
+    def loading(self, file: str) -> str:
+        """Return Python code that runs a file on ``inputs``, a NumPy array, without sglr."""
 
 
 class Exporter(ABC):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sglr.assembly.task import plain, task_name
 from sglr.core.spec import name_in
-from sglr.exporting.exporter import Exporter
+from sglr.exporting.exporter import Loadable
 from sglr.exporting.pieces import Piece
 from sglr.inference.network import TrainedNetwork
 from sglr.runs.config import Experiment
@@ -22,7 +22,7 @@ VERSION = 1
 """Of the layout of the metadata."""
 
 
-def metadata(network: TrainedNetwork, piece: Piece, exporter: Exporter) -> dict[str, Any]:
+def metadata(network: TrainedNetwork, piece: Piece, exporter: Loadable) -> dict[str, Any]:
     """Return the metadata of one file: values that JSON can hold."""
     with torch.no_grad():
         output = piece.original(piece.inputs[:2])
