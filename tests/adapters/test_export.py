@@ -30,7 +30,7 @@ def trained(out: Path, model: Any, **settings: Any) -> sglr.Run:
         {"method": "fl", "cut": None},
         {"lora": "r=2,at=clients", "cut": 4},
         {"lora": "r=2,at=server", "cut": 4},
-        {"lora": "r=3,targets=query,modules_to_save=5"},
+        {"lora": "r=3,targets=query,modules_to_save=5", "cut": 4},
     ],
     ids=str,
 )
