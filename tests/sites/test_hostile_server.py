@@ -141,6 +141,10 @@ REQUESTS: dict[str, tuple[Ask, str]] = {
     "published explosion": (lambda line: publish(line, lambda w: first(w, lambda t: t.fill_(1e30))), "a norm of at"),
     "published nothing": (lambda line: line.ask("publish"), "has other tensors than agreed"),
     "published more": (lambda line: publish(line, lambda w: w.update(more=torch.zeros(9))), "unknown 'more'"),
+    "a head": (
+        lambda line: line.ask("publish", {"head.weight": torch.zeros(2, 2)}, head=True),
+        "a client that has none",
+    ),
     "another part": (lambda line: line.ask("evaluate", part="train", count=10), "no such held-out samples"),
     "huge count": (lambda line: line.ask("evaluate", part="test", count=2**64 - 1), "too many at once"),
     "no count": (lambda line: line.ask("evaluate", part="test"), "no such held-out samples"),

@@ -33,7 +33,11 @@ QUICK: list[dict[str, Any]] = [
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
 
 CASES: list[dict[str, Any]] = [
-    *({"method": name, **FITTING.get(name, {})} for name in METHODS.names() if not METHODS.load(name)().keeps_head),
+    *({"method": name, **FITTING.get(name, {})} for name in METHODS.names()),
+    {"method": "fsl-sage", "h": 2, "align_every": 1, "align_epochs": 5, "memory": 15, "partition": "dirichlet"}
+    | {"samples_per_client": 40, "participation": 0.7, "epochs": 4, "label_prior": "own", "head": "mlp:width=8"},
+    {"method": "locfedmix-sl", "partition": "dirichlet", "samples_per_client": 40, "model": "cnn"}
+    | {"compression": "int8:feedback=true", "defence": "clip:norm=5+noise:sigma=0.2+max-norm", "participation": 0.7},
     {"method": "cse-fsl", "h": 2, "partition": "dirichlet", "samples_per_client": 40, "participation": 0.7},
     {"method": "cse-fsl", "h": 2, "head": "mlp:width=8", "label_prior": "own", "compression": "int8:feedback=true"},
     {"method": "splitgp", "gamma": 0.3, "lam": 0.6, "partition": "dirichlet", "samples_per_client": 40}

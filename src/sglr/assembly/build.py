@@ -324,6 +324,7 @@ def _client_spec(
         head_loss=dataclasses.replace(loss, weight=segments.method.head_weight) if segments.method.head else None,
         decoder_loss=DecoderLoss(segments.method.decoder_weight) if segments.method.decodes else None,
         own_share=segments.method.own_share,
+        keeps_head=segments.method.keeps_head,
     )
 
 

@@ -108,9 +108,6 @@ def check_engine(experiment: Experiment) -> None:
 
 def check_head(experiment: Experiment, method: Method) -> None:
     """Refuse a head for methods without one, and what methods with one can't be trained with."""
-    if method.decodes and experiment.engine == "remote":
-        problem = f"clients of method {experiment.method} have decoders, which sites don't train yet"
-        raise UsageError("engine", "remote", problem, "give --engine local or ray, or choose mix2sfl")
     if not method.head:
         if experiment.head is not None:
             problem = f"clients of method {experiment.method} have no head"
@@ -127,9 +124,6 @@ def check_head(experiment: Experiment, method: Method) -> None:
     if experiment.engine == "remote" and experiment.batching != "local" and not method.answered:
         problem = "clients with heads take steps by themselves, for which sites are not told how many samples to use"
         raise UsageError("batching", experiment.batching, problem, "leave it out, or give --engine local or ray")
-    if experiment.engine == "remote" and not method.trains_head:
-        problem = f"the server of method {experiment.method} sends each client a head of its own"
-        raise UsageError("engine", "remote", f"{problem}, which this engine can't", "give --engine local or ray")
 
 
 def check_steps(method: Method, batching: Batching, sizes: Sequence[int], seed: int) -> None:

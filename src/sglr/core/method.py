@@ -19,7 +19,7 @@ from sglr.core.errors import UsageError
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, Extent, HandOut, StepContext, Uplink
-from sglr.core.weights import HEAD, Weights
+from sglr.core.weights import Weights, without_head
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,7 @@ class Method(ABC):
 
         A head that they are sent, or a decoder, is each client's own.
         """
-        if not self.keeps_head:
-            return weights
-        return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+        return without_head(weights) if self.keeps_head else weights
 
     @property
     def needs_labels(self) -> bool:

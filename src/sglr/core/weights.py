@@ -16,6 +16,11 @@ HEAD = "head."
 """What names of a head's weights begin with, among those of a client."""
 
 
+def without_head(weights: Weights) -> Weights:
+    """Return a client's weights but for those of its head, or decoder."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+
+
 def below(prefix: str, tensors: Weights) -> dict[str, Tensor]:
     """Return the tensors whose names begin with ``prefix``, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

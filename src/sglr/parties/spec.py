@@ -76,6 +76,8 @@ class ClientSpec:
         How samples are changed at random before clients train on them.
     own_share
         The share of its own weights that a client keeps when it takes up merged ones.
+    keeps_head
+        Whether a client's head, or decoder, is its own, and not among the weights that clients share.
     """
 
     segment: Callable[[int], nn.Module]
@@ -101,6 +103,7 @@ class ClientSpec:
     decoder_loss: DecoderLoss | None = None
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
     own_share: float = 0.0
+    keeps_head: bool = False
 
     @property
     def has_loss_beside(self) -> bool:

@@ -260,4 +260,6 @@ def _job(
         ),
         own_share=method.own_share,
         head_weight=method.head_weight,
+        keeps_head=method.keeps_head,
+        decoder_weight=method.decoder_weight if method.decodes else None,
     )

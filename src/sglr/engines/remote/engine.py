@@ -23,7 +23,7 @@ from sglr.core.events import TrainMetrics
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
-from sglr.core.weights import Weights, below, state_of, trained_of
+from sglr.core.weights import Weights, below, state_of, trained_of, without_head
 from sglr.engines.remote.limits import most_bytes
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
@@ -59,6 +59,8 @@ class Remote:
         self.codec = spec.codec
         first = spec.segment(0)
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
+        # What clients send of it: a head of their own stays.
+        self._merged = without_head(self.segment) if spec.keeps_head else self.segment
         self._description = RunDescription.of(
             spec.experiment, spec.task, spec.data, first, least_batch=spec.least_batch
         )
@@ -89,7 +91,7 @@ class Remote:
         longest = most_bytes(longest, self._cut, self._features, targets, self.segment)
         terms = (self._description, longest, self._patience)
         runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held, should_stop)
-        of_run = (self._spec, self._patience, self._shared, self.segment)
+        of_run = (self._spec, self._patience, self._shared, self._merged)
         self._exchange = Exchange.over(
             runtime, *of_run, cut=self._cut, features=self._features, steps=self._steps_taken
         )
@@ -265,7 +267,7 @@ class Remote:
         found = self._open.validator.weights(frames, self._shared.check)
         if not found:
             return (), {}
-        return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self.segment}
+        return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self._merged}
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return the weights of ``clients``, all of them.
@@ -286,9 +288,8 @@ class Remote:
         return self._open.publisher.publish(weights, clients)
 
     def give(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
-        """Refuse: weights go to all clients alike."""
-        del weights, clients
-        raise UsageError("engine", "remote", "sends all clients the same weights", "give --engine local or ray")
+        """Send each of the clients a head of its own; to those who are away, before their next step."""
+        return self._open.publisher.give(weights, clients)
 
     def evaluate(
         self,
@@ -335,6 +336,7 @@ class Remote:
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= self._shared.state() | self._open.extremes.state()
         tensors |= self._plan.state()
+        tensors |= {f"heads.{name}": tensor for name, tensor in self._open.publisher.state().items()}
         return tensors | {f"links.{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
@@ -358,7 +360,8 @@ class Remote:
         self._open.runtime.barrier.back(digests)
         self._started = True
         held, refused = self._open.requests.restore(digests)
-        self._open.publisher.have_them(held)
+        self._open.publisher.restore(below("heads.", tensors))
+        self._open.publisher.are_as_saved(held)
         if refused and self._patience.strict:
             client, reason = min(refused.items())
             raise MissingSnapshot(f"client {client} has no snapshot of step {self._steps_taken} ({reason})")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sglr.core.errors import DamagedCheckpoint, ExtremeValues
 from sglr.core.events import TrainMetrics
+from sglr.core.weights import Weights
 from sglr.engines.remote.client.own_batches import ToldBatch
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
@@ -171,13 +172,18 @@ class RequestHandlers:
         del frame
         envelope = Envelope()
         envelope.weights.SetInParent()
-        return envelope, self._trainer.weights()
+        return envelope, self._trainer.shared_weights()
 
     def _publish(self, frame: Frame) -> None:
-        self._trainer.take_up(self._weights_of(frame))
+        if not frame.envelope.publish.head:
+            self._trainer.take_up(self._weights_of(frame, self._trainer.shared_weights()))
+            return
+        head = self._trainer.given_head()
+        if not head:
+            raise Malformed("a head came for a client that has none, or trains its own")
+        self._trainer.take_head(self._weights_of(frame, head))
 
-    def _weights_of(self, frame: Frame) -> dict[str, Tensor]:
-        own = self._trainer.weights()
+    def _weights_of(self, frame: Frame, own: Weights) -> dict[str, Tensor]:
         layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in own.items()}
         weights = read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in own.values())))
         check_buffers(weights)
@@ -203,7 +209,7 @@ class RequestHandlers:
     def _evaluate(self, frame: Frame) -> Answer:
         told = frame.envelope.evaluate
         self._check_held(told.part, told.first, told.count)
-        shared = self._weights_of(frame) if frame.payloads else None
+        shared = self._weights_of(frame, self._trainer.shared_weights()) if frame.payloads else None
         again = told.shared and shared is None
         which = told.part, told.first, told.count, shared
         if self._trainer.job.whole_model and self._trainer.job.keep_labels:

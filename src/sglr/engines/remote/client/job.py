@@ -55,8 +55,10 @@ class Job:
         True if labels must not leave this client: it scores its held-out samples itself.
     augmentation
         How samples are changed at random before it trains on them.
-    own_share, head_weight
+    own_share, head_weight, keeps_head
         As in `sglr.core.method.Method`.
+    decoder_weight
+        The weight of its decoder's loss; None if it has no decoder.
     """
 
     client: int
@@ -81,3 +83,5 @@ class Job:
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
     own_share: float = 0.0
     head_weight: float = 1.0
+    keeps_head: bool = False
+    decoder_weight: float | None = None

@@ -1,4 +1,4 @@
-"""One client's tail, where labels stay with it, or its head: features in, gradients by them and the loss out."""
+"""One client's tail, where labels stay with it: features in, gradients by them and the loss out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from torch import Tensor
 
 from sglr.core.events import NO_HITS, TrainMetrics
 from sglr.core.task import Task
-from sglr.core.types import Answer
 from sglr.parties.client_loss import ClientLoss, log_prior
 from sglr.parties.defences import DefenceChain
 from sglr.parties.tails import TailStep
@@ -74,33 +73,6 @@ class ClientTail:
     def forget(self) -> None:
         """Forget gradients of a pass that is dropped."""
         self._step = self.features = None
-
-
-class ClientHead:
-    """What a client with a head does with its own smashed data.
-
-    Parameters
-    ----------
-    client, targets, classes, loss
-        As of `ClientTail`.
-    """
-
-    def __init__(self, client: int, targets: Tensor, classes: int, loss: ClientLoss) -> None:
-        self._client, self._loss = client, loss
-        self._log_prior = log_prior(targets, classes) if loss.corrects_prior else torch.empty(0)
-
-    def answer(self, stack: Stack, forward: Pass, targets: Tensor) -> tuple[TailStep, Answer]:
-        """Find the loss at the smashed data of a pass, of samples with ``targets`` ``[b, ...]``.
-
-        Returns
-        -------
-        tuple
-            The step, which has the head's gradients, and what it answers.
-        """
-        assert stack.head is not None, "this client has a head"
-        who = (self._client,)
-        step = TailStep(stack.head, self._loss, lambda _: self._log_prior, who, targets[None], [([0], forward)])
-        return step, step.answer(forward.outputs, who)
 
 
 def tally(task: Task, outputs: Tensor, targets: Tensor) -> TrainMetrics:

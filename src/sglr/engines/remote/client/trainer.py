@@ -21,15 +21,18 @@ from sglr.core.data import Inputs, StoredInputs
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
-from sglr.core.weights import Weights, below, mixed, state_of
+from sglr.core.types import Answer
+from sglr.core.weights import HEAD, Weights, below, mixed, state_of, without_head
+from sglr.engines.remote.client.head import ClientHead
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.own_scores import OwnScores
-from sglr.engines.remote.client.tail import ClientHead, ClientTail
+from sglr.engines.remote.client.tail import ClientTail
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.engines.remote.told import HeldOutTally
 from sglr.parties.client_loss import ClientLoss
+from sglr.parties.tails import TailStep
 from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting import parts_of
 from sglr.splitting.segment_weights import load_state
@@ -80,8 +83,7 @@ class LocalTrainer:
         own = ClientLoss(job.task, job.label_prior == "own")
         of_tail = job.client, self._targets, self._classes, own, job.defences
         self._tail = ClientTail(*of_tail) if self.features else None
-        own = ClientLoss(job.task, job.label_prior != "ignore", job.head_weight)
-        self._head = ClientHead(job.client, self._targets, self._classes, own) if self.stack.head else None
+        self._head = ClientHead(job, self._targets, self._classes) if self.stack.head else None
 
     def _new_stack(self) -> Stack:
         job = self.job
@@ -188,20 +190,21 @@ class LocalTrainer:
     @property
     def learns_alone(self) -> bool:
         """Whether this client learns by its head's loss alone, and no gradients come."""
-        return self._head is not None and self.job.head_weight == 1
+        return self._head is not None and self._head.alone
 
     def _back_beside(self, gradient: Tensor) -> Sequence[Tensor]:
-        """Back-propagate a cut-layer gradient as `_back` does, and the head's loss; return those of the head, too."""
-        assert self._head is not None, "this client has a head"
-        pending = self._pending[0]
-        behind, found = self._head.answer(pending.stack, pending.forward, pending.targets)
+        """Back-propagate a cut-layer gradient and the head's or decoder's loss; return the gradients of both parts."""
+        behind, found = self._behind()
         return behind.added(0, list(self._back(gradient, found.gradients)))
+
+    def _behind(self) -> tuple[TailStep, Answer]:
+        assert self._head is not None, "this client has a head"
+        oldest = self._pending[0]
+        return self._head.answer(oldest.stack, oldest.forward, oldest.inputs, oldest.targets)
 
     def backward_alone(self, rate: float) -> TrainMetrics:
         """Back-propagate the loss of the own head through the oldest pass, and step; raises what `backward` raises."""
-        assert self._head is not None, "this client has a head"
-        pending = self._pending[0]
-        behind, found = self._head.answer(pending.stack, pending.forward, pending.targets)
+        pending, (behind, found) = self._pending[0], self._behind()
         gradients = behind.added(0, list(self._back(found.gradients[0])))
         if not _norm(gradients) < MOST_NORM:
             raise ExtremeValues("the gradient would make this client's weights explode")
@@ -315,6 +318,20 @@ class LocalTrainer:
         """Return copies of the weights and buffers ``[...]``."""
         return {name: tensor[0].cpu() for name, tensor in self.stack.weights((0,)).items()}
 
+    def shared_weights(self) -> dict[str, Tensor]:
+        """Return copies of those weights and buffers ``[...]`` that clients share, where they do."""
+        return {**(without_head(self.weights()) if self.job.keeps_head else self.weights())}
+
+    def given_head(self) -> dict[str, Tensor]:
+        """Return copies of the weights ``[...]`` of the head that the server sends; empty where it sends none."""
+        if self._head is None or not self._head.given:
+            return {}
+        return {name: tensor for name, tensor in self.weights().items() if name.startswith(HEAD)}
+
+    def take_head(self, head: Weights) -> None:
+        """Go on with a head that the server sends."""
+        self.stack.load((0,), head)
+
     def take_up(self, shared: Weights) -> None:
         """Go on from shared weights and buffers ``[...]``, mixed with the own where a share of these is kept."""
         if self.job.own_share:
@@ -359,7 +376,7 @@ class LocalTrainer:
         inputs = _images(self.job.held[part].inputs[first : first + count].to(self.job.device))
         if shared is not None:
             self._shared = copy.deepcopy(self.job.segment).to(self.job.device).eval()
-            load_state(self._shared, {name: shared[name] for name in state_of(self._shared)})
+            load_state(self._shared, {name: shared[name] for name in state_of(self._shared) if name in shared})
         if again or shared is not None:
             if self._shared is None:
                 raise ValueError("no shared weights were sent before")

@@ -66,8 +66,8 @@ class ClientState:
         Steps that went on without it, since the server began.
     remark
         What was wrong with such numbers last.
-    needs_shared
-        True if it does not have the weights that clients share.
+    needs_shared, needs_head
+        True if it does not have the weights that clients share, or the head that it was given.
     moved
         True if it got requests that change its state: steps, weights, a restored snapshot.
     computing
@@ -88,6 +88,7 @@ class ClientState:
     moved: bool = False
     banned: bool = False
     needs_shared: bool = True
+    needs_head: bool = True
     reason: str = ""
     misses: int = 0
     extreme: int = 0
@@ -144,7 +145,7 @@ class ClientState:
         """Give it a new session."""
         self.session = secrets.randbits(63) | 1
         self.lost, self.moved = self.lost or self.moved, False
-        self.needs_shared = True
+        self.needs_shared = self.needs_head = True
         self.forget_requests()
 
     def ask(self, seq: int, request: PendingRequest) -> None:
