@@ -92,6 +92,26 @@ def test_a_head_that_all_share_comes_from_the_server(tmp_path: Path) -> None:
     torch.testing.assert_close(found, trained_network(run, "shared").alone().outputs(INPUTS), rtol=1e-4, atol=1e-5)
 
 
+def test_a_head_that_is_a_clients_own_is_in_its_file(tmp_path: Path) -> None:
+    fitting = {"h": 1, "align_every": 1, "align_epochs": 2, "memory": 10}
+    run = local_twin({"method": "fsl-sage", "epochs": 2, **fitting}, tmp_path / "run").path
+    with serving(run) as served:
+        with pytest.raises(UsageError, match="each client of this run has weights of its own"):
+            served.site(1, tmp_path / "without", SiteOptions(device="cpu"))
+        found = served.site(1, tmp_path / "site", with_weights_of(run)).alone().outputs(INPUTS)
+    torch.testing.assert_close(found, trained_network(run, 1).alone().outputs(INPUTS), rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_is_no_head(tmp_path: Path) -> None:
+    run = local_twin({"method": "locfedmix-sl", "epochs": 1}, tmp_path / "run").path
+    with serving(run) as served:
+        site = served.site(1, tmp_path / "site", with_weights_of(run))
+        found = site.outputs(INPUTS)
+        with pytest.raises(UsageError, match="clients of method locfedmix-sl have no heads"):
+            site.alone()
+    torch.testing.assert_close(found, trained_network(run, 1).outputs(INPUTS), rtol=1e-4, atol=1e-5)
+
+
 def test_what_leaves_is_disguised_as_in_training_and_heads_see_what_is_not(tmp_path: Path) -> None:
     noise = "noise:sigma=0.5"
     run = local_twin({**PERSONAL, "compression": "none", "defence": noise}, tmp_path / "run").path
