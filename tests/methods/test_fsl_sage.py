@@ -71,6 +71,20 @@ def test_an_alignment_by_hand(problem, close) -> None:
     close(given.weights["head.weight"][0], W_A - 1e-3 * np.sign(gradient))
 
 
+def test_two_alignments_on_the_same_are_one_that_is_as_long(problem, close) -> None:
+    """Adam goes on with its moments, also in a server that is restored between the two."""
+    p = problem((5,))
+    server, uplink = p.server(), p.uplink()
+    whole, first, second = (AlignedHeads(given_head(head()), Classification(), torch.device("cpu")) for _ in range(3))
+    for one in (whole, first):
+        one.remember(uplink, 5)
+    wanted = whole.align((0,), 7, server._gradients, lambda _: None)
+    first.align((0,), 3, server._gradients, lambda _: None)
+    second.restore(first.state())
+    found = second.align((0,), 4, server._gradients, lambda _: None)
+    close(found.weights["head.weight"], wanted.weights["head.weight"])
+
+
 def test_alignment_brings_the_estimate_closer_to_the_servers_gradients(problem) -> None:
     p = problem((40,))
     server, uplink = p.server(), p.uplink()

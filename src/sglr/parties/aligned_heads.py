@@ -7,7 +7,7 @@ Estimation* (arXiv 2505.23182).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -48,13 +48,15 @@ class AlignedHeads:
 
     Notes
     -----
-    What is kept of a client is a ring: an upload takes the place of the oldest. It is allocated with the first.
+    What is kept of a client is a ring: an upload takes the place of the oldest. It is allocated with the first. Adam's
+    moments go on from one alignment of a head to the next.
     """
 
     def __init__(self, head: nn.Module, task: Task, device: torch.device) -> None:
         self._head, self._task, self._device = copy.deepcopy(head).to(device), task, device
         self._heads: dict[int, dict[str, Tensor]] = {}
         self._kept: dict[int, dict[str, Tensor]] = {}
+        self._moments: dict[int, dict[str, Tensor]] = {}
         self._seen: dict[int, int] = {}
 
     def remember(self, uplink: Uplink, most: int) -> None:
@@ -96,7 +98,7 @@ class AlignedHeads:
             told = gradients(Uplink(smashed[None], targets[None], (client,), (len(targets),)), each)
             # Of each sample's own loss, so that sizes don't change with the number of samples.
             wanted = told[0] * len(targets)
-            self._heads[client] = self._aligned(self._head_of(client), kept, wanted, added, epochs)
+            self._heads[client] = self._aligned(client, kept, wanted, added, epochs)
         if not known:
             return None
         names = self._heads[known[0]]
@@ -111,12 +113,10 @@ class AlignedHeads:
     def _head_of(self, client: int) -> dict[str, Tensor]:
         return self._heads.get(client) or {name: tensor.clone() for name, tensor in self._head.named_buffers()}
 
-    def _aligned(
-        self, head: Weights, kept: Kept, wanted: Tensor, added: Tensor | None, epochs: int
-    ) -> dict[str, Tensor]:
+    def _aligned(self, client: int, kept: Kept, wanted: Tensor, added: Tensor | None, epochs: int) -> dict[str, Tensor]:
         """Return weights of a head whose gradients ``[n, ...]`` at what is kept are closer to those ``wanted``."""
-        weights = {name: nn.Parameter(tensor.clone()) for name, tensor in head.items()}
-        optimizer = OptimizerSpec("adam").build(weights.values(), RATE)
+        weights = {name: nn.Parameter(tensor.clone()) for name, tensor in self._head_of(client).items()}
+        optimizer = self._optimizer(client, weights)
         inputs = kept.smashed.detach().requires_grad_()
         for _ in range(epochs):
             outputs = functional_call(self._head, dict[str, Tensor](weights), (inputs,))
@@ -127,7 +127,19 @@ class AlignedHeads:
             for weight, step in zip(weights.values(), steps, strict=True):
                 weight.grad = step
             optimizer.step()
+        self._moments[client] = {
+            f"{name}.{key}": value for name, weight in weights.items() for key, value in optimizer.state[weight].items()
+        }
         return {name: tensor.detach() for name, tensor in weights.items()}
+
+    def _optimizer(self, client: int, weights: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+        """Return Adam with the moments that it had when a client's head was aligned last, if it was."""
+        optimizer = OptimizerSpec("adam").build(weights.values(), RATE)
+        moments = self._moments.get(client)
+        if moments:
+            state = {place: below(f"{name}.", moments) for place, name in enumerate(weights)}
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return optimizer
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, by name."""
@@ -135,15 +147,15 @@ class AlignedHeads:
             f"kept.{client}.{name}": tensor for client, ring in self._kept.items() for name, tensor in ring.items()
         }
         tensors |= {f"seen.{client}": torch.tensor(count) for client, count in self._seen.items()}
-        return tensors | {
-            f"head.{client}.{name}": own for client, head in self._heads.items() for name, own in head.items()
-        }
+        for prefix, held in (("head", self._heads), ("moments", self._moments)):
+            tensors |= {f"{prefix}.{client}.{name}": one for client, own in held.items() for name, one in own.items()}
+        return tensors
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
         self._seen = {int(client): int(count) for client, count in below("seen.", tensors).items()}
-        self._kept, self._heads = {}, {}
-        for held, prefix in ((self._kept, "kept."), (self._heads, "head.")):
+        self._kept, self._heads, self._moments = {}, {}, {}
+        for held, prefix in ((self._kept, "kept."), (self._heads, "head."), (self._moments, "moments.")):
             for place, tensor in below(prefix, tensors).items():
                 client, _, name = place.partition(".")
                 held.setdefault(int(client), {})[name] = tensor.to(self._device, copy=True)
