@@ -19,10 +19,10 @@ class FSLSage(Method):
 
     Nair, Lin, Ju, Talebi, Bentley, Liu: *FSL-SAGE: Accelerating Federated Split Learning via Smashed Activation
     Gradient Estimation* (ICML 2025). Evidence grade A: read in the authors' code, and held against it: steps and
-    alignments agree to rounding. Theirs has one alignment more, in the first epoch after the first upload. The first of every ``h`` batches is uploaded. The server keeps the newest
-    ``memory`` samples of each client, M_i, and before every ``align_every``-th epoch but the first takes
-    ``align_epochs`` steps of Adam with rate 0.001 on each client's head, which it sends down. Client segments are
-    averaged at the end of each epoch; heads are not.
+    alignments agree to rounding. Theirs has one alignment more, in the first epoch after the first upload. The first of
+    every ``h`` batches is uploaded. The server keeps the newest ``memory`` samples of each client, M_i, and before
+    every ``align_every``-th epoch but the first takes ``align_epochs`` steps of Adam with rate 0.001 on each client's
+    head, which it sends down. Client segments are averaged at the end of each epoch; heads are not.
 
     Notes
     -----
