@@ -191,7 +191,7 @@ class Segments:
             return cut
         found = getattr(model, "default_cut", None)
         if found is None:
-            names = ", ".join(cut_points(model)[:-1])
+            names = ", ".join(cut_points(model, self.example)[:-1])
             raise UsageError("cut", "none", "this model has no default cut", f"give --cut with one of: {names}")
         return str(found)
 

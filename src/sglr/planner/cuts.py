@@ -115,7 +115,7 @@ def _chosen(model: nn.Module, cut: str | None, example: Tensor) -> str:
 
 def _useful(model: nn.Module, example: Tensor) -> dict[str, Split]:
     """Return the cuts that leave weights on both sides: without, a client would send its inputs, or everything."""
-    cuts = {layer: split(model, layer, example) for layer in cut_points(model)}
+    cuts = {layer: split(model, layer, example) for layer in cut_points(model, example)}
     return {layer: parts for layer, parts in cuts.items() if _weighs(parts.lower) and _weighs(parts.upper)}
 
 

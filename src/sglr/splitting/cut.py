@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from sglr.core.errors import UsageError
+from sglr.splitting.boundary import boundaries, cut_at_boundary
 from sglr.splitting.check import Split
 from sglr.splitting.fit import fitted
-from sglr.splitting.graph import Trace, named_weights, trace
+from sglr.splitting.graph import Trace, UntraceableError, named_weights, shared_weights, trace
 from sglr.splitting.sequence import (
     around,
     child_before,
@@ -40,7 +41,8 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
         behind the last layer, which leaves the server ``nn.Identity``.
     example
         Inputs [b, ...], b >= 2, to run through both segments before returning them. Without it the segments are raw:
-        what the lower one returns, a tuple where several values cross, the upper one takes.
+        what the lower one returns, a tuple where several values cross, the upper one takes; and a model that torch.fx
+        can't trace is not cut, since that takes a trial (`sglr.splitting.boundary`).
 
     Raises
     ------
@@ -48,15 +50,32 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
         If the place does not exist, a value that can't be sent crosses the cut, a trained weight is used on
         both sides, the model cannot be traced, or the example does not fit.
     """
-    lower, upper = _cut(deepcopy(module), at)
+    segments = raw_split(module, at, example)
+    return segments if example is None else fitted(segments, example)
+
+
+def raw_split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Split:
+    """Cut a model as `split` does, and leave what crosses as it is; only models that can't be traced need an example.
+
+    Raises
+    ------
+    UsageError
+        As `split` does.
+    """
+    try:
+        lower, upper = _cut(deepcopy(module), at)
+    except UntraceableError:
+        if example is None:
+            raise
+        lower, upper = cut_at_boundary(module, str(at), example)
     _reject_shared_weights(at, lower, upper)
     # Copied separately, because a layer without weights may be used in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
     leave_input(segments.upper)
-    return segments if example is None else fitted(segments, example)
+    return segments
 
 
-def cut_points(module: nn.Module) -> list[str]:
+def cut_points(module: nn.Module, example: Tensor | None = None) -> list[str]:
     """Return the names of layers behind which one tensor crosses, in the order of execution.
 
     `sglr.splitting.places.every_cut` has all others, too. These are the children of the module and of its children that
@@ -68,8 +87,8 @@ def cut_points(module: nn.Module) -> list[str]:
     root = deepcopy(module)
     try:
         traced = trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
-    except UsageError:
-        return []
+    except UntraceableError:
+        return [] if example is None else boundaries(module, example)
     return list(_places(traced).values())
 
 
@@ -85,8 +104,15 @@ def _cut(root: nn.Module, at: int | str) -> tuple[nn.Module, nn.Module]:
 
 
 def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
-    containers = around(name)
-    traced = trace(root, opened=lambda path: path in containers or is_plain(root.get_submodule(path)))
+    module = root.get_submodule(name)
+    aliases = [path for path, each in root.named_modules(remove_duplicate=False) if each is module]
+    containers = {root.get_submodule(path) for alias in aliases for path in around(alias)}
+
+    def opened(path: str) -> bool:
+        each = root.get_submodule(path)
+        return each in containers or is_plain(each)
+
+    traced = trace(root, opened)
     registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
@@ -129,11 +155,8 @@ def _reject_shared_weights(at: int | str, lower: nn.Module, upper: nn.Module) ->
     below, above = named_weights(lower), named_weights(upper)
     shared = sorted(f"{below[key]} (behind the cut as {above[key]})" for key in below.keys() & above.keys())
     if shared:
-        problem = f"these weights are used on both sides of the cut: {', '.join(shared)}"
-        remedy = "cut elsewhere, give each side its own weights, or freeze them (requires_grad=False)"
-        if isinstance(lower, Transformer):
-            remedy = "leave embedding and head with the client, such as --tail -1, or freeze them (requires_grad=False)"
-        raise UsageError("cut", at, problem, remedy)
+        more = "leave embedding and head with the client, such as --tail -1" if isinstance(lower, Transformer) else ""
+        raise shared_weights(at, shared, more)
 
 
 def _has(root: nn.Module, name: str) -> bool:

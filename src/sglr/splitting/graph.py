@@ -15,6 +15,10 @@ from sglr.core.errors import UsageError
 from sglr.splitting.sequence import leave_input
 
 
+class UntraceableError(UsageError):
+    """A model that torch.fx cannot trace."""
+
+
 @dataclass(frozen=True)
 class Trace:
     """The traced computation of a model.
@@ -107,8 +111,12 @@ class Trace:
             made[node] = second.node_copy(node, made.__getitem__)
         for value in arrived:
             _leave_input(value, self.root)
-        last = nn.Identity().train(self.root.training)
-        return _Segment(self.root, first), _Segment(self.root, second) if len(second.nodes) > 2 else last
+        lower_part = _Segment(self.root, first)
+        if len(second.nodes) <= 2:
+            return lower_part, nn.Identity().train(self.root.training)
+        upper_part = _Segment(self.root, second)
+        _copy_constants(lower_part, upper_part, self.graph.nodes)
+        return lower_part, upper_part
 
 
 _PICKS = (getattr, operator.getitem, "size", "dim")
@@ -165,7 +173,7 @@ def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace
 
     Raises
     ------
-    UsageError
+    UntraceableError
         If the model cannot be traced, or behaves differently in training and in evaluation.
     """
     twin = deepcopy(root).train(not root.training)
@@ -210,7 +218,7 @@ def _traced(tracer: Tracer, root: nn.Module) -> Graph:
         said = " ".join(str(error).split()) or type(error).__name__
         problem = f"torch.fx cannot trace the model ({said})"
         remedy = "make it an nn.Sequential whose children contain what cannot be traced, and cut behind a child"
-        raise UsageError("model", type(root).__name__, problem, remedy) from error
+        raise UntraceableError("model", type(root).__name__, problem, remedy) from error
 
 
 def _follow_mode(root: nn.Module, graph: Graph, opposite: Graph) -> None:
@@ -226,7 +234,7 @@ def _follow_mode(root: nn.Module, graph: Graph, opposite: Graph) -> None:
     if not same:
         problem = "the model behaves differently in training and in evaluation, which torch.fx cannot trace"
         remedy = "move what differs into a separate submodule, and do not cut inside it"
-        raise UsageError("model", type(root).__name__, problem, remedy)
+        raise UntraceableError("model", type(root).__name__, problem, remedy)
 
 
 def _mode_or_value(graph: Graph, node: Node, training: bool) -> Callable[[Any, Any], Any]:
@@ -255,17 +263,41 @@ def weights(root: nn.Module, nodes: Iterable[Node]) -> dict[int, str]:
             found |= named_weights(module, f"{node.target}.")
         elif node.op == "get_attr" and node.target != "training":
             tensor = operator.attrgetter(str(node.target))(root)
-            if not _is_frozen(tensor):
+            if trained(tensor) and not _is_constant(node, tensor):
                 found[id(tensor)] = str(node.target)
     return found
+
+
+def _is_constant(node: Node, tensor: Tensor) -> bool:
+    """Return whether this is a buffer that nothing changes, such as positions: both sides may have a copy."""
+    return not isinstance(tensor, nn.Parameter) and not any(str(user.target).endswith("_") for user in node.users)
+
+
+def _copy_constants(first: nn.Module, second: nn.Module, nodes: Iterable[Node]) -> None:
+    """Give the second part its own copies of buffers that both read."""
+    own, modules = {id(buffer) for buffer in first.buffers()}, dict(second.named_modules())
+    for node in nodes:
+        if node.op == "get_attr" and node.target != "training":
+            path, _, name = str(node.target).rpartition(".")
+            holder = modules.get(path)
+            buffer = None if holder is None else holder._buffers.get(name)
+            if holder is not None and buffer is not None and id(buffer) in own and _is_constant(node, buffer):
+                holder._buffers[name] = buffer.clone()
 
 
 def named_weights(module: nn.Module, prefix: str = "") -> dict[int, str]:
     """Return identity and name of every trained weight and buffer of the module."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    return {id(tensor): f"{prefix}{name}" for name, tensor in tensors if not _is_frozen(tensor)}
+    return {id(tensor): f"{prefix}{name}" for name, tensor in tensors if trained(tensor)}
 
 
-def _is_frozen(tensor: Tensor) -> bool:
-    """Return whether this is a frozen weight, of which both sides of a cut may have a copy."""
-    return isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+def trained(tensor: Tensor) -> bool:
+    """Return whether both sides of a cut may not have a copy of it each, as of a frozen weight."""
+    return not isinstance(tensor, nn.Parameter) or tensor.requires_grad
+
+
+def shared_weights(at: int | str, names: Iterable[str], instead: str = "") -> UsageError:
+    """Return the error that a cut has these weights on both sides, and what to do ``instead``."""
+    problem = f"these weights are used on both sides of the cut: {', '.join(names)}"
+    remedy = instead or "cut elsewhere, give each side its own weights"
+    return UsageError("cut", at, problem, f"{remedy}, or freeze them (requires_grad=False)")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sglr.splitting.derived import derive
+
 MEAN, DEVIATION = "input_mean", "input_deviation"
 """The names of the frozen tensors."""
 
@@ -39,9 +41,7 @@ def scale_inputs(
     # x in [-1, 1] is 2 p - 1 for p in [0, 1].
     model.register_parameter(MEAN, nn.Parameter((2 * centre - 1).view(each), requires_grad=False))
     model.register_parameter(DEVIATION, nn.Parameter((2 * width).view(each), requires_grad=False))
-    own = type(model)
-    model.__class__ = type(own.__name__, (_Scaled, own), {"__module__": own.__module__, "__doc__": own.__doc__})
-    return model
+    return derive(model, _Scaled)
 
 
 class _Scaled(nn.Module):

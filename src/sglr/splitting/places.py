@@ -5,10 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
 
 from sglr.core.errors import UsageError
+from sglr.splitting.boundary import boundaries
 from sglr.splitting.graph import Trace, trace
 from sglr.splitting.sequence import is_plain
 
@@ -28,16 +29,17 @@ class Place(NamedTuple):
     crossing: tuple[str, ...]
 
 
-def every_cut(module: nn.Module) -> list[Place]:
+def every_cut(module: nn.Module, example: Tensor | None = None) -> list[Place]:
     """Return every layer that ``split`` can cut behind, in the order of execution.
 
     These are all submodules that the model calls, however deep, unless trained weights would be on both sides. Where
     several end together, the one with the shortest name is named. Values can still be refused when a sample shows what
-    they are: ``split`` with an example says so. The list is empty if ``torch.fx`` can't trace the model.
+    they are: ``split`` with an example says so. If ``torch.fx`` can't trace the model, they are those that are found by
+    trials on an ``example`` ``[b, ...]`` (`sglr.splitting.boundary`); without one the list is empty.
     """
     traced = _traced(module)
     if traced is None:
-        return []
+        return [] if example is None else [Place(layer, (layer,)) for layer in boundaries(module, example)]
     names: dict[Node, str] = {}
     for name, node in traced.ends.items():
         names[node] = min(name, names.get(node, name), key=len)

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
-from sglr.splitting.check import Split, check_segments
-from sglr.splitting.cut import cut_points, split
+from sglr.splitting.boundary import cut_at_boundary, stopped_behind
+from sglr.splitting.check import Split, check_segments, tried
+from sglr.splitting.cut import cut_points, raw_split
 from sglr.splitting.fit import ended, joined_at
+from sglr.splitting.graph import UntraceableError
 from sglr.splitting.heads import HeadedSegment
 from sglr.splitting.sequence import child_before
 from sglr.splitting.transformers import Transformer
@@ -90,11 +92,11 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         thirds = split_in_three(untied(module, ties), cut, tail, example)
         tie(thirds.lower, thirds.tail, ties)
         return thirds
-    lower, rest = split(module, cut)
+    lower, rest = raw_split(module, cut, example)
     if name in ("", "output"):
         raise _nothing_left(tail, rest)
     try:
-        upper, last = split(rest, name)
+        upper, last = _cut_again(module, lower, rest, name, example)
     except UsageError as error:
         places = [place for place in cut_points(rest)[:-1] if place not in ("", "output")]
         before = name in dict(module.named_modules()) and name not in dict(rest.named_modules())
@@ -107,6 +109,17 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
     _, last = ended(Split(nn.Sequential(lower, upper), last), example)
     check_segments(Split(lower, nn.Sequential(upper, last)), example)
     return Thirds(lower, upper, last)
+
+
+def _cut_again(module: nn.Module, lower: nn.Module, rest: nn.Module, name: str, example: Tensor) -> Split:
+    """Return the server's segment and the tail of what is behind the cut."""
+    try:
+        return raw_split(rest, name)
+    except UntraceableError:
+        arrived = tried(lower, example[:2], "cut", "the client's segment", "one input")
+        if not isinstance(arrived, Tensor):
+            raise
+        return Split(stopped_behind(rest, name, arrived.detach()), cut_at_boundary(module, name, example)[1])
 
 
 def features_of(thirds: Thirds, example: Tensor) -> tuple[int, ...]:

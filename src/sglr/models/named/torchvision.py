@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.model import ModelRequest, shown, unlisted
 from sglr.splitting.begin_with import begin_with, read_weights
+from sglr.splitting.derived import derive
 from sglr.splitting.input_scale import scale_inputs
 from sglr.system.vision_libraries import vision_library
 
@@ -56,7 +57,7 @@ def torchvision_model(asked: ModelRequest) -> nn.Module:
         begin_with(model, _weights(asked, known, model), asked.classes, asked.spec, ("aux", "AuxLogits"))
         _warn_of_size(asked, transforms)
     if ".segmentation" in kind:
-        model.__class__ = type("Pixels", (_Pixels, type(model)), {"__module__": __name__})
+        derive(model, _Pixels)
     if transforms is None:
         return model
     return scale_inputs(model, transforms.mean, transforms.std, asked.input_shape)
