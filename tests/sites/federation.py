@@ -124,7 +124,9 @@ class Federation:
         return thread
 
     def _join(self, address: str, tokens: list[str], folder: Path, requirements: SiteRequirements) -> None:
-        own = SiteConfig(source=Source(dataset=str(self.experiment.dataset)), device="cpu", requirements=requirements)
+        chosen, source = self.experiment.model, Source(dataset=str(self.experiment.dataset))
+        model = chosen if ":" in chosen else None
+        own = SiteConfig(source=source, device="cpu", requirements=requirements, model=model)
         try:
             ends = join(address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
             self.ends.extend(ends)

@@ -19,6 +19,7 @@ from sglr.assembly.checks import (
     check_head,
     check_label_prior,
     check_memory,
+    check_mixing,
     check_pipelining,
     check_place,
     check_served,
@@ -55,6 +56,7 @@ from sglr.data.tables.labels import label_kind_of
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
+from sglr.parties.packed_codec import packed_codec
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
@@ -105,6 +107,8 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_classes(experiment, method, data.targets)
     check_served(task, data, defences)
     segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
+    check_mixing(experiment, method, segments.crossing)
+    codec = packed_codec(codec, segments.crossing, segments.bounds() if experiment.engine == "remote" else ())
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     augmentation = augmentation.fitted(segments.example[0], data.targets)

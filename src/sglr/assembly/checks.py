@@ -18,6 +18,7 @@ from sglr.core.types import Extent
 from sglr.data.batches import Batching
 from sglr.parties.defences import DefenceChain
 from sglr.runs.config import FACTS, Experiment
+from sglr.splitting import Crossing
 from sglr.splitting import check_head as read_head
 from sglr.system.extras import require
 from sglr.system.machine import memory_of
@@ -75,6 +76,14 @@ def check_memory(experiment: Experiment, method: Method, extent: Extent, device:
             f"give a smaller buffer, a smaller cut (each sample has {extent.values} numbers there), or fewer clients"
         )
         raise UsageError("method", experiment.method, problem, remedy)
+
+
+def check_mixing(experiment: Experiment, method: Method, crossing: Crossing | None) -> None:
+    """Refuse a method that mixes samples where masks or numbers of tokens cross: half of each is none."""
+    if method.mixes and crossing is not None and crossing.beside:
+        told = ", ".join(map(str, crossing.beside))
+        problem = f"it mixes what samples have at the cut, which is undefined for {told}"
+        raise UsageError("method", experiment.method, problem, "choose another method, or another cut")
 
 
 def check_compile(experiment: Experiment, method: Method) -> None:

@@ -32,6 +32,7 @@ from sglr.splitting import (
     build_decoder,
     build_head,
     check_segments,
+    crossing_of,
     cut_points,
     features_of,
     given_head,
@@ -40,7 +41,9 @@ from sglr.splitting import (
     split,
     split_in_three,
 )
+from sglr.splitting.bounds import bounds_beside
 from sglr.splitting.model_checks import check_weights, given_shapes
+from sglr.splitting.packed import MainValue
 from sglr.splitting.segment_weights import frozen_of, load_state
 
 log = logging.getLogger(__name__)
@@ -83,6 +86,8 @@ class Segments:
         Two inputs ``[2, ...]``.
     cut_shape
         Shape of one sample's smashed data.
+    crossing
+        What crosses the cut, where it is packed in rows; None where one tensor crosses.
     method
         The method.
     head
@@ -136,12 +141,21 @@ class Segments:
         self.cut_shape, _ = check_segments(
             Split(self._first, nn.Sequential(self.upper, tail)), self.example, self._output_shape
         )
+        self.crossing = crossing_of(self._first)
+        self.defences = self.defences.over(self.crossing)
         self.head = self._first.head if isinstance(self._first, HeadedSegment) else None
         if self._lora is not None:
             require_adapters(self._lora, trained_of(self._first), None if self._whole else trained_of(self.upper))
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
+
+    def bounds(self) -> tuple[tuple[int, int], ...]:
+        """Return which integers beside what is learned the server's segment takes, on trials."""
+        if self.crossing is None or not self.crossing.beside:
+            return ()
+        with torch.no_grad(), torch.random.fork_rng([]):
+            return bounds_beside(self.upper, self.crossing, copy.deepcopy(self._first).eval()(self.example))
 
     def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
         """Return the fewest samples that a batch may have, 1 or 2, and warn of clients and batches of one sample.
@@ -209,16 +223,18 @@ class Segments:
 
     def _headed(self, lower: nn.Module, client: int) -> nn.Module:
         """Return a client's lower segment with a head or decoder behind it; heads that the server sends begin alike."""
-        cut = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
+        main = _main_value(lower)
+        cut = features_of(Thirds(lower, main, nn.Identity()), self.example)
+        rows = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
         if self.method.decodes:
             if not self.example.is_floating_point():
                 problem = "its clients decode their inputs, and these are numbers of tokens"
                 raise UsageError("method", self._experiment.method, problem, "choose mix2sfl, or another method")
             seed = key(self._experiment.seed, "decoder", client)
-            return HeadedSegment(lower, build_decoder(cut, self._input_shape, seed), cut)
+            return HeadedSegment(lower, _behind(main, build_decoder(cut, self._input_shape, seed)), rows)
         seed = key(self._experiment.seed, "head", client if self.method.trains_head else 0)
         head = build_head(self._experiment.head, cut, self._output_shape, seed)
-        return HeadedSegment(lower, head if self.method.trains_head else given_head(head), cut)
+        return HeadedSegment(lower, _behind(main, head if self.method.trains_head else given_head(head)), rows)
 
     def fresh(self, seed: int) -> Thirds:
         """Return all segments with other initial weights than any client has."""
@@ -306,6 +322,16 @@ class Segments:
 
     def _key(self, client: int) -> int:
         return key(self._experiment.seed, "model", client)
+
+
+def _main_value(lower: nn.Module) -> nn.Module:
+    """Return what gives a head its input: all smashed data, or the first value of those that are packed."""
+    crossing = crossing_of(lower)
+    return nn.Identity() if crossing is None else MainValue(crossing)
+
+
+def _behind(main: nn.Module, head: nn.Module) -> nn.Module:
+    return head if isinstance(main, nn.Identity) else nn.Sequential(main, head)
 
 
 def _place(given: str | int | None) -> str | int | None:

@@ -62,6 +62,15 @@ class Codec(ABC):
             raise ValueError(f"parts are {found}, not {wanted}")
         return self._decode(parts, shape)
 
+    @property
+    def of_gradients(self) -> Codec:
+        """How gradients by the values are written."""
+        return self
+
+    def learned(self, values: Tensor) -> Tensor:
+        """Return the part of values ``[b, ...]`` that gradients pass through: all, unless several values are packed."""
+        return values
+
     def bytes(self, shape: tuple[int, ...]) -> int:
         """Return how many bytes the parts of values of ``shape`` take."""
         return sum(dtype.itemsize * prod(size) for dtype, size in self.layout(shape).values())

@@ -79,7 +79,8 @@ class Traffic:
     ----------
     kind
         ``"smashed"``, ``"labels"``, ``"gradients"`` (a client's own), ``"average"`` (to active clients), ``"weights"``,
-        or, where labels stay with the clients, ``"features"`` and ``"feature_gradients"``.
+        ``"beside"`` (masks and numbers of tokens that go with smashed data), or, where labels stay with the clients,
+        ``"features"`` and ``"feature_gradients"``.
     up
         True from clients to server, False from server to clients.
     clients
@@ -188,8 +189,11 @@ def exchange_traffic(
         clients get the same and as ``"gradients"`` else; and its labels or other targets, whole, or features and
         gradients by them.
     """
-    sample, everyone = codec.bytes((1, *uplink.smashed.shape[2:])), range(len(uplink.sizes))
+    shape, everyone = (1, *uplink.smashed.shape[2:]), range(len(uplink.sizes))
+    sample = codec.of_gradients.bytes(shape)
     sent = [_of_rows("smashed", uplink, everyone, sample, up=True)]
+    if beside := codec.bytes(shape) - sample:
+        sent.append(_of_rows("beside", uplink, everyone, beside, up=True))
     if features is None:
         sent.append(_of_rows("labels", uplink, everyone, _bytes_each(uplink.labels), up=True))
     else:

@@ -46,6 +46,9 @@ class Method(ABC):
         The server's step is on all clients together, so that there is a label prior of them all.
     any_size
         The server steps on batches of the method's own making, of another size each time.
+    mixes
+        The server adds or averages what different samples have at the cut, or draws it anew: that is undefined for
+        masks and numbers of tokens, so that models of which these cross are refused.
     settings
         Values of settings that make the method what it is, such as ``{"label_prior": "pooled"}``: where the method is
         named, they are the defaults.
@@ -87,6 +90,7 @@ class Method(ABC):
     trains_head: ClassVar[bool] = True
     any_size: ClassVar[bool] = False
     decodes: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @property

@@ -33,6 +33,7 @@ LINES = (
     ("weights", False),
     ("feature_gradients", True),
     ("features", False),
+    ("beside", True),
 )
 """Kinds of traffic and whether they go up; L lines in the shapes of this file."""
 

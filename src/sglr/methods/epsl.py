@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
@@ -37,6 +38,8 @@ class EPSL(Method):
         g_ij = (∂z(s_ij)/∂s_ij)ᵀ r_ij / b, j > n
         w_c,i ← w_c,i − η_c J_iᵀ g_i
     """
+
+    mixes: ClassVar[bool] = True
 
     averaged_share: float = field(
         default=0.5, metadata={"help": "φ, 0 to 1: share of a batch that is averaged at the last layer; 0 is off"}

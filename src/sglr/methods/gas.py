@@ -69,6 +69,7 @@ class GAS(Method):
     accumulates: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     any_size: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({"batching": "clock", "label_prior": "own"})
 
     buffer: int = field(default=0, metadata={"help": "uploads that fill the buffer; 0 is half of the clients at work"})

@@ -44,6 +44,7 @@ class LocFedMixSL(Method):
 
     shares: ClassVar[bool] = True
     decodes: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
 
     beta: float = field(default=1.0, metadata={"help": "a > 0: shares λ of a mix are drawn from Beta(a, a)"})
     reconstruction: float = field(default=1.0, metadata={"help": "weight ω ≥ 0 of the decoder's loss at the client"})

@@ -44,6 +44,7 @@ class Mix2SFL(Method):
     """
 
     shares: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
 
     beta: float = field(default=1.0, metadata={"help": "a > 0: shares λ of a mix are drawn from Beta(a, a)"})
     phi: float = field(default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off"})

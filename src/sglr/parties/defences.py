@@ -6,6 +6,7 @@ generator that a checkpoint would have to keep (law 5).
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from sglr.core.errors import UsageError, refuse_long
 from sglr.core.random import key
 from sglr.core.registry import DEFENCES
 from sglr.core.spec import Spec, options_of
-from sglr.splitting import ClientSegments
+from sglr.splitting import ClientSegments, Crossing, crossing_of
 
 SCORED = 64
 """Held-out samples that are disguised with one generator, so that they may be scored in portions of any size."""
@@ -43,6 +44,7 @@ class DefenceChain:
 
     def __init__(self, parts: Sequence[tuple[str, Defence]] = (), seed: int = 0) -> None:
         self.named = tuple(parts)
+        self._learned: int | None = None
         self.parts = tuple(part for _, part in parts)
         self._seed = seed
         self._memories: defaultdict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
@@ -54,11 +56,22 @@ class DefenceChain:
     def _any(self, hook: str) -> bool:
         return any(has(part, hook) for part in self.parts)
 
+    def over(self, crossing: Crossing | None) -> DefenceChain:
+        """Return the defences of what crosses a cut: they change what is learned, and nothing beside it."""
+        if crossing is None or not crossing.beside:
+            return self
+        chain = copy.copy(self)
+        chain._learned = crossing.learned_size
+        return chain
+
     def covered(self, client: nn.Module) -> nn.Module:
         """Return a client's segments with the defences' layers behind the lower one."""
         layers = [layer for part in self.parts if (layer := part.layer()) is not None]
         if not layers:
             return client
+        crossing = crossing_of(client)
+        if crossing is not None and crossing.beside:
+            layers = [OnLearned(layer, crossing.learned_size) for layer in layers]
         if isinstance(client, ClientSegments):
             return ClientSegments(_in_turn(client.lower, layers), client.tail, client.features)
         return _in_turn(client, layers)
@@ -90,9 +103,14 @@ class DefenceChain:
 
     def privatized_smashed(self, smashed: Tensor, rng: torch.Generator) -> Tensor:
         """Return what one client sends instead of ``smashed`` ``[b, ...]``."""
+        sent = self._of_learned(smashed)
         for part in self.parts:
-            smashed = part.privatize_smashed(smashed, rng)
-        return smashed
+            sent = part.privatize_smashed(sent, rng)
+        return sent if self._learned is None else torch.cat([sent, smashed[:, self._learned :]], 1)
+
+    def _of_learned(self, smashed: Tensor) -> Tensor:
+        """Return what is learned of smashed data ``[..., b, L + 2 M]``, or all of them."""
+        return smashed if self._learned is None else smashed[..., : self._learned]
 
     def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:
         """Return the gradients of clients' own further losses by their smashed data, ``[n, b, ...]``."""
@@ -100,7 +118,7 @@ class DefenceChain:
         for part in self.parts:
             if has(part, "extra_gradient"):
                 for row, (own, its) in enumerate(zip(inputs, smashed, strict=True)):
-                    total[row] += part.extra_gradient(own, its)
+                    self._of_learned(total[row]).add_(part.extra_gradient(own, self._of_learned(its)))
         return total
 
     def privatize_gradient(
@@ -182,6 +200,30 @@ class DefendedStep:
         if not self.defences.adds_gradient:
             return gradients
         return gradients + self.defences.extra_gradient(self.inputs[number], smashed)
+
+
+class OnLearned(nn.Module):
+    """A defence's layer on what is learned of rows, without what is beside it.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    learned
+        L, the learned numbers of a row.
+    """
+
+    def __init__(self, layer: nn.Module, learned: int) -> None:
+        super().__init__()
+        self.layer, self.learned = layer, learned
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return rows ``[b, L + 2 M]`` with the layer's outputs."""
+        return torch.cat([self.layer(rows[:, : self.learned]), rows[:, self.learned :]], 1)
+
+    def extra_repr(self) -> str:
+        """Say how much of a row is learned, on which both sides must agree."""
+        return f"learned={self.learned}"
 
 
 def has(part: Defence, hook: str) -> bool:

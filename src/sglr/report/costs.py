@@ -10,6 +10,7 @@ from sglr.report import numbers
 
 MEANINGS = {
     "smashed": "activations at the cut",
+    "beside": "masks and numbers of tokens beside them",
     "labels": "labels or other targets of the samples",
     "gradients": "gradients at the cut, each client's own",
     "average": "gradient at the cut, averaged over active clients",

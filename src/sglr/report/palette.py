@@ -43,6 +43,7 @@ SERIES = (
 KINDS = {
     "smashed": Colour("#6a4fc4", "#a794f2"),
     "features": Colour("#8a76d2", "#cfc5ff"),
+    "beside": Colour("#4b3a8c", "#d9d0ff"),
     "gradients": Colour("#006d77", "#2fa3ad"),
     "average": Colour("#2f9ca6", "#7ddbe2"),
     "feature_gradients": Colour("#00474e", "#b4f1f4"),

@@ -34,11 +34,13 @@ from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import frozen_hash, segment_hash, shape_at_cut
 from sglr.parties.defences import parse as parse_defences
+from sglr.parties.packed_codec import packed_codec
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.requirements import SiteRequirements
+from sglr.splitting import crossing_of
 from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
@@ -229,7 +231,7 @@ def _job(
     description: RunDescription,
     site: SiteConfig,
 ) -> Job:
-    method = build_method(experiment)
+    method, crossing = build_method(experiment), crossing_of(segment)
     return Job(
         client,
         segment,
@@ -247,11 +249,11 @@ def _job(
         experiment.clip_norm,
         experiment.seed,
         label_prior_of(experiment, method, description.targets),
-        Plain() if method.whole_model else parse(experiment.compression),
+        Plain() if method.whole_model else packed_codec(parse(experiment.compression), crossing),
         pick_device(site.device),
         int(experiment.pipelining),
         method.round_of if experiment.client_optimizer == "reset" else None,
-        parse_defences(experiment.defence, experiment.seed),
+        parse_defences(experiment.defence, experiment.seed).over(crossing),
         accumulate=experiment.accumulate,
         whole_model=method.whole_model,
         keep_labels=site.requirements.keep_labels,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from sglr.assembly.method import build_method
 from sglr.assembly.task import named_task
 from sglr.compression.error_feedback import parse as parse_codec
@@ -16,13 +18,14 @@ from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.trust.identity import Identity
 from sglr.parties.defences import parse as parse_defences
+from sglr.parties.packed_codec import packed_codec
 from sglr.runs.config import Experiment
 from sglr.sites.build_client import own_experiment, own_segments
 from sglr.sites.client_weights import SiteOfRun, WeightSource
 from sglr.sites.join import ask_description, folders
 from sglr.sites.requirements import SiteRequirements
 from sglr.sites.site_network import SiteNetwork
-from sglr.splitting import HeadedSegment, parts_of
+from sglr.splitting import HeadedSegment, crossing_of, parts_of
 from sglr.splitting.segment_weights import load_state
 from sglr.system.device import pick_device
 
@@ -123,13 +126,13 @@ def _network(at: ServerAt, site: SiteOfRun, experiment: Experiment, options: Sit
     description = site.description
     segment = own_segments(description, experiment)(0)
     task = named_task(experiment)
-    terms = _terms(description, experiment, features_of(segment), task, options.seconds)
+    terms = _terms(description, experiment, segment, task, options.seconds)
     server = ServerSegment(at.identity, at.address, terms, at.say)
     weights, whose = site.weights(options.weights, segment, server)
     load_state(segment, weights)
     device = pick_device(options.device)
     lower, tail = parts_of(segment.to(device).eval())
-    defences = parse_defences(experiment.defence, experiment.seed)
+    defences = parse_defences(experiment.defence, experiment.seed).over(crossing_of(segment))
     # What else may be behind smashed data is a decoder of inputs.
     headed = build_method(experiment).head
     return SiteNetwork(
@@ -149,7 +152,8 @@ def _network(at: ServerAt, site: SiteOfRun, experiment: Experiment, options: Sit
 
 
 def _terms(
-    description: RunDescription, experiment: Experiment, features: tuple[int, ...] | None, task: Task, seconds: float
+    description: RunDescription, experiment: Experiment, segment: nn.Module, task: Task, seconds: float
 ) -> PredictionTerms:
+    features, codec = features_of(segment), packed_codec(parse_codec(experiment.compression), crossing_of(segment))
     answer = task.output_shape(description.targets) if features is None else features
-    return PredictionTerms(parse_codec(experiment.compression), description.cut_shape, tuple(answer), seconds)
+    return PredictionTerms(codec, description.cut_shape, tuple(answer), seconds)

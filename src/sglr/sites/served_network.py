@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sglr.core.codec import Codec
 from sglr.core.task import Task
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
 from sglr.engines.remote.server.predictions import ServedNetwork
+from sglr.parties.packed_codec import PackedCodec
 from sglr.sites.trained_run import TrainedRun
+from sglr.splitting import parts_of
+from sglr.splitting.bounds import bounds_beside
 from sglr.system.device import pick_device
 
 
@@ -72,6 +77,17 @@ def served_network(
     alike = built.method.alike and not built.method.keeps_head
     merged = built.trainer.shared if alike else {}
     shared = {name: tensor.cpu() for name, tensor in merged.items()} or None
-    codec = built.trainer.engine.codec
+    codec = _bounded(built.trainer.engine.codec, first, trained.upper(), told)
     network = ServedNetwork(trained.upper().to(place), codec, told.cut_shape, tuple(answer), shared, place)
     return ServedRunParts(trained, told, network)
+
+
+def _bounded(codec: Codec, segment: nn.Module, upper: nn.Module, told: RunDescription) -> Codec:
+    """Return a codec that refuses integers which the server's segment can't take, where some cross."""
+    if not isinstance(codec, PackedCodec):
+        return codec
+    lower, _ = parts_of(segment)
+    zeros = torch.zeros(2, *told.input_shape, dtype=told.no_samples().inputs.dtype)
+    with torch.no_grad():
+        rows = copy.deepcopy(lower).cpu().eval()(zeros)
+    return replace(codec, bounds=bounds_beside(upper, codec.crossing, rows))

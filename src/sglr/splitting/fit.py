@@ -38,11 +38,12 @@ def fitted(segments: Split, example: Tensor) -> Split:
         lower = ending(segments.lower, left)
         require_fitting(_again(lower, segments.lower, left, inputs), len(inputs))
         return Split(lower, segments.upper)
-    return ended(joined_at(segments, inputs), inputs)
+    joined, sent = joined_at(segments, inputs)
+    return Split(joined.lower, ended(joined.upper, sent))
 
 
-def joined_at(segments: Split, example: Tensor, before: nn.Module | None = None) -> Split:
-    """Return raw segments, packed where more than one tensor crosses between them.
+def joined_at(segments: Split, example: Tensor, before: nn.Module | None = None) -> tuple[Split, Tensor]:
+    """Return raw segments, packed where more than one tensor crosses between them, and what crosses of two samples.
 
     Parameters
     ----------
@@ -57,18 +58,18 @@ def joined_at(segments: Split, example: Tensor, before: nn.Module | None = None)
     left = tried(lower, example[:2], "cut", "the client's segment", "one input")
     if isinstance(left, Tensor):
         require_fitting(left, 2)
-        return segments
+        return segments, left.detach()
     crossing = find_crossing(lower, example)
-    return Split(PackedSegment(segments.lower, crossing), UnpackedSegment(segments.upper, crossing))
+    packed = Split(PackedSegment(segments.lower, crossing), UnpackedSegment(segments.upper, crossing))
+    return packed, crossing.pack(left).detach()
 
 
-def ended(segments: Split, example: Tensor) -> Split:
-    """Return segments of which the upper one ends the model: it returns one tensor."""
-    sent = tried(segments.lower, example[:2], "cut", "the client's segment", "one input").detach()
-    output = tried(segments.upper, sent, "model", "the server's segment", "one sample of smashed data")
-    upper = ending(segments.upper, output)
-    require_output(_again(upper, segments.upper, output, sent), len(sent))
-    return Split(segments.lower, upper)
+def ended(segment: nn.Module, sent: Tensor) -> nn.Module:
+    """Return a segment that ends the model, so that it returns one tensor; it takes ``sent``, of two samples."""
+    output = tried(segment, sent, "model", "the server's segment", "one sample of smashed data")
+    last = ending(segment, output)
+    require_output(_again(last, segment, output, sent), len(sent))
+    return last
 
 
 def ending(segment: nn.Module, output: Any) -> nn.Module:

@@ -53,20 +53,22 @@ class Trace:
         return found
 
     def _take_picks(self, lower: set[Node], cut: Node) -> None:
-        """Add nodes that pick a size or an item out of a value, which is then less than the value to send."""
-        whole = {cut} if not _is_tuple(cut) else set()
+        """Add nodes that pick a size or an item out of a value of which no more is used, so that less is sent."""
         for node in self.graph.nodes:
-            sources = {source for source in node.all_input_nodes if source.op != "get_attr"}
-            if node.target in _PICKS and sources and sources <= lower and not sources & whole:
-                lower.add(node)
+            picked = node in lower and node.op != "get_attr" and (node is not cut or _is_tuple(cut))
+            behind = {user for user in node.users if user not in lower}
+            if picked and all(_picks(user) and lower.issuperset(user.all_input_nodes) for user in behind):
+                lower |= behind
 
     def _take_input(self, lower: set[Node], cut: Node) -> None:
-        """Add nodes that take the model's input, and no value from behind the cut."""
-        raw = {node for node in self.graph.nodes if node.op == "placeholder"}
+        """Add layers that take the model's input, or what functions without layers make of it."""
+        made = {node for node in self.graph.nodes if node.op == "placeholder"}
         for node in self.graph.nodes:
-            sources = set(node.all_input_nodes)
-            if node.op != "output" and sources & raw and sources <= lower and cut not in sources:
-                lower.add(node)
+            own = {source for source in node.all_input_nodes if source.op == "get_attr"}
+            sources = {*node.all_input_nodes} - own
+            if node.op != "output" and sources & made and sources <= lower and cut not in sources:
+                lower |= {node, *own}
+                made |= {node} if node.op != "call_module" and sources <= made else set()
         self._take_picks(lower, cut)
 
     def crossing(self, cut: Node) -> list[Node]:
@@ -121,6 +123,10 @@ class Trace:
 
 _PICKS = (getattr, operator.getitem, "size", "dim")
 """What takes no more than a part, or a size, of a value."""
+
+
+def _picks(node: Node) -> bool:
+    return node.target in _PICKS
 
 
 def _is_size(node: Node) -> bool:

@@ -57,7 +57,7 @@ def held_by(value: Any) -> Mapping[Any, Any] | None:
     """Return what a tuple, list, dict or dataclass holds, by name or number; None for anything else."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, (tuple, list)) and type(value).__module__ != "torch":  # a shape is a value
+    if isinstance(value, (tuple, list)):
         return dict(enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}

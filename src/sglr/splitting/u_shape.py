@@ -104,9 +104,9 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         raise UsageError("tail", tail, problem, f"give one of: {', '.join(places) or 'none'}") from error
     if not any(weight.requires_grad for weight in last.parameters()):
         raise _nothing_left(tail, rest)
-    lower, upper = joined_at(Split(lower, upper), example)
-    upper, last = joined_at(Split(upper, last), example, before=lower)
-    _, last = ended(Split(nn.Sequential(lower, upper), last), example)
+    (lower, upper), _ = joined_at(Split(lower, upper), example)
+    (upper, last), features = joined_at(Split(upper, last), example, before=lower)
+    last = ended(last, features)
     check_segments(Split(lower, nn.Sequential(upper, last)), example)
     return Thirds(lower, upper, last)
 

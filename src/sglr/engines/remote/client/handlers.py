@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sglr.core.codec import Plain
 from sglr.core.errors import DamagedCheckpoint, ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.weights import Weights
@@ -124,10 +125,12 @@ class RequestHandlers:
                 raise Malformed("gradients came for a client that trains by its own head")
             self._trainer.backward_alone(told.rate)
             return None
-        codec = self._trainer.job.codec
+        codec = self._trainer.job.codec.of_gradients
         most = most_norm(torch.Size(shape).numel())
-        gradient = codec.decode(read(frame, codec.layout(shape), most_norm=most if codec.exact else None), shape)
-        if not codec.exact:
+        gradient = codec.decode(
+            read(frame, codec.layout(shape), most_norm=most if isinstance(codec, Plain) else None), shape
+        )
+        if not isinstance(codec, Plain):
             check_norm("the gradient", gradient, most)
         self._trainer.backward(gradient, told.rate, kept=told.kept)
         if not told.then_forward:

@@ -20,7 +20,7 @@ import grpc.aio
 import torch
 from torch import Tensor, nn
 
-from sglr.core.codec import Codec
+from sglr.core.codec import Codec, Plain
 from sglr.core.errors import ExtremeValues
 from sglr.core.weights import Weights
 from sglr.engines.remote.limits import ENVELOPE_BYTES, most_norm, most_predicted
@@ -220,10 +220,10 @@ class PredictionService:
         layout: Layout = {**codec.layout(shape)}
         check_layout(frame, layout)
         most = most_norm(torch.Size(shape).numel())
-        if codec.exact:
+        if isinstance(codec, Plain):
             return read(frame, layout, most_norm=most)["values"]
         smashed = codec.decode(read(frame, layout), shape)
-        check_norm("smashed data", smashed, most)
+        check_norm("smashed data", codec.learned(smashed), most)
         return smashed
 
     def _count(self, client: int, up: int, down: int, samples: int, waited: float, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sglr.core.codec import Codec
+from sglr.core.codec import Codec, Plain
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
@@ -230,13 +230,13 @@ class MessageValidator:
             read_into(frame, "labels", labels, finite=False)
             self._targets.check(labels)
         most = most_norm(smashed.numel())
-        if self._codec.exact:
+        if isinstance(self._codec, Plain):
             read_into(frame, "values", smashed, most_norm=most)
         else:
             parts = read(frame, layout)
             parts.pop("labels", None)
             smashed.copy_(self._codec.decode(parts, shape))
-            check_norm("smashed data", smashed, most)
+            check_norm("smashed data", self._codec.learned(smashed), most)
 
     def _tally(self, told: wire.Tally, samples: int, what: str) -> TrainMetrics:
         problem = f"impossible metrics of {what}"
