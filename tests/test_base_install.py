@@ -55,6 +55,7 @@ NEEDS = {
     "audio": [*TRAIN, "--dataset", "audio:.", "--out", "new"],
     "medical": [*TRAIN, "--dataset", "volumes:.", "--out", "new"],
     "text": [*TRAIN, "--dataset", "text:words.txt", "--tokenizer", "t.json", "--task", "language", "--out", "new"],
+    "transformers": [*TRAIN, "--model", "hf:bert", "--no-pretrained", "--out", "new"],
     "track": [*TRAIN, "--track", "tensorboard", "--out", "new"],
     "trackio": [*TRAIN, "--track", "trackio", "--out", "new"],
     "reproduce": ["reproduce", "table6", "--out", "new"],
@@ -66,6 +67,8 @@ NEEDS = {
 @pytest.mark.slow
 def test_a_base_install_trains_and_names_the_extra_of_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,label\n" + "1,x\n2,y\n" * 50)
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "words.txt").write_text("some words of text\n" * 500)
     works = [
         [*TRAIN, "--out", "run"],

@@ -26,6 +26,7 @@ from sglr.assembly.checks import (
     check_steps,
     check_tail,
 )
+from sglr.assembly.kept_model import tokenizer_for
 from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
@@ -42,6 +43,7 @@ from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
 from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
+from sglr.core.spec import name_in
 from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.types import Extent
@@ -219,6 +221,8 @@ def load(experiment: Experiment, task: Task | None = None) -> Dataset:
     parameters = dict(experiment.dataset_parameters)
     if parameters.get("label_kind") == "auto" and not parameters.get("schema"):
         parameters["label_kind"] = label_kind_of(task or experiment.task)
+    if name_in(experiment.dataset) == "text" and not parameters.get("tokenizer"):
+        parameters["tokenizer"] = tokenizer_for(experiment)
     return load_dataset(experiment.dataset, experiment.data_dir, parameters)
 
 

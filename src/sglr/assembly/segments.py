@@ -13,8 +13,10 @@ from torch import nn
 from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, require_adapters
 from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
+from sglr.assembly.kept_model import kept_folder
 from sglr.assembly.method import build_method
 from sglr.assembly.task import build_task, task_name
+from sglr.assembly.vocabulary import check_vocabulary
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
 from sglr.core.method import Method
@@ -45,6 +47,7 @@ from sglr.splitting.bounds import bounds_beside
 from sglr.splitting.model_checks import check_weights, given_shapes
 from sglr.splitting.packed import MainValue
 from sglr.splitting.segment_weights import frozen_of, load_state
+from sglr.splitting.transformers import as_transformer
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +136,7 @@ class Segments:
         self._adapters = None if self._lora is None else self._planned(self._lora)
         whole = self._build(0)
         check_weights(whole)
+        check_vocabulary(whole, data, self._experiment)
         self.frozen = self._frozen_of(whole)
         load_state(whole, self.frozen)
         self.cut = "output" if self._whole else self._default_cut(whole)
@@ -284,9 +288,10 @@ class Segments:
     def _new_model(self) -> nn.Module:
         if isinstance(self._model, nn.Module):
             # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
-            return copied(given_shapes(self._model, self.example))
+            return as_transformer(copied(given_shapes(self._model, self.example)), self._outputs)
         if self._model is not None:
-            return built_by(self._experiment.model, partial(self._model, self._input_shape, self._outputs))
+            built = built_by(self._experiment.model, partial(self._model, self._input_shape, self._outputs))
+            return as_transformer(built, self._outputs)
         experiment = self._experiment
         return build_model(
             experiment.model,
@@ -295,6 +300,8 @@ class Segments:
             experiment.folder_naming("model"),
             experiment.pretrained,
             experiment.weights,
+            self._output_shape,
+            kept_folder(experiment.folder),
         )
 
     def lower_of(self, client: int) -> nn.Module:

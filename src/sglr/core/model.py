@@ -51,6 +51,10 @@ class ModelRequest:
         A file of weights to begin with, instead of the library's.
     spec
         The whole name, for messages.
+    output_shape
+        Shape of one sample's output; empty for one row of ``classes`` values.
+    kept
+        The folder with what a run that is read keeps of the model; None for a new run.
     """
 
     name: str
@@ -59,6 +63,8 @@ class ModelRequest:
     pretrained: bool | None
     weights: Path | None
     spec: str
+    output_shape: tuple[int, ...] = ()
+    kept: Path | None = None
 
 
 def unlisted(asked: ModelRequest, names: Iterable[str]) -> UsageError:
@@ -76,6 +82,8 @@ def build_model(
     folder: Path | None = None,
     pretrained: bool | None = None,
     weights: Path | None = None,
+    output_shape: tuple[int, ...] = (),
+    kept: Path | None = None,
 ) -> nn.Module:
     """Build the model that ``spec`` names, with weights drawn from torch's global generator, or pretrained ones.
 
@@ -93,8 +101,8 @@ def build_model(
     folder
         The run folder that names the model, if the user does not: then only installed code is imported, and a function
         is only called if it is a module's class, or takes ``input_shape`` or ``classes``, so that it builds models.
-    pretrained, weights
-        As of `ModelRequest`; only models of libraries have any.
+    pretrained, weights, output_shape, kept
+        As of `ModelRequest`; only models of libraries take them.
 
     Raises
     ------
@@ -105,7 +113,8 @@ def build_model(
     refuse_long("model", spec)
     prefix = model_prefix(spec)
     if prefix is not None:
-        asked = ModelRequest(spec.partition(":")[2], input_shape, classes, pretrained, weights, spec)
+        name = spec.partition(":")[2]
+        asked = ModelRequest(name, input_shape, classes, pretrained, weights, spec, output_shape, kept)
         with nullcontext() if folder is None else _only_installed(folder.resolve()):
             named: nn.Module = NAMED_MODELS.load(prefix)(asked)
         return named

@@ -27,12 +27,15 @@ class TrainedOn:
         What its targets were.
     encoding
         How stored values became inputs, as in `sglr.core.data.Dataset`.
+    tokenizer
+        The file of the tokenizer that the run keeps; empty if there is none.
     """
 
     input_shape: tuple[int, ...]
     dtype: str
     targets: Targets
     encoding: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)

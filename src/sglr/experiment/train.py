@@ -14,6 +14,7 @@ from torch import nn
 from sglr.assembly.build import build, device_here
 from sglr.assembly.cautions import cautions
 from sglr.assembly.checks import check_installed
+from sglr.assembly.kept_model import keep_model
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
 from sglr.assembly.task import given_task
@@ -146,6 +147,7 @@ def _begun(path: Path, experiment: Experiment, built: Training, command: str) ->
     run.record_data(record_of(experiment, built))
     save_frozen(run, built.frozen)
     record_classes(run, built.data)
+    keep_model(run.path, experiment, built.data)
     return run
 
 

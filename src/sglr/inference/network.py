@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.assembly.build import load
+from sglr.assembly.kept_model import kept_tokenizer
 from sglr.assembly.load_model import load_training, trained_head, trained_segments
 from sglr.assembly.without_data import located
 from sglr.compression.error_feedback import Received
@@ -130,7 +131,8 @@ class TrainedNetwork:
     def trained_on(self) -> TrainedOn:
         """What new data are read as."""
         record = self.record
-        return TrainedOn(record.input_shape, record.dtype, self.targets, record.encoding)
+        kept = kept_tokenizer(self.run.path) or ""
+        return TrainedOn(record.input_shape, record.dtype, self.targets, record.encoding, str(kept))
 
     @property
     def origin(self) -> str:

@@ -76,7 +76,7 @@ def measure_cuts(
         If there is no such model or cut (the nearest is suggested), or they don't fit the input.
     """
     with torch.random.fork_rng([]):
-        model = build_model(spec, input_shape, outputs, pretrained=False)
+        model = build_model(spec, input_shape, outputs, pretrained=False, output_shape=output_shape or ())
         example = _example(model, input_shape)
         model = given_shapes(model, example)
     layer = _chosen(model, cut, example)

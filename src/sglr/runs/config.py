@@ -88,6 +88,11 @@ class Experiment(Settings):
         """
         return None if setting in self._trusted else self._folder
 
+    @property
+    def folder(self) -> Path | None:
+        """The run folder that the settings were read from; None for a new run."""
+        return self._folder
+
     def read_from(self, folder: Path | None, trusted: Iterable[str] = ()) -> Self:
         """Return the same settings, read from a run's folder, for a user who names the code of those ``trusted``."""
         copy = self.model_copy()

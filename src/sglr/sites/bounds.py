@@ -100,7 +100,10 @@ def _outputs(experiment: Experiment, description: RunDescription) -> int:
 def _bytes_of_model(experiment: Experiment, description: RunDescription) -> int:
     with torch.device("meta"), torch.no_grad():
         outputs = _outputs(experiment, description)
-        model = build_model(experiment.model, description.input_shape, outputs, pretrained=False).eval()
+        shape = named_task(experiment).output_shape(description.targets)
+        model = build_model(
+            experiment.model, description.input_shape, outputs, pretrained=False, output_shape=shape
+        ).eval()
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         passed: list[int] = []
 

@@ -38,8 +38,12 @@ class Text(Described):
         default=None, metadata={"help": "length of a sequence; default: 128 tokens", "by_run": True, "since": "0.2.0"}
     )
     tokenizer: str = field(
-        default="characters",
-        metadata={"help": "characters, bytes, or the path of a tokenizer.json (or its folder)", "since": "0.2.0"},
+        default="",
+        metadata={
+            "help": "characters, bytes, or the path of a tokenizer.json (or its folder); default: that of the model"
+            " (hf:PATH), else characters",
+            "since": "0.2.0",
+        },
     )
     language: bool = field(
         default=False,
@@ -112,7 +116,7 @@ class Text(Described):
             If there are no texts, one can't be read, or the tokenizer is another.
         """
         schema = TextSchema.from_json(trained.encoding)
-        tokenizer = by_schema(schema, self.tokenizer)
+        tokenizer = by_schema(schema, self.tokenizer or trained.tokenizer)
         return new_texts(resolve("text", self.path, None), self._reading(schema), schema, tokenizer, id_column)
 
     @property
@@ -139,7 +143,7 @@ class Text(Described):
     def _tokenizer(self, found: Documents) -> Tokenizer:
         if self.tokenizer == "bytes":
             return Bytes()
-        if self.tokenizer == "characters":
+        if self.tokenizer in ("", "characters"):
             return Characters.of(found.texts[row] for row in found.rows[0])
         return FromFile(self.tokenizer, None if found.labels is None else self._length)
 

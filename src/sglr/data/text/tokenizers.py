@@ -158,7 +158,7 @@ def by_schema(schema: TextSchema, given: str) -> Tokenizer:
     schema
         The schema.
     given
-        The parameter ``tokenizer``: the path of the file, if the schema's tokenizer is one.
+        The parameter ``tokenizer``: the path of the file, if the schema's tokenizer is one; empty if none is given.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def by_schema(schema: TextSchema, given: str) -> Tokenizer:
         If it is another.
     """
     if schema.tokenizer == "file":
-        if given in BUILT_IN:
+        if given in ("", *BUILT_IN):
             problem = f"the schema's tokenizer is a file with the SHA-256 {schema.sha256[:16]}…"
             raise UsageError("tokenizer", given, problem, f"give the path of that {FILE} on this machine")
         found = FromFile(given, schema.length if schema.classes else None)
@@ -174,7 +174,7 @@ def by_schema(schema: TextSchema, given: str) -> Tokenizer:
             problem = f"differs from the schema's, whose SHA-256 is {schema.sha256[:16]}…"
             raise UsageError("tokenizer", given, problem, f"give the same {FILE} as everyone")
         return found
-    if given not in ("characters", schema.tokenizer):
+    if given not in ("", "characters", schema.tokenizer):
         raise UsageError("tokenizer", given, f"the schema says {schema.tokenizer}", "leave it out, or edit the schema")
     return Bytes() if schema.tokenizer == "bytes" else Characters(schema.vocabulary)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -28,6 +28,12 @@ class Family:
         ``"one"`` if all blocks take the same mask, ``"by_type"`` if the model takes one for each type of block.
     whole_embedding
         Whether `embeddings` is one module that also takes hidden states that are embedded already.
+    learnt_positions
+        Whether each position has a vector of its own, so that texts can't be longer than there are.
+    positions_after_padding
+        Whether positions are counted from the number behind the padding's.
+    images
+        Whether inputs are images.
     """
 
     layers: str
@@ -36,26 +42,30 @@ class Family:
     causal: bool = False
     masks: str = "one"
     whole_embedding: bool = False
+    learnt_positions: bool = False
+    positions_after_padding: bool = False
+    images: bool = False
 
 
-_BERT = Family("encoder.layer", ("embeddings",), whole_embedding=True)
+_BERT = Family("encoder.layer", ("embeddings",), whole_embedding=True, learnt_positions=True)
+_ROBERTA = replace(_BERT, positions_after_padding=True)
 _LLAMA = Family("layers", ("embed_tokens",), "norm", causal=True)
 _BY_TYPE = Family("layers", ("embed_tokens",), "norm", causal=True, masks="by_type")
 
 FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
-    "distilbert": Family("transformer.layer", ("embeddings",), whole_embedding=True),
-    "gpt2": Family("h", ("wte", "wpe", "drop"), "ln_f", causal=True),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "distilbert": replace(_BERT, layers="transformer.layer"),
+    "gpt2": Family("h", ("wte", "wpe", "drop"), "ln_f", causal=True, learnt_positions=True),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "gemma": _LLAMA,
     "gemma2": _BY_TYPE,
     "qwen2": _BY_TYPE,
     "qwen3": _BY_TYPE,
-    "vit": Family("layers", ("embeddings",), "layernorm", whole_embedding=True),
+    "vit": Family("layers", ("embeddings",), "layernorm", whole_embedding=True, images=True),
 }
 """Families by the ``model_type`` of their ``config.json``."""
 

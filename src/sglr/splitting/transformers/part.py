@@ -148,7 +148,7 @@ class Transformer(nn.Module):
             Tokens ``[b, L]`` or images ``[b, channels, height, width]``; what the part before returned.
         """
         given, tokens = self._taken(inputs)
-        named = {self._input_name: given} if self._of_images else self._with_mask(given, tokens)
+        named = {self._input_name: given} if self.family.images else self._with_mask(given, tokens)
         if not self.span.ends:
             hidden: Tensor = self.base(**named).last_hidden_state
             return hidden if tokens is None or not self._needed_behind else {"hidden": hidden, "mask": tokens}
@@ -160,17 +160,13 @@ class Transformer(nn.Module):
         """Return the inputs or hidden states, and which positions are tokens, where that matters."""
         if isinstance(inputs, Mapping):
             return inputs["hidden"], inputs["mask"] != 0
-        if not self.span.embeds or self.padding is None or self._of_images:
+        if not self.span.embeds or self.padding is None or self.family.images:
             return inputs, None
         return inputs, inputs != self.padding
 
     @property
-    def _of_images(self) -> bool:
-        return getattr(self.model, "main_input_name", "") == "pixel_values"
-
-    @property
     def _input_name(self) -> str:
-        if self._of_images:
+        if self.family.images:
             return "pixel_values"
         return "input_ids" if self.span.embeds else "inputs_embeds"
 

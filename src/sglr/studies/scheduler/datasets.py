@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sglr.assembly.build import load
+from sglr.assembly.kept_model import HF
 from sglr.runs.config import Experiment
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Datasets:
         if self.given is not None:
             return self.given
         where = [experiment.dataset, str(experiment.data_dir), experiment.dataset_parameters, experiment.task]
+        where += [experiment.model] if experiment.model.startswith(HF) else []  # whose tokenizer reads texts
         name = json.dumps(where, default=str)
         if self._last is None or name != self._name:
             self._last = load(experiment)

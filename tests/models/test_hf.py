@@ -1,0 +1,271 @@
+"""Transformers of Hugging Face by name: heads, weights, tokenizers, what a run keeps, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import assert_close
+from tests.some_transformers import TOKENS, config_of, model_of, texts_of
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sglr
+from sglr.assembly.build import build
+from sglr.assembly.parts import PartOverrides
+from sglr.core.data import Dataset, Samples
+from sglr.core.errors import UsageError
+from sglr.core.model import build_model
+from sglr.core.random import generator
+from sglr.core.task import Targets
+from sglr.core.weights import state_of
+from sglr.runs.config import Experiment
+from sglr.splitting.transformers import Transformer
+
+WORDS = [f"w{number}" for number in range(4, TOKENS)]
+QUICK: dict[str, Any] = {"clients": 2, "batch_size": 8, "epochs": 1, "threads": 1, "lr": 0.01, "method": "psl"}
+
+
+def folder_of(kind: str, place: Path, *, weights: bool = True, tokenizer: bool = True, **changed: Any) -> Path:
+    """A model's folder, as its ``save_pretrained`` and its tokenizer's write it."""
+    folder = place / kind
+    folder.mkdir(parents=True)
+    if weights:
+        model_of(kind, **changed).save_pretrained(folder)
+    else:
+        config_of(kind, **changed).save_pretrained(folder)
+    if tokenizer:
+        vocabulary = {"[PAD]": 0, "[UNK]": 1, "[B]": 2, "[E]": 3} | {word: n for n, word in enumerate(WORDS, 4)}
+        made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of("bert", tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of two classes, of which one begins with the first words and one with the last."""
+    root, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
+    for name, words in (("first", WORDS[:20]), ("last", WORDS[-20:])):
+        for number in range(24):
+            (root / name).mkdir(exist_ok=True)
+            (root / name / f"{number:02}.txt").write_text(" ".join(rng.choice(words, rng.integers(3, 9))))
+    return root
+
+
+def built(spec: str, seed: int = 0, **asked: Any) -> Any:
+    torch.manual_seed(seed)
+    asked = {"input_shape": (9,), "classes": 3, **asked}
+    return build_model(spec, **asked)
+
+
+def test_the_head_is_that_of_the_task(bert: Path) -> None:
+    classes = built(f"hf:{bert}", classes=5)
+    assert classes(texts_of(0)).shape == (3, 5)
+    assert classes.padding == 0
+    tags = built(f"hf:{bert}", classes=5, output_shape=(9, 5))
+    assert tags(texts_of(0)).shape == (3, 9, 5)
+    language = built(f"hf:{bert}", classes=TOKENS - 2, output_shape=(9, TOKENS - 2))
+    assert language(texts_of(0)).shape == (3, 9, TOKENS - 2)
+    assert type(language.model).__name__ == "BertForMaskedLM"
+
+
+def test_weights_are_the_folders_unless_random_ones_are_asked_for(bert: Path) -> None:
+    own = dict(model_of("bert").named_parameters())
+    found = built(f"hf:{bert}")
+    assert found.training
+    assert torch.equal(found.get_parameter("model.classifier.weight"), own["classifier.weight"])
+    other = built(f"hf:{bert}", classes=4)  # another head: the rest is the folder's
+    name = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(other.get_parameter(f"model.{name}"), own[name])
+    drawn = built(f"hf:{bert}", seed=5, pretrained=False)
+    assert not torch.equal(drawn.get_parameter(f"model.{name}"), own[name])
+    assert_close(state_of(drawn), state_of(built(f"hf:{bert}", seed=5, pretrained=False)), atol=0)
+    again = built(f"hf:{bert}", seed=1, pretrained=False)
+    assert not torch.equal(again.get_parameter(f"model.{name}"), drawn.get_parameter(f"model.{name}"))
+
+
+def test_a_vision_transformer_takes_the_datas_images(tmp_path: Path) -> None:
+    spec = f"hf:{folder_of('vit', tmp_path, tokenizer=False)}"
+    assert built(spec, input_shape=(1, 8, 8))(torch.rand(2, 1, 8, 8)).shape == (2, 3)
+    other = built(spec, input_shape=(3, 16, 16), pretrained=False)
+    assert other(torch.rand(2, 3, 16, 16)).shape == (2, 3)
+    for asked, told in (((3, 16, 16), "--image-size 8"), ((64,), "images")):
+        with pytest.raises(UsageError, match=told):
+            built(spec, input_shape=asked)
+    with pytest.raises(UsageError, match="patches of 4"):
+        built(spec, input_shape=(1, 10, 10), pretrained=False)
+
+
+def test_a_causal_model_without_padding_classifies_by_the_token_that_its_tokenizer_fills_up_with(
+    tmp_path: Path,
+) -> None:
+    spec = f"hf:{folder_of('gpt2', tmp_path, weights=False, pad_token_id=None)}"
+    assert built(spec, pretrained=False).padding == 3  # the end of a text
+    assert built(spec, pretrained=False, classes=TOKENS, output_shape=(9, TOKENS)).padding is None
+
+
+def test_what_can_not_be_built_is_refused_by_name(bert: Path, tmp_path: Path) -> None:
+    bare = folder_of("roberta", tmp_path, weights=False)
+    t5 = tmp_path / "t5"
+    t5.mkdir()
+    (t5 / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        (str(tmp_path / "none"), {}, "no such folder"),
+        (str(tmp_path), {}, "has no config.json"),
+        (str(bare), {}, "no weights in safetensors.*--no-pretrained"),
+        (str(bare), {"pretrained": False, "input_shape": (63,)}, "positions for 62 tokens.*--length 62"),
+        (str(t5), {"pretrained": False}, "t5 can't be cut: an encoder and a decoder"),
+        (str(broken), {"pretrained": False}, "names no model_type"),
+        (str(bert), {"input_shape": (1, 8, 8)}, "takes tokens"),
+        (str(bert), {"classes": 61, "output_shape": (9, 61)}, "embeds 60 tokens.*61"),
+        (str(bert), {"weights": tmp_path / "w.pt"}, "weights in their folder"),
+    ]
+    for name, asked, told in cases:
+        with pytest.raises(UsageError, match=told):
+            built(f"hf:{name}", **asked)
+
+
+def test_a_run_reads_texts_by_the_models_tokenizer_and_keeps_all_that_predictions_need(
+    bert: Path, texts: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bert, tmp_path / "model")
+    settings = {"model": f"hf:{folder}", "dataset": f"text:{texts}", "length": 8, "cut": "layer.0", **QUICK}
+    run = sglr.train(**settings, out=tmp_path / "run")
+    assert run.data is not None
+    assert run.data.encoding["size"] == TOKENS
+    wanted = run.predict(texts / "first", client=0).columns
+    network = sglr.load_model(run.path)
+    shutil.rmtree(folder)
+    assert_close(state_of(sglr.load_model(run.path)), state_of(network), atol=0)
+    found = type(run).open(run.path).predict(texts / "first", client=0).columns
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("characters", "embeds 60"), ("bytes", "has 257 tokens"), ("padding", "token 5.* with 0")]
+)
+def test_a_tokenizer_that_is_not_the_models_is_refused(
+    kind: str, told: str, bert: Path, texts: Path, tmp_path: Path
+) -> None:
+    given = kind
+    if kind == "padding":
+        made = Tokenizer.from_file(str(bert / "tokenizer.json"))
+        made.enable_padding(pad_id=5, pad_token=WORDS[1])
+        given = str(tmp_path / "tokenizer.json")
+        made.save(given)
+    settings = {"model": f"hf:{bert}", "dataset": f"text:{texts}", "length": 8, "tokenizer": given, **QUICK}
+    with pytest.raises(UsageError, match=told) as caught:
+        sglr.train(**settings, out=tmp_path / "run")
+    assert caught.value.field == "tokenizer"
+
+
+def test_a_folder_without_a_tokenizer_and_tokens_that_are_not_embedded_are_refused(texts: Path, tmp_path: Path) -> None:
+    bare = folder_of("bert", tmp_path, tokenizer=False)
+    settings = {"model": f"hf:{bare}", **QUICK, "out": tmp_path / "run"}
+    with pytest.raises(UsageError, match=r"has none.*tokenizer\.json"):
+        sglr.train(**settings, dataset=f"text:{texts}", length=8)
+    samples = Samples(torch.full((16, 9), TOKENS), torch.arange(16) % 2)
+    with pytest.raises(UsageError, match="embeds the tokens 0 to 59"):
+        sglr.train(**settings, dataset=Dataset("tokens", samples, samples, ("a", "b")))
+
+
+# Law 11: law 1 in double precision, for padded texts.
+
+PLAIN: dict[str, dict[str, float]] = {
+    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "llama": {},
+    "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+}
+
+
+def padded_texts(head: str) -> Dataset:
+    tokens = torch.cat([texts_of(0, seed) for seed in range(4)])
+    if head == "classification":
+        return Dataset("texts", *[Samples(tokens, tokens[:, 0] % 3)] * 2, ("a", "b", "c"))
+    wanted = torch.cat([tokens[:, 1:], torch.zeros(12, 1, dtype=torch.int64)], 1)
+    samples = Samples(tokens, wanted.where(wanted != 0, -100))
+    return Dataset("texts", samples, samples, targets=Targets(shape=(9,), classes=TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "tail"),
+    [("bert", "classification", None), ("llama", "language", None), ("gpt2", "language", -1), ("bert", "language", 3)],
+)
+@pytest.mark.parametrize("method", ["psl", "sglr", "fl"])
+@pytest.mark.usefixtures("double")
+def test_one_client_trains_padded_texts_like_the_unsplit_model(
+    kind: str, head: str, tail: int | None, method: str
+) -> None:
+    if tail is not None and method == "fl":
+        pytest.skip("the whole model is the client's: nothing is behind a tail")
+    model = model_of(kind, head, tie_word_embeddings=tail is not None, **PLAIN[kind])
+    given = PartOverrides(model=Transformer(deepcopy(model), padding=0), dataset=padded_texts(head))
+    task = {"task": "language"} if head == "language" else {}
+    flat = {**QUICK, **task, "method": method, "clients": 1, "batch_size": 4, "epochs": 2, "cut": 1, "optimizer": "sgd"}
+    flat |= {"model": "<it>", "dataset": "<texts>", "seed": 3, "validation": 0}
+    training = build(Experiment.from_flat(flat | ({} if tail is None else {"tail": tail})), given)
+    samples, whole = training.data.train, Transformer(deepcopy(model), padding=0).train()
+    plain = torch.optim.SGD(whole.parameters(), lr=0.01)
+    for epoch in range(2):
+        order = torch.from_numpy(generator(3, "order", 0, epoch).permutation(12))
+        for batch in order.split(4):
+            plain.zero_grad()
+            training.task.losses(whole(samples.inputs[batch]), samples.targets[batch]).mean().backward()
+            plain.step()
+    training.trainer.run()
+    own = {name: tensor[0] for name, tensor in training.trainer.engine.collect((0,)).items()}
+    own |= state_of(training.trainer.server.segment)
+    wanted = state_of(whole)
+    for name, tensor in own.items():
+        assert_close({name: tensor}, {name: wanted[name[name.index("model.") :]]}, atol=1e-10)
+    assert {name[name.index("model.") :] for name in own} == wanted.keys()
+
+
+def test_a_model_of_transformers_is_cut_where_it_is_given_as_a_module(tmp_path: Path) -> None:
+    tokens = padded_texts("classification")
+    run = sglr.train(model=model_of("distilbert"), dataset=tokens, **{**QUICK, "cut": "layer.1", "out": tmp_path / "r"})
+    assert run.data is not None
+    assert run.data.cut == "layer.1"
+
+
+class Numbered(nn.Module):
+    """A layer with a buffer that is not saved, as BERT's numbers of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("numbers", torch.arange(4), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(self.layer(inputs)) + self.numbers
+
+
+def test_a_network_with_buffers_that_are_not_saved_is_loaded(tmp_path: Path) -> None:
+    samples = Samples(torch.randn(32, 4), torch.arange(32) % 2)
+    model = nn.Sequential(Numbered(), Numbered(), nn.Linear(4, 2))
+    data = Dataset("numbers", samples, samples, ("a", "b"))
+    for method in ("psl", "sfl", "fl", "ssl"):
+        cut = {} if method == "fl" else {"cut": 1}
+        run = sglr.train(model=model, dataset=data, **{**QUICK, **cut, "method": method, "out": tmp_path / method})
+        found = sglr.load_model(run.path, model=model)
+        score = float((found(samples.inputs).argmax(1) == samples.targets).double().mean())
+        assert run.summary is not None
+        assert 0 < score < 1
+        assert torch.equal(dict(found.named_buffers())["client.0.numbers"], torch.arange(4))
