@@ -168,7 +168,9 @@ def by_schema(schema: TextSchema, given: str) -> Tokenizer:
     if schema.tokenizer == "file":
         if given in ("", *BUILT_IN):
             problem = f"the schema's tokenizer is a file with the SHA-256 {schema.sha256[:16]}…"
-            raise UsageError("tokenizer", given, problem, f"give the path of that {FILE} on this machine")
+            raise UsageError(
+                "tokenizer", given or "characters", problem, f"give the path of that {FILE} on this machine"
+            )
         found = FromFile(given, schema.length if schema.classes else None)
         if found.facts()["sha256"] != schema.sha256:
             problem = f"differs from the schema's, whose SHA-256 is {schema.sha256[:16]}…"
