@@ -269,3 +269,15 @@ def test_a_network_with_buffers_that_are_not_saved_is_loaded(tmp_path: Path) -> 
         assert run.summary is not None
         assert 0 < score < 1
         assert torch.equal(dict(found.named_buffers())["client.0.numbers"], torch.arange(4))
+
+
+@pytest.mark.slow
+def test_engines_give_the_same_scores_and_sites_find_the_models_tokenizer(
+    bert: Path, texts: Path, tmp_path: Path
+) -> None:
+    settings = {"model": f"hf:{bert}", "dataset": f"text:{texts}", "length": 8, "cut": "layer.0", **QUICK}
+    runs = {name: sglr.train(**settings, engine=name, out=tmp_path / name) for name in ("local", "remote", "ray")}
+    scores = {name: (run.summary or {})["test"] for name, run in runs.items()}
+    for name in ("remote", "ray"):
+        assert scores[name]["accuracy"] == scores["local"]["accuracy"]
+        assert scores[name]["loss"] == pytest.approx(scores["local"]["loss"], abs=1e-5)

@@ -38,14 +38,23 @@ def tokenizer_for(experiment: Experiment) -> str:
         If the model has a folder, and there is no tokenizer in it.
     """
     kept = kept_tokenizer(experiment.folder)
-    if kept is not None:
-        return str(kept)
-    if not experiment.model.startswith(HF):
+    return tokenizer_of(experiment.model) if kept is None else str(kept)
+
+
+def tokenizer_of(model: str) -> str:
+    """Return the path of the tokenizer in a model's folder; empty if the model has no folder.
+
+    Raises
+    ------
+    UsageError
+        If the model has a folder, and there is no tokenizer in it.
+    """
+    if not model.startswith(HF):
         return ""
-    path = model_folder(experiment.model.removeprefix(HF), weights=False) / TOKENIZER
+    path = model_folder(model.removeprefix(HF), weights=False) / TOKENIZER
     if is_file(path):
         return str(path)
-    problem = f"the folder of model {experiment.model} has none"
+    problem = f"the folder of model {model} has none"
     raise UsageError("tokenizer", "(none)", problem, f"put {TOKENIZER} there, or give --tokenizer characters or a path")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from sglr.assembly.kept_model import tokenizer_of
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS, PARTITIONERS
@@ -180,7 +181,10 @@ def _by_schema(kind: str, source: Source, wanted: WantedData) -> dict[str, Any]:
         problem = f"this run has no schema of kind {kind}, by which all sites read their data alike"
         raise UsageError("data", _name(source), problem, "ask the operator for sglr serve --schema (see sglr schema)")
     check_stated(wanted.encoding, wanted.input_shape)
-    return {"schema": dict(wanted.encoding)}
+    found: dict[str, Any] = {"schema": dict(wanted.encoding)}
+    if wanted.encoding.get("tokenizer") == "file" and not source.parameters.get("tokenizer"):
+        found["tokenizer"] = tokenizer_of(str(wanted.settings.get("model")))  # the schema says which it must be
+    return found
 
 
 def check_stated(encoding: Mapping[str, Any], input_shape: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from sglr.splitting.transformers.families import Family, family_of
 from sglr.splitting.transformers.masks import masks_for
 from sglr.splitting.transformers.places import blocks_before, place_name
 from sglr.splitting.transformers.stand_ins import Embedded, NoPositions, SkippedBlock
+from sglr.system.vision_libraries import declare_operators
 
 Crossing = Tensor | dict[str, Tensor]
 """Hidden states ``[b, L, d]``; or these as ``hidden`` and, as ``mask`` ``[b, L]``, which positions are tokens."""
@@ -79,6 +80,10 @@ class Transformer(nn.Module):
         _make_plain(model)
         self.span = Span(0, len(self._blocks), embeds=True, ends=True)
         self.train(model.training)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: before the package's classes are imported in another process."""
+        return _blank, (), self.__dict__
 
     @property
     def base(self) -> Any:
@@ -191,6 +196,11 @@ class Transformer(nn.Module):
 
     def _wanted(self, scores: Tensor) -> Tensor:
         return scores if self.outputs is None else scores[..., : self.outputs]
+
+
+def _blank() -> Transformer:
+    declare_operators()
+    return Transformer.__new__(Transformer)
 
 
 def _make_plain(model: Any) -> None:
