@@ -126,14 +126,16 @@ def test_held_out_samples_go_through_the_own_weights_or_shared_ones() -> None:
     trainer = make_worker()
     inputs = trainer.job.held["test"].inputs
     own = copy.deepcopy(make_segment()).eval()
-    torch.testing.assert_close(trainer.score("test", 1, 3, None, again=False)["values"], own(inputs[1:4]).detach())
+    torch.testing.assert_close(
+        trainer.held_out.score("test", 1, 3, None, again=False)["values"], own(inputs[1:4]).detach()
+    )
     shared = {
         name: tensor + 0.5 if tensor.is_floating_point() else tensor for name, tensor in trainer.weights().items()
     }
     own.load_state_dict(shared)
     before = trainer.digest()
-    first = trainer.score("test", 0, 3, shared, again=False)
-    rest = trainer.score("test", 3, 3, None, again=True)
+    first = trainer.held_out.score("test", 0, 3, shared, again=False)
+    rest = trainer.held_out.score("test", 3, 3, None, again=True)
     torch.testing.assert_close(torch.cat([first["values"], rest["values"]]), own(inputs).detach())
     assert rest["labels"].tolist() == [0, 0]
     assert trainer.digest() == before
@@ -195,7 +197,7 @@ def test_a_client_with_a_tail_sends_no_label_and_needs_features_before_its_gradi
         torch.testing.assert_close(
             trainer.weights()[name], (parameter - 0.1 * parameter.grad).detach(), atol=1e-5, rtol=0
         )
-    assert set(trainer.score("test", 0, 5, None, again=False)) == {"values"}
+    assert set(trainer.held_out.score("test", 0, 5, None, again=False)) == {"values"}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])

@@ -145,7 +145,7 @@ class RequestHandlers:
             self._check_held(told.part, told.first, told.count)
             count = min(told.count, len(trainer.job.held[told.part]) - told.first)
             values = self._read_features(frame, count)
-            return _tallied(trainer.score_features(told.part, told.first, values, shared=told.shared))
+            return _tallied(trainer.held_out.score_features(told.part, told.first, values, shared=told.shared))
         shape = trainer.shape_of(where.epoch, where.step)
         if shape is None:
             raise Malformed("features came for a step that this client did not take")
@@ -216,9 +216,9 @@ class RequestHandlers:
         again = told.shared and shared is None
         which = told.part, told.first, told.count, shared
         if self._trainer.job.whole_model and self._trainer.job.keep_labels:
-            return _tallied(self._trainer.score_alone(*which, again=again))
+            return _tallied(self._trainer.held_out.score_alone(*which, again=again))
         envelope = Envelope()
-        found = self._trainer.score(*which, again=again)
+        found = self._trainer.held_out.score(*which, again=again)
         envelope.scores.samples = min(told.count, len(self._trainer.job.held[told.part]) - told.first)
         return envelope, found
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sglr.compression.error_feedback import ErrorFeedbackChannel
 from sglr.core.data import Inputs, StoredInputs
@@ -22,20 +22,17 @@ from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.random import key, seed_layers
 from sglr.core.types import Answer
-from sglr.core.weights import HEAD, Weights, below, mixed, state_of, without_head
+from sglr.core.weights import HEAD, Weights, below, mixed, without_head
 from sglr.engines.remote.client.head import ClientHead
+from sglr.engines.remote.client.held_out import HeldOut, channels_last
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
-from sglr.engines.remote.client.own_scores import OwnScores
 from sglr.engines.remote.client.tail import ClientTail
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
-from sglr.engines.remote.told import HeldOutTally
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.tails import TailStep
 from sglr.parties.training_loss import TrainingLoss
-from sglr.splitting import parts_of
-from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
 from sglr.storage.checkpoint import digest
@@ -75,8 +72,7 @@ class LocalTrainer:
         self._inputs: Inputs = job.train.inputs.to(job.device)
         self._targets = job.train.targets.to(job.device)
         self._pending: deque[_Pending] = deque()
-        self._shared: nn.Module | None = None
-        self._own_scores = OwnScores(job.task, {name: len(samples) for name, samples in job.held.items()})
+        self.held_out = HeldOut(job, self.stack)
         self._round = -1
         self.batches = OwnBatches(job)
         self.features = features_of(job.segment)
@@ -115,7 +111,7 @@ class LocalTrainer:
         ValueError
             If labels must stay here.
         """
-        self._refuse_labels()
+        self.held_out.refuse_labels()
         smashed, labels = self._run(epoch, step)
         if not _norm([smashed]) <= most_norm(smashed.numel()):
             self.drop_passes()
@@ -123,11 +119,6 @@ class LocalTrainer:
         sent = self.job.defences.send(smashed[None], (self.job.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
         return parts if self.features is not None else {**parts, "labels": labels}
-
-    def _refuse_labels(self) -> None:
-        """Raise ValueError if labels would go with smashed data and must not."""
-        if self.job.keep_labels and self.features is None:
-            raise ValueError("labels stay with this client")
 
     def _run(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run a step's batch forward; return its smashed data and labels."""
@@ -145,7 +136,7 @@ class LocalTrainer:
         if stack is not self.stack:
             stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
         seed_layers(key(self.job.seed, "layers", self.job.client, epoch, step))
-        forward = stack.forward((0,), _images(inputs)[None])
+        forward = stack.forward((0,), channels_last(inputs)[None])
         if stack is not self.stack:
             self.stack.put_buffers((0,), stack.buffers)
         memory = self.link.state()
@@ -252,21 +243,6 @@ class LocalTrainer:
         """Features ``[b, ...]`` that were answered and whose gradient has not come."""
         return None if self._tail is None else self._tail.features
 
-    def score_features(self, part: str, first: int, features: Tensor, *, shared: bool) -> HeldOutTally:
-        """Score held-out samples from a first one on by their features ``[m, ...]``, with the tail of `score`."""
-        here = features.to(self.job.device)
-        if not shared:
-            assert self.stack.tail is not None, "this client has a tail"
-            return self._scored(part, first, self.stack.tail.predict((0,), here[None])[0])
-        if self._shared is None:
-            raise ValueError("no shared weights were sent before")
-        with torch.no_grad():
-            return self._scored(part, first, parts_of(self._shared)[1](here))
-
-    def _scored(self, part: str, first: int, outputs: Tensor) -> HeldOutTally:
-        targets = self.job.held[part].targets[first : first + len(outputs)]
-        return self._own_scores.add(part, first, outputs.cpu(), targets)
-
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come."""
         if self._pending:
@@ -342,49 +318,6 @@ class LocalTrainer:
         """Return the SHA-256 of the weights and buffers."""
         return digest(self.weights())
 
-    def score(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> dict[str, Tensor]:
-        """Return smashed data and labels of some held-out samples, in evaluation mode.
-
-        Parameters
-        ----------
-        part
-            A name of ``held``.
-        first, count
-            Which samples.
-        shared
-            Weights to use instead of the own, or None.
-        again
-            Use the shared weights of the call before.
-
-        Raises
-        ------
-        ValueError
-            If labels must stay here, or there are no shared weights.
-        """
-        self._refuse_labels()
-        smashed = self._outputs(part, first, count, shared, again=again)
-        sent = self.job.defences.scored(smashed.cpu()[None], (self.job.client,), first)[0]
-        parts = self.job.codec.encode(sent)
-        labels = self.job.held[part].targets[first : first + count]
-        return parts if self.features is not None else {**parts, "labels": labels}
-
-    def score_alone(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> HeldOutTally:
-        """Score some held-out samples with the whole model, where labels must stay here; as `score`."""
-        return self._scored(part, first, self._outputs(part, first, count, shared, again=again))
-
-    def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
-        inputs = _images(self.job.held[part].inputs[first : first + count].to(self.job.device))
-        if shared is not None:
-            self._shared = copy.deepcopy(self.job.segment).to(self.job.device).eval()
-            load_state(self._shared, {name: shared[name] for name in state_of(self._shared) if name in shared})
-        if again or shared is not None:
-            if self._shared is None:
-                raise ValueError("no shared weights were sent before")
-            with torch.no_grad():
-                outputs: Tensor = self._shared(inputs)
-                return outputs
-        return self.stack.predict((0,), inputs)[0]
-
     def state(self) -> dict[str, Tensor]:
         """Return everything that a snapshot needs."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
@@ -403,7 +336,3 @@ class LocalTrainer:
 def _norm(tensors: Sequence[Tensor]) -> float:
     """Return the joint norm of several tensors; 0 if there are none."""
     return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))) if tensors else 0.0
-
-
-def _images(inputs: Tensor) -> Tensor:
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
