@@ -12,6 +12,7 @@ from sglr.adapters.inject import (
     plan_adapters,
     require_adapters,
 )
+from sglr.adapters.quantize import quantize
 from sglr.adapters.spec import Lora
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "load_peft",
     "lora_config",
     "plan_adapters",
+    "quantize",
     "require_adapters",
 ]

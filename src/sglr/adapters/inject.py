@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from sglr.adapters.constants import constant_buffers, freeze_buffers, freeze_statistics
+from sglr.adapters.rounded import RoundedLinear
 from sglr.adapters.sides import names_in_segments, names_of_sides
 from sglr.adapters.spec import Lora
-from sglr.adapters.targets import layers_to_adapt, layers_to_train_whole
+from sglr.adapters.targets import gpt2_linear, layers_to_adapt, layers_to_train_whole
 from sglr.adapters.trial import check_adapters
 from sglr.core.weights import Weights
 from sglr.splitting import Split
@@ -100,7 +101,8 @@ def adapted_model(
     Parameters
     ----------
     base, adapted
-        The model without adapters, which takes the frozen weights, and with them.
+        The model without adapters, which takes the frozen weights, and with them; what is rounded in one is whole in
+        the other, with the rounded values.
     plan
         Where the adapters are.
     frozen
@@ -111,7 +113,14 @@ def adapted_model(
     own = dict(_tensors(base))
     with torch.no_grad():
         for name, tensor in frozen.items():
-            own[name.replace(".base_layer.", ".")].copy_(tensor)
+            place = name.replace(".base_layer.", ".")
+            if place in own:
+                own[place].copy_(tensor)
+        for name, layer in adapted.named_modules():
+            if isinstance(layer, RoundedLinear):
+                place = name.removesuffix(".base_layer")
+                turned = isinstance(base.get_submodule(place), gpt2_linear())
+                own[f"{place}.weight"].copy_(layer.weight.mT if turned else layer.weight)
     client, server = names_in_segments(adapted, divide)
     return AdaptedModel(base, plan.layers, client, server)
 

@@ -44,7 +44,7 @@ def layers_to_adapt(model: nn.Module, lora: Lora, whole: Container[str], here: C
         for name in found:
             _refuse(modules, name, lora, whole)
         return list(dict.fromkeys(found))
-    linear: tuple[type[nn.Module], ...] = (nn.Linear, *_conv1d())
+    linear: tuple[type[nn.Module], ...] = (nn.Linear, *gpt2_linear())
     kinds = linear if lora.targets == EVERY_LINEAR else (*linear, *CONVOLUTIONS)
     able = [
         name
@@ -90,7 +90,7 @@ def _named(modules: dict[str, nn.Module], lora: Lora, option: str, target: str) 
     known = {name for name in known if not name.isdigit()} or known
     near = get_close_matches(target, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    adaptable = [name for name in modules if isinstance(modules[name], (nn.Linear, *CONVOLUTIONS, *_conv1d()))]
+    adaptable = [name for name in modules if isinstance(modules[name], (nn.Linear, *CONVOLUTIONS, *gpt2_linear()))]
     shown = ", ".join(dict.fromkeys(_short(name) for name in adaptable[:40]))
     raise lora.error(f"{option} names {target!r}, which no layer is called", f"{hint}layers: {shown or 'none'}")
 
@@ -137,14 +137,14 @@ def _size(layer: nn.Module) -> tuple[int, int] | None:
         return layer.out_features, layer.in_features
     if isinstance(layer, nn.Embedding):
         return layer.num_embeddings, layer.embedding_dim
-    if isinstance(layer, (*CONVOLUTIONS, *_conv1d())):
+    if isinstance(layer, (*CONVOLUTIONS, *gpt2_linear())):
         weight = layer.weight
         assert isinstance(weight, Tensor)
         return len(weight), weight[0].numel()
     return None
 
 
-def _conv1d() -> tuple[type[nn.Module], ...]:
+def gpt2_linear() -> tuple[type[nn.Module], ...]:
     """Return the linear layer of GPT-2, if transformers is there."""
     import sys
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, require_adapters
+from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, quantize, require_adapters
 from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.kept_model import kept_folder
@@ -196,7 +196,7 @@ class Segments:
 
     def _planned(self, lora: Lora) -> AdapterPlan:
         """Choose where adapters go, in the model without them."""
-        model = self._build(0)
+        model = self._build(0, plain=True)
         self.cut = "output" if self._whole else self._default_cut(model)
         pretrained_head = task_name(self._experiment) == "language"
         return plan_adapters(
@@ -272,12 +272,17 @@ class Segments:
                 raise UsageError("model", type(whole).__name__, problem, "give the model of the run, frozen as it was")
         return before
 
-    def _build(self, client: int, draws: int | None = None) -> nn.Module:
-        """Build the model with a client's initial weights, or with those of other ``draws``."""
+    def _build(self, client: int, draws: int | None = None, *, plain: bool = False) -> nn.Module:
+        """Build the model with a client's initial weights, or with those of other ``draws``.
+
+        A ``plain`` one is not rounded, and has no adapters before these are planned.
+        """
         with torch.random.fork_rng([]):
             model = self._without_adapters(client, draws)
             if self._adapters is not None:
                 model = self._adapters.apply(model)
+            if self._experiment.quantize != "none" and not plain:
+                model = quantize(model, self._experiment.quantize)
         load_state(model, self.frozen)
         return model
 

@@ -27,6 +27,7 @@ from sglr.exporting.new_folder import refuse_occupied, whole_folder
 from sglr.exporting.pieces import pieces
 from sglr.inference.network import TrainedNetwork, Whose, trained_network
 from sglr.runs.folder import Run
+from sglr.splitting.transformers import Transformer
 from sglr.storage.files import write_text
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -127,16 +128,20 @@ def _write(
     for layer in saved:
         own = whole.base.get_submodule(layer).state_dict()
         weights = {f"{layer}.{name}": tensor for name, tensor in own.items()} | weights
-    tensors = {_peft_name(name): tensor.contiguous() for name, tensor in weights.items()}
+    # Others have the transformer itself, not what makes it take one tensor.
+    inner, within = (whole.base.model, "model.") if isinstance(whole.base, Transformer) else (whole.base, "")
+    tensors = {_peft_name(name.removeprefix(within)): tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     _, _, path = network.run.experiment.model.partition("hf:")
-    lora_config(whole.base, lora, whole.layers, saved, path or None).save_pretrained(folder)
+    layers, own_layers = ([name.removeprefix(within) for name in names] for names in (whole.layers, saved))
+    lora_config(inner, lora, layers, own_layers, path or None).save_pretrained(folder)
     piece = pieces(replace(network, received=None), "joined", inputs)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a module of one's own has no configuration
-        loaded = load_peft(lora).PeftModel.from_pretrained(whole.base, folder).eval()
+        loaded = load_peft(lora).PeftModel.from_pretrained(inner, folder)
+    runs = whole.base.eval() if within else loaded.eval()
     name = str((folder / WEIGHTS).relative_to(top))
-    compared = compare(piece, lambda batch: loaded(batch), name)
+    compared = compare(piece, runs, name)
     return ExportedFile(name, (folder / WEIGHTS).stat().st_size, compared, metadata(network, piece, Peft()))
 
 

@@ -84,6 +84,13 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
+    quantize: Literal["none", "int8", "nf4"] = setting(
+        "Model",
+        "none",
+        "keep frozen linear layers in 8 bits (int8) or 4 (nf4); what is trained is not rounded",
+        since="0.2.0",
+        clients="take",
+    )
     dataset: str = setting(
         "Data", "digits", "data (sglr list datasets), or folder:PATH, table:PATH, hf:NAME", basic=True
     )
