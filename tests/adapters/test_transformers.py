@@ -56,3 +56,35 @@ def test_adapters_are_stacked_and_reloaded_by_peft(tmp_path: Path, kind: str, ta
         assert torch.allclose(reloaded(inputs), networks[0](inputs), atol=1e-5)
         assert not torch.allclose(model.eval()(inputs), networks[0](inputs), atol=1e-3)
     assert trained_of(networks[0].client)
+
+
+def test_a_pretrained_folder_is_fine_tuned_and_used_without_its_weights(tmp_path: Path) -> None:
+    """The run keeps the frozen network, in 8 bits here, so that its folder answers when the model's is gone."""
+    source = model_of("bert", seed=3)
+    source.save_pretrained(tmp_path / "model")
+    given = {
+        "model": f"hf:{tmp_path / 'model'}",
+        "dataset": texts(),
+        "cut": "layer.1",
+        "lora": "r=2,targets=query+value",
+    }
+    run = sglr.train(out=tmp_path / "run", quantize="int8", **{**SETTINGS, **given, "epochs": 1})
+    inputs = texts().test.inputs
+    with torch.no_grad():
+        before = run.network().module()(inputs)
+    (tmp_path / "model").rename(tmp_path / "gone")
+    with torch.no_grad():
+        assert torch.equal(run.network().module()(inputs), before)
+    assert run.summary["parameters"]["client"] == 2 * 2 * 2 * (16 + 16)
+
+
+def test_a_language_model_s_own_head_is_not_trained(tmp_path: Path) -> None:
+    model = Transformer(model_of("llama", "language"), padding=PADDING)
+    tokens = torch.cat([texts_of(PADDING, seed) for seed in range(12)])
+    parts = [Samples(part[:, :-1], part[:, 1:]) for part in (tokens[:24], tokens[24:30], tokens[30:])]
+    targets = sglr.Targets(shape=(8,), classes=60)
+    data = Dataset("texts", parts[0], parts[1], validation=parts[2], targets=targets)
+    given = {"model": model, "dataset": data, "cut": "layer.1", "lora": "r=2,targets=q_proj", "task": "language"}
+    run = sglr.train(out=tmp_path / "run", **{**SETTINGS, **given, "epochs": 1})
+    loaded = sglr.load_model(run.path, model=model, dataset=data)
+    assert all(".lora_" in name for name in trained_of(loaded.server))

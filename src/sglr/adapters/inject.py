@@ -180,7 +180,6 @@ def plan_adapters(
     divide: Callable[[nn.Module], Split],
     *,
     whole_model: bool = False,
-    pretrained_head: bool = False,
 ) -> AdapterPlan:
     """Choose the layers of a model that get adapters, and try them.
 
@@ -196,8 +195,6 @@ def plan_adapters(
         Cuts it: returns all that a client holds, and the server's segment.
     whole_model
         True if clients hold all of it.
-    pretrained_head
-        True if the model's last layer was trained for the same kind of output, and is no new one.
 
     Raises
     ------
@@ -212,7 +209,7 @@ def plan_adapters(
     if lora.at != "both":
         clients, server = names_of_sides(model, divide)
         mine = frozenset(everything - (server if lora.at == "clients" else clients))
-    whole = layers_to_train_whole(model, lora, example, pretrained_head=pretrained_head)
+    whole = layers_to_train_whole(model, lora, example)
     here = {name for name, module in model.named_modules() if _holds(name, module, mine)}
     layers = layers_to_adapt(model, lora, set(whole), here)
     frozen = frozenset(name for name in mine if not any(name.startswith(f"{each}.") for each in whole))

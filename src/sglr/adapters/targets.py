@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from sglr.adapters.sides import parents
 from sglr.adapters.spec import AUTO, EVERY_LINEAR, NONE, Lora
 from sglr.core.errors import UsageError
+from sglr.splitting.transformers import Transformer
+
+_LANGUAGE_MODELS = ("ForCausalLM", "ForMaskedLM", "LMHeadModel")
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -57,18 +60,18 @@ def layers_to_adapt(model: nn.Module, lora: Lora, whole: Container[str], here: C
     return able
 
 
-def layers_to_train_whole(model: nn.Module, lora: Lora, example: Tensor, *, pretrained_head: bool) -> list[str]:
+def layers_to_train_whole(model: nn.Module, lora: Lora, example: Tensor) -> list[str]:
     """Return the names of the layers that are trained whole.
 
     By default it is the last layer that the model calls, which is mostly new; not where its weights are another
-    layer's, too, or where the model was trained for the same kind of output.
+    layer's, too, or where it is a language model's of the package transformers, which was trained with the model.
 
     Raises
     ------
     UsageError
         If a name is no layer's, or the layer has no weights.
     """
-    if lora.modules_to_save == NONE or (lora.modules_to_save == AUTO and pretrained_head):
+    if lora.modules_to_save == NONE or (lora.modules_to_save == AUTO and _tells_tokens(model)):
         return []
     modules = dict(model.named_modules())
     if lora.modules_to_save == AUTO:
@@ -154,6 +157,11 @@ def gpt2_linear() -> tuple[type[nn.Module], ...]:
 
 def _inside(name: str, whole: Container[str]) -> bool:
     return name in whole or any(parent in whole for parent in parents(name))
+
+
+def _tells_tokens(model: nn.Module) -> bool:
+    """Say whether this is a language model of the package transformers."""
+    return isinstance(model, Transformer) and type(model.model).__name__.endswith(_LANGUAGE_MODELS)
 
 
 def _last_called(model: nn.Module, example: Tensor) -> str | None:

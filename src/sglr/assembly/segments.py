@@ -15,7 +15,7 @@ from sglr.assembly.checks import check_defences, check_head, check_served, check
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.kept_model import kept_folder
 from sglr.assembly.method import build_method
-from sglr.assembly.task import build_task, task_name
+from sglr.assembly.task import build_task
 from sglr.assembly.vocabulary import check_vocabulary
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError, name_clients
@@ -198,10 +198,7 @@ class Segments:
         """Choose where adapters go, in the model without them."""
         model = self._build(0, plain=True)
         self.cut = "output" if self._whole else self._default_cut(model)
-        pretrained_head = task_name(self._experiment) == "language"
-        return plan_adapters(
-            model, lora, self.example, self._divided, whole_model=self._whole, pretrained_head=pretrained_head
-        )
+        return plan_adapters(model, lora, self.example, self._divided, whole_model=self._whole)
 
     def _default_cut(self, model: nn.Module) -> str | int:
         cut = _place(self._experiment.cut)
