@@ -60,7 +60,7 @@ def with_a_late_joiner(
         until(lambda: federation.engine.connections.states[0].presence == presences.HERE)
 
     loads: list[str] = []
-    load = LocalTrainer.load
+    load = LocalTrainer.take_up
 
     def load_and_note(trainer: LocalTrainer, weights: Any) -> None:
         if trainer.job.client == 0:
@@ -72,7 +72,7 @@ def with_a_late_joiner(
             assert loads == [digest(federation.engine._shared.published)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalTrainer, "load", load_and_note)
+        patch.setattr(LocalTrainer, "take_up", load_and_note)
         run = federation.train(observe=at_steps(((0, 1), come), ((0, 2), compare)))
     assert federation.problems == []
     return federation, run

@@ -11,7 +11,7 @@ import pytest
 
 from sglr.core.errors import UsageError
 from sglr.core.events import EpochDone, Event
-from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.client.held_out import HeldOut
 from sglr.engines.remote.server import client_state as presences
 from sglr.experiment import recorder
 from sglr.runs.folder import Run
@@ -84,16 +84,16 @@ def test_a_client_that_dies_between_its_snapshot_and_the_checkpoint(tmp_path):
 @pytest.mark.slow
 def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     federation = Federation(tmp_path, SHORT, groups=[(0,), (1, 2)])
-    score, crashed = LocalTrainer.score, threading.Event()
+    score, crashed = HeldOut.score, threading.Event()
 
-    def score_and_crash(trainer: LocalTrainer, part: str, *args: Any, **named: Any) -> Any:
-        if part == "test" and trainer.job.client == 2 and not crashed.is_set():
+    def score_and_crash(held_out: HeldOut, part: str, *args: Any, **named: Any) -> Any:
+        if part == "test" and held_out._job.client == 2 and not crashed.is_set():
             crashed.set()
             threading.Thread(target=federation.crash, args=(1,)).start()
             until(federation.leaving.is_set)
-        return score(trainer, part, *args, **named)
+        return score(held_out, part, *args, **named)
 
-    monkeypatch.setattr(LocalTrainer, "score", score_and_crash)
+    monkeypatch.setattr(HeldOut, "score", score_and_crash)
     run = federation.train()
     assert crashed.is_set()
     ends_as_undisturbed(federation, run)

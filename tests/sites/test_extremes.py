@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sglr.core.errors import DivergedError, ExtremeValues
 from sglr.core.events import Event, StepDone
+from sglr.engines.remote.client.held_out import HeldOut
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.server import client_state as presences
 from sglr.engines.remote.server.extremes import Extremes
@@ -143,11 +144,13 @@ def test_a_run_goes_on_though_weights_are_hostile_at_every_average(tmp_path: Pat
 
 def test_an_average_that_clients_would_refuse_is_not_published(tmp_path: Path, monkeypatch: Any) -> None:
     published: list[bool] = []
-    load = LocalTrainer.load
+    load = LocalTrainer.take_up
     monkeypatch.setattr(
         SFL, "merge", lambda _, weights, *__: {name: own[0] * math.nan for name, own in weights.items()}
     )
-    monkeypatch.setattr(LocalTrainer, "load", lambda trainer, weights: (published.append(True), load(trainer, weights)))
+    monkeypatch.setattr(
+        LocalTrainer, "take_up", lambda trainer, weights: (published.append(True), load(trainer, weights))
+    )
     federation = Federation(tmp_path, {"method": "sfl"})
     with pytest.raises(DivergedError, match=r"not finite or too large; client [012]'s are the farthest"):
         federation.train()
@@ -156,7 +159,7 @@ def test_an_average_that_clients_would_refuse_is_not_published(tmp_path: Path, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fl", "ssl", "sfl", "sflv1", "sflv2"])
+@pytest.mark.parametrize("method", ["fl", "ssl", "sfl", "sflv1", "sflv2", "splitgp"])
 def test_honest_clients_at_a_high_rate_meet_no_bound(method: str, tmp_path: Path) -> None:
     federation = Federation(tmp_path, {"method": method, "lr": 0.1, "init": "common"})
     run = federation.train()
@@ -171,15 +174,15 @@ def test_another_client_scores_the_shared_weights_where_one_sends_extreme_scores
 ) -> None:
     settings = {"method": "sfl"}
     peace = result(*trained(Federation(tmp_path / "peace", settings)))
-    score = LocalTrainer.score
+    score = HeldOut.score
 
-    def spoilt(trainer: LocalTrainer, *args: Any, **options: Any) -> dict[str, Tensor]:
-        parts = score(trainer, *args, **options)
-        if trainer.job.client == 0:
+    def spoilt(held_out: HeldOut, *args: Any, **options: Any) -> dict[str, Tensor]:
+        parts = score(held_out, *args, **options)
+        if held_out._job.client == 0:
             parts["values"][0] = math.inf
         return parts
 
-    monkeypatch.setattr(LocalTrainer, "score", spoilt)
+    monkeypatch.setattr(HeldOut, "score", spoilt)
     assert result(*trained(Federation(tmp_path / "spoilt", settings))) == peace
 
 
