@@ -16,6 +16,7 @@ from sglr.assembly.cautions import cautions
 from sglr.assembly.checks import check_installed
 from sglr.assembly.kept_model import keep_model
 from sglr.assembly.parts import PartOverrides, Training
+from sglr.assembly.readable_tokens import readable_tokens
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
 from sglr.assembly.task import given_task
 from sglr.assembly.without_data import located, record_of
@@ -129,6 +130,8 @@ def execute(
         ready(built)
         for caution in cautions(experiment, built.method, built.data):
             warn(caution)
+        if not built.method.whole_model and (readable := readable_tokens(built.lower(0), built.data.train.inputs)):
+            warn(readable)
         built.trainer.engine.open(None)
         path = make_run_folder(out, experiment)
         with locked(path), tracking:

@@ -18,6 +18,7 @@ from torch import nn
 from sglr.assembly.batching import batch_rule_of
 from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.method import build_method
+from sglr.assembly.readable_tokens import readable_tokens
 from sglr.assembly.segments import client_segments
 from sglr.assembly.task import named_task
 from sglr.compression.error_feedback import parse
@@ -109,10 +110,12 @@ def _build(
     description: RunDescription, experiment: Experiment, data: Mapping[int, OwnData], site: SiteConfig
 ) -> list[LocalTrainer]:
     segments = own_segments(description, experiment)
-    trainers = []
+    trainers: list[LocalTrainer] = []
     for client, its in data.items():
         segment = segments(client)
         _check_batches(its.train, description)
+        if not trainers and (readable := readable_tokens(segment, its.train.inputs)):
+            log.warning("%s", readable)
         trainers.append(LocalTrainer(_job(client, segment, its, experiment, description, site)))
     return trainers
 
