@@ -15,6 +15,7 @@ from tests.some_methods import WITH_TAIL
 import sglr
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
+from sglr.leakage.open_run import open_run
 from sglr.storage.checkpoint import read_checkpoint
 
 MIXING = [name for name in METHODS.names() if METHODS.load(name).mixes]
@@ -114,3 +115,20 @@ def test_a_loaded_run_scores_as_the_training_did(kind: type[Any], tmp_path: Path
     outputs = model(data.test.tensor)
     losses = torch.nn.functional.cross_entropy(outputs, data.test.targets)
     assert float(losses.detach()) == pytest.approx(run.summary["test"]["loss"], rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "compression"), [("onnx", "int8"), ("torch", "topk:0.3")])
+def test_what_is_exported_gives_the_same(form: str, compression: str, tmp_path: Path) -> None:
+    run = trained("psl", Lines, tmp_path, compression=compression, epochs=1)
+    exported = sglr.export(run.path, tmp_path / form, format=form, model=Lines(), data=lines().test.inputs)
+    assert {file.name.split(".")[0] for file in exported.files} == {"client-0", "client-1", "server", "joined"}
+
+
+def test_measures_of_leakage_see_what_is_learned_alone(tmp_path: Path) -> None:
+    settings = {"clients": 2, "samples_per_client": 30, "epochs": 1, "out": tmp_path / "run"}
+    run = sglr.train("psl", model="tests.several_values:Skips", dataset="digits", **settings)
+    target = open_run(run).target(0)
+    inputs = target.own.tensor[:4]
+    assert target.send(inputs).shape == (4, 16 * (16 + 64) + 2 * 2 * 64)
+    assert torch.equal(target.observed(inputs), target.send(inputs)[:, : 16 * (16 + 64)])

@@ -16,6 +16,7 @@ BOUNDS = {
     "tabular_transformer": (-0.1, 0.1),
     "regression": (-0.1, 0.1),
     "segmentation": (-0.1, 0.1),
+    "u_net": (-0.1, 0.1),
     "phantom": (-0.15, 0.1),
     "next_character": (-1, 4),
 }

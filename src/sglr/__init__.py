@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sglr.methods.splitgp import SplitGP
     from sglr.methods.ssl import SSL
     from sglr.runs.config import Experiment
-    from sglr.splitting import Split, cut_points, split
+    from sglr.splitting import Split, cut_points, every_cut, split
     from sglr.studies.compare.compare import Comparison, compare
     from sglr.studies.sweeps.results import Sweep
     from sglr.studies.sweeps.sweep import sweep
@@ -74,7 +74,7 @@ _HOMES = {
     "sglr.core.method": ("Method",),
     "sglr.core.task": ("Targets", "Task"),
     "sglr.core.server_protocol": ("Server",),
-    "sglr.splitting": ("Split", "cut_points", "split"),
+    "sglr.splitting": ("Split", "cut_points", "every_cut", "split"),
     "sglr.core.types": ("Downlink", "Extent", "HandOut", "ServerBatch", "StepContext", "Uplink"),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
     "sglr.experiment.train": ("resume", "train"),
@@ -182,6 +182,7 @@ __all__ = [
     "__version__",
     "compare",
     "cut_points",
+    "every_cut",
     "export",
     "export_adapters",
     "leak",

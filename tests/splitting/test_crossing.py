@@ -153,8 +153,7 @@ def test_every_place_has_the_values_that_cross_there() -> None:
     assert {place.layer: place.crossing for place in every_cut(Branches())}["left"] == ("left", "right")
 
 
-@pytest.mark.parametrize("cut", ["down2", "bottom"])
-@pytest.mark.parametrize("tail", ["up2", "up1"])
+@pytest.mark.parametrize(("cut", "tail"), [("down2", "bottom"), ("down2", "up2"), ("bottom", "up2"), ("bottom", "up1")])
 def test_law_6_with_a_tail(cut: str, tail: str) -> None:
     torch.manual_seed(0)
     model, x = UNet().eval(), SHAPES[UNet]

@@ -45,7 +45,7 @@ from sglr.splitting import (
 )
 from sglr.splitting.bounds import bounds_beside
 from sglr.splitting.model_checks import check_weights, given_shapes
-from sglr.splitting.packed import MainValue
+from sglr.splitting.packed import behind, main_value
 from sglr.splitting.segment_weights import frozen_of, load_state
 from sglr.splitting.transformers import as_transformer
 
@@ -224,7 +224,7 @@ class Segments:
 
     def _headed(self, lower: nn.Module, client: int) -> nn.Module:
         """Return a client's lower segment with a head or decoder behind it; heads that the server sends begin alike."""
-        main = _main_value(lower)
+        main = main_value(lower)
         cut = features_of(Thirds(lower, main, nn.Identity()), self.example)
         rows = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
         if self.method.decodes:
@@ -232,10 +232,10 @@ class Segments:
                 problem = "its clients decode their inputs, and these are numbers of tokens"
                 raise UsageError("method", self._experiment.method, problem, "choose mix2sfl, or another method")
             seed = key(self._experiment.seed, "decoder", client)
-            return HeadedSegment(lower, _behind(main, build_decoder(cut, self._input_shape, seed)), rows)
+            return HeadedSegment(lower, behind(main, build_decoder(cut, self._input_shape, seed)), rows)
         seed = key(self._experiment.seed, "head", client if self.method.trains_head else 0)
         head = build_head(self._experiment.head, cut, self._output_shape, seed)
-        return HeadedSegment(lower, _behind(main, head if self.method.trains_head else given_head(head)), rows)
+        return HeadedSegment(lower, behind(main, head if self.method.trains_head else given_head(head)), rows)
 
     def fresh(self, seed: int) -> Thirds:
         """Return all segments with other initial weights than any client has."""
@@ -331,16 +331,6 @@ class Segments:
 
     def _key(self, client: int) -> int:
         return key(self._experiment.seed, "model", client)
-
-
-def _main_value(lower: nn.Module) -> nn.Module:
-    """Return what gives a head its input: all smashed data, or the first value of those that are packed."""
-    crossing = crossing_of(lower)
-    return nn.Identity() if crossing is None else MainValue(crossing)
-
-
-def _behind(main: nn.Module, head: nn.Module) -> nn.Module:
-    return head if isinstance(main, nn.Identity) else nn.Sequential(main, head)
 
 
 def _place(given: str | int | None) -> str | int | None:

@@ -7,13 +7,39 @@ from torch import Tensor, nn
 
 from sglr.compression.codecs import Float16, TopK
 from sglr.core.codec import Codec
+from sglr.parties.packed_codec import PackedCodec
 
 
 def codec_layer(codec: Codec) -> nn.Module:
     """Return a layer that gives what ``codec.received`` gives, and that can be traced for batches of any size."""
+    if isinstance(codec, PackedCodec):
+        return EachValue(codec)
     if isinstance(codec, TopK):
         return Largest(codec)
     return Scaled() if isinstance(codec, Float16) else Rounded(codec)
+
+
+class EachValue(nn.Module):
+    """A codec that writes each learned value of rows in its own shape, and leaves what is beside them.
+
+    Parameters
+    ----------
+    codec
+        The codec.
+    """
+
+    def __init__(self, codec: PackedCodec) -> None:
+        super().__init__()
+        self.crossing, self.layer = codec.crossing, codec_layer(codec.codec)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return rows ``[b, L + 2 M]`` as the server decodes them."""
+        parts, start = [], 0
+        for value in self.crossing.learned:
+            own = rows[:, start : start + value.size].reshape(-1, *value.shape)
+            parts.append(self.layer(own).reshape(-1, value.size))
+            start += value.size
+        return torch.cat([*parts, rows[:, start:]], 1)
 
 
 class Rounded(nn.Module):

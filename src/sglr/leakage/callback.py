@@ -122,7 +122,7 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     drawn = measured_samples(target, samples)
     few = drawn.select(torch.arange(min(LABELLED, len(drawn))))
     inputs, half = drawn.tensor, len(drawn) // 2
-    smashed = target.send(inputs)
+    smashed = target.observed(inputs)
     found: dict[str, Callable[[], float]] = {}
     if serves(LABELS).fit(target.task, few.targets) and target.answered:
         found[LABELS] = lambda: by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value

@@ -195,19 +195,19 @@ def _over_clients(each: Sequence[Estimate]) -> Estimate:
 
 def _mutual_information(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(INFORMED)).tensor
-    found.figures["mutual_information"] = info_nce(inputs, target.send(inputs), seed=target.seed)
+    found.figures["mutual_information"] = info_nce(inputs, target.observed(inputs), seed=target.seed)
 
 
 def _distance_correlation(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(PAIRED)).tensor
-    found.figures["distance_correlation"] = measure_distance(inputs, target.send(inputs))
+    found.figures["distance_correlation"] = measure_distance(inputs, target.observed(inputs))
 
 
 def _reconstruction(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     originals = measured_samples(target, wanted.at_most(ATTACKED)).tensor
     known = _drawn(target.auxiliary, KNOWN, target.seed, "auxiliary samples").tensor
     epochs = max(EPOCHS, math.ceil(STEPS * BATCH / max(len(known), 1)))
-    result = reconstruct(target.send, known, originals, epochs=epochs, seed=target.seed)
+    result = reconstruct(target.observed, known, originals, epochs=epochs, seed=target.seed)
     figures = {
         "cross_entropy": result.cross_entropy,
         "mse": result.mse,

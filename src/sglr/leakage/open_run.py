@@ -24,6 +24,7 @@ from sglr.privacy.target import Target
 from sglr.privacy.threat import seen_by
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
+from sglr.splitting import crossing_of
 
 CHUNK = 500
 """Samples that pass a segment at a time."""
@@ -65,6 +66,7 @@ class OpenedRun:
             answered=method.answered,
         )
         auxiliary, unseen = _held_out(built)
+        crossing = crossing_of(segments.lower)
         own = built.data.train.select(built.data.indices[client])
 
         defences, rng = (
@@ -113,6 +115,7 @@ class OpenedRun:
             tail=segments.tail,
             feature_gradients=None if built.tail is None else by_features,
             answered=method.answered,
+            learned=crossing.learned_size if crossing is not None and crossing.beside else None,
         )
 
 

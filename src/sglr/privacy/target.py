@@ -63,6 +63,8 @@ class Target:
         features, each of its own sample's loss. Else None.
     answered
         False if the client trains by a head of its own and gets no gradients.
+    learned
+        How many numbers of a row that is sent are learned, where masks or numbers of tokens are beside them; else None.
     """
 
     client: int
@@ -85,6 +87,15 @@ class Target:
     tail: nn.Module = field(default_factory=nn.Identity)
     feature_gradients: Callable[[Samples], Tensor] | None = None
     answered: bool = True
+    learned: int | None = None
+
+    def observed(self, inputs: Inputs) -> Tensor:
+        """Return what a measure compares of what the client sends of inputs ``[n, ...]``: without what is beside it.
+
+        Masks and numbers of tokens have no distances, and are known to the server as they are.
+        """
+        sent = self.send(inputs)
+        return sent if self.learned is None else sent[:, : self.learned]
 
     def predict(self, inputs: Inputs) -> Tensor:
         """Return the output of the whole trained network for inputs ``[n, ...]``: scores of the classes ``[n, K]``."""

@@ -114,6 +114,10 @@ def _cut_at_submodule(root: nn.Module, name: str) -> tuple[nn.Module, nn.Module]
 
     traced = trace(root, opened)
     registered = {module: path for path, module in root.named_modules()}[root.get_submodule(name)]
+    if type(root.get_submodule(name)) is nn.Module:
+        # Where the model was cut before, this holds the layers, and nobody calls it.
+        inside = [layer for layer in traced.ends if layer.startswith(f"{registered}.")]
+        registered = inside[-1] if inside else registered
     if registered not in traced.ends:
         points = ", ".join(_places(traced).values())
         raise UsageError("cut", name, "the model never calls this layer directly", f"cut behind one of: {points}")

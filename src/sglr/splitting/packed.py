@@ -141,3 +141,14 @@ class MainValue(nn.Module):
         """Return the value ``[b, ...]`` of rows ``[b, L + 2 M]``."""
         part = rows[:, : self.value.size].clone(memory_format=torch.contiguous_format)
         return part.reshape(-1, *self.value.shape)
+
+
+def main_value(lower: nn.Module) -> nn.Module:
+    """Return what gives a head its input: all smashed data, or the first value of those that are packed."""
+    crossing = crossing_of(lower)
+    return nn.Identity() if crossing is None else MainValue(crossing)
+
+
+def behind(main: nn.Module, head: nn.Module) -> nn.Module:
+    """Return a head that takes all smashed data, of which ``main`` gives it its input."""
+    return head if isinstance(main, nn.Identity) else nn.Sequential(main, head)

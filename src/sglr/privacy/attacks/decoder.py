@@ -48,7 +48,7 @@ class Decoder(Attack):
         generator = torch.Generator().manual_seed(key(target.seed, "auxiliary samples"))
         known = known[torch.randperm(len(known), generator=generator)[: max(self.auxiliary, LEAST)]]
         epochs = -(-self.steps // -(-len(known) // BATCH))
-        found = reconstruct(target.send, known, originals, epochs=epochs, seed=target.seed)
+        found = reconstruct(target.observed, known, originals, epochs=epochs, seed=target.seed)
         details = {"cross_entropy": found.cross_entropy, "baseline_cross_entropy": found.baseline_cross_entropy}
         note = f"The decoder was trained on {len(known)} images that nobody trained with."
         return recovered(originals, found.images * 2 - 1, mean_image(target), "a decoder", note=note, details=details)

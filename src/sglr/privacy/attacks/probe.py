@@ -60,7 +60,7 @@ class Probe(Attack):
         labels = target.auxiliary.targets[known]
         generator = torch.Generator().manual_seed(key(target.seed, "attacked samples"))
         own = target.own.select(torch.randperm(len(target.own), generator=generator)[: self.samples])
-        sent, seen = target.send(target.auxiliary.inputs[known]), target.send(own.inputs)
+        sent, seen = target.observed(target.auxiliary.inputs[known]), target.observed(own.inputs)
         guessed = _ridge(sent.flatten(1), F.one_hot(labels, target.classes), seen.flatten(1), self.ridge).argmax(1)
         hits, most = int((guessed == own.targets).sum()), int(torch.bincount(own.targets).max())
         return AttackResult(
