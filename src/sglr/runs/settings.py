@@ -24,7 +24,7 @@ class Settings(BaseModel):
     model: str = setting(
         "Model",
         "cnn",
-        "network (sglr list models), one of a library (torchvision:resnet18, timm:NAME), or your own"
+        "network (sglr list models), one of a library (torchvision:resnet18, timm:NAME, hf:PATH), or your own"
         " package.module:function",
         basic=True,
         clients="take",
@@ -32,7 +32,7 @@ class Settings(BaseModel):
     pretrained: bool | None = setting(
         "Model",
         None,
-        "begin with the library's pretrained weights (models such as torchvision:NAME); default: not",
+        "begin with the library's pretrained weights (models such as torchvision:NAME); default: those of hf:PATH do",
         since="0.2.0",
         clients="take",
     )
