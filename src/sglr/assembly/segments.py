@@ -25,6 +25,7 @@ from sglr.core.random import key
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of, trained_of
 from sglr.parties.defences import DefenceChain, parse
+from sglr.planner.cut_figures import nearest_cut, share_of
 from sglr.runs.config import Experiment
 from sglr.splitting import (
     ClientSegments,
@@ -201,13 +202,16 @@ class Segments:
         return plan_adapters(model, lora, self.example, self._divided, whole_model=self._whole)
 
     def _default_cut(self, model: nn.Module) -> str | int:
-        cut = _place(self._experiment.cut)
+        cut, share = _place(self._experiment.cut), share_of(self._experiment.cut)
+        if share is not None:
+            return nearest_cut(model, share, self.example)
         if cut is not None:
             return cut
         found = getattr(model, "default_cut", None)
         if found is None:
             names = ", ".join(cut_points(model, self.example)[:-1])
-            raise UsageError("cut", "none", "this model has no default cut", f"give --cut with one of: {names}")
+            remedy = f"give --cut with one of: {names}; or a share, such as 40%"
+            raise UsageError("cut", "none", "this model has no default cut", remedy)
         return str(found)
 
     def _divided(self, whole: nn.Module, client: int = 0) -> Split:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from sglr.cli.compare import compare
+from sglr.cli.cuts import cuts
 from sglr.cli.doctor import doctor
 from sglr.cli.export import export
 from sglr.cli.join import join
@@ -92,6 +93,15 @@ app.command(
         "sglr plan --model my_model:make --cut 3 --input-shape 1,28,28 --classes 10 --samples 20000 --json",
     ),
 )(plan)
+app.command(
+    "cuts",
+    cls=SettingsCommand,
+    epilog=epilog(
+        "sglr cuts resnet16 --dataset fashion-mnist",
+        "sglr cuts torchvision:resnet18 --input-shape 3,64,64 --rate 20Mbit/s --rtt 50ms --depth 0",
+        "sglr cuts my_model:make --dataset folder:pictures --image-size 64 --json",
+    ),
+)(cuts)
 app.command("resume", epilog=epilog("sglr resume runs/second"))(resume)
 app.command("show", epilog=epilog("sglr show runs/second", "sglr show comparison --json"))(show)
 app.command(

@@ -126,7 +126,7 @@ def _count(segment: nn.Module, example: Tensor, wanted: _Wanted) -> SegmentFlops
 def _count_on(device: str, segment: nn.Module, example: Tensor, wanted: _Wanted) -> SegmentFlops:
     trial = copy.deepcopy(segment).to(device).train()
     inputs = example.to(device, copy=True).requires_grad_(wanted.of_input)
-    there, back = _Counter(), _Counter()
+    there, back = FlopCounter(), FlopCounter()
     with torch.random.fork_rng([]), torch.enable_grad():
         with there:
             outputs: Tensor = trial(inputs)
@@ -141,7 +141,7 @@ def _count_on(device: str, segment: nn.Module, example: Tensor, wanted: _Wanted)
     return SegmentFlops(there.flops / BATCH, back.flops / BATCH, dict(sorted(unknown.items())), shape)
 
 
-class _Counter(EagerMode):
+class FlopCounter(EagerMode):
     """Counts the operations that run inside it, by torch's formulas.
 
     Attributes

@@ -39,6 +39,7 @@ from sglr.experiment.tracking import Tracking, tell_finished
 from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback
 from sglr.parties.spec import ClientSpec
+from sglr.planner.cut_figures import share_of
 from sglr.runs.config import Experiment
 from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
 from sglr.runs.stop_file import StopRequest
@@ -124,6 +125,8 @@ def execute(
     leakage = LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
+    if share_of(experiment.cut) is not None:
+        experiment = experiment.model_copy(update={"cut": built.cut})
     with _closing(built):
         if leakage is not None:
             leakage.check(built)

@@ -12,6 +12,7 @@ from sglr.core.model import build_model
 from sglr.core.weights import state_of
 from sglr.cost.computation import segment_flops
 from sglr.planner.costs import BYTES_PER_MB, Work
+from sglr.planner.cut_figures import nearest_cut, share_of
 from sglr.splitting import Split, check_segments, cut_points, split
 from sglr.splitting.model_checks import given_shapes
 from sglr.splitting.sequence import child_before
@@ -61,7 +62,8 @@ def measure_cuts(
     outputs
         How many values the model gives for a sample, or for each pixel or position: K for K classes.
     cut
-        Where to cut, as `sglr.splitting.split` takes it; None for the model's own cut.
+        Where to cut, as `sglr.splitting.split` takes it, or a share of the operations such as ``40%``; None for the
+        model's own cut.
     output_shape
         Of one sample's output; None for one row of ``outputs`` values.
 
@@ -77,7 +79,7 @@ def measure_cuts(
     """
     with torch.random.fork_rng([]):
         model = build_model(spec, input_shape, outputs, pretrained=False, output_shape=output_shape or ())
-        example = _example(model, input_shape)
+        example = example_for(model, input_shape)
         model = given_shapes(model, example)
     layer = _chosen(model, cut, example)
     segments = split(model, layer, example)
@@ -86,9 +88,9 @@ def measure_cuts(
     return measured.get(layer) or _measure(model, layer, segments, example), list(measured.values())
 
 
-def _example(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+def example_for(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     """Return two inputs ``[2, ...]``: numbers of tokens, which are integers, if the model takes nothing else."""
-    numbers, tokens = (torch.zeros(2, *input_shape, dtype=kind) for kind in (torch.float32, torch.int64))
+    numbers, tokens = torch.zeros(2, *input_shape), torch.ones(2, *input_shape, dtype=torch.int64)
     return tokens if not _takes(model, numbers) and _takes(model, tokens) else numbers
 
 
@@ -103,13 +105,16 @@ def _takes(model: nn.Module, inputs: Tensor) -> bool:
 
 def _chosen(model: nn.Module, cut: str | None, example: Tensor) -> str:
     """Return the client's last layer; a number says how many children the client keeps."""
+    share = share_of(cut)
+    if share is not None:
+        return nearest_cut(model, share, example)
     if cut is not None:
         return child_before(model, int(cut)) if cut.lstrip("-").isdigit() else cut
     own: str | None = getattr(model, "default_cut", None)
     if own is None:
         problem = "this model has no default cut"
         places = ", ".join(_typed(model, layer) for layer in _useful(model, example))
-        raise UsageError("cut", "none", problem, f"give --cut with one of: {places}")
+        raise UsageError("cut", "none", problem, f"give --cut with one of: {places}; or a share, such as 40%")
     return own
 
 

@@ -149,7 +149,7 @@ class Request:
         """Return the shape of one input, what targets are, and |D|; a data set is asked for what is not given."""
         from sglr.planner.targets import targets_of
 
-        input_shape = None if self.input_shape is None else _read_shape(self.input_shape)
+        input_shape = None if self.input_shape is None else read_shape(self.input_shape)
         classes, samples = self.classes, self.samples
         if classes is not None and classes < 1:
             raise UsageError("classes", classes, "is not above zero", "give the number of classes")
@@ -176,7 +176,14 @@ def _flops(text: str | None, field: str) -> float | None:
     return None if text is None else read_flops_rate(text, field)
 
 
-def _read_shape(text: str) -> tuple[int, ...]:
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the shape that is written as ``"1,28,28"``.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
     try:
         shape = tuple(int(word) for word in text.split(","))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Rates as people write them (100Mbps, 12.5MB/s, 1e6 bps, 5 TFLOPS)."""
+"""Rates and times as people write them (100Mbps, 12.5MB/s, 1e6 bps, 5 TFLOPS, 50ms)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 from sglr.core.errors import UsageError
 
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
-_RATE = re.compile(r"(?P<prefix>[kKmMgGtT]?)(?P<unit>b|bit|bits|B|byte|bytes)(ps|/s)")
+_RATE = re.compile(r"(?P<prefix>[kKmMgGtT]?)(?P<unit>b|bit|bits|B|byte|bytes)(ps|/s)?")
+_TIME = re.compile(r"(?P<prefix>[mu]?)s")
+_SECONDS = {"": 1.0, "m": 1e-3, "u": 1e-6}
 _FLOPS = re.compile(r"(?P<prefix>[kmgtp]?)flop(s|ps|/s|s/s)", re.IGNORECASE)
 
 
@@ -38,6 +40,20 @@ def read_flops_rate(text: str, field: str = "flops_rate") -> float:
     """
     number, prefix, _ = _parse(text, _FLOPS, field, "write it like 500GFLOPS or 2TFLOP/s")
     return number * prefix
+
+
+def read_time(text: str, field: str) -> float:
+    """Return the seconds of ``50ms`` or ``0.2s``; 0 needs no unit.
+
+    Raises
+    ------
+    UsageError
+        If it is no number of seconds, 0 or more, with a unit.
+    """
+    if text.strip() == "0":
+        return 0.0
+    number, _, match = _parse(text, _TIME, field, "write it like 50ms or 0.2s")
+    return number * _SECONDS[match["prefix"].lower()]
 
 
 def _parse(text: str, pattern: re.Pattern[str], field: str, remedy: str) -> tuple[float, float, re.Match[str]]:

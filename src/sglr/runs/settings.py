@@ -55,7 +55,8 @@ class Settings(BaseModel):
     cut: str | int | None = setting(
         "Model",
         None,
-        "last layer of the client: a name, or a Sequential index; default: the model's own cut",
+        "last layer of the client: a name, a Sequential index, or the share of the operations that clients compute,"
+        " such as 40% (sglr cuts lists all); default: the model's own cut",
         basic=True,
         clients="take",
     )

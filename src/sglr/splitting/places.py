@@ -12,6 +12,7 @@ from sglr.core.errors import UsageError
 from sglr.splitting.boundary import boundaries
 from sglr.splitting.graph import Trace, trace
 from sglr.splitting.sequence import is_plain
+from sglr.splitting.transformers import Transformer
 
 
 class Place(NamedTuple):
@@ -37,6 +38,8 @@ def every_cut(module: nn.Module, example: Tensor | None = None) -> list[Place]:
     they are: ``split`` with an example says so. If ``torch.fx`` can't trace the model, they are those that are found by
     trials on an ``example`` ``[b, ...]`` (`sglr.splitting.boundary`); without one the list is empty.
     """
+    if isinstance(module, Transformer):
+        return [Place(layer, (layer,)) for layer in module.cut_points()]
     traced = _traced(module)
     if traced is None:
         return [] if example is None else [Place(layer, (layer,)) for layer in boundaries(module, example)]
