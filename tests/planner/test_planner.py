@@ -206,7 +206,7 @@ def test_a_number_is_how_many_children_the_client_keeps(monkeypatch, tmp_path):
     assert (chosen.name, chosen.smashed_shape) == ("2", (6,))  # 4 → 5 → 6, the layers named 0 and 1
     assert [cut.name for cut in cuts] == ["1", "2", "3"]
     assert chosen in cuts
-    with pytest.raises(UsageError, match=r"one of: 1, 2, 3$"):
+    with pytest.raises(UsageError, match=r"one of: 1, 2, 3; or a share"):
         measure_cuts("numbered:make", (4,), 8)
 
 
