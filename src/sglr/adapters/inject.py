@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sglr.adapters.constants import constant_buffers, freeze_buffers, freeze_statistics
 from sglr.adapters.rounded import RoundedLinear
+from sglr.adapters.sent_layers import register
 from sglr.adapters.sides import names_in_segments, names_of_sides
 from sglr.adapters.spec import Lora
 from sglr.adapters.targets import gpt2_linear, layers_to_adapt, layers_to_train_whole
@@ -25,7 +26,6 @@ from sglr.adapters.trial import check_adapters
 from sglr.core.weights import Weights
 from sglr.splitting import Split
 from sglr.system.extras import optional
-from sglr.system.torchvision import load_torchvision
 
 ADAPTER = ".lora_"
 """What the name of every weight of an adapter contains."""
@@ -131,12 +131,15 @@ def inject(model: nn.Module, lora: Lora, layers: Collection[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about merging, which is not done
         load_peft(lora).inject_adapter_in_model(config, model)
+    # The model's segments would take it along.
+    del model.peft_config
 
 
 def load_peft(lora: Lora) -> Any:
-    """Import peft, which imports torchvision where it is installed."""
-    load_torchvision()
-    return optional("peft", "lora", "lora", lora.text)
+    """Import peft, and let its layers be sent to other processes."""
+    peft = optional("peft", "lora", "lora", lora.text)
+    register(peft)
+    return peft
 
 
 def lora_config(
