@@ -315,12 +315,12 @@ def test_a_pretrained_model_learns_from_three_sites_of_fifty_documents(tmp_path:
 @pytest.mark.slow
 def test_a_vision_transformer_learns_digits(tmp_path: Path) -> None:
     sizes = {"image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32, "num_hidden_layers": 3}
-    further = {"num_attention_heads": 4, "intermediate_size": 64, "hidden_dropout_prob": 0.0}
+    further = {"num_attention_heads": 4, "intermediate_size": 64, "attention_probs_dropout_prob": 0.0}
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "vit", **sizes, **further}))
-    settings = {"clients": 3, "batch_size": 16, "epochs": 12, "lr": 3e-3, "optimizer": "adam", "threads": 1}
+    settings = {"clients": 3, "batch_size": 16, "epochs": 9, "lr": 1e-3, "optimizer": "adam", "threads": 1}
     run = sglr.train(
-        "sglr", model=f"hf:{tmp_path / 'vit'}", pretrained=False, cut="layer.0", **settings, out=tmp_path / "run"
+        "sfl", model=f"hf:{tmp_path / 'vit'}", pretrained=False, cut="layer.0", **settings, out=tmp_path / "run"
     )
     assert run.summary is not None
     assert run.summary["test"]["accuracy"] > 0.7
