@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+import sglr
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS, NAMED_MODELS, model_prefix
@@ -143,6 +144,36 @@ def test_without_a_network_the_error_says_where_weights_come_from(
         build_model(spec, (3, 32, 32), 5, pretrained=True)
 
 
+@pytest.mark.slow
+def test_a_run_of_a_library_s_network_is_loaded_from_its_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    learned = build_model("timm:resnet10t", (1, 8, 8), 10).state_dict()
+    weights = tmp_path / "learned.safetensors"
+    save_file({name: value.clone() for name, value in learned.items() if not name.startswith("input_")}, weights)
+    run = sglr.train(
+        model="timm:resnet10t",
+        cut="layer1",
+        dataset="digits",
+        clients=2,
+        epochs=1,
+        samples_per_client=16,
+        batch_size=8,
+        weights=weights,
+        out=tmp_path / "run",
+    )
+    weights.unlink()
+    (tmp_path / "timm.py").write_text("raise SystemExit('code of the folder')")
+    monkeypatch.chdir(tmp_path)
+    model = sglr.load_model(tmp_path / "run")
+    frozen = load_file(tmp_path / "run" / "frozen.safetensors")
+    assert {"input_mean", "input_deviation"} <= frozen.keys()
+    assert torch.equal(model.client.input_mean, frozen["input_mean"])
+    assert run.summary["cut"] == "layer1"
+
+
+@pytest.mark.slow
 def test_torchvision_is_imported_beside_any_build_of_torch() -> None:
     code = "import sglr.system.extras as e; print(e.optional('timm', 'vision', 'model', 'timm:x').__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.cost.computation import segment_flops
-from sglr.planner.cut_figures import CutFigures, Link, cut_figures, nearest_cut, share_of
+from sglr.planner.cut_figures import Crosses, CutFigures, Link, cut_figures, nearest, nearest_cut, share_of
 from sglr.planner.units import read_time
 from sglr.splitting import split
 
@@ -85,6 +85,17 @@ def test_a_step_s_time_by_hand() -> None:
 def test_the_cut_nearest_to_a_share_is_found(share: float, layer: str) -> None:
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(4)])
     assert nearest_cut(model, share, torch.randn(2, 8)) == layer
+
+
+def test_integers_beside_a_tensor_are_no_reason_to_cut_elsewhere() -> None:
+    row, mask = Crosses("h", (4, 8), "float32"), Crosses("mask", (4,), "int64")
+    cuts = [
+        CutFigures("block", (row, mask), 50, 50, 1, 1),
+        CutFigures("inside", (row, row), 40, 60, 1, 1),
+        CutFigures("last", (row,), 90, 10, 1, 1),
+    ]
+    assert nearest(cuts, 0.4).layer == "block"
+    assert nearest(cuts[1:2], 0.9).layer == "inside"
 
 
 def test_a_share_is_read() -> None:

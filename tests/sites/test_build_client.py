@@ -85,6 +85,12 @@ def test_other_code_than_the_servers_is_refused():
         own_segments(told, own_experiment(told, None))
 
 
+def test_networks_of_installed_libraries_are_no_code_of_the_server_s():
+    assert own_experiment(description(model="torchvision:resnet18"), None).model == "torchvision:resnet18"
+    with pytest.raises(UsageError, match="code that this site has not chosen"):
+        own_experiment(description(model="torchvision.models:resnet18"), None)
+
+
 def test_a_model_of_ones_own_is_the_one_that_the_site_names(tmp_path, monkeypatch):
     (tmp_path / "site_model.py").write_text(
         "from torch import nn\n\n\ndef make(input_shape, classes):\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -176,11 +176,16 @@ def nearest_cut(model: nn.Module, share: float, example: Tensor) -> str:
         If the model has no place to cut.
     """
     found = cut_figures(model, example)
-    single = [cut for cut in found if len(cut.crosses) == 1] or found
-    if not single:
+    if not found:
         problem = "the model has no layer to cut behind with weights on both sides"
         raise UsageError("cut", f"{share:.0%}", problem, "give a model with more layers")
-    return min(single, key=lambda cut: (round(abs(cut.share - share), 9), cut.bytes)).layer
+    return nearest(found, share).layer
+
+
+def nearest(cuts: Sequence[CutFigures], share: float) -> CutFigures:
+    """Return the cut that `nearest_cut` names; masks and other integers beside a tensor do not count."""
+    single = [cut for cut in cuts if sum("float" in value.dtype for value in cut.crosses) == 1] or cuts
+    return min(single, key=lambda cut: (round(abs(cut.share - share), 9), cut.bytes))
 
 
 def _traced(twin: nn.Module) -> Trace:
