@@ -242,6 +242,22 @@ def test_one_client_trains_padded_texts_like_the_unsplit_model(
     assert {name[name.index("model.") :] for name in own} == wanted.keys()
 
 
+@pytest.mark.parametrize("padding", [0, None])
+@pytest.mark.usefixtures("double")
+def test_stacked_clients_train_padded_texts_as_looped_ones_do(padding: int | None) -> None:
+    """Averaged gradients reach a client's padding, too, whose vector in the embedding is not trained."""
+    found = {}
+    for stacking in ("stacked", "looped"):
+        model = Transformer(model_of("bert", **PLAIN["bert"]), padding=padding)
+        flat = {**QUICK, "method": "sglr", "clients": 3, "batch_size": 2, "cut": 1, "optimizer": "sgd", "lr": 0.1}
+        flat |= {"model": "<it>", "dataset": "<texts>", "validation": 0, "stacking": stacking}
+        given = PartOverrides(model=model, dataset=padded_texts("classification"))
+        training = build(Experiment.from_flat(flat), given)
+        training.trainer.run()
+        found[stacking] = training.trainer.engine.collect((0, 1, 2))
+    assert_close(found["stacked"], found["looped"], atol=1e-12)
+
+
 def test_a_model_of_transformers_is_cut_where_it_is_given_as_a_module(tmp_path: Path) -> None:
     tokens = padded_texts("classification")
     run = sglr.train(model=model_of("distilbert"), dataset=tokens, **{**QUICK, "cut": "layer.1", "out": tmp_path / "r"})

@@ -70,7 +70,17 @@ class stacked_layers(TorchFunctionMode):  # noqa: N801 - a context manager, name
             return _linear(*args, **kwargs)
         if func is F.conv2d and _are_stacks(args[:2]) and args[0].dim() == 4:
             return _convolution(self._convolve, *args, **kwargs)
+        if func is F.embedding:
+            return _embedding(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _embedding(tokens: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    """Embed tokens; ``vmap`` alone would train the padding's vector, which an embedding with ``padding_idx`` keeps."""
+    found = F.embedding(tokens, weight, None, *args, **kwargs)
+    if padding_idx is None:
+        return found
+    return torch.where((tokens == padding_idx).unsqueeze(-1), found.detach(), found)
 
 
 POOLINGS = frozenset({F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d})
