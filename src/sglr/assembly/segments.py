@@ -140,7 +140,8 @@ class Segments:
         check_vocabulary(whole, data, self._experiment)
         self.frozen = self._frozen_of(whole)
         load_state(whole, self.frozen)
-        self.cut = "output" if self._whole else self._default_cut(whole)
+        if self._adapters is None:
+            self.cut = "output" if self._whole else self._default_cut(whole)
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
         self.cut_shape, _ = check_segments(
