@@ -132,3 +132,9 @@ def test_measures_of_leakage_see_what_is_learned_alone(tmp_path: Path) -> None:
     inputs = target.own.tensor[:4]
     assert target.send(inputs).shape == (4, 16 * (16 + 64) + 2 * 2 * 64)
     assert torch.equal(target.observed(inputs), target.send(inputs)[:, : 16 * (16 + 64)])
+
+
+def test_a_cut_beside_which_texts_are_sent_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained("psl", Lines, tmp_path, epochs=1)
+    assert "the server sees the inputs as they are" in caplog.text
+    assert "int64 [7]" in caplog.text

@@ -11,6 +11,7 @@ from torch import nn
 
 from sglr.adapters import Lora
 from sglr.assembly.batching import batch_rule_of, check_least
+from sglr.assembly.beside import check_beside
 from sglr.assembly.checks import (
     check_accumulation,
     check_compile,
@@ -110,7 +111,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_served(task, data, defences)
     segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
     check_mixing(experiment, method, segments.crossing)
-    codec = packed_codec(codec, segments.crossing, segments.bounds() if experiment.engine == "remote" else ())
+    codec = packed_codec(codec, segments.crossing, check_beside(segments, bounded=experiment.engine == "remote"))
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     augmentation = augmentation.fitted(segments.example[0], data.targets)

@@ -44,7 +44,6 @@ from sglr.splitting import (
     split,
     split_in_three,
 )
-from sglr.splitting.bounds import bounds_beside
 from sglr.splitting.model_checks import check_weights, given_shapes
 from sglr.splitting.packed import behind, main_value
 from sglr.splitting.segment_weights import frozen_of, load_state
@@ -155,13 +154,6 @@ class Segments:
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
         self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
-
-    def bounds(self) -> tuple[tuple[int, int], ...]:
-        """Return which integers beside what is learned the server's segment takes, on trials."""
-        if self.crossing is None or not self.crossing.beside:
-            return ()
-        with torch.no_grad(), torch.random.fork_rng([]):
-            return bounds_beside(self.upper, self.crossing, copy.deepcopy(self._first).eval()(self.example))
 
     def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
         """Return the fewest samples that a batch may have, 1 or 2, and warn of clients and batches of one sample.

@@ -13,7 +13,7 @@ from sglr.core.weights import state_of
 from sglr.cost.computation import segment_flops
 from sglr.planner.costs import BYTES_PER_MB, Work
 from sglr.planner.cut_figures import nearest_cut, share_of
-from sglr.splitting import Split, check_segments, cut_points, split
+from sglr.splitting import Split, check_segments, crossing_of, cut_points, split
 from sglr.splitting.model_checks import given_shapes
 from sglr.splitting.sequence import child_before
 
@@ -137,7 +137,8 @@ def _measure(model: nn.Module, layer: str, segments: Split, example: Tensor) -> 
     inputs, dtype = tuple(example.shape[1:]), example.dtype
     client = segment_flops(segments.lower, inputs, dtype=dtype)
     whole = segment_flops(model, inputs, dtype=dtype).total
-    values = torch.Size(client.output_shape).numel()
+    crossing, values = crossing_of(segments.lower), torch.Size(client.output_shape).numel()
+    values -= 0 if crossing is None else crossing.beside_size  # sent as integers, not as two halves
     return Cut(
         _typed(model, layer),
         client.output_shape,
