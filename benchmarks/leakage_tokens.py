@@ -35,7 +35,7 @@ from record import machine, write_result
 from sglr.core.data import Dataset, Samples
 from sglr.core.random import key
 from sglr.splitting.transformers import Transformer
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
 LENGTH, VICTIMS, PUBLIC, TRAINED, TESTED = 32, 24, 300, 150, 60
 NOISES = (0.0, 1.0, 2.0)
@@ -212,7 +212,7 @@ def candidates(base: Any, tokenizer: Any) -> dict[int, Tensor]:
 
 def study(options: argparse.Namespace, seed: int, known: dict[int, Tensor]) -> dict[str, Any]:
     """Train, attack, and return the figures; ``known`` is filled with what is the same for all seeds."""
-    declare_operators()
+    load_torchvision()
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)

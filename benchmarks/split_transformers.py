@@ -23,7 +23,7 @@ from sglr.core.data import Dataset, Samples
 from sglr.core.events import Event, StepDone
 from sglr.core.trainer import Hooks
 from sglr.runs.config import Experiment
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
 BATCH, STEPS, FIRST = 8, 14, 2
 """Texts of a step; steps, of which the first pay for what is set up once."""
@@ -43,7 +43,7 @@ LENGTHS = {"bert": 48, "gpt2": 64}
 def measured(kind: str, attention: str) -> dict[str, Any]:
     """Return milliseconds of a step of both, and the share of tokens in a second that is left."""
     torch.manual_seed(0)
-    declare_operators()  # of torchvision, which the package imports
+    load_torchvision()  # of torchvision, which the package imports
     library = import_module("transformers")
     config = library.AutoConfig.for_model(kind, num_labels=5, bos_token_id=1, eos_token_id=2, **MODELS[kind])
     model = library.AutoModelForSequenceClassification.from_config(config)

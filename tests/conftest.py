@@ -39,13 +39,13 @@ from sglr.parties.defences import parse as parse_defence
 from sglr.parties.server import ServerSpec, SplitServer
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments, HeadedSegment, given_head
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 from sglr.tasks.classification import Classification
 
 # What is fastest on a busy machine is chance: tests that are about it switch it on, with a cache of their own.
 os.environ["SGLR_TUNING"] = "off"
 # Packages that tests import themselves import torchvision in turn.
-declare_operators()
+load_torchvision()
 # Cores are shared in CI: a slow example is no failure.
 # The same commit has the same verdict: examples of the whole run follow from the tests; those of the quick one are new.
 settings.register_profile("sglr", deadline=None, max_examples=20, derandomize=True)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from sglr.splitting.transformers import FAMILIES
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
-declare_operators()
+load_torchvision()
 
 import transformers  # noqa: E402 - it imports torchvision
 

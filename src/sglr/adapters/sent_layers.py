@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
 
 def register(peft: ModuleType) -> None:
@@ -21,7 +21,7 @@ def register(peft: ModuleType) -> None:
 
 def blank(module: str, name: str) -> Any:
     """Return a layer of a class of peft, without anything in it."""
-    declare_operators()
+    load_torchvision()
     kind = getattr(import_module(module), name)
     return kind.__new__(kind)
 

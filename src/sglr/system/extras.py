@@ -36,7 +36,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """The packages that each extra installs for sglr, as they are imported."""
 
 IMPORTING_TORCHVISION = frozenset(("torchvision", "timm", "transformers", "peft"))
-"""Packages that import torchvision where it is installed, which may need help (`sglr.system.vision_libraries`)."""
+"""Packages that import torchvision where it is installed, which may need help (`sglr.system.torchvision`)."""
 
 
 def require(extra: str, field: str, value: object, *packages: str) -> None:
@@ -80,7 +80,7 @@ def optional(package: str, extra: str, field: str, value: object) -> Any:
     require(extra, field, value, package)
     try:
         if package in IMPORTING_TORCHVISION:
-            import_module("sglr.system.vision_libraries").declare_operators()
+            import_module("sglr.system.torchvision").load_torchvision()
         return import_module(package)
     except (ImportError, OSError) as error:
         problem = f"needs the package {package}, which can't be imported ({error})"

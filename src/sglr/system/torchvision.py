@@ -1,20 +1,24 @@
-"""torchvision beside any build of torch, for those who import it: torchmetrics does where it is installed.
+"""torchvision beside any build of torch, for those who import it: torchmetrics, timm and transformers do.
 
-The wheel on PyPI is built for CUDA. Beside a torch for CPUs its C++ operators don't load, and the import fails at two
-that are not declared. Neither torchmetrics nor transforms of pictures call them.
+PyPI's torchvision has compiled operators for torch's CUDA build. Beside the CPU build they don't load, and importing
+torchvision raises "operator torchvision::nms does not exist", though its networks need none of these operators. So
+they are declared here, without code, where that happens; detection alone would miss them.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-_STAND_INS: list[Any] = []
-"""Declarations of operators, which last as long as they are kept."""
+from sglr.system.extras import is_installed
+
+_OPERATORS = ("nms", "qnms")
+"""Operators that torchvision mentions when it is imported, whether they loaded or not."""
+_MISSING = "operator torchvision::"
 
 
 def load_torchvision() -> None:
@@ -25,17 +29,23 @@ def load_torchvision() -> None:
     RuntimeError, ImportError
         If it does not load beside this torch for another reason.
     """
-    if "torchvision" in sys.modules or find_spec("torchvision") is None:
+    if "torchvision" in sys.modules or not is_installed("torchvision"):
         return
     try:
         import_module("torchvision")
     except RuntimeError as error:
-        if "torchvision::" not in str(error):
+        if _MISSING not in str(error):
             raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _STAND_INS.append(library)
+        _declared()
         import_module("torchvision")
+
+
+@cache
+def _declared() -> Any:
+    """Return the declarations, which last as long as they are kept."""
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name in _OPERATORS:
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library

@@ -1,27 +1,16 @@
-"""Import torchvision, and what needs it, beside any build of torch.
-
-PyPI's torchvision has compiled operators for torch's CUDA build. Beside the CPU build they don't load, and importing
-torchvision raises "operator torchvision::nms does not exist", though its networks need none of these operators. So
-they are declared here, without code, where that happens; detection alone would miss them.
-"""
+"""Import torchvision, and what needs it, for models by name: what is missing is told with the remedy."""
 
 from __future__ import annotations
 
 import socket
-import sys
-from functools import cache
-from importlib import import_module
 from typing import Any
 from urllib.request import getproxies
 
 import torch
 
 from sglr.core.errors import UsageError
-from sglr.system.extras import is_installed, optional
+from sglr.system.extras import optional
 
-_OPERATORS = ("nms", "qnms")
-"""Operators that torchvision mentions when it is imported, whether they loaded or not."""
-_MISSING = "operator torchvision::"
 REMEDY = (
     "install the torchvision of your torch: pip install torchvision --index-url https://download.pytorch.org/whl/cpu"
 )
@@ -50,21 +39,6 @@ def vision_library(package: str, field: str, value: object) -> Any:
         raise UsageError(field, value, problem, REMEDY) from error
 
 
-def declare_operators() -> None:
-    """Let torchvision be imported where its operators don't load, if it is installed; otherwise change nothing."""
-    if "torchvision" in sys.modules or not is_installed("torchvision"):
-        return
-    try:
-        import_module("torchvision")
-    except RuntimeError as error:
-        if _MISSING not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _declared()
-        import_module("torchvision")
-
-
 def reachable(host: str) -> bool:
     """Return whether a host's name can be looked up; it is taken for granted where a proxy does that."""
     if getproxies():
@@ -73,11 +47,3 @@ def reachable(host: str) -> bool:
         return bool(socket.getaddrinfo(host, 443))
     except OSError:
         return False
-
-
-@cache
-def _declared() -> Any:
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    for name in _OPERATORS:
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library

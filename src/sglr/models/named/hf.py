@@ -16,7 +16,7 @@ from sglr.core.model import ModelRequest, shown
 from sglr.splitting.transformers import Family, Transformer, family_named
 from sglr.system.extras import optional
 from sglr.system.model_folder import CONFIG, model_folder
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
 __all__ = ["hf_model"]
 
@@ -42,7 +42,7 @@ def hf_model(asked: ModelRequest) -> nn.Module:
     folder = _folder(asked, pretrained)
     kind = _kind(folder, asked.spec)
     family = family_named(kind)
-    declare_operators()
+    load_torchvision()
     library = optional("transformers", "transformers", "model", asked.spec)
     with _quiet(library):
         config = _config(library, folder, asked.spec)

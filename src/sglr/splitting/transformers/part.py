@@ -17,7 +17,7 @@ from sglr.splitting.transformers.families import Family, family_of
 from sglr.splitting.transformers.masks import masks_for
 from sglr.splitting.transformers.places import blocks_before, place_name
 from sglr.splitting.transformers.stand_ins import Embedded, NoPositions, SkippedBlock
-from sglr.system.vision_libraries import declare_operators
+from sglr.system.torchvision import load_torchvision
 
 Crossing = Tensor | dict[str, Tensor]
 """Hidden states ``[b, L, d]``; or these as ``hidden`` and, as ``mask`` ``[b, L]``, which positions are tokens."""
@@ -199,7 +199,7 @@ class Transformer(nn.Module):
 
 
 def _blank() -> Transformer:
-    declare_operators()
+    load_torchvision()
     return Transformer.__new__(Transformer)
 
 
