@@ -90,7 +90,8 @@ class Runner:
             return functional_call(self._template, {**weights, **own}, (sample,)), own
 
         in_dims = (0, 0, None if shared_input else 1)
-        mapped = vmap(run, in_dims=in_dims, out_dims=(1, 0), randomness="different")
+        # Outputs that no row's own weights change have no dimension of rows: vmap adds it in front alone.
+        mapped = vmap(run, in_dims=in_dims, out_dims=0, randomness="different")
         with stacked_layers(by_matmul=self.by_matmul), self.precision.mixed(self._device):
             outputs, moved = mapped(dict(weights), dict(buffers), inputs)
-        return self.precision.single(outputs), moved
+        return self.precision.single(outputs.transpose(0, 1)), moved
