@@ -44,7 +44,7 @@ def main(folder: Path, epochs: int = 4) -> None:
         optimizer="adam",
         epochs=epochs,
         validation=64,
-        out=folder / "run",
+        out="runs/language-model",
     )
     told = [record["validation_perplexity"] for record in run.history]
     print(f"perplexity of {CONFIG['vocab_size']} tokens after each epoch: {', '.join(f'{each:.1f}' for each in told)}")

