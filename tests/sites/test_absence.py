@@ -152,7 +152,8 @@ def test_who_misses_deadlines_is_absent_then_dropped_and_comes_back(settings, tr
     assert federation.problems == []
     assert told["absent"] == told["dropped"] != trainers[2].digest()
     assert state().presence == presences.DONE
-    assert 96 * 3 - run.history[0]["samples"] in (3 * 8, 4 * 8)
+    # Where all compute a step ahead, the others may have been asked for the next one when it came back.
+    assert 96 * 3 - run.history[0]["samples"] in range(3 * 8, (4 + ahead) * 8 + 1, 8)
 
 
 def test_with_a_deadline_a_run_goes_on_with_those_who_come_back(tmp_path):
