@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_length_figures import read_long_record
-from seed_by_seed import finish, planned, stopping, train
+from seed_by_seed import finish, planned, read_study, stopping, train
 from sglr.studies.scheduler.trial import Trial
 from sglr.studies.sweeps.sweep import SweepPlan
 
@@ -45,25 +45,13 @@ def planned_sweeps(names: Sequence[str], out: Path, scale: str = "full", seeds: 
     return sweeps
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in (("train", "train what is not done"), ("page", "write the page of what is done")):
-        command = commands.add_parser(name, help=about)
-        command.add_argument("--out", type=Path, default=Path("runs/paper-length"), help="folder of the runs")
-        command.add_argument("--grids", nargs="*", choices=ORDER, default=list(ORDER), help="some grids; default: all")
-        command.add_argument("--seeds", type=int, help="how many of the seeds; default: all")
-        command.add_argument("--anew", action="store_true", help="leave the committed record out of it")
-        command.add_argument("--scale", choices=("full", "smoke"), default="full", help="smoke trains next to nothing")
-        if name == "train":
-            command.add_argument("--hours", type=float, help="stop in good order after so long")
-        else:
-            command.add_argument("--page", type=Path, help="file to write; default: docs/results/paper-length.md")
-    return parser.parse_args(argv)
+def choose(command: argparse.ArgumentParser) -> None:
+    """Add what chooses a part of the study."""
+    command.add_argument("--grids", nargs="*", choices=ORDER, default=list(ORDER), help="some grids; default: all")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    options = read_study(argv, __doc__, "paper-length", choose)
     sweeps = planned_sweeps(options.grids, options.out, options.scale, options.seeds)
     from paper_length_page import RECORD, write_page
 

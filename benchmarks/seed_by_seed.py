@@ -120,6 +120,29 @@ def finish(failed: Sequence[str]) -> None:
         sys.exit("\n".join(f"failed: {line}" for line in failed))
 
 
+def read_study(
+    argv: Sequence[str] | None, about: str | None, name: str, choose: Callable[[argparse.ArgumentParser], None]
+) -> argparse.Namespace:
+    """Read the words of a study that trains, and writes a page; ``choose`` adds the options that choose a part of it.
+
+    Its runs are in the folder ``runs/NAME``, its page is ``docs/results/NAME.md``.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for word, does in (("train", "train what is not done"), ("page", "write the page of what is done")):
+        command = commands.add_parser(word, help=does)
+        command.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the runs")
+        choose(command)
+        command.add_argument("--seeds", type=int, help="how many of the seeds; default: all")
+        command.add_argument("--anew", action="store_true", help="leave the committed record out of it")
+        command.add_argument("--scale", choices=("full", "smoke"), default="full", help="smoke trains next to nothing")
+        if word == "train":
+            command.add_argument("--hours", type=float, help="stop in good order after so long")
+        else:
+            command.add_argument("--page", type=Path, help=f"file to write; default: docs/results/{name}.md")
+    return parser.parse_args(argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grids", type=Path, nargs="+", help="files as for sglr sweep")

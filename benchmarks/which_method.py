@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seed_by_seed import finish, planned, stopping, train
+from seed_by_seed import finish, planned, read_study, stopping, train
 from sglr.core.data import Dataset, Samples
 from sglr.core.registry import METHODS
 from sglr.studies.scheduler.trial import Trial
@@ -138,27 +138,15 @@ def _samples(inputs: Any, labels: Any) -> Samples:
     return Samples(torch.as_tensor(inputs, dtype=torch.float32), torch.as_tensor(labels))
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in (("train", "train what is not done"), ("page", "write the page of what is done")):
-        command = commands.add_parser(name, help=about)
-        command.add_argument("--out", type=Path, default=Path("runs/which-method"), help="folder of the runs")
-        command.add_argument("--data", default="", help=f"some of {','.join(ORDER)}; default: all")
-        command.add_argument("--divisions", default="", help="some of those in methods.toml; default: all")
-        command.add_argument("--methods", nargs="*", default=[], help="some methods as they are listed; default: all")
-        command.add_argument("--seeds", type=int, help="how many of the seeds; default: all")
-        command.add_argument("--anew", action="store_true", help="leave the committed record out of it")
-        command.add_argument("--scale", choices=("full", "smoke"), default="full", help="smoke trains next to nothing")
-        if name == "train":
-            command.add_argument("--hours", type=float, help="stop in good order after so long")
-        else:
-            command.add_argument("--page", type=Path, help="file to write; default: docs/results/which-method.md")
-    return parser.parse_args(argv)
+def choose(command: argparse.ArgumentParser) -> None:
+    """Add what chooses a part of the study."""
+    command.add_argument("--data", default="", help=f"some of {','.join(ORDER)}; default: all")
+    command.add_argument("--divisions", default="", help="some of those in methods.toml; default: all")
+    command.add_argument("--methods", nargs="*", default=[], help="some methods as they are listed; default: all")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    options = read_study(argv, __doc__, "which-method", choose)
     data, divisions = (list(filter(None, text.split(","))) for text in (options.data, options.divisions))
     choice = Choice(data, divisions, options.methods, options.seeds, options.scale == "smoke")
     sweeps = [(part, part.plan(options.out)) for part in parts(choice)]
