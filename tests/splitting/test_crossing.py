@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.several_values import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,27 +18,6 @@ from sglr.splitting import Split, crossing_of, cut_points, every_cut, split, spl
 from sglr.splitting.crossing import halves, joined
 from sglr.splitting.fit import find_crossing, fitted
 from sglr.splitting.packed import PackedSegment, UnpackedSegment
-
-
-class UNet(nn.Module):
-    """Two skip connections, sizes of the input that are used at the end, and a dict as output."""
-
-    def __init__(self, width: int = 4) -> None:
-        super().__init__()
-        self.down1 = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        self.down2 = nn.Sequential(nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU(inplace=True))
-        self.bottom = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 3, 2, 1), nn.ReLU(inplace=True))
-        self.up2, self.up1 = nn.Conv2d(6 * width, 2 * width, 3, 1, 1), nn.Conv2d(3 * width, width, 3, 1, 1)
-        self.head = nn.Conv2d(width, 2, 1)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        batch, _, height, width = x.shape
-        first = self.down1(x)
-        second = self.down2(first)
-        up = F.interpolate(self.bottom(second), size=(height // 2, width // 2))
-        up = F.relu(self.up2(torch.cat((up, second), 1)))
-        up = F.relu(self.up1(torch.cat((F.interpolate(up, size=(height, width)), first), 1)))
-        return {"out": self.head(up).reshape(batch, 2, height, width)}
 
 
 class Residual(nn.Module):
