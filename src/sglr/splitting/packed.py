@@ -15,7 +15,18 @@ OUTPUTS = ("logits", "out", "output", "predictions")
 """Names of a model's output among several values, as transformers and torchvision have them, the best first."""
 
 
-class PackedSegment(nn.Module):
+class _End(nn.Module):
+    def __init__(self, segment: nn.Module, crossing: Crossing) -> None:
+        super().__init__()
+        self.segment, self.crossing = segment, crossing
+        self.training = segment.training
+
+    def extra_repr(self) -> str:
+        """Say what crosses, on which both sides must agree."""
+        return str(self.crossing)
+
+
+class PackedSegment(_End):
     """A segment whose values leave it as rows.
 
     Parameters
@@ -26,21 +37,12 @@ class PackedSegment(nn.Module):
         What crosses.
     """
 
-    def __init__(self, segment: nn.Module, crossing: Crossing) -> None:
-        super().__init__()
-        self.segment, self.crossing = segment, crossing
-        self.training = segment.training
-
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the rows ``[b, L + 2 M]`` of ``inputs``."""
         return self.crossing.pack(self.segment(inputs))
 
-    def extra_repr(self) -> str:
-        """Say what crosses, on which both sides must agree."""
-        return str(self.crossing)
 
-
-class UnpackedSegment(nn.Module):
+class UnpackedSegment(_End):
     """A segment that takes rows.
 
     Parameters
@@ -51,18 +53,9 @@ class UnpackedSegment(nn.Module):
         What crosses.
     """
 
-    def __init__(self, segment: nn.Module, crossing: Crossing) -> None:
-        super().__init__()
-        self.segment, self.crossing = segment, crossing
-        self.training = segment.training
-
     def forward(self, rows: Tensor) -> Any:
         """Return the outputs for rows ``[b, L + 2 M]``."""
         return self.segment(self.crossing.unpack(rows))
-
-    def extra_repr(self) -> str:
-        """Say what crosses."""
-        return str(self.crossing)
 
 
 class OneOutput(nn.Module):
