@@ -15,8 +15,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from sglr.core.errors import UsageError
 from sglr.cost.computation import FlopCounter, segment_flops
 from sglr.splitting import Split, crossing_of, cut_points, split
-from sglr.splitting.graph import Trace, UntraceableError, trace, weights
-from sglr.splitting.sequence import is_plain
+from sglr.splitting.graph import Trace, UntraceableError, trace_deep, weights
 from sglr.splitting.transformers import Transformer
 
 Leak = Callable[[Tensor, list[Tensor]], float]
@@ -140,7 +139,7 @@ def cut_figures(
     if isinstance(twin, Transformer):
         return list(_one_by_one(twin, twin.cut_points(), example, samples, leak))
     try:
-        traced = _traced(twin)
+        traced = trace_deep(twin)
     except UntraceableError:
         return list(_one_by_one(twin, cut_points(twin, example), example, samples, leak))
     return list(_in_one_pass(traced, example, samples, leak))
@@ -186,14 +185,6 @@ def nearest(cuts: Sequence[CutFigures], share: float) -> CutFigures:
     """Return the cut that `nearest_cut` names; masks and other integers beside a tensor do not count."""
     single = [cut for cut in cuts if sum("float" in value.dtype for value in cut.crosses) == 1] or cuts
     return min(single, key=lambda cut: (round(abs(cut.share - share), 9), cut.bytes))
-
-
-def _traced(twin: nn.Module) -> Trace:
-    try:
-        return trace(deepcopy(twin))
-    except UntraceableError:
-        root = deepcopy(twin)
-        return trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
 
 
 class _Pass(Interpreter):

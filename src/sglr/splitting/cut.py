@@ -12,7 +12,7 @@ from sglr.core.errors import UsageError
 from sglr.splitting.boundary import boundaries, cut_at_boundary
 from sglr.splitting.check import Split
 from sglr.splitting.fit import fitted
-from sglr.splitting.graph import Trace, UntraceableError, named_weights, shared_weights, trace
+from sglr.splitting.graph import Trace, UntraceableError, named_weights, shared_weights, trace, trace_children
 from sglr.splitting.sequence import (
     around,
     child_before,
@@ -84,9 +84,8 @@ def cut_points(module: nn.Module, example: Tensor | None = None) -> list[str]:
     """
     if isinstance(module, Transformer):
         return module.cut_points()
-    root = deepcopy(module)
     try:
-        traced = trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
+        traced = trace_children(module)
     except UntraceableError:
         return [] if example is None else boundaries(module, example)
     return list(_places(traced).values())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 
 from sglr.core.errors import UsageError
-from sglr.splitting.sequence import leave_input
+from sglr.splitting.sequence import is_plain, leave_input
 
 
 class UntraceableError(UsageError):
@@ -188,6 +188,20 @@ def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace
     _follow_mode(root, graph, opposite)
     _drop_unused_shapes(graph)
     return Trace(root, graph, tracer.ends)
+
+
+def trace_children(module: nn.Module) -> Trace:
+    """Trace a copy of a model by its children, and those of children that are plain ``nn.Sequential``: see `trace`."""
+    root = deepcopy(module)
+    return trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
+
+
+def trace_deep(module: nn.Module) -> Trace:
+    """Trace a copy of a model as deep as can be: into all submodules, else as `trace_children` does."""
+    try:
+        return trace(deepcopy(module))
+    except UntraceableError:
+        return trace_children(module)
 
 
 _LEAVES = ("peft.", "sglr.adapters.")

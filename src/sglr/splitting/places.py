@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.fx import Node
 
-from sglr.core.errors import UsageError
 from sglr.splitting.boundary import boundaries
-from sglr.splitting.graph import Trace, trace
-from sglr.splitting.sequence import is_plain
+from sglr.splitting.graph import UntraceableError, trace_deep
 from sglr.splitting.transformers import Transformer
 
 
@@ -40,23 +37,12 @@ def every_cut(module: nn.Module, example: Tensor | None = None) -> list[Place]:
     """
     if isinstance(module, Transformer):
         return [Place(layer, (layer,)) for layer in module.cut_points()]
-    traced = _traced(module)
-    if traced is None:
+    try:
+        traced = trace_deep(module)
+    except UntraceableError:
         return [] if example is None else [Place(layer, (layer,)) for layer in boundaries(module, example)]
     names: dict[Node, str] = {}
     for name, node in traced.ends.items():
         names[node] = min(name, names.get(node, name), key=len)
     found = [node for node in traced.graph.nodes if node in names and not traced.shares_weights(node)]
     return [Place(names[node], tuple(names.get(value, value.name) for value in traced.tensors(node))) for node in found]
-
-
-def _traced(module: nn.Module) -> Trace | None:
-    """Return the model traced as deep as can be."""
-    try:
-        return trace(deepcopy(module))
-    except UsageError:
-        root = deepcopy(module)
-    try:
-        return trace(root, opened=lambda name: is_plain(root.get_submodule(name)))
-    except UsageError:
-        return None
