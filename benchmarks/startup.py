@@ -17,8 +17,8 @@ import os, sys
 from sglr.cli import progress
 from sglr.cli.main import main
 from sglr.core.events import StepDone
-progress.Plain.observe = lambda view, event: os._exit(0) if isinstance(event, StepDone) else None
-main(sys.argv[1:])
+progress.PlainProgress.observe = lambda view, event: os._exit(0) if isinstance(event, StepDone) else None
+sys.exit(main(sys.argv[1:]) or "no step was taken")
 """
 """Ends the process once it has taken its first step."""
 

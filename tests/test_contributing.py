@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -68,12 +67,10 @@ def test_every_shown_file_is_tested() -> None:
 
 
 @pytest.fixture
-def installed(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def installed(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let this process find the installed parts."""
     monkeypatch.syspath_prepend(plugins)
-    registry._plugins.cache_clear()
-    yield plugins
-    registry._plugins.cache_clear()
+    return plugins
 
 
 def weights(method: str | sglr.Method, out: Path, **settings: Any) -> str:

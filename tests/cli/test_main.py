@@ -123,7 +123,10 @@ def test_flags_are_known_without_torch():
     commands = [
         ["train", "--help"],
         ["serve", "--help-all"],
+        ["compare", "--help"],
         ["train", "--epoch", "3"],
+        ["train", "--method", "sglrr"],
+        ["serve", "--model", "mpl", "--out", "none"],
         ["list", "datasets", "--verbose"],
     ]
     found, told = imported(commands, ("torch", "numpy", "pandas", "matplotlib"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 import sglr
 from sglr.cli.main import main
-from sglr.core.registry import _plugins
 from sglr.experiment.tracking import TRACKING, parse
 from sglr.runs.config import Experiment, told_to_clients
 from sglr.runs.folder import Run
@@ -63,7 +61,7 @@ class Diary(Tracker):
 
 
 @pytest.fixture(autouse=True)
-def diary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def diary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Another package's tracker, as it is installed; return the file that it writes."""
     plugin = tmp_path / "plugin"
     info = plugin / "diary-1.0.dist-info"
@@ -73,9 +71,7 @@ def diary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (info / "entry_points.txt").write_text("[sglr.trackers]\ndiary = diary_tracker:Diary\n")
     monkeypatch.syspath_prepend(plugin)
     monkeypatch.setenv("SGLR_TUNING", "off")
-    _plugins.cache_clear()
-    yield tmp_path / "diary.jsonl"
-    _plugins.cache_clear()
+    return tmp_path / "diary.jsonl"
 
 
 def read(diary: Path) -> list[tuple[str, Any]]:

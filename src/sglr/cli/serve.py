@@ -134,6 +134,8 @@ def serve(
     if out is None:
         raise UsageError("out", "none", "the run needs a folder", "give --out FOLDER")
     from sglr.cli.train import read_experiment
+
+    read = read_experiment(settings, _with_data(settings, ctx.obj))
     from sglr.cli.watching import watching
     from sglr.sites.join_commands import told_address
     from sglr.sites.serve import serve as run_server
@@ -141,7 +143,7 @@ def serve(
     from sglr.sites.serve_options import ServeOptions
 
     _refuse_address(ctx.obj.get("metrics") or ())
-    experiment = served(read_experiment(settings, _with_data(settings, ctx.obj)))
+    experiment = served(read)
     inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
     # While a bar is live, rich replaces the streams by its own, which break long lines.
     file = sys.stderr if as_json else sys.stdout

@@ -26,11 +26,11 @@ def train(
     Every setting below is also a key of the --config file, with underscores instead of hyphens.
     """
     del debug
+    experiment = read_experiment(config, ctx.obj)
     from sglr.cli.loaded import tell_loaded
     from sglr.cli.watching import watching
     from sglr.experiment.train import execute
 
-    experiment = read_experiment(config, ctx.obj)
     with watching(quiet) as watch:
         tell = tell_loaded(watch.write, as_json)
         run = execute(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import builtins
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,17 @@ class Registry:
             return _plugins(self.package)[name].load()
         raise unknown(self.kind, name, self.names())
 
+    def require(self, name: str) -> None:
+        """Refuse a name that no part has, without importing one.
+
+        Raises
+        ------
+        UsageError
+            If there is none; the nearest name is suggested.
+        """
+        if name not in self.names():
+            raise unknown(self.kind, name, self.names())
+
     def outline(self, name: str) -> type[Any]:
         """Return a class with the parameters of the part called ``name`` as dataclass fields.
 
@@ -101,13 +113,25 @@ def _modules(package: str) -> dict[str, str]:
     return {name: module for name, module in found.items() if module != NAMED_MODELS.package}
 
 
-@cache
 def _plugins(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+    return {point.name: point for point in _entry_points(tuple(sys.path)).select(group=group)}
+
+
+@cache
+def _entry_points(path: tuple[str, ...]) -> Any:  # of a class that depends on Python's version
+    """Return what all packages on ``sys.path`` offer: their files are read once for all kinds of parts."""
+    del path
+    return entry_points()
+
+
+def _fields_alone(made: type[Any] | None = None, *, kw_only: bool = False, **_: object) -> Any:
+    """Decorate a class as `dataclass` does, without comparing and printing: that is half of the work."""
+    decorator = dataclass(kw_only=kw_only, repr=False, eq=False)
+    return decorator if made is None else decorator(made)
 
 
 NAMES: Mapping[str, Any] = {
-    "dataclass": dataclass,
+    "dataclass": _fields_alone,
     "field": field,
     "Any": Any,
     "Literal": Literal,
@@ -164,6 +188,7 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield node
 
 
+@cache
 def _made(node: ast.ClassDef, module: str) -> type[Any]:
     """Make a class of the fields alone; a base of another package counts as one without fields."""
     fields: list[ast.stmt] = [line for line in node.body if isinstance(line, ast.AnnAssign) and not _of_class(line)]

@@ -17,7 +17,7 @@ from typing import Any, Self, get_type_hints
 import tomli_w
 from pydantic import Field, PrivateAttr, ValidationError
 
-from sglr.core.errors import UsageError, refuse_long, unknown
+from sglr.core.errors import UsageError, refuse_long
 from sglr.core.registry import ENGINES, MODELS, PARTS
 from sglr.core.spec import name_in, problem_of, read_value
 from sglr.runs.facts import SettingFacts, facts_of, facts_of_parameter
@@ -52,11 +52,12 @@ class Experiment(Settings):
         """
         given = expanded(settings)
         own = {key: given.pop(key) for key in list(given) if key in SETTINGS}
-        own = _implied(str(own.get("method", cls.model_fields["method"].default))) | own
-        own |= {key: new for (key, old), new in FORMER.items() if own.get(key) == old}
         for key, value in own.items():
             if isinstance(value, str) and key != "dataset":  # which may be a path
                 refuse_long(key, value)
+        _check_names(own)
+        own = _implied(str(own.get("method", cls.model_fields["method"].default))) | own
+        own |= {key: new for (key, old), new in FORMER.items() if own.get(key) == old}
         chosen = {kind: own.get(kind, cls.model_fields[kind].default) for kind in PARTS}
         parts = {kind: part_fields(kind, str(name)) for kind, name in chosen.items()}
         parameters = {kind: _defaults(fields) for kind, fields in parts.items()}
@@ -67,11 +68,9 @@ class Experiment(Settings):
             parameters[owner][key] = _typed(key, value, _load(owner, chosen[owner]), parts[owner][key])
         own |= {f"{kind}_parameters": values for kind, values in parameters.items()}
         try:
-            experiment = cls(**own)
+            return cls(**own)
         except ValidationError as error:
             raise _explained(error) from error
-        experiment.check_names()
-        return experiment
 
     @classmethod
     def from_toml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
@@ -149,13 +148,13 @@ class Experiment(Settings):
         of_parts = {name: (facts_of_parameter(field), _written(field.default)) for name, field in fields.items()}
         return of_parts | {name: (facts, type(self).model_fields[name].default) for name, facts in FACTS.items()}
 
-    def check_names(self) -> None:
-        """Refuse names of parts that do not exist, suggesting the nearest."""
-        registries = {"model": MODELS, "engine": ENGINES}
-        for kind, registry in registries.items():
-            name = str(getattr(self, kind))
-            if ":" not in name and not name.startswith("<") and name not in registry.names():
-                raise unknown(kind, name, registry.names())
+
+def _check_names(own: Mapping[str, Any]) -> None:
+    """Refuse names of parts that do not exist before any part is imported: many of them need torch."""
+    for kind, registry in {**PARTS, "model": MODELS, "engine": ENGINES}.items():
+        name = str(own.get(kind, Settings.model_fields[kind].default))
+        if ":" not in name and not name.startswith("<") and (kind, name) != ("task", "auto"):
+            registry.require(name)
 
 
 def _written(default: Any) -> Any:
