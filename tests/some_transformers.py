@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sglr.splitting.transformers import FAMILIES
 from sglr.system.torchvision import load_torchvision
@@ -16,6 +19,8 @@ import transformers  # noqa: E402 - it imports torchvision
 TOKENS, BLOCKS, LABELS = 60, 4, 3
 TEXTS = sorted(FAMILIES.keys() - {"vit"})
 HEADS = ("classification", "tokens", "language")
+WORDS = [f"w{number}" for number in range(4, TOKENS)]
+"""Of the tokenizers that folders have, in the order of their tokens."""
 
 SIZES = {
     "hidden_size": 16,
@@ -77,3 +82,29 @@ def texts_of(padding: int, seed: int = 0) -> torch.Tensor:
     tokens = torch.randint(4, TOKENS, (3, 9), generator=generator)
     tokens[1, 6:], tokens[2, 3:] = padding, padding
     return tokens
+
+
+def folder_of(kind: str, place: Path, *, weights: bool = True, tokenizer: bool = True, **changed: Any) -> Path:
+    """A model's folder, as its ``save_pretrained`` and its tokenizer's write it."""
+    folder = place / kind
+    folder.mkdir(parents=True)
+    if weights:
+        model_of(kind, **changed).save_pretrained(folder)
+    else:
+        config_of(kind, **changed).save_pretrained(folder)
+    if tokenizer:
+        vocabulary = {"[PAD]": 0, "[UNK]": 1, "[B]": 2, "[E]": 3} | {word: n for n, word in enumerate(WORDS, 4)}
+        made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def written(root: Path, each: int = 24) -> Path:
+    """Write texts of two classes, of which one has the first words and one the last; return their folder."""
+    rng = np.random.default_rng(0)
+    for name, words in (("first", WORDS[:20]), ("last", WORDS[-20:])):
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            (root / name / f"{number:02}.txt").write_text(" ".join(rng.choice(words, rng.integers(3, 9))))
+    return root

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import assert_close
-from tests.some_transformers import TOKENS, config_of, model_of, texts_of
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tests.some_transformers import TOKENS, WORDS, config_of, folder_of, model_of, texts_of, written
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,24 +33,7 @@ from sglr.runs.config import Experiment
 from sglr.splitting.transformers import Transformer
 from sglr.system.extras import is_installed
 
-WORDS = [f"w{number}" for number in range(4, TOKENS)]
 QUICK: dict[str, Any] = {"clients": 2, "batch_size": 8, "epochs": 1, "threads": 1, "lr": 0.01, "method": "psl"}
-
-
-def folder_of(kind: str, place: Path, *, weights: bool = True, tokenizer: bool = True, **changed: Any) -> Path:
-    """A model's folder, as its ``save_pretrained`` and its tokenizer's write it."""
-    folder = place / kind
-    folder.mkdir(parents=True)
-    if weights:
-        model_of(kind, **changed).save_pretrained(folder)
-    else:
-        config_of(kind, **changed).save_pretrained(folder)
-    if tokenizer:
-        vocabulary = {"[PAD]": 0, "[UNK]": 1, "[B]": 2, "[E]": 3} | {word: n for n, word in enumerate(WORDS, 4)}
-        made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-        made.pre_tokenizer = pre_tokenizers.Whitespace()
-        made.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +43,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Texts of two classes, of which one begins with the first words and one with the last."""
-    root, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
-    for name, words in (("first", WORDS[:20]), ("last", WORDS[-20:])):
-        for number in range(24):
-            (root / name).mkdir(exist_ok=True)
-            (root / name / f"{number:02}.txt").write_text(" ".join(rng.choice(words, rng.integers(3, 9))))
-    return root
+    return written(tmp_path_factory.mktemp("texts"))
 
 
 def built(spec: str, seed: int = 0, **asked: Any) -> Any:
@@ -129,7 +106,15 @@ def test_what_can_not_be_built_is_refused_by_name(bert: Path, tmp_path: Path) ->
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{")
+    foreign = shutil.copytree(bert, tmp_path / "foreign")
+    shutil.copy(folder_of("gpt2", tmp_path) / "model.safetensors", foreign)
+    wider = shutil.copytree(bert, tmp_path / "wider")
+    config_of("bert", hidden_size=32).save_pretrained(wider)
     cases: list[tuple[str, dict[str, Any], str]] = [
+        (str(foreign), {}, r"bert\.embeddings\.LayerNorm\.bias is not among them, and \d+ others"),
+        (str(wider), {}, r"bert\.embeddings\.LayerNorm\.bias has another shape.*--no-pretrained"),
+        (str(bert / "config.json"), {}, f"is a file; give its folder: hf:{bert}"),
+        ("", {}, "names no model"),
         (str(tmp_path / "none"), {}, "no such folder"),
         (str(tmp_path), {}, "has no config.json"),
         (str(bare), {}, "no weights in safetensors.*--no-pretrained"),
