@@ -188,3 +188,10 @@ def test_a_tail_shares_the_embedding_of_its_client() -> None:
     head = thirds.tail.get_parameter("segment.model.lm_head.weight")
     assert head is thirds.lower.get_parameter("segment.model.transformer.wte.weight")
     assert "model.lm_head.weight" not in state_of(thirds.upper)
+
+
+def test_a_tail_needs_a_block_for_the_server() -> None:
+    with pytest.raises(
+        UsageError, match=r"tail = -1: behind the cut \(layer.2\) is no layer for the server.*cut earlier"
+    ):
+        split_in_three(Transformer(model_of("bert")), "layer.2", -1, texts_of(0))

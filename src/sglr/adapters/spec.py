@@ -59,6 +59,7 @@ class Lora:
         """
         if text is None:
             return None
+        _refuse_commas(text)
         found = cls(**_named_alike(Spec.parse_options("lora", text).options(options_of(cls))))
         object.__setattr__(found, "text", text)
         found._check()
@@ -87,10 +88,25 @@ class Lora:
             raise self.error(problem, "give such as alpha=16")
         if not 0 <= self.dropout < 1:
             problem = f"dropout = {self.dropout:g} is no share of an adapter's inputs"
-            raise self.error(problem, "give 0, or up to 1, such as dropout=0.05")
+            raise self.error(problem, "give 0, or less than 1, such as dropout=0.05")
         for option, names in (("targets", self.targets), ("modules_to_save", self.modules_to_save)):
             if not _parts(names):
                 raise self.error(f"{option} names no layer", f"give {option}=NAME+NAME, or leave it out")
+
+
+def _refuse_commas(text: str) -> None:
+    """Refuse names of layers that are joined by commas, which join options."""
+    key, names = "", list[str]()
+    for word in (word.strip() for word in text.split(",")):
+        if "=" in word:
+            if len(names) > 1:
+                break
+            key, _, value = word.partition("=")
+            names = [value]
+        elif key.strip() in ("targets", "modules_to_save"):
+            names.append(word)
+    if len(names) > 1:
+        raise UsageError("lora", text, f"{names[1]!r} is not key=value", f"join names by +: {key}={'+'.join(names)}")
 
 
 def _named_alike(options: dict[str, Any]) -> dict[str, Any]:

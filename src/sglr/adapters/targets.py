@@ -109,7 +109,9 @@ def _refuse(modules: dict[str, nn.Module], name: str, lora: Lora, whole: Contain
         raise lora.error(problem, "name it in targets or in modules_to_save only; modules_to_save=none is possible")
     why = _why_not(modules, name, lora)
     if why:
-        raise lora.error(f"{name} can't have an adapter: {why}", "leave it out of targets")
+        size = _size(modules[name])
+        smaller = f"give r={min(size)} or less, or " if size is not None and lora.r > min(size) else ""
+        raise lora.error(f"{name} can't have an adapter: {why}", f"{smaller}leave it out of targets")
 
 
 def _why_not(modules: dict[str, nn.Module], name: str, lora: Lora) -> str:

@@ -97,7 +97,8 @@ class Spec:
         for place, word in enumerate(self.words):
             key, equals, value = (part.strip() for part in word.partition("="))
             if not equals and (place > 0 or first is None):
-                raise self._error(f"{word!r} is not key=value", f"write it like {self.name}:key=value,key=value")
+                named = f"{self.name}:" if self.text.startswith(f"{self.name}:") else ""
+                raise self._error(f"{word!r} is not key=value", f"write it like {named}key=value,key=value")
             key, value = (key.replace("-", "_"), value) if equals else (str(first), word)
             if key in found:
                 raise self._error(f"option {key!r} is given twice", "give it once")

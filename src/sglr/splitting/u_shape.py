@@ -99,9 +99,12 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         upper, last = _cut_again(module, lower, rest, name, example)
     except UsageError as error:
         places = [place for place in cut_points(rest)[:-1] if place not in ("", "output")]
+        if not places:
+            problem = f"behind the cut ({cut}) is no layer for the server and one for a tail"
+            raise UsageError("tail", tail, problem, "cut earlier, or leave --tail out") from error
         before = name in dict(module.named_modules()) and name not in dict(rest.named_modules())
         problem = f"it is not behind the cut ({cut})" if before else error.problem
-        raise UsageError("tail", tail, problem, f"give one of: {', '.join(places) or 'none'}") from error
+        raise UsageError("tail", tail, problem, f"give one of: {', '.join(places)}") from error
     if not any(weight.requires_grad for weight in last.parameters()):
         raise _nothing_left(tail, rest)
     (lower, upper), _ = joined_at(Split(lower, upper), example)

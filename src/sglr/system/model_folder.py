@@ -33,9 +33,13 @@ def model_folder(name: str, *, weights: bool) -> Path:
     UsageError
         If there is no such folder, it lacks a file, or the hub can't be reached and its cache has not got it.
     """
+    if not name:
+        raise UsageError("model", "hf:", "names no model", f"give a folder with {CONFIG}, or a name on {HUB}")
     place = Path(name).expanduser()
     if place.is_dir():
         return _with_files(place, weights)
+    if place.is_file():
+        raise UsageError("model", f"hf:{name}", "is a file", f"give its folder: hf:{place.parent}")
     if name.startswith((".", "/", "~")) or not _NAME.fullmatch(name):
         problem = "there is no such folder"
         raise UsageError("model", f"hf:{name}", problem, f"give a folder with {CONFIG}, or a name on {HUB}")
@@ -48,7 +52,7 @@ def _of_hub(name: str, weights: bool) -> Path:
     try:
         return Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=not reachable(HUB)))
     except Exception as error:  # whatever the hub's client raises
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split()).partition(". ")[0][:200]
         problem = f"there is no such folder, and {HUB} did not give it ({type(error).__name__}: {said})"
         remedy = "get its files elsewhere, and give their folder: hf:FOLDER"
         raise UsageError("model", f"hf:{name}", problem, remedy) from error

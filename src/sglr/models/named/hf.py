@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def hf_model(asked: ModelRequest) -> nn.Module:
         maker = getattr(library, head)
         try:
             if pretrained:
-                model = maker.from_pretrained(
+                model, told = maker.from_pretrained(
                     folder,
                     config=config,
                     dtype=torch.get_default_dtype(),
@@ -58,12 +58,29 @@ def hf_model(asked: ModelRequest) -> nn.Module:
                     use_safetensors=True,
                     local_files_only=True,
                     ignore_mismatched_sizes=True,  # a head for other classes than the file's begins anew
+                    output_loading_info=True,
                 )
             else:
-                model = maker.from_config(config, dtype=torch.get_default_dtype(), attn_implementation="eager")
+                model, told = (
+                    maker.from_config(config, dtype=torch.get_default_dtype(), attn_implementation="eager"),
+                    {},
+                )
         except Exception as error:  # the library may raise anything
             raise UsageError("model", asked.spec, shown(error), "give a folder that save_pretrained wrote") from error
+    _check_loaded(model, told, asked.spec)
     return Transformer(model.train(), asked.classes, padding)
+
+
+def _check_loaded(model: Any, told: Mapping[str, Any], spec: str) -> None:
+    """Refuse weights that are another network's: only a head, and what it pools by, may begin anew."""
+    inner = f"{model.base_model_prefix}."
+    other = [(name, "is not among them") for name in told.get("missing_keys", ())]
+    other += [(name, "has another shape") for name, *_ in told.get("mismatched_keys", ())]
+    wrong = sorted((name, how) for name, how in other if name.startswith(inner) and ".pooler." not in name)
+    if wrong:
+        (name, how), more = wrong[0], f", and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+        problem = f"its weights are not those of the network that its {CONFIG} tells: {name} {how}{more}"
+        raise UsageError("model", spec, problem, "give the folder as save_pretrained wrote it, or --no-pretrained")
 
 
 def _folder(asked: ModelRequest, pretrained: bool) -> Path:
