@@ -3,7 +3,7 @@
 # make format  format the code and mend what the linter can
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
-#              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
+#              make bench-neighbour what a busy program beside a training costs, make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
 # make docs    the documentation as a site, into build/site/site
 # make chaos   1,000 faults done to trainings between sites, beside the same in peace: what is lost? (an hour)
 # make clean   remove the environment and caches; runs stay
@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 WRITERS := $(VENV)/.writers
 
-.PHONY: demo test test-all format check docs bench bench-remote bench-gpu chaos clean
+.PHONY: demo test test-all format check docs bench bench-neighbour bench-remote bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -54,6 +54,9 @@ bench: $(TOOLS)
 	$(BIN)/python benchmarks/startup.py --write
 	$(BIN)/python benchmarks/method_steps.py --write
 	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
+
+bench-neighbour: $(TOOLS)
+	$(BIN)/python benchmarks/neighbour.py --write
 
 bench-remote: $(TOOLS)
 	$(BIN)/python benchmarks/remote.py --write

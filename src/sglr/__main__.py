@@ -15,7 +15,9 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from sglr.cli.main import main as run
+    from sglr.system.waiting import wait_briefly
 
+    wait_briefly()
     return run()
 
 
