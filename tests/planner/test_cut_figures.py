@@ -88,7 +88,7 @@ def test_the_cut_nearest_to_a_share_is_found(share: float, layer: str) -> None:
 
 
 def test_integers_beside_a_tensor_are_no_reason_to_cut_elsewhere() -> None:
-    row, mask = Crosses("h", (4, 8), "float32"), Crosses("mask", (4,), "int64")
+    row, mask = Crosses("h", (4, 8), "float32"), Crosses("mask", (4,), "int64", learned=False)
     cuts = [
         CutFigures("block", (row, mask), 50, 50, 1, 1),
         CutFigures("inside", (row, row), 40, 60, 1, 1),

@@ -15,7 +15,7 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sglr.planner.plan import CostPlan
+    from sglr.planner.plan import CostPlan, CutCost
 
 _TRAINING, _HAND, _MODEL, _DEVICES = "Training", "Sizes by hand", "Sizes of a model", "Network and devices"
 _ADVICE = "Advice"
@@ -49,6 +49,12 @@ Classes = Annotated[
 ]
 TaskName = Annotated[
     str | None, _option("--task", "text", _MODEL, "What the network learns (sglr list tasks); default: classification")
+]
+LoraText = Annotated[
+    str | None, _option("--lora", "text", _MODEL, "Adapters that are trained, as sglr train takes them: r=8,targets=…")
+]
+BatchSize = Annotated[
+    int | None, _option("--batch-size", "int", _MODEL, "Samples of one client in one step, for its memory; default: 8")
 ]
 Rate = Annotated[
     str, _option("--rate", "rate", _DEVICES, "Rate of a link or the medium: 1Gbps, 12.5MB/s; default: 100Mbps")
@@ -97,6 +103,8 @@ def plan(
     input_shape: InputShape = None,
     classes: Classes = None,
     task: TaskName = None,
+    lora: LoraText = None,
+    batch_size: BatchSize = None,
     rate: Rate = "100Mbps",
     flops_rate: FlopsRate = None,
     server_flops_rate: ServerFlopsRate = None,
@@ -137,6 +145,8 @@ def plan(
         classes=classes,
         task=None if task == "auto" else task,
         batching=batching,
+        lora=lora,
+        batch_size=batch_size,
         rate=rate,
         flops_rate=flops_rate,
         server_flops_rate=server_flops_rate,
@@ -180,6 +190,8 @@ def _print(found: CostPlan, words: dict[str, list[str]]) -> None:
         _show(console, " and ".join(known).capitalize(), *_work(found))
     _say(console, words["crossovers"], "If one number changes and the others do not")
     if found.cuts:
+        title = f"What crosses each cut, and what a client holds; a batch of {found.batch} samples; > yours"
+        _show(console, title, *_at_clients(found))
         title = "Every cut, for an epoch of SGLR; > yours, * Pareto-optimal in bytes sent and client computation"
         _show(console, title, *_cuts(found))
         console.print()
@@ -245,32 +257,56 @@ def _work(found: CostPlan) -> tuple[list[str], list[list[str]]]:
     return headings, rows
 
 
-def _cuts(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.plan import SPLIT
-    from sglr.planner.words import clock, megabytes
-    from sglr.report.numbers import joules, percent
+def _at_clients(found: CostPlan) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.costs import BYTES_PER_MB
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import NONE, percent
 
     headings = [
         "",
+        "crosses",
         "one sample",
-        "client's weights",
-        "client's computing",
-        "sent",
-        "sent\u00a0by SFL",
-        "time",
-        "energy",
+        "beside\u00a0it",
+        "client trains",
+        "frozen",
+        "client holds",
+        "its computing",
     ]
     rows = []
     for entry in found.cuts:
-        cost = entry.methods[SPLIT]
-        share = (cost.client_flops or 0.0) / (entry.methods["fl"].client_flops or 1.0)
-        mark = ">" if entry.cut.name == found.cut else " "
+        cut, flops = entry.cut, entry.methods["fl"].client_flops or 1.0
+        learned = [value for value in cut.crosses if value.learned]
         rows.append(
             [
-                f"{mark}{'*' if entry.efficient else ' '} {entry.cut.name}",
-                megabytes(entry.cut.cut_mb),
-                megabytes(entry.cut.client_mb),
-                percent(share),
+                _marked(entry, found),
+                "×".join(map(str, learned[0].shape)) + (f"\u00a0+{len(learned) - 1}" if len(learned) > 1 else ""),
+                megabytes(cut.cut_mb),
+                megabytes(cut.beside_mb) if cut.beside_mb else NONE,
+                megabytes(cut.client_mb),
+                megabytes(cut.frozen_mb) if cut.frozen_mb else NONE,
+                megabytes(cut.memory.bytes(found.batch) / BYTES_PER_MB),
+                percent((entry.methods["sglr"].client_flops or 0.0) / flops),
+            ]
+        )
+    return headings, rows
+
+
+def _marked(entry: CutCost, found: CostPlan) -> str:
+    return f"{'>' if entry.cut.name == found.cut else ' '}{'*' if entry.efficient else ' '} {entry.cut.name}"
+
+
+def _cuts(found: CostPlan) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.plan import SPLIT
+    from sglr.planner.words import clock, megabytes
+    from sglr.report.numbers import joules
+
+    headings = ["", "sent", "sent\u00a0by SFL", "time", "energy"]
+    rows = []
+    for entry in found.cuts:
+        cost = entry.methods[SPLIT]
+        rows.append(
+            [
+                _marked(entry, found),
                 megabytes(cost.views["paper"].total_mb),
                 megabytes(entry.methods["sfl"].views["paper"].total_mb),
                 clock(cost.views["paper"].seconds),

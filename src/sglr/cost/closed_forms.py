@@ -45,6 +45,8 @@ class Sizes:
         S(w), the weights of the whole model.
     client
         S(w_c), the weights of the client segment; 0 if it has none.
+    beside
+        What goes up beside one sample's smashed data, such as its mask; no gradient comes back for it.
 
     Raises
     ------
@@ -57,12 +59,15 @@ class Sizes:
     cut: float
     model: float
     client: float
+    beside: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("clients", "samples", "cut", "model"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
                 raise UsageError(name, value, "is not above zero", "give a positive number")
+        if not (isfinite(self.beside) and self.beside >= 0):
+            raise UsageError("beside", self.beside, "is below zero", "give the size of what goes beside a sample")
         if not (isfinite(self.client) and self.client >= 0):
             raise UsageError("client", self.client, "is below zero", "give the size of the client segment's weights")
         if self.client > self.model:
@@ -113,9 +118,10 @@ class Volume:
 def paper(method: str, sizes: Sizes, phi: float = 0.0) -> Volume:
     """Return Table 6 as printed.
 
-    Two of its entries are kept as printed, though they do not follow from the others. SGLR's S(L), the average that
-    is broadcast, is one sample's for a whole epoch, and stays at φ = 0, where there is no average: SGLR at φ = 0
-    then sends S(L) more than PSL, which it equals. PSL's time lacks the 1/|C| that SFL's and SGLR's have.
+    It has nothing for what goes beside smashed data. Two of its entries are kept as printed, though they do not follow
+    from the others. SGLR's S(L), the average that is broadcast, is one sample's for a whole epoch, and stays at φ = 0,
+    where there is no average: SGLR at φ = 0 then sends S(L) more than PSL, which it equals. PSL's time lacks the 1/|C|
+    that SFL's and SGLR's have.
 
     Parameters
     ----------
@@ -178,7 +184,7 @@ def own_heads(sizes: Sizes, h: int, handed_out: float = 0.0, *, once: bool = Fal
         Count one shared medium, as `broadcast` does, not separate links as `point_to_point`.
     """
     weights = _weights_down_once if once else _weights_both_ways
-    total = sizes.samples * sizes.cut / h + weights(sizes.client, sizes) + sizes.clients * handed_out
+    total = sizes.samples * (sizes.cut + sizes.beside) / h + weights(sizes.client, sizes) + sizes.clients * handed_out
     return Volume(total / sizes.clients, total, in_turn=total if once else total / sizes.clients)
 
 
@@ -206,6 +212,10 @@ def _smashed_and_gradients(sizes: Sizes) -> float:
     return 2 * sizes.samples * sizes.cut
 
 
+def _with_beside(form: _Form) -> _Form:
+    return lambda sizes, phi: form(sizes, phi) + sizes.samples * sizes.beside
+
+
 def _sglr_paper(sizes: Sizes, phi: float) -> float:
     return (2 - phi) * sizes.samples * sizes.cut + sizes.cut
 
@@ -228,17 +238,20 @@ _TABLE_6: Mapping[str, _Form] = {
     "sfl": lambda sizes, _: _smashed_and_gradients(sizes) + _weights_both_ways(sizes.client, sizes),
 }
 _PAPER: Mapping[str, _Form] = {**_TABLE_6, "sglr": _sglr_paper}
+_PSL, _SFL = _with_beside(_TABLE_6["psl"]), _with_beside(_TABLE_6["sfl"])
 _POINT_TO_POINT: Mapping[str, _Form] = {
-    **_TABLE_6,
-    "sglr": _TABLE_6["psl"],
-    "epsl": _TABLE_6["psl"],
-    "mix2sfl": _TABLE_6["sfl"],
+    "fl": _TABLE_6["fl"],
+    "psl": _PSL,
+    "sfl": _SFL,
+    "sglr": _PSL,
+    "epsl": _PSL,
+    "mix2sfl": _SFL,
 }
 _BROADCAST: Mapping[str, _Form] = {
     "fl": lambda sizes, _: _weights_down_once(sizes.model, sizes),
-    "psl": lambda sizes, _: _smashed_and_gradients(sizes),
-    "sfl": lambda sizes, _: _smashed_and_gradients(sizes) + _weights_down_once(sizes.client, sizes),
-    "sglr": _sglr_broadcast,
-    "epsl": _epsl_broadcast,
-    "mix2sfl": lambda sizes, phi: _sglr_broadcast(sizes, phi) + _weights_down_once(sizes.client, sizes),
+    "psl": _PSL,
+    "sfl": _with_beside(lambda sizes, _: _smashed_and_gradients(sizes) + _weights_down_once(sizes.client, sizes)),
+    "sglr": _with_beside(_sglr_broadcast),
+    "epsl": _with_beside(_epsl_broadcast),
+    "mix2sfl": _with_beside(lambda sizes, phi: _sglr_broadcast(sizes, phi) + _weights_down_once(sizes.client, sizes)),
 }

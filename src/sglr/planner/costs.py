@@ -118,12 +118,14 @@ class Scenario:
         """Return the energy of sending and receiving.
 
         It is that of separate links in any view: a client's radio listens to a broadcast as long as to a copy of its
-        own. Of what they carry, half goes up and half down.
+        own. Of what they carry, half goes up and half down; what is beside smashed data only goes up.
         """
         if self.profile is None:
             return None
-        each_way = point_to_point(method, self.sizes, self.phi).total * BYTES_PER_MB / 2
-        return each_way * (self.profile.joules_per_byte_up + self.profile.joules_per_byte_down)
+        beside = 0.0 if method == "fl" else self.sizes.samples * self.sizes.beside * BYTES_PER_MB
+        each_way = (point_to_point(method, self.sizes, self.phi).total * BYTES_PER_MB - beside) / 2
+        up, down = self.profile.joules_per_byte_up, self.profile.joules_per_byte_down
+        return (each_way + beside) * up + each_way * down
 
     def joules(self, method: str) -> float | None:
         """Return the energy of an epoch at all clients, the server and in between."""

@@ -37,11 +37,14 @@ class Crosses:
         Of one sample.
     dtype
         Its type.
+    learned
+        Whether gradients come back for it; else it goes beside what is learned, as integers.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    learned: bool = True
 
     @property
     def size(self) -> int:
@@ -183,7 +186,7 @@ def nearest_cut(model: nn.Module, share: float, example: Tensor) -> str:
 
 def nearest(cuts: Sequence[CutFigures], share: float) -> CutFigures:
     """Return the cut that `nearest_cut` names; masks and other integers beside a tensor do not count."""
-    single = [cut for cut in cuts if sum("float" in value.dtype for value in cut.crosses) == 1] or cuts
+    single = [cut for cut in cuts if sum(value.learned for value in cut.crosses) == 1] or cuts
     return min(single, key=lambda cut: (round(abs(cut.share - share), 9), cut.bytes))
 
 
@@ -295,8 +298,8 @@ def _leaks(traced: Trace, cuts: set[Node], samples: Tensor, leak: Leak) -> dict[
 
 
 def _crosses(node: Node, names: dict[Node, str], figures: _Pass) -> Crosses:
-    shape, dtype, _ = figures.made[node]
-    return Crosses(names.get(node, node.name), shape[1:], str(dtype).removeprefix("torch."))
+    shape, dtype, learned = figures.made[node]
+    return Crosses(names.get(node, node.name), shape[1:], str(dtype).removeprefix("torch."), learned)
 
 
 def _one_by_one(
@@ -314,16 +317,20 @@ def _one_by_one(
         if below and above:
             client = segment_flops(parts.lower, inputs, dtype=dtype)
             told = None if samples is None or leak is None else _leak_of(parts, samples, leak)
-            crosses = _values(layer, parts, client.output_shape)
+            crosses = values_that_cross(layer, parts, client.output_shape)
             yield CutFigures(layer, crosses, client.forward, whole - client.forward, below, above, told)
 
 
-def _values(layer: str, parts: Split, shape: tuple[int, ...]) -> tuple[Crosses, ...]:
+def values_that_cross(layer: str, parts: Split, shape: tuple[int, ...]) -> tuple[Crosses, ...]:
+    """Return what crosses behind a layer, integers last; ``shape`` is that of one sample's smashed data."""
     crossing = crossing_of(parts.lower)
     if crossing is None:
         return (Crosses(layer, shape, "float32"),)
-    values = (*crossing.learned, *crossing.beside)
-    return tuple(Crosses(f"{layer}{each.name}", each.shape, str(each.dtype).removeprefix("torch.")) for each in values)
+    values = [(each, True) for each in crossing.learned] + [(each, False) for each in crossing.beside]
+    return tuple(
+        Crosses(f"{layer}{each.name}", each.shape, str(each.dtype).removeprefix("torch."), learned)
+        for each, learned in values
+    )
 
 
 def _leak_of(parts: Split, samples: Tensor, leak: Leak) -> float:

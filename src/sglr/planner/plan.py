@@ -55,6 +55,10 @@ class CostPlan:
         All cuts of the model in the order of execution; empty if sizes were given by hand.
     target_bytes
         Bytes of one sample's target; None where the task was not named.
+    lora
+        The adapters that are trained instead of the network; None for none.
+    batch
+        Samples of one client in one step, for what a client holds.
     """
 
     scenario: Scenario
@@ -63,6 +67,8 @@ class CostPlan:
     cut: str | None = None
     cuts: tuple[CutCost, ...] = ()
     target_bytes: int | None = None
+    lora: str | None = None
+    batch: int = 8
 
     @property
     def targets_mb(self) -> float | None:
@@ -95,6 +101,9 @@ class CostPlan:
             "cut_mb": given.sizes.cut,
             "model_mb": given.sizes.model,
             "client_mb": given.sizes.client,
+            "beside_mb": given.sizes.beside,
+            "lora": self.lora,
+            "batch_size": self.batch,
             "targets_mb": self.targets_mb,
             "rate_mb_per_second": given.rate,
             "flops_per_second": {"client": given.flops_rate, "server": given.server_flops_rate},
@@ -106,8 +115,23 @@ class CostPlan:
             },
             "cheapest": self.cheapest,
             "crossovers": [asdict(crossover) for crossover in self.crossovers],
-            "cuts": [_cut_record(entry) for entry in self.cuts],
+            "cuts": [self._cut_record(entry) for entry in self.cuts],
             "best_cuts": self.best_cuts,
+        }
+
+    def _cut_record(self, entry: CutCost) -> dict[str, Any]:
+        cut = entry.cut
+        return {
+            "cut": cut.name,
+            "smashed_shape": list(cut.smashed_shape),
+            "crosses": [asdict(value) for value in cut.crosses],
+            "cut_mb": cut.cut_mb,
+            "beside_mb": cut.beside_mb,
+            "client_mb": cut.client_mb,
+            "frozen_mb": cut.frozen_mb,
+            "memory_mb": cut.memory.bytes(self.batch) / BYTES_PER_MB,
+            "efficient": entry.efficient,
+            "methods": {name: cost.record() for name, cost in entry.methods.items()},
         }
 
 
@@ -135,7 +159,7 @@ def make_plan(
 
 def at_cut(scenario: Scenario, cut: Cut) -> Scenario:
     """Return the scenario with a model's sizes and operations at a cut."""
-    sizes = replace(scenario.sizes, cut=cut.cut_mb, model=cut.model_mb, client=cut.client_mb)
+    sizes = replace(scenario.sizes, cut=cut.cut_mb, model=cut.model_mb, client=cut.client_mb, beside=cut.beside_mb)
     return replace(scenario, sizes=sizes, work=cut.work)
 
 
@@ -152,14 +176,3 @@ def _ranked(costs: Mapping[str, MethodCost]) -> dict[str, list[str]]:
 
 def _beaten(point: tuple[float, float], points: Sequence[tuple[float, float]]) -> bool:
     return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
-
-
-def _cut_record(entry: CutCost) -> dict[str, Any]:
-    return {
-        "cut": entry.cut.name,
-        "smashed_shape": list(entry.cut.smashed_shape),
-        "cut_mb": entry.cut.cut_mb,
-        "client_mb": entry.cut.client_mb,
-        "efficient": entry.efficient,
-        "methods": {name: cost.record() for name, cost in entry.methods.items()},
-    }

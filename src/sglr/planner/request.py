@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,14 @@ from sglr.data.batch_rule import CLOCK, GLOBAL, REGULATED, BatchRule
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
 from sglr.planner.units import read_flops_rate, read_rate
-from sglr.runs.config import USUAL_TASK
+from sglr.runs.config import USUAL_TASK, Experiment
 
 if TYPE_CHECKING:
     from sglr.core.task import Targets, Task
     from sglr.planner.cuts import Cut
 
 BY_HAND = ("cut_mb", "model_mb", "client_mb")
-OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task")
+OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task", "lora", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Request:
         What the network learns; None is classification.
     batching
         The batching rule, as in the setting.
+    lora
+        Adapters that are trained instead of the network, as in the setting.
+    batch_size
+        Samples of one client in one step, for what a client holds in memory; None is the setting's default.
     rate, flops_rate, server_flops_rate
         Rates with their units, such as ``"100Mbps"`` and ``"2TFLOPS"``.
     energy_profile
@@ -63,6 +67,8 @@ class Request:
     classes: int | None = None
     task: str | None = None
     batching: str = "local"
+    lora: str | None = None
+    batch_size: int | None = None
     rate: str = "100Mbps"
     flops_rate: str | None = None
     server_flops_rate: str | None = None
@@ -78,15 +84,23 @@ class Request:
         """
         self._reject_both_ways()
         _check_batching(self.batching, self.clients)
+        batch = self._batch()
         if self.model is None:
             return make_plan(self._scenario(self._typed_sizes()))
         input_shape, targets, samples = self._shape()
         # What can be refused at once is, before a model is built.
         self._scenario(Sizes(self.clients, samples, 1, 1, 1))
         chosen, cuts = self._measured(self.model, input_shape, targets)
-        sizes = Sizes(self.clients, samples, chosen.cut_mb, chosen.model_mb, chosen.client_mb)
+        sizes = Sizes(self.clients, samples, chosen.cut_mb, chosen.model_mb, chosen.client_mb, chosen.beside_mb)
         target_bytes = targets.bytes if self.task is not None else None
-        return make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts, target_bytes)
+        plan = make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts, target_bytes)
+        return replace(plan, lora=self.lora, batch=batch)
+
+    def _batch(self) -> int:
+        batch = Experiment.model_fields["batch_size"].default if self.batch_size is None else self.batch_size
+        if batch < 1:
+            raise UsageError("batch_size", batch, "is not above zero", "give the samples of one client in one step")
+        return batch
 
     def _given(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]
@@ -138,12 +152,15 @@ class Request:
             raise UsageError(typed.get(error.field, error.field), error.value, error.problem, error.remedy) from error
 
     def _measured(self, model: str, input_shape: tuple[int, ...], targets: Targets) -> tuple[Cut, list[Cut]]:
+        from sglr.adapters import Lora
         from sglr.core.registry import TASKS
         from sglr.planner.cuts import measure_cuts
 
         task: Task = TASKS.load(self.task or USUAL_TASK)()
         task.check(targets)
-        return measure_cuts(model, input_shape, task.outputs(targets), self.cut, task.output_shape(targets))
+        return measure_cuts(
+            model, input_shape, task.outputs(targets), self.cut, task.output_shape(targets), Lora.parse(self.lora)
+        )
 
     def _shape(self) -> tuple[tuple[int, ...], Targets, int]:
         """Return the shape of one input, what targets are, and |D|; a data set is asked for what is not given."""

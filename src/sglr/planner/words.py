@@ -31,9 +31,11 @@ def setting(plan: CostPlan) -> list[str]:
     given, sizes = plan.scenario, plan.scenario.sizes
     each = count(round(sizes.samples / sizes.clients, 1))
     place = "the cut" if plan.cut is None else plan.cut
+    what = "model" if plan.lora is None else f"trained with adapters ({plan.lora}): model"
+    beside = f" and {megabytes(sizes.beside)} beside it" if sizes.beside else ""
     return [
         f"{count(sizes.clients)} clients with {each} samples each, φ {given.phi:g}, {_rate(plan)}",
-        f"{megabytes(sizes.cut)} a sample behind {place}, model {megabytes(sizes.model)}, "
+        f"{megabytes(sizes.cut)} a sample{beside} behind {place}, {what} {megabytes(sizes.model)}, "
         f"client segment {megabytes(sizes.client)}",
     ]
 
@@ -94,6 +96,22 @@ def counted(plan: CostPlan) -> list[str]:
     given = plan.scenario
     sentences = [_time_counted(plan)]
     sentences.append(f"Sent is both ways, without {_targets(plan)}; 1 MB is 10⁶ bytes.")
+    if given.sizes.beside:
+        whole = megabytes(given.sizes.beside * given.sizes.samples)
+        sentences.append(
+            f"Masks and other integers beside what is learned add {whole} to an epoch of split methods over the medium "
+            "and links; the paper's table has none."
+        )
+    if plan.lora is not None:
+        sentences.append(
+            f"In a merge a client sends and gets {megabytes(given.sizes.client)} of adapters and layers that are "
+            f"trained whole; FL's clients {megabytes(given.sizes.model)}."
+        )
+    if plan.cuts:
+        sentences.append(
+            f"A client holds its weights, gradients and Adam's two means of those that are trained, and what a step's "
+            f"{count(plan.batch)} samples leave in its layers; not what Python and torch take."
+        )
     sentences.append(
         "The paper's time of PSL is that of one shared medium; its others are with a link for each client."
     )
