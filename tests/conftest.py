@@ -214,6 +214,8 @@ class Case:
     plateau: Plateau | None = None
     warmup: float = 0.0
     accumulate: int = 1
+    ahead: int = 0
+    delay_compensation: float = 0.0
     seed: int = 0
     rule: MergeRule = field(default_factory=MergeRule)
     lower: Callable[[int], nn.Module] | None = None
@@ -277,6 +279,8 @@ class Case:
                 defences=self.defences,
                 codec=self._codec(),
                 clients_leave=self.clients_leave,
+                ahead=self.ahead,
+                delay_compensation=self.delay_compensation,
                 short_clients=self.short_clients,
                 least_batch=self.least_batch,
                 batch_rule=BatchRule.parse(self.batching),

@@ -293,7 +293,7 @@ def test_a_run_without_heads_has_none_to_ask(tmp_path: Path) -> None:
         (
             "cse-fsl",
             {"engine": "remote", "pipelining": True},
-            "pipelining = True: clients of method cse-fsl never wait",
+            "pipelining = 1: clients of method cse-fsl never wait",
         ),
     ],
 )

@@ -175,6 +175,17 @@ def test_stacked_equals_looped_with_accumulation(case, state_of, name: str, tail
     assert_close(stacked, looped, atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["psl", "sglr", "sfl", "splitgp", "locfedmix-sl"])
+@pytest.mark.usefixtures("double")
+def test_stacked_equals_looped_with_gradients_of_steps_before(case, state_of, name: str) -> None:
+    options = {"sizes": (12, 6, 3, 5), "ahead": 2, "delay_compensation": 0.5, "accumulate": 2}
+    stacked, looped = (
+        state_of(case(make(name), optimizer="sgd:momentum=0.9", norm=True, stacking=form, **options).run())
+        for form in ("stacked", "looped")
+    )
+    assert_close(stacked, looped, atol=1e-10, rtol=1e-10)
+
+
 @every_method
 @pytest.mark.parametrize("tail", [False, True], ids=["", "tail"])
 @pytest.mark.usefixtures("double")
@@ -476,3 +487,27 @@ def assert_identical(first: dict[str, Tensor], second: dict[str, Tensor]) -> Non
     assert first.keys() == second.keys()
     different = [key for key in first if not torch.equal(first[key], second[key])]
     assert not different
+
+
+@pytest.mark.parametrize(
+    ("name", "leave"),
+    [("sglr", False), ("sglr", True), ("sfl", True), pytest.param("psl", False, marks=pytest.mark.slow)],
+)
+def test_resumed_at_any_step_with_gradients_of_steps_before(case, state_of, name: str, leave: bool) -> None:
+    training = case(
+        make(name),
+        sizes=(9, 14, 5, 12),
+        norm=True,
+        optimizer="adam",
+        participation=0.8,
+        ahead=2,
+        delay_compensation=0.5,
+        accumulate=2,
+        compression="topk:0.4,feedback=true",
+        clients_leave=leave,
+    )
+    whole, _, _ = run_until(training.build, None, None)
+    for stop_after in range(1, whole.progress.steps):
+        _, _, saved = run_until(training.build, stop_after, None)
+        resumed, _, _ = run_until(training.build, None, saved)
+        assert_identical(state_of(whole), state_of(resumed))

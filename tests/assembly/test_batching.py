@@ -45,7 +45,7 @@ def built(settings: dict[str, Any]) -> Training:
         ({"batching": "clock", "accumulate": 2}, r"accumulate = 2: .* in none; give a larger --batch-size"),
         ({"batching": "clock", "method": "fl"}, r"batching = clock: clients of method fl take no steps together"),
         ({"batching": "global", "compile": True}, r"compile = True: .* each size would be compiled anew"),
-        ({"batching": "proportional", "pipelining": True, "engine": "remote"}, r"pipelining = True: .* tells each"),
+        ({"batching": "proportional", "pipelining": True, "engine": "remote"}, r"pipelining = 1: .* tells each"),
         (
             {"batching": "global", **NORM},
             r"batching = global: .* statistics\); give --batching proportional,",

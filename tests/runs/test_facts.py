@@ -109,7 +109,7 @@ def test_axes_of_methods_are_settings_that_decide_the_result() -> None:
         assert METHODS.load(method).settings.keys() <= axes, method
 
 
-@pytest.mark.parametrize(("name", "value"), [("ray_server", "cluster"), ("block_clients", 3), ("pipelining", True)])
+@pytest.mark.parametrize(("name", "value"), [("ray_server", "cluster"), ("block_clients", 3), ("ray_address", "auto")])
 def test_settings_of_another_engine_are_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=rf"{name} = .*: engine local has no such setting; leave it out, or give"):
         check_engine(Experiment.from_flat({name: value}))

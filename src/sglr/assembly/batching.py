@@ -36,7 +36,7 @@ def batch_rule_of(experiment: Experiment, method: Method) -> BatchRule:
         raise UsageError("accumulate", experiment.accumulate, problem, remedy)
     if experiment.pipelining:
         problem = f"with batching {rule.name} the server tells each client its next batch when a step is over"
-        raise UsageError("pipelining", True, problem, "leave out one of them")
+        raise UsageError("pipelining", experiment.pipelining, problem, "leave out one of them")
     if experiment.compile and rule.name == GLOBAL:
         problem = "batches of batching global have other sizes in every step, and each size would be compiled anew"
         raise UsageError("compile", True, problem, f"leave out one of them, or give --batching {PROPORTIONAL}")

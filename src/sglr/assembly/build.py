@@ -284,7 +284,7 @@ def _client_store(
     at_work = plan.at_work(clients)
     cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
     size = partial(bytes_of, optimizer=optimizer, accumulates=experiment.accumulate > 1)
-    each, memory = size(segments.lower_of(0)), memory_of(device)
+    each, memory = size(segments.lower_of(0), ahead=experiment.pipelining), memory_of(device)
     crowd = MemoryBudget(clients, at_work, max(map(len, cohorts)), each, memory)
     if method.server_copies:
         crowd.require_copies(size(segments.upper), experiment.method)
@@ -334,6 +334,8 @@ def _client_spec(
         decoder_loss=DecoderLoss(segments.method.decoder_weight) if segments.method.decodes else None,
         own_share=segments.method.own_share,
         keeps_head=segments.method.keeps_head,
+        ahead=experiment.pipelining,
+        delay_compensation=experiment.delay_compensation,
     )
 
 

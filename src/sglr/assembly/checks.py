@@ -54,10 +54,20 @@ def check_place(experiment: Experiment, given: PartOverrides, data: ClientData) 
 
 
 def check_pipelining(experiment: Experiment, method: Method) -> None:
-    """Refuse pipelining for methods that have nothing to compute ahead."""
-    if experiment.pipelining and (method.whole_model or method.merges_inside_epoch):
-        problem = f"method {experiment.method} has nothing to compute ahead with these settings"
-        raise UsageError("pipelining", True, problem, "leave it out, or choose a method that sends smashed data")
+    """Refuse pipelining for methods that have nothing to compute ahead, and what has no effect without it."""
+    depth = experiment.pipelining
+    if depth and method.whole_model:
+        problem = f"method {experiment.method} has nothing to compute ahead: its clients send no smashed data"
+        raise UsageError("pipelining", depth, problem, "leave it out, or choose a method that splits the model")
+    if depth and method.merges_inside_epoch:
+        problem = (
+            f"method {experiment.method} merges clients' weights within an epoch, and a pass ahead would miss them"
+        )
+        raise UsageError("pipelining", depth, problem, "leave it out, or merge after each epoch alone")
+    if experiment.delay_compensation and not depth:
+        problem = "gradients are of the weights that are stepped from: there is no delay to compensate"
+        remedy = "leave it out, or give --pipelining"
+        raise UsageError("delay_compensation", experiment.delay_compensation, problem, remedy)
 
 
 def check_accumulation(experiment: Experiment, method: Method) -> None:
@@ -129,7 +139,7 @@ def check_head(experiment: Experiment, method: Method) -> None:
         raise UsageError("tail", experiment.tail, problem, "leave it out, or choose a method without a head")
     if experiment.pipelining and not method.answered:
         problem = f"clients of method {experiment.method} never wait for gradients"
-        raise UsageError("pipelining", True, problem, "leave it out")
+        raise UsageError("pipelining", experiment.pipelining, problem, "leave it out")
     if experiment.engine == "remote" and experiment.batching != "local" and not method.answered:
         problem = "clients with heads take steps by themselves, for which sites are not told how many samples to use"
         raise UsageError("batching", experiment.batching, problem, "leave it out, or give --engine local or ray")
@@ -151,7 +161,7 @@ def check_tail(experiment: Experiment, method: Method) -> None:
         raise UsageError("tail", experiment.tail, problem, "leave it out, or choose another method or parameters")
     if experiment.pipelining:
         problem = "the gradient of a step comes after a second exchange, which leaves nothing to compute ahead"
-        raise UsageError("pipelining", True, problem, "leave it out, or leave out --tail")
+        raise UsageError("pipelining", experiment.pipelining, problem, "leave it out, or leave out --tail")
     if experiment.ray_server == "cluster":
         problem = "a server in the cluster's processes can't ask clients during a step (tail)"
         raise UsageError("ray_server", "cluster", problem, "give --ray-server driver, or leave out --tail")

@@ -49,7 +49,7 @@ class Setting:
         The heading in the help.
     basic
         Whether it is in the help that ``--help`` shows, or only in that of ``--help-all``.
-    by_run
+    by_run, bare
         As in `sglr.runs.facts.SettingFacts`.
     """
 
@@ -60,6 +60,7 @@ class Setting:
     panel: str
     basic: bool = False
     by_run: bool = False
+    bare: str | None = None
 
     @property
     def flag(self) -> str:
@@ -119,6 +120,10 @@ class SettingsCommand(TyperCommand):
             param.hidden = not (ctx.meta.get(_ALL) or known[param.name].basic)
         return [*first, *offered, *last, _help_all()]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, where some flags may lack their values."""
+        return super().parse_args(ctx, _with_values(args))
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command, with the settings that were given moved to ``ctx.obj``."""
         known = settings()
@@ -129,6 +134,16 @@ class SettingsCommand(TyperCommand):
         }
         ctx.params = {name: value for name, value in ctx.params.items() if name not in known and name != "help_all"}
         return super().invoke(ctx)
+
+
+def _with_values(args: list[str]) -> list[str]:
+    """Give flags that may stand alone the value that they mean then, where no value follows."""
+    bare = {setting.flag: setting.bare for setting in settings().values() if setting.bare is not None}
+    following = [*args, "--"][1:] if args else []
+    return [
+        f"{arg}={bare[arg]}" if arg in bare and after.startswith("--") else arg
+        for arg, after in zip(args, following, strict=True)
+    ]
 
 
 @cache
@@ -148,8 +163,9 @@ def experiment_settings() -> dict[str, Setting]:
     found = [Setting(PRESET, str | None, None, about, "Method", basic=True)]
     for name, field in Experiment.model_fields.items():
         if name in FACTS:
-            panel, basic = FACTS[name].panel, FACTS[name].basic
-            found.append(Setting(name, field.annotation, field.default, field.description or "", panel, basic))
+            facts, about = FACTS[name], field.description or ""
+            own = name, field.annotation, field.default, about, facts.panel, facts.basic
+            found.append(Setting(*own, bare=facts.bare))
     panels = list(dict.fromkeys(setting.panel for setting in found))
     return {setting.name: setting for setting in sorted(found, key=lambda setting: panels.index(setting.panel))}
 

@@ -85,11 +85,14 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.3g} GB"
 
 
-def bytes_of(segment: nn.Module, optimizer: OptimizerSpec, *, accumulates: bool = False) -> int:
-    """Return the bytes of one copy of a segment: its state, its optimizer's after a step, and gradients if kept."""
+def bytes_of(segment: nn.Module, optimizer: OptimizerSpec, *, accumulates: bool = False, ahead: int = 0) -> int:
+    """Return the bytes of one copy of a segment: its state, its optimizer's after a step, and gradients if kept.
+
+    Where gradients are of weights ``ahead`` steps before, those of all steps since are counted, too.
+    """
     module = copy.deepcopy(segment).cpu()
     parameters = list(trained_of(module).values())
-    held = [*state_of(module).values(), *(parameters if accumulates else ())]
+    held = [*state_of(module).values(), *(parameters if accumulates else ()), *parameters * (ahead + 1 if ahead else 0)]
     if parameters:
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)

@@ -70,7 +70,7 @@ def replay(
 
 
 def _with_attack(experiment: Experiment, attack: ActiveAttack, setup: AttackSetup) -> Training:
-    here = experiment.model_copy(update={"device": "cpu", "client_store": "memory", "pipelining": False})
+    here = experiment.model_copy(update={"device": "cpu", "client_store": "memory"})
 
     def poison(data: ClientData) -> ClientData:
         return attack.poison(data, setup)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sglr.core.data import Inputs, Samples, StoredInputs
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
-from sglr.core.weights import Weights, to_device
+from sglr.core.weights import Weights, below, to_device
 from sglr.parties.client_loss import log_prior
 from sglr.parties.defences import DefendedStep
 from sglr.parties.evaluation import score
@@ -26,8 +26,12 @@ from sglr.parties.tails import TailStep
 from sglr.stacking.autotune import ROWS, best_form
 from sglr.stacking.passes import Gradients, Pass
 from sglr.stacking.stack import unstackable
+from sglr.stacking.stale import StaleWeights
 
 log = logging.getLogger(__name__)
+
+STALE = "stale."
+"""What tensors of a checkpoint begin with that are weights of steps before."""
 
 
 class ClientBlock(HeldClients):
@@ -59,6 +63,7 @@ class ClientBlock(HeldClients):
         self.targets = spec.data.train.targets.to(spec.device)
         self._passes: list[tuple[list[int], Pass]] = []
         self._tails: TailStep | None = None
+        self._stale = StaleWeights(spec.ahead, spec.delay_compensation) if spec.ahead else None
         if spec.stacking == "matmul":
             self.stack.run_as("matmul")
         if self.stack.stacked:
@@ -122,6 +127,8 @@ class ClientBlock(HeldClients):
         if used is None:
             return None
         self._seat(local.cohort, moves=True)
+        if self._stale is not None:
+            self._stale.begin_pass(self.stack, self.rows_of(local.cohort), step)
         clients, sizes = used.clients, tuple(used.sizes.tolist())
         inputs, targets, samples = self._of_step(used)
         labels = targets[to_device(samples, self.device)]
@@ -233,10 +240,35 @@ class ClientBlock(HeldClients):
             found.append((part, self.stack.backward(part, self._defended.with_extra(number, part.outputs, own))))
         keep = [] if updates else self._local_epoch.with_batch(self._step + 1)
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.
-        for number, (part, gradients) in enumerate(found):
-            weights = gradients.weights if self._tails is None else self._tails.added(number, gradients.weights)
+        for (part, _), weights in zip(found, self._of_weights(found), strict=True):
             self.stack.update(part.rows, weights, rate, part.outputs.shape[1], keep=self.rows_of(keep))
         self._passes, self._tails = [], None
+
+    def _of_weights(self, found: list[tuple[Pass, Gradients]]) -> list[Sequence[Tensor]]:
+        """Return the gradients of each pass by the weights, with the newest weights in their places again."""
+        tails, stale = self._tails, self._stale
+        own: list[Sequence[Tensor]] = [
+            gradients.weights if tails is None else tails.added(number, gradients.weights)
+            for number, (_, gradients) in enumerate(found)
+        ]
+        if stale is not None:
+            own = [stale.compensated(part.rows, one) for (part, _), one in zip(found, own, strict=True)]
+            stale.end_pass(self.stack, last=self._step + 1 == self._local_epoch.schedule.steps)
+        return own
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `HeldClients.state` does, and the weights of steps before where clients compute ahead."""
+        if self._stale is None:
+            return super().state()
+        older = self._stale.state(list(self.stack.parameters))
+        return super().state() | {f"{STALE}{name}": tensor for name, tensor in older.items()}
+
+    def restore(self, tensors: Weights) -> None:
+        """Restore what `state` returned; raises what `HeldClients.restore` raises."""
+        held = {name: tensor for name, tensor in tensors.items() if not name.startswith(STALE)}
+        super().restore(held)
+        if self._stale is not None:
+            self._stale.restore(below(STALE, tensors), self.stack)
 
     def evaluate(
         self,

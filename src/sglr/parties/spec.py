@@ -76,6 +76,10 @@ class ClientSpec:
         How samples are changed at random before clients train on them.
     own_share
         The share of its own weights that a client keeps when it takes up merged ones.
+    ahead
+        Batches that clients run forward before the gradient of the first has come, beyond that one.
+    delay_compensation
+        λ by which gradients are corrected for that, as in `sglr.stacking.stale.compensated`.
     keeps_head
         Whether a client's head, or decoder, is its own, and not among the weights that clients share.
     """
@@ -104,6 +108,8 @@ class ClientSpec:
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
     own_share: float = 0.0
     keeps_head: bool = False
+    ahead: int = 0
+    delay_compensation: float = 0.0
 
     @property
     def has_loss_beside(self) -> bool:

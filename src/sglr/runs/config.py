@@ -138,7 +138,7 @@ class Experiment(Settings):
         """Return a short hash of all settings that decide the result."""
         flat = self.flat()
         without = {key for key, (facts, default) in self._facts().items() if not facts.counts(flat.get(key) == default)}
-        former = {(key, new): old for (key, old), new in FORMER.items()}
+        former = {(key, str(new)): old for (key, old), new in FORMER.items()}
         deciding = {key: former.get((key, str(value)), value) for key, value in flat.items() if key not in without}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -167,8 +167,12 @@ USUAL_TASK = "classification"
 SETTINGS = frozenset(Settings.model_fields)
 """The keys of an experiment that belong to no part."""
 
-FORMER: Mapping[tuple[str, str], str] = {("label_prior", "correct"): "own"}
-"""Values that have another name now, by setting and old name; fingerprints are of the old names."""
+FORMER: Mapping[tuple[str, Any], Any] = {
+    ("label_prior", "correct"): "own",
+    ("pipelining", False): 0,
+    ("pipelining", True): 1,
+}
+"""Values that are written otherwise now, by setting and old value; fingerprints are of the old values."""
 
 FACTS: Mapping[str, SettingFacts] = {name: facts_of(field) for name, field in Settings.model_fields.items()}
 """What is known of each of them."""

@@ -46,6 +46,8 @@ class SettingFacts:
         written with a method, as in ``sglr:phi=1,init=independent``.
     engine
         The only engine that has this setting; others refuse it. None for no such engine.
+    bare
+        The value of the flag without one; None where the flag needs a value.
     since
         The version of sglr that brought it; None for what was there from the first run folders on. A later setting is
         in the fingerprint only if it is not the default, so that runs begun before it existed keep their fingerprints.
@@ -59,6 +61,7 @@ class SettingFacts:
     build: bool = True
     axis: bool = False
     engine: str | None = None
+    bare: str | None = None
     since: str | None = None
 
     def counts(self, is_default: bool) -> bool:
@@ -82,11 +85,13 @@ def setting(
     build: bool = True,
     axis: bool = False,
     engine: str | None = None,
+    bare: str | None = None,
     since: str | None = None,
     **limits: Any,
 ) -> Any:
     """Return a pydantic field that is a setting: panel, default and help text, facts, and limits of its value."""
-    facts = SettingFacts(panel, basic, decides, clients, build=build, axis=axis, engine=engine, since=since)
+    own = {"build": build, "axis": axis, "engine": engine, "bare": bare, "since": since}
+    facts = SettingFacts(panel, basic, decides, clients, **cast(dict[str, Any], own))
     return Field(default, description=about, json_schema_extra=cast(JsonDict, dataclasses.asdict(facts)), **limits)
 
 

@@ -314,12 +314,24 @@ class Settings(BaseModel):
     max_misses: int = setting(
         "Between sites", 10, "deadlines missed in a row until a client is no longer waited for", decides="records", ge=1
     )
-    pipelining: bool = setting(
+    pipelining: int = setting(
         "Between sites",
-        False,
-        "clients compute a step ahead of their gradients, which then are one step old (engine remote)",
+        0,
+        "batches that clients run forward ahead of their gradients, 0 to 8; gradients are then as many steps old."
+        " Without a number: 1. Other engines than remote train with as old gradients",
         clients="take",
-        engine="remote",
+        bare="1",
+        ge=0,
+        le=8,
+    )
+    delay_compensation: float = setting(
+        "Between sites",
+        0.0,
+        "correct old gradients: g + λ g² (weights now - weights then), with this λ (--pipelining)",
+        clients="take",
+        since="0.2.0",
+        ge=0,
+        allow_inf_nan=False,
     )
     ray_address: str | None = setting(
         "Cluster",

@@ -254,7 +254,7 @@ def _job(
         label_prior_of(experiment, method, description.targets),
         Plain() if method.whole_model else packed_codec(parse(experiment.compression), crossing),
         pick_device(site.device),
-        int(experiment.pipelining),
+        experiment.pipelining,
         method.round_of if experiment.client_optimizer == "reset" else None,
         parse_defences(experiment.defence, experiment.seed).over(crossing),
         accumulate=experiment.accumulate,
@@ -267,4 +267,5 @@ def _job(
         head_weight=method.head_weight,
         keeps_head=method.keeps_head,
         decoder_weight=method.decoder_weight if method.decodes else None,
+        delay_compensation=experiment.delay_compensation,
     )

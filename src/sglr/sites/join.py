@@ -12,10 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, samples_line, shape_text
 from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, ClientConnection, ClientContext
 from sglr.engines.remote.client.handlers import SEGMENT
+from sglr.engines.remote.client.passes_ahead import bytes_of_copy, bytes_of_pass
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.run_description import RunDescription, run_id
@@ -256,7 +259,18 @@ def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
         if description.classes
         else f"targets {description.targets.describe()}",
         f"model   {shown(str(settings.get('model')))}, {shapes}",
+        *([f"ahead   {_ahead_line(trainer)}"] if job.ahead else []),
     ]
+
+
+def _ahead_line(trainer: LocalTrainer) -> str:
+    """Return how far a client computes ahead of its gradients, and the memory that it takes."""
+    job = trainer.job
+    inputs = job.train.inputs[torch.arange(min(job.batching.size, len(job.train)))]
+    batch, copy = bytes_of_pass(job.segment, inputs), bytes_of_copy(job.segment)
+    most = (job.ahead + 1) * (batch + copy) / 1e6
+    kept = f"up to {job.ahead + 1} batches of {batch / 1e6:.3g} MB, each with a copy of {copy / 1e6:.3g} MB of weights"
+    return f"{job.ahead} batches of their gradients: keeps {kept} ({most:.3g} MB)"
 
 
 @contextmanager

@@ -64,6 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sglr, tail": ("sglr", TAIL),
     "sglr, defences": ("sglr", {"defence": DEFENCE, "atol": 1e-5}),
     "sglr, defences, server in the cluster": ("sglr", {"defence": DEFENCE, "ray_server": "cluster", "atol": 1e-5}),
+    "sglr, gradients of steps before": ("sglr", {"ahead": 2, "delay_compensation": 0.5, "norm": True, "atol": 2e-5}),
     "sfl, single samples": ("sfl", SINGLE),
     "sflv1, merge rule, server in the cluster": (
         "sflv1",

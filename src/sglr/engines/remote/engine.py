@@ -66,7 +66,7 @@ class Remote:
         )
         self._cut, self._features = self._description.cut_shape, features_of(first)
         self._patience = Patience.of(spec.experiment)
-        self._ahead = int(spec.experiment.pipelining)
+        self._ahead = spec.ahead
         self._links = Channels(spec.codec)
         self._shared = SharedWeights(trained_of(first), spec.own_share)
         self._started = False
@@ -196,6 +196,8 @@ class Remote:
         rows = zip(uplink.clients, gradients, uplink.sizes, strict=True)
         own = {client: gradient[:size] for client, gradient, size in rows}
         absent = self._open.extremes.check_sent("gradients", own) | self._open.tails.absent
+        for client in absent:
+            self._open.requests.forget_ahead(client)
         if downlink.updates:
             self._shared.step(rate)
         following = self._step + 1 + self._ahead

@@ -59,7 +59,8 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 KEPT_ANSWERS = 4
-"""Answers that are kept in case the connection broke before they arrived; no more requests than that are open."""
+"""Answers that are kept in case the connection broke before they arrived, beside those of passes ahead; no more
+requests than that are open."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0
 """Seconds between attempts to connect, doubled each time, with jitter."""
@@ -166,7 +167,7 @@ class ClientConnection:
                 self._context.say(f"the server at {self._context.address} does not answer; trying again")
             await self._sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
-        if not self.finished and self._session.id and not self._context.trainer.job.ahead:
+        if not self.finished and self._session.id:
             try:
                 self._session.write(self._left, self._context.trainer)
             except OSError as error:
@@ -267,7 +268,7 @@ class ClientConnection:
                 answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
             except LeftUndone:
                 return
-            self._session.keep(seq, answer, KEPT_ANSWERS)
+            self._session.keep(seq, answer, KEPT_ANSWERS + self._context.trainer.job.ahead)
         if seq in self._session.answers:
             async with self._writing:
                 await call.write(self._session.answers[seq])

@@ -42,7 +42,9 @@ class Job:
     device
         Where it computes.
     ahead
-        Steps that it runs forward before the gradient of the first has come: 0, or 1 with pipelining.
+        Batches that it runs forward before the gradient of the first has come, beyond that one.
+    delay_compensation
+        λ by which gradients are corrected for that, as in `sglr.stacking.stale.compensated`.
     round_of
         Gives an epoch's round, where it begins every round with a fresh optimizer; None where it keeps the one it has.
     defences
@@ -85,3 +87,4 @@ class Job:
     head_weight: float = 1.0
     keeps_head: bool = False
     decoder_weight: float | None = None
+    delay_compensation: float = 0.0

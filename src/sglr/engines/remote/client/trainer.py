@@ -27,6 +27,7 @@ from sglr.engines.remote.client.head import ClientHead
 from sglr.engines.remote.client.held_out import HeldOut, channels_last
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
+from sglr.engines.remote.client.passes_ahead import PassesAhead
 from sglr.engines.remote.client.tail import ClientTail
 from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
@@ -67,8 +68,7 @@ class LocalTrainer:
         self.job = job
         self.stack = self._new_stack()
         self.link = ErrorFeedbackChannel(job.codec)
-        # A pass that runs ahead needs weights that the next update does not change under it.
-        self._aside = [self._new_stack() for _ in range(job.ahead + 1)] if job.ahead else []
+        self._ahead = PassesAhead(job.ahead, self._new_stack, job.delay_compensation)
         self._inputs: Inputs = job.train.inputs.to(job.device)
         self._targets = job.train.targets.to(job.device)
         self._pending: deque[_Pending] = deque()
@@ -114,7 +114,7 @@ class LocalTrainer:
         self.held_out.refuse_labels()
         smashed, labels = self._run(epoch, step)
         if not _norm([smashed]) <= most_norm(smashed.numel()):
-            self.drop_passes()
+            self.undo_last_pass()
             raise ExtremeValues("the smashed data are not finite or too large")
         sent = self.job.defences.send(smashed[None], (self.job.client,), (len(labels),), epoch, step)[0]
         parts = self.link.send(sent)
@@ -132,9 +132,7 @@ class LocalTrainer:
             whose = [self.job.client] * len(rows)
             inputs, targets = self.job.augmentation.change(inputs, targets, whose, epoch, places)
         buffers = self._buffers()
-        stack = self._aside[step % len(self._aside)] if self._aside else self.stack
-        if stack is not self.stack:
-            stack.load((0,), {name: tensor[0] for name, tensor in self.stack.weights((0,)).items()})
+        stack = self._ahead.stack_for(epoch, step, self.stack)
         seed_layers(key(self.job.seed, "layers", self.job.client, epoch, step))
         forward = stack.forward((0,), channels_last(inputs)[None])
         if stack is not self.stack:
@@ -170,13 +168,10 @@ class LocalTrainer:
         ExtremeValues
             If the weights would explode: they stay as they are, and the pass is over.
         """
-        epoch, step = self._pending[0][:2]
+        pending = self._pending[0]
         gradients = self._back(gradient) if self._head is None else self._back_beside(gradient)
-        if not _norm(gradients) < MOST_NORM:
-            raise ExtremeValues("the gradient would make this client's weights explode")
-        self.stack.update(
-            (0,), gradients, rate, len(gradient), keep=(0,) if kept and self.batches.has(epoch, step + 1) else ()
-        )
+        kept = kept and self.batches.has(pending.epoch, pending.step + 1)
+        self._update(pending, gradients, rate, len(gradient), kept=kept)
 
     @property
     def learns_alone(self) -> bool:
@@ -197,9 +192,7 @@ class LocalTrainer:
         """Back-propagate the loss of the own head through the oldest pass, and step; raises what `backward` raises."""
         pending, (behind, found) = self._pending[0], self._behind()
         gradients = behind.added(0, list(self._back(found.gradients[0])))
-        if not _norm(gradients) < MOST_NORM:
-            raise ExtremeValues("the gradient would make this client's weights explode")
-        self.stack.update((0,), gradients, rate, len(pending.targets))
+        self._update(pending, gradients, rate, len(pending.targets), kept=False)
         return TrainMetrics(float(found.loss), float(found.correct), len(pending.targets))
 
     def step_alone(self, epoch: int, step: int, rate: float) -> TrainMetrics:
@@ -223,6 +216,14 @@ class LocalTrainer:
         found = pending.stack.backward(pending.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
+    def _update(self, pending: _Pending, gradients: Sequence[Tensor], rate: float, samples: int, *, kept: bool) -> None:
+        """Step by the gradients of a pass, or keep them for a later step."""
+        gradients = self._ahead.compensated(pending.stack, gradients, self.stack)
+        self._ahead.over(pending.epoch, pending.step)
+        if not _norm(gradients) < MOST_NORM:
+            raise ExtremeValues("the gradient would make this client's weights explode")
+        self.stack.update((0,), gradients, rate, samples, keep=(0,) if kept else ())
+
     def answer(self, features: Tensor) -> tuple[Tensor, float, float]:
         """Find the own loss at the server's features ``[b, ...]`` of the oldest pass, where labels stay here.
 
@@ -243,8 +244,14 @@ class LocalTrainer:
         """Features ``[b, ...]`` that were answered and whose gradient has not come."""
         return None if self._tail is None else self._tail.features
 
+    def undo_last_pass(self) -> None:
+        """Undo the pass that was run last; those before it still wait for their gradients."""
+        last = self._pending.pop()
+        self.stack.put_buffers((0,), last.buffers)
+        self.link.restore(last.memory)
+
     def drop_passes(self) -> None:
-        """Undo the passes whose gradients have not come."""
+        """Undo the passes whose gradients have not come; run again, they give the same."""
         if self._pending:
             first = self._pending[0]
             self.stack.put_buffers((0,), first.buffers)
@@ -306,12 +313,14 @@ class LocalTrainer:
 
     def take_head(self, head: Weights) -> None:
         """Go on with a head that the server sends."""
+        self._ahead.forget()
         self.stack.load((0,), head)
 
     def take_up(self, shared: Weights) -> None:
         """Go on from shared weights and buffers ``[...]``, mixed with the own where a share of these is kept."""
         if self.job.own_share:
             shared = mixed(self.stack.weights((0,)), shared, self.job.own_share)
+        self._ahead.forget()
         self.stack.load((0,), shared)
 
     def digest(self) -> str:
@@ -322,6 +331,7 @@ class LocalTrainer:
         """Return everything that a snapshot needs."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
+        tensors |= {f"ahead.{name}": tensor for name, tensor in self._ahead.state().items()}
         return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
@@ -329,6 +339,7 @@ class LocalTrainer:
         self._pending.clear()
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
+        self._ahead.restore(below("ahead.", tensors))
         self.loss.label_counts.copy_(tensors["label_counts"])
         self._round = int(tensors["round"])
 
