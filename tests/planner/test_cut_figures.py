@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.cost.computation import segment_flops
+from sglr.cost.units import read_time
 from sglr.planner.cut_figures import Crosses, CutFigures, Link, cut_figures, nearest, nearest_cut, share_of
-from sglr.planner.units import read_time
 from sglr.splitting import split
 
 

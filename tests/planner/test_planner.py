@@ -19,12 +19,12 @@ from sglr.core.task import Targets
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.computation import segment_flops
 from sglr.cost.profiles import load_profile
+from sglr.cost.units import read_flops_rate, read_rate
 from sglr.planner.costs import Scenario, Work, method_costs
 from sglr.planner.crossovers import crossovers
 from sglr.planner.cuts import measure_cuts
 from sglr.planner.plan import CostPlan, make_plan
 from sglr.planner.request import Request
-from sglr.planner.units import read_flops_rate, read_rate
 from sglr.planner.words import paragraphs
 from sglr.splitting import split
 

@@ -27,6 +27,7 @@ from sglr.assembly.checks import (
     check_steps,
     check_tail,
 )
+from sglr.assembly.clock import clock_of, fleet_of, work_of
 from sglr.assembly.kept_model import tokenizer_for
 from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.merge_rule import merge_rule_of
@@ -106,6 +107,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     data = _divide(experiment, _dataset(experiment, given))
     data = data if given.poison is None else given.poison(data)
     check_place(experiment, given, data)
+    fleet = fleet_of(experiment, 1 if method.pooled else experiment.clients)
     task = build_task(experiment, data, given.task)
     check_classes(experiment, method, data.targets)
     check_served(task, data, defences)
@@ -119,6 +121,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         data = _pooled(data)
     least = segments.least_batch(experiment.batch_size, data.sizes)
     check_least(experiment, method, batch_rule, least)
+    work = None if fleet is None else work_of(experiment, segments, data)
     batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule)
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
@@ -169,6 +172,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.defences,
         segments.frozen,
         segments.adapted,
+        clock_of(fleet, work, trainer, batching, segments.cut_shape),
     )
 
 

@@ -15,6 +15,7 @@ from sglr.core.method import Method
 from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.weights import Weights
+from sglr.cost.clock import Clock
 from sglr.parties.defences import DefenceChain
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import Thirds
@@ -65,3 +66,5 @@ class Training:
     """Frozen weights of the whole model, by name."""
     adapted: Callable[[], AdaptedModel | None] = _no_adapters
     """Gives the model that adapters are trained in; None without adapters."""
+    clock: Clock | None = None
+    """What models how long the training would take on the clients' devices and links; None without them."""

@@ -37,6 +37,16 @@ Seeds = Annotated[
 ]
 Jobs = Annotated[int | None, jobs_option(PANEL, "1, which uses all cores; on a cluster, as many as fit")]
 Cluster = Annotated[str | None, cluster_option(PANEL)]
+TimeTo = Annotated[
+    float | None,
+    typer.Option(
+        "--time-to",
+        metavar="<number>",
+        help="With --clock: the score to which modelled times are told, such as 0.75; default: what all reach",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
 
 
 def compare(
@@ -45,6 +55,7 @@ def compare(
     seeds: Seeds = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
+    time_to: TimeTo = None,
     config: Config = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -75,6 +86,7 @@ def compare(
             stop=watch.stop,
             loaded=print_loaded(watch.write, as_json),
             command=typed(ctx),
+            time_to=time_to,
             **settings,
         )
     print_results(result, as_json)

@@ -63,9 +63,9 @@ def cuts(
     """
     del debug
     from sglr.cli.train import read_experiment
+    from sglr.cost.units import read_flops_rate, read_rate, read_time
     from sglr.leakage.at_cuts import table_of
     from sglr.planner.cut_figures import Link
-    from sglr.planner.units import read_flops_rate, read_rate, read_time
 
     given = dict(ctx.obj)
     if network is not None:

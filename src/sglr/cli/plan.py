@@ -218,7 +218,8 @@ def _show(console: Console, title: str, headings: Sequence[str], rows: Sequence[
 
 
 def _traffic(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.words import clock, megabytes
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import clock
 
     rows = []
     for method, cost in found.methods.items():
@@ -232,8 +233,7 @@ def _traffic(found: CostPlan) -> tuple[list[str], list[list[str]]]:
 
 
 def _work(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.words import clock
-    from sglr.report.numbers import NONE, joules, operations
+    from sglr.report.numbers import NONE, clock, joules, operations
 
     headings = [
         "",

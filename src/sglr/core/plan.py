@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -21,8 +21,13 @@ class Batches(Protocol):
         """True if a batching rule gives clients batches that differ by intent."""
         ...
 
-    def used(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""
+    def used(
+        self, sizes: NDArray[np.int64], seed: int = 0, epoch: int = 0, clients: Sequence[int] | None = None
+    ) -> NDArray[np.int64]:
+        """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``.
+
+        It depends on seed, epoch and who they are (by default 0, 1, …) only where clients can be late.
+        """
         ...
 
 
@@ -31,8 +36,11 @@ class Once:
 
     unequal = False
 
-    def used(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def used(
+        self, sizes: NDArray[np.int64], seed: int = 0, epoch: int = 0, clients: Sequence[int] | None = None
+    ) -> NDArray[np.int64]:
         """Return the sizes."""
+        del seed, epoch, clients
         return sizes
 
 

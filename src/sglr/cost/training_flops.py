@@ -124,22 +124,33 @@ def count_training(
     samples back. With the whole model at the client, the server's part is nothing. Steps by which the server aligns
     heads (FSL-SAGE) are not counted, what goes through its segment for them is.
     """
-    client = segment_flops(lower, input_shape, dtype=dtype)
-    segment, at_cut = trainer.server.segment, client.output_shape
+    segment, at_cut = trainer.server.segment, segment_flops(lower, input_shape, dtype=dtype).output_shape
     server, to_weights, to_inputs = segment_flops(segment, at_cut, input_gradient=True), 0.0, 0.0
     if work is not None and work.to_weights:
-        to_weights = segment_flops(segment, at_cut).backward
+        to_weights, _ = server_halves(segment, at_cut)
     if work is not None and work.to_inputs:
-        to_inputs = segment_flops(segment, at_cut, input_gradient=True, weight_gradients=False).backward
+        _, to_inputs = server_halves(segment, at_cut)
+    client = client_flops(lower, input_shape, dtype)
+    return Computation(client, server, trained_samples(trainer), work, to_weights, to_inputs)
+
+
+def client_flops(lower: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> SegmentFlops:
+    """Count one sample's operations at a client: in its segment, and in the tail, head or decoder that it has."""
     if isinstance(lower, ClientSegments):
-        client = _both(
+        return _both(
             segment_flops(lower.lower, input_shape, dtype=dtype),
             segment_flops(lower.tail, lower.features, input_gradient=True),
         )
-    samples = trained_samples(trainer)
+    client = segment_flops(lower, input_shape, dtype=dtype)
     if isinstance(lower, HeadedSegment):
-        client = _both(client, segment_flops(lower.head, lower.features, input_gradient=True))
-    return Computation(client, server, samples, work, to_weights, to_inputs)
+        return _both(client, segment_flops(lower.head, lower.features, input_gradient=True))
+    return client
+
+
+def server_halves(segment: nn.Module, at_cut: tuple[int, ...]) -> tuple[float, float]:
+    """Count the operations of a sample's way back through the server's segment, to its weights and to its inputs."""
+    to_inputs = segment_flops(segment, at_cut, input_gradient=True, weight_gradients=False).backward
+    return segment_flops(segment, at_cut).backward, to_inputs
 
 
 def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:
@@ -168,7 +179,7 @@ def samples_in(trainer: Trainer, epoch: int) -> NDArray[np.int64]:
     found = np.zeros_like(sizes)
     rng = generator(plan.seed, "cohorts", epoch)
     for cohort in map(list, trainer.method.cohorts(trainer.participants(epoch), rng)):
-        found[cohort] += plan.batches.used(sizes[cohort])
+        found[cohort] += plan.batches.used(sizes[cohort], plan.seed, epoch, cohort)
     return found
 
 

@@ -57,6 +57,11 @@ class Batching:
         """As in `BatchRule`."""
         return self.rule.unequal
 
+    @property
+    def in_time(self) -> bool:
+        """True if clients are answered as they arrive, and wait for nobody."""
+        return self.rule.name == CLOCK
+
     def together(self, clients: int) -> int:
         """Return B, the samples of a step of so many clients."""
         return self.size * clients if self.rule.together is None else self.rule.together
@@ -100,6 +105,6 @@ class Batching:
         shares = np.floor(self.together(len(sizes)) / time / (1.0 / time).sum() + 1e-9).astype(np.int64)
         return Consecutive(sizes, np.maximum(self.least, shares), self.least)
 
-    def used(self, sizes: Rows) -> Rows:
+    def used(self, sizes: Rows, seed: int = 0, epoch: int = 0, clients: Sequence[int] | None = None) -> Rows:
         """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""
-        return self.schedule(sizes, 0, 0).used
+        return self.schedule(sizes, seed, epoch, clients).used

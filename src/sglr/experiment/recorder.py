@@ -143,6 +143,8 @@ class Recorder:
                 )
             self.built.trainer.restore(tensors, Progress.of(state["progress"]))
             self.ledger.restore(state["ledger"], tensors)
+            if self.built.clock is not None:
+                self.built.clock.restore(state["clock"], tensors)
             self.meter.restore(state.get("energy"))
             self.wall_seconds, self.records = float(state["wall_seconds"]), int(state["records"])
         self._write(lambda: self.run.keep_records(self.records))
@@ -191,9 +193,13 @@ class Recorder:
 
     def _note(self, event: Event) -> None:
         self.ledger(event)
+        clock = self.built.clock
+        if clock is not None:
+            clock(event)
         if isinstance(event, EpochDone):
-            event = dataclasses.replace(event, record={**event.record, **self.ledger.record(), **self._leaked(event)})
-            record = event.record
+            modelled = {} if clock is None else clock.record()
+            record = {**event.record, **self.ledger.record(), **modelled, **self._leaked(event)}
+            event = dataclasses.replace(event, record=record)
             self._write(lambda: self.run.append(record))
             self.records += 1
             self.tracking.epoch(self.run, record)
@@ -234,6 +240,9 @@ class Recorder:
         tensors = trainer.state(best)
         trainer.refuse_bad_weights(tensors)
         tensors |= self.ledger.tensors()
+        if self.built.clock is not None:
+            state["clock"] = self.built.clock.state()
+            tensors |= self.built.clock.tensors()
         self._write(lambda: save_checkpoint(self.run, trainer.progress.steps, tensors, state, best=best, keep=keep))
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -249,6 +258,7 @@ class Recorder:
     def _finish(self) -> None:
         self.progress_file.test()
         weights, work = weights_digest(self.built), self.built.trainer.server.work
+        modelled = None if self.built.clock is None else self.built.clock.summary()
         scores, epoch = self._test()
         seconds = time.perf_counter() - self._started
         sample, labels_stay = self.ledger.sample_bytes, self.built.tail is not None
@@ -266,6 +276,8 @@ class Recorder:
             seconds=seconds,
             weights_sha256=weights,
         )
+        if modelled is not None:
+            summary["modelled_time"] = modelled
         if self.leakage_callback is not None:
             summary["leakage"] = watched_summary(self.leakage_callback, self.run.history)
         self._write(lambda: write_examples(self.run, self.built))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sglr.planner.recommendation import Evidence, Recommendation
 from sglr.planner.study import Study
-from sglr.planner.words import clock
-from sglr.report.numbers import size
+from sglr.report.numbers import clock, size
 
 if TYPE_CHECKING:
     from sglr.planner.plan import CostPlan

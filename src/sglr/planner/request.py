@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from sglr.core.errors import UsageError
 from sglr.cost.closed_forms import Sizes
 from sglr.cost.profiles import load_profile
+from sglr.cost.units import read_flops_rate, read_rate
 from sglr.data.batch_rule import CLOCK, GLOBAL, REGULATED, BatchRule
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
-from sglr.planner.units import read_flops_rate, read_rate
 from sglr.runs.config import USUAL_TASK, Experiment
 
 if TYPE_CHECKING:

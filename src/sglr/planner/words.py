@@ -8,7 +8,7 @@ from sglr.planner.advice import advice
 from sglr.planner.costs import BYTES_PER_MB
 from sglr.planner.crossovers import OVER, Crossover
 from sglr.planner.plan import SPLIT, CostPlan, CutCost
-from sglr.report.numbers import count, duration, joules, operations, percent, size
+from sglr.report.numbers import clock, count, joules, operations, percent, size
 
 VIEW_WORDS = {"broadcast": "over one shared medium", "point_to_point": "with a link for each client"}
 
@@ -139,11 +139,6 @@ def names(methods: Sequence[str]) -> str:
 def megabytes(number: float) -> str:
     """Write MB in the unit that suits them."""
     return size(number * BYTES_PER_MB)
-
-
-def clock(seconds: float) -> str:
-    """Write a time, a short one in milliseconds."""
-    return duration(seconds) if seconds >= 0.9995 or not seconds else f"{seconds * 1000:.3g} ms"
 
 
 def _sends_least(plan: CostPlan) -> str:

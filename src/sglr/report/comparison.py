@@ -23,6 +23,7 @@ from sglr.report.costs import within
 from sglr.report.page import environment_rows, merged, relative_link, render, setting_rows
 from sglr.report.score_style import ScoreStyle
 from sglr.report.svg import inline_svg, standalone_svg
+from sglr.report.time_to import mean_seconds_to, reached_by_all, time_curve, times_chart
 from sglr.runs.folder import Run
 from sglr.storage.files import write_text
 
@@ -101,12 +102,42 @@ def comparison_page(
         small_scatter=inline_svg(bytes_chart(points, score, wide=False), "small-scatter", against)
         if scattered
         else None,
+        modelled=_modelled(methods, score),
         runs=[_shown_run(one.row.label, run, folder, score) for one in methods for run in one.runs],
         settings=setting_rows(shared),
         varied=sorted(varied),
         command=command,
         environment=environment_rows(_of_all(methods, "versions"), _of_all(methods, "machine")),
     )
+
+
+def _modelled(methods: Sequence[Compared], score: ScoreStyle) -> dict[str, Any] | None:
+    """Draw the scores against modelled time, with the time to the best score that all reach; None without clocks."""
+    curves = [time_curve(one.row.label, one.histories, score.validation) for one in methods]
+    if not _drawable(curves):
+        return None
+    clocked = [one for one, own in zip(methods, curves, strict=True) if own.values]
+    target, about = (
+        reached_by_all([each for one in clocked for each in one.histories], score),
+        f"{score.title} over time",
+    )
+    return {
+        "chart": inline_svg(times_chart(curves, score, named=True), "times", about),
+        "small": inline_svg(times_chart(curves, score, named=False), "small-times", about),
+        "target": None if target is None else score.write(target),
+        "rows": [(one.row.label, _time_to(one, score, target), *_time_of(one)) for one in clocked],
+    }
+
+
+def _time_to(method: Compared, score: ScoreStyle, target: float | None) -> str:
+    seconds = None if target is None else mean_seconds_to(method.histories, score, target)
+    return numbers.NONE if seconds is None else numbers.clock(seconds)
+
+
+def _time_of(method: Compared) -> tuple[str, str]:
+    """Write the modelled time of a whole training, and the share of it that clients wait."""
+    waiting = method.mean("modelled_time", "waiting_share", "mean")
+    return numbers.clock(method.mean("modelled_time", "seconds")), numbers.percent(waiting)
 
 
 def _read(rows: Sequence[ComparisonRow | Mapping[str, Any]]) -> list[Compared]:

@@ -20,6 +20,18 @@ MEANINGS = {
 }
 VIEWS = {"point_to_point": "On the wire", "broadcast": "Broadcast", "paper": "Paper"}
 UNCOUNTED_SHOWN = 6
+PHASES = {
+    "forward": "Forward at the client",
+    "up": "From the client",
+    "server": "At the server",
+    "down": "To the client",
+    "backward": "Backward at the client",
+    "waiting": "Waiting",
+}
+"""Parts of modelled time, in the order of a step."""
+
+LEAST_SHARE = 1e-6
+"""Of the whole: what takes less is rounding."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,7 @@ def cost_tables(summary: Mapping[str, Any]) -> list[CostTable]:
     found = (
         _views(summary.get("communication", {}).get("views")),
         _computation(summary.get("computation")),
+        _modelled_time(summary.get("modelled_time")),
         _modelled(energy.get("modelled")),
         _measured(energy.get("measured")),
     )
@@ -126,6 +139,24 @@ def _computation(computation: Mapping[str, Any] | None) -> CostTable | None:
     notes = ["Training only, add-multiplies × 2. The paper takes a backward pass for two forward passes."]
     notes += _uncounted(computation.get("uncounted_ops") or {})
     return CostTable("Computation", ("Counted", "Paper"), rows, tuple(notes))
+
+
+def _modelled_time(modelled: Mapping[str, Any] | None) -> CostTable | None:
+    """Return the table of what a training waits for on simulated clocks."""
+    if not modelled:
+        return None
+    seconds = modelled["seconds"] or 1.0
+    rows = [("All", (numbers.clock(modelled["seconds"]), ""))]
+    for phase, meaning in PHASES.items():
+        if phase in modelled["phases"] and modelled["phases"][phase] >= seconds * LEAST_SHARE:
+            took = modelled["phases"][phase]
+            rows.append((meaning, (numbers.clock(took), numbers.percent(took / seconds))))
+    held_up = modelled["clients"]["last"]
+    notes = ["What the training waits for, of the client that everyone waits for; modelled, not measured."]
+    if max(held_up, default=0):
+        number = held_up.index(max(held_up))
+        notes.append(f"Others wait for client {number} most often: {numbers.count(held_up[number])} times.")
+    return CostTable("Time, modelled", ("Takes", "Share"), tuple(rows), tuple(notes))
 
 
 def _uncounted(operations: Any) -> list[str]:

@@ -62,6 +62,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def clock(seconds: float | None) -> str:
+    """Write a time, a short one in milliseconds."""
+    if seconds is None or seconds >= 0.9995 or not seconds:
+        return duration(seconds)
+    return f"{seconds * 1000:.3g} ms"
+
+
 def count(number: float | None) -> str:
     """Write a number of things with thousands set apart, to three digits below one hundred."""
     if number is None or not math.isfinite(number):

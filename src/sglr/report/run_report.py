@@ -19,6 +19,7 @@ from sglr.report.page import environment_rows, render, setting_rows, written
 from sglr.report.score_style import ScoreStyle, best_so_far, headline, validated
 from sglr.report.svg import inline_svg
 from sglr.report.task_section import score_tile, task_section
+from sglr.report.time_to import MODELLED, time_chart
 from sglr.runs.folder import CONFIG, Run
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
@@ -176,7 +177,22 @@ def _charts(summary: Mapping[str, Any], history: Records) -> list[dict[str, str]
         svg = inline_svg(score_chart(history, best and best[2], score), score.name, f"{score.title} over epochs")
         note = "The band is the spread over clients (± one standard deviation)." if has_validation else ""
         charts.append({"title": score.heading, "svg": svg, "note": note})
-    return [*charts, {"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""}]
+    charts.append({"title": "Loss", "svg": inline_svg(loss_chart(history), "loss", "loss over epochs"), "note": ""})
+    if MODELLED in history[-1] and any(score.validation in row or score.training in row for row in history):
+        svg = inline_svg(time_chart(history, score), "modelled", f"{score.title} against modelled time")
+        note = f"On the devices and links of the clock{_waits(summary.get('modelled_time'))}."
+        charts.append({"title": f"{score.heading} against modelled time", "svg": svg, "note": note})
+    return charts
+
+
+def _waits(modelled: Mapping[str, Any] | None) -> str:
+    if not modelled:
+        return ""
+    share = modelled["waiting_share"]
+    whole = f"{numbers.clock(modelled['seconds'])} in all"
+    return (
+        f": {whole}; clients wait {numbers.percent(share['mean'])} of it, and at most {numbers.percent(share['max'])}"
+    )
 
 
 def _classes_chart(path: Path) -> str | None:

@@ -380,6 +380,14 @@ class Settings(BaseModel):
         decides="records",
         clients="hidden",
     )
+    clock: str | None = setting(
+        "Costs",
+        None,
+        "devices and links of the clients, to model how long the training takes: phone/4g,"
+        " 0-4=phone/4g,5-9=laptop/wifi, a table (.csv), or lognormal:phone/4g,sigma=0.5; default: no time is modelled",
+        since="0.2.0",
+        clients="hidden",
+    )
     name: str = setting(
         "Output", "", "name of the run, in its folder's name and in tables", decides="nothing", build=False
     )

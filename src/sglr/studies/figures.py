@@ -37,6 +37,7 @@ def mean_figures(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "best_epoch": _mean_of(finished, "validation", "best_epoch"),
         "communication": {name: _mean_of(finished, "communication", name) for name in ("up_bytes", "down_bytes")},
         "seconds": _mean_of(finished, "seconds"),
+        "modelled_seconds": _mean_of(finished, "modelled_time", "seconds"),
         "samples_per_second": _mean_of(finished, "samples_per_second"),
     }
 

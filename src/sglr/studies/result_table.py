@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sglr.core.errors import UsageError
-from sglr.report.numbers import NONE, count, duration, percent, size
+from sglr.report.numbers import NONE, clock, count, duration, percent, size
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
@@ -46,6 +46,7 @@ BEST_EPOCH = ResultColumn("best epoch", lambda row: NONE if row["best_epoch"] is
 SENT_UP = ResultColumn("sent up", lambda row: size(row["communication"]["up_bytes"]))
 SENT_DOWN = ResultColumn("sent down", lambda row: size(row["communication"]["down_bytes"]))
 TIME = ResultColumn("time", lambda row: duration(row["seconds"]))
+MODELLED_TIME = ResultColumn("modelled time", lambda row: clock(row.get("modelled_seconds")))
 SPEED = ResultColumn("samples /s", lambda row: count(row["samples_per_second"]))
 
 

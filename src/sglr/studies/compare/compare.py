@@ -17,6 +17,7 @@ from sglr.runs.folder import CONFIG, Run, write_command
 from sglr.runs.new_folder import folder_of_runs, refuse_single_run
 from sglr.storage.files import is_file
 from sglr.studies.compare.comparison import Comparison, make_row, write_comparison
+from sglr.studies.compare.time_to import check_time_to, with_times
 from sglr.studies.method_specs import Variant, parse_methods
 from sglr.studies.notebook_progress import study_shown
 from sglr.studies.scheduler.checks import check_builds, check_request
@@ -44,6 +45,7 @@ def compare(
     stop: Callable[[], bool] = lambda: False,
     loaded: Callable[[Experiment, Training], None] | None = None,
     command: str = "",
+    time_to: float | None = None,
     **settings: Any,
 ) -> Comparison:
     """Train with several methods and seeds, and compare what comes out.
@@ -76,6 +78,9 @@ def compare(
         Called with the first training that is built.
     command
         The command that was typed, for the reports.
+    time_to
+        With a ``clock``: the score to which modelled times are told, such as 0.75; None for the best that every run
+        reaches.
     **settings
         As for `sglr.train`; a parameter of methods applies to those that have it.
 
@@ -96,6 +101,7 @@ def compare(
     settings = settle_dataset(settings)
     folder = Path(out) if out is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-comparison"
     trials = plan(methods, seeds, folder, settings, command)
+    check_time_to(time_to, trials)
     datasets = Datasets(trials[0].given.dataset if trials[0].given else None)
     check_request(trials, jobs, ray_address, datasets)
     new = [trial for trial in trials if not is_file(trial.path / CONFIG)]
@@ -119,7 +125,9 @@ def compare(
             label: [one for own, one in zip(labels, outcomes, strict=True) if own == label]
             for label in dict.fromkeys(labels)
         }
-        comparison = write_comparison(folder, [make_row(label, own, folder) for label, own in by_label.items()])
+        rows = [make_row(label, own, folder) for label, own in by_label.items()]
+        finished = {label: [one.run for one in own if one.problem is None] for label, own in by_label.items()}
+        comparison = write_comparison(folder, with_times(rows, finished, time_to))
         write_comparison_report(folder, comparison.with_paths(), command)
         return comparison
 

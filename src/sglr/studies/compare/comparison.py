@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sglr.report.numbers import clock
 from sglr.report.score_style import ScoreStyle, headline_of_rows
 from sglr.storage.files import write_text
 from sglr.studies.figures import row_figures
 from sglr.studies.result_table import (
     BALANCED,
     BEST_EPOCH,
+    MODELLED_TIME,
     SENT_DOWN,
     SENT_UP,
     SPEED,
@@ -35,7 +37,8 @@ class Comparison(ResultTable):
     (folder names), ``diverged`` (how runs diverged), and over the other runs the means of ``test.accuracy`` (with its
     standard deviation over seeds, ``test.accuracy_sd``), ``test.accuracy_std_over_clients``, ``best_epoch``,
     ``communication``, ``seconds``, ``samples_per_second``. For other tasks the name of their score takes the place of
-    ``accuracy``; ``test.headline`` tells it.
+    ``accuracy``; ``test.headline`` tells it. With a clock there are ``modelled_seconds``, and ``time_to``: a ``score``
+    and the modelled ``seconds`` to it, None where a run does not reach it.
     """
 
     FILE, STUDY = COMPARISON, "comparison"
@@ -44,7 +47,30 @@ class Comparison(ResultTable):
         """Return the columns; balanced accuracy, where it tells more, takes the place of the spread over clients."""
         method = ResultColumn("method", lambda row: str(row["label"]))
         fourth = BALANCED if self.is_unequal else self.over_clients
-        return [method, self.headline, fourth, BEST_EPOCH, SENT_UP, SENT_DOWN, TIME, SPEED]
+        modelled = self._modelled()
+        # A terminal has room for no more columns.
+        return [
+            method,
+            self.headline,
+            fourth,
+            BEST_EPOCH,
+            SENT_UP,
+            SENT_DOWN,
+            *modelled,
+            *([] if modelled else [TIME, SPEED]),
+        ]
+
+    def _modelled(self) -> list[ResultColumn]:
+        """Return the columns of times on simulated clocks, where there are any."""
+        if not any(row.get("modelled_seconds") is not None for row in self.rows):
+            return []
+        told = next((row["time_to"] for row in self.rows if row.get("time_to")), None)
+        if told is None:
+            return [MODELLED_TIME]
+        to = ResultColumn(
+            f"to {self.score.write(told['score'])}", lambda row: clock((row["time_to"] or {}).get("seconds"))
+        )
+        return [MODELLED_TIME, to]
 
     def with_paths(self) -> list[dict[str, Any]]:
         """Return the rows with the runs' whole paths."""

@@ -1,0 +1,205 @@
+"""A training on simulated clocks: what each step would take on the clients' devices and links, and who waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglr.core.events import EpochDone, Event, StepDone, Traffic
+from sglr.core.random import generator
+from sglr.core.trainer import Trainer
+from sglr.cost.cohort_clock import TOTALS, CohortClock
+from sglr.cost.fleet import Fleet
+from sglr.cost.step_time import SampleWork, Speeds
+from sglr.data.batches import Batching
+from sglr.data.schedules import Schedule
+
+MOST_CLIENTS = 1000
+"""Clients whose figures are in a summary."""
+
+
+class Clock:
+    """Turns a training's events into seconds, by `sglr.cost.step_time`; it changes nothing of the training.
+
+    Parameters
+    ----------
+    fleet
+        Devices and links.
+    work
+        Operations of a sample.
+    trainer
+        The training.
+    batching
+        How its clients cut their data into batches.
+    halves
+        Counts the operations of a sample's way back through the server's segment to its weights alone, and to the
+        smashed data alone; asked where a method goes so.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        work: SampleWork,
+        trainer: Trainer,
+        batching: Batching,
+        halves: Callable[[], tuple[float, float]],
+    ) -> None:
+        self.fleet, self.work, self._trainer, self._batching = fleet, work, trainer, batching
+        self._count_halves, self._halves = halves, (0.0, 0.0)
+        self._now, self._taken = 0.0, 0
+        self._totals = np.zeros((len(TOTALS), fleet.clients))
+        self._phases: dict[str, float] = {}
+        self._steps = 0
+        self._pending: list[Traffic] = []
+        self._cohorts: tuple[int, Sequence[tuple[int, ...]]] = (-1, ())
+        self._place = (-1, -1)
+        self._at_work: CohortClock | None = None
+        self._schedule: Schedule | None = None
+        self._server_work = trainer.server.work
+
+    def __call__(self, event: Event) -> None:
+        """Note an event."""
+        if isinstance(event, Traffic):
+            self._pending.append(event)
+        elif isinstance(event, StepDone):
+            self._step()
+        elif isinstance(event, EpochDone):
+            self._leave()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the training began, up to the end of the last epoch."""
+        return self._now
+
+    def record(self) -> dict[str, float]:
+        """Return what goes into ``metrics.jsonl`` after an epoch."""
+        return {"modelled_seconds": self._now}
+
+    def _step(self) -> None:
+        cohort, schedule = self._enter()
+        progress, sent = self._trainer.progress, self._pending
+        self._pending = []
+        first = next((at for at, one in enumerate(sent) if one.kind != "weights" or one.up), len(sent))
+        for one in sent[:first]:
+            cohort.receive(one)
+        exchange = [one for one in sent if one.kind != "weights"]
+        for step in range(self._taken, progress.step):
+            last = step + 1 == progress.step
+            cohort.take(schedule.at(step)[1], exchange if last else [], self._flops() if last else 0.0)
+        for one in sent[first:]:
+            if one.kind == "weights":
+                (cohort.send if one.up else cohort.receive)(one)
+        self._steps += progress.step - self._taken
+        self._taken = progress.step
+
+    def _enter(self) -> tuple[CohortClock, Schedule]:
+        """Return the clock of the cohort that is at work, and its schedule; begin both where it is a new one."""
+        trainer = self._trainer
+        place = trainer.progress.epoch, trainer.progress.cohort
+        if self._at_work is None or self._schedule is None or place != self._place:
+            self._leave()
+            at_work, self._schedule = self._new(place)
+            self._at_work, self._taken = at_work, 0
+        return self._at_work, self._schedule
+
+    def _new(self, place: tuple[int, int]) -> tuple[CohortClock, Schedule]:
+        """Return the clock and the schedule of a cohort that begins now."""
+        trainer, (epoch, number), self._place = self._trainer, place, place
+        if self._cohorts[0] != epoch:
+            rng = generator(trainer.plan.seed, "cohorts", epoch)
+            self._cohorts = epoch, trainer.method.cohorts(trainer.participants(epoch), rng)
+        clients = tuple(self._cohorts[1][number])
+        sizes = np.array([trainer.sizes[client] for client in clients], dtype=np.int64)
+        speeds = Speeds.of(self.fleet, self.work, clients)
+        sums = self._totals[:, list(clients)], self._phases
+        cohort = CohortClock(clients, speeds, self._now, sums, waits=not self._batching.in_time)
+        return cohort, self._batching.schedule(sizes, trainer.plan.seed, epoch, clients)
+
+    def _leave(self) -> None:
+        """End the pass of the cohort that is at work: whoever is ready waits for the others."""
+        if self._at_work is None:
+            return
+        before, self._now = self._now, self._at_work.end()
+        self._collect()
+        if len(self._cohorts[1]) > 1:  # it was not the others' turn
+            everyone = [client for cohort in self._cohorts[1] for client in cohort]
+            self._totals[2, everyone] += self._now - before
+            self._totals[2, list(self._at_work.clients)] -= self._now - before
+        self._at_work, self._schedule = None, None
+
+    def _collect(self) -> None:
+        """Take what the cohort's clock has added up into the totals."""
+        if self._at_work is None:
+            return
+        self._totals[:, list(self._at_work.clients)] = self._at_work.totals
+
+    def _flops(self) -> float:
+        """Return the server's operations since the last step."""
+        before, now, work = self._server_work, self._trainer.server.work, self.work
+        self._server_work = now
+        if now is None or before is None:
+            return 0.0
+        forward, backward, to_weights, to_inputs = (new - old for new, old in zip(now, before, strict=True))
+        found = forward * work.server_forward + backward * work.server_backward
+        if to_weights or to_inputs:
+            self._halves = self._halves if any(self._halves) else self._count_halves()
+            found += to_weights * self._halves[0] + to_inputs * self._halves[1]
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as they go into ``summary.json``.
+
+        Returns
+        -------
+        dict
+            ``seconds`` of the training, ``steps``, ``step_seconds`` (mean), ``phases`` (seconds by what the training
+            waited for: they add up to ``seconds``), ``waiting_share`` (mean and maximum over the clients that took
+            part: of the time of their epochs, what they waited), and ``clients``: of the first ``MOST_CLIENTS``, the
+            seconds that each computed, sent and received, and waited; the share of waiting; and ``last``, the steps in
+            which the others waited for it.
+        """
+        compute, transfer, waiting, last = self._totals
+        spent = compute + transfer + waiting
+        share = np.divide(waiting, spent, out=np.zeros_like(spent), where=spent > 0)
+        there = share[spent > 0]
+        names = ("compute_seconds", "transfer_seconds", "waiting_seconds", "waiting_share", "last")
+        columns = (compute, transfer, waiting, share, last.astype(np.int64))
+        each = {name: column[:MOST_CLIENTS].tolist() for name, column in zip(names, columns, strict=True)}
+        return {
+            "seconds": self._now,
+            "steps": self._steps,
+            "step_seconds": self._now / max(1, self._steps),
+            "phases": dict(self._phases),
+            "waiting_share": {"mean": float(there.mean()) if len(there) else 0.0, "max": float(share.max(initial=0))},
+            "clients": each,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return the part of a checkpoint that is JSON."""
+        self._collect()
+        at_work = None if self._at_work is None else {"place": self._place, **self._at_work.state()}
+        return {"now": self._now, "phases": self._phases, "steps": self._steps, "cohort": at_work}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the part of a checkpoint that grows with the clients."""
+        found = {"clock.totals": torch.from_numpy(self._totals)}
+        if self._at_work is not None:
+            found["clock.cohort"] = torch.from_numpy(self._at_work.table())
+        return found
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state` and `tensors` returned; the training has been restored."""
+        self._now, self._steps = float(state["now"]), int(state["steps"])
+        self._phases = {str(name): float(seconds) for name, seconds in state["phases"].items()}
+        self._totals[:] = tensors["clock.totals"].numpy()
+        self._pending, self._at_work, self._schedule = [], None, None
+        self._server_work = self._trainer.server.work
+        if state["cohort"] is not None:
+            epoch, number = state["cohort"]["place"]
+            self._at_work, self._schedule = self._new((int(epoch), int(number)))
+            self._at_work.restore(state["cohort"], tensors["clock.cohort"].numpy())
+            self._taken = self._trainer.progress.step

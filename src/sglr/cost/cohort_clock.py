@@ -1,0 +1,212 @@
+"""The clock of a cohort's pass over its data: when each of its clients is ready, and what it waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sglr.core.events import Traffic
+from sglr.cost.fleet import Figures
+from sglr.cost.step_time import Speeds
+
+Rows = NDArray[np.int64]
+Place = slice | Rows
+
+ALL = slice(None)
+TOTALS = ("compute", "transfer", "waiting", "last")
+"""What is added up of every client: seconds, and steps in which it was the last that arrived."""
+
+ANSWERS = ("gradients", "average")
+CHAIN = ("down", "backward", "forward", "up")
+"""What a client does between two answers of the server, in this order."""
+
+
+class CohortClock:
+    """Times of n clients that work together.
+
+    Parameters
+    ----------
+    clients
+        Their ids, ascending.
+    speeds
+        What each takes for everything.
+    now
+        When the pass begins, in seconds of the training.
+    sums
+        What was added up before: of each client, ``[4, n]``, and by phase; this clock adds to them.
+    waits
+        False where the server answers each client at once (``--batching clock``).
+    """
+
+    def __init__(
+        self,
+        clients: tuple[int, ...],
+        speeds: Speeds,
+        now: float,
+        sums: tuple[Figures, dict[str, float]] | None = None,
+        *,
+        waits: bool = True,
+    ) -> None:
+        self.clients, self._speeds, self._waits = clients, speeds, waits
+        self._rows = {client: row for row, client in enumerate(clients)}
+        self._ready: Figures = np.full(len(clients), now)
+        self._since = np.zeros((len(CHAIN), len(clients)))
+        self._server = self._busy = now
+        self.totals, self.phases = (np.zeros((len(TOTALS), len(clients))), {}) if sums is None else sums
+
+    def _place(self, clients: tuple[int, ...]) -> Place:
+        if clients == self.clients:
+            return ALL
+        return np.array([self._rows[client] for client in clients], dtype=np.int64)
+
+    def receive(self, sent: Traffic) -> None:
+        """Let clients receive weights, which the server has now."""
+        place, speeds = self._place(sent.clients), self._speeds
+        took = speeds.one_way[place] + sent.sizes * speeds.down[place]
+        ready = self._ready[place]
+        self.totals[2, place] += np.maximum(self._server - ready, 0.0)
+        self.totals[1, place] += took
+        self._ready[place] = np.maximum(ready, self._server) + took
+        self._since[:, place] = 0.0
+        self._since[0, place] = took
+
+    def send(self, sent: Traffic) -> None:
+        """Let clients send weights; the server has merged them when all are there."""
+        place, speeds = self._place(sent.clients), self._speeds
+        took = speeds.one_way[place] + sent.sizes * speeds.up[place]
+        arrives = self._ready[place] + took
+        self.totals[1, place] += took
+        self._since[3, place] += took
+        merged = max(self._busy, float(arrives.max()))
+        self._blame(place, arrives, merged)
+        self.totals[2, place] += merged - arrives
+        self._ready[place], self._server, self._busy = merged, merged, merged
+        self._since[:, place] = 0.0
+
+    def take(self, samples: Rows, sent: Sequence[Traffic], server_flops: float) -> None:
+        """Take a step.
+
+        Parameters
+        ----------
+        samples
+            Of each client, ``[n]``.
+        sent
+            What crossed the cut; nothing if clients trained alone.
+        server_flops
+            The server's operations.
+        """
+        if not sent:
+            self._alone(samples)
+            return
+        speeds, place = self._speeds, self._place(sent[0].clients)
+        up, down, asked = self._bytes(place, sent)
+        count = samples[place]
+        forward, backward = count * speeds.forward[place], count * speeds.backward[place]
+        there = speeds.one_way[place] + up * speeds.up[place]
+        back = speeds.one_way[place] + down * speeds.down[place]
+        arrives, took = self._ready[place] + forward + there, server_flops * speeds.server
+        self.totals[0, place] += forward + backward
+        self._since[2, place] += forward
+        self._since[3, place] += there
+        if not any(not one.up and one.kind in ANSWERS for one in sent):
+            self.totals[1, place] += there
+            self._since[1, place] += backward
+            self._ready[place] = arrives + backward
+            self._busy = max(self._busy, float(arrives.max())) + took
+            return
+        ends = self._answer(place, arrives, took, asked)
+        self.totals[1, place] += there + back
+        self.totals[2, place] += ends - arrives
+        self._ready[place] = ends + back + backward
+        if self._waits:
+            self._since[:, place] = 0.0
+        self._since[0, place] += back
+        self._since[1, place] += backward
+
+    def _answer(self, place: Place, arrives: Figures, took: float, asked: Figures | None) -> Figures | float:
+        """Return when the server answers, for all who are in the step or for each ``[n]``, and note whom it waited for.
+
+        ``asked`` are seconds of an exchange within the step: features go down, gradients by them come up.
+        """
+        if not self._waits:
+            ends = arrives + took / len(arrives)
+            self._busy = max(self._busy, float(ends.max()))
+            return ends
+        begins = max(float(arrives.max()), self._busy)
+        over = begins + took + (0.0 if asked is None else float(asked.max()))
+        self._blame(place, arrives, over)
+        self._server = self._busy = over
+        return over
+
+    def _alone(self, samples: Rows) -> None:
+        forward, backward = samples * self._speeds.forward, samples * self._speeds.backward
+        self.totals[0] += forward + backward
+        self._since[2] += forward
+        self._since[1] += backward
+        self._ready += forward + backward
+
+    def _bytes(self, place: Place, sent: Sequence[Traffic]) -> tuple[Figures, Figures, Figures | None]:
+        """Return bytes up and down of those in a step, and seconds of a second exchange within it (U-shape)."""
+        there, speeds = sent[0].clients, self._speeds
+        up, down = np.zeros(len(there)), np.zeros(len(there))
+        asked: Figures | None = None
+        for one in sent:
+            if one.kind in ("features", "feature_gradients"):
+                rate = speeds.up if one.up else speeds.down
+                part = speeds.one_way[place] + one.sizes * rate[place]
+                asked = part if asked is None else asked + part
+                continue
+            into = up if one.up else down
+            if one.clients == there:
+                into += one.sizes
+            else:
+                into[np.searchsorted(there, one.clients)] += one.sizes
+        return up, down, asked
+
+    def _blame(self, place: Place, arrives: Figures, until: float) -> None:
+        """Attribute the time since the server's last answer to what the last client did in it, and then the server."""
+        last = int(arrives.argmax())
+        row = last if isinstance(place, slice) else int(place[last])
+        if len(arrives) > 1:
+            self.totals[3, row] += 1
+        self._spread(row, float(arrives[last]) - self._server)
+        self._add("server", until - max(float(arrives[last]), self._server))
+
+    def _spread(self, row: int, left: float) -> None:
+        """Attribute ``left`` seconds to what a client did in them, the newest first."""
+        for number in (3, 2, 1, 0):
+            part = min(max(left, 0.0), float(self._since[number, row]))
+            self._add(CHAIN[number], part)
+            left -= part
+        self._add("waiting", max(left, 0.0))
+
+    def _add(self, phase: str, seconds: float) -> None:
+        if seconds > 0:
+            self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+
+    def end(self) -> float:
+        """End the pass when the last client is ready; return when that is."""
+        row = int(self._ready.argmax())
+        ready = max(self._server, float(self._ready[row]))
+        self._spread(row, ready - self._server)
+        over = max(ready, self._busy)
+        self._add("server", over - ready)
+        self.totals[2] += over - self._ready
+        self._ready[:], self._server, self._busy = over, over, over
+        return over
+
+    def state(self) -> dict[str, Any]:
+        """Return the part of a checkpoint that is JSON; who made it keeps the sums."""
+        return {"server": self._server, "busy": self._busy}
+
+    def table(self) -> Figures:
+        """Return the part of a checkpoint that grows with the clients, ``[5, n]``."""
+        return np.concatenate([self._ready[None], self._since])
+
+    def restore(self, state: Mapping[str, Any], table: Figures) -> None:
+        """Take up what `state` and `table` returned."""
+        self._server, self._busy = float(state["server"]), float(state["busy"])
+        self._ready, self._since = table[0].copy(), table[1:].copy()
