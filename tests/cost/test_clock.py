@@ -145,6 +145,7 @@ def test_a_clock_for_clients_that_do_not_exist_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.charts
 def test_a_comparison_tells_the_time_to_a_score(tmp_path: Path) -> None:
     settings = {**TINY, "clock": "pi/4g"}
     found = sglr.compare(["psl", "fl"], **settings, out=tmp_path / "all", time_to=0.01)
