@@ -157,7 +157,7 @@ def test_a_comparison_tells_the_time_to_a_score(tmp_path: Path) -> None:
     assert {"modelled time", "to 1.0 %"} <= set(found.headings())
     page = (tmp_path / "all" / "report.html").read_text()
     assert "Validation accuracy against modelled time" in page
-    assert "To 1.0 %" in page
+    assert "Whole training" in page
 
 
 def test_without_a_clock_no_time_to_a_score_can_be_told(tmp_path: Path) -> None:
