@@ -297,8 +297,8 @@ def _marked(entry: CutCost, found: CostPlan) -> str:
 
 def _cuts(found: CostPlan) -> tuple[list[str], list[list[str]]]:
     from sglr.planner.plan import SPLIT
-    from sglr.planner.words import clock, megabytes
-    from sglr.report.numbers import joules
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import clock, joules
 
     headings = ["", "sent", "sent\u00a0by SFL", "time", "energy"]
     rows = []
