@@ -36,7 +36,8 @@ from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import DefenceChain
 from sglr.parties.defences import parse as parse_defence
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.parties.spec import ClientSpec
 from sglr.splitting import ClientSegments, HeadedSegment, given_head
 from sglr.system.torchvision import load_torchvision

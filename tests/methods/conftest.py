@@ -16,7 +16,8 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Targets
 from sglr.core.types import StepContext, Uplink
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.tasks.classification import Classification
 
 Array = NDArray[np.float64]

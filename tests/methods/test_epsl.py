@@ -18,7 +18,8 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.types import Uplink
 from sglr.methods.epsl import EPSL
 from sglr.methods.psl import PSL
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.tasks.classification import Classification
 
 RATE = 0.5

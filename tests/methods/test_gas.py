@@ -18,7 +18,8 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.trainer import Hooks
 from sglr.core.types import Extent, StepContext, Uplink
 from sglr.methods.gas import BUFFER, GAS, UPLOADS
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.tasks.classification import Classification
 
 W = np.array([[1.0, -0.5], [0.25, 0.75], [-1.0, 0.5]])

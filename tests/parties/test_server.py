@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sglr.core.optim import OptimizerSpec
 from sglr.core.types import StepContext, Uplink
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.tasks.classification import Classification, binary_cross_entropy
 
 W = np.array([[1.0, -0.5], [0.25, 0.75], [-1.0, 0.5]])

@@ -17,7 +17,8 @@ from sglr.core.types import ServerBatch, StepContext, Uplink
 from sglr.methods.epsl import EPSL
 from sglr.methods.mix2sfl import Mix2SFL
 from sglr.parties.defences import parse
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.tasks.classification import Classification
 
 W = np.array([[1.0, -0.5], [0.25, 0.75], [-1.0, 0.5]])

@@ -36,7 +36,8 @@ from sglr.engines.remote.trust.authority import Authority
 from sglr.engines.remote.trust.identity import Identity
 from sglr.methods.psl import PSL
 from sglr.methods.sglr import SGLR
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.parties.spec import ClientSpec
 from sglr.tasks.classification import Classification
 

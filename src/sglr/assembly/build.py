@@ -61,7 +61,8 @@ from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.packed_codec import packed_codec
-from sglr.parties.server import ServerSpec, SplitServer
+from sglr.parties.server import SplitServer
+from sglr.parties.server_spec import ServerSpec
 from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
