@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 
 import torch
 from torch import Tensor
 
-from sglr.assembly.segments import Segments
+from sglr.assembly.segments import End, Segments
+from sglr.compression.several_cuts import CutsCodec
+from sglr.core.codec import Codec
+from sglr.parties.packed_codec import packed_codec
+from sglr.parties.spec import ClientSpec
 from sglr.splitting.bounds import bounds_beside
 from sglr.splitting.crossing import Crossing
 from sglr.splitting.nest import leaves_of
@@ -15,24 +21,43 @@ from sglr.splitting.nest import leaves_of
 log = logging.getLogger(__name__)
 
 
-def check_beside(segments: Segments, *, bounded: bool) -> tuple[tuple[int, int], ...]:
-    """Warn where the inputs themselves go beside what is learned; return which integers the server's segment takes.
+def codec_of(segments: Segments, codec: Codec, *, bounded: bool) -> Codec:
+    """Return how smashed data of a training are written, whose numbers are written by ``codec``.
 
     Parameters
     ----------
     segments
         The training's.
+    codec
+        How learned values are written.
     bounded
-        Whether strangers send these, so that it matters.
+        Whether strangers send what is beside them, so that it matters which integers the server's segment takes.
     """
-    crossing = segments.crossing
+    each = [packed_codec(codec, end.crossing, check_beside(end, segments.example, bounded)) for end in segments.ends()]
+    return each[0] if segments.cuts is None else CutsCodec(codecs=tuple(each))
+
+
+def written_by(spec: ClientSpec, codec: Codec, segments: Segments) -> ClientSpec:
+    """Return what clients need with how they write what crosses, those of each cut by its own codec and defences."""
+    whole = dataclasses.replace(spec, codec=codec)
+    if segments.cuts is None:
+        return whole
+    ends = enumerate(segments.ends())
+    own = [(codec.of_cut(cut), segments.defences.over(end.crossing)) for cut, end in ends]
+    each = tuple(dataclasses.replace(spec, codec=codec, defences=defences) for codec, defences in own)
+    return dataclasses.replace(whole, cuts=segments.cuts, of_cuts=each)
+
+
+def check_beside(end: End, example: Tensor, bounded: bool) -> tuple[tuple[int, int], ...]:
+    """Warn where the inputs themselves go beside what is learned; return which integers the server's segment takes."""
+    crossing = end.crossing
     if crossing is None or not crossing.beside:
         return ()
     with torch.no_grad(), torch.random.fork_rng([]):
-        rows = segments.lower_of(0).eval()(segments.example)
-    if told := _inputs_beside(crossing, rows, segments.example):
+        rows = copy.deepcopy(end.lower).eval()(example)
+    if told := _inputs_beside(crossing, rows, example):
         log.warning("the server sees the inputs as they are: they go beside what is learned (%s); cut elsewhere", told)
-    return bounds_beside(segments.upper, crossing, rows) if bounded else ()
+    return bounds_beside(end.upper, crossing, rows) if bounded else ()
 
 
 def _inputs_beside(crossing: Crossing, rows: Tensor, example: Tensor) -> str:

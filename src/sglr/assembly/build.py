@@ -11,7 +11,7 @@ from torch import nn
 
 from sglr.adapters import Lora
 from sglr.assembly.batching import batch_rule_of, check_least
-from sglr.assembly.beside import check_beside
+from sglr.assembly.beside import codec_of, written_by
 from sglr.assembly.checks import (
     check_accumulation,
     check_compile,
@@ -27,23 +27,25 @@ from sglr.assembly.checks import (
     check_steps,
     check_tail,
 )
+from sglr.assembly.client_store import client_store_of
 from sglr.assembly.clock import clock_of, fleet_of, work_of
+from sglr.assembly.cut_checks import check_cuts, with_one_cut
 from sglr.assembly.kept_model import tokenizer_for
 from sglr.assembly.label_prior import label_prior_of
+from sglr.assembly.make_segments import make_segments
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
 from sglr.assembly.monitor import monitored
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.segments import Segments
+from sglr.assembly.single_samples import least_batch
 from sglr.assembly.task import build_task, check_classes
-from sglr.client_store.capacity import MemoryBudget, bytes_of
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
-from sglr.core.random import generator
 from sglr.core.registry import ENGINES, PARTITIONERS
 from sglr.core.spec import name_in
 from sglr.core.task import Task
@@ -60,7 +62,6 @@ from sglr.data.tables.labels import label_kind_of
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
-from sglr.parties.packed_codec import packed_codec
 from sglr.parties.server import SplitServer
 from sglr.parties.server_spec import ServerSpec
 from sglr.parties.spec import ClientSpec
@@ -69,7 +70,6 @@ from sglr.runs.config import Experiment
 from sglr.stacking.precision import Precision
 from sglr.stacking.stack import unstackable, why_not_stacked
 from sglr.system.device import LOOKS_PER_STEP, pick_device
-from sglr.system.machine import memory_of
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         If a setting, a file or a combination of settings is wrong.
     """
     given = given or PartOverrides()
+    experiment = with_one_cut(experiment)
     device = device_here(experiment)
     precision = Precision(experiment.precision, experiment.compile)
     precision.prepare(device)
@@ -93,6 +94,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     codec = parse_codec(experiment.compression)
     Lora.parse(experiment.lora)
     check_engine(experiment)
+    check_cuts(experiment, method)
     check_pipelining(experiment, method)
     check_tail(experiment, method)
     check_head(experiment, method)
@@ -112,15 +114,15 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     task = build_task(experiment, data, given.task)
     check_classes(experiment, method, data.targets)
     check_served(task, data, defences)
-    segments = Segments(experiment, data, task, given.model, method, defences, given.frozen)
+    segments = make_segments(experiment, data, task, given.model, method, defences, given.frozen)
     check_mixing(experiment, method, segments.crossing)
-    codec = packed_codec(codec, segments.crossing, check_beside(segments, bounded=experiment.engine == "remote"))
+    codec = codec_of(segments, codec, bounded=experiment.engine == "remote")
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     augmentation = augmentation.fitted(segments.example[0], data.targets)
     if method.pooled:
         data = _pooled(data)
-    least = segments.least_batch(experiment.batch_size, data.sizes)
+    least = least_batch(segments.needing_two(), experiment.batch_size, data.sizes)
     check_least(experiment, method, batch_rule, least)
     work = None if fleet is None else work_of(experiment, segments, data)
     batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule)
@@ -129,11 +131,11 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
     label_prior = label_prior_of(experiment, method, data.targets)
     check_steps(method, batching, data.sizes, experiment.seed)
-    store = _client_store(experiment, method, segments, plan, len(data.indices), optimizer, device)
+    store = client_store_of(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = _client_spec(
         experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation, label_prior
     )
-    engine = make_engine(client_spec if method.whole_model else dataclasses.replace(client_spec, codec=codec))
+    engine = make_engine(client_spec if method.whole_model else written_by(client_spec, codec, segments))
     # Only where clients live in this process is there something to choose.
     choices: dict[str, str] = getattr(engine, "choices", {})
     spec = ServerSpec(
@@ -146,6 +148,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         clip_norm=experiment.clip_norm,
         copies=method.server_copies,
         stacked=method.server_copies
+        and segments.cuts is None
         and choices.get("stacking", experiment.stacking) != "looped"
         and _stacks(
             experiment.stacking, segments.upper, torch.zeros(2, 2, *segments.cut_shape), "the server's segment"
@@ -154,10 +157,12 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         defences=segments.defences,
         ask=None if segments.tail is None else engine.answer,
         head=None if method.trains_head else segments.head,
+        cuts=segments.cuts,
     )
     server = engine.make_server(partial(SplitServer, spec))
-    shared, buffers = _shared(method, segments.lower_of(0), device) if method.shares else ({}, set())
+    shared, buffers = _shared(method, segments.ends()[-1].lower, device) if method.shares else ({}, set())
     trainer = Trainer(method, engine, server, plan, data.validation, shared=shared, rule=rule, buffers=buffers)
+    trainer.cuts = segments.cuts
     return Training(
         trainer,
         data,
@@ -174,6 +179,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.frozen,
         segments.adapted,
         clock_of(fleet, work, trainer, batching, segments.cut_shape),
+        segments.cuts,
     )
 
 
@@ -272,33 +278,6 @@ def _plan(
         higher_is_better=judged_by[1],
         early_stopping=experiment.early_stopping,
     )
-
-
-def _client_store(
-    experiment: Experiment,
-    method: Method,
-    segments: Segments,
-    plan: TrainingPlan,
-    clients: int,
-    optimizer: OptimizerSpec,
-    device: torch.device,
-) -> str:
-    """Choose where clients that don't take part are stored, and refuse what does not fit in memory."""
-    if experiment.engine == "remote":
-        return "memory"  # on machines of their own
-    at_work = plan.at_work(clients)
-    cohorts = method.cohorts(tuple(range(at_work)), generator(experiment.seed, "cohorts", 0))
-    size = partial(bytes_of, optimizer=optimizer, accumulates=experiment.accumulate > 1)
-    each, memory = size(segments.lower_of(0), ahead=experiment.pipelining), memory_of(device)
-    crowd = MemoryBudget(clients, at_work, max(map(len, cohorts)), each, memory)
-    if method.server_copies:
-        crowd.require_copies(size(segments.upper), experiment.method)
-    store = crowd.store(experiment.client_store)
-    if store != "memory":
-        log.warning(
-            "clients that don't take part are kept on disk (client_store): %d of %d do in a round", at_work, clients
-        )
-    return store
 
 
 def _client_spec(

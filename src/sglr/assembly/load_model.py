@@ -28,6 +28,7 @@ from sglr.engines.local import Local
 from sglr.runs.folder import Run, damage_explained
 from sglr.splitting import HeadedSegment, Thirds, parts_of
 from sglr.splitting.segment_weights import load_state
+from sglr.splitting.trunk import entered
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
 
@@ -79,8 +80,9 @@ def load_model(
     built = load_training(run, model, task, dataset, options)
     segments = trained_segments(built, client, None if segment is None else Path(segment))
     layers = OrderedDict[str, nn.Module](client=segments.lower)
-    if not built.trainer.engine.codec.exact:
-        layers["received"] = Received(built.trainer.engine.codec)
+    codec = built.trainer.engine.codec.of_cut(built.cut_of(client))
+    if not codec.exact:
+        layers["received"] = Received(codec)
     layers["server"] = segments.upper
     if built.tail is not None:
         layers["tail"] = segments.tail
@@ -157,7 +159,8 @@ def trained_segments(built: Training, client: int, segment: Path | None = None) 
         If there is no such client, or its weights are not here.
     """
     lower, tail = parts_of(trained_client(built, client, segment))
-    return Thirds(lower, copy.deepcopy(built.trainer.server.segment).cpu().eval(), tail.eval())
+    upper = copy.deepcopy(built.trainer.server.segment).cpu().eval()
+    return Thirds(lower, entered(upper, built.cut_of(client)), tail.eval())
 
 
 def trained_client(built: Training, client: int, segment: Path | None = None) -> nn.Module:
@@ -187,7 +190,7 @@ def trained_head(built: Training, client: int, segment: Path | None = None) -> n
 def _weights(built: Training, client: int) -> Weights:
     trainer = built.trainer
     if trainer.shared and built.method.alike and not built.method.keeps_head:
-        return trainer.shared
+        return trainer.shared if built.cuts is None else built.cuts.held(trainer.shared, built.cut_of(client))
     own = {name: tensor[0] for name, tensor in trainer.engine.collect((client,)).items()}
     return own | (dict(trainer.shared) if built.method.alike else {})
 

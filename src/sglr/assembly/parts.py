@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sglr.adapters import AdaptedModel
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData, Dataset
 from sglr.core.engine import Engine
 from sglr.core.method import Method
@@ -52,8 +53,8 @@ class Training:
     device: torch.device
     lower: Callable[[int], nn.Module]
     """Gives a client's lower segment with its initial weights, by client id."""
-    fresh: Callable[[int], Thirds]
-    """Gives all segments with other initial weights than any client has, by seed."""
+    fresh: Callable[[int, int], Thirds]
+    """Gives all segments, as a client knows them, with other initial weights than any has, by seed and client id."""
     client_store: str = "memory"
     """Where clients that don't take part in a round are stored: ``"memory"`` or ``"disk"``."""
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -68,3 +69,9 @@ class Training:
     """Gives the model that adapters are trained in; None without adapters."""
     clock: Clock | None = None
     """What models how long the training would take on the clients' devices and links; None without them."""
+    cuts: ClientCuts | None = None
+    """Which client is cut where; None where all are cut at one place."""
+
+    def cut_of(self, client: int) -> int:
+        """Return the number of a client's cut, 0 where all are cut at one place."""
+        return 0 if self.cuts is None else self.cuts.places[client]

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, quantize, require_adapters
-from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.kept_model import kept_folder
-from sglr.assembly.method import build_method
-from sglr.assembly.task import build_task
 from sglr.assembly.vocabulary import check_vocabulary
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
-from sglr.core.errors import UsageError, name_clients
+from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.core.model import build_model, built_by, copied
 from sglr.core.random import key
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of, trained_of
-from sglr.parties.defences import DefenceChain, parse
+from sglr.parties.defences import DefenceChain
 from sglr.planner.cut_figures import nearest_cut, share_of
 from sglr.runs.config import Experiment
 from sglr.splitting import (
     ClientSegments,
+    Crossing,
     HeadedSegment,
     Split,
     Thirds,
@@ -48,8 +48,28 @@ from sglr.splitting.model_checks import check_weights, given_shapes
 from sglr.splitting.packed import behind, main_value
 from sglr.splitting.segment_weights import frozen_of, load_state
 from sglr.splitting.transformers import as_transformer
+from sglr.splitting.trunk import entered
 
 log = logging.getLogger(__name__)
+
+
+class End(NamedTuple):
+    """Both ends of a cut.
+
+    Parameters
+    ----------
+    lower
+        All that a client of this cut holds.
+    upper
+        What its smashed data go through at the server.
+    crossing
+        What crosses, where it is packed in rows; None where one tensor crosses.
+    """
+
+    lower: nn.Module
+    upper: nn.Module
+    crossing: Crossing | None
+
 
 FEW_CLIENTS = 8
 """Up to so many clients, building every model is faster than learning how its weights are drawn."""
@@ -95,7 +115,11 @@ class Segments:
         The method.
     head
         The first client's head, or decoder; None where clients have none.
+    cuts
+        Which client is cut where; None where all are cut at one place.
     """
+
+    cuts: ClientCuts | None = None
 
     def __init__(
         self,
@@ -115,7 +139,7 @@ class Segments:
         self.frozen: Weights = {}
         self.cut: str | int = "output"
         self._whole, self.method = method.whole_model, method
-        self.tail = _place(experiment.tail)
+        self.tail = placed(experiment.tail)
         self._common = (
             experiment.init == "common" or method.shares or (isinstance(model, nn.Module) and experiment.lora is None)
         )
@@ -141,6 +165,10 @@ class Segments:
         load_state(whole, self.frozen)
         if self._adapters is None:
             self.cut = "output" if self._whole else self._default_cut(whole)
+        self._fit(whole, len(data.indices))
+
+    def _fit(self, whole: nn.Module, clients: int) -> None:
+        """Divide the first model, and try its segments on two samples."""
         self._first, self.upper = self._divided(whole)
         _, tail = parts_of(self._first)
         self.cut_shape, _ = check_segments(
@@ -153,40 +181,12 @@ class Segments:
             require_adapters(self._lora, trained_of(self._first), None if self._whole else trained_of(self.upper))
         if not trained_of(self._first):
             log.warning("no weight of the clients' segment is trained: clients only send smashed data")
-        self._drawn = self._followed() if len(data.indices) > FEW_CLIENTS else None
+        self._drawn = self._followed() if clients > FEW_CLIENTS else None
 
-    def least_batch(self, batch_size: int, sizes: Sequence[int]) -> int:
-        """Return the fewest samples that a batch may have, 1 or 2, and warn of clients and batches of one sample.
-
-        Parameters
-        ----------
-        batch_size
-            b.
-        sizes
-            |D_i| of every client; 0 where it is not known.
-
-        Raises
-        ------
-        UsageError
-            If batches, or all clients' data, are single samples, and a segment can't train on one.
-        """
+    def needing_two(self) -> tuple[str, ...]:
+        """Name the segments that can't train on a single sample."""
         lower, tail = parts_of(self._first)
-        needy = needing_two(Thirds(lower, self.upper, tail), self.example)
-        if not needy:
-            return 1
-        why = f"{' and '.join(needy)} can't train on a single sample (batch statistics)"
-        if batch_size == 1:
-            raise UsageError("batch_size", 1, why, "give 2 or more, or a model that normalises otherwise")
-        alone = [client for client, size in enumerate(sizes) if size == 1]
-        if alone and len(alone) == len(sizes):
-            raise UsageError("clients", len(sizes), f"each has a single sample, and {why}", "give fewer clients")
-        joined = [client for client, size in enumerate(sizes) if size > 1 and size % batch_size == 1]
-        if joined:
-            told = f"has {batch_size + 1} samples, not {batch_size} and then 1"
-            log.warning("the last batch of %s %s: %s", name_clients(joined), told, why)
-        if alone:
-            log.warning("not trained, with a single sample each: %s; %s", name_clients(alone), why)
-        return 2
+        return needing_two(Thirds(lower, self.upper, tail), self.example)
 
     def _planned(self, lora: Lora) -> AdapterPlan:
         """Choose where adapters go, in the model without them."""
@@ -195,7 +195,7 @@ class Segments:
         return plan_adapters(model, lora, self.example, self._divided, whole_model=self._whole)
 
     def _default_cut(self, model: nn.Module) -> str | int:
-        cut, share = _place(self._experiment.cut), share_of(self._experiment.cut)
+        cut, share = placed(self._experiment.cut), share_of(self._experiment.cut)
         if share is not None:
             return nearest_cut(model, share, self.example)
         if cut is not None:
@@ -234,11 +234,11 @@ class Segments:
         head = build_head(self._experiment.head, cut, self._output_shape, seed)
         return HeadedSegment(lower, behind(main, head if self.method.trains_head else given_head(head)), rows)
 
-    def fresh(self, seed: int) -> Thirds:
-        """Return all segments with other initial weights than any client has."""
-        client, upper = self._divided(self._build(1, key(seed, "fresh model")))
-        lower, tail = parts_of(client)
-        return Thirds(lower, upper, tail)
+    def fresh(self, seed: int, client: int = 0) -> Thirds:
+        """Return all segments, as a client has and knows them, with other initial weights than any client's."""
+        own, upper = self._divided(self._build(1, key(seed, "fresh model")), client)
+        lower, tail = parts_of(own)
+        return Thirds(lower, upper if self.cuts is None else entered(upper, self.cuts.places[client]), tail)
 
     def adapted(self) -> AdaptedModel | None:
         """Return the model that adapters are trained in; None without adapters."""
@@ -306,20 +306,33 @@ class Segments:
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its initial weights."""
         if client == 0 or self._common:
-            return copy.deepcopy(self._first)
-        if self._drawn is None:
+            return copy.deepcopy(self._first_of(client))
+        if self._drawn_of(client) is None:
             return self._divided(self._build(client), client).lower
-        segment = copy.deepcopy(self._first)
+        segment = copy.deepcopy(self._first_of(client))
         load_state(segment, self.weights_of(client))
         return segment
 
     def weights_of(self, client: int) -> Weights:
         """Return the initial weights and buffers of a client's lower segment."""
         if client == 0 or self._common:
-            return state_of(self._first)
-        if self._drawn is None:
-            return state_of(self.lower_of(client))
-        return self._drawn(self._key(client))
+            return state_of(self._first_of(client))
+        drawn = self._drawn_of(client)
+        return state_of(self.lower_of(client)) if drawn is None else drawn(self._key(client))
+
+    def _first_of(self, client: int) -> nn.Module:
+        """Return what a client holds of the first model."""
+        del client
+        return self._first
+
+    def _drawn_of(self, client: int) -> FirstWeights | None:
+        """Return how a client's first weights are drawn, if that is known."""
+        del client
+        return self._drawn
+
+    def ends(self) -> list[End]:
+        """Return both ends of the cut, or of every cut from the first; that of the deepest cut is the last."""
+        return [End(self.lower_of(0), self.upper, self.crossing)]
 
     def _followed(self) -> FirstWeights | None:
         if self._common or self.method.head or self.method.decodes:  # which is no part of the model
@@ -330,25 +343,6 @@ class Segments:
         return key(self._experiment.seed, "model", client)
 
 
-def _place(given: str | int | None) -> str | int | None:
+def placed(given: str | int | None) -> str | int | None:
     """Read a number that came as text."""
     return int(given) if isinstance(given, str) and given.lstrip("-").isdigit() else given
-
-
-def client_segments(
-    experiment: Experiment, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None = None
-) -> Callable[[int], nn.Module]:
-    """Return what gives a client's segment with its initial weights, for one who has only clients' parts to build.
-
-    Raises
-    ------
-    UsageError
-        If the model or the cut does not fit ``data``.
-    """
-    method, defences = build_method(experiment), parse(experiment.defence, experiment.seed)
-    check_tail(experiment, method)
-    check_head(experiment, method)
-    check_defences(experiment, method, defences)
-    task = build_task(experiment, data)
-    check_served(task, data, defences)
-    return Segments(experiment, data, task, model, method, defences).lower_of

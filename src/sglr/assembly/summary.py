@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sglr.assembly.parts import Training
+from sglr.assembly.summary_of_cuts import cut_figures, lowers
 from sglr.assembly.task import plain, task_name
 from sglr.core.events import ServerWork
 from sglr.core.plan import TrainingPlan
@@ -22,7 +23,7 @@ from sglr.core.task import Targets, Task
 from sglr.core.weights import state_of, trained_of
 from sglr.cost.energy import ModelledEnergy
 from sglr.cost.profiles import DeviceProfile
-from sglr.cost.training_flops import Computation, count_training
+from sglr.cost.training_flops import Computation, count_at_cuts, count_training
 from sglr.metrics.intervals import intervals
 from sglr.privacy.accounting import described
 from sglr.report.score_style import VALIDATION
@@ -85,6 +86,7 @@ def summarise(
         "dataset": experiment.dataset,
         "model": experiment.model,
         "cut": built.cut,
+        **({} if built.cuts is None else {"cuts": cut_figures(built, built.cuts)}),
         "tail": built.tail,
         "engine": experiment.engine,
         "client_store": built.client_store,
@@ -240,7 +242,10 @@ def _count(built: Training, work: ServerWork | None) -> Computation | str:
     """Count what the training computed, or return why it can't be counted: the run is kept either way."""
     try:
         inputs = built.data.train.inputs
-        return count_training(built.trainer, built.lower(0), tuple(inputs.shape[1:]), inputs.dtype, work)
+        of_inputs = tuple(inputs.shape[1:]), inputs.dtype, work
+        if built.cuts is not None:
+            return count_at_cuts(built.trainer, lowers(built, built.cuts), *of_inputs)
+        return count_training(built.trainer, built.lower(0), *of_inputs)
     except Exception as error:  # a user's model may raise anything
         return f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
 

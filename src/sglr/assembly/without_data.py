@@ -136,7 +136,9 @@ def stand_ins(
         "pretrained": False if model_prefix(experiment.model) else None,  # all weights are the run's
         "weights": None,
     }
-    cuts = {} if record.method.whole_model else {"cut": record.cut, "tail": record.tail}
+    cuts = {} if record.method.whole_model else {"cut": record.cut, "cuts": None, "tail": record.tail}
+    if experiment.cuts is not None and "=" in str(record.cut):
+        cuts |= {"cut": None, "cuts": str(record.cut)}
     task = recorded_task(experiment, record.task, task)
     given = PartOverrides(method, model, dataset, ENGINES.load(experiment.engine), task=task)
     return experiment.model_copy(update=here | cuts), given

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sglr.assembly.parts import Training
+    from sglr.core.cuts.client_cuts import ClientCuts
     from sglr.runs.config import Experiment
 
 
@@ -37,12 +38,19 @@ def loaded_lines(experiment: Experiment, built: Training) -> dict[str, str]:
     """Return what was loaded and built, as a few short lines by name."""
     from sglr.data.loaded import data_lines, shape_text
 
-    ends = f"cut behind {built.cut}" if built.tail is None else f"cut behind {built.cut} and {built.tail}"
+    cut = str(built.cut) if built.cuts is None else _cuts(built.cuts)
+    ends = f"cut behind {cut}" if built.tail is None else f"cut behind {cut} and {built.tail}"
     inputs = f"inputs {shape_text(built.data.train.inputs.shape[1:])}"
     return data_lines(experiment.dataset, built.data) | {
         "model": f"{experiment.model}, {inputs}, {ends}",
         "clients": _clients(built.data.sizes),
     }
+
+
+def _cuts(cuts: ClientCuts) -> str:
+    """Return the cuts with how many clients have each."""
+    counts = [(name, cuts.places.count(place)) for place, name in enumerate(cuts.names)]
+    return ", ".join(f"{name} ({count} client{'' if count == 1 else 's'})" for name, count in counts)
 
 
 def _clients(sizes: tuple[int, ...]) -> str:

@@ -67,6 +67,11 @@ class Codec(ABC):
         """How gradients by the values are written."""
         return self
 
+    def of_cut(self, cut: int) -> Codec:
+        """Return how smashed data of a cut are written, where clients are cut at several places: all alike, here."""
+        del cut
+        return self
+
     def learned(self, values: Tensor) -> Tensor:
         """Return the part of values ``[b, ...]`` that gradients pass through: all, unless several values are packed."""
         return values

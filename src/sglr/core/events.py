@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sglr.core.codec import Codec
-from sglr.core.types import Average, Uplink
+from sglr.core.types import Average, Downlink, Uplink
 from sglr.core.weights import Weights
 
 NO_HITS = -1.0
@@ -156,6 +156,15 @@ class Hooks:
     stop: Callable[[], bool] = lambda: False
     last_checkpoint: Callable[[], str] = lambda: "none"
     ends: Callable[[], str] = lambda: ""
+
+
+def step_traffic(uplink: Uplink, downlink: Downlink, codec: Codec, features: tuple[int, ...] | None) -> list[Traffic]:
+    """Return what a step sends, as `exchange_traffic`; clients of different cuts send values of other shapes."""
+    sent, answered = [], downlink.gradients is not None
+    for cut, rows, own in uplink.of_cuts():
+        averaged = downlink.at(cut, rows, uplink.cuts).averaged
+        sent += exchange_traffic(own, averaged, codec.of_cut(cut), features, answered=answered)
+    return sent
 
 
 def exchange_traffic(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.optim import Plateau, scheduled_rate
+from sglr.core.random import generator
 
 
 class Batches(Protocol):
@@ -120,6 +121,26 @@ class TrainingPlan:
     def at_work(self, clients: int) -> int:
         """Return how many of the clients take part in a round."""
         return max(1, round(self.participation * clients))
+
+    def able(self, sizes: Sequence[int]) -> NDArray[np.int64]:
+        """Return the clients that have enough samples for a batch, or whose number of samples is not known yet."""
+        owned = np.asarray(sizes)
+        return np.flatnonzero((owned == 0) | (owned >= self.least_batch))
+
+    def drawn(self, sizes: Sequence[int], number: int) -> tuple[int, ...]:
+        """Return the clients that take part in a round, ascending, by |D_i| of all."""
+        able = self.able(sizes)
+        chosen = min(self.at_work(len(sizes)), len(able))
+        rng = generator(self.seed, "participants", number)
+        return tuple(np.sort(able[rng.choice(len(able), size=chosen, replace=False)]).tolist())
+
+    def scored(self, sizes: Sequence[int], most: int) -> tuple[int, ...]:
+        """Return the clients that are scored: all that can take part, or ``most`` drawn by the seed; 0 is all."""
+        able = self.able(sizes)
+        if not 0 < most < len(able):
+            return tuple(able.tolist())
+        rng = generator(self.seed, "evaluated clients")
+        return tuple(np.sort(able[rng.choice(len(able), size=most, replace=False)]).tolist())
 
     def rates(self, progress: Progress, share: float = 1.0) -> Rates:
         """Return the rates where ``progress`` stands.

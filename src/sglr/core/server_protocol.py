@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from sglr.core.cuts.cut_rows import StageRates
 from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.types import ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
@@ -40,7 +41,7 @@ class Server(Protocol):
         """How many samples went through the segment so far; None after a checkpoint that does not know it."""
         ...
 
-    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+    def learn(self, uplink: Uplink, context: StepContext, rate: float | StageRates) -> Tensor:
         """Take one joint step on everything received.
 
         Parameters
@@ -50,7 +51,8 @@ class Server(Protocol):
         context
             Where in the training this is.
         rate
-            The learning rate: ``context.server_rate``, unless the method scales it (SplitLr).
+            The learning rate: ``context.server_rate``, unless the method scales it (SplitLr); or that of every stage,
+            where clients are cut at several places.
 
         Returns
         -------
@@ -178,6 +180,17 @@ class Server(Protocol):
 
     def merge_copies(self, merging: Merging) -> None:
         """Merge the copies of those who are merged, and give all copies the result."""
+        ...
+
+    def hold_for(self, clients: tuple[int, ...], weights: Weights) -> Weights:
+        """Return clients' weights to be merged ``[n, ...]``, with those that the server holds in their place.
+
+        Where clients are cut at several places, these are the layers that others hold themselves; else there are none.
+        """
+        ...
+
+    def take_up(self, shared: Weights) -> None:
+        """Go on from merged weights ``[...]``, as far as the server holds these layers for some clients."""
         ...
 
     def read_metrics(self) -> TrainMetrics:

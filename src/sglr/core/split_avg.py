@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sglr.core.cuts.cut_rows import CutRows, of_rows, to_rows
 from sglr.core.errors import UsageError, unknown
 from sglr.core.types import Average, Downlink, StepContext, Uplink
 from sglr.core.weights import to_device
@@ -62,8 +63,21 @@ class SplitAvg:
         """Sample the active clients anew and return what each client back-propagates."""
         if not self.applies(context.epoch, context.epochs):
             return Downlink(gradients)
+        if uplink.cuts is not None:
+            return self._of_cuts(gradients, uplink, uplink.cuts, context)
         active = sample_active(len(uplink.clients), self.phi, context.rng)
         return split_avg(gradients, uplink, active, self.average)
+
+    def _of_cuts(self, gradients: Tensor, uplink: Uplink, cuts: CutRows, context: StepContext) -> Downlink:
+        """Average among the clients of each cut alone, φ of them: gradients of other shapes can't be shared."""
+        received, averages = gradients.clone(), {}
+        for cut, rows, own in uplink.of_cuts():
+            active = sample_active(len(rows), self.phi, context.rng)
+            found = split_avg(of_rows(gradients[rows], cuts.shapes[cut]), own, active, self.average)
+            if found.averaged is not None and found.gradients is not None:
+                received[rows] = to_rows(found.gradients, 0, cuts.width)
+                averages[cut] = found.averaged
+        return Downlink(received, of_cuts=averages)
 
 
 def in_phase(phase: str, epoch: int, epochs: int) -> bool:

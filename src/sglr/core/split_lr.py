@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sglr.core.cuts.cut_rows import StageRates
 from sglr.core.errors import UsageError
+from sglr.core.types import StepContext, Uplink
 
 
 def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False) -> float:
@@ -32,6 +34,22 @@ def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False)
         return float(len(batch_sizes) ** alpha)
     effective_batch = sum(batch_sizes)
     return float((effective_batch / max(batch_sizes)) ** alpha)
+
+
+def scaled_rate(uplink: Uplink, context: StepContext, alpha: float) -> float | StageRates:
+    """Return the server's rate in a step, scaled by its effective batch.
+
+    Where clients are cut at several places, each stage of the server's segment has its own: its effective batch is that
+    of the clients whose samples pass it, C_k, so that its rate is η |C_k|^α. The last stage is passed by all.
+    """
+    sizes, unequal = uplink.sizes, context.unequal_batches
+    if uplink.cuts is None:
+        return context.server_rate * split_lr(sizes, alpha, unequal=unequal)
+    rates = []
+    for stage in range(len(uplink.cuts.shapes)):
+        passing = [size for size, place in zip(sizes, uplink.cuts.places, strict=True) if place <= stage]
+        rates.append(context.server_rate * split_lr(passing, alpha, unequal=unequal) if passing else 0.0)
+    return StageRates(tuple(rates))
 
 
 def check_alpha(alpha: float, name: str = "alpha") -> None:

@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
-from sglr.core.events import EpochDone, Hooks, StepDone, exchange_traffic, weights_traffic
+from sglr.core.events import EpochDone, Hooks, StepDone, step_traffic, weights_traffic
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method
 from sglr.core.plan import Progress, Rates, TrainingPlan
@@ -61,6 +60,8 @@ class Trainer:
         What the method keeps between steps: see `StepContext.memory`.
     holders
         Who has taken up the weights that were merged last, where each client mixes them with its own: it does so once.
+    cuts
+        Which client is cut where; None where all are cut at one place.
     """
 
     method: Method
@@ -75,6 +76,7 @@ class Trainer:
     buffers: AbstractSet[str] = frozenset()
     memory: dict[str, Tensor] = field(default_factory=dict)
     holders: set[int] = field(default_factory=set)
+    cuts: ClientCuts | None = None
     _end: Progress | None = field(default=None, init=False)
 
     @property
@@ -128,15 +130,7 @@ class Trainer:
 
     def participants(self, epoch: int) -> tuple[int, ...]:
         """Return the clients that take part in the epoch's round, ascending."""
-        able = self._able()
-        chosen = min(self.plan.at_work(len(self.sizes)), len(able))
-        rng = generator(self.plan.seed, "participants", self.method.round_of(epoch))
-        return tuple(np.sort(able[rng.choice(len(able), size=chosen, replace=False)]).tolist())
-
-    def _able(self) -> NDArray[np.int64]:
-        """Return the clients that have enough samples for a batch, or whose number of samples is not known yet."""
-        sizes = np.asarray(self.sizes)
-        return np.flatnonzero((sizes == 0) | (sizes >= self.plan.least_batch))
+        return self.plan.drawn(self.sizes, self.method.round_of(epoch))
 
     def took_part(self) -> set[int]:
         """Return the clients that took part in any epoch so far."""
@@ -241,7 +235,9 @@ class Trainer:
         if merging.too_few:
             what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
             log.warning(what, self.progress.epoch + 1, merging.too_few)
-        self.shared = self.method.merge(self.method.shared_of(weights), merging, self.server)
+        weights = self.server.hold_for(present, self.method.shared_of(weights))
+        self.shared = self.method.merge(weights, merging, self.server)
+        self.server.take_up(self.shared)
         self.holders.clear()
         self._report_weights(present, up=True)
         if context.ends_epoch:
@@ -357,22 +353,19 @@ class Trainer:
             # Absent clients hold older weights; whoever merged last holds the shared ones.
             last = self.participants(min(self.progress.epoch, self.plan.epochs - 1))[0]
             return self.engine.evaluate(self.server.segment, samples, (last,), self.shared, parts(1))
-        able = self._able()
-        if not 0 < most_clients < len(able):
-            return self.engine.evaluate(self.server.segment, samples, tuple(able.tolist()), parts=parts(len(able)))
-        rng = generator(self.plan.seed, "evaluated clients")
-        chosen = np.sort(able[rng.choice(len(able), size=most_clients, replace=False)])
-        return self.engine.evaluate(self.server.segment, samples, tuple(chosen.tolist()), parts=parts(most_clients))
+        chosen = self.plan.scored(self.sizes, most_clients)
+        return self.engine.evaluate(self.server.segment, samples, chosen, parts=parts(len(chosen)))
 
     def _report_exchange(self, uplink: Uplink, downlink: Downlink) -> None:
         if not self.method.whole_model:
-            answered, features = downlink.gradients is not None, self.server.features
-            for traffic in exchange_traffic(uplink, downlink.averaged, self.engine.codec, features, answered=answered):
+            for traffic in step_traffic(uplink, downlink, self.engine.codec, self.server.features):
                 self.hooks.observe(traffic)
 
     def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:
         if clients and not self.method.pooled:
-            self.hooks.observe(weights_traffic(self.shared, clients, up=up))
+            for cut, own in [(0, clients)] if self.cuts is None else self.cuts.groups(clients):
+                held = self.shared if self.cuts is None else self.cuts.held(self.shared, cut)
+                self.hooks.observe(weights_traffic(held, own, up=up))
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""

@@ -7,15 +7,17 @@ N = Σ|B_i| the real samples of the step, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sglr.core.cuts.cut_rows import CutRows, of_rows
 from sglr.core.errors import UsageError
 from sglr.core.weights import to_device
 
@@ -35,12 +37,16 @@ class Uplink:
         The C client ids.
     sizes
         |B_i| of every client, known to the host so that no device has to be asked.
+    cuts
+        Where clients are cut at several places: which cut each row has. The shape at the cut is then ``[W]``, rows of
+        different cuts side by side (`sglr.core.cuts.cut_rows`). None where all are cut at one.
     """
 
     smashed: Tensor
     told: Tensor | None
     clients: tuple[int, ...]
     sizes: tuple[int, ...]
+    cuts: CutRows | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -89,7 +95,19 @@ class Uplink:
         size = self.sizes[position]
         rows = slice(position, position + 1)
         told = None if self.told is None else self.told[rows, :size]
-        return Uplink(self.smashed[rows, :size], told, (self.clients[position],), (size,))
+        cuts = None if self.cuts is None else self.cuts.only(position)
+        return Uplink(self.smashed[rows, :size], told, (self.clients[position],), (size,), cuts)
+
+    def of_cuts(self) -> Iterator[tuple[int, list[int], Uplink]]:
+        """Yield every cut that occurs, its rows, and what its clients sent in its own shape; by default all is one."""
+        if self.cuts is None:
+            yield 0, list(range(len(self.clients))), self
+            return
+        for cut, rows in self.cuts.groups():
+            smashed = of_rows(self.smashed[rows], self.cuts.shapes[cut])
+            told = None if self.told is None else self.told[rows]
+            clients, sizes = (tuple(each[row] for row in rows) for each in (self.clients, self.sizes))
+            yield cut, rows, Uplink(smashed, told, clients, sizes)
 
 
 class Priors(NamedTuple):
@@ -205,12 +223,22 @@ class Downlink(NamedTuple):
         False if clients keep what they find for a later update: see `StepContext.updates`.
     rate_factor
         What the clients' rate is multiplied by in this step.
+    of_cuts
+        Where clients are cut at several places: what those of a cut share, by the cut's number. ``averaged`` is None.
     """
 
     gradients: Tensor | None
     averaged: Average | None = None
     updates: bool = True
     rate_factor: float = 1.0
+    of_cuts: Mapping[int, Average] = MappingProxyType({})
+
+    def at(self, cut: int, rows: Sequence[int], cuts: CutRows | None) -> Downlink:
+        """Return what the clients of a cut receive, whose rows of the step these are, in the shape of that cut."""
+        if cuts is None:
+            return self
+        own = None if self.gradients is None else of_rows(self.gradients[list(rows)], cuts.shapes[cut])
+        return self._replace(gradients=own, averaged=self.of_cuts.get(cut), of_cuts={})
 
 
 class HandOut(NamedTuple):

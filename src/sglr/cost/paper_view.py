@@ -50,6 +50,8 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: b
         the paper has no formula they are None and ``reason`` says why.
     """
     reason = _no_row(name, trainer.method)
+    if trainer.cuts is not None:
+        reason = "Table 6 is for clients that are all cut at one place"
     if labels_stay:
         reason = "Table 6 has no row for labels that stay with the clients"
     if reason is not None:

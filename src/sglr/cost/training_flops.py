@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from sglr.core.random import generator
 from sglr.core.trainer import Trainer
 from sglr.cost.computation import SegmentFlops, segment_flops
 from sglr.splitting import ClientSegments, HeadedSegment
+from sglr.splitting.trunk import entered
 
 RULE = (
     "add-multiplies x 2, forward and backward as they happen (torch.utils.flop_counter), training only; "
@@ -38,6 +39,9 @@ class Computation:
     to_weights, to_inputs
         Operations of a sample's way back through that segment to its weights alone, and to the smashed data alone; 0
         where no sample went so.
+    each
+        One sample's operations at every client, ``[C]``, where clients are cut at several places: ``client`` and
+        ``server`` are means over the samples then. None where all clients' are alike.
     """
 
     client: SegmentFlops
@@ -46,11 +50,12 @@ class Computation:
     work: ServerWork | None = None
     to_weights: float = 0.0
     to_inputs: float = 0.0
+    each: NDArray[np.float64] | None = None
 
     @property
     def client_flops(self) -> NDArray[np.float64]:
         """Operations of each client, ``[C]``."""
-        return self.samples.astype(np.float64) * self.client.total
+        return self.samples.astype(np.float64) * (self.client.total if self.each is None else self.each)
 
     @property
     def server_flops(self) -> float:
@@ -124,14 +129,59 @@ def count_training(
     samples back. With the whole model at the client, the server's part is nothing. Steps by which the server aligns
     heads (FSL-SAGE) are not counted, what goes through its segment for them is.
     """
-    segment, at_cut = trainer.server.segment, segment_flops(lower, input_shape, dtype=dtype).output_shape
+    found = _count_one(lower, trainer.server.segment, input_shape, dtype, work)
+    return Computation(found.client, found.server, trained_samples(trainer), work, found.to_weights, found.to_inputs)
+
+
+def count_at_cuts(
+    trainer: Trainer,
+    lowers: Sequence[nn.Module],
+    input_shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    work: ServerWork | None = None,
+) -> Computation:
+    """Count the operations of a training that is over, whose clients are cut at several places.
+
+    ``lowers`` are a client's segment at each cut; all else is as in `count_training`. Samples that go through the
+    server more than once, as in CycleSL, are taken to be of each cut in proportion to those that clients train on.
+    """
+    assert trainer.cuts is not None, "clients are cut at several places"
+    places, samples = np.array(trainer.cuts.places), trained_samples(trainer)
+    counts = [
+        _count_one(lower, entered(trainer.server.segment, cut), input_shape, dtype, work)
+        for cut, lower in enumerate(lowers)
+    ]
+    shares = np.bincount(places, weights=samples, minlength=len(lowers)) / max(1, samples.sum())
+    client, server = (
+        _mean([count.client for count in counts], shares),
+        _mean([count.server for count in counts], shares),
+    )
+    to_weights = float(shares @ np.array([count.to_weights for count in counts]))
+    to_inputs = float(shares @ np.array([count.to_inputs for count in counts]))
+    each = np.array([counts[place].client.total for place in places], dtype=np.float64)
+    return Computation(client, server, samples, work, to_weights, to_inputs, each)
+
+
+class _Counted(NamedTuple):
+    """A sample's operations at a client and at the server."""
+
+    client: SegmentFlops
+    server: SegmentFlops
+    to_weights: float
+    to_inputs: float
+
+
+def _count_one(
+    lower: nn.Module, segment: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype, work: ServerWork | None
+) -> _Counted:
+    """Count a sample's operations at a client, at the server, and on its way back there to weights or inputs alone."""
+    at_cut = segment_flops(lower, input_shape, dtype=dtype).output_shape
     server, to_weights, to_inputs = segment_flops(segment, at_cut, input_gradient=True), 0.0, 0.0
     if work is not None and work.to_weights:
         to_weights, _ = server_halves(segment, at_cut)
     if work is not None and work.to_inputs:
         _, to_inputs = server_halves(segment, at_cut)
-    client = client_flops(lower, input_shape, dtype)
-    return Computation(client, server, trained_samples(trainer), work, to_weights, to_inputs)
+    return _Counted(client_flops(lower, input_shape, dtype), server, to_weights, to_inputs)
 
 
 def client_flops(lower: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> SegmentFlops:
@@ -151,6 +201,16 @@ def server_halves(segment: nn.Module, at_cut: tuple[int, ...]) -> tuple[float, f
     """Count the operations of a sample's way back through the server's segment, to its weights and to its inputs."""
     to_inputs = segment_flops(segment, at_cut, input_gradient=True, weight_gradients=False).backward
     return segment_flops(segment, at_cut).backward, to_inputs
+
+
+def _mean(flops: Sequence[SegmentFlops], shares: NDArray[np.float64]) -> SegmentFlops:
+    """Return the mean of what segments cost; calls that have no formula are those of the one with most."""
+    forward, backward = (
+        float(sum(share * getattr(each, way) for share, each in zip(shares, flops, strict=True)))
+        for way in ("forward", "backward")
+    )
+    most = max(flops, key=lambda each: sum(each.unknown.values()))
+    return SegmentFlops(forward, backward, most.unknown, most.output_shape)
 
 
 def _both(lower: SegmentFlops, tail: SegmentFlops) -> SegmentFlops:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.compression.channels import Channels
+from sglr.compression.several_cuts import CutChannels
 from sglr.core.data import Samples
 from sglr.core.engine import never
 from sglr.core.events import TrainMetrics
@@ -17,6 +18,7 @@ from sglr.core.server_protocol import Server
 from sglr.core.types import Answer, Downlink, Uplink
 from sglr.core.weights import Weights, below
 from sglr.parties.client_block import ClientBlock
+from sglr.parties.cut_blocks import CutBlocks
 from sglr.parties.spec import ClientSpec
 
 __all__ = ["Local"]
@@ -40,12 +42,14 @@ class Local:
     loses_clients = False
 
     def __init__(self, spec: ClientSpec) -> None:
-        self.block = ClientBlock(spec)
+        self.block: ClientBlock | CutBlocks = ClientBlock(spec) if spec.cuts is None else CutBlocks(spec)
         self.block.choose_form()
         self.codec = spec.codec
         self.sizes = spec.data.sizes
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
-        self._links = Channels(spec.codec)
+        self._links: Channels | CutChannels = (
+            Channels(spec.codec) if spec.cuts is None else CutChannels(spec.codec, spec.cuts)
+        )
 
     def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server, which is in this process."""
@@ -58,7 +62,7 @@ class Local:
     @property
     def choices(self) -> dict[str, str]:
         """What was decided here, by measurement, that changes the last bits of a result."""
-        return {"stacking": self.block.stack.form}
+        return {"stacking": self.block.form}
 
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Keep those who don't take part in the run's folder, if they are not kept here."""

@@ -125,8 +125,7 @@ def execute(
     leakage = LeakageCallback.of(experiment)  # what is wrong with it shows before any work is done
     energy = _energy(experiment)
     built = build(experiment, given)
-    if share_of(experiment.cut) is not None:
-        experiment = experiment.model_copy(update={"cut": built.cut})
+    experiment = with_cut_found(experiment, built)
     with _closing(built):
         if leakage is not None:
             leakage.check(built)
@@ -144,6 +143,14 @@ def execute(
             return Recorder(
                 run, experiment, built, observe, stop_or_file, *energy, _silent, callbacks=called, tracking=tracking
             ).train()
+
+
+def with_cut_found(experiment: Experiment, built: Training) -> Experiment:
+    """Return the settings with the names of cuts that were given as shares, and one cut where all are one."""
+    if experiment.cuts is not None:
+        found = {"cut": built.cut, "cuts": None} if built.cuts is None else {"cuts": built.cut}
+        return experiment.model_copy(update=found)
+    return experiment.model_copy(update={"cut": built.cut}) if share_of(experiment.cut) is not None else experiment
 
 
 def _begun(path: Path, experiment: Experiment, built: Training, command: str) -> Run:

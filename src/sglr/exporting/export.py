@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sglr.core.errors import UsageError
 from sglr.core.registry import EXPORTERS
 from sglr.core.task import Task
 from sglr.exporting.card import CARD, write_card
 from sglr.exporting.check import Compared, compare, made_up_inputs
 from sglr.exporting.exporter import Exporter, require
 from sglr.exporting.hub import check_hub, push
-from sglr.exporting.metadata import metadata, network_facts
+from sglr.exporting.metadata import client_cut, metadata, network_facts
 from sglr.exporting.new_folder import refuse_occupied, whole_folder
 from sglr.exporting.pieces import Piece, check_segment, pieces
 from sglr.exporting.trace import traced, untraceable
@@ -150,6 +151,7 @@ def export(
     if push_to_hub is not None:
         check_hub(push_to_hub)
     network = trained_network(run, client, model=model, task=task, segment=segment_file)
+    _require_one_cut(network)
     parts = pieces(network, segment, _inputs(network, data, reading))
     with whole_folder(folder) as partial:
         made = tuple(_write(network, part, exporter, partial, say or _silent) for part in parts)
@@ -157,6 +159,14 @@ def export(
         write_text(partial / RECORD, json.dumps(done.told() | network_facts(network), indent=2) + "\n", durable=False)
         write_card(partial / CARD, network, exporter, format, made)
     return done if push_to_hub is None else replace(done, hub=push(folder, push_to_hub, private))
+
+
+def _require_one_cut(network: TrainedNetwork) -> None:
+    """Refuse several clients that are cut at different places: each would need another file of the server's."""
+    cuts = {client_cut(network.record, network.run.experiment, place) for place in range(len(network.segments))}
+    if len(network.segments) > 1 and len(cuts) > 1:
+        problem = f"clients are cut at different places ({network.record.cut}), and the server's layers differ"
+        raise UsageError("client", str(network.client), problem, "give one client, such as --client 0")
 
 
 def _inputs(network: TrainedNetwork, data: Any, reading: dict[str, Any]) -> Tensor:

@@ -15,7 +15,9 @@ from sglr.core.spec import name_in
 from sglr.exporting.exporter import Loadable
 from sglr.exporting.pieces import Piece
 from sglr.inference.network import TrainedNetwork
+from sglr.runs.client_cuts import cuts_of_clients
 from sglr.runs.config import Experiment
+from sglr.runs.data_record import DataRecord
 from sglr.version import __version__
 
 VERSION = 1
@@ -45,7 +47,7 @@ def network_facts(network: TrainedNetwork) -> dict[str, Any]:
     targets = network.targets
     return {
         "model": experiment.model,
-        "cut": None if record.method.whole_model else record.cut,
+        "cut": None if record.method.whole_model else client_cut(record, experiment, network.client),
         "tail": record.tail,
         "method": summary.get("method") or {"name": experiment.method, **experiment.method_parameters},
         "dataset": public_name(experiment),
@@ -62,6 +64,13 @@ def network_facts(network: TrainedNetwork) -> dict[str, Any]:
         "codec": None if network.received is None else experiment.compression,
         "weights_sha256": summary.get("weights_sha256"),
     }
+
+
+def client_cut(record: DataRecord, experiment: Experiment, client: object) -> str | int:
+    """Return the cut of one client, or of all; where these differ and no client is given, that of the first."""
+    if experiment.cuts is None or "=" not in str(record.cut):
+        return record.cut
+    return cuts_of_clients(str(record.cut), record.clients)[client if isinstance(client, int) else 0]
 
 
 def public_name(experiment: Experiment) -> str:

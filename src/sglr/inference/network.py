@@ -55,9 +55,12 @@ class TrainedNetwork:
     client
         Whose lower layers answer.
     segments
-        The segments of each client that answers; the server's is one object.
+        The segments of each client that answers; the server's is one object for all of a cut.
     received
-        What the codec makes of smashed data; None if they cross the cut as they are.
+        What the codec makes of smashed data; None if they cross the cut as they are. Where clients are cut at several
+        places it is of the first one's.
+    received_of
+        That of each of these clients, where they are cut at several places; else empty.
     heads
         The heads of these clients, in their order; empty where clients have none.
     head_entropy
@@ -73,6 +76,7 @@ class TrainedNetwork:
     received: nn.Module | None = None
     heads: tuple[nn.Module, ...] = ()
     head_entropy: float | None = None
+    received_of: tuple[nn.Module | None, ...] = ()
 
     def alone(self) -> TrainedNetwork:
         """Return the network without the server: each client's lower layers with its head behind them.
@@ -166,17 +170,20 @@ class TrainedNetwork:
     @cached_property
     def _paths(self) -> tuple[nn.Module, ...]:
         if self.head_entropy is None:
-            return tuple(self._path(thirds) for thirds in self.segments)
+            codecs = self.received_of or (self.received,) * len(self.segments)
+            return tuple(map(self._path, self.segments, codecs))
         pairs = zip(self.segments, self.heads, strict=True)
         return tuple(
-            EarlyExit(own.lower, head, self._path(own._replace(lower=nn.Identity())), self.head_entropy).eval()
+            EarlyExit(
+                own.lower, head, self._path(own._replace(lower=nn.Identity()), self.received), self.head_entropy
+            ).eval()
             for own, head in pairs
         )
 
-    def _path(self, thirds: Thirds) -> nn.Sequential:
+    def _path(self, thirds: Thirds, received: nn.Module | None) -> nn.Sequential:
         layers = OrderedDict[str, nn.Module](client=thirds.lower)
-        if self.received is not None:
-            layers["received"] = self.received
+        if received is not None:
+            layers["received"] = received
         layers["server"] = thirds.upper
         if self.record.tail is not None:
             layers["tail"] = thirds.tail
@@ -292,16 +299,20 @@ def trained_network(
     numbers = range(record.clients) if whose in ("average", "each") else [0 if whose == "shared" else int(whose)]
     file = None if segment is None else Path(segment)
     segments = [trained_segments(built, number, file) for number in numbers]
-    codec, headed = built.trainer.engine.codec, built.method.head
+    cuts, headed = [built.cut_of(number) for number in numbers], built.method.head
+    codecs = [built.trainer.engine.codec.of_cut(cut) for cut in cuts]
+    uppers = {cut: thirds.upper for cut, thirds in zip(reversed(cuts), reversed(segments), strict=True)}
+    received = tuple(None if codec.exact else Received(codec) for codec in codecs)
     return TrainedNetwork(
         run,
         record,
         built.task.decided((run.summary or {}).get("test") or {}),
         built.data.targets,
         whose,
-        tuple(each._replace(upper=segments[0].upper) for each in segments),
-        None if codec.exact else Received(codec),
+        tuple(each._replace(upper=uppers[cut]) for each, cut in zip(segments, cuts, strict=True)),
+        received[0],
         tuple(trained_head(built, number, file) for number in numbers) if headed else (),
+        received_of=received if built.cuts is not None else (),
     )
 
 

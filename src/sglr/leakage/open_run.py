@@ -103,8 +103,8 @@ class OpenedRun:
             updates=lambda rows, lower, upper: weight_gradients(
                 lower, upper, own.select(rows), built.task, segments.tail
             ),
-            fresh=lambda number: built.fresh(number).lower,
-            fresh_upper=lambda number: built.fresh(number).upper,
+            fresh=lambda number: built.fresh(number, client).lower,
+            fresh_upper=lambda number: built.fresh(number, client).upper,
             own=own,
             auxiliary=auxiliary,
             unseen=unseen,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.split_avg import SplitAvg
-from sglr.core.split_lr import check_alpha, split_lr
+from sglr.core.split_lr import check_alpha, scaled_rate
 from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SGLR"]
@@ -69,6 +69,6 @@ class SGLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; active clients back-propagate the average."""
-        rate = context.server_rate * split_lr(uplink.sizes, self.alpha, unequal=context.unequal_batches)
+        rate = scaled_rate(uplink, context, self.alpha)
         cut_gradients = server.learn(uplink, context, rate)
         return self.split_avg(cut_gradients, uplink, context)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
 from sglr.core.split_avg import SplitAvg
-from sglr.core.split_lr import check_alpha, split_lr
+from sglr.core.split_lr import check_alpha, scaled_rate, split_lr
 from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SGLR2"]
@@ -73,6 +73,6 @@ class SGLR2(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; clients step at theirs, the active ones by the average."""
-        rate = context.server_rate * split_lr(uplink.sizes, self.alpha, unequal=context.unequal_batches)
+        rate = scaled_rate(uplink, context, self.alpha)
         told = self.split_avg(server.learn(uplink, context, rate), uplink, context)
         return told._replace(rate_factor=split_lr(uplink.sizes, -self.gamma, unequal=context.unequal_batches))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sglr.core.method import Method
 from sglr.core.server_protocol import Server
-from sglr.core.split_lr import check_alpha, split_lr
+from sglr.core.split_lr import check_alpha, scaled_rate
 from sglr.core.types import Downlink, StepContext, Uplink
 
 __all__ = ["SLR"]
@@ -36,5 +36,5 @@ class SLR(Method):
 
     def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
         """Take one joint step at the scaled rate; every client back-propagates its own gradient."""
-        rate = context.server_rate * split_lr(uplink.sizes, self.alpha, unequal=context.unequal_batches)
+        rate = scaled_rate(uplink, context, self.alpha)
         return Downlink(server.learn(uplink, context, rate))

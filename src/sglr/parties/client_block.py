@@ -96,6 +96,11 @@ class ClientBlock(HeldClients):
         if self._spec.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
             self.stack.run_as(best_form(self.stack, self._some_batch))
 
+    @property
+    def form(self) -> str:
+        """How clients run: as `Stack.form`."""
+        return self.stack.form
+
     def _some_batch(self, stacked: bool) -> Tensor:
         """Return inputs like those of a step, ``[n, b, ...]``, of as many clients as a measurement looks at."""
         shape = (min(self.stack.rows, ROWS), self._spec.batch_size)

@@ -9,10 +9,12 @@ by 1/|C| as clients join, which Adam hides and SGD does not (the authors' code l
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from sglr.core.cuts.cut_rows import StageRates
 from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.types import Answer, ByOutputs, HandOut, Priors, ServerBatch, StepContext, Uplink
@@ -20,6 +22,7 @@ from sglr.core.weights import Weights, below, state_of, to_device
 from sglr.parties.aligned_heads import AlignedHeads
 from sglr.parties.counted_passes import CountedPasses, still
 from sglr.parties.server_spec import ServerSpec
+from sglr.parties.stages import Stages, defended_by_cut
 from sglr.parties.training_loss import TrainingLoss
 from sglr.splitting.segment_weights import load_state
 from sglr.stacking.passes import Pass
@@ -47,6 +50,8 @@ class SplitServer:
         self.heads = None if spec.head is None else AlignedHeads(spec.head, spec.task, device)
         self.last_rate, self.classes, self._passes = 0.0, spec.classes, CountedPasses()
         self.features: tuple[int, ...] | None = None
+        self._stages = None if spec.cuts is None else Stages(spec.segment, spec.cuts)
+        self._rate: float | StageRates = 0.0
 
     @property
     def segment(self) -> nn.Module:
@@ -59,7 +64,7 @@ class SplitServer:
         """How many samples went through the segment so far; None after a checkpoint that does not know it."""
         return self._passes.work
 
-    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+    def learn(self, uplink: Uplink, context: StepContext, rate: float | StageRates) -> Tensor:
         """Take one joint step on everything received, at ``rate``.
 
         Returns
@@ -67,7 +72,7 @@ class SplitServer:
         Tensor
             Cut-layer gradients ``[C, b, ...]``, each of the mean loss over the client's own batch.
         """
-        self.last_rate = rate
+        self._set_rate(rate)
         smashed = uplink.flatten(uplink.smashed)[None]
         found = uplink.unflatten(self._learn(self.stack, (0,), smashed, uplink, context)[0])
         return self.defended(_own_mean(found, uplink), uplink, context)
@@ -76,8 +81,25 @@ class SplitServer:
         """Return what clients get of their gradients ``[C, b, ...]``; whoever keeps the labels privatizes them."""
         if self._ask is not None:
             return gradients
-        where = context.epoch, context.number
-        return self._defences.privatize_gradient(gradients, uplink.labels, uplink.clients, uplink.sizes, *where)
+        return defended_by_cut(self._defences, gradients, uplink, context)
+
+    def _set_rate(self, rate: float | StageRates) -> None:
+        self._rate, self.last_rate = rate, rate.rates[-1] if isinstance(rate, StageRates) else rate
+
+    def _update(
+        self,
+        stack: Stack,
+        rows: tuple[int, ...],
+        gradients: Sequence[Tensor],
+        samples: int,
+        context: StepContext,
+        batch: ServerBatch | None = None,
+    ) -> None:
+        """Let rows step at the rate that is set, on means over so many samples, or keep their gradients."""
+        rate: float | Sequence[tuple[Sequence[int], float]] = self.last_rate
+        if self._stages is not None:
+            gradients, rate = self._stages.step(stack, gradients, self._rate, batch)
+        stack.update(rows, gradients, rate, samples, keep=() if context.updates else rows)
 
     def _learn(
         self,
@@ -103,14 +125,19 @@ class SplitServer:
         return self._go_back(stack, forward, by_outputs, smashed.shape[1], context)
 
     def _go_back(
-        self, stack: Stack, forward: Pass, by_outputs: ByOutputs, samples: int, context: StepContext
+        self,
+        stack: Stack,
+        forward: Pass,
+        by_outputs: ByOutputs,
+        samples: int,
+        context: StepContext,
+        batch: ServerBatch | None = None,
     ) -> Tensor:
         """Let the rows of a pass step, each on the mean of its ``samples``; return what clients are told, by inputs."""
         found = self._passes.backward(stack, forward, by_outputs.step, inputs=by_outputs.told is None)
         own = by_outputs.told
         told = found if own is None else self._passes.backward(stack, forward, own, weights=False)
-        rows = forward.rows
-        stack.update(rows, found.weights, self.last_rate, samples, keep=() if context.updates else rows)
+        self._update(stack, forward.rows, found.weights, samples, context, batch)
         assert told.inputs is not None, "the pass was made for them"
         return told.inputs
 
@@ -134,20 +161,20 @@ class SplitServer:
 
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
-        self.last_rate = rate
+        self._set_rate(rate)
         forward = self._passes.forward(self.stack, (0,), batch.smashed[None])
         by_outputs = self.loss.of_batch(forward.outputs, batch, context.number).step
         found = self._passes.backward(self.stack, forward, by_outputs)
-        self.stack.update((0,), found.weights, rate, len(batch.targets), keep=() if context.updates else (0,))
+        self._update(self.stack, (0,), found.weights, len(batch.targets), context, batch)
 
     def learn_batch(
         self, batch: ServerBatch, context: StepContext, rate: float, told_prior: Tensor | None = None
     ) -> Tensor:
         """Take one step on a batch of the method's own making; return gradients by its smashed data ``[N, ...]``."""
-        self.last_rate = rate
+        self._set_rate(rate)
         forward = self._passes.forward(self.stack, (0,), batch.smashed[None], by_inputs=True)
         by_outputs = self.loss.of_batch(forward.outputs, batch, context.number, told_prior)
-        return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context)[0]
+        return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context, batch)[0]
 
     @torch.no_grad()
     def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:
@@ -161,7 +188,7 @@ class SplitServer:
         self, smashed: Tensor, by_outputs: ByOutputs, context: StepContext, rate: float, samples: int
     ) -> Tensor:
         """Step on given gradients by the outputs; return those by the smashed data ``[n, ...]``: see the protocol."""
-        self.last_rate = rate
+        self._set_rate(rate)
         of_row = ByOutputs(by_outputs.step[None], None if by_outputs.told is None else by_outputs.told[None])
         with still(self.stack):
             forward = self._passes.forward(self.stack, (0,), smashed[None], by_inputs=True)
@@ -204,10 +231,11 @@ class SplitServer:
             Cut-layer gradients ``[C, b, ...]``, each of ``weight`` times the mean loss over the client's own batch.
         """
         assert self.copies is not None, "built without copies"
-        self.last_rate = rate
+        self._set_rate(rate)
         result = torch.zeros_like(uplink.smashed, memory_format=torch.contiguous_format)
-        for size in sorted(set(uplink.sizes)):
-            places = [place for place, own in enumerate(uplink.sizes) if own == size]
+        cuts = (0,) * len(uplink.sizes) if uplink.cuts is None else uplink.cuts.places
+        for size, cut in sorted(set(zip(uplink.sizes, cuts, strict=True))):
+            places = [place for place, own in enumerate(zip(uplink.sizes, cuts, strict=True)) if own == (size, cut)]
             part = Uplink(
                 uplink.smashed[places, :size],
                 None if uplink.told is None else uplink.told[places, :size],
@@ -237,6 +265,15 @@ class SplitServer:
         merged = of_copies.merge(self.copies.weights(merging.clients))
         self.copies.load(tuple(range(self.copies.rows)), merged)
         load_state(self.segment, merged)
+
+    def hold_for(self, clients: tuple[int, ...], weights: Weights) -> Weights:
+        """Return clients' weights ``[n, ...]`` to be merged, with those that the server holds in their place."""
+        return weights if self._stages is None else self._stages.hold_for(clients, weights, self.stack, self.copies)
+
+    def take_up(self, shared: Weights) -> None:
+        """Go on from merged weights, as far as the server holds these layers for some clients."""
+        if self._stages is not None:
+            self._stages.take_up(shared, [self.stack] if self.copies is None else [self.stack, self.copies])
 
     def read_metrics(self) -> TrainMetrics:
         """Return the sums since `restart_metrics`; waits for the device."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
 from sglr.core.types import Answer
@@ -50,6 +51,8 @@ class ServerSpec:
         it is told. None where the server has the labels.
     head
         The head that clients begin with, where the server aligns heads; else None.
+    cuts
+        Which client is cut where, if the segment is a trunk with several entries; else None.
     """
 
     segment: nn.Module
@@ -65,6 +68,7 @@ class ServerSpec:
     defences: DefenceChain = field(default_factory=DefenceChain)
     ask: Callable[[Tensor, tuple[int, ...]], Answer] | None = None
     head: nn.Module | None = None
+    cuts: ClientCuts | None = None
 
     def stack(self, device: torch.device) -> Stack:
         """Return the segment as a stack of one row."""

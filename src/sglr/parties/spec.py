@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sglr.core.codec import Codec, Plain
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Task
@@ -82,6 +83,10 @@ class ClientSpec:
         λ by which gradients are corrected for that, as in `sglr.stacking.stale.compensated`.
     keeps_head
         Whether a client's head, or decoder, is its own, and not among the weights that clients share.
+    cuts
+        Which client is cut where; None where all are cut at one place.
+    of_cuts
+        What the clients of each cut need, then: their codec and their defences are of that cut.
     """
 
     segment: Callable[[int], nn.Module]
@@ -110,6 +115,8 @@ class ClientSpec:
     keeps_head: bool = False
     ahead: int = 0
     delay_compensation: float = 0.0
+    cuts: ClientCuts | None = None
+    of_cuts: tuple[ClientSpec, ...] = ()
 
     @property
     def has_loss_beside(self) -> bool:

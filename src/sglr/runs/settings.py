@@ -6,10 +6,11 @@ All keys are flat, as on the command line. What a fact means is told in `sglr.ru
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
+from sglr.runs.client_cuts import written
 from sglr.runs.facts import setting
 
 
@@ -17,6 +18,11 @@ class Settings(BaseModel):
     """The settings that belong to no part, in the order of ``config.toml``; the help sorts them by panel."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("cuts", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return written(value)
 
     method: str = setting(
         "Method", "sglr2", "training method (sglr list methods); sglr is the paper's", basic=True, clients="take"
@@ -58,6 +64,14 @@ class Settings(BaseModel):
         "last layer of the client: a name, a Sequential index, or the share of the operations that clients compute,"
         " such as 40% (sglr cuts lists all); default: the model's own cut",
         basic=True,
+        clients="take",
+    )
+    cuts: str | None = setting(
+        "Model",
+        None,
+        "last layer of each client, where these differ: ranges of clients with their cuts, such as"
+        " 0-4=layer1,5-9=40%; in TOML and Python a table; instead of --cut",
+        since="0.2.0",
         clients="take",
     )
     tail: str | int | None = setting(

@@ -17,9 +17,9 @@ from torch import nn
 
 from sglr.assembly.batching import batch_rule_of
 from sglr.assembly.label_prior import label_prior_of
+from sglr.assembly.make_segments import client_segments
 from sglr.assembly.method import build_method
 from sglr.assembly.readable_tokens import readable_tokens
-from sglr.assembly.segments import client_segments
 from sglr.assembly.task import named_task
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain

@@ -87,16 +87,43 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         If the place does not exist, is not behind the cut, or no layer with trained weights follows it: the
         server knows the frozen ones.
     """
-    name = _named(module, tail)
     if isinstance(module, Transformer) and (ties := trained_ties(module)):
         thirds = split_in_three(untied(module, ties), cut, tail, example)
         tie(thirds.lower, thirds.tail, ties)
         return thirds
     lower, rest = raw_split(module, cut, example)
+    upper, last = with_tail(module, lower, rest, cut, tail, example)
+    (lower, upper), _ = joined_at(Split(lower, upper), example)
+    (upper, last), features = joined_at(Split(upper, last), example, before=lower)
+    last = ended(last, features)
+    check_segments(Split(lower, nn.Sequential(upper, last)), example)
+    return Thirds(lower, upper, last)
+
+
+def with_tail(
+    module: nn.Module, lower: nn.Module, rest: nn.Module, cut: int | str, tail: int | str, example: Tensor
+) -> Split:
+    """Cut what is behind a cut once more: return the server's raw segment, and the client's last layers.
+
+    Parameters
+    ----------
+    module
+        The whole model.
+    lower, rest
+        Its raw segments.
+    cut, tail, example
+        As in `split_in_three`.
+
+    Raises
+    ------
+    UsageError
+        As `split_in_three` does.
+    """
+    name = _named(module, tail)
     if name in ("", "output"):
         raise _nothing_left(tail, rest)
     try:
-        upper, last = _cut_again(module, lower, rest, name, example)
+        upper, last = cut_again(module, lower, rest, name, example)
     except UsageError as error:
         places = [place for place in cut_points(rest)[:-1] if place not in ("", "output")]
         if not places:
@@ -107,15 +134,23 @@ def split_in_three(module: nn.Module, cut: int | str, tail: int | str, example: 
         raise UsageError("tail", tail, problem, f"give one of: {', '.join(places)}") from error
     if not any(weight.requires_grad for weight in last.parameters()):
         raise _nothing_left(tail, rest)
-    (lower, upper), _ = joined_at(Split(lower, upper), example)
-    (upper, last), features = joined_at(Split(upper, last), example, before=lower)
-    last = ended(last, features)
-    check_segments(Split(lower, nn.Sequential(upper, last)), example)
-    return Thirds(lower, upper, last)
+    return Split(upper, last)
 
 
-def _cut_again(module: nn.Module, lower: nn.Module, rest: nn.Module, name: str, example: Tensor) -> Split:
-    """Return the server's segment and the tail of what is behind the cut."""
+def cut_again(module: nn.Module, lower: nn.Module, rest: nn.Module, name: str, example: Tensor) -> Split:
+    """Return what is behind a cut up to and behind a second one; the first segments are raw.
+
+    Parameters
+    ----------
+    module
+        The whole model.
+    lower, rest
+        Its raw segments of the first cut.
+    name
+        The second cut.
+    example
+        Inputs ``[b, ...]`` of the model.
+    """
     try:
         return raw_split(rest, name)
     except UntraceableError:

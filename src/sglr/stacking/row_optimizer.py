@@ -76,25 +76,32 @@ class RowOptimizer:
     def _state(self) -> dict[Any, Any]:
         return {} if self._optimizer is None else self._optimizer.state
 
-    def step(self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float) -> None:
-        """Let the chosen rows take one step at ``rate``, given gradients per parameter ``[n, ...]``."""
+    def step(
+        self, rows: tuple[int, ...], gradients: Sequence[Tensor], rate: float | Sequence[tuple[Sequence[int], float]]
+    ) -> None:
+        """Let the chosen rows take one step at ``rate``, given gradients per parameter ``[n, ...]``.
+
+        Parts of them may have rates of their own, each with the places of its parameters; the rest does not move then.
+        """
         if not self._apart and len(rows) < len(self._rows):
             self._take_apart()
         if self._optimizer is None:
             return
         if self._clip_norm is not None:
             gradients = clip_rows(gradients, self._clip_norm)
-        set_rate(self._optimizer, rate)
-        for start in range(0, len(rows), self._height):
-            part = slice(start, start + self._height)
-            for place, gradient in enumerate(gradients):
-                if self._apart:
-                    own = [self._rows[row][place] for row in rows[part]]
-                    give_gradients(own, gradient[part].contiguous().unbind())
-                else:
-                    give_gradients([self._bands[start // self._height][place]], [gradient[part]])
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
+        parts = [(range(len(gradients)), rate)] if isinstance(rate, (int, float)) else rate
+        for places, own_rate in parts:
+            set_rate(self._optimizer, own_rate)
+            for start in range(0, len(rows), self._height):
+                part = slice(start, start + self._height)
+                for place in places:
+                    if self._apart:
+                        own = [self._rows[row][place] for row in rows[part]]
+                        give_gradients(own, gradients[place][part].contiguous().unbind())
+                    else:
+                        give_gradients([self._bands[start // self._height][place]], [gradients[place][part]])
+                self._optimizer.step()
+                self._optimizer.zero_grad(set_to_none=True)
 
     def _take_apart(self) -> None:
         """Go over to rows as parameters of their own, each with its part of the state."""

@@ -154,7 +154,7 @@ class Stack(Rows):
         self,
         rows: tuple[int, ...],
         gradients: Sequence[Tensor],
-        rate: float,
+        rate: float | Sequence[tuple[Sequence[int], float]],
         samples: int = 1,
         *,
         keep: Collection[int] = (),
@@ -168,7 +168,7 @@ class Stack(Rows):
         gradients
             Per parameter ``[n, ...]``.
         rate
-            The learning rate.
+            The learning rate; or of parts of the weights, their places and a rate, of which the others do not move.
         samples
             Samples of each row over which its gradients are means.
         keep

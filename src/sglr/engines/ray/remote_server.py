@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sglr.core.cuts.cut_rows import StageRates
 from sglr.core.events import ServerWork, TrainMetrics
 from sglr.core.merging import Merging
 from sglr.core.server_protocol import Server
@@ -65,8 +66,9 @@ class RemoteServer:
         self._fetch()
         return self._here.work
 
-    def learn(self, uplink: Uplink, context: StepContext, rate: float) -> Tensor:
+    def learn(self, uplink: Uplink, context: StepContext, rate: float | StageRates) -> Tensor:
         """Take one joint step on everything received, at ``rate``."""
+        assert not isinstance(rate, StageRates), "clients of a cluster are all cut at one place"
         return self._step("learn", self._here.learn, uplink, context, rate)
 
     def learn_copies(self, uplink: Uplink, context: StepContext, rate: float, weight: float = 1.0) -> Tensor:
@@ -176,6 +178,15 @@ class RemoteServer:
         """Merge the copies of those who are merged, and give all copies the result."""
         # Its own last weights are there already.
         self._do(self._here.merge_copies, "merge_copies", dataclasses.replace(merging, last={}))
+
+    def hold_for(self, clients: tuple[int, ...], weights: Weights) -> Weights:
+        """Return the weights as they are: clients of a cluster are all cut at one place."""
+        del clients
+        return weights
+
+    def take_up(self, shared: Weights) -> None:
+        """Do nothing: the server has no layers that clients have."""
+        del shared
 
     def add_metrics(self, metrics: TrainMetrics) -> None:
         """Add what clients measured that trained by themselves."""

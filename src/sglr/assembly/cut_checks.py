@@ -1,0 +1,71 @@
+"""Refuse what does not work where clients are cut at several places, before any work is done."""
+
+from __future__ import annotations
+
+from sglr.core.errors import UsageError
+from sglr.core.method import Method
+from sglr.runs.client_cuts import cuts_of_clients
+from sglr.runs.config import Experiment
+
+ENGINES = ("local",)
+"""Engines whose clients may be cut at several places."""
+
+
+def with_one_cut(experiment: Experiment) -> Experiment:
+    """Return the settings with ``cut`` where ``cuts`` gives all clients the same: nothing else changes then.
+
+    Raises
+    ------
+    UsageError
+        If ``cuts`` can't be read, or is given beside ``cut``.
+    """
+    if experiment.cuts is None:
+        return experiment
+    if experiment.cut is not None:
+        problem = f"cut = {experiment.cut} is given, too"
+        raise UsageError("cuts", experiment.cuts, problem, "give one of them")
+    own = cuts_of_clients(experiment.cuts, experiment.clients)
+    return experiment.model_copy(update={"cut": own[0], "cuts": None}) if len(set(own)) == 1 else experiment
+
+
+def check_cuts(experiment: Experiment, method: Method) -> None:
+    """Refuse methods and settings that have no meaning with several cuts, or are not built for them."""
+    if experiment.cuts is None:
+        return
+    name, cuts = experiment.method, experiment.cuts
+    if why := _why_not(method):
+        raise UsageError("cuts", cuts, f"method {name} {why}", "give one --cut, or choose a method such as sglr or sfl")
+    refused = {
+        "engine": (experiment.engine not in ENGINES, "its processes hold blocks of clients that are cut at one place"),
+        "accumulate": (experiment.accumulate > 1, "a stage of the server may have no samples in a step"),
+        "compile": (experiment.compile, "the server's stages have another number of samples in each step"),
+        "pipelining": (experiment.pipelining, "clients of a cut may have no batch in a step that others compute ahead"),
+        "clock": (experiment.clock is not None, "it models clients that all compute alike"),
+        "client_store": (experiment.client_store == "disk", "clients of several cuts are kept in memory"),
+        "lora": (experiment.lora is not None, "adapters are planned for one cut"),
+    }
+    for setting, (given, problem) in refused.items():
+        if given:
+            value = getattr(experiment, setting)
+            raise UsageError(setting, value, f"{problem} (cuts = {cuts})", "leave it out, or give one --cut")
+
+
+def check_store(experiment: Experiment, store: str) -> None:
+    """Refuse clients of several cuts of which not all fit in memory."""
+    if experiment.cuts is not None:
+        problem = f"clients of several cuts are kept in memory, and would need {store} (cuts = {experiment.cuts})"
+        remedy = "give --client-store memory if they do fit, fewer clients, or one --cut"
+        raise UsageError("client_store", experiment.client_store, problem, remedy)
+
+
+def _why_not(method: Method) -> str:
+    """Return why clients of a method can't be cut at several places; empty if they can."""
+    if method.whole_model:
+        return "has no cut: clients hold the whole model"
+    if method.head:
+        return "has heads at the clients, whose shape is that of one cut"
+    if method.decodes:
+        return "has decoders at the clients, whose shape is that of one cut"
+    if method.mixes:
+        return "mixes what different clients send, which has another shape at each cut"
+    return ""
