@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug
+from sglr.cli.plan_time import Ahead, Codes, PilotEpochs, PlanMethods, Rtt, Target, check_time, show_time
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,19 +115,26 @@ def plan(
     share: Share = None,
     tail: Tail = None,
     batching: Batching = "local",
+    rtt: Rtt = None,
+    pilot: PilotEpochs = None,
+    target: Target = None,
+    methods: PlanMethods = None,
+    compressions: Codes = None,
+    ahead: Ahead = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Estimate the cost of an epoch with FL, PSL, SFL and SGLR, and find the cheapest. Nothing is trained.
 
     Sizes are given by hand, or measured on a model at every possible cut. With --advise it says which method to take,
-    also without sizes.
+    also without sizes; with --rtt how long an epoch takes over your links, and with --pilot how long a score does.
     """
     del debug
     if tail is not None:
         remedy = "leave it out, or train an epoch with it: summary.json counts everything sent"
         raise UsageError("tail", tail, "a plan does not count features and their gradients", remedy)
     _check_advice(advise, skew, share)
+    check_time(rtt, pilot=pilot, target=target, methods=methods, compressions=compressions, ahead=ahead)
     from sglr.planner.request import BY_HAND, Request
     from sglr.planner.words import paragraphs
 
@@ -158,6 +166,9 @@ def plan(
         by_hand = any(getattr(asked, name) is not None for name in BY_HAND)
         measured = model is not None and not (dataset is None and input_shape is None)
         show_advice(asked.plan() if by_hand or measured else None, model, skew, share, as_json=as_json)
+        return
+    if rtt is not None:
+        show_time(asked, rtt, methods, compressions, ahead, pilot, target, as_json=as_json)
         return
     found = asked.plan()
     words = paragraphs(found)
