@@ -3,7 +3,8 @@
 # make format  format the code and mend what the linter can
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
-#              make bench-neighbour what a busy program beside a training costs, make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
+#              make bench-neighbour what a busy program beside a training costs,
+#              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
 # make docs    the documentation as a site, into build/site/site
 # make chaos   1,000 faults done to trainings between sites, beside the same in peace: what is lost? (an hour)
 # make clean   remove the environment and caches; runs stay

@@ -19,6 +19,7 @@ from sglr.assembly.checks import (
     check_engine,
     check_head,
     check_label_prior,
+    check_link,
     check_memory,
     check_mixing,
     check_pipelining,
@@ -94,6 +95,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     codec = parse_codec(experiment.compression)
     Lora.parse(experiment.lora)
     check_engine(experiment)
+    check_link(experiment)
     check_cuts(experiment, method)
     check_pipelining(experiment, method)
     check_tail(experiment, method)

@@ -70,6 +70,14 @@ def check_pipelining(experiment: Experiment, method: Method) -> None:
         raise UsageError("delay_compensation", experiment.delay_compensation, problem, remedy)
 
 
+def check_link(experiment: Experiment) -> None:
+    """Refuse links that no network has, and those of clients that do not exist."""
+    if experiment.engine == "remote":
+        from sglr.engines.remote.link.link import read_links
+
+        read_links(experiment.link, experiment.clients)
+
+
 def check_accumulation(experiment: Experiment, method: Method) -> None:
     """Refuse to average gradients of several steps for methods whose server is updated several times in a step."""
     if experiment.accumulate > 1 and not method.accumulates:

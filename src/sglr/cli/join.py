@@ -105,6 +105,15 @@ KeepLabels = Annotated[
 ]
 Device = Annotated[str, _option("--device", "text", _MACHINE, "auto, cpu or cuda; default: auto")]
 Threads = Annotated[int | None, _option("--threads", "int", _MACHINE, "CPU threads; default: torch's own choice")]
+LinkOption = Annotated[
+    str | None,
+    _option(
+        "--link",
+        "text",
+        _MACHINE,
+        "Make the connection as slow as a network, such as rtt=100ms,rate=20Mbit; default: as the run says",
+    ),
+]
 Patience = Annotated[
     float,
     _option("--patience", "seconds", _MACHINE, "Give up after the server was unreachable for this long; default: 3600"),
@@ -127,6 +136,7 @@ def join(
     keep_labels: KeepLabels = False,
     device: Device = "auto",
     threads: Threads = None,
+    link: LinkOption = None,
     patience: Patience = 3600.0,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -154,7 +164,7 @@ def join(
     if log_json:
         write_json()
     say = _say(quiet, log_json)
-    site = SiteConfig(source, model, device, threads, requirements, task)
+    site = SiteConfig(source, model, device, threads, requirements, task, link)
     if check:
         for line in what_is_read(address, [*map(read_token, token or [])], site, out):
             print(line)

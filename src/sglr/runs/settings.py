@@ -347,6 +347,17 @@ class Settings(BaseModel):
         ge=0,
         allow_inf_nan=False,
     )
+    link: str = setting(
+        "Between sites",
+        "none",
+        "make connections as slow as a network: rtt=100ms,rate=20Mbit, also jitter=10ms and loss=1%; by client:"
+        " 0-4=rtt=100ms;5=rtt=20ms (engine remote)",
+        decides="records",
+        clients="take",
+        build=False,
+        engine="remote",
+        since="0.2.0",
+    )
     ray_address: str | None = setting(
         "Cluster",
         None,

@@ -65,6 +65,8 @@ class SiteConfig:
         Where it computes, and with how many threads.
     requirements
         What it requires of the run.
+    link
+        What its connections are to be like, as the setting ``link``; None for what the server says.
     """
 
     source: Source = field(default_factory=Source)
@@ -73,6 +75,7 @@ class SiteConfig:
     threads: int | None = None
     requirements: SiteRequirements = field(default_factory=SiteRequirements)
     task: str | None = None
+    link: str | None = None
 
 
 def make_trainers(description: RunDescription, clients: Sequence[int], site: SiteConfig) -> list[LocalTrainer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,6 +21,8 @@ from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.passes_ahead import bytes_of_copy, bytes_of_pass
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.engines.remote.link.beside import relays
+from sglr.engines.remote.link.link import Link, read_links
 from sglr.engines.remote.run_description import RunDescription, run_id
 from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash
 from sglr.engines.remote.trust.identity import Identity
@@ -143,12 +145,23 @@ def _take_part(
     if description.served:
         what = "the training of this run is over, and its server answers predictions"
         raise SglrError(f"{what}: sglr predict {address} --folder {places[0][1]}")
+    experiment = own_experiment(description, site.model, site.task)
+    links = _links(site.link or experiment.link, description.clients, places)
     trainers = make_trainers(description, [identity.client for identity, _ in places], site)
     for trainer in trainers:
         for line in _described(trainer, description):
             say(line)
-    say(what_leaves(own_experiment(description, site.model, site.task), site.requirements))
-    return asyncio.run(_train(address, places, description, trainers, patience, say, stop))
+    say(what_leaves(experiment, site.requirements))
+    for client, link in links.items():
+        say(f"client {client} is connected as by a link of {link.text}")
+    with relays(address, links) as through:
+        return asyncio.run(_train(address, places, description, trainers, patience, say, stop, through))
+
+
+def _links(text: str, clients: int, places: Sequence[Participant]) -> dict[int, Link]:
+    """Return the links of the clients of this process."""
+    links = read_links(text, clients)
+    return {identity.client: links[identity.client] for identity, _ in places if identity.client in links}
 
 
 def _identity(address: str, token: str, folder: Path) -> Identity:
@@ -217,6 +230,7 @@ async def _train(
     patience: float,
     say: Callable[[str], None],
     stop: Callable[[], bool],
+    through: Mapping[int, str],
 ) -> list[bool]:
     told = description.settings.get("keep_checkpoints")
     keep = min(KEPT_SNAPSHOTS, (told if type(told) is int and told > 0 else 3) + 1)
@@ -230,7 +244,8 @@ async def _train(
             segment = trainer.job.segment
             hashed = segment_hash(segment, description.input_shape, description.cut_shape)
             network = network_hash(hashed, frozen_hash(segment))
-            context = ClientContext(identity, address, description, network, trainer, snapshots, say)
+            relay = through.get(identity.client)
+            context = ClientContext(identity, address, description, network, trainer, snapshots, say, relay)
             clients.append(ClientConnection(context, computing, patience))
         leaving = asyncio.create_task(_leave_when(stop, clients))
         try:

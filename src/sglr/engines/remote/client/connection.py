@@ -98,6 +98,8 @@ class ClientContext:
         Where its state is kept.
     say
         Called with messages for the user.
+    relay
+        The address of a relay to the server through which it connects; None connects directly.
     """
 
     identity: Identity
@@ -107,6 +109,7 @@ class ClientContext:
     trainer: LocalTrainer
     snapshots: Snapshots
     say: Callable[[str], None] = field(default=lambda _: None)
+    relay: str | None = None
 
 
 class ClientConnection:
@@ -184,7 +187,8 @@ class ClientConnection:
         """Open a stream and serve it to its end; return whether the server sent anything."""
         limits = [("grpc.max_receive_message_length", self._most_bytes), ("grpc.max_send_message_length", -1)]
         heard = False
-        async with self._context.identity.channel(self._context.address, [*OPTIONS, *limits]) as channel:
+        address = self._context.relay or self._context.address
+        async with self._context.identity.channel(address, [*OPTIONS, *limits]) as channel:
             call = channel.stream_stream("/sglr.Split/Train")(wait_for_ready=False)
             farewell = asyncio.create_task(self._say_farewell(call))
             try:

@@ -1,0 +1,1 @@
+"""A network in a box: connections that are as slow as a described link, in user space."""
