@@ -39,6 +39,7 @@ from sglr.assembly.method import build_method
 from sglr.assembly.monitor import monitored
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.segments import Segments
+from sglr.assembly.several_inputs import check_inputs
 from sglr.assembly.single_samples import least_batch
 from sglr.assembly.task import build_task, check_classes
 from sglr.compression.error_feedback import parse as parse_codec
@@ -118,6 +119,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_served(task, data, defences)
     segments = make_segments(experiment, data, task, given.model, method, defences, given.frozen)
     check_mixing(experiment, method, segments.crossing)
+    check_inputs(experiment, segments, data.train.inputs)
     codec = codec_of(segments, codec, bounded=experiment.engine == "remote")
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")

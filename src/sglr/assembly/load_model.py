@@ -27,7 +27,9 @@ from sglr.data.objects.read import DataLike, read_objects
 from sglr.engines.local import Local
 from sglr.runs.folder import Run, damage_explained
 from sglr.splitting import HeadedSegment, Thirds, parts_of
+from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.segment_weights import load_state
+from sglr.splitting.several_inputs import PackInputs
 from sglr.splitting.trunk import entered
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.json_files import WRONG
@@ -69,7 +71,7 @@ def load_model(
         Modules ``client`` and ``server`` in evaluation mode, on the CPU, with the weights of the best validation epoch,
         or of the newest checkpoint where none is known. Between them is ``received`` where smashed data were
         compressed: what the server learned from is what it must be given. Where labels stayed with the clients, the
-        client's ``tail`` comes last.
+        client's ``tail`` comes last. Where samples have several inputs, ``inputs`` comes first, and takes a dict.
 
     Raises
     ------
@@ -79,7 +81,11 @@ def load_model(
     run = Run.open(Path(path), model if isinstance(model, str) else None)
     built = load_training(run, model, task, dataset, options)
     segments = trained_segments(built, client, None if segment is None else Path(segment))
-    layers = OrderedDict[str, nn.Module](client=segments.lower)
+    layers = OrderedDict[str, nn.Module]()
+    layout = InputLayout.of(built.data.encoding)
+    if layout is not None:
+        layers["inputs"] = PackInputs(layout)
+    layers["client"] = segments.lower
     codec = built.trainer.engine.codec.of_cut(built.cut_of(client))
     if not codec.exact:
         layers["received"] = Received(codec)

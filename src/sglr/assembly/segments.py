@@ -44,9 +44,11 @@ from sglr.splitting import (
     split,
     split_in_three,
 )
+from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.model_checks import check_weights, given_shapes
 from sglr.splitting.packed import behind, main_value
 from sglr.splitting.segment_weights import frozen_of, load_state
+from sglr.splitting.several_inputs import taking_rows
 from sglr.splitting.transformers import as_transformer
 from sglr.splitting.trunk import entered
 
@@ -109,6 +111,8 @@ class Segments:
         Two inputs ``[2, ...]``.
     cut_shape
         Shape of one sample's smashed data.
+    layout
+        The inputs of a sample, where these are several, packed in rows; None where there is one.
     crossing
         What crosses the cut, where it is packed in rows; None where one tensor crosses.
     method
@@ -150,6 +154,7 @@ class Segments:
         """Build the model once, find the cut, and try both segments on two samples."""
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
+        self.layout = InputLayout.of(data.encoding, self._input_shape)
         self._outputs = self._task.outputs(data.targets)
         self._output_shape = self._task.output_shape(data.targets)
         self.example = (
@@ -225,7 +230,7 @@ class Segments:
         cut = features_of(Thirds(lower, main, nn.Identity()), self.example)
         rows = features_of(Thirds(lower, nn.Identity(), nn.Identity()), self.example)
         if self.method.decodes:
-            if not self.example.is_floating_point():
+            if not self.example.is_floating_point() or (self.layout is not None and self.layout.has_tokens):
                 problem = "its clients decode their inputs, and these are numbers of tokens"
                 raise UsageError("method", self._experiment.method, problem, "choose mix2sfl, or another method")
             seed = key(self._experiment.seed, "decoder", client)
@@ -287,14 +292,16 @@ class Segments:
     def _new_model(self) -> nn.Module:
         if isinstance(self._model, nn.Module):
             # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
-            return as_transformer(copied(given_shapes(self._model, self.example)), self._outputs)
+            given = given_shapes(self._model, self.example, self.layout)
+            return taking_rows(as_transformer(copied(given), self._outputs), self.layout)
+        shape = self._input_shape if self.layout is None else self.layout.shapes
         if self._model is not None:
-            built = built_by(self._experiment.model, partial(self._model, self._input_shape, self._outputs))
-            return as_transformer(built, self._outputs)
+            built = built_by(self._experiment.model, partial(self._model, shape, self._outputs))
+            return taking_rows(as_transformer(built, self._outputs), self.layout)
         experiment = self._experiment
-        return build_model(
+        named = build_model(
             experiment.model,
-            self._input_shape,
+            shape,
             self._outputs,
             experiment.folder_naming("model"),
             experiment.pretrained,
@@ -302,6 +309,7 @@ class Segments:
             self._output_shape,
             kept_folder(experiment.folder),
         )
+        return taking_rows(named, self.layout)
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its initial weights."""

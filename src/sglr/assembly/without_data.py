@@ -22,6 +22,7 @@ from sglr.core.types import Downlink, StepContext, Uplink
 from sglr.data.formats.files import data_root
 from sglr.runs.config import Experiment
 from sglr.runs.data_record import DataRecord, MethodFacts, TargetFacts
+from sglr.splitting.input_layout import layout_alone
 
 
 def record_of(experiment: Experiment, built: Training) -> DataRecord:
@@ -122,7 +123,7 @@ def stand_ins(
     inputs = torch.zeros(0, *record.input_shape, dtype=getattr(torch, record.dtype))
     targets = Targets.of_classes(record.classes) if record.targets is None else Targets(**dict(record.targets))
     none = Samples(inputs, torch.zeros(0, *targets.shape, dtype=targets.torch_dtype))
-    dataset = Dataset(experiment.dataset, none, none, targets=targets)
+    dataset = Dataset(experiment.dataset, none, none, targets=targets, encoding=layout_alone(record.encoding))
     known = not experiment.method.startswith("<")
     method = None if known else Recorded(record.method)
     # Nothing is run here but to find the segments: how clients are stacked is not measured.

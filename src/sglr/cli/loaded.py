@@ -36,11 +36,11 @@ def print_loaded(write: Callable[[str], None], as_json: bool) -> Callable[[Exper
 
 def loaded_lines(experiment: Experiment, built: Training) -> dict[str, str]:
     """Return what was loaded and built, as a few short lines by name."""
-    from sglr.data.loaded import data_lines, shape_text
+    from sglr.data.loaded import data_lines, inputs_text
 
     cut = str(built.cut) if built.cuts is None else _cuts(built.cuts)
     ends = f"cut behind {cut}" if built.tail is None else f"cut behind {cut} and {built.tail}"
-    inputs = f"inputs {shape_text(built.data.train.inputs.shape[1:])}"
+    inputs = f"inputs {inputs_text(built.data.train.inputs.shape[1:], built.data.encoding)}"
     return data_lines(experiment.dataset, built.data) | {
         "model": f"{experiment.model}, {inputs}, {ends}",
         "clients": _clients(built.data.sizes),

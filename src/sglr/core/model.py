@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +20,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -31,6 +31,10 @@ FOR_TOKENS = "a model that embeds them: transformer with task = language, or one
 """What to use where inputs are tokens."""
 
 _REFUSED = frozenset((*sys.stdlib_module_names, "sglr"))
+
+
+InputShape: TypeAlias = tuple[int, ...] | Mapping[str, tuple[int, ...]]
+"""Shape of one input, or those of several inputs by name."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def unlisted(asked: ModelRequest, names: Iterable[str]) -> UsageError:
 
 def build_model(
     spec: str,
-    input_shape: tuple[int, ...],
+    input_shape: InputShape,
     classes: int,
     folder: Path | None = None,
     pretrained: bool | None = None,
@@ -95,7 +99,8 @@ def build_model(
         directory on the path, and is given ``input_shape`` and ``classes`` as keyword arguments, each if its signature
         takes it.
     input_shape
-        Shape of one input, without the batch dimension.
+        Shape of one input, without the batch dimension; of several inputs per sample, by name, which only a function of
+        the user's own takes.
     classes
         Number of classes.
     folder
@@ -112,8 +117,11 @@ def build_model(
     """
     refuse_long("model", spec)
     prefix = model_prefix(spec)
+    if isinstance(input_shape, Mapping) and (prefix is not None or ":" not in spec):
+        raise _takes_one(spec, input_shape)
     if prefix is not None:
         name = spec.partition(":")[2]
+        assert isinstance(input_shape, tuple), "refused above"
         asked = ModelRequest(name, input_shape, classes, pretrained, weights, spec, output_shape, kept)
         with nullcontext() if folder is None else _only_installed(folder.resolve()):
             named: nn.Module = NAMED_MODELS.load(prefix)(asked)
@@ -131,6 +139,12 @@ def build_model(
         problem = "the run's folder names this function, which takes neither input_shape nor classes"
         raise UsageError("model", spec, problem, f"if you trust it, name it yourself: --model {spec}")
     return built_by(spec, partial(function, **accepted))
+
+
+def _takes_one(spec: str, shapes: Mapping[str, tuple[int, ...]]) -> UsageError:
+    problem = f"takes one input, and each sample has {', '.join(shapes)}"
+    remedy = "give a model of your own whose forward takes them: --model package.module:function"
+    return UsageError("model", spec, problem, remedy)
 
 
 def built_by(spec: str, function: Callable[[], Any]) -> nn.Module:

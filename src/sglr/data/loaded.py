@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from sglr.core.data import ClientData, Dataset, Samples
 from sglr.core.errors import listed, printable
+from sglr.splitting.input_layout import InputLayout
 
 ROOM = 68
 """Most characters for the counts of all classes; if they need more, only the smallest and largest are shown."""
@@ -39,6 +41,14 @@ def classes_line(train: Samples, classes: Sequence[str]) -> str:
 def shape_text(shape: Sequence[int]) -> str:
     """Return the shape of an input, such as ``1 x 28 x 28``."""
     return " x ".join(map(str, shape))
+
+
+def inputs_text(shape: Sequence[int], encoding: Mapping[str, Any]) -> str:
+    """Return the shape of an input; of several inputs per sample, by name, such as ``age 1, image 1 x 28 x 28``."""
+    layout = InputLayout.of(encoding)
+    if layout is None:
+        return shape_text(shape)
+    return ", ".join(f"{field.name} {shape_text(field.shape) or '1'}" for field in layout.fields)
 
 
 def data_lines(name: str, data: ClientData) -> dict[str, str]:

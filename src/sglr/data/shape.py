@@ -10,6 +10,7 @@ from sglr.core.data import Dataset
 from sglr.core.task import Targets
 from sglr.data.federate import customary_validation
 from sglr.data.load import pick_dataset
+from sglr.splitting.input_layout import InputLayout
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Shape:
         How many of them are held out for validation by default.
     other
         What targets are, where samples have no class each.
+    layout
+        What a row of inputs holds, where samples have several.
     """
 
     input_shape: tuple[int, ...]
@@ -35,6 +38,7 @@ class Shape:
     train: int
     validation: int
     other: Targets | None = None
+    layout: InputLayout | None = None
 
     @property
     def targets(self) -> Targets:
@@ -64,7 +68,8 @@ def dataset_shape(spec: str, data_dir: Path | None = None, parameters: Mapping[s
         dataset: Dataset = part.load(data_dir)
         held = customary_validation(dataset)
         other = None if dataset.targets.are_classes else dataset.targets
-        return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held, other)
+        layout = InputLayout.of(dataset.encoding)
+        return Shape(dataset.input_shape, len(dataset.classes), len(dataset.train), held, other, layout)
     channels, *sides = stored.input_shape
     size, wanted = getattr(part, "image_size", None), getattr(part, "image_channels", None)
     shape = (wanted or channels, *([size] * len(sides) if size else sides))

@@ -15,6 +15,7 @@ from sglr.core.random import generator
 from sglr.exporting.exporter import Runs
 from sglr.exporting.pieces import Piece
 from sglr.runs.data_record import DataRecord
+from sglr.splitting.input_layout import InputLayout
 
 TOLERANCE, COARSE = 1e-4, 1e-2
 """Largest difference that is accepted: of single precision, and where values are rounded to 16 bits or less inside."""
@@ -58,10 +59,13 @@ def made_up_inputs(record: DataRecord, lower: nn.Module) -> Tensor:
     """
     shape, dtype = (MADE_UP, *record.input_shape), getattr(torch, record.dtype)
     rng = generator(0, "inputs of an export's check")
-    if dtype.is_floating_point or dtype.is_complex:
+    layout = InputLayout.of(record.encoding)
+    if layout is None and (dtype.is_floating_point or dtype.is_complex):
         return torch.from_numpy(rng.standard_normal(shape)).to(dtype)
     tokens = [module.num_embeddings for module in lower.modules() if isinstance(module, nn.Embedding)]
     # Numbers that nothing embeds: 0 and 1 are valid wherever any are.
+    if layout is not None:
+        return layout.drawn(MADE_UP, 0, min(tokens, default=2)).to(dtype)
     return torch.from_numpy(rng.integers(0, min(tokens, default=2), shape)).to(dtype)
 
 

@@ -29,6 +29,8 @@ from sglr.inference.early_exit import EarlyExit, answered_for, check_entropy
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
 from sglr.splitting import Thirds
+from sglr.splitting.input_layout import InputLayout
+from sglr.splitting.several_inputs import PackInputs
 
 Whose: TypeAlias = int | Literal["shared", "average", "each"]
 """Whose lower layers answer: those that all share, a client's, or all clients', whose outputs are averaged or not."""
@@ -156,7 +158,7 @@ class TrainedNetwork:
     def module(self) -> nn.Module:
         """Return the network as a plain module: inputs ``[N, ...]`` to outputs ``[N, ...]``.
 
-        Of several clients it is the mean of their outputs.
+        Of several clients it is the mean of their outputs. Where samples have several inputs, it takes a dict of them.
 
         Raises
         ------
@@ -165,7 +167,9 @@ class TrainedNetwork:
         """
         if self.client == "each":
             raise UsageError("client", "each", "a module gives one output", "give a client, shared or average")
-        return self._paths[0] if len(self.segments) == 1 else MeanOfOutputs(self._paths)
+        found = self._paths[0] if len(self.segments) == 1 else MeanOfOutputs(self._paths)
+        layout = InputLayout.of(self.record.encoding)
+        return found if layout is None else nn.Sequential(PackInputs(layout), found).eval()
 
     @cached_property
     def _paths(self) -> tuple[nn.Module, ...]:

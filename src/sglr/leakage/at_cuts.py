@@ -18,7 +18,9 @@ from sglr.planner.cut_figures import CutFigures, Link, cut_figures
 from sglr.planner.cuts import example_for
 from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.runs.config import Experiment
+from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.model_checks import given_shapes
+from sglr.splitting.several_inputs import taking_rows
 
 LEAST = 8
 """Fewest samples whose distances say anything."""
@@ -104,19 +106,20 @@ def table_of(experiment: Experiment, link: Link, input_shape: tuple[int, ...] | 
     known = _known(experiment, samples) if input_shape is None else None
     targets = Targets.of_classes(tuple(map(str, range(10)))) if known is None else known[1]
     shape = input_shape or tuple(known[0].shape[1:] if known else ())
+    layout = None if known is None else known[2]
     task = named_task(experiment)
     with torch.random.fork_rng([]):
         torch.manual_seed(experiment.seed)
         model = build_model(
             experiment.model,
-            shape,
+            shape if layout is None else layout.shapes,
             task.outputs(targets),
             pretrained=experiment.pretrained,
             weights=experiment.weights,
             output_shape=task.output_shape(targets),
         )
         example = known[0][:2] if known is not None else example_for(model, shape)
-        model = given_shapes(model, example)
+        model = given_shapes(taking_rows(model, layout), example)
     inputs = known[0] if known is not None and samples else None
     cuts = cut_figures(model, example, inputs, None if inputs is None else _left)
     if not cuts:
@@ -129,14 +132,14 @@ def table_of(experiment: Experiment, link: Link, input_shape: tuple[int, ...] | 
     return CutTable(experiment.model, shape, experiment.batch_size, link, cuts, count, own)
 
 
-def _known(experiment: Experiment, samples: int) -> tuple[Tensor, Targets]:
+def _known(experiment: Experiment, samples: int) -> tuple[Tensor, Targets, InputLayout | None]:
     dataset = load(experiment)
     inputs = dataset.train.inputs
     if len(inputs) < max(samples, 2):
         samples = len(inputs)
     # Spread over all, as data may be sorted by class.
     rows = torch.linspace(0, len(inputs) - 1, max(samples, 2)).long()
-    return inputs[rows], dataset.targets
+    return inputs[rows], dataset.targets, InputLayout.of(dataset.encoding)
 
 
 def _left(inputs: Tensor, values: list[Tensor]) -> float:

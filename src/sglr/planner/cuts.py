@@ -20,9 +20,11 @@ from sglr.planner.costs import BYTES_PER_MB, Work
 from sglr.planner.cut_figures import BYTES, Crosses, nearest_cut, share_of, values_that_cross
 from sglr.splitting import Split, check_segments, crossing_of, cut_points, every_cut, split
 from sglr.splitting.fit import ended
+from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.model_checks import given_shapes
 from sglr.splitting.segment_weights import frozen_of
 from sglr.splitting.sequence import child_before
+from sglr.splitting.several_inputs import taking_rows
 from sglr.splitting.transformers import Transformer
 
 
@@ -66,7 +68,7 @@ class Cut:
 
 def measure_cuts(
     spec: str,
-    input_shape: tuple[int, ...],
+    input_shape: tuple[int, ...] | InputLayout,
     outputs: int,
     cut: str | None = None,
     output_shape: tuple[int, ...] | None = None,
@@ -79,7 +81,7 @@ def measure_cuts(
     spec
         A registered model, or ``package.module:function``; see `sglr.core.model.build_model`.
     input_shape
-        Shape of one input, without the batch dimension.
+        Shape of one input, without the batch dimension; or what a row of inputs holds, where samples have several.
     outputs
         How many values the model gives for a sample, or for each pixel or position: K for K classes.
     cut
@@ -102,9 +104,7 @@ def measure_cuts(
         If there is no such model or cut (the nearest is suggested), or they don't fit the input.
     """
     with torch.random.fork_rng([]):
-        model = build_model(spec, input_shape, outputs, pretrained=False, output_shape=output_shape or ())
-        example = example_for(model, input_shape)
-        model = given_shapes(model, example)
+        model, example = _built(spec, input_shape, outputs, output_shape or ())
         places = _Places(model, example, lora)
         layer = _chosen(model, cut, example, places.names)
         parts = places.divided(layer)
@@ -115,6 +115,19 @@ def measure_cuts(
             with suppress(UsageError):  # such as weights that both sides would train, or a side without adapters
                 found.append(chosen if other == layer else places.measured(other, places.divided(other)))
     return chosen, found
+
+
+def _built(
+    spec: str, shape: tuple[int, ...] | InputLayout, outputs: int, output_shape: tuple[int, ...]
+) -> tuple[nn.Module, Tensor]:
+    """Return the model, and two inputs for it."""
+    if isinstance(shape, InputLayout):
+        own = build_model(spec, shape.shapes, outputs, pretrained=False, output_shape=output_shape)
+        model, example = taking_rows(own, shape), shape.drawn(2, 0)
+    else:
+        model = build_model(spec, shape, outputs, pretrained=False, output_shape=output_shape)
+        example = example_for(model, shape)
+    return given_shapes(model, example), example
 
 
 class _Places:

@@ -18,6 +18,7 @@ from sglr.runs.config import USUAL_TASK, Experiment
 if TYPE_CHECKING:
     from sglr.core.task import Targets, Task
     from sglr.planner.cuts import Cut
+    from sglr.splitting.input_layout import InputLayout
 
 BY_HAND = ("cut_mb", "model_mb", "client_mb")
 OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task", "lora", "batch_size")
@@ -87,10 +88,10 @@ class Request:
         batch = self._batch()
         if self.model is None:
             return make_plan(self._scenario(self._typed_sizes()))
-        input_shape, targets, samples = self._shape()
+        inputs, targets, samples = self._shape()
         # What can be refused at once is, before a model is built.
         self._scenario(Sizes(self.clients, samples, 1, 1, 1))
-        chosen, cuts = self._measured(self.model, input_shape, targets)
+        chosen, cuts = self._measured(self.model, inputs, targets)
         sizes = Sizes(self.clients, samples, chosen.cut_mb, chosen.model_mb, chosen.client_mb, chosen.beside_mb)
         target_bytes = targets.bytes if self.task is not None else None
         plan = make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts, target_bytes)
@@ -151,7 +152,7 @@ class Request:
             typed = {name.removesuffix("_mb"): name for name in BY_HAND}
             raise UsageError(typed.get(error.field, error.field), error.value, error.problem, error.remedy) from error
 
-    def _measured(self, model: str, input_shape: tuple[int, ...], targets: Targets) -> tuple[Cut, list[Cut]]:
+    def _measured(self, model: str, inputs: tuple[int, ...] | InputLayout, targets: Targets) -> tuple[Cut, list[Cut]]:
         from sglr.adapters import Lora
         from sglr.core.registry import TASKS
         from sglr.planner.cuts import measure_cuts
@@ -159,11 +160,11 @@ class Request:
         task: Task = TASKS.load(self.task or USUAL_TASK)()
         task.check(targets)
         return measure_cuts(
-            model, input_shape, task.outputs(targets), self.cut, task.output_shape(targets), Lora.parse(self.lora)
+            model, inputs, task.outputs(targets), self.cut, task.output_shape(targets), Lora.parse(self.lora)
         )
 
-    def _shape(self) -> tuple[tuple[int, ...], Targets, int]:
-        """Return the shape of one input, what targets are, and |D|; a data set is asked for what is not given."""
+    def _shape(self) -> tuple[tuple[int, ...] | InputLayout, Targets, int]:
+        """Return the shape of inputs, what targets are, and |D|; a data set is asked for what is not given."""
         from sglr.planner.targets import targets_of
 
         input_shape = None if self.input_shape is None else read_shape(self.input_shape)
@@ -178,10 +179,11 @@ class Request:
             from sglr.data.shape import dataset_shape
 
             shape = dataset_shape(self.dataset, self.data_dir)
+            several = shape.layout if input_shape is None else None
             input_shape = input_shape or shape.input_shape
             samples = shape.samples if samples is None else samples
-            if classes is None:
-                return input_shape, shape.targets, samples
+            if several is not None or classes is None:
+                return several or input_shape, shape.targets, samples
         return input_shape, targets_of(self.task or USUAL_TASK, input_shape, classes), samples
 
 

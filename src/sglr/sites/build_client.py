@@ -42,6 +42,7 @@ from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.requirements import SiteRequirements
 from sglr.splitting import crossing_of
+from sglr.splitting.input_layout import layout_alone
 from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,8 @@ def own_segments(description: RunDescription, experiment: Experiment) -> Callabl
     """
     refuse_model_beyond_memory(experiment, description)
     none = description.no_samples()
-    segments = client_segments(experiment, ClientData(none, (), None, none, description.targets))
+    layout = layout_alone(description.encoding)
+    segments = client_segments(experiment, ClientData(none, (), None, none, description.targets, layout))
     first = segments(0)
     cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
     if segment_hash(first, description.input_shape, cut) != description.segment:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
-from sglr.data.loaded import classes_line, samples_line, shape_text
+from sglr.data.loaded import classes_line, inputs_text, samples_line, shape_text
 from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, ClientConnection, ClientContext
 from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.passes_ahead import bytes_of_copy, bytes_of_pass
@@ -267,7 +267,8 @@ def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
     job = trainer.job
     held = [len(job.held.get(name, ())) for name in ("validation", "test")]
     settings = description.settings
-    shapes = f"inputs {shape_text(description.input_shape)}, {shape_text(description.cut_shape)} at the cut"
+    inputs = inputs_text(description.input_shape, description.encoding)
+    shapes = f"inputs {inputs}, {shape_text(description.cut_shape)} at the cut"
     return [
         samples_line(f"client {job.client} of {description.clients}", trainer.samples, *held),
         f"classes {classes_line(job.train, description.classes)}"

@@ -29,6 +29,7 @@ from sglr.data.wanted_targets import with_targets
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.sites.bounds import refuse_enlargement
+from sglr.splitting.input_layout import InputLayout
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,10 @@ def _part(data: ClientData, rows: torch.Tensor) -> OwnData:
 
 def _fitting(dataset: Dataset, source: Source, wanted: WantedData) -> Dataset:
     """Return the data set with the run's targets, if its inputs have the run's shape."""
+    own, stated = InputLayout.of(dataset.encoding), InputLayout.of(wanted.encoding, wanted.input_shape)
+    if own != stated:
+        problem = f"its inputs are {own or 'one array'}; those of the run are {stated or 'one array'}"
+        raise UsageError("data", _name(source), problem, "bring such inputs, or ask the operator which are meant")
     if dataset.input_shape != wanted.input_shape:
         problem = f"its inputs have shape {_shape(dataset.input_shape)}, those of the run {_shape(wanted.input_shape)}"
         raise UsageError("data", _name(source), problem, _reshape(dataset.input_shape, wanted.input_shape))

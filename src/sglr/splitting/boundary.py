@@ -246,7 +246,7 @@ def _filled(upper: Any, value: float) -> Iterator[None]:
 
 def _check(root: nn.Module, lower: nn.Module, upper: Any, name: str, example: Tensor) -> None:
     whole, first, second = (deepcopy(each).eval() for each in (root, lower, upper))
-    for inputs in trials(example):
+    for inputs in trials(root, example):
         with torch.random.fork_rng([]), torch.no_grad():
             wanted = whole(inputs.clone())
             arrived = first(inputs.clone())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.splitting.nest import Nest, leaves_of
+from sglr.splitting.several_inputs import other_inputs
 
 BATCHES = (2, 3)
 """Sizes of the batches that are tried."""
@@ -106,7 +107,7 @@ def recorded(root: nn.Module, name: str, example: Tensor) -> Record:
     UsageError
         If it is never called, or what is called depends on the batch.
     """
-    passes = [_calls(root, inputs) for inputs in trials(example)[: len(BATCHES)]]
+    passes = [_calls(root, inputs) for inputs in trials(root, example)[: len(BATCHES)]]
     first, second = passes
     if [call.path for call in first] != [call.path for call in second]:
         raise UsageError("cut", name, "which layers the model calls depends on the batch", "cut elsewhere")
@@ -126,14 +127,14 @@ def recorded(root: nn.Module, name: str, example: Tensor) -> Record:
 
 def called(root: nn.Module, example: Tensor) -> list[str]:
     """Return the submodules that a model calls, in the order of their last ends."""
-    paths = [call.path for call in _calls(root, trials(example)[0])]
+    paths = [call.path for call in _calls(root, trials(root, example)[0])]
     return [path for at, path in enumerate(paths) if path not in paths[at + 1 :]]
 
 
-def trials(example: Tensor) -> list[Tensor]:
+def trials(root: nn.Module, example: Tensor) -> list[Tensor]:
     """Return inputs to try a model on: two, three, and two others."""
     two = example[:2]
-    varied = two.flip(-1) if two.dim() > 1 else two.flip(0)
+    varied = other_inputs(root, two)
     return [two, torch.cat([two, varied[:1]]), varied]
 
 

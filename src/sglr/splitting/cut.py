@@ -21,6 +21,7 @@ from sglr.splitting.sequence import (
     leave_input,
     runs_in_sequence,
 )
+from sglr.splitting.several_inputs import hand_on_layout
 from sglr.splitting.transformers import Transformer
 
 
@@ -72,6 +73,7 @@ def raw_split(module: nn.Module, at: int | str, example: Tensor | None = None) -
     # Copied separately, because a layer without weights may be used in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
     leave_input(segments.upper)
+    hand_on_layout(module, segments.lower)
     return segments
 
 

@@ -13,6 +13,7 @@ from sglr.splitting.check import Split, require_fitting, require_output, tried
 from sglr.splitting.crossing import BatchSize, Constant, Crossing, Slot, Value
 from sglr.splitting.nest import Nest, leaves_of
 from sglr.splitting.packed import OneOutput, PackedSegment, UnpackedSegment, output_key
+from sglr.splitting.several_inputs import layout_of, other_inputs
 
 ELSEWHERE = "cut behind another layer (sglr cuts lists them all)"
 
@@ -109,8 +110,8 @@ def find_crossing(lower: nn.Module, example: Tensor) -> Crossing:
     twin = deepcopy(lower).eval()
     for weight in twin.parameters():
         weight.requires_grad_(weight.is_floating_point())
-    two = _varied(example[:2])
-    three = torch.cat([two.flip(0), two[:1].flip(-1)])
+    two = _varied(lower, example[:2])
+    three = torch.cat([two.flip(0), other_inputs(lower, two)[:1]])
     nests = [_ran(twin, inputs) for inputs in (two, three)]
     (nest, other), (first, second) = map(Nest.of, nests), map(leaves_of, nests)
     if nest != other:
@@ -124,10 +125,13 @@ def find_crossing(lower: nn.Module, example: Tensor) -> Crossing:
     return Crossing(nest, slots, learned, tuple(slot for slot, leaf in values if not leaf.requires_grad))
 
 
-def _varied(inputs: Tensor) -> Tensor:
+def _varied(lower: nn.Module, inputs: Tensor) -> Tensor:
     """Return inputs that differ, where numbers that are all alike were given for want of data."""
     if not inputs.is_floating_point() or inputs.amin() < inputs.amax():
         return inputs
+    layout = layout_of(lower, inputs)
+    if layout is not None:
+        return layout.drawn(len(inputs), 0).to(inputs.device)
     drawn = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0), dtype=inputs.dtype)
     return drawn.to(inputs.device)
 

@@ -8,10 +8,14 @@ from torch.nn.parameter import is_lazy
 
 from sglr.core.errors import UsageError
 from sglr.core.weights import trained_of
+from sglr.splitting.input_layout import InputLayout
+from sglr.splitting.several_inputs import called_with
 
 
-def given_shapes(model: nn.Module, example: Tensor) -> nn.Module:
+def given_shapes(model: nn.Module, example: Tensor, layout: InputLayout | None = None) -> nn.Module:
     """Initialise a model's lazy layers by a forward pass of ``example`` ``[b, ...]``; return the model.
+
+    A ``layout`` says which inputs the rows of the example hold, which a model that is the user's own takes.
 
     Raises
     ------
@@ -24,15 +28,15 @@ def given_shapes(model: nn.Module, example: Tensor) -> nn.Module:
         problem = f"{len(empty)} of its weights have no values (they are on the meta device)"
         raise UsageError("model", type(model).__name__, problem, "load its weights first")
     if any(map(is_lazy, tensors)):
-        _try_on(model, example)
+        _try_on(model, example, layout)
     return model
 
 
-def _try_on(model: nn.Module, example: Tensor) -> None:
+def _try_on(model: nn.Module, example: Tensor, layout: InputLayout | None) -> None:
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(example)
+            called_with(model.eval(), example, layout)
     except Exception as error:  # a model may raise anything
         raise _not_made(model, f"raised {type(error).__name__}: {' '.join(str(error).split())}") from error
     missing = [name for name, weight in model.named_parameters() if is_lazy(weight)]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import nn
 
 from sglr.core.errors import UsageError
+from sglr.splitting.several_inputs import HELD
 
 
 def is_plain(module: nn.Module) -> bool:
@@ -22,7 +23,7 @@ def child_before(root: nn.Module, index: int) -> str:
     UsageError
         If the module is not a Sequential, there is no such child, or the lower segment would be empty.
     """
-    if not is_plain(root):
+    if not (is_plain(root) or (isinstance(root, nn.Sequential) and HELD in vars(root))):
         problem = f"a number can only cut an nn.Sequential, but this model is a {type(root).__name__}"
         raise UsageError("cut", index, problem, "name the client's last layer instead")
     names = list(root._modules)

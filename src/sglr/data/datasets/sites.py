@@ -14,6 +14,7 @@ from sglr.core.errors import UsageError
 from sglr.core.task import Targets
 from sglr.data.images.pixel_range import stated_range
 from sglr.data.schema import DataSchema, find_schema
+from sglr.splitting.input_layout import KEY, InputLayout, read_layout
 
 __all__ = ["Sites"]
 
@@ -25,7 +26,8 @@ class Sites:
     """What the operator of a server states about the data that each site keeps.
 
     A schema makes all sites read their data alike: tables need one, and so do texts, recordings, series, volumes and
-    masks. Pictures and arrays need the shape of an input and the classes, or what else their targets are.
+    masks. Pictures and arrays need the shape of an input and the classes, or what else their targets are. Where each
+    sample has several inputs, ``inputs`` names them.
     """
 
     input_shape: tuple[int, ...] = field(
@@ -76,6 +78,14 @@ class Sites:
         default=(),
         metadata={"help": "names of the values of one target, in order", "by_run": True, "since": "0.2.0"},
     )
+    inputs: str = field(
+        default="",
+        metadata={
+            "help": "several inputs of each sample: names with shapes, and int64 or bool, as image:1,8,8+ids:32:int64",
+            "by_run": True,
+            "since": "0.2.0",
+        },
+    )
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Return a data set without samples; ``data_dir`` is not needed.
@@ -88,6 +98,8 @@ class Sites:
         del data_dir
         if self.schema:
             return self._by_schema(find_schema(self.schema))
+        if self.inputs:
+            return self._several(read_layout(self.inputs))
         if not self.input_shape or min(self.input_shape) < 1:
             shown = ",".join(map(str, self.input_shape)) or "none"
             problem = "the shape of the sites' inputs is not given"
@@ -111,6 +123,14 @@ class Sites:
                 shown = ",".join(map(str, getattr(self, name)))
                 raise UsageError(name, shown, "the schema says what targets are", "leave it out")
         return _without_samples(shape, targets, schema.to_json(), INPUT_TYPES[schema.input_type])
+
+    def _several(self, layout: InputLayout) -> Dataset:
+        if self.input_shape:
+            shown = ",".join(map(str, self.input_shape))
+            raise UsageError("input_shape", shown, "inputs are given with their shapes", "leave out one of them")
+        kind = torch.int64 if layout.whole else torch.float32
+        encoding = {"kind": "arrays", KEY: layout.described()}
+        return _without_samples((layout.size,), self._targets(), encoding, kind)
 
     def _targets(self) -> Targets:
         """Return what targets are, by the parameters."""

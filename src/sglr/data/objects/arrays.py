@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from sglr.data.objects.options import Options
 from sglr.data.objects.targets import Kind, Labels, as_labels
 from sglr.data.split import stratified_split
 from sglr.data.stored import ArrayFile, Store, StoredArray, stays_on_disk
+from sglr.splitting.input_layout import InputLayout
 
 FAR = 100.0  # networks with small initial weights learn badly from inputs larger than this
 LOOKED_AT = 256  # stored inputs whose values are looked at for a note
@@ -39,12 +40,15 @@ class ArrayPart:
         The class names, if labels are positions in them; empty if the labels themselves are the names.
     notes
         What the user should know about how it was read, a sentence each.
+    layout
+        What a row of inputs holds, where samples have several; else None.
     """
 
     inputs: Inputs
     labels: Labels
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    layout: InputLayout | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels):
@@ -63,8 +67,7 @@ class ArrayPart:
         """Return the samples for training and those for testing, each class in proportion."""
         rows = stratified_split(self.labels, options.test_fraction, options.split_seed)
         own, held = (
-            ArrayPart(select(self.inputs, torch.from_numpy(each)), self.labels[each], self.names, self.notes)
-            for each in rows
+            replace(self, inputs=select(self.inputs, torch.from_numpy(each)), labels=self.labels[each]) for each in rows
         )
         return own, held
 
@@ -123,8 +126,8 @@ def as_values(given: object) -> Tensor:
     UsageError
         If it is no such array.
     """
-    array: Any = given if isinstance(given, Tensor) or _is_sparse(given) else _array(given)
-    if _is_sparse(array):
+    array: Any = given if isinstance(given, Tensor) or is_sparse(given) else _array(given)
+    if is_sparse(array):
         raise UsageError("inputs", type(given).__name__, "is a sparse matrix", "give X.toarray()")
     if str(getattr(array, "dtype", "")) not in ("uint8", "torch.uint8"):
         return as_inputs(array)
@@ -141,7 +144,8 @@ def _array(given: object) -> Any:
         return given  # `as_inputs` reports what is wrong with it
 
 
-def _is_sparse(given: object) -> bool:
+def is_sparse(given: object) -> bool:
+    """Say whether it is a sparse matrix."""
     return hasattr(given, "toarray")
 
 

@@ -10,6 +10,7 @@ from sglr.core.errors import UsageError
 from sglr.data.objects.arrays import ArrayPart, read_arrays
 from sglr.data.objects.frames import TablePart
 from sglr.data.objects.items import read_pictures
+from sglr.data.objects.several import several_part
 from sglr.data.tables.find_columns import find_label_column, find_picture_column
 
 LISTS = ("Sequence", "List", "LargeList", "Array2D", "Array3D", "Array4D", "Array5D")
@@ -42,7 +43,14 @@ def read_hub(given: Any, label: str) -> ArrayPart | TablePart:
     arrays = [name for name, kind in plain.features.items() if type(kind).__name__ in LISTS]
     if len(arrays) == 1 and len(plain.features) == 2:
         return read_arrays(_stacked(plain[arrays[0]][:], arrays[0]), labels, names)
+    others = [name for name in plain.features if name != column]
+    if arrays and all(name in arrays or _is_number(plain.features[name]) for name in others):
+        return several_part({name: _stacked(plain[name][:], name) for name in others}, labels, names)
     return TablePart(plain.to_pandas(), (column,))
+
+
+def _is_number(kind: Any) -> bool:
+    return str(getattr(kind, "dtype", "")).startswith(("int", "uint", "float", "bool"))
 
 
 def _stacked(values: Any, column: str) -> Any:

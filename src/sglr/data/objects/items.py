@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sglr.core.errors import UsageError
 from sglr.data.objects.arrays import ArrayPart, read_arrays
+from sglr.data.objects.several import is_several, several_part, stacked_items
 
 GREY = ("1", "L", "LA")
 
@@ -19,8 +20,8 @@ GREY = ("1", "L", "LA")
 def read_items(items: Any, source: str) -> ArrayPart:
     """Return all items of a map-style data set, which has a length and returns (input, label) for ``items[i]``.
 
-    Inputs are tensors, arrays, numbers or Pillow images, all of one kind; labels are numbers or texts. Class names
-    are taken from its attribute ``classes``, which torchvision's data sets have.
+    Inputs are tensors, arrays, numbers or Pillow images, all of one kind, or dicts or tuples of several; labels are
+    numbers or texts. Class names are taken from its attribute ``classes``, which torchvision's data sets have.
 
     Parameters
     ----------
@@ -40,7 +41,9 @@ def read_items(items: Any, source: str) -> ArrayPart:
     inputs, labels = zip(*pairs, strict=True)
     plain = [label.item() if isinstance(label, Tensor | np.generic | np.ndarray) else label for label in labels]
     names = _names(items) if isinstance(plain[0], int) else ()
-    if _is_picture(inputs[0]):
+    if is_several(inputs[0]):
+        part = several_part(stacked_items(inputs, source), plain, names)
+    elif _is_picture(inputs[0]):
         part = read_pictures(inputs, plain, names)
     else:
         part = read_arrays(_stacked(inputs, source), plain, names)

@@ -20,11 +20,13 @@ from sglr.data.objects.arrays import ArrayPart, as_values, channels_last
 from sglr.data.objects.frames import is_frame
 from sglr.data.objects.options import Options
 from sglr.data.objects.read import read_part
+from sglr.data.objects.several import is_several, read_several
 from sglr.data.objects.targets import as_labels
 from sglr.data.schema import read_schema
 from sglr.data.tables.column_kinds import Notation
 from sglr.data.tables.new_rows import new_rows
 from sglr.data.tables.schema import Schema
+from sglr.splitting.input_layout import InputLayout
 
 FORMS = "give an array of inputs, (X, y), a DataFrame, a torch data set, or a path"
 
@@ -53,6 +55,9 @@ def new_objects(given: Any, trained: TrainedOn, id_column: str = "") -> NewSampl
         return NewSamples.of_samples(given)
     if is_frame(given):
         return _rows(given, trained, id_column)
+    layout = InputLayout.of(trained.encoding)
+    if layout is not None:
+        return _several(given, trained, layout)
     if isinstance(given, tuple) and len(given) == 2:
         return _pair(given, trained, id_column)
     if isinstance(given, np.ndarray | Tensor) or (isinstance(given, list) and given):
@@ -76,13 +81,32 @@ def new_arrays(inputs: Any, targets: Any, trained: TrainedOn, source: str, notes
     UsageError
         If they are not what the network was trained on.
     """
-    values = _inputs(inputs, trained)
+    layout = InputLayout.of(trained.encoding)
+    values = _inputs(inputs, trained) if layout is None else read_several(inputs, layout)[0]
     numbers = (
         None if targets is None else _numbered(_labels(_read(targets), trained.targets), (), trained.targets, source)
     )
     if numbers is not None and len(numbers) != len(values):
         raise UsageError("targets", len(numbers), f"there are {len(values)} inputs", "give one for each input")
     return NewSamples(values, numbered(len(values)), numbers, tuple(notes))
+
+
+def _several(given: Any, trained: TrainedOn, layout: InputLayout) -> NewSamples:
+    """Return samples of several inputs: a dict or a tuple of them, a pair of such with targets, or a data set."""
+    pair = isinstance(given, tuple) and len(given) == 2 and is_several(given[0])
+    if pair or (is_several(given) and not (isinstance(given, tuple) and layout.named)):
+        inputs, targets = given if pair else (given, None)
+        return new_arrays(inputs, targets, trained, "the arrays")
+    if isinstance(given, np.ndarray | Tensor | list | tuple) or is_frame(given):
+        problem = f"each sample has several inputs: {layout}"
+        raise UsageError("data", type(given).__name__, problem, "give a dict of arrays by these names")
+    part = read_part(given, "data", Options())
+    if not isinstance(part, ArrayPart) or part.layout != layout:
+        found = part.layout if isinstance(part, ArrayPart) else None
+        problem = f"the network was trained on {layout}"
+        raise UsageError("data", str(found or type(given).__name__), problem, "give samples with these inputs")
+    targets = _numbered(part.labels, part.names, trained.targets, "the data set")
+    return NewSamples(part.inputs, numbered(len(part)), targets, part.notes)
 
 
 def _rows(frame: Any, trained: TrainedOn, id_column: str) -> NewSamples:

@@ -15,9 +15,11 @@ from sglr.data.objects.frames import TablePart, frames_dataset, is_frame, labell
 from sglr.data.objects.items import read_items
 from sglr.data.objects.options import Options
 from sglr.data.objects.owners import owner_names
+from sglr.data.objects.several import is_several, several_part
 from sglr.data.objects.targets import settle_targets
 from sglr.data.stored import JoinedInputs
 from sglr.data.tables.labels import label_kind_of
+from sglr.splitting.input_layout import KEY
 
 PARTS = {
     "train": "train",
@@ -71,9 +73,10 @@ def read_objects(given: object, options: Options | None = None) -> Dataset:
     Parameters
     ----------
     given
-        ``(X, y)`` of arrays or tensors; a map-style torch data set of (input, label); a DataFrame; a Hugging Face data
-        set; a mapping of parts ``"train"``, ``"test"`` and ``"validation"`` to these; or a list with one of these
-        per client. Without a test part, one is drawn from the training samples, each class in proportion.
+        ``(X, y)`` of arrays or tensors, ``X`` a dict or a tuple of them where samples have several inputs; a map-style
+        torch data set of (input, label); a DataFrame; a Hugging Face data set; a mapping of parts ``"train"``,
+        ``"test"`` and ``"validation"`` to these; or a list with one of these per client. Without a test
+        part, one is drawn from the training samples, each class in proportion.
     options
         How it is read.
 
@@ -150,6 +153,8 @@ def read_part(given: Any, where: str, options: Options) -> ArrayPart | TablePart
         if isinstance(given, Samples):
             return _of_samples(given)
         pair = getattr(given, "tensors", given)
+        if pair is not given and len(pair) > 2:  # a TensorDataset
+            pair = (tuple(pair[:-1]), pair[-1])
         if isinstance(pair, tuple):
             return _pair(pair, options)
         if is_frame(given):
@@ -169,9 +174,11 @@ def _pair(pair: tuple[Any, ...], options: Options) -> ArrayPart | TablePart:
     inputs, labels = pair
     if is_frame(inputs):
         return labelled(inputs, options.label, labels)
-    if isinstance(inputs, tuple):
+    if isinstance(inputs, tuple) and isinstance(labels, tuple):
         problem = "not an array of inputs"
         raise UsageError("", "tuple", problem, 'give {"train": (X, y), "test": (X_test, y_test)}')
+    if is_several(inputs):
+        return several_part(inputs, labels, store=options.sample_store, kind=options.label_kind)
     return read_arrays(inputs, labels, sample_store=options.sample_store, label_kind=options.label_kind)
 
 
@@ -226,8 +233,10 @@ def _of_arrays(name: str, owners: Sequence[Mapping[str, ArrayPart]], several: bo
     unseen = [name for number, name in enumerate(classes) if not (train.targets == number).any()]
     if unseen:
         notes[f"no training sample has class {', '.join(unseen)}"] = None
-    told = (*notes, *notes_on(train.inputs))
-    return Dataset(name, train, test, validation=validation, notes=told, targets=described)
+    layout = owners[0]["train"].layout
+    told = tuple(notes) if layout is not None else (*notes, *notes_on(train.inputs))
+    encoding = {} if layout is None else {"kind": "arrays", KEY: layout.described()}
+    return Dataset(name, train, test, validation=validation, encoding=encoding, notes=told, targets=described)
 
 
 def _joined(inputs: Sequence[Inputs]) -> Inputs:
@@ -239,10 +248,14 @@ def _joined(inputs: Sequence[Inputs]) -> Inputs:
 
 
 def _refuse_unlike(owners: Sequence[Mapping[str, ArrayPart]]) -> None:
-    first = owners[0]["train"].inputs
+    first, layout = owners[0]["train"].inputs, owners[0]["train"].layout
     for number, parts in enumerate(owners):
         for part, piece in parts.items():
             own = piece.inputs
+            if piece.layout != layout:
+                where = f"dataset[{number}]" if len(owners) > 1 else "dataset"
+                problem = f"inputs of {part} differ from the first, which are {layout or 'one array'}"
+                raise UsageError(where, str(piece.layout or "one array"), problem, "give all parts the same inputs")
             if own.shape[1:] != first.shape[1:] or own.dtype != first.dtype:
                 shapes = f"{own.dtype} {list(own.shape[1:])}", f"{first.dtype} {list(first.shape[1:])}"
                 where = f"dataset[{number}]" if len(owners) > 1 else "dataset"
