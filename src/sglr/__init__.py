@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from sglr.core.task import Targets, Task
     from sglr.core.types import Downlink, Extent, HandOut, ServerBatch, StepContext, Uplink
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
-    from sglr.experiment.train import resume, train
+    from sglr.experiment.resume import resume
+    from sglr.experiment.train import train
     from sglr.exporting.adapters import export_adapters
     from sglr.exporting.export import Export, export
     from sglr.inference.network import TrainedNetwork
@@ -77,7 +78,8 @@ _HOMES = {
     "sglr.splitting": ("Split", "cut_points", "every_cut", "split"),
     "sglr.core.types": ("Downlink", "Extent", "HandOut", "ServerBatch", "StepContext", "Uplink"),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
-    "sglr.experiment.train": ("resume", "train"),
+    "sglr.experiment.resume": ("resume",),
+    "sglr.experiment.train": ("train",),
     "sglr.leakage.leak": ("leak",),
     "sglr.methods.cl": ("CL",),
     "sglr.methods.cse_fsl": ("CSEFSL",),

@@ -14,7 +14,8 @@ from sglr.assembly.parts import PartOverrides
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.trust.authority import Authority
-from sglr.experiment.train import execute, resume
+from sglr.experiment.resume import resume
+from sglr.experiment.train import execute
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run

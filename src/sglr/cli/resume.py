@@ -27,7 +27,7 @@ def resume(
     del debug
     from sglr.cli.result import print_result
     from sglr.cli.watching import watching
-    from sglr.experiment.train import resume as go_on
+    from sglr.experiment.resume import resume as go_on
 
     _refuse_served(run)
     with watching(quiet) as watch:

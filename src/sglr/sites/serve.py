@@ -16,7 +16,8 @@ from sglr.core.events import EpochDone, Event, StepDone
 from sglr.data.schema import find_schema
 from sglr.engines.remote.engine import Remote
 from sglr.engines.remote.server.listen import Listen
-from sglr.experiment.train import execute, go_on
+from sglr.experiment.resume import go_on
+from sglr.experiment.train import execute
 from sglr.inference.run import Run
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment

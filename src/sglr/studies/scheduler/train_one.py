@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sglr.assembly.parts import PartOverrides
 from sglr.core.errors import DivergedError, Interrupted, UsageError
-from sglr.experiment.train import execute, resume
+from sglr.experiment.resume import resume
+from sglr.experiment.train import execute
 from sglr.inference.run import Run
 from sglr.runs.folder import CONFIG
 from sglr.storage.files import is_file
