@@ -16,6 +16,7 @@ from sglr.exporting.exporter import Runs
 from sglr.exporting.pieces import Piece
 from sglr.runs.data_record import DataRecord
 from sglr.splitting.input_layout import InputLayout
+from sglr.splitting.transformers import Transformer
 
 TOLERANCE, COARSE = 1e-4, 1e-2
 """Largest difference that is accepted: of single precision, and where values are rounded to 16 bits or less inside."""
@@ -62,11 +63,28 @@ def made_up_inputs(record: DataRecord, lower: nn.Module) -> Tensor:
     layout = InputLayout.of(record.encoding)
     if layout is None and (dtype.is_floating_point or dtype.is_complex):
         return torch.from_numpy(rng.standard_normal(shape)).to(dtype)
-    tokens = [module.num_embeddings for module in lower.modules() if isinstance(module, nn.Embedding)]
-    # Numbers that nothing embeds: 0 and 1 are valid wherever any are.
     if layout is not None:
-        return layout.drawn(MADE_UP, 0, min(tokens, default=2)).to(dtype)
-    return torch.from_numpy(rng.integers(0, min(tokens, default=2), shape)).to(dtype)
+        return layout.drawn(MADE_UP, 0, _tokens_of(lower)).to(dtype)
+    found = torch.from_numpy(rng.integers(0, _tokens_of(lower), shape)).to(dtype)
+    model = _transformer(lower)
+    if model is not None and model.padding is not None:
+        # Texts of all lengths, filled up.
+        ends = torch.linspace(1, shape[1], MADE_UP).round()
+        found = found.masked_fill(torch.arange(shape[1]) >= ends[:, None], model.padding)
+    return found
+
+
+def _tokens_of(lower: nn.Module) -> int:
+    """Return how many tokens a client's layers embed: of a transformer, not how many positions or types of texts."""
+    model = _transformer(lower)
+    if model is not None:
+        return int(model.base.config.vocab_size)
+    # Numbers that nothing embeds: 0 and 1 are valid wherever any are.
+    return min((module.num_embeddings for module in lower.modules() if isinstance(module, nn.Embedding)), default=2)
+
+
+def _transformer(lower: nn.Module) -> Transformer | None:
+    return next((module for module in lower.modules() if isinstance(module, Transformer)), None)
 
 
 def compare(piece: Piece, runs: Runs, file: str) -> Compared:

@@ -58,7 +58,7 @@ def _seen(length: int, like: Tensor, window: int | None) -> Tensor:
 def _added(seen: Tensor, tokens: Tensor | None, like: Tensor) -> Tensor:
     if tokens is not None:
         length = tokens.shape[1]
-        seen = (seen & tokens[:, None, None, :]).expand(len(tokens), 1, length, length)
+        seen = (seen & tokens[:, None, None, :]).expand(tokens.shape[0], 1, length, length)
     else:
         seen = seen[None, None]
     return torch.where(seen, torch.zeros((), dtype=like.dtype, device=like.device), torch.finfo(like.dtype).min)
