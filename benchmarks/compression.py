@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median, pstdev
 from typing import Any
@@ -32,6 +33,9 @@ CODECS = (
     "topk:0.1,feedback=true",
     "topk:0.03",
 )
+FOUR_BITS = ("none", "int8", "int4", "up=int8,down=int4", "up=int4,down=int8")
+"""What ``--four-bits`` measures."""
+
 METHODS = ("psl", "sglr")
 SETTINGS = {
     "dataset": "fashion-mnist",
@@ -64,7 +68,11 @@ def measure(method: str, codec: str, seed: int, options: argparse.Namespace) -> 
     own = {"method": method, "compression": codec, "seed": seed}
     scale = {"epochs": options.epochs, "image_size": options.image_size}
     experiment = Experiment.from_flat({**SETTINGS, **scale, **own})
-    path = options.out / str(options.image_size) / f"{method}-{codec.replace(':', '-').replace(',', '-')}-{seed}"
+    path = (
+        options.out
+        / str(options.image_size)
+        / f"{method}-{codec.replace(':', '-').replace(',', '-').replace('=', '-')}-{seed}"
+    )
     run = train(experiment, path)
     summary = run.summary
     assert summary is not None
@@ -92,7 +100,7 @@ def milliseconds(codec: str, rounds: int = 20) -> float:
     return round(1000 * median(times), 2)
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: list[dict[str, Any]], codecs: Sequence[str]) -> list[str]:
     """Return the table of ``docs/results/compression.md``: accuracies in %, mean ± standard deviation over seeds."""
     lines = [
         "| method | compression | KB per step | of `none` | validation | test | test, weights used without the code |",
@@ -100,7 +108,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for method in METHODS:
         plain = next(row["step_bytes"] for row in rows if row["method"] == method and row["compression"] == "none")
-        for codec in CODECS:
+        for codec in codecs:
             found = [row for row in rows if (row["method"], row["compression"]) == (method, codec)]
             figures = [
                 f"{100 * mean(row[key] for row in found):.1f} ± {100 * pstdev(row[key] for row in found):.1f}"
@@ -119,21 +127,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
+    parser.add_argument("--four-bits", action="store_true", help="measure int4, each way and both, beside int8")
     options = parser.parse_args()
+    codecs = FOUR_BITS if options.four_bits else CODECS
     torch.set_num_threads(1)
     rows = [
-        measure(method, codec, seed, options) for seed in range(options.seeds) for method in METHODS for codec in CODECS
+        measure(method, codec, seed, options) for seed in range(options.seeds) for method in METHODS for codec in codecs
     ]
-    chosen = f"--image-size {options.image_size} --seeds {options.seeds} --epochs {options.epochs}"
+    chosen = "--four-bits " * options.four_bits
+    chosen += f"--image-size {options.image_size} --seeds {options.seeds} --epochs {options.epochs}"
     result: dict[str, object] = {
         "machine": machine(),
         "command": f"python benchmarks/compression.py {chosen} --write",
         "settings": SETTINGS,
-        "milliseconds": {codec: milliseconds(codec) for codec in CODECS if "feedback" not in codec},
+        "milliseconds": {codec: milliseconds(codec) for codec in codecs if "feedback" not in codec},
         "rows": rows,
     }
-    write_result("compression", f"{options.image_size}-cpu", result, keep=options.write)
-    print("\n".join(table(rows)))
+    name = f"{options.image_size}{'-four-bits' * options.four_bits}-cpu"
+    write_result("compression", name, result, keep=options.write)
+    print("\n".join(table(rows, codecs)))
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def test_stacked_equals_looped_with_adam(case, state_of, name: str, sizes: list[
     assert_close(stacked, looped, atol=1e-4)
 
 
-@pytest.mark.parametrize("compression", ["bf16", "fp16", "int8:feedback=true", "topk:0.4,feedback=true"])
+@pytest.mark.parametrize("compression", ["bf16", "fp16", "int8:feedback=true", "up=int4,down=topk:0.4,feedback=true"])
 @pytest.mark.parametrize("name", ["psl", "sglr", "sfl"])
 def test_stacked_equals_looped_with_compression(case, state_of, name: str, compression: str) -> None:
     """What is rounded may fall on either side of a step: with these seeds none does."""

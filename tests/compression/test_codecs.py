@@ -10,10 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.compression.codecs import SMALL_CHANNEL, Bfloat16, Float16, Int8, TopK
+from sglr.compression.codecs import GROUP, SMALL_CHANNEL, Bfloat16, Float16, Int4, Int8, TopK
+from sglr.compression.each_way import EachWay
+from sglr.compression.error_feedback import parse
 from sglr.core.codec import Codec, Plain
+from sglr.core.errors import UsageError
 
-CODECS: list[Codec] = [Plain(), Bfloat16(), Float16(), Int8(), TopK(), TopK(share=0.4), TopK(share=1.0)]
+CODECS: list[Codec] = [
+    Plain(),
+    Bfloat16(),
+    Float16(),
+    Int8(),
+    Int4(),
+    EachWay.of(Int4(), TopK()),
+    TopK(),
+    TopK(share=0.4),
+    TopK(share=1.0),
+]
 every_codec = pytest.mark.parametrize("codec", CODECS, ids=repr)
 SHAPES = st.one_of(
     st.tuples(st.integers(0, 4)),
@@ -80,6 +93,48 @@ def test_int8_by_hand() -> None:
     assert levels[:2] == [0, 50]
     assert levels[4] == 1
     assert levels[2] - levels[3] == 255
+
+
+@given(shape=SHAPES, seed=SEEDS, exponent=EXPONENTS, rectified=st.booleans())
+def test_int4_is_within_half_a_level_of_its_group(shape, seed, exponent, rectified) -> None:
+    values = draw(shape, seed, exponent)
+    values = values.relu() if rectified else values
+    error = (Int4().received(values) - values).abs()
+    for sample, wrong in zip(values, error, strict=True):
+        for group, its_error in zip(sample.flatten().split(GROUP), wrong.flatten().split(GROUP), strict=True):
+            level = (group.max().clamp(min=0) - group.min().clamp(max=0)) / 15
+            assert its_error.max() <= level * (0.5 + 1e-4)
+    assert (error[values == 0] == 0).all()
+
+
+def test_int4_by_hand() -> None:
+    """Three values: 3.0 / 15 = 0.2 between levels, zero is the fifth, and two levels are in a byte, the first below."""
+    parts = Int4().encode(torch.tensor([[0.5, -1.0, 2.0]]))
+    torch.testing.assert_close(parts["scale"], torch.tensor([[0.2]]))
+    assert parts["zero"].tolist() == [[5]]
+    # 0.5 / 0.2 = 2.5, of which the even neighbour is 2: level 7; -1.0: level 0; 2.0: level 15, beside padding, zero.
+    assert parts["values"].tolist() == [[7 + 16 * 0, 15 + 16 * 5]]
+    torch.testing.assert_close(Int4().decode(parts, (1, 3)), torch.tensor([[0.4, -1.0, 2.0]]))
+
+
+@given(shape=SHAPES, seed=SEEDS)
+def test_int4_arrives_as_it_is_said_to(shape, seed) -> None:
+    values = draw(shape, seed)
+    assert torch.equal(Int4().received(values), Int4().decode(Int4().encode(values), shape))
+    assert Int4().bytes((1, 3136)) == 3136 // 2 + 5 * 49
+
+
+def test_each_way_has_a_code_of_its_own() -> None:
+    codec, values = parse("up=int8:feedback=true,down=topk:0.5,feedback=true"), draw((2, 40), 0)
+    assert codec == EachWay.of(Int8(feedback=True), TopK(share=0.5, feedback=True))
+    assert torch.equal(codec.received(values), Int8().received(values))
+    assert torch.equal(codec.of_gradients.received(values), TopK(share=0.5).received(values))
+    assert not parse("up=int8").exact
+    assert parse("up=int8").of_gradients.exact
+    assert parse("down=int8").exact
+    for wrong in ("up=int8,up=int4", "up=int9", "down=", "up=int8,down=bf16:feedback=true", "up=down=int8"):
+        with pytest.raises(UsageError, match="compression"):
+            parse(wrong)
 
 
 def test_topk_by_hand() -> None:

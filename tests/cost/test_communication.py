@@ -239,9 +239,17 @@ def test_counted_bytes_are_those_of_the_closed_form(case, setup: Setup, sizes, p
     check(ledger, law)
 
 
-# A sample is three numbers: 2 bytes each, and a scale of 4; one byte each, a scale and a zero; one with its place.
+# A sample is three numbers: 2 bytes each, and a scale of 4; a byte each, or half a byte, and a scale and a zero;
+# one with its place.
 @covering(
-    compression_and_cut=[("bf16", 6), ("fp16", 10), ("int8", 8), ("int8:feedback=true", 8), ("topk:0.4", 8)],
+    compression_and_cut=[
+        ("bf16", 6),
+        ("fp16", 10),
+        ("int8", 8),
+        ("int8:feedback=true", 8),
+        ("int4", 7),
+        ("topk:0.4", 8),
+    ],
     name=["psl", "sgl", "sgl, class", "ssl"],
 )
 def test_counted_bytes_are_those_after_compression(case, compression_and_cut: tuple[str, int], name: str) -> None:

@@ -61,6 +61,8 @@ CASES: list[dict[str, Any]] = [
     {"method": "sglr", "model": "resnet16", "samples_per_client": 17},
     {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd", "epochs": 1},
     {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
+    {"method": "sglr", "compression": "up=int4:feedback=true,down=int8", "phi": 1.0, "model": "cnn"},
+    {"method": "psl", "compression": "down=int4", "model": "cnn", "tail": "pool2"},
     {"method": "sfl", "average_every": 2},
     {"method": "sfl", "merge_rule": "trimmed-mean", "trimmed_share": 0.34, "partition": "dirichlet"},
     {"method": "fl", "merge_rule": "norm-bound"},

@@ -59,11 +59,12 @@ class Channels:
     def delivered(self, downlink: Downlink, clients: Sequence[int], sizes: Sequence[int]) -> Downlink:
         """Return what ``clients`` with batches of ``sizes`` receive: what they share by position is encoded once."""
         gradients = downlink.gradients
-        if self.codec.exact or gradients is None:
+        codec = self.codec.of_gradients
+        if codec.exact or gradients is None:
             return downlink
-        codec, names = self.codec.of_gradients, [f"down.{client}" for client in clients]
+        names = [f"down.{client}" for client in clients]
         averaged = downlink.averaged
-        if not self.codec.feedback or averaged is None or not averaged.by_position:
+        if not codec.feedback or averaged is None or not averaged.by_position:
             return downlink._replace(gradients=self._arrived(codec, names, gradients, sizes))
         arrived = torch.zeros_like(gradients)
         own = [row for row in range(len(names)) if row not in averaged.rows]

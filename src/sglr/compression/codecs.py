@@ -1,4 +1,4 @@
-"""Codecs: bfloat16, float16, int8 and top-k, one frozen object each."""
+"""Codecs: bfloat16, float16, int8, int4 and top-k, one frozen object each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sglr.core.codec import Codec, Layout
 
@@ -104,6 +105,74 @@ def _groups(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _along(first: Tensor, values: Tensor) -> Tensor:
     """Append dimensions of size 1 to ``first``, so that it broadcasts to ``values``."""
     return first.reshape(*first.shape, *(1,) * (values.dim() - first.dim()))
+
+
+GROUP = 64
+"""Values of a sample that share the sixteen levels of ``int4``: their 5 bytes are 16 % of what 64 values take."""
+
+
+@dataclass(frozen=True)
+class Int4(Codec):
+    """``int4``: 16 levels between the smallest and the largest of 64 values of a sample; one level is zero.
+
+    Values are grouped as they lie in a sample, the last group being smaller, and two are written in a byte. Groups are
+    smaller than the channels of ``int8``: with sixteen levels, one large value costs all others of its group much.
+    """
+
+    def encode(self, values: Tensor) -> dict[str, Tensor]:
+        """Round to the nearest level."""
+        levels, scale, zero = self._rounded(values)
+        pairs = levels.to(torch.uint8).reshape(len(values), prod(levels.shape[1:]) // 2, 2)
+        packed = pairs[..., 0] | (pairs[..., 1] << 4)
+        return {
+            "values": packed[:, : _halved(tuple(values.shape))].contiguous(),
+            "scale": scale,
+            "zero": zero.to(torch.uint8),
+        }
+
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """Return half a byte per value, and five per group."""
+        groups = shape[0], _grouped(shape)
+        size = shape[0], _halved(shape)
+        return {"values": (torch.uint8, size), "scale": (torch.float32, groups), "zero": (torch.uint8, groups)}
+
+    def received(self, values: Tensor) -> Tensor:
+        """Return what the other side has of ``values`` ``[b, ...]``, without writing it."""
+        return self._valued(*self._rounded(values), tuple(values.shape))
+
+    def _decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+        packed, groups = parts["values"], _grouped(shape)
+        packed = pad(packed, (0, groups * GROUP // 2 - packed.shape[1]))
+        levels = torch.stack([packed & 15, packed >> 4], -1).reshape(shape[0], groups, GROUP)
+        return self._valued(levels.float(), parts["scale"], parts["zero"].float(), shape)
+
+    def _rounded(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return levels ``[b, groups, 64]`` of 0 to 15, and of each group the scale and the level of zero."""
+        width, groups = prod(values.shape[1:]), _grouped(tuple(values.shape))
+        flat = pad(values.flatten(1) if values.dim() > 1 else values[:, None], (0, groups * GROUP - width))
+        rows = flat.unflatten(1, (groups, GROUP))
+        least, largest = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
+        scale = largest / 15 - least / 15
+        step = torch.where(scale > 0, scale, 1.0)
+        zero = torch.nan_to_num(-(least / step).round()).clamp(0, 15)
+        levels = torch.nan_to_num((rows / step[..., None]).round() + zero[..., None]).clamp(0, 15)
+        return levels, scale, zero
+
+    def _valued(self, levels: Tensor, scale: Tensor, zero: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Undo `_rounded`."""
+        rows = (levels - zero[..., None]) * scale[..., None]
+        flat = rows.flatten(1)
+        return flat[:, : prod(shape[1:])].reshape(shape)
+
+
+def _grouped(shape: tuple[int, ...]) -> int:
+    """Return the number of groups of a sample."""
+    return -(-prod(shape[1:]) // GROUP)
+
+
+def _halved(shape: tuple[int, ...]) -> int:
+    """Return the bytes of a sample's levels."""
+    return -(-prod(shape[1:]) // 2)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,17 @@ used with the codec, as between sites (docs/results/compression.md). Rudakov et 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from sglr.compression.codecs import Bfloat16, Float16, Int8, TopK
+from sglr.compression.codecs import Bfloat16, Float16, Int4, Int8, TopK
+from sglr.compression.each_way import EachWay
 from sglr.core.codec import Codec, Plain
-from sglr.core.errors import unknown
+from sglr.core.errors import UsageError, unknown
 from sglr.core.spec import Option, Spec
 
 CODECS: Mapping[str, Callable[..., Codec]] = {
@@ -29,6 +31,7 @@ CODECS: Mapping[str, Callable[..., Codec]] = {
     "bf16": Bfloat16,
     "fp16": Float16,
     "int8": Int8,
+    "int4": Int4,
     "topk": TopK,
 }
 """Codecs by name."""
@@ -38,19 +41,33 @@ SHARE = Option(Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], "fracti
 
 OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "int8": {"feedback": FEEDBACK},
+    "int4": {"feedback": FEEDBACK},
     "topk": {"share": SHARE, "feedback": FEEDBACK},
 }
 """Options of codecs; others have none."""
 
 
 def parse(text: str) -> Codec:
-    """Read ``"int8"``, ``"int8:feedback=true"`` or ``"topk:0.1,feedback=true"``.
+    """Read ``"int8"``, ``"int8:feedback=true"``, ``"topk:0.1,feedback=true"`` or ``"up=int8,down=int4"``.
+
+    What has no codec of its own, ``up`` (smashed data) or ``down`` (gradients), is written as it is.
 
     Raises
     ------
     UsageError
-        If the codec or an option is unknown.
+        If the codec or an option is unknown, or a direction is named twice.
     """
+    if not text.startswith(("up=", "down=")):
+        return _one(text)
+    named = [part.split("=", 1) for part in re.split(r",(?=up=|down=)", text)]
+    ways = {way: _one(codec) for way, codec in named}
+    if len(ways) < len(named):
+        problem = "it names one direction twice"
+        raise UsageError("compression", text, problem, "name up and down once each, as in up=int8,down=int4")
+    return EachWay.of(ways.get("up", Plain()), ways.get("down", Plain()))
+
+
+def _one(text: str) -> Codec:
     spec = Spec.parse("compression", text)
     if spec.name not in CODECS:
         raise unknown("compression", spec.name, CODECS)

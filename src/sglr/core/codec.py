@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,10 +30,12 @@ class Codec(ABC):
         Is what the code lost in one step added in the next (`sglr.compression.error_feedback.ErrorFeedbackChannel`)?
     """
 
-    exact: ClassVar[bool] = False
-    """True if values arrive as they are, so that nothing has to be done about them in one process."""
-
     feedback: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """True if values arrive as they are, so that nothing has to be done about them in one process."""
+        return False
 
     @abstractmethod
     def encode(self, values: Tensor) -> dict[str, Tensor]:
@@ -72,6 +73,16 @@ class Codec(ABC):
         del cut
         return self
 
+    @property
+    def each_way(self) -> bool:
+        """True if gradients are written by a codec of their own."""
+        return False
+
+    def bytes_beside(self, shape: tuple[int, ...]) -> int:
+        """Return how many of the bytes are of what goes beside learned values, and has no gradients."""
+        del shape
+        return 0
+
     def learned(self, values: Tensor) -> Tensor:
         """Return the part of values ``[b, ...]`` that gradients pass through: all, unless several values are packed."""
         return values
@@ -89,7 +100,10 @@ class Codec(ABC):
 class Plain(Codec):
     """``none``: the values as they are."""
 
-    exact: ClassVar[bool] = True
+    @property
+    def exact(self) -> bool:
+        """True."""
+        return True
 
     def encode(self, values: Tensor) -> dict[str, Tensor]:
         """Return the values."""

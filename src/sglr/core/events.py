@@ -184,7 +184,7 @@ def exchange_traffic(
     averaged
         The part of the answer that several clients share, if any.
     codec
-        How values are written; S(L) is what it makes of a sample.
+        How values are written; S(L) is what it makes of a sample, or of its gradient.
     features
         Where labels stay with the clients: the shape of one sample's features, which go down, with gradients by them
         that come up, both as they are.
@@ -199,9 +199,9 @@ def exchange_traffic(
         gradients by them.
     """
     shape, everyone = (1, *uplink.smashed.shape[2:]), range(len(uplink.sizes))
-    sample = codec.of_gradients.bytes(shape)
-    sent = [_of_rows("smashed", uplink, everyone, sample, up=True)]
-    if beside := codec.bytes(shape) - sample:
+    sample, beside = codec.of_gradients.bytes(shape), codec.bytes_beside(shape)
+    sent = [_of_rows("smashed", uplink, everyone, codec.bytes(shape) - beside, up=True)]
+    if beside:
         sent.append(_of_rows("beside", uplink, everyone, beside, up=True))
     if features is None:
         sent.append(_of_rows("labels", uplink, everyone, _bytes_each(uplink.labels), up=True))

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from sglr.compression.codecs import Float16, TopK
+from sglr.compression.each_way import EachWay
 from sglr.core.codec import Codec
 from sglr.parties.packed_codec import PackedCodec
 
 
 def codec_layer(codec: Codec) -> nn.Module:
     """Return a layer that gives what ``codec.received`` gives, and that can be traced for batches of any size."""
+    if isinstance(codec, EachWay):
+        return codec_layer(codec.up)
     if isinstance(codec, PackedCodec):
         return EachValue(codec)
     if isinstance(codec, TopK):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,7 +44,22 @@ class PackedCodec(Codec):
     @property
     def of_gradients(self) -> Codec:
         """How gradients by rows are written: without what is beside, by which there are none."""
-        return dataclasses.replace(self, of_samples=False)
+        codec = self.codec.of_gradients
+        return dataclasses.replace(self, feedback=codec.feedback, codec=codec, of_samples=False)
+
+    @property
+    def exact(self) -> bool:
+        """True if the learned values arrive as they are."""
+        return self.codec.exact
+
+    @property
+    def each_way(self) -> bool:
+        """As the codec of learned values."""
+        return self.codec.each_way
+
+    def bytes_beside(self, shape: tuple[int, ...]) -> int:
+        """Return four bytes for each integer."""
+        return 4 * shape[0] * self.crossing.beside_size if self._has_beside else 0
 
     def learned(self, values: Tensor) -> Tensor:
         """Return the learned numbers ``[b, L]`` of rows."""
@@ -102,16 +116,8 @@ class PackedCodec(Codec):
                 raise ValueError(f"{value.name} is outside {least} to {most}")
 
 
-@dataclass(frozen=True)
-class PackedPlain(PackedCodec):
-    """Writes rows as they are."""
-
-    exact: ClassVar[bool] = True
-
-
 def packed_codec(codec: Codec, crossing: Crossing | None, bounds: tuple[tuple[int, int], ...] = ()) -> Codec:
     """Return how what crosses is written: by ``codec`` itself, if it is one tensor, or floats that stay as they are."""
-    if crossing is None or (codec.exact and not crossing.beside):
+    if crossing is None or (codec.exact and codec.of_gradients.exact and not crossing.beside):
         return codec
-    kind = PackedPlain if codec.exact else PackedCodec
-    return kind(codec.feedback, codec=codec, crossing=crossing, bounds=bounds)
+    return PackedCodec(codec.feedback, codec=codec, crossing=crossing, bounds=bounds)

@@ -292,8 +292,8 @@ class Settings(BaseModel):
     compression: str = setting(
         "Between sites",
         "none",
-        "how smashed data and gradients are written: none, bf16, fp16, int8 or topk:0.1 (a share), the last"
-        " two also with feedback=true; methods that send none ignore it",
+        "how smashed data and gradients are written: none, bf16, fp16, int8, int4 or topk:0.1 (a share), the last"
+        " three also with feedback=true; up=int8,down=int4 is one for each; methods that send none ignore it",
         clients="take",
     )
     leakage: str = setting(
