@@ -70,7 +70,7 @@ class CutChannels:
 
     def delivered(self, downlink: Downlink, clients: Sequence[int], sizes: Sequence[int]) -> Downlink:
         """Return what ``clients`` with batches of ``sizes`` receive."""
-        if downlink.gradients is None or all(channels.codec.exact for channels in self._of):
+        if downlink.gradients is None or all(channels.codec.of_gradients.exact for channels in self._of):
             return downlink
         cuts = self._cuts.rows(clients)
         arrived = torch.zeros_like(downlink.gradients)
