@@ -150,7 +150,7 @@ class Int4(Codec):
         """Return levels ``[b, groups, 64]`` of 0 to 15, and of each group the scale and the level of zero."""
         width, groups = prod(values.shape[1:]), _grouped(tuple(values.shape))
         flat = pad(values.flatten(1) if values.dim() > 1 else values[:, None], (0, groups * GROUP - width))
-        rows = flat.unflatten(1, (groups, GROUP))
+        rows = flat.reshape(flat.shape[0], groups, GROUP)
         least, largest = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
         scale = largest / 15 - least / 15
         step = torch.where(scale > 0, scale, 1.0)

@@ -134,9 +134,9 @@ class Network:
         shape = next((one.cut.smashed_shape for one in self.plan.cuts if one.cut.name == self.plan.cut), (values,))
         codec = parse_codec(compression)
         whole = sizes.cut * BYTES_PER_MB
-        each = whole if codec.exact else codec.bytes((1, *shape))
+        up, down = (whole if one.exact else one.bytes((1, *shape)) for one in (codec, codec.of_gradients))
         target = LABEL_BYTES if self.plan.target_bytes is None else self.plan.target_bytes
-        return batch * (each + sizes.beside * BYTES_PER_MB + target), batch * each
+        return batch * (up + sizes.beside * BYTES_PER_MB + target), batch * down
 
     def time(self, route: Route) -> RouteTime:
         """Return the time of a route.
