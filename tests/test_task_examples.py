@@ -18,6 +18,7 @@ BOUNDS = {
     "segmentation": (-0.1, 0.1),
     "u_net": (-0.1, 0.1),
     "two_inputs": (-0.06, 0.05),
+    "frozen_stem": (-0.1, 0.1),
     "phantom": (-0.15, 0.1),
     "next_character": (-1, 4),
 }

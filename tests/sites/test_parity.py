@@ -73,6 +73,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "sglr", "lora": "r=4,at=clients", "model": "cnn"},
     {"method": "sfl", "lora": "r=4", "model": "resnet16", "samples_per_client": 17},
     {"method": "psl", "lora": "r=4", "tail": "relu2"},
+    {"method": "sfl", "freeze": "conv1", "model": "cnn", "cut": "pool2"},
     {"method": "fl", "lora": "r=4,alpha=8,targets=fc1+fc2", "quantize": "nf4"},
 ]
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA) in a model that stays frozen, and frozen layers in fewer bits."""
+"""Frozen layers, low-rank adapters (LoRA) in a model that stays frozen, and frozen layers in fewer bits."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def quantize(model: nn.Module, kind: str) -> nn.Module:
     chosen = [name for name, module in modules.items() if name and _can_be(name, module, modules, uses)]
     if not chosen:
         problem = "the model has no frozen linear layer, and nothing that is trained is rounded"
-        raise UsageError("quantize", kind, problem, "freeze layers (requires_grad=False), give --lora, or leave it out")
+        raise UsageError("quantize", kind, problem, "freeze layers (--freeze LAYER), give --lora, or leave it out")
     for name in chosen:
         layer = modules[name]
         weight, bias = layer.weight, layer.bias

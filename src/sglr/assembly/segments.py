@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, quantize, require_adapters
+from sglr.adapters.freeze import frozen_layers
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.kept_model import kept_folder
 from sglr.assembly.vocabulary import check_vocabulary
@@ -287,7 +288,8 @@ class Segments:
 
     def _without_adapters(self, client: int, draws: int | None = None) -> nn.Module:
         torch.manual_seed(self._key(client) if draws is None else draws)
-        return given_shapes(self._new_model(), self.example).cpu()
+        model = given_shapes(self._new_model(), self.example).cpu()
+        return frozen_layers(model, self._experiment.freeze, self.example)
 
     def _new_model(self) -> nn.Module:
         if isinstance(self._model, nn.Module):

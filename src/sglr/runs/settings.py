@@ -99,6 +99,14 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="take",
     )
+    freeze: str | None = setting(
+        "Model",
+        None,
+        "layers that stay as they are, such as the first ones of a pretrained network: names joined by +, such as"
+        " conv1+bn1+layer1",
+        since="0.2.0",
+        clients="take",
+    )
     quantize: Literal["none", "int8", "nf4"] = setting(
         "Model",
         "none",

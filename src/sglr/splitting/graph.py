@@ -320,4 +320,4 @@ def shared_weights(at: int | str, names: Iterable[str], instead: str = "") -> Us
     """Return the error that a cut has these weights on both sides, and what to do ``instead``."""
     problem = f"these weights are used on both sides of the cut: {', '.join(names)}"
     remedy = instead or "cut elsewhere, give each side its own weights"
-    return UsageError("cut", at, problem, f"{remedy}, or freeze them (requires_grad=False)")
+    return UsageError("cut", at, problem, f"{remedy}, or freeze them (--freeze LAYER)")
