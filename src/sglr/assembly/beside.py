@@ -42,6 +42,8 @@ def written_by(spec: ClientSpec, codec: Codec, segments: Segments) -> ClientSpec
     whole = dataclasses.replace(spec, codec=codec)
     if segments.cuts is None:
         return whole
+    named = spec.experiment.model_copy(update={"cuts": segments.cut})  # which sites are told
+    whole = dataclasses.replace(whole, experiment=named)
     ends = enumerate(segments.ends())
     own = [(codec.of_cut(cut), segments.defences.over(end.crossing)) for cut, end in ends]
     each = tuple(dataclasses.replace(spec, codec=codec, defences=defences) for codec, defences in own)

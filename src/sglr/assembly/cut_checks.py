@@ -7,7 +7,7 @@ from sglr.core.method import Method
 from sglr.runs.client_cuts import cuts_of_clients
 from sglr.runs.config import Experiment
 
-ENGINES = ("local",)
+ENGINES = ("local", "remote")
 """Engines whose clients may be cut at several places."""
 
 

@@ -16,7 +16,7 @@ from sglr.splitting import parts_of
 
 def lowers(built: Training, cuts: ClientCuts) -> list[nn.Module]:
     """Return what a client of each cut holds, from the first."""
-    return [built.lower(cuts.places.index(place)) for place in range(len(cuts.names))]
+    return [built.lower(client) for client in cuts.first_clients]
 
 
 def cut_figures(built: Training, cuts: ClientCuts) -> list[dict[str, Any]]:

@@ -37,6 +37,11 @@ class Channels:
         codec = self.codec if name.startswith(UP) else self.codec.of_gradients
         return self._links.setdefault(name, ErrorFeedbackChannel(codec))
 
+    def of_cut(self, cut: int) -> Channels:
+        """Return the channels of the clients of a cut: these, where all are cut at one place."""
+        del cut
+        return self
+
     def up(self, client: int, values: Tensor) -> dict[str, Tensor]:
         """Return the parts of a client's smashed data ``[b, ...]``."""
         return self._link(f"{UP}{client}").send(values)

@@ -59,6 +59,10 @@ class CutChannels:
         self._cuts = cuts
         self._of = [Channels(codec.of_cut(cut)) for cut in range(len(cuts.names))]
 
+    def of_cut(self, cut: int) -> Channels:
+        """Return the channels of the clients of a cut."""
+        return self._of[cut]
+
     def received(self, uplink: Uplink) -> Uplink:
         """Return the clients' smashed data as the server decodes them."""
         if all(channels.codec.exact for channels in self._of):

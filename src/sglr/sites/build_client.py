@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -176,7 +177,7 @@ def _task_parameters(task: str, told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_segments(description: RunDescription, experiment: Experiment) -> Callable[[int], nn.Module]:
-    """Return what gives a client's segment, after comparing it with the server's.
+    """Return what gives a client's segment, after comparing it, of every cut that the run has, with the server's.
 
     Raises
     ------
@@ -187,16 +188,30 @@ def own_segments(description: RunDescription, experiment: Experiment) -> Callabl
     none = description.no_samples()
     layout = layout_alone(description.encoding)
     segments = client_segments(experiment, ClientData(none, (), None, none, description.targets, layout))
-    first = segments(0)
-    cut = shape_at_cut(first, description.input_shape, none.inputs.dtype)
-    if segment_hash(first, description.input_shape, cut) != description.segment:
+    for client in description.some_of_each_cut:
+        _compare(segments(client), description.at(client), experiment)
+    return partial(_compared, segments, description, experiment) if description.ends else segments
+
+
+def _compared(
+    segments: Callable[[int], nn.Module], description: RunDescription, experiment: Experiment, client: int
+) -> nn.Module:
+    """Return a client's segment, if it is cut where the server says."""
+    segment = segments(client)
+    _compare(segment, description.at(client), experiment)
+    return segment
+
+
+def _compare(segment: nn.Module, description: RunDescription, experiment: Experiment) -> None:
+    """Refuse a segment that is not what the server says of this client's."""
+    cut = shape_at_cut(segment, description.input_shape, description.no_samples().inputs.dtype)
+    if segment_hash(segment, description.input_shape, cut) != description.segment:
         raise UsageError("model", experiment.model, "differs from the server's", _differs(description, cut))
-    if frozen_hash(first) != description.frozen:
+    if frozen_hash(segment) != description.frozen:
         problem = "its frozen weights differ from the server's"
         raise UsageError(
             "model", experiment.model, problem, "use the same pretrained weights, and freeze the same ones"
         )
-    return segments
 
 
 def _differs(description: RunDescription, cut: tuple[int, ...]) -> str:
@@ -273,4 +288,5 @@ def _job(
         keeps_head=method.keeps_head,
         decoder_weight=method.decoder_weight if method.decodes else None,
         delay_compensation=experiment.delay_compensation,
+        largest_cut=description.largest_cut,
     )

@@ -242,10 +242,11 @@ async def _train(
             if newest is not None:
                 trainer.restore(newest)
             segment = trainer.job.segment
-            hashed = segment_hash(segment, description.input_shape, description.cut_shape)
+            own = description.at(trainer.job.client)
+            hashed = segment_hash(segment, own.input_shape, own.cut_shape)
             network = network_hash(hashed, frozen_hash(segment))
             relay = through.get(identity.client)
-            context = ClientContext(identity, address, description, network, trainer, snapshots, say, relay)
+            context = ClientContext(identity, address, own, network, trainer, snapshots, say, relay)
             clients.append(ClientConnection(context, computing, patience))
         leaving = asyncio.create_task(_leave_when(stop, clients))
         try:
@@ -268,7 +269,7 @@ def _described(trainer: LocalTrainer, description: RunDescription) -> list[str]:
     held = [len(job.held.get(name, ())) for name in ("validation", "test")]
     settings = description.settings
     inputs = inputs_text(description.input_shape, description.encoding)
-    shapes = f"inputs {inputs}, {shape_text(description.cut_shape)} at the cut"
+    shapes = f"inputs {inputs}, {shape_text(description.at(job.client).cut_shape)} at the cut"
     return [
         samples_line(f"client {job.client} of {description.clients}", trainer.samples, *held),
         f"classes {classes_line(job.train, description.classes)}"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sglr.core.codec import Codec
+from sglr.core.errors import UsageError
 from sglr.core.task import Task
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
@@ -70,9 +71,14 @@ def served_network(
         torch.set_num_threads(threads)
     trained = TrainedRun.open(folder, model, task)
     experiment, built = trained.run.experiment, trained.built
+    if built.cuts is not None:
+        problem = f"its clients are cut at different places ({built.cut})"
+        raise UsageError(
+            "run", folder, problem, "predict from the run's folder, where it was trained: sglr predict RUN"
+        )
     data, first = replace(built.data, encoding=trained.record.encoding), built.lower(0)
     task_now = built.task.decided((trained.run.summary or {}).get("test") or {})
-    told = replace(RunDescription.of(experiment, task_now, data, first), served=trained.upper_digest())
+    told = replace(RunDescription.of(experiment, task_now, data, [first]), served=trained.upper_digest())
     answer = features_of(first) or built.task.output_shape(built.data.targets)
     alike = built.method.alike and not built.method.keeps_head
     merged = built.trainer.shared if alike else {}

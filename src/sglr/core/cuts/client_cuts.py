@@ -35,6 +35,11 @@ class ClientCuts:
         """W, numbers of one sample's row."""
         return width_of(self.shapes)
 
+    @property
+    def first_clients(self) -> list[int]:
+        """The first client of each cut."""
+        return [self.places.index(place) for place in range(len(self.names))]
+
     def rows(self, clients: Sequence[int]) -> CutRows:
         """Return the cuts of the rows of these clients."""
         return CutRows(tuple(self.places[client] for client in clients), self.shapes)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.compression.channels import Channels
+from sglr.compression.several_cuts import CutChannels
 from sglr.core.data import Samples
 from sglr.core.engine import MissingSnapshot, never
 from sglr.core.errors import SglrError, UsageError
@@ -32,6 +33,8 @@ from sglr.engines.remote.server.batch_plan import BatchPlan
 from sglr.engines.remote.server.client_state import ClientState
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.exchange import Exchange
+from sglr.engines.remote.server.forms import Forms
+from sglr.engines.remote.server.gradients import told_by_cut
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.server.runtime import ServerRuntime
 from sglr.engines.remote.server.shared_weights import SharedWeights
@@ -57,18 +60,19 @@ class Remote:
     def __init__(self, spec: ClientSpec, listen: Listen | None = None) -> None:
         self._spec, self._listen = spec, listen or Listen()
         self.codec = spec.codec
-        first = spec.segment(0)
-        self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(first).items()}
+        # Of those who have the most, where clients are cut at several places.
+        each = [spec.segment(client) for client in ([0] if spec.cuts is None else spec.cuts.first_clients)]
+        self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(each[-1]).items()}
+        of_run = spec.experiment, spec.task, spec.data, each, spec.cuts
+        self._description = RunDescription.of(*of_run, least_batch=spec.least_batch)
+        self._features = features_of(each[0])
         # What clients send of it: a head of their own stays.
-        self._merged = without_head(self.segment) if spec.keeps_head else self.segment
-        self._description = RunDescription.of(
-            spec.experiment, spec.task, spec.data, first, least_batch=spec.least_batch
-        )
-        self._cut, self._features = self._description.cut_shape, features_of(first)
+        merged = without_head(self.segment) if spec.keeps_head else self.segment
+        self._forms = Forms(spec.codec, self._description.cut_shape, merged, spec.cuts)
         self._patience = Patience.of(spec.experiment)
         self._ahead = spec.ahead
-        self._links = Channels(spec.codec)
-        self._shared = SharedWeights(trained_of(first), spec.own_share)
+        self._links = Channels(spec.codec) if spec.cuts is None else CutChannels(spec.codec, spec.cuts)
+        self._shared = SharedWeights(trained_of(each[-1]), spec.own_share)
         self._started = False
         self._exchange: Exchange | None = None
         self._steps_taken = 0
@@ -88,13 +92,11 @@ class Remote:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         targets = self._spec.data.targets
         longest = self._spec.batching.longest(self._description.clients)
-        longest = most_bytes(longest, self._cut, self._features, targets, self.segment)
+        longest = most_bytes(longest, self._forms.largest, self._features, targets, self.segment)
         terms = (self._description, longest, self._patience)
         runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held, should_stop)
-        of_run = (self._spec, self._patience, self._shared, self._merged)
-        self._exchange = Exchange.over(
-            runtime, *of_run, cut=self._cut, features=self._features, steps=self._steps_taken
-        )
+        of_run = (self._spec, self._patience, self._shared, self._forms)
+        self._exchange = Exchange.over(runtime, *of_run, features=self._features, steps=self._steps_taken)
         runtime.open(self._spec.experiment)
 
     def close(self, *, done: bool, diverged: str = "") -> None:
@@ -187,14 +189,13 @@ class Remote:
     def backward(self, downlink: Downlink, rate: float) -> None:
         """Send every client its gradient; it goes on to its next batch at once, if it has one."""
         started = time.perf_counter()
-        uplink, averaged = self._uplink, downlink.averaged
+        uplink = self._uplink
         assert uplink is not None, "forward comes first"
         if downlink.gradients is None:
             self._acknowledge(uplink, rate)
             return
-        gradients = downlink.gradients.detach().cpu()
-        rows = zip(uplink.clients, gradients, uplink.sizes, strict=True)
-        own = {client: gradient[:size] for client, gradient, size in rows}
+        parts = told_by_cut(uplink, downlink, self._links)
+        own = {client: gradient for part in parts for client, gradient in part.own.items()}
         absent = self._open.extremes.check_sent("gradients", own) | self._open.tails.absent
         for client in absent:
             self._open.requests.forget_ahead(client)
@@ -212,16 +213,8 @@ class Remote:
             going_on=going_on,
             kept=not downlink.updates,
         )
-        # By position, all active clients get the average as it is; by class, each its own.
-        active = averaged.rows if averaged is not None and averaged.by_position else ()
-        if averaged is not None and active:
-            average = self._links.average(averaged.gradients.detach().cpu())
-            for size in sorted({uplink.sizes[row] for row in active}):
-                same = {uplink.clients[row] for row in active if uplink.sizes[row] == size}
-                send({name: part[:size] for name, part in average.items()}, sorted(same - absent))
-        for row, (client, gradient) in enumerate(own.items()):
-            if row not in active and client not in absent:
-                send(self._links.down(client, gradient), [client])
+        for part in parts:
+            part.send(send, absent)
         self._open.runtime.sent(time.perf_counter() - started)
 
     def _acknowledge(self, uplink: Uplink, rate: float) -> None:
@@ -269,7 +262,7 @@ class Remote:
         found = self._open.validator.weights(frames, self._shared.check)
         if not found:
             return (), {}
-        return tuple(found), {name: torch.stack([own[name] for own in found.values()]) for name in self._merged}
+        return tuple(found), self._forms.side_by_side(found)
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return the weights of ``clients``, all of them.

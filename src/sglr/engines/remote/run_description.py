@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from itertools import chain
 from typing import Any, Self
 
@@ -18,11 +18,13 @@ import grpc
 import torch
 from torch import nn
 
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData, Samples
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.task import Targets, Task
-from sglr.engines.remote.segment_hash import frozen_hash, network_hash, segment_hash, shape_at_cut
-from sglr.engines.remote.wire.frames import MOST_RANK, shown
+from sglr.engines.remote.described import MOST_TEXT, CutEnd, MalformedFieldError, cuts_of, shape_of, targets_of
+from sglr.engines.remote.segment_hash import network_hash
+from sglr.engines.remote.wire.frames import shown
 from sglr.runs.config import Experiment, told_to_clients
 from sglr.version import __version__
 
@@ -35,8 +37,8 @@ INPUT_TYPES = {
 }
 """Types that inputs may have, by torch's name."""
 
-MOST_TEXT, MOST_CLIENTS, MOST_CLASSES, MOST_VALUES = 200, 100_000, 1 << 20, 1 << 26
-"""Most characters of a text, clients, classes and values of one sample that a client accepts in a description."""
+MOST_CLIENTS = 100_000
+"""Most clients that a client accepts in a description."""
 
 MOST_SETTING = 1000
 """Characters of a text among a run's settings."""
@@ -83,6 +85,10 @@ class RunDescription:
         SHA-256 of the client segment's frozen weights; empty if it has none.
     least_batch
         Fewest samples of a batch, as in `sglr.data.batches.Batching`.
+    places, ends
+        Where clients are cut at several places: the number of each client's cut, and the shape and hashes of every cut,
+        in the place of ``cut_shape``, ``segment`` and ``frozen``, which are of the largest. Empty where all are cut at
+        one place. `at` gives a client's own.
     served
         SHA-256 of the server's trained segment, where it answers predictions; empty where it trains.
     sglr, torch, protocol
@@ -102,6 +108,8 @@ class RunDescription:
     input_type: str = "float32"
     frozen: str = ""
     least_batch: int = 1
+    places: tuple[int, ...] = ()
+    ends: tuple[CutEnd, ...] = ()
     served: str = ""
     sglr: str = __version__
     torch: str = torch.__version__
@@ -110,25 +118,47 @@ class RunDescription:
 
     @classmethod
     def of(
-        cls, experiment: Experiment, task: Task, data: ClientData, segment: nn.Module, *, least_batch: int = 1
+        cls,
+        experiment: Experiment,
+        task: Task,
+        data: ClientData,
+        segments: Sequence[nn.Module],
+        cuts: ClientCuts | None = None,
+        *,
+        least_batch: int = 1,
     ) -> Self:
-        """Describe a run whose id is not known yet, whose clients have segments like ``segment``."""
+        """Describe a run whose id is not known yet, whose clients have segments like these, one of each cut."""
         given = data.train.inputs
         inputs = tuple(given.shape[1:])
-        cut = shape_at_cut(segment, inputs, given.dtype)
+        ends = [CutEnd.of(segment, inputs, given.dtype) for segment in segments]
+        largest = max(ends, key=lambda end: math.prod(end.cut_shape))
         return cls(
             run="",
             settings=_printable_settings(experiment.flat() | _fitted(experiment, task)),
             clients=len(data.indices),
             input_shape=inputs,
             targets=data.targets,
-            cut_shape=cut,
-            segment=segment_hash(segment, inputs, cut),
+            **asdict(largest),
             encoding=_printable_encoding(data.encoding),
             input_type=str(given.dtype).removeprefix("torch."),
-            frozen=frozen_hash(segment),
             least_batch=least_batch,
+            places=() if cuts is None else cuts.places,
+            ends=() if cuts is None else tuple(ends),
         )
+
+    def at(self, client: int) -> Self:
+        """Return the description with the shape and hashes of a client's own cut."""
+        return replace(self, **asdict(self.ends[self.places[client]])) if self.ends else self
+
+    @property
+    def largest_cut(self) -> tuple[int, ...]:
+        """Shape of one sample's smashed data, of the largest cut."""
+        return max((end.cut_shape for end in self.ends), key=math.prod, default=self.cut_shape)
+
+    @property
+    def some_of_each_cut(self) -> list[int]:
+        """A client of each cut."""
+        return list({place: client for client, place in reversed([*enumerate(self.places)])}.values()) or [0]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -166,20 +196,13 @@ class RunDescription:
                 raise SglrError(f"{told}, this sglr {__version__} version {PROTOCOL}: install the same version of sglr")
             known = {field.name: found[field.name] for field in fields(cls)}
             _check_fields(known)
-            shapes = {name: _shape(name, known[name]) for name in ("input_shape", "cut_shape")}
-            return cls(**{**known, **shapes, "targets": _targets(known["targets"])})
+            shapes = {name: shape_of(name, known[name]) for name in ("input_shape", "cut_shape")}
+            cuts = cuts_of(known["places"], known["ends"], known["clients"])
+            return cls(**{**known, **shapes, **cuts, "targets": targets_of(known["targets"])})
         except MalformedFieldError as error:
             raise SglrError(f"the server's description of the run cannot be read ({error})") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SglrError(f"the server's description of the run cannot be read ({type(error).__name__})") from error
-
-
-class MalformedFieldError(ValueError):
-    """A field of a description has another type, or a larger value, than any server writes."""
-
-    def __init__(self, name: str, problem: str = "") -> None:
-        self.problem = problem
-        super().__init__(f"malformed field: {name}, {problem}" if problem else f"malformed field: {name}")
 
 
 def _check_fields(found: Mapping[str, Any]) -> None:
@@ -261,31 +284,6 @@ def _printable_encoding(encoding: Mapping[str, Any]) -> dict[str, Any]:
         remedy = "rename it in the data or the schema"
         raise UsageError("encoding", encoding.get("kind", ""), error.problem, remedy) from None
     return dict(encoding)
-
-
-def _shape(name: str, found: Any) -> tuple[int, ...]:
-    shape = tuple(found)
-    if len(shape) > MOST_RANK or any(type(size) is not int or size < 1 for size in shape):
-        raise MalformedFieldError(name)
-    # The client computes one sample of it before it has compared it with its own data.
-    if math.prod(shape) > MOST_VALUES:
-        raise MalformedFieldError(name, f"more than {MOST_VALUES} values")
-    return shape
-
-
-def _targets(found: Mapping[str, Any]) -> Targets:
-    names, classes = found["names"], found["classes"]
-    if not isinstance(names, list) or type(classes) is not int or classes < 0:
-        raise MalformedFieldError("targets")
-    if max(len(names), classes) > MOST_CLASSES:
-        raise MalformedFieldError("targets", f"more than {MOST_CLASSES} classes")
-    if found["dtype"] not in ("int64", "uint8", "float32") or (found["dtype"] == "float32") != (classes == 0):
-        raise MalformedFieldError("targets", "a type that does not fit the classes")
-    shape = _shape("targets", found["shape"])
-    targets = Targets(tuple(shown(str(name), MOST_TEXT) for name in names), shape, found["dtype"], classes)
-    if targets.are_classes and len(names) != classes:
-        raise MalformedFieldError("targets", f"{len(names)} names of {classes} classes")
-    return targets
 
 
 def _fitted(experiment: Experiment, task: Task) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sglr.core.weights import Weights
 from sglr.engines.remote.client.own_batches import ToldBatch
 from sglr.engines.remote.client.snapshots import Snapshots
 from sglr.engines.remote.client.trainer import LocalTrainer
-from sglr.engines.remote.limits import chunk, most_norm
+from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.told import HeldOutTally
 from sglr.engines.remote.wire.frames import Frame, Malformed, encode
 from sglr.engines.remote.wire.layouts import Layout, check_buffers, check_norm, read
@@ -160,7 +160,7 @@ class RequestHandlers:
         return read(frame, layout, most_norm=most_norm(torch.Size(shape).numel()))["values"]
 
     def _check_held(self, part: str, first: int, count: int) -> None:
-        most, there = chunk(self._trainer.cut, self._trainer.job.targets), len(self._trainer.job.held.get(part, ()))
+        most, there = self._trainer.chunk, len(self._trainer.job.held.get(part, ()))
         if first >= there or not 0 < count <= most:
             raise Malformed("no such held-out samples, or too many at once")
         # The sums of a single sample would tell its label.

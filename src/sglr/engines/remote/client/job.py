@@ -59,6 +59,9 @@ class Job:
         How samples are changed at random before it trains on them.
     own_share, head_weight, keeps_head
         As in `sglr.core.method.Method`.
+    largest_cut
+        Shape of one sample's smashed data at the largest cut of the run, by which held-out samples are cut into
+        messages; None for its own.
     decoder_weight
         The weight of its decoder's loss; None if it has no decoder.
     """
@@ -88,3 +91,4 @@ class Job:
     keeps_head: bool = False
     decoder_weight: float | None = None
     delay_compensation: float = 0.0
+    largest_cut: tuple[int, ...] | None = None

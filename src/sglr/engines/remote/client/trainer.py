@@ -29,7 +29,7 @@ from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.passes_ahead import PassesAhead
 from sglr.engines.remote.client.tail import ClientTail
-from sglr.engines.remote.limits import most_norm
+from sglr.engines.remote.limits import chunk, most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.tails import TailStep
@@ -100,6 +100,11 @@ class LocalTrainer:
     def cut(self) -> tuple[int, ...]:
         """Shape of one sample's smashed data."""
         return shape_at_cut(self.job.segment, tuple(self._inputs.shape[1:]), self._inputs.dtype)
+
+    @property
+    def chunk(self) -> int:
+        """How many held-out samples are scored in one message: as many for all clients of the run."""
+        return chunk(self.job.largest_cut or self.cut, self.job.targets)
 
     def forward(self, epoch: int, step: int) -> dict[str, Tensor]:
         """Run a step's batch forward; return the parts of its smashed data, and ``labels`` int64 ``[b]``.

@@ -86,7 +86,7 @@ class Admission:
         told = hello.envelope.hello
         if told.run != self._run.description.run:
             return "the client has joined another run: give it a new folder and a new token"
-        if told.segment != self._run.description.network:
+        if told.segment != self._run.description.at(client).network:
             return (
                 "the client's segment differs from the server's: another version of the model's code, of sglr or of "
                 "torch, another cut, or other frozen weights"

@@ -26,7 +26,7 @@ who are present."""
 
 
 def score(
-    server: nn.Module,
+    servers: Callable[[int], nn.Module],
     totals: Mapping[int, int],
     chunk: int,
     held_out: AskHeldOut,
@@ -38,8 +38,8 @@ def score(
 
     Parameters
     ----------
-    server
-        The server's segment.
+    servers
+        Gives the server's segment as a client knows it, in evaluation mode.
     totals
         How many samples each client has; more than none.
     chunk
@@ -59,18 +59,19 @@ def score(
         Of the clients that stayed to the end, in their order. Where labels stay with clients, or a client scored its
         samples itself, sums are not known, and only scores that all of them tell: `sglr.engines.remote.told`.
     """
-    server.eval()
     clients = {client: _Client([[] for _ in range(parts)]) for client in totals}
     for first in range(0, max(totals.values()), chunk):
         asked = [client for client in clients if totals[client] > first]
         sent = held_out(asked, first)
         if tails is None:
             found: Mapping[int, HeldOutTally] = {
-                client: _scored(server, own, task, clients[client].parts, first) for client, own in sent.items()
+                client: _scored(servers(client), own, task, clients[client].parts, first)
+                for client, own in sent.items()
             }
         else:
             found = tails(
-                {client: _features(server, own[0]) for client, own in sent.items() if isinstance(own, tuple)}, first
+                {client: _features(servers(client), own[0]) for client, own in sent.items() if isinstance(own, tuple)},
+                first,
             )
         for client in asked:
             if client in found:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from sglr.core.weights import Weights
 from sglr.engines.remote.limits import chunk
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.forms import Forms
 from sglr.engines.remote.server.held_out import HeldOut
 from sglr.engines.remote.server.publisher import Publisher
 from sglr.engines.remote.server.requests import RequestSender
@@ -55,9 +55,8 @@ class Exchange:
         spec: ClientSpec,
         patience: Patience,
         shared: SharedWeights,
-        segment: Weights,
+        forms: Forms,
         *,
-        cut: tuple[int, ...],
         features: tuple[int, ...] | None,
         steps: int,
     ) -> Self:
@@ -67,10 +66,10 @@ class Exchange:
         ----------
         runtime, spec, patience, shared
             The open port, the clients, how long they are waited for, and the weights that they share.
-        segment
-            Names, shapes and types of a client's weights.
-        cut, features
-            Shape of one sample's smashed data, and of its features where labels stay with the clients.
+        forms
+            What each client sends and holds.
+        features
+            Shape of one sample's features where labels stay with the clients.
         steps
             Steps that were taken so far.
         """
@@ -79,14 +78,13 @@ class Exchange:
         validator = MessageValidator(
             connections,
             extremes,
-            spec.codec,
-            cut=cut,
+            forms,
             targets=SentTargets(targets, spec.task),
-            segment=segment,
             device=spec.device,
             features=features,
         )
         tails = Tails(requests, validator, extremes)
-        held_out = HeldOut(requests, validator, tails if features else None, chunk(cut, targets), spec.task)
-        publisher = Publisher(requests, connections, shared)
+        most = chunk(forms.largest, targets)
+        held_out = HeldOut(requests, validator, tails if features else None, most, spec.task, forms)
+        publisher = Publisher(requests, connections, shared, forms)
         return cls(runtime, requests, validator, extremes, publisher, tails, held_out)

@@ -11,9 +11,11 @@ from sglr.core.scores import Scores
 from sglr.core.task import Task
 from sglr.core.weights import Weights
 from sglr.engines.remote.server.evaluation import Sent, score
+from sglr.engines.remote.server.forms import Forms
 from sglr.engines.remote.server.requests import RequestSender
 from sglr.engines.remote.server.tails import Tails
 from sglr.engines.remote.server.validation import MessageValidator
+from sglr.engines.remote.wire.frames import Frame
 
 
 class HeldOut:
@@ -29,13 +31,21 @@ class HeldOut:
         Samples of one client in one message.
     task
         What is learned.
+    forms
+        What each client sends and holds.
     """
 
     def __init__(
-        self, requests: RequestSender, validator: MessageValidator, tails: Tails | None, most: int, task: Task
+        self,
+        requests: RequestSender,
+        validator: MessageValidator,
+        tails: Tails | None,
+        most: int,
+        task: Task,
+        forms: Forms,
     ) -> None:
         self._requests, self._validator, self._tails, self._most = requests, validator, tails, most
-        self._task = task
+        self._task, self._forms = task, forms
 
     def scored(
         self,
@@ -87,10 +97,14 @@ class HeldOut:
             told = envelope.evaluate
             told.part, told.first, told.count, told.shared = part, first, self._most, shared is not None
             weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared and first == 0 else {}
-            frames = self._requests.answers(asked, envelope, "scores", tensors=weights)
+            frames: dict[int, Frame] = {}
+            for group in self._forms.groups(asked) if weights else [tuple(asked)]:
+                held = self._forms.held(weights, group[0]) if weights and group else {}
+                frames |= self._requests.answers(list(group), envelope, "scores", tensors=held)
             return self._validator.samples(
                 frames, {client: min(self._most, totals[client] - first) for client in frames}
             )
 
         answers = partial(self._tails.scored, part=part, shared=shared is not None) if self._tails else None
-        return score(server, totals, self._most, held_out, answers, self._task, parts)
+        servers = partial(self._forms.server_of, server.eval())
+        return score(servers, totals, self._most, held_out, answers, self._task, parts)

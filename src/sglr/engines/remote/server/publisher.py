@@ -10,6 +10,7 @@ from torch import Tensor
 from sglr.core.errors import ExtremeValues
 from sglr.core.weights import Weights
 from sglr.engines.remote.server.connections import ConnectionServer
+from sglr.engines.remote.server.forms import Forms
 from sglr.engines.remote.server.requests import RequestSender
 from sglr.engines.remote.server.shared_weights import SharedWeights
 
@@ -25,10 +26,14 @@ class Publisher:
         The clients.
     shared
         The shared weights.
+    forms
+        What each client holds of them.
     """
 
-    def __init__(self, requests: RequestSender, connections: ConnectionServer, shared: SharedWeights) -> None:
-        self._requests, self._connections, self._shared = requests, connections, shared
+    def __init__(
+        self, requests: RequestSender, connections: ConnectionServer, shared: SharedWeights, forms: Forms
+    ) -> None:
+        self._requests, self._connections, self._shared, self._forms = requests, connections, shared, forms
         self._heads: dict[int, dict[str, Tensor]] = {}
 
     def publish(self, weights: Weights, clients: Sequence[int]) -> tuple[int, ...]:
@@ -51,7 +56,9 @@ class Publisher:
         envelope = self._requests.at()
         envelope.publish.SetInParent()
         with self._connections.changed:
-            self._requests.ask(clients, envelope, None, moves=True, tensors=self._shared.published)
+            for group in self._forms.groups(clients):
+                held = self._forms.held(self._shared.published, group[0]) if group else {}
+                self._requests.ask(group, envelope, None, moves=True, tensors=held)
             self.have_them(clients)
 
     def give(self, weights: Weights, clients: Sequence[int]) -> tuple[int, ...]:

@@ -97,7 +97,8 @@ class SharedWeights:
         """
         if not self.published:
             return
-        far = _norm(weights[name].cpu().double() - self.published[name].double() for name in self._names)
+        own = [name for name in self._names if name in weights]
+        far = _norm(weights[name].cpu().double() - self.published[name].double() for name in own)
         self.distances[client] = far
         if far > self.most:
             raise ExtremeValues(

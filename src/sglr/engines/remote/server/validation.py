@@ -15,7 +15,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sglr.core.codec import Codec, Plain
+from sglr.core.codec import Plain
+from sglr.core.cuts.cut_rows import to_rows
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
 from sglr.core.types import Uplink
@@ -24,6 +25,7 @@ from sglr.engines.remote.limits import most_norm
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.server.evaluation import Sent
 from sglr.engines.remote.server.extremes import Extremes
+from sglr.engines.remote.server.forms import Forms
 from sglr.engines.remote.server.targets import SentTargets
 from sglr.engines.remote.told import HeldOutTally
 from sglr.engines.remote.wire import messages_pb2 as wire
@@ -54,14 +56,10 @@ class MessageValidator:
         The clients; those that send malformed messages are quarantined there.
     extremes
         Told which clients' values are extreme.
-    codec
-        How smashed data are encoded.
-    cut
-        Shape of one sample's smashed data.
+    forms
+        What each client sends and holds.
     targets
         Those of the run.
-    segment
-        Names, shapes and types of a client's weights.
     device
         Where tensors go.
     features
@@ -72,19 +70,15 @@ class MessageValidator:
         self,
         connections: ConnectionServer,
         extremes: Extremes,
-        codec: Codec,
+        forms: Forms,
         *,
-        cut: tuple[int, ...],
         targets: SentTargets,
-        segment: Weights,
         device: torch.device,
         features: tuple[int, ...] | None = None,
     ) -> None:
         self._features, self._extremes = features, extremes
-        self._connections, self._codec, self._device = connections, codec, device
-        self._cut, self._targets = cut, targets
-        self._weights: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in segment.items()}
-        self._most_norm = most_norm(sum(tensor.numel() for tensor in segment.values()))
+        self._connections, self._forms, self._device = connections, forms, device
+        self._targets = targets
 
     def _each(self, frames: Mapping[int, Frame], read: Callable[[int, Frame], T], kind: str = "tensor") -> dict[int, T]:
         """Read clients' messages: a malformed one quarantines its client, extreme values make it absent.
@@ -118,14 +112,18 @@ class MessageValidator:
         """
         width = max((sizes[client] for client in frames), default=0)
         make = torch.empty if all(sizes[client] == width for client in frames) else torch.zeros
-        smashed = make(len(frames), width, *self._cut)
+        cuts = self._forms.cuts
+        smashed = make(len(frames), width, *(self._forms.cut if cuts is None else (cuts.width,)))
         labels = self._targets.room(len(frames), width)
         accepted: list[int] = []
 
         def read(client: int, frame: Frame) -> None:
             row, size = len(accepted), sizes[client]
             try:
-                self._fill(frame, smashed[row, :size], labels[row, :size])
+                own = smashed[row, :size] if cuts is None else torch.zeros(size, *self._forms.shape(client))
+                self._fill(client, frame, own, labels[row, :size])
+                if cuts is not None:
+                    smashed[row, :size] = to_rows(own, cuts.places[client], cuts.width, leading=1)
             except (ExtremeValues, Malformed, ValueError):
                 smashed[row], labels[row] = 0, 0
                 raise
@@ -137,16 +135,17 @@ class MessageValidator:
         counts = tuple(sizes[client] for client in accepted)
         rows, width = len(accepted), max(counts)
         told = labels[:rows, :width].to(self._device) if self._features is None else None
-        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(accepted), counts)
+        of_rows = None if cuts is None else cuts.rows(accepted)
+        return Uplink(smashed[:rows, :width].to(self._device), told, tuple(accepted), counts, of_rows)
 
     def samples(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> dict[int, Sent]:
         """Return clients' answers for held-out samples; sums only where they hold the whole model."""
-        whole = self._cut == self._targets.output_shape
+        whole = self._forms.cut == self._targets.output_shape
         alone = {client: frame for client, frame in frames.items() if whole and frame.kind == "tally"}
 
         def read(client: int, frame: Frame) -> Sent:
-            smashed, labels = torch.zeros(sizes[client], *self._cut), self._targets.room(sizes[client])
-            self._fill(frame, smashed, labels)
+            smashed, labels = torch.zeros(sizes[client], *self._forms.shape(client)), self._targets.room(sizes[client])
+            self._fill(client, frame, smashed, labels)
             return smashed.to(self._device), labels.to(self._device)
 
         others = {client: frame for client, frame in frames.items() if client not in alone}
@@ -183,7 +182,9 @@ class MessageValidator:
         """Return the weights and buffers that clients sent and that ``check`` lets pass: it raises ExtremeValues."""
 
         def read_weights(client: int, frame: Frame) -> dict[str, Tensor]:
-            own = read(frame, self._weights, most_norm=self._most_norm)
+            held = self._forms.held(self._forms.segment, client)
+            layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in held.items()}
+            own = read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in held.values())))
             check_buffers(own)
             check(client, own)
             return {name: tensor.to(self._device) for name, tensor in own.items()}
@@ -220,9 +221,9 @@ class MessageValidator:
             sum(one.loss for one in tallies), sum(one.correct for one in tallies), sum(one.samples for one in tallies)
         )
 
-    def _fill(self, frame: Frame, smashed: Tensor, labels: Tensor) -> None:
-        shape = tuple(smashed.shape)
-        layout: Layout = {**self._codec.layout(shape)}
+    def _fill(self, client: int, frame: Frame, smashed: Tensor, labels: Tensor) -> None:
+        shape, codec = tuple(smashed.shape), self._forms.codec_of(client)
+        layout: Layout = {**codec.layout(shape)}
         if self._features is None:
             layout = {**layout, "labels": (labels.dtype, tuple(labels.shape))}
         check_layout(frame, layout)
@@ -230,13 +231,13 @@ class MessageValidator:
             read_into(frame, "labels", labels, finite=False)
             self._targets.check(labels)
         most = most_norm(smashed.numel())
-        if isinstance(self._codec, Plain):
+        if isinstance(codec, Plain):
             read_into(frame, "values", smashed, most_norm=most)
         else:
             parts = read(frame, layout)
             parts.pop("labels", None)
-            smashed.copy_(self._codec.decode(parts, shape))
-            check_norm("smashed data", self._codec.learned(smashed), most)
+            smashed.copy_(codec.decode(parts, shape))
+            check_norm("smashed data", codec.learned(smashed), most)
 
     def _tally(self, told: wire.Tally, samples: int, what: str) -> TrainMetrics:
         problem = f"impossible metrics of {what}"
