@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from sglr.adapters import AdaptedModel, AdapterPlan, Lora, adapted_model, plan_adapters, quantize, require_adapters
-from sglr.adapters.freeze import frozen_layers
+from sglr.adapters import AdaptedModel, AdapterPlan, Lora, plan_adapters, require_adapters
 from sglr.assembly.initial_weights import FirstWeights
-from sglr.assembly.kept_model import kept_folder
 from sglr.assembly.vocabulary import check_vocabulary
+from sglr.assembly.whole_models import Asked, WholeModels
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.core.model import build_model, built_by, copied
 from sglr.core.random import key
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of, trained_of
@@ -46,11 +43,9 @@ from sglr.splitting import (
     split_in_three,
 )
 from sglr.splitting.input_layout import InputLayout
-from sglr.splitting.model_checks import check_weights, given_shapes
+from sglr.splitting.model_checks import check_weights
 from sglr.splitting.packed import behind, main_value
-from sglr.splitting.segment_weights import frozen_of, load_state
-from sglr.splitting.several_inputs import taking_rows
-from sglr.splitting.transformers import as_transformer
+from sglr.splitting.segment_weights import load_state
 from sglr.splitting.trunk import entered
 
 log = logging.getLogger(__name__)
@@ -106,8 +101,6 @@ class Segments:
         The layers that the model is cut behind.
     upper
         The server's segment.
-    frozen
-        Frozen weights of the whole model, by name.
     example
         Two inputs ``[2, ...]``.
     cut_shape
@@ -137,11 +130,7 @@ class Segments:
         frozen: Weights | None = None,
     ) -> None:
         self._experiment, self._task = experiment, task
-        self._model = model
-        self._began_with = frozen
         self._lora = Lora.parse(experiment.lora)
-        self._adapters: AdapterPlan | None = None
-        self.frozen: Weights = {}
         self.cut: str | int = "output"
         self._whole, self.method = method.whole_model, method
         self.tail = placed(experiment.tail)
@@ -149,27 +138,30 @@ class Segments:
             experiment.init == "common" or method.shares or (isinstance(model, nn.Module) and experiment.lora is None)
         )
         self.defences = defences
-        self._build_first(data)
+        self._build_first(data, model, frozen)
 
-    def _build_first(self, data: ClientData) -> None:
+    def _build_first(
+        self, data: ClientData, model: nn.Module | Callable[..., nn.Module] | None, frozen: Weights | None
+    ) -> None:
         """Build the model once, find the cut, and try both segments on two samples."""
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
         self.layout = InputLayout.of(data.encoding, self._input_shape)
-        self._outputs = self._task.outputs(data.targets)
         self._output_shape = self._task.output_shape(data.targets)
         self.example = (
             inputs[torch.arange(2) % len(inputs)]
             if len(inputs)
             else torch.zeros(2, *self._input_shape, dtype=inputs.dtype)
         )
-        self._adapters = None if self._lora is None else self._planned(self._lora)
-        whole = self._build(0)
+        asked = Asked(self.example, self._task.outputs(data.targets), self._output_shape, self.layout)
+        self._models = WholeModels(self._experiment, model, asked)
+        if self._lora is not None:
+            self._models.adapters = self._planned(self._lora)
+        whole = self._models.build(0)
         check_weights(whole)
         check_vocabulary(whole, data, self._experiment)
-        self.frozen = self._frozen_of(whole)
-        load_state(whole, self.frozen)
-        if self._adapters is None:
+        self._models.freeze_as(frozen, whole)
+        if self._lora is None:
             self.cut = "output" if self._whole else self._default_cut(whole)
         self._fit(whole, len(data.indices))
 
@@ -196,7 +188,7 @@ class Segments:
 
     def _planned(self, lora: Lora) -> AdapterPlan:
         """Choose where adapters go, in the model without them."""
-        model = self._build(0, plain=True)
+        model = self._models.build(0, plain=True)
         self.cut = "output" if self._whole else self._default_cut(model)
         return plan_adapters(model, lora, self.example, self._divided, whole_model=self._whole)
 
@@ -242,83 +234,25 @@ class Segments:
 
     def fresh(self, seed: int, client: int = 0) -> Thirds:
         """Return all segments, as a client has and knows them, with other initial weights than any client's."""
-        own, upper = self._divided(self._build(1, key(seed, "fresh model")), client)
+        own, upper = self._divided(self._models.build(1, key(seed, "fresh model")), client)
         lower, tail = parts_of(own)
         return Thirds(lower, upper if self.cuts is None else entered(upper, self.cuts.places[client]), tail)
 
+    @property
+    def frozen(self) -> Weights:
+        """Frozen weights of the whole model, by name."""
+        return self._models.frozen
+
     def adapted(self) -> AdaptedModel | None:
         """Return the model that adapters are trained in; None without adapters."""
-        plan = self._adapters
-        if plan is None:
-            return None
-        with torch.random.fork_rng([]):
-            base = self._without_adapters(0)
-        return adapted_model(base, self._build(0), plan, self.frozen, self._divided)
-
-    def _frozen_of(self, whole: nn.Module) -> Weights:
-        """Return the frozen weights to train with.
-
-        Raises
-        ------
-        UsageError
-            If the run began with those of another model.
-        """
-        own, before = frozen_of(whole), self._began_with
-        if before is None:
-            return own
-        for name in sorted({*own, *before}):
-            if name not in own or name not in before or own[name].shape != before[name].shape:
-                problem = f"its frozen weights are not those that the run began with ({name} differs)"
-                raise UsageError("model", type(whole).__name__, problem, "give the model of the run, frozen as it was")
-        return before
-
-    def _build(self, client: int, draws: int | None = None, *, plain: bool = False) -> nn.Module:
-        """Build the model with a client's initial weights, or with those of other ``draws``.
-
-        A ``plain`` one is not rounded, and has no adapters before these are planned.
-        """
-        with torch.random.fork_rng([]):
-            model = self._without_adapters(client, draws)
-            if self._adapters is not None:
-                model = self._adapters.apply(model)
-            if self._experiment.quantize != "none" and not plain:
-                model = quantize(model, self._experiment.quantize)
-        load_state(model, self.frozen)
-        return model
-
-    def _without_adapters(self, client: int, draws: int | None = None) -> nn.Module:
-        torch.manual_seed(self._key(client) if draws is None else draws)
-        model = given_shapes(self._new_model(), self.example).cpu()
-        return frozen_layers(model, self._experiment.freeze, self.example)
-
-    def _new_model(self) -> nn.Module:
-        if isinstance(self._model, nn.Module):
-            # A lazy module can't be copied before it has its shapes, which it takes as in any first call.
-            given = given_shapes(self._model, self.example, self.layout)
-            return taking_rows(as_transformer(copied(given), self._outputs), self.layout)
-        shape = self._input_shape if self.layout is None else self.layout.shapes
-        if self._model is not None:
-            built = built_by(self._experiment.model, partial(self._model, shape, self._outputs))
-            return taking_rows(as_transformer(built, self._outputs), self.layout)
-        experiment = self._experiment
-        named = build_model(
-            experiment.model,
-            shape,
-            self._outputs,
-            experiment.folder_naming("model"),
-            experiment.pretrained,
-            experiment.weights,
-            self._output_shape,
-            kept_folder(experiment.folder),
-        )
-        return taking_rows(named, self.layout)
+        return self._models.adapted(self._divided)
 
     def lower_of(self, client: int) -> nn.Module:
         """Return a client's lower segment with its initial weights."""
         if client == 0 or self._common:
             return copy.deepcopy(self._first_of(client))
         if self._drawn_of(client) is None:
-            return self._divided(self._build(client), client).lower
+            return self._divided(self._models.build(client), client).lower
         segment = copy.deepcopy(self._first_of(client))
         load_state(segment, self.weights_of(client))
         return segment
@@ -328,7 +262,7 @@ class Segments:
         if client == 0 or self._common:
             return state_of(self._first_of(client))
         drawn = self._drawn_of(client)
-        return state_of(self.lower_of(client)) if drawn is None else drawn(self._key(client))
+        return state_of(self.lower_of(client)) if drawn is None else drawn(self._models.key(client))
 
     def _first_of(self, client: int) -> nn.Module:
         """Return what a client holds of the first model."""
@@ -347,10 +281,9 @@ class Segments:
     def _followed(self) -> FirstWeights | None:
         if self._common or self.method.head or self.method.decodes:  # which is no part of the model
             return None
-        return FirstWeights.learn(self._build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._key)
-
-    def _key(self, client: int) -> int:
-        return key(self._experiment.seed, "model", client)
+        return FirstWeights.learn(
+            self._models.build, lambda whole: self._divided(whole).lower, clients=(1, 2), seed=self._models.key
+        )
 
 
 def placed(given: str | int | None) -> str | int | None:

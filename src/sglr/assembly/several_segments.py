@@ -120,7 +120,7 @@ class SeveralSegments(Segments):
 
     def _followed_at(self, place: int) -> FirstWeights | None:
         segment = partial(self._at, place)
-        return FirstWeights.learn(self._build, segment, clients=(1, 2), seed=self._key)
+        return FirstWeights.learn(self._models.build, segment, clients=(1, 2), seed=self._models.key)
 
     def _at(self, place: int, whole: nn.Module) -> nn.Module:
         return self._divided_at_all(whole)[0][place]
