@@ -17,7 +17,8 @@ load_torchvision()
 import transformers  # noqa: E402 - it imports torchvision
 
 TOKENS, BLOCKS, LABELS = 60, 4, 3
-TEXTS = sorted(FAMILIES.keys() - {"vit"})
+TEXTS = sorted(kind for kind, family in FAMILIES.items() if not (family.images or family.decodes))
+DECODING = sorted(kind for kind, family in FAMILIES.items() if family.decodes)
 HEADS = ("classification", "tokens", "language")
 WORDS = [f"w{number}" for number in range(4, TOKENS)]
 """Of the tokenizers that folders have, in the order of their tokens."""
@@ -28,9 +29,19 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
+BART = {"layers": BLOCKS, "attention_heads": 2, "ffn_dim": 32}
 OWN_SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": BLOCKS, "n_head": 2, "n_positions": 64},
     "distilbert": {"dim": 16, "n_layers": BLOCKS, "n_heads": 2, "hidden_dim": 32},
+    **{
+        kind: {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": BLOCKS, "num_decoder_layers": 2, "num_heads": 2}
+        for kind in ("t5", "mt5")
+    },
+    "bart": {
+        "d_model": 16,
+        **{f"{part}_{what}": size for part in ("encoder", "decoder") for what, size in BART.items()},
+        "decoder_layers": 2,
+    },
 }
 DECODERS = ("llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3")
 FURTHER: dict[str, dict[str, Any]] = {
@@ -38,6 +49,8 @@ FURTHER: dict[str, dict[str, Any]] = {
     "roberta": {"pad_token_id": 1},
     "camembert": {"pad_token_id": 1},
     "xlm-roberta": {"pad_token_id": 1},
+    **{kind: {"decoder_start_token_id": 0} for kind in ("t5", "mt5")},
+    "bart": {"pad_token_id": 1, "decoder_start_token_id": 3, "forced_eos_token_id": 3},
 }
 WINDOWS: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
@@ -51,7 +64,7 @@ def config_of(kind: str, **changed: Any) -> Any:
     sizes = OWN_SIZES.get(kind, SIZES)
     ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
     texts = {"vocab_size": TOKENS, "max_position_embeddings": 64, **ends, **FURTHER.get(kind, {})}
-    if kind == "gpt2":
+    if kind in ("gpt2", "t5", "mt5"):
         del texts["max_position_embeddings"]
     given = {"image_size": 8, "patch_size": 4, "num_channels": 1} if kind == "vit" else texts
     given |= WINDOWS.get(kind, {})
@@ -62,6 +75,8 @@ def model_of(kind: str, head: str = "classification", seed: int = 0, **changed: 
     """A tiny model of a family in evaluation mode, with the attention that sglr computes and no cache."""
     if kind == "vit":
         maker = transformers.AutoModelForImageClassification
+    elif head == "language" and FAMILIES[kind].decodes:
+        maker = transformers.AutoModelForSeq2SeqLM
     elif head == "language":
         maker = transformers.AutoModelForCausalLM if FAMILIES[kind].causal else transformers.AutoModelForMaskedLM
     else:

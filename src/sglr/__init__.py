@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sglr.core.server_protocol import Server
     from sglr.core.task import Targets, Task
     from sglr.core.types import Downlink, Extent, HandOut, ServerBatch, StepContext, Uplink
+    from sglr.data.objects.several import pack_inputs
     from sglr.experiment.callback import Callback, CallbackError, StopTraining
     from sglr.experiment.resume import resume
     from sglr.experiment.train import train
@@ -77,6 +78,7 @@ _HOMES = {
     "sglr.core.server_protocol": ("Server",),
     "sglr.splitting": ("Split", "cut_points", "every_cut", "split"),
     "sglr.core.types": ("Downlink", "Extent", "HandOut", "ServerBatch", "StepContext", "Uplink"),
+    "sglr.data.objects.several": ("pack_inputs",),
     "sglr.experiment.callback": ("Callback", "CallbackError", "StopTraining"),
     "sglr.experiment.resume": ("resume",),
     "sglr.experiment.train": ("train",),
@@ -189,6 +191,7 @@ __all__ = [
     "export_adapters",
     "leak",
     "load_model",
+    "pack_inputs",
     "resume",
     "split",
     "sweep",

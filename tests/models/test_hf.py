@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ def test_a_causal_model_without_padding_classifies_by_the_token_that_its_tokeniz
 
 def test_what_can_not_be_built_is_refused_by_name(bert: Path, tmp_path: Path) -> None:
     bare = folder_of("roberta", tmp_path, weights=False)
-    t5 = tmp_path / "t5"
-    t5.mkdir()
-    (t5 / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    other = tmp_path / "umt5"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps({"model_type": "umt5"}))
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{")
@@ -119,7 +120,7 @@ def test_what_can_not_be_built_is_refused_by_name(bert: Path, tmp_path: Path) ->
         (str(tmp_path), {}, "has no config.json"),
         (str(bare), {}, "no weights in safetensors.*--no-pretrained"),
         (str(bare), {"pretrained": False, "input_shape": (63,)}, "positions for 62 tokens.*--length 62"),
-        (str(t5), {"pretrained": False}, "t5 can't be cut: an encoder and a decoder"),
+        (str(other), {"pretrained": False}, "umt5 can't be cut: of those with an encoder and a decoder, bart"),
         (str(broken), {"pretrained": False}, "names no model_type"),
         (str(bert), {"input_shape": (1, 8, 8)}, "takes tokens"),
         (str(bert), {"classes": 61, "output_shape": (9, 61)}, "embeds 60 tokens.*61"),
@@ -333,3 +334,40 @@ def example(name: str, folder: Path, *words: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_an_encoder_decoder_has_the_head_of_its_task(tmp_path: Path) -> None:
+    t5 = f"hf:{folder_of('t5', tmp_path)}"
+    assert built(t5)(texts_of(0)).shape == (3, 3)
+    written = {"input_shape": {"decoder_input_ids": (5,), "input_ids": (9,)}, "output_shape": (5, TOKENS)}
+    model = built(t5, classes=TOKENS, **written)
+    assert type(model.model).__name__ == "T5ForConditionalGeneration"
+    assert model({"input_ids": texts_of(0), "decoder_input_ids": texts_of(0)[:, :5]}).shape == (3, 5, TOKENS)
+    with pytest.raises(UsageError, match=r"decoder_input_ids = none: .*texts of 9 tokens"):
+        built(t5, classes=TOKENS, output_shape=(9, TOKENS))
+    with pytest.raises(UsageError, match="no head for classes of tokens"):
+        built(t5, output_shape=(9, 3))
+
+
+@pytest.mark.slow
+def test_texts_are_classified_by_a_t5_and_its_run_is_loaded_without_its_folder(texts: Path, tmp_path: Path) -> None:
+    folder = folder_of("t5", tmp_path)
+    settings = {"model": f"hf:{folder}", "dataset": f"text:{texts}", "length": 8, "cut": "layer.0", **QUICK}
+    run = sglr.train(**settings, out=tmp_path / "run")
+    shutil.rmtree(folder)
+    assert len(run.predict(texts / "first", client=0)["class"]) == 24
+
+
+def test_types_of_tokens_are_a_second_input(bert: Path, tmp_path: Path) -> None:
+    tokens = texts_of(0)
+    types = torch.arange(9).expand(3, 9) % 2
+    rows, encoding = sglr.pack_inputs({"input_ids": tokens.repeat(8, 1), "token_type_ids": types.repeat(8, 1)})
+    targets = torch.arange(24) % 3
+    data = Dataset("pairs", Samples(rows[:18], targets[:18]), Samples(rows[18:], targets[18:]), tuple("abc"))
+    data = replace(data, encoding=encoding)
+    run = sglr.train(model=f"hf:{bert}", dataset=data, cut="layer.0", out=tmp_path / "run", **QUICK)
+    found = run.predict({"input_ids": tokens, "token_type_ids": types}, client=0)
+    assert len(found["class"]) == 3
+    with pytest.raises(UsageError, match="it takes input_ids, token_type_ids, and each sample has input_ids, types"):
+        other = [{**each, "name": each["name"].replace("token_type_ids", "types")} for each in encoding["inputs"]]
+        sglr.train(model=f"hf:{bert}", dataset=replace(data, encoding={"inputs": other}), out=tmp_path / "no", **QUICK)

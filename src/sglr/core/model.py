@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -32,6 +32,9 @@ FOR_TOKENS = "a model that embeds them: transformer with task = language, or one
 
 _REFUSED = frozenset((*sys.stdlib_module_names, "sglr"))
 
+
+OF_SEVERAL = ("hf",)
+"""Libraries whose models may take several inputs of each sample."""
 
 InputShape: TypeAlias = tuple[int, ...] | Mapping[str, tuple[int, ...]]
 """Shape of one input, or those of several inputs by name."""
@@ -59,6 +62,8 @@ class ModelRequest:
         Shape of one sample's output; empty for one row of ``classes`` values.
     kept
         The folder with what a run that is read keeps of the model; None for a new run.
+    several
+        Shapes of several inputs of each sample by name, of which ``input_shape`` is one; empty for one input.
     """
 
     name: str
@@ -69,6 +74,7 @@ class ModelRequest:
     spec: str
     output_shape: tuple[int, ...] = ()
     kept: Path | None = None
+    several: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def unlisted(asked: ModelRequest, names: Iterable[str]) -> UsageError:
@@ -117,12 +123,13 @@ def build_model(
     """
     refuse_long("model", spec)
     prefix = model_prefix(spec)
-    if isinstance(input_shape, Mapping) and (prefix is not None or ":" not in spec):
+    if isinstance(input_shape, Mapping) and prefix not in OF_SEVERAL and (prefix is not None or ":" not in spec):
         raise _takes_one(spec, input_shape)
     if prefix is not None:
         name = spec.partition(":")[2]
-        assert isinstance(input_shape, tuple), "refused above"
-        asked = ModelRequest(name, input_shape, classes, pretrained, weights, spec, output_shape, kept)
+        several = input_shape if isinstance(input_shape, Mapping) else {}
+        shape = next(iter(several.values())) if isinstance(input_shape, Mapping) else input_shape
+        asked = ModelRequest(name, shape, classes, pretrained, weights, spec, output_shape, kept, several)
         with nullcontext() if folder is None else _only_installed(folder.resolve()):
             named: nn.Module = NAMED_MODELS.load(prefix)(asked)
         return named

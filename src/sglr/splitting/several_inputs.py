@@ -92,6 +92,13 @@ def taking_rows(model: nn.Module, layout: InputLayout | None) -> nn.Module:
     return made
 
 
+def no_longer_taking_rows(part: nn.Module) -> None:
+    """Give a part of a model that took rows its own forward pass again, in place."""
+    if HELD in vars(part):
+        part.__class__ = type(part).__bases__[1]
+        delattr(part, HELD)
+
+
 def hand_on_layout(whole: nn.Module, lower: nn.Module) -> None:
     """Let a model's lower segment know the layout of its inputs, if the model has one."""
     layout = vars(whole).get(HELD)
@@ -117,6 +124,10 @@ def other_inputs(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _passing(model: nn.Module, layout: InputLayout | None) -> Passing | None:
+    names = getattr(model, "input_names", None)
+    if layout is not None and isinstance(names, tuple) and not {names[0]} <= set(layout.names) <= set(names):
+        problem = f"it takes {', '.join(names)}, and each sample has {', '.join(layout.names)}"
+        raise UsageError("model", type(model).__name__, problem, "give inputs these names")
     parameters = [each for each in inspect.signature(model.forward).parameters.values() if each.kind not in _MANY]
     required = [each.name for each in parameters if each.default is each.empty]
     if layout is None:

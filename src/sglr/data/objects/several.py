@@ -14,12 +14,32 @@ from sglr.core.errors import UsageError
 from sglr.data.objects.arrays import ArrayPart, as_values, is_sparse
 from sglr.data.objects.targets import Kind, as_labels
 from sglr.data.stored import Store
-from sglr.splitting.input_layout import InputField, InputLayout
+from sglr.splitting.input_layout import KEY, InputField, InputLayout
 
 
 def is_several(given: object) -> bool:
     """Say whether inputs are given as a dict of arrays by name, or as a tuple of arrays."""
     return isinstance(given, Mapping) or (isinstance(given, tuple) and not hasattr(given, "_fields"))
+
+
+def pack_inputs(inputs: Any) -> tuple[Tensor, dict[str, Any]]:
+    """Return several inputs per sample as rows, and the encoding of a data set of these.
+
+    With them `sglr.Dataset` is made of samples with several inputs: ``sglr.Samples(rows, targets)`` and
+    ``sglr.Dataset(..., encoding=encoding)``.
+
+    Parameters
+    ----------
+    inputs
+        A mapping of names to arrays ``[N, ...]``, or a tuple of arrays.
+
+    Raises
+    ------
+    UsageError
+        If one is no array, or numbers of samples differ; the message names the input.
+    """
+    rows, layout = read_several(inputs)
+    return rows, {"kind": "arrays", KEY: layout.described()}
 
 
 def read_several(given: Any, wanted: InputLayout | None = None) -> tuple[Tensor, InputLayout]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import ModelRequest, shown
-from sglr.splitting.transformers import Family, Transformer, family_named
+from sglr.splitting.transformers import Family, family_named, transformer_of
 from sglr.system.extras import optional
 from sglr.system.model_folder import CONFIG, model_folder
 from sglr.system.torchvision import load_torchvision
@@ -40,6 +41,7 @@ def hf_model(asked: ModelRequest) -> nn.Module:
         raise UsageError("weights", asked.weights, "models of hf: have their weights in their folder", remedy)
     pretrained = asked.pretrained is not False
     folder = _folder(asked, pretrained)
+    asked = replace(asked, input_shape=asked.several.get("input_ids", asked.input_shape))
     kind = _kind(folder, asked.spec)
     family = family_named(kind)
     load_torchvision()
@@ -68,7 +70,7 @@ def hf_model(asked: ModelRequest) -> nn.Module:
         except Exception as error:  # the library may raise anything
             raise UsageError("model", asked.spec, shown(error), "give a folder that save_pretrained wrote") from error
     _check_loaded(model, told, asked.spec)
-    return Transformer(model.train(), asked.classes, padding)
+    return transformer_of(model.train(), asked.classes, padding)
 
 
 def _check_loaded(model: Any, told: Mapping[str, Any], spec: str) -> None:
@@ -118,8 +120,24 @@ def _fitted(config: Any, family: Family, asked: ModelRequest, pretrained: bool) 
             padding = _first(config.eos_token_id)  # which tokenizers of such models fill up with
         return "AutoModelForSequenceClassification", padding
     if asked.classes > LANGUAGE * config.vocab_size:
+        if family.decodes:
+            _check_decoded(asked)
+            return "AutoModelForSeq2SeqLM", padding
         return "AutoModelForCausalLM" if family.causal else "AutoModelForMaskedLM", padding
+    if family.decodes:
+        problem = "has an encoder and a decoder, and no head for classes of tokens"
+        raise UsageError("model", asked.spec, problem, "choose an encoder, such as bert")
     return "AutoModelForTokenClassification", padding
+
+
+def _check_decoded(asked: ModelRequest) -> None:
+    """Refuse texts alone for a model that writes another text: its decoder reads what is written so far."""
+    decoded = asked.several.get("decoder_input_ids")
+    if decoded != asked.output_shape[:-1]:
+        shown = "none" if decoded is None else ",".join(map(str, decoded))
+        problem = f"writes texts of {asked.output_shape[0]} tokens, and its decoder reads as many: those before each"
+        remedy = "give inputs input_ids and decoder_input_ids, in which targets are one position later"
+        raise UsageError("decoder_input_ids", shown, f"model {asked.spec} {problem}", remedy)
 
 
 def _fit_images(config: Any, asked: ModelRequest, pretrained: bool) -> None:
@@ -142,7 +160,7 @@ def _check_texts(config: Any, family: Family, asked: ModelRequest) -> None:
     if len(asked.input_shape) != 1:
         problem = f"takes tokens [positions], but one input has shape {[*asked.input_shape]}"
         raise UsageError("model", asked.spec, problem, "choose a model for such inputs")
-    most = config.max_position_embeddings
+    most = getattr(config, "max_position_embeddings", 0)
     if family.positions_after_padding:
         most -= config.pad_token_id + 1
     if family.learnt_positions and asked.input_shape[0] > most:

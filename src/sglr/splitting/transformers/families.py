@@ -34,6 +34,8 @@ class Family:
         Whether positions are counted from the number behind the padding's.
     images
         Whether inputs are images.
+    decodes
+        Whether a decoder reads what the encoder made; the blocks are the encoder's.
     """
 
     layers: str
@@ -45,12 +47,15 @@ class Family:
     learnt_positions: bool = False
     positions_after_padding: bool = False
     images: bool = False
+    decodes: bool = False
 
 
 _BERT = Family("encoder.layer", ("embeddings",), whole_embedding=True, learnt_positions=True)
 _ROBERTA = replace(_BERT, positions_after_padding=True)
 _LLAMA = Family("layers", ("embed_tokens",), "norm", causal=True)
 _BY_TYPE = Family("layers", ("embed_tokens",), "norm", causal=True, masks="by_type")
+
+_T5 = Family("encoder.block", ("encoder.embed_tokens",), "encoder.final_layer_norm", decodes=True)
 
 FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,
@@ -65,11 +70,14 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": _BY_TYPE,
     "qwen2": _BY_TYPE,
     "qwen3": _BY_TYPE,
+    "bart": Family("encoder.layers", ("encoder.embed_tokens",), learnt_positions=True, decodes=True),
+    "t5": _T5,
+    "mt5": _T5,
     "vit": Family("layers", ("embeddings",), "layernorm", whole_embedding=True, images=True),
 }
 """Families by the ``model_type`` of their ``config.json``."""
 
-ENCODERS_AND_DECODERS = ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "whisper")
+ENCODERS_AND_DECODERS = ("mbart", "marian", "pegasus", "umt5", "led", "whisper")
 
 
 def family_of(model: nn.Module) -> Family:
@@ -95,5 +103,5 @@ def family_named(kind: str) -> Family:
         return FAMILIES[kind]
     problem = f"models of the type {kind} can't be cut"
     if kind in ENCODERS_AND_DECODERS:
-        problem = f"{problem}: an encoder and a decoder take two texts, and blocks use what the first one computes"
+        problem = f"{problem}: of those with an encoder and a decoder, bart, t5 and mt5 can"
     raise UsageError("model", kind, problem, f"give one of the types {', '.join(sorted(FAMILIES))}")

@@ -48,6 +48,16 @@ def masks_for(
     return _added(_seen(length, like, window), tokens, like)
 
 
+def causal_mask(length: int, like: Tensor) -> Tensor:
+    """Return a mask ``[1, 1, L, L]`` by which each position sees itself and those before it."""
+    return added_mask(_seen(length, like, None)[None, None], like)
+
+
+def added_mask(seen: Tensor, like: Tensor) -> Tensor:
+    """Return what is added to scores: 0 where something is seen and the least number where it is not."""
+    return torch.where(seen, torch.zeros((), dtype=like.dtype, device=like.device), torch.finfo(like.dtype).min)
+
+
 def _seen(length: int, like: Tensor, window: int | None) -> Tensor:
     """Return which positions ``[L, L]`` each one sees: itself and those before it, as far as its window goes."""
     place = torch.arange(length, device=like.device)
@@ -61,4 +71,4 @@ def _added(seen: Tensor, tokens: Tensor | None, like: Tensor) -> Tensor:
         seen = (seen & tokens[:, None, None, :]).expand(tokens.shape[0], 1, length, length)
     else:
         seen = seen[None, None]
-    return torch.where(seen, torch.zeros((), dtype=like.dtype, device=like.device), torch.finfo(like.dtype).min)
+    return added_mask(seen, like)

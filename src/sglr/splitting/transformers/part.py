@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sglr.splitting.several_inputs import no_longer_taking_rows
 from sglr.splitting.transformers.families import Family, family_of
 from sglr.splitting.transformers.masks import masks_for
 from sglr.splitting.transformers.places import blocks_before, place_name
@@ -83,7 +84,7 @@ class Transformer(nn.Module):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how a copy is made: before the package's classes are imported in another process."""
-        return _blank, (), self.__dict__
+        return _blank, (type(self),), self.__dict__
 
     @property
     def base(self) -> Any:
@@ -94,6 +95,12 @@ class Transformer(nn.Module):
     def is_of_base(self, name: str) -> bool:
         """Say whether a weight of this name is in the model without its head."""
         return name.startswith(f"model.{getattr(self.model, 'base_model_prefix', '')}.")
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs that it takes by name, where samples have several; the first is the tokens."""
+        types = () if not getattr(self.base.config, "type_vocab_size", 0) else ("token_type_ids",)
+        return ("input_ids", *types)
 
     @property
     def _blocks(self) -> nn.ModuleList:
@@ -141,8 +148,13 @@ class Transformer(nn.Module):
     def _part(self, span: Span) -> Transformer:
         part = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         part.span = span
-        _truncate(part, span)
+        if not span.embeds:
+            no_longer_taking_rows(part)
+        part._truncate(span)
         return part
+
+    def _truncate(self, span: Span) -> None:
+        _truncate(self, span)
 
     def forward(self, inputs: Crossing) -> Crossing:
         """Return scores ``[b, K]`` or ``[b, L, K]`` of a part that ends, and what crosses the cut of one that does not.
@@ -150,10 +162,13 @@ class Transformer(nn.Module):
         Parameters
         ----------
         inputs
-            Tokens ``[b, L]`` or images ``[b, channels, height, width]``; what the part before returned.
+            Tokens ``[b, L]`` or images ``[b, channels, height, width]``; a dict of `input_names`; what the part before
+            returned.
         """
         given, tokens = self._taken(inputs)
         named = {self._input_name: given} if self.family.images else self._with_mask(given, tokens)
+        if self.span.embeds and isinstance(inputs, Mapping):
+            named |= {name: inputs[name] for name in self.input_names[1:] if name in inputs}
         if not self.span.ends:
             hidden: Tensor = self.base(**named).last_hidden_state
             return hidden if tokens is None or not self._needed_behind else {"hidden": hidden, "mask": tokens}
@@ -163,6 +178,8 @@ class Transformer(nn.Module):
 
     def _taken(self, inputs: Crossing) -> tuple[Tensor, Tensor | None]:
         """Return the inputs or hidden states, and which positions are tokens, where that matters."""
+        if isinstance(inputs, Mapping) and self.span.embeds:
+            inputs = inputs["input_ids"]
         if isinstance(inputs, Mapping):
             return inputs["hidden"], inputs["mask"] != 0
         if not self.span.embeds or self.padding is None or self.family.images:
@@ -198,9 +215,9 @@ class Transformer(nn.Module):
         return scores if self.outputs is None else scores[..., : self.outputs]
 
 
-def _blank() -> Transformer:
+def _blank(kind: type[Transformer]) -> Transformer:
     load_torchvision()
-    return Transformer.__new__(Transformer)
+    return kind.__new__(kind)
 
 
 def _make_plain(model: Any) -> None:

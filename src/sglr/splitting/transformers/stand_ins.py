@@ -47,3 +47,37 @@ class NoPositions(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         """Return 0, which is added to them."""
         return positions.new_zeros(())
+
+
+class SkippedT5Block(nn.Module):
+    """Stands for a block of T5 that another part has, and hands on what blocks add to their scores."""
+
+    def forward(
+        self, hidden: Tensor, _mask: Any = None, added: Any = None, *_: Any, distances: Any = None, **__: Any
+    ) -> tuple[Tensor, Any, None]:
+        """Return the hidden states ``[b, L, d]``, and what was added before, or arrived from the part before."""
+        return hidden, distances if added is None else added, None
+
+
+class DistancesOnly(nn.Module):
+    """Stands for the first block of T5, where its table of distances is frozen: both sides have a copy.
+
+    Parameters
+    ----------
+    attention
+        The attention of that block, of which only the table stays.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        for name in ("q", "k", "v", "o"):
+            setattr(attention, name, nn.Identity())
+        inner = nn.Module()
+        inner.SelfAttention = attention
+        self.layer = nn.ModuleList([inner])
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Any, None]:
+        """Return the hidden states ``[b, L, d]``, and what the block would add to scores."""
+        attention: Any = self.layer[0].SelfAttention
+        length = hidden.shape[1]
+        return hidden, attention.compute_bias(length, length, device=hidden.device), None
