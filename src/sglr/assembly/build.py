@@ -41,6 +41,7 @@ from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.segments import Segments
 from sglr.assembly.several_inputs import check_inputs
 from sglr.assembly.single_samples import least_batch
+from sglr.assembly.stragglers import pace_of, straggler_rule_of
 from sglr.assembly.task import build_task, check_classes
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
@@ -105,6 +106,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_compile(experiment, method)
     check_label_prior(experiment, method)
     batch_rule = batch_rule_of(experiment, method)
+    stragglers = straggler_rule_of(experiment, method, batch_rule)
     rule = merge_rule_of(experiment, method)
     defences = parse_defences(experiment.defence, experiment.seed)
     augmentation = parse_augmentation(experiment.augment, experiment.seed)
@@ -129,7 +131,8 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     least = least_batch(segments.needing_two(), experiment.batch_size, data.sizes)
     check_least(experiment, method, batch_rule, least)
     work = None if fleet is None else work_of(experiment, segments, data)
-    batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule)
+    pace = pace_of(fleet, work, codec, segments.cut_shape, data)
+    batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule, pace, stragglers)
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
@@ -312,6 +315,8 @@ def _client_spec(
         short_clients=experiment.short_clients,
         least_batch=batching.least,
         batch_rule=batching.rule,
+        pace=batching.pace,
+        stragglers=batching.stragglers,
         experiment=experiment,
         first_weights=segments.weights_of,
         clients_leave=store != "memory",

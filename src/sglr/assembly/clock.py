@@ -30,10 +30,25 @@ def fleet_of(experiment: Experiment, clients: int) -> Fleet | None:
     if experiment.clock is None:
         return None
     fleet = read_clock(experiment.clock, clients, experiment.seed)
+    why = _why_not(experiment)
+    if why is not None:
+        raise UsageError("clock", experiment.clock, *why)
+    return fleet
+
+
+def _why_not(experiment: Experiment) -> tuple[str, str] | None:
+    """Return why a training has no clock, and what to do; None if it can have one."""
     if experiment.ray_server == "cluster":
         problem = "how much the server computes is not known step by step where it is in the cluster's processes"
-        raise UsageError("clock", experiment.clock, problem, "leave it out, or give --ray-server driver")
-    return fleet
+        return problem, "leave it out, or give --ray-server driver"
+    if experiment.pipelining:
+        return (
+            "steps that overlap have no clock (pipelining)",
+            "leave out one of them; sglr plan --rtt --ahead tells times",
+        )
+    if experiment.cuts is not None:
+        return "clients that are cut at different places have no clock yet (cuts)", "leave out one of them"
+    return None
 
 
 def work_of(experiment: Experiment, segments: Segments, data: ClientData) -> SampleWork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -31,6 +31,18 @@ class Batches(Protocol):
         """
         ...
 
+    def staleness(
+        self, sizes: Sequence[int], seed: int, epoch: int, clients: Sequence[int]
+    ) -> Callable[[int], Mapping[int, float]]:
+        """Return what tells, step by step, how much each client's batch weighs in the server's, if not all alike."""
+        ...
+
+
+def weigh_alike(step: int) -> Mapping[int, float]:
+    """Return that all clients of a step weigh alike."""
+    del step
+    return {}
+
 
 class Once:
     """Batches in which every sample is used once."""
@@ -43,6 +55,13 @@ class Once:
         """Return the sizes."""
         del seed, epoch, clients
         return sizes
+
+    def staleness(
+        self, sizes: Sequence[int], seed: int, epoch: int, clients: Sequence[int]
+    ) -> Callable[[int], Mapping[int, float]]:
+        """Return that all weigh alike."""
+        del sizes, seed, epoch, clients
+        return weigh_alike
 
 
 class Rates(NamedTuple):

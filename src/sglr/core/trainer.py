@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +22,7 @@ from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
 from sglr.core.events import EpochDone, Hooks, StepDone, step_traffic, weights_traffic
 from sglr.core.merging import MergeRule, Merging
 from sglr.core.method import Method
-from sglr.core.plan import Progress, Rates, TrainingPlan
+from sglr.core.plan import Progress, Rates, TrainingPlan, weigh_alike
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
@@ -78,6 +78,7 @@ class Trainer:
     holders: set[int] = field(default_factory=set)
     cuts: ClientCuts | None = None
     _end: Progress | None = field(default=None, init=False)
+    _staleness: Callable[[int], Mapping[int, float]] = field(default=weigh_alike, init=False)
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -158,6 +159,8 @@ class Trainer:
         if begins:
             self._hand_out(cohort)
         steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
+        sizes = [self.sizes[client] for client in cohort]
+        self._staleness = plan.batches.staleness(sizes, plan.seed, progress.epoch, cohort)
         if progress.steps == 0 and steps > 0:
             self.method.check_steps(steps)  # where clients tell how many samples they have, it was not known before
         if self.method.whole_model and progress.step == 0 and steps > 0:
@@ -180,7 +183,7 @@ class Trainer:
         rng = generator(plan.seed, "step", progress.epoch, progress.cohort, step)
         place = progress.epoch, plan.epochs, step, steps, rng, progress.epoch_steps, rate
         of_run = True, self.sizes, at_work, self.memory, plan.batches.unequal
-        context = StepContext(*place, *of_run)
+        context = StepContext(*place, *of_run, self._staleness(step))
         # What is merged must not lack gradients that were kept.
         updates = (step + 1) % plan.accumulate == 0 or context.ends_epoch or self.method.merges(context)
         return context if updates else replace(context, updates=False)

@@ -316,6 +316,9 @@ class StepContext:
         What the method keeps between steps, by name: it reads and changes it in place. It begins empty, is on the
         device of the smashed data, and in every checkpoint, so that a run that is resumed goes on with it. Values are
         finite. `Method.memory_bytes` says how much it becomes.
+    staleness
+        By client, how much its batch weighs in the server's step beside others of the same size, since it is older than
+        theirs; empty if all weigh alike.
     unequal_batches
         True if a batching rule gives clients batches that differ by intent: a client's usual batch is then the mean of
         a step's, and not the largest.
@@ -333,6 +336,7 @@ class StepContext:
     at_work: int = 0
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
     unequal_batches: bool = False
+    staleness: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def ends_epoch(self) -> bool:

@@ -16,6 +16,7 @@ from sglr.cost.cohort_clock import TOTALS, CohortClock
 from sglr.cost.fleet import Fleet
 from sglr.cost.step_time import SampleWork, Speeds
 from sglr.data.batches import Batching
+from sglr.data.late import Punctual
 from sglr.data.schedules import Schedule
 
 MOST_CLIENTS = 1000
@@ -89,7 +90,8 @@ class Clock:
         exchange = [one for one in sent if one.kind != "weights"]
         for step in range(self._taken, progress.step):
             last = step + 1 == progress.step
-            cohort.take(schedule.at(step)[1], exchange if last else [], self._flops() if last else 0.0)
+            late = schedule.attempt(step) if isinstance(schedule, Punctual) else None
+            cohort.take(schedule.at(step)[1], exchange if last else [], self._flops() if last else 0.0, late)
         for one in sent[first:]:
             if one.kind == "weights":
                 (cohort.send if one.up else cohort.receive)(one)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sglr.core.events import Traffic
 from sglr.cost.fleet import Figures
 from sglr.cost.step_time import Speeds
+from sglr.data.late import Attempt
 
 Rows = NDArray[np.int64]
 Place = slice | Rows
@@ -86,7 +87,7 @@ class CohortClock:
         self._ready[place], self._server, self._busy = merged, merged, merged
         self._since[:, place] = 0.0
 
-    def take(self, samples: Rows, sent: Sequence[Traffic], server_flops: float) -> None:
+    def take(self, samples: Rows, sent: Sequence[Traffic], server_flops: float, attempt: Attempt | None = None) -> None:
         """Take a step.
 
         Parameters
@@ -97,6 +98,8 @@ class CohortClock:
             What crossed the cut; nothing if clients trained alone.
         server_flops
             The server's operations.
+        attempt
+            Who was late, and how long they were waited for; None where everyone is waited for.
         """
         if not sent:
             self._alone(samples)
@@ -117,7 +120,9 @@ class CohortClock:
             self._ready[place] = arrives + backward
             self._busy = max(self._busy, float(arrives.max())) + took
             return
-        ends = self._answer(place, arrives, took, asked)
+        ends = self._answer(place, arrives, took, asked, 0.0 if attempt is None else attempt.patience)
+        if attempt is not None and attempt.late.any():
+            self._lose(attempt.late, float((up / np.maximum(count, 1)).max()))
         self.totals[1, place] += there + back
         self.totals[2, place] += ends - arrives
         self._ready[place] = ends + back + backward
@@ -126,18 +131,34 @@ class CohortClock:
         self._since[0, place] += back
         self._since[1, place] += backward
 
-    def _answer(self, place: Place, arrives: Figures, took: float, asked: Figures | None) -> Figures | float:
+    def _lose(self, late: Rows, sample: float) -> None:
+        """Let clients send batches of ``late`` samples, of so many bytes each, that come too late for anyone."""
+        place, speeds = np.flatnonzero(late), self._speeds
+        computed = late[place] * speeds.forward[place]
+        sent = speeds.one_way[place] + late[place] * sample * speeds.up[place]
+        self.totals[0, place] += computed
+        self.totals[1, place] += sent
+        self._since[2, place] += computed
+        self._since[3, place] += sent
+        self._ready[place] += computed + sent
+
+    def _answer(
+        self, place: Place, arrives: Figures, took: float, asked: Figures | None, patience: float
+    ) -> Figures | float:
         """Return when the server answers, for all who are in the step or for each ``[n]``, and note whom it waited for.
 
-        ``asked`` are seconds of an exchange within the step: features go down, gradients by them come up.
+        ``asked`` are seconds of an exchange within the step: features go down, gradients by them come up. ``patience``
+        is how long after its last answer the server waits, since some who are late do not come.
         """
         if not self._waits:
             ends = arrives + took / len(arrives)
             self._busy = max(self._busy, float(ends.max()))
             return ends
-        begins = max(float(arrives.max()), self._busy)
+        there = max(float(arrives.max()), self._busy)
+        begins = max(there, self._busy + patience)
         over = begins + took + (0.0 if asked is None else float(asked.max()))
-        self._blame(place, arrives, over)
+        self._blame(place, arrives, over - (begins - there))
+        self._add("waiting", begins - there)
         self._server = self._busy = over
         return over
 

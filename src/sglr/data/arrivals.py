@@ -41,11 +41,14 @@ class Arrivals:
         How long each client takes for one sample, ``[n]``.
     uploads
         The most batches of a step.
+    fixed
+        How long each takes for a batch whatever its size, ``[n]``: the round trip of its link; None for no time.
     """
 
     own: Consecutive
     each: NDArray[np.float64]
     uploads: int
+    fixed: NDArray[np.float64] | None = None
 
     @cached_property
     def _steps(self) -> list[tuple[Rows, Rows]]:
@@ -55,7 +58,10 @@ class Arrivals:
         numbers = np.concatenate([np.arange(count) for count in batches] or [np.empty(0, dtype=np.int64)])
         # A batch is there when all samples up to its last one have been computed and sent.
         upto = np.where(numbers + 1 < batches[clients], (numbers + 1) * self.own.each, self.own.sizes[clients])
-        order = np.lexsort((clients, upto * self.each[clients]))
+        times = upto * self.each[clients]
+        if self.fixed is not None:
+            times = times + (numbers + 1) * self.fixed[clients]
+        order = np.lexsort((clients, times))
         return [(clients[piece], numbers[piece]) for piece in self._cut(order, clients)]
 
     def _cut(self, order: Rows, clients: Rows) -> list[Rows]:

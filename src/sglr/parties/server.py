@@ -9,7 +9,7 @@ by 1/|C| as clients join, which Adam hides and SGD does not (the authors' code l
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,8 @@ class SplitServer:
         """
         forward = self._passes.forward(stack, rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
+        if context.staleness:
+            by_outputs = _by_age(by_outputs, uplink, context.staleness)
         if weight != 1:
             told = None if by_outputs.told is None else by_outputs.told * weight
             by_outputs = ByOutputs(by_outputs.step * weight, told)
@@ -319,3 +321,16 @@ def _own_mean(gradients: Tensor, uplink: Uplink) -> Tensor:
         return gradients.mul_(total / uplink.sizes[0])
     factors = to_device([total / size for size in uplink.sizes], gradients.device)
     return gradients * factors.reshape(-1, *(1,) * (gradients.dim() - 1))
+
+
+def _by_age(by_outputs: ByOutputs, uplink: Uplink, weights: Mapping[int, float]) -> ByOutputs:
+    """Let clients weigh in the server's step by how old their batches are; each is told of its own mean all the same.
+
+    The step is on Σ_i w_i Σ_j ℓ_ij / Σ_i w_i |B_i|, ``by_outputs`` being of the plain mean.
+    """
+    own = [weights.get(client, 1.0) for client in uplink.clients]
+    scale = sum(uplink.sizes) / sum(weight * size for weight, size in zip(own, uplink.sizes, strict=True))
+    each = [weight * scale for weight, size in zip(own, uplink.sizes, strict=True) for _ in range(size)]
+    step = by_outputs.step
+    factors = to_device(each, step.device).to(step.dtype).reshape(1, -1, *(1,) * (step.dim() - 2))
+    return ByOutputs(step * factors, step if by_outputs.told is None else by_outputs.told)

@@ -17,6 +17,7 @@ from sglr.core.weights import Weights
 from sglr.data.augmentation import AugmentationChain
 from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
+from sglr.data.stragglers import Pace, StragglerRule
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import DefenceChain
@@ -81,6 +82,8 @@ class ClientSpec:
         Batches that clients run forward before the gradient of the first has come, beyond that one.
     delay_compensation
         λ by which gradients are corrected for that, as in `sglr.stacking.stale.compensated`.
+    pace, stragglers
+        As in `sglr.data.batches.Batching`.
     keeps_head
         Whether a client's head, or decoder, is its own, and not among the weights that clients share.
     cuts
@@ -113,6 +116,8 @@ class ClientSpec:
     augmentation: AugmentationChain = field(default_factory=AugmentationChain)
     own_share: float = 0.0
     keeps_head: bool = False
+    pace: Pace | None = None
+    stragglers: StragglerRule = field(default_factory=StragglerRule)
     ahead: int = 0
     delay_compensation: float = 0.0
     cuts: ClientCuts | None = None
@@ -126,4 +131,5 @@ class ClientSpec:
     @property
     def batching(self) -> Batching:
         """How clients cut their data into batches."""
-        return Batching(self.batch_size, self.short_clients, self.least_batch, self.batch_rule)
+        rule, late = self.batch_rule, self.stragglers
+        return Batching(self.batch_size, self.short_clients, self.least_batch, rule, self.pace, late)

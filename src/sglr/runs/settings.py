@@ -421,6 +421,14 @@ class Settings(BaseModel):
         since="0.2.0",
         clients="hidden",
     )
+    stragglers: str = setting(
+        "Training",
+        "wait",
+        "with --clock, what a step does about late clients: wait, deadline:SECONDS or quorum:NUMBER (the others are"
+        " absent), or buffer:NUMBER (asynchronous: the server steps on so many batches as they arrive)",
+        since="0.2.0",
+        clients="hidden",
+    )
     name: str = setting(
         "Output", "", "name of the run, in its folder's name and in tables", decides="nothing", build=False
     )

@@ -1,0 +1,114 @@
+"""What a step does about clients that are late, on simulated clocks; and how long each client takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sglr.core.errors import UsageError, unknown
+from sglr.core.spec import Option, Spec
+
+Rows = NDArray[np.int64]
+Times = NDArray[np.float64]
+
+WAIT, DEADLINE, QUORUM, BUFFER = "wait", "deadline", "quorum", "buffer"
+"""Names of rules."""
+
+_NUMBER = Annotated[int, Field(ge=1)]
+_SECONDS = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_OPTIONS: dict[str, dict[str, Option]] = {
+    WAIT: {},
+    DEADLINE: {
+        "seconds": Option(_SECONDS, "from the server's last answer until a step goes on"),
+        "fewest": Option(_NUMBER, "clients that a step waits for all the same"),
+    },
+    QUORUM: {"number": Option(_NUMBER, "clients with which a step begins")},
+    BUFFER: {
+        "number": Option(_NUMBER, "batches on which the server steps"),
+        "power": Option(Annotated[float, Field(ge=0, le=10)], "a batch τ steps old weighs (1 + τ)^−power"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class StragglerRule:
+    """What a step does about clients that are late.
+
+    Parameters
+    ----------
+    name
+        ``"wait"``: it waits for everyone. ``"deadline"``: who is later than ``seconds`` is absent. ``"quorum"``: it
+        begins when ``number`` clients are there; the others are absent. ``"buffer"``: the server steps on the
+        ``number`` batches that arrive next, whenever that is.
+    seconds, fewest
+        Of a deadline.
+    number
+        Of a quorum or a buffer.
+    power
+        Of a buffer: how much less old batches weigh in the server's step.
+    """
+
+    name: str = WAIT
+    seconds: float = 0.0
+    fewest: int = 1
+    number: int = 1
+    power: float = 0.5
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``wait``, ``deadline:SECONDS``, ``quorum:NUMBER`` or ``buffer:NUMBER``.
+
+        Raises
+        ------
+        UsageError
+            If it is none of them.
+        """
+        spec = Spec.parse("stragglers", text)
+        if spec.name not in _OPTIONS:
+            raise unknown("stragglers", spec.name, _OPTIONS)
+        known = _OPTIONS[spec.name]
+        first = next(iter(known), None)
+        given: dict[str, Any] = spec.options(known, first=first)
+        if first is not None and first not in given:
+            problem = f"{spec.name} has no {first}"
+            raise UsageError("stragglers", text, problem, f"give {spec.name}:{first.upper()}: {known[first].about}")
+        return cls(spec.name, **given)
+
+    @property
+    def waits(self) -> bool:
+        """True if a step waits for everyone."""
+        return self.name == WAIT
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long clients take for a step: t_i = fixed_i + n_i each_i, from one answer of the server to the next.
+
+    Parameters
+    ----------
+    fixed
+        Seconds of the round trip, ``[n]``.
+    each
+        Seconds for a sample, computed and sent both ways, ``[n]``.
+    server
+        The server's seconds for a sample.
+    """
+
+    fixed: Times
+    each: Times
+    server: float = 0.0
+
+    def of(self, clients: Sequence[int]) -> Pace:
+        """Return that of some clients."""
+        rows = np.asarray(clients, dtype=np.int64)
+        return Pace(self.fixed[rows], self.each[rows], self.server)
+
+    def takes(self, samples: Rows) -> Times:
+        """Return t_i, ``[n]``."""
+        found: Times = self.fixed + samples * self.each
+        return found
