@@ -25,7 +25,8 @@ import sglr
 from sglr.assembly.build import build
 from sglr.assembly.parts import PartOverrides
 from sglr.core.data import Dataset, Samples
-from sglr.core.errors import UsageError
+from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import StepDone
 from sglr.core.model import build_model
 from sglr.core.random import generator
 from sglr.core.task import Targets
@@ -371,3 +372,28 @@ def test_types_of_tokens_are_a_second_input(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="it takes input_ids, token_type_ids, and each sample has input_ids, types"):
         other = [{**each, "name": each["name"].replace("token_type_ids", "types")} for each in encoding["inputs"]]
         sglr.train(model=f"hf:{bert}", dataset=replace(data, encoding={"inputs": other}), out=tmp_path / "no", **QUICK)
+
+
+def test_a_run_goes_on_where_its_model_s_folder_has_moved(bert: Path, texts: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bert, tmp_path / "model")
+    told = {"dataset": f"text:{texts}", "length": 8, "cut": "layer.0", "checkpoint_every": 2, **QUICK}
+    whole = sglr.train(model=f"hf:{folder}", out=tmp_path / "whole", **told)
+    seen: list[StepDone] = []
+
+    def observe(event: object) -> None:
+        if isinstance(event, StepDone):
+            seen.append(event)
+
+    with pytest.raises(Interrupted):
+        sglr.train(model=f"hf:{folder}", out=tmp_path / "part", observe=observe, stop=lambda: len(seen) >= 2, **told)
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match=r"no longer there; if it has moved, give --model hf:FOLDER"):
+        sglr.resume(tmp_path / "part")
+    other = shutil.copytree(moved, tmp_path / "other")
+    config_of("bert", hidden_size=32).save_pretrained(other)
+    with pytest.raises(UsageError, match=r"its config.json is not the one that the run began with"):
+        sglr.resume(tmp_path / "part", model=f"hf:{other}")
+    resumed = sglr.resume(tmp_path / "part", model=f"hf:{moved}")
+    assert resumed.summary is not None
+    assert whole.summary is not None
+    assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sglr.compression.channels import Channels
 from sglr.compression.error_feedback import CODECS, parse
+from sglr.core.errors import UsageError
 from sglr.core.types import Average, Downlink, Uplink
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.packed_codec import BESIDE, packed_codec
@@ -147,3 +148,24 @@ def test_a_mask_of_floats_that_are_no_numbers_is_refused() -> None:
     parts[BESIDE] = torch.full((2, 2), torch.nan).view(torch.int32)
     with pytest.raises(ValueError, match="bias is not a number"):
         codec.decode(parts, (2, 6))
+
+
+@pytest.mark.parametrize("text", ["none", "int8"])
+def test_integers_beyond_32_bits_that_appear_later_are_refused_by_name(text: str) -> None:
+    ids = Value("['ids']", (2,), torch.int64)
+    about = Crossing(
+        Nest.of({"x": 0, "ids": 0}),
+        (Value("['x']", (1,), torch.float32), ids),
+        (Value("['x']", (1,), torch.float32),),
+        (ids,),
+    )
+    fits = {"x": torch.ones(2, 1), "ids": torch.tensor([[2**31 - 1, -(2**31)], [0, 1]])}
+    codec = packed_codec(parse(text), about)
+    found = about.unpack(codec.received(about.pack(fits)))
+    assert torch.equal(found["ids"], fits["ids"])
+    together = torch.func.vmap(about.pack)({name: torch.stack([each, each]) for name, each in fits.items()})
+    assert torch.equal(together[1], about.pack(fits))
+    for wrong in (2**31, -(2**31) - 1, 2**40):
+        rows = about.pack({**fits, "ids": torch.tensor([[0, 1], [0, wrong]])})
+        with pytest.raises(UsageError, match=r"cut = \['ids'\] int64 \[2\]: .* does not fit in 32 bits"):
+            codec.received(rows)

@@ -23,6 +23,27 @@ def kept_folder(run: Path | None) -> Path | None:
     return None if run is None or not (run / KEPT).is_dir() else run / KEPT
 
 
+def check_folder(run: Path, experiment: Experiment) -> None:
+    """Refuse to go on with a model whose folder is gone, or that of another model.
+
+    Raises
+    ------
+    UsageError
+        If it is; the message says how a folder's new place is given.
+    """
+    kept = kept_folder(run)
+    if not experiment.model.startswith(HF) or kept is None:
+        return
+    place = experiment.model.removeprefix(HF)
+    if place.startswith(("/", ".", "~")) and not Path(place).expanduser().is_dir():
+        problem = "the run's model was in this folder, which is no longer there"
+        raise UsageError("model", experiment.model, problem, "if it has moved, give --model hf:FOLDER")
+    found = model_folder(place, weights=False) / CONFIG
+    if is_file(kept / CONFIG) and found.read_bytes() != (kept / CONFIG).read_bytes():
+        problem = f"its {CONFIG} is not the one that the run began with ({kept / CONFIG})"
+        raise UsageError("model", experiment.model, problem, "give the folder of the run's model")
+
+
 def kept_tokenizer(run: Path | None) -> Path | None:
     """Return the tokenizer's file that a run keeps, if it keeps one."""
     kept = kept_folder(run)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from sglr.assembly.build import build
+from sglr.assembly.kept_model import check_folder
 from sglr.assembly.parts import PartOverrides, Training
 from sglr.assembly.run_checkpoints import frozen_weights, save_frozen
 from sglr.assembly.task import given_task
@@ -28,6 +29,7 @@ from sglr.experiment.tracking import Tracking, tell_finished
 from sglr.inference.run import Run
 from sglr.parties.spec import ClientSpec
 from sglr.runs.config import Experiment
+from sglr.runs.folder import FOLDERS
 from sglr.runs.stop_file import StopRequest
 from sglr.storage.lock import locked
 
@@ -119,9 +121,13 @@ def go_on(
             _tell_clients(run, given, stop)
         return run
     _require_objects(experiment, given)
+    chosen = located(run.as_chosen(experiment), run.data)
+    if run.model is not None and run.model.startswith(FOLDERS):
+        chosen = chosen.model_copy(update={"model": run.model})
+    check_folder(run.path, chosen)
     tracking = Tracking.of(experiment.track if track is None else track)
     energy = energy_of(experiment)
-    built = build(located(run.as_chosen(experiment), run.data), given)
+    built = build(chosen, given)
     check_same_classes(run, built.data)
     stop_or_file = StopRequest(run.path, stop)
     called = callbacks or Callbacks()

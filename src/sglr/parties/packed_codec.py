@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sglr.core.codec import Codec, Layout
+from sglr.core.errors import UsageError
 from sglr.splitting import Crossing
 from sglr.splitting.crossing import halves, joined
 
@@ -75,6 +76,7 @@ class PackedCodec(Codec):
             parts |= {f"{number}.{name}": tensor for name, tensor in written.items()}
         if self._has_beside:
             beside = values[:, self.crossing.learned_size :]
+            self._check_fitting(beside)
             parts[BESIDE] = joined(*torch.split(beside, self.crossing.beside_size, 1))
         return parts
 
@@ -104,6 +106,20 @@ class PackedCodec(Codec):
     @property
     def _has_beside(self) -> bool:
         return self.of_samples and bool(self.crossing.beside)
+
+    def _check_fitting(self, beside: Tensor) -> None:
+        """Refuse integers that were too large to be halved, ``[b, 2 M]``.
+
+        Raises
+        ------
+        UsageError
+            If there are some; the message names the value.
+        """
+        upper = torch.split(beside[:, : self.crossing.beside_size], [each.size for each in self.crossing.beside], 1)
+        for value, part in zip(self.crossing.beside, upper, strict=True):
+            if value.dtype == torch.int64 and bool(part.isnan().any()):
+                problem = "a number that crosses the cut beside what is learned does not fit in 32 bits"
+                raise UsageError("cut", str(value), problem, "give smaller numbers, or cut elsewhere")
 
     def _check(self, whole: Tensor) -> None:
         """Refuse integers ``[b, M]`` that the upper segment can't take."""

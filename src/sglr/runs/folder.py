@@ -52,6 +52,10 @@ PREDICTING = "predicting.json"
 """The status of a server that answers predictions of a trained run."""
 
 
+FOLDERS = "hf:"
+"""How the name of a model begins that lies in a folder of its own."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder.
@@ -94,7 +98,8 @@ class Run:
         settings = Experiment.from_flat(read_toml(self.path / CONFIG))
         if self.model is None:
             return settings.read_from(self.path, self.trusted)
-        settings.require("model", self.model)
+        if not (settings.model.startswith(FOLDERS) and self.model.startswith(FOLDERS)):  # else its folder has moved
+            settings.require("model", self.model)
         return settings.read_from(self.path, ("model", *self.trusted))
 
     @property

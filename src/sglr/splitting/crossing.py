@@ -2,7 +2,8 @@
 
 A raw segment may return any nest of tensors: a tuple, a dict, a dataclass. What is *learned*, which gradients pass
 through, comes first in the row, one value after another. *Beside* it come values that are not learned, such as masks
-and token numbers: each as an integer of 32 bits, in two numbers of 16 bits, which float32 holds exactly. No codec and
+and token numbers: each as an integer of 32 bits, in two numbers of 16 bits, which float32 holds exactly (the first is
+not a number where an integer is larger: codecs refuse it by the value's name). No codec and
 no defence changes these, and between machines they are sent as integers. Constants that don't depend on the input, and
 the size of the batch, are not sent. Where one learned tensor crosses, it is sent in its own shape.
 """
@@ -115,8 +116,8 @@ class Crossing:
         learned = [found[value.name].flatten(1) for value in self.learned]
         if not self.beside:
             return torch.cat(learned, 1)
-        whole = torch.cat([_integers(found[value.name]).flatten(1) for value in self.beside], 1)
-        return torch.cat([*learned, *halves(whole)], 1)
+        beside = [_halves_of(found[value.name].flatten(1)) for value in self.beside]
+        return torch.cat([*learned, *(half for pair in zip(*beside, strict=True) for half in pair)], 1)
 
     def unpack(self, rows: Tensor) -> Any:
         """Return what an upper segment takes, of rows ``[b, L + 2 M]``."""
@@ -160,6 +161,14 @@ def _of_type(whole: Tensor, dtype: torch.dtype) -> Tensor:
 def _integers(values: Tensor) -> Tensor:
     """Return values as integers of 32 bits: floats by their bits."""
     return values.float().view(torch.int32) if values.is_floating_point() else values.to(torch.int32)
+
+
+def _halves_of(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the halves of integers of 32 bits; of one that does not fit them, what is not a number."""
+    upper, lower = halves(_integers(values))
+    if values.dtype != torch.int64:
+        return upper, lower
+    return torch.where(values.to(torch.int32) == values, upper, torch.nan), lower
 
 
 def halves(whole: Tensor) -> tuple[Tensor, Tensor]:
