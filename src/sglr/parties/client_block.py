@@ -242,6 +242,9 @@ class ClientBlock(HeldClients):
         for number, (places, part) in enumerate(self._passes):
             whole = len(self._passes) == 1
             own = cut_gradients if whole else cut_gradients[places, : part.outputs.shape[1]]
+            if whole and updates and self._tails is None and self._stale is None and self.stack.steps_in_groups(part):
+                self.stack.update_in_groups(part, self._defended.with_extra(number, part.outputs, own), rate)
+                continue
             found.append((part, self.stack.backward(part, self._defended.with_extra(number, part.outputs, own))))
         keep = [] if updates else self._local_epoch.with_batch(self._step + 1)
         # All go back before any steps: to torch, rows are one tensor, and must not change under a backward pass.

@@ -7,7 +7,7 @@ grouped convolution, without moving memory, and the channels-last layout survive
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +74,35 @@ class Graph:
         return Gradients(rows, by_inputs.transpose(0, 1) if self.stacked else by_inputs)
 
 
+@dataclass(frozen=True, eq=False)
+class GroupedGraph:
+    """What the backward pass of a forward pass in groups of rows needs.
+
+    Parameters
+    ----------
+    groups
+        The passes of the groups, in the order of rows.
+    """
+
+    groups: tuple[Pass, ...]
+
+    by_inputs = False
+    """No group gives gradients by inputs."""
+
+    def by_group(self, loss_gradients: Tensor) -> Iterator[list[Tensor]]:
+        """Yield the gradients of each group by the weights, computed when they are asked for."""
+        arrived = torch.split(loss_gradients, [len(group.rows) for group in self.groups])
+        for group, own in zip(self.groups, arrived, strict=True):
+            yield run_backward(group, own).weights
+
+    def gradients(self, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True) -> Gradients:
+        """Return the gradients of all rows by the weights, as `Graph.gradients` does."""
+        del inputs
+        if not weights:
+            return Gradients([], None)
+        return Gradients([torch.cat(parts) for parts in zip(*self.by_group(loss_gradients), strict=True)], None)
+
+
 @dataclass(frozen=True)
 class Pass:
     """A forward pass of some rows, kept for the backward pass.
@@ -90,7 +119,7 @@ class Pass:
 
     rows: tuple[int, ...]
     outputs: Tensor
-    graph: Graph
+    graph: Graph | GroupedGraph
 
 
 def run_forward(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
@@ -109,10 +138,20 @@ def run_forward(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs
     return run(stack, rows, inputs, by_inputs=by_inputs)
 
 
-def run_stacked(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False) -> Pass:
-    """Run rows as one call."""
+def run_in_groups(stack: Rows, rows: tuple[int, ...], inputs: Tensor, height: int) -> Pass:
+    """Run rows stacked, ``height`` of them as one call; a group may step before the next one goes back."""
+    starts = range(0, len(rows), height)
+    parts = [slice(start, start + height) for start in starts]
+    groups = tuple(run_stacked(stack, rows[part], inputs[part], may_step=True) for part in parts)
+    return Pass(rows, torch.cat([group.outputs for group in groups]), GroupedGraph(groups))
+
+
+def run_stacked(
+    stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool = False, may_step: bool = False
+) -> Pass:
+    """Run rows as one call; if others ``may_step`` before these go back, torch does not check that these did not."""
     weights, buffers = stack.take(stack.parameters, rows), stack.take(stack.buffers, rows)
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
+    leaves = {name: (own.data if may_step else own.detach()).requires_grad_() for name, own in weights.items()}
     inputs = inputs.transpose(0, 1)
     if by_inputs:
         inputs = inputs.detach().requires_grad_()

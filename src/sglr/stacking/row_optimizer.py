@@ -8,7 +8,7 @@ does not move, by torch's own rule, momentum and step count included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -43,6 +43,11 @@ class RowOptimizer:
         Largest norm of one row's gradient, or None.
     apart
         True if rows are known never to have taken equally many steps.
+
+    Attributes
+    ----------
+    height
+        How many rows step at once.
     """
 
     def __init__(
@@ -56,10 +61,10 @@ class RowOptimizer:
     ) -> None:
         self._names, self._rows, self._spec, self._clip_norm = tuple(whole), rows, spec, clip_norm
         bytes_per_row = sum(tensor[0].numel() * tensor.element_size() for tensor in whole.values())
-        self._height = max(1, UPDATE_BYTES // max(1, bytes_per_row))
+        self.height = max(1, UPDATE_BYTES // max(1, bytes_per_row))
         # Their state looks like a count of steps, which a band has once and rows have each.
         self._never_bands = apart or any(tensor.dim() == 1 for tensor in whole.values())
-        cut = [[nn.Parameter(band) for band in torch.split(tensor.detach(), self._height)] for tensor in whole.values()]
+        cut = [[nn.Parameter(band) for band in torch.split(tensor.detach(), self.height)] for tensor in whole.values()]
         self._bands = list(zip(*cut, strict=True))
         self._begin(apart=self._never_bands)
 
@@ -83,25 +88,40 @@ class RowOptimizer:
 
         Parts of them may have rates of their own, each with the places of its parameters; the rest does not move then.
         """
+        parts = (slice(start, start + self.height) for start in range(0, len(rows), self.height))
+        self.step_in_groups(rows, ([gradient[part] for gradient in gradients] for part in parts), rate)
+
+    def step_in_groups(
+        self,
+        rows: tuple[int, ...],
+        gradients: Iterable[Sequence[Tensor]],
+        rate: float | Sequence[tuple[Sequence[int], float]],
+    ) -> None:
+        """Do what `step` does, given the gradients of `height` rows after those of others, which need not exist yet."""
         if not self._apart and len(rows) < len(self._rows):
             self._take_apart()
         if self._optimizer is None:
             return
-        if self._clip_norm is not None:
-            gradients = clip_rows(gradients, self._clip_norm)
-        parts = [(range(len(gradients)), rate)] if isinstance(rate, (int, float)) else rate
-        for places, own_rate in parts:
-            set_rate(self._optimizer, own_rate)
-            for start in range(0, len(rows), self._height):
-                part = slice(start, start + self._height)
-                for place in places:
-                    if self._apart:
-                        own = [self._rows[row][place] for row in rows[part]]
-                        give_gradients(own, gradients[place][part].contiguous().unbind())
-                    else:
-                        give_gradients([self._bands[start // self._height][place]], [gradients[place][part]])
-                self._optimizer.step()
-                self._optimizer.zero_grad(set_to_none=True)
+        rates = [(range(len(self._names)), rate)] if isinstance(rate, (int, float)) else rate
+        for number, group in enumerate(gradients):
+            chosen = rows[number * self.height : (number + 1) * self.height]
+            clipped = group if self._clip_norm is None else clip_rows(group, self._clip_norm)
+            for places, own_rate in rates:
+                if number == 0 or len(rates) > 1:
+                    set_rate(self._optimizer, own_rate)
+                self._step_group(number, chosen, clipped, places)
+
+    def _step_group(
+        self, number: int, rows: tuple[int, ...], gradients: Sequence[Tensor], places: Sequence[int]
+    ) -> None:
+        assert self._optimizer is not None
+        for place in places:
+            if self._apart:
+                give_gradients([self._rows[row][place] for row in rows], gradients[place].contiguous().unbind())
+            else:
+                give_gradients([self._bands[number][place]], [gradients[place]])
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
     def _take_apart(self) -> None:
         """Go over to rows as parameters of their own, each with its part of the state."""
@@ -153,7 +173,7 @@ class RowOptimizer:
                 self._state[self._rows[row][place]] = dict(state)
         elif states:
             for number, band in enumerate(self._bands):
-                first = number * self._height
+                first = number * self.height
                 rows = [states[row] for row in range(first, first + len(band[place]))]
                 self._state[band[place]] = _together(rows)
 

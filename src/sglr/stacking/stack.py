@@ -20,12 +20,16 @@ from sglr.core.weights import Weights, below, state_of, trained_of
 from sglr.splitting import ClientSegments, HeadedSegment
 from sglr.splitting.segment_weights import frozen_of, keep_frozen
 from sglr.stacking.accumulator import Accumulator
-from sglr.stacking.passes import Gradients, Pass, run_backward, run_forward, run_stacked
+from sglr.stacking.passes import Gradients, GroupedGraph, Pass, run_backward, run_forward, run_in_groups, run_stacked
 from sglr.stacking.precision import SINGLE_PRECISION, Precision
 from sglr.stacking.row_optimizer import RowOptimizer
 from sglr.stacking.rows import Rows, index_of
 from sglr.stacking.runner import Runner
 from sglr.stacking.sub_stack import SubStack
+
+WHOLE_BYTES = 1 << 29
+"""Rows with more weights than that run in groups on a CPU: beyond 1 GiB the system takes the memory of gradients back
+after every step, and zeroes other memory for the next."""
 
 
 class Stack(Rows):
@@ -132,7 +136,15 @@ class Stack(Rows):
         Pass
             Outputs ``[n, b, ...]`` and what `backward` needs.
         """
+        if not by_inputs and self._in_groups(rows):
+            return run_in_groups(self, rows, inputs, self._optimizer.height)
         return run_forward(self, rows, inputs, by_inputs=by_inputs)
+
+    def _in_groups(self, rows: tuple[int, ...]) -> bool:
+        """Say whether rows run in groups, so that the gradients of all of them never are there at once."""
+        large = sum(tensor.nbytes for tensor in self.parameters.values()) > WHOLE_BYTES
+        here = self.device.type == "cpu" and not self.runner.precision.compiled
+        return large and here and self.stacks(rows) and rows == tuple(range(self.rows))
 
     def backward(
         self, forward: Pass, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True
@@ -149,6 +161,17 @@ class Stack(Rows):
             False to leave gradients out; a pass that gives them by two losses gives those by weights first.
         """
         return run_backward(forward, loss_gradients, weights=weights, inputs=inputs)
+
+    def steps_in_groups(self, forward: Pass) -> bool:
+        """Say whether `update_in_groups` can do all that `backward` and `update` would: nobody keeps gradients."""
+        return isinstance(forward.graph, GroupedGraph) and not self._accumulator.rows
+
+    def update_in_groups(
+        self, forward: Pass, loss_gradients: Tensor, rate: float | Sequence[tuple[Sequence[int], float]]
+    ) -> None:
+        """Go back through a pass in groups, each of which steps before the next one goes back."""
+        assert isinstance(forward.graph, GroupedGraph)
+        self._optimizer.step_in_groups(forward.rows, forward.graph.by_group(loss_gradients), rate)
 
     def update(
         self,
