@@ -63,7 +63,8 @@ def test_clients_with_a_head_and_gradients_of_the_server_compute_ahead(tmp_path:
 @pytest.mark.parametrize(
     "chosen",
     [
-        {"pipelining": 3, "checkpoint_every": 2, "compression": "topk:0.3,feedback=true"},
+        {"pipelining": 3, "checkpoint_every": 2, "compression": "topk:0.3,feedback=true", "method": "sfl"}
+        | {"weight_compression": "int4"},
         slow({"pipelining": 1, "checkpoint_every": 3, "model": "resnet16", "samples_per_client": 40}),
         slow({"pipelining": 8, "checkpoint_every": 1, "delay_compensation": 0.5, "method": "sfl"}),
     ],

@@ -43,6 +43,7 @@ from sglr.assembly.several_inputs import check_inputs
 from sglr.assembly.single_samples import least_batch
 from sglr.assembly.stragglers import pace_of, straggler_rule_of
 from sglr.assembly.task import build_task, check_classes
+from sglr.assembly.weight_code import delta_code
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.errors import UsageError
@@ -170,6 +171,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     shared, buffers = _shared(method, segments.ends()[-1].lower, device) if method.shares else ({}, set())
     trainer = Trainer(method, engine, server, plan, data.validation, shared=shared, rule=rule, buffers=buffers)
     trainer.cuts = segments.cuts
+    trainer.sent_bytes = None if client_spec.delta_code is None else client_spec.delta_code.bytes
     return Training(
         trainer,
         data,
@@ -329,6 +331,7 @@ def _client_spec(
         keeps_head=segments.method.keeps_head,
         ahead=experiment.pipelining,
         delay_compensation=experiment.delay_compensation,
+        delta_code=delta_code(experiment, segments.method, lambda: segments.lower_of(0)),
     )
 
 

@@ -235,12 +235,16 @@ def _bytes_each(targets: Tensor) -> int:
     return prod(targets.shape[2:]) * targets.element_size()
 
 
-def weights_traffic(weights: Weights, clients: tuple[int, ...], *, up: bool, alike: bool = True) -> Traffic:
+def weights_traffic(
+    weights: Weights, clients: tuple[int, ...], *, up: bool, alike: bool = True, size: int | None = None
+) -> Traffic:
     """Return what it takes to send ``weights`` ``[...]``, buffers included, from or to every one of ``clients``.
 
     On their way down they are the same for all, if they are ``alike``, so that a broadcast would carry them once.
+    ``size`` is the bytes of one client's, where they are written in a code.
     """
-    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if size is None:
+        size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     each = np.full(len(clients), size, dtype=np.int64)
     return Traffic("weights", up, clients, each, broadcast=size if alike and not up else None)
 

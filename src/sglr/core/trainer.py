@@ -58,6 +58,8 @@ class Trainer:
         Names of what is not trained of a client's segment, such as batch statistics.
     memory
         What the method keeps between steps: see `StepContext.memory`.
+    sent_bytes
+        Gives the bytes of one client's weights on their way to be merged, where these are written in a code.
     holders
         Who has taken up the weights that were merged last, where each client mixes them with its own: it does so once.
     cuts
@@ -77,6 +79,7 @@ class Trainer:
     memory: dict[str, Tensor] = field(default_factory=dict)
     holders: set[int] = field(default_factory=set)
     cuts: ClientCuts | None = None
+    sent_bytes: Callable[[Weights], int] | None = None
     _end: Progress | None = field(default=None, init=False)
     _staleness: Callable[[int], Mapping[int, float]] = field(default=weigh_alike, init=False)
 
@@ -368,7 +371,8 @@ class Trainer:
         if clients and not self.method.pooled:
             for cut, own in [(0, clients)] if self.cuts is None else self.cuts.groups(clients):
                 held = self.shared if self.cuts is None else self.cuts.held(self.shared, cut)
-                self.hooks.observe(weights_traffic(held, own, up=up))
+                size = self.sent_bytes(held) if up and self.sent_bytes is not None else None
+                self.hooks.observe(weights_traffic(held, own, up=up, size=size))
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sglr.compression.channels import Channels
 from sglr.compression.several_cuts import CutChannels
+from sglr.compression.weight_deltas import DeltaChannels
 from sglr.core.data import Samples
 from sglr.core.engine import never
 from sglr.core.events import TrainMetrics
@@ -26,8 +27,8 @@ __all__ = ["Local"]
 ROWS, CHECKPOINTS = "clients", "checkpoints"
 """Folders of a run: of the clients that don't take part, and of the checkpoints that say where each of them is."""
 
-LINKS = "links."
-"""What tensors of a checkpoint begin with that are memories of links."""
+LINKS, DELTAS = "links.", "deltas."
+"""What tensors of a checkpoint begin with that are memories of links, and of codes of weights."""
 
 
 class Local:
@@ -50,6 +51,8 @@ class Local:
         self._links: Channels | CutChannels = (
             Channels(spec.codec) if spec.cuts is None else CutChannels(spec.codec, spec.cuts)
         )
+
+        self._deltas = DeltaChannels(spec.delta_code)
 
     def make_server(self, make: Callable[[torch.device], Server]) -> Server:
         """Return the server, which is in this process."""
@@ -99,7 +102,7 @@ class Local:
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return everyone's weights."""
-        return cohort, self.collect(cohort)
+        return cohort, self._deltas.received(cohort, self.collect(cohort))
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return copies of the clients' weights and buffers ``[n, ...]``."""
@@ -107,6 +110,7 @@ class Local:
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``."""
+        self._deltas.published(weights)
         self.block.publish(weights, clients)
         return clients
 
@@ -133,11 +137,13 @@ class Local:
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return weights, buffers and optimizer state of all clients, and what their links remember."""
         del best
-        return self.block.state() | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
+        tensors = self.block.state() | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
+        return tensors | {f"{DELTAS}{name}": tensor for name, tensor in self._deltas.state().items()}
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
-        self.block.restore({name: tensor for name, tensor in tensors.items() if not name.startswith(LINKS)})
+        self.block.restore({name: one for name, one in tensors.items() if not name.startswith((LINKS, DELTAS))})
+        self._deltas.restore(below(DELTAS, tensors))
         self._links.restore(below(LINKS, tensors))
 
     def close(self, *, done: bool, diverged: str = "") -> None:

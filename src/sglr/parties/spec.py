@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from sglr.compression.weight_deltas import DeltaCode
 from sglr.core.codec import Codec, Plain
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
@@ -84,6 +85,8 @@ class ClientSpec:
         λ by which gradients are corrected for that, as in `sglr.stacking.stale.compensated`.
     pace, stragglers
         As in `sglr.data.batches.Batching`.
+    delta_code
+        How clients' weights are written on their way to be merged; None sends them as they are.
     keeps_head
         Whether a client's head, or decoder, is its own, and not among the weights that clients share.
     cuts
@@ -120,6 +123,7 @@ class ClientSpec:
     stragglers: StragglerRule = field(default_factory=StragglerRule)
     ahead: int = 0
     delay_compensation: float = 0.0
+    delta_code: DeltaCode | None = None
     cuts: ClientCuts | None = None
     of_cuts: tuple[ClientSpec, ...] = ()
 

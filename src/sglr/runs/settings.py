@@ -304,6 +304,14 @@ class Settings(BaseModel):
         " three also with feedback=true; up=int8,down=int4 is one for each; methods that send none ignore it",
         clients="take",
     )
+    weight_compression: str = setting(
+        "Between sites",
+        "none",
+        "how clients' weights are written on their way to be merged, as differences from the shared ones: bf16, fp16,"
+        " int8, int4 or topk:0.1; what is lost is added the next time",
+        clients="take",
+        since="0.2.0",
+    )
     leakage: str = setting(
         "Privacy",
         "",

@@ -22,6 +22,7 @@ from sglr.assembly.make_segments import client_segments
 from sglr.assembly.method import build_method
 from sglr.assembly.readable_tokens import readable_tokens
 from sglr.assembly.task import named_task
+from sglr.assembly.weight_code import delta_code
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Plain
 from sglr.core.data import ClientData, Samples
@@ -289,4 +290,5 @@ def _job(
         decoder_weight=method.decoder_weight if method.decodes else None,
         delay_compensation=experiment.delay_compensation,
         largest_cut=description.largest_cut,
+        delta_code=delta_code(experiment, method, lambda: segment),
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.compression.channels import Channels
+from sglr.compression.weight_deltas import DeltaChannels
 from sglr.core.data import Samples
 from sglr.core.engine import never
 from sglr.core.errors import SglrError, UsageError
@@ -39,7 +40,7 @@ from sglr.system.ray_cluster import connect, started_here
 
 __all__ = ["Ray"]
 
-LINKS, BLOCK, FIRST = "links.", "block.", "first"
+LINKS, DELTAS, BLOCK, FIRST = "links.", "deltas.", "block.", "first"
 """What tensors of a checkpoint begin with that are memories of links, and of a block; the first client of each."""
 
 
@@ -59,6 +60,7 @@ class Ray:
         self.codec, self.sizes = spec.codec, spec.data.sizes
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(spec.segment(0)).items()}
         self._links = Channels(spec.codec)
+        self._deltas = DeltaChannels(spec.delta_code)
         self._pool: ActorPool | None = None
         self._death_notice: DeathNotice | None = None
         self._make: Callable[[torch.device], Server] | None = None
@@ -209,7 +211,7 @@ class Ray:
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return everyone's weights."""
-        return cohort, self.collect(cohort)
+        return cohort, self._deltas.received(cohort, self.collect(cohort))
 
     def collect(self, clients: tuple[int, ...]) -> Weights:
         """Return the clients' weights and buffers ``[n, ...]``."""
@@ -240,6 +242,7 @@ class Ray:
 
     def publish(self, weights: Weights, clients: tuple[int, ...]) -> tuple[int, ...]:
         """Give the clients the same weights and buffers ``[...]``, sent once."""
+        self._deltas.published(weights)
         shared = self.pool.put(send_all(weights))
         for block, own in self._by_block(clients).items():
             self.pool.tell(block, "publish", shared, own)
@@ -298,11 +301,13 @@ class Ray:
             tensors |= {f"{BLOCK}{number}.{name}": receive(sent) for name, sent in state.items()}
         # What comes after this can be repeated from here.
         self.pool.progressed()
+        tensors |= {f"{DELTAS}{name}": tensor for name, tensor in self._deltas.state().items()}
         return tensors | {f"{LINKS}{name}": tensor for name, tensor in self._links.state().items()}
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
         self._links.restore(below(LINKS, tensors))
+        self._deltas.restore(below(DELTAS, tensors))
         if self._pool is None:
             self._held = tensors
             return

@@ -256,10 +256,14 @@ class Remote:
         """Return the weights of those of the cohort that are present, and whose last numbers were sound."""
         envelope = self._open.requests.at()
         envelope.collect.SetInParent()
-        clients = [client for client in cohort if self._state_of(client).counts and not self._state_of(client).extreme]
+        states = [self._state_of(client) for client in cohort]
+        clients = [one.client for one in states if one.counts and not one.extreme]
+        if self._spec.delta_code is not None:
+            # Who has other weights than the shared ones would send differences from those.
+            clients = [client for client in clients if not self._state_of(client).needs_shared]
         self._shared.begin_gathering()
         frames = self._open.requests.answers(clients, envelope, "weights")
-        found = self._open.validator.weights(frames, self._shared.check)
+        found = self._open.validator.weights(frames, self._shared.check, self._shared.published)
         if not found:
             return (), {}
         return tuple(found), self._forms.side_by_side(found)

@@ -172,10 +172,9 @@ class RequestHandlers:
         return self._trainer.job.keep_labels or self._trainer.features is not None
 
     def _collect(self, frame: Frame) -> Answer:
-        del frame
-        envelope = Envelope()
+        envelope, trainer = Envelope(), self._trainer
         envelope.weights.SetInParent()
-        return envelope, self._trainer.shared_weights()
+        return envelope, trainer.sent_weights.parts(trainer.shared_weights(), frame.envelope.where.steps)
 
     def _publish(self, frame: Frame) -> None:
         if not frame.envelope.publish.head:

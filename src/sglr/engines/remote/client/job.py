@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from sglr.compression.weight_deltas import DeltaCode
 from sglr.core.codec import Codec, Plain
 from sglr.core.data import Samples
 from sglr.core.optim import OptimizerSpec
@@ -57,6 +58,8 @@ class Job:
         True if labels must not leave this client: it scores its held-out samples itself.
     augmentation
         How samples are changed at random before it trains on them.
+    delta_code
+        How its weights are written on their way to be merged; None sends them as they are.
     own_share, head_weight, keeps_head
         As in `sglr.core.method.Method`.
     largest_cut
@@ -92,3 +95,4 @@ class Job:
     decoder_weight: float | None = None
     delay_compensation: float = 0.0
     largest_cut: tuple[int, ...] | None = None
+    delta_code: DeltaCode | None = None

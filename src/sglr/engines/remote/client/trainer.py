@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sglr.compression.error_feedback import ErrorFeedbackChannel
+from sglr.compression.weight_deltas import SentWeights
 from sglr.core.data import Inputs, StoredInputs
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import TrainMetrics
@@ -68,6 +69,7 @@ class LocalTrainer:
         self.job = job
         self.stack = self._new_stack()
         self.link = ErrorFeedbackChannel(job.codec)
+        self.sent_weights = SentWeights(job.delta_code)
         self._ahead = PassesAhead(job.ahead, self._new_stack, job.delay_compensation)
         self._inputs: Inputs = job.train.inputs.to(job.device)
         self._targets = job.train.targets.to(job.device)
@@ -323,6 +325,7 @@ class LocalTrainer:
 
     def take_up(self, shared: Weights) -> None:
         """Go on from shared weights and buffers ``[...]``, mixed with the own where a share of these is kept."""
+        self.sent_weights.took_up(shared)
         if self.job.own_share:
             shared = mixed(self.stack.weights((0,)), shared, self.job.own_share)
         self._ahead.forget()
@@ -336,6 +339,7 @@ class LocalTrainer:
         """Return everything that a snapshot needs."""
         tensors = {f"segment.{name}": tensor for name, tensor in self.stack.state().items()}
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
+        tensors |= {f"deltas.{name}": tensor for name, tensor in self.sent_weights.state().items()}
         tensors |= {f"ahead.{name}": tensor for name, tensor in self._ahead.state().items()}
         return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
@@ -344,6 +348,7 @@ class LocalTrainer:
         self._pending.clear()
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
+        self.sent_weights.restore(below("deltas.", tensors))
         self._ahead.restore(below("ahead.", tensors))
         self.loss.label_counts.copy_(tensors["label_counts"])
         self._round = int(tensors["round"])

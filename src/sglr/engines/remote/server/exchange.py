@@ -82,6 +82,7 @@ class Exchange:
             targets=SentTargets(targets, spec.task),
             device=spec.device,
             features=features,
+            delta_code=spec.delta_code,
         )
         tails = Tails(requests, validator, extremes)
         most = chunk(forms.largest, targets)

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sglr.compression.weight_deltas import DeltaCode
 from sglr.core.codec import Plain
 from sglr.core.cuts.cut_rows import to_rows
 from sglr.core.errors import ExtremeValues
@@ -64,6 +65,8 @@ class MessageValidator:
         Where tensors go.
     features
         Shape of one sample's features where labels stay with the clients; None where they come with smashed data.
+    delta_code
+        How clients' weights are written; None where they are sent as they are.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class MessageValidator:
         targets: SentTargets,
         device: torch.device,
         features: tuple[int, ...] | None = None,
+        delta_code: DeltaCode | None = None,
     ) -> None:
+        self._delta_code = delta_code
         self._features, self._extremes = features, extremes
         self._connections, self._forms, self._device = connections, forms, device
         self._targets = targets
@@ -177,19 +182,34 @@ class MessageValidator:
         return gradients, told.loss, told.correct
 
     def weights(
-        self, frames: Mapping[int, Frame], check: Callable[[int, Weights], None] = lambda *_: None
+        self,
+        frames: Mapping[int, Frame],
+        check: Callable[[int, Weights], None] = lambda *_: None,
+        shared: Weights | None = None,
     ) -> dict[int, dict[str, Tensor]]:
-        """Return the weights and buffers that clients sent and that ``check`` lets pass: it raises ExtremeValues."""
+        """Return the weights and buffers that clients sent and that ``check`` lets pass: it raises ExtremeValues.
+
+        Where clients send differences, these are from ``shared``.
+        """
 
         def read_weights(client: int, frame: Frame) -> dict[str, Tensor]:
-            held = self._forms.held(self._forms.segment, client)
-            layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in held.items()}
-            own = read(frame, layout, most_norm=most_norm(sum(tensor.numel() for tensor in held.values())))
+            own = self._decoded(self._forms.held(self._forms.segment, client), frame, shared or {})
             check_buffers(own)
             check(client, own)
             return {name: tensor.to(self._device) for name, tensor in own.items()}
 
         return self._each(frames, read_weights)
+
+    def _decoded(self, held: Weights, frame: Frame, shared: Weights) -> dict[str, Tensor]:
+        layout: Layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in held.items()}
+        most = most_norm(sum(tensor.numel() for tensor in held.values()))
+        if self._delta_code is None:
+            return read(frame, layout, most_norm=most)
+        own = self._delta_code.decode(read(frame, self._delta_code.layout(layout)), layout, shared)
+        for name, tensor in own.items():
+            if tensor.is_floating_point():
+                check_norm(name, tensor, most)
+        return own
 
     def digests(self, frames: Mapping[int, Frame]) -> dict[int, str]:
         """Return clients' SHA-256s, as 64 hexadecimal digits."""
