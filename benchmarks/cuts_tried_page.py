@@ -32,9 +32,9 @@ TOP = """# Real networks, cut
 each cut where its owner may want it, between layers, inside of blocks and where skip connections cross.
 [Where to cut](../cutting.md) tells how.
 
-A cut *works* if a training step goes forward through both parts and backward to their weights, and if the parts
-give the whole network's output **bit for bit** in evaluation mode, for batches of 2 and of 3. Weights are new and
-inputs small, so that this says nothing of accuracy.
+A cut *works* if a training step goes forward through both parts, and backward to every weight that it reaches in the
+whole network, and if the parts give its output **bit for bit** in evaluation mode, for batches of 2 and of 3. Weights
+are new and inputs small, so that this says nothing of accuracy.
 """
 HEADINGS = (
     "| network | input | cut behind | tensors | one sample | client's FLOP | |",
