@@ -69,7 +69,12 @@ def test_a_u_net_at_its_bottleneck(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "lora"), [("psl", None), ("sfl", "r=2,targets=query+value"), ("sfl", "r=2,at=clients,targets=query")]
+    ("method", "lora"),
+    [
+        ("psl", None),
+        ("sfl", "r=2,targets=query+value"),
+        pytest.param("sfl", "r=2,at=clients,targets=query", marks=pytest.mark.slow),
+    ],
 )
 def test_a_transformer_with_padding_and_adapters(
     method: str, lora: str | None, bert: dict[str, Any], tmp_path: Path
