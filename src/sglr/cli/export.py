@@ -170,6 +170,13 @@ def _refuse_beside_adapters(form: str, segment: str, push_to_hub: str | None) ->
             raise UsageError(name, value, "--adapters writes peft's own files, of the whole network", "leave it out")
 
 
+def _taken(metadata: dict[str, Any]) -> str:
+    several = metadata.get("inputs")
+    if not several:
+        return _described(metadata["input"])
+    return f"data {', '.join(' '.join([each['name'], 'x'.join(map(str, each['shape'])) or '1']) for each in several)}"
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
@@ -184,7 +191,7 @@ def _print(done: Export) -> None:
     rows = [
         (
             file.name,
-            _described(file.metadata["input"]),
+            _taken(file.metadata),
             _described(file.metadata["output"]),
             numbers.size(file.bytes),
             f"{file.compared.difference:.1e}",

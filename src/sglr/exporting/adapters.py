@@ -40,8 +40,9 @@ class Peft:
 
     most_batch: int | None = None
 
-    def loading(self, file: str) -> str:
-        """Return Python code that runs the adapters on ``inputs``, a NumPy array, without sglr."""
+    def loading(self, file: str, several: bool = False) -> str:
+        """Return Python code that runs the adapters on ``inputs``, a NumPy array or a list of them, without sglr."""
+        del several  # the network takes them as it did
         folder = Path(file).parent
         return (
             "import torch\nfrom peft import PeftModel\n\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglr.core.errors import printable
-from sglr.exporting.exporter import Loadable
+from sglr.exporting.exporter import INPUTS, Loadable
 from sglr.exporting.metadata import network_facts
 from sglr.inference.network import TrainedNetwork
 from sglr.report import numbers
@@ -135,10 +135,18 @@ def _files(files: Iterable[ExportedFile]) -> str:
 
 def _loading(exporter: Loadable, files: Sequence[ExportedFile]) -> str:
     first = next((file for file in files if file.metadata["segment"] == "joined"), files[0])
-    shape = ", ".join(["batch", *map(str, first.metadata["input"]["shape"][1:])])
-    before = f"`inputs` is an array of {first.metadata['input']['dtype']}, [{shape}]:"
+    several = first.metadata.get(INPUTS)
+    before = f"`inputs` is an array of {_array(first.metadata['input'], first.metadata['input']['shape'][1:])}:"
+    if several:
+        named = ", ".join(f"`{each['name']}` {_array(each, each['shape'])}" for each in several)
+        before = f"`inputs` is a list of arrays, in this order: {named}:"
     most = "" if exporter.most_batch is None else f"\n\nA call takes at most {exporter.most_batch} samples."
-    return f"{before}\n\n```python\n{exporter.loading(first.name)}```{most}"
+    code = exporter.loading(first.name, several=True) if several else exporter.loading(first.name)
+    return f"{before}\n\n```python\n{code}```{most}"
+
+
+def _array(about: Mapping[str, Any], shape: Sequence[int]) -> str:
+    return f"{about['dtype']}, [{', '.join(['batch', *map(str, shape)])}]"
 
 
 def _data(run: Run, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

@@ -98,7 +98,7 @@ def compare(piece: Piece, runs: Runs, file: str) -> Compared:
     worst = 0.0
     with torch.no_grad():
         for batch in _batches(piece.inputs):
-            worst = max(worst, difference(runs(batch), piece.original(batch)))
+            worst = max(worst, difference(runs(*piece.given(batch)), piece.original(batch)))
         wanted = piece.original(piece.inputs[:1])
     coarse = piece.lossy or wanted.dtype in (torch.float16, torch.bfloat16)
     found = Compared(worst, COARSE if coarse else TOLERANCE, len(piece.inputs))

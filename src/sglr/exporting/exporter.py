@@ -16,8 +16,11 @@ from torch.export import ExportedProgram
 
 from sglr.system.extras import optional
 
-Runs = Callable[[Tensor], Tensor]
-"""A segment in its format's runtime: outputs ``[b, ...]`` of inputs ``[b, ...]``."""
+Runs = Callable[..., Tensor]
+"""A segment in its format's runtime: outputs ``[b, ...]`` of inputs ``[b, ...]``, one or several in their order."""
+
+INPUTS = "inputs"
+"""The key of the metadata with the several inputs that a file takes."""
 
 KEY = "sglr"
 """The name under which a file holds its metadata, as JSON."""
@@ -30,8 +33,8 @@ class Loadable(Protocol):
     def most_batch(self) -> int | None:
         """Most samples of one call; None where there is no limit."""
 
-    def loading(self, file: str) -> str:
-        """Return Python code that runs a file on ``inputs``, a NumPy array, without sglr."""
+    def loading(self, file: str, several: bool = False) -> str:
+        """Return Python code that runs a file on ``inputs``, a NumPy array or a list of ``several``, without sglr."""
 
 
 class Exporter(ABC):
@@ -67,8 +70,8 @@ class Exporter(ABC):
         """Return the metadata in a file."""
 
     @abstractmethod
-    def loading(self, file: str) -> str:
-        """Return Python code that runs a file on ``inputs``, a NumPy array, without sglr."""
+    def loading(self, file: str, several: bool = False) -> str:
+        """Return Python code that runs a file on ``inputs``, a NumPy array or a list of ``several``, without sglr."""
 
 
 def require(exporter: Exporter, name: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sglr.assembly.task import plain, task_name
 from sglr.core.spec import name_in
-from sglr.exporting.exporter import Loadable
+from sglr.exporting.exporter import INPUTS, Loadable
 from sglr.exporting.pieces import Piece
 from sglr.inference.network import TrainedNetwork
 from sglr.runs.client_cuts import cuts_of_clients
@@ -35,6 +35,7 @@ def metadata(network: TrainedNetwork, piece: Piece, exporter: Loadable) -> dict[
         "client": piece.client,
         "whose": network.whose if piece.segment != "server" else "server",
         "input": _described(piece.takes, piece.inputs),
+        **({} if piece.layout is None else {INPUTS: piece.layout.described()}),
         "output": _described(piece.gives, output),
         "most_batch": exporter.most_batch,
         **network_facts(network),

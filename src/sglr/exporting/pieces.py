@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +12,7 @@ from sglr.compression.error_feedback import Received
 from sglr.core.errors import UsageError, unknown
 from sglr.exporting.codec_layer import codec_layer
 from sglr.inference.network import MeanOfOutputs, TrainedNetwork
+from sglr.splitting.input_layout import InputLayout
 
 Segment = Literal["client", "server", "tail", "joined"]
 
@@ -41,6 +42,8 @@ class Piece:
         What its inputs and outputs are, in words.
     lossy
         Whether values are rounded inside it, so that a rounding error before can grow to one of the codec.
+    layout
+        The several inputs that the file takes, of which ``inputs`` are rows; None for one.
     """
 
     name: str
@@ -52,6 +55,11 @@ class Piece:
     takes: str
     gives: str
     lossy: bool = False
+    layout: InputLayout | None = None
+
+    def given(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what a file is given for inputs ``[b, ...]``: themselves, or the several that rows hold."""
+        return (inputs,) if self.layout is None else tuple(self.layout.unpack(inputs).values())
 
 
 def check_segment(segment: str) -> None:
@@ -93,6 +101,8 @@ def pieces(network: TrainedNetwork, segment: str, inputs: Tensor) -> list[Piece]
     parts = [] if whole else _of_segments(network, inputs, tailed)
     parts.append(_joined(network, inputs))
     wanted = "joined" if segment == "client" and whole else segment
+    layout = InputLayout.of(network.record.encoding)
+    parts = [replace(part, layout=layout) if part.takes == "data" else part for part in parts]
     return [part for part in parts if wanted in ("all", part.segment)]
 
 

@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 from sglr.core.errors import UsageError
 from sglr.exporting.exporter import Exporter, one_line, quietly
 from sglr.exporting.pieces import Piece
+from sglr.splitting.input_layout import InputLayout
 
 
 class Named(nn.Module):
@@ -33,6 +34,27 @@ class Named(nn.Module):
         return output
 
 
+class NamedInputs(nn.Module):
+    """A segment that takes several inputs, each by itself.
+
+    Parameters
+    ----------
+    segment
+        The segment, which takes rows.
+    layout
+        What a row holds.
+    """
+
+    def __init__(self, segment: nn.Module, layout: InputLayout) -> None:
+        super().__init__()
+        self.segment, self.layout = segment, layout
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the segment's output for inputs in the layout's order."""
+        output: Tensor = self.segment(self.layout.joined(inputs))
+        return output
+
+
 def traced(piece: Piece, exporter: Exporter, model: str) -> ExportedProgram:
     """Return a segment as a graph.
 
@@ -43,7 +65,11 @@ def traced(piece: Piece, exporter: Exporter, model: str) -> ExportedProgram:
     """
     batch = Dim("batch", min=1, max=exporter.most_batch)
     with untraceable(piece, model, "torch.export can't trace"), quietly(), torch.no_grad():
-        return torch.export.export(Named(piece.module), (piece.inputs[:2],), dynamic_shapes={"input": {0: batch}})
+        given = piece.given(piece.inputs[:2])
+        if piece.layout is None:
+            return torch.export.export(Named(piece.module), given, dynamic_shapes={"input": {0: batch}})
+        shapes = {"inputs": tuple({0: batch} for _ in given)}
+        return torch.export.export(NamedInputs(piece.module, piece.layout), given, dynamic_shapes=shapes)
 
 
 @contextmanager

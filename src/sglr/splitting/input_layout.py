@@ -7,7 +7,7 @@ numbers where all inputs are. A module before the model takes rows apart (`sglr.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Self
@@ -141,13 +141,16 @@ class InputLayout:
         UsageError
             If a whole number beside fractions is too large to be held exactly.
         """
-        kind = torch.int64 if self.whole else torch.get_default_dtype()
-        return torch.cat([self._packed(field, values[field.name], kind) for field in self.fields], 1)
+        for field in self.fields:
+            if not self.whole and field.dtype == "int64":
+                _refuse_large(field.name, values[field.name])
+        return self.joined([values[name] for name in self.names])
 
-    def _packed(self, field: InputField, values: Tensor, kind: torch.dtype) -> Tensor:
-        if not self.whole and field.dtype == "int64":
-            _refuse_large(field.name, values)
-        return values.reshape(len(values), field.size).to(kind)
+    def joined(self, values: Sequence[Tensor]) -> Tensor:
+        """Return rows ``[b, L]`` of the inputs ``[b, ...]`` in their order, whose values are not looked at."""
+        kind = torch.int64 if self.whole else torch.get_default_dtype()
+        pairs = zip(self.fields, values, strict=True)
+        return torch.cat([each.reshape(each.shape[0], field.size).to(kind) for field, each in pairs], 1)
 
     def unpack(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the inputs ``[b, ...]`` of rows ``[b, L]``, by name."""

@@ -39,9 +39,9 @@ class Executorch(Exporter):
         """Return what ExecuTorch's runtime makes of a file."""
         method = _program(path).load_method("forward")
 
-        def run(inputs: Tensor) -> Tensor:
+        def run(*inputs: Tensor) -> Tensor:
             # What the runtime returns lies in its own memory, which the next call writes over.
-            return first_output(method.execute([inputs])).clone()
+            return first_output(method.execute(list(inputs))).clone()
 
         return run
 
@@ -49,13 +49,14 @@ class Executorch(Exporter):
         """Return the metadata in a file."""
         return str(_program(path).load_method(KEY).execute([])[0])
 
-    def loading(self, file: str) -> str:
+    def loading(self, file: str, several: bool = False) -> str:
         """Return Python code for ExecuTorch's runtime."""
+        given = "[*map(torch.from_numpy, inputs)]" if several else "[torch.from_numpy(inputs)]"
         return f"""import torch
 from executorch.runtime import Runtime
 
 program = Runtime.get().load_program("{file}")
-outputs = program.load_method("forward").execute([torch.from_numpy(inputs)])[0].numpy()
+outputs = program.load_method("forward").execute({given})[0].numpy()
 metadata = program.load_method("{KEY}").execute([])[0]
 """
 

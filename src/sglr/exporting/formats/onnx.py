@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from sglr.exporting.exporter import KEY, Exporter, Runs, quietly
+from sglr.exporting.exporter import INPUTS, KEY, Exporter, Runs, quietly
 
 __all__ = ["Onnx"]
 
@@ -24,7 +25,8 @@ class Onnx(Exporter):
     def write(self, program: ExportedProgram, path: Path, metadata: str) -> None:
         """Write a traced segment; weights of more than 2 GB lie in a second file beside it."""
         with quietly():
-            made = torch.onnx.export(program, input_names=["input"], output_names=["output"], verbose=False)
+            several = [each["name"] for each in json.loads(metadata).get(INPUTS, ())]
+            made = torch.onnx.export(program, input_names=several or ["input"], output_names=["output"], verbose=False)
             assert made is not None
             for value in (*made.model.graph.inputs, *made.model.graph.outputs):
                 _name_batch(value)
@@ -37,8 +39,9 @@ class Onnx(Exporter):
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-        def run(inputs: Tensor) -> Tensor:
-            return torch.from_numpy(session.run(["output"], {"input": inputs.numpy()})[0])
+        def run(*inputs: Tensor) -> Tensor:
+            named = zip(session.get_inputs(), inputs, strict=True)
+            return torch.from_numpy(session.run(["output"], {each.name: given.numpy() for each, given in named})[0])
 
         return run
 
@@ -49,12 +52,15 @@ class Onnx(Exporter):
         properties = {one.key: one.value for one in onnx.load(path, load_external_data=False).metadata_props}
         return str(properties[KEY])
 
-    def loading(self, file: str) -> str:
+    def loading(self, file: str, several: bool = False) -> str:
         """Return Python code for ONNX Runtime."""
+        given = (
+            "{each.name: own for each, own in zip(session.get_inputs(), inputs)}" if several else '{"input": inputs}'
+        )
         return f"""import onnxruntime
 
 session = onnxruntime.InferenceSession("{file}")
-outputs = session.run(["output"], {{"input": inputs}})[0]
+outputs = session.run(["output"], {given})[0]
 metadata = session.get_modelmeta().custom_metadata_map["{KEY}"]
 """
 

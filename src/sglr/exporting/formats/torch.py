@@ -40,12 +40,13 @@ class Torch(Exporter):
             torch.export.load(path, extra_files=found)
         return found[FILE]
 
-    def loading(self, file: str) -> str:
+    def loading(self, file: str, several: bool = False) -> str:
         """Return Python code for torch."""
+        given = "*map(torch.from_numpy, inputs)" if several else "torch.from_numpy(inputs)"
         return f"""import torch
 
 found = {{"{FILE}": ""}}
 network = torch.export.load("{file}", extra_files=found).module()
-outputs = network(torch.from_numpy(inputs)).numpy(force=True)
+outputs = network({given}).numpy(force=True)
 metadata = found["{FILE}"]
 """
