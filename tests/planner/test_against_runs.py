@@ -36,7 +36,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def planned(settings: dict[str, Any], **sizes: Any) -> Any:
-    given = {name: settings[name] for name in ("model", "cut", "lora", "task") if name in settings}
+    given = {name: settings[name] for name in ("model", "cut", "lora", "task", "freeze") if name in settings}
     return Request(clients=CLIENTS, samples=CLIENTS * EACH, **sizes, **given).plan()
 
 
@@ -88,6 +88,15 @@ def test_a_transformer_with_padding_and_adapters(
     assert ("In a merge a client sends and gets" in told) is (lora is not None)
 
 
+def test_layers_that_stay_are_in_no_merge(tmp_path: Path) -> None:
+    settings = {"model": "cnn", "cut": "pool2", "freeze": "conv1"}
+    plan = planned(settings, input_shape="1,8,8", classes=10)
+    are_equal(sglr.train("sfl", dataset="digits", out=tmp_path / "run", **settings, **TRAINING), plan, "sfl")
+    chosen = next(entry.cut for entry in plan.cuts if entry.cut.name == "pool2")
+    assert chosen.frozen_mb == 4 * (16 * 9 + 16) / 1e6
+    assert chosen.client_mb == pytest.approx(4 * (32 * 16 * 9 + 32) / 1e6)
+
+
 def test_what_a_client_holds_by_hand() -> None:
     """Two layers keep their inputs, of 3 and 4 floats, and a tanh its output, which is the second's input."""
     segment = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
@@ -124,6 +133,7 @@ def test_a_client_with_adapters_holds_what_the_plan_says() -> None:
     [
         ({"lora": "r=0"}, "an adapter of rank 0 has no weights"),
         ({"lora": "targets=layer.0.attention.self.query,modules_to_save=none"}, "is in the server's segment"),
+        ({"freeze": "bert.embedings"}, "did you mean model.bert.embeddings"),
         ({"batch_size": 0}, "batch_size = 0: is not above zero"),
         ({"cut": "99"}, "it has 4 blocks"),
     ],

@@ -54,6 +54,10 @@ TaskName = Annotated[
 LoraText = Annotated[
     str | None, _option("--lora", "text", _MODEL, "Adapters that are trained, as sglr train takes them: r=8,targets=…")
 ]
+Freeze = Annotated[
+    str | None,
+    _option("--freeze", "text", _MODEL, "Layers that stay as they are, as in sglr train: conv1+layer1"),
+]
 BatchSize = Annotated[
     int | None, _option("--batch-size", "int", _MODEL, "Samples of one client in one step, for its memory; default: 8")
 ]
@@ -105,6 +109,7 @@ def plan(
     classes: Classes = None,
     task: TaskName = None,
     lora: LoraText = None,
+    freeze: Freeze = None,
     batch_size: BatchSize = None,
     rate: Rate = "100Mbps",
     flops_rate: FlopsRate = None,
@@ -154,6 +159,7 @@ def plan(
         task=None if task == "auto" else task,
         batching=batching,
         lora=lora,
+        freeze=freeze,
         batch_size=batch_size,
         rate=rate,
         flops_rate=flops_rate,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.adapters import Lora, plan_adapters, require_adapters
+from sglr.adapters.freeze import frozen_layers
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.weights import Weights, state_of, trained_of
@@ -73,6 +74,7 @@ def measure_cuts(
     cut: str | None = None,
     output_shape: tuple[int, ...] | None = None,
     lora: Lora | None = None,
+    freeze: str | None = None,
 ) -> tuple[Cut, list[Cut]]:
     """Build a model and measure the chosen cut and every one that leaves weights on both sides.
 
@@ -91,6 +93,8 @@ def measure_cuts(
         Of one sample's output; None for one row of ``outputs`` values.
     lora
         Adapters that are trained instead of the network.
+    freeze
+        Names of layers that stay as they are, joined by ``+``.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def measure_cuts(
     """
     with torch.random.fork_rng([]):
         model, example = _built(spec, input_shape, outputs, output_shape or ())
-        places = _Places(model, example, lora)
+        places = _Places(frozen_layers(model, freeze, example), example, lora)
         layer = _chosen(model, cut, example, places.names)
         parts = places.divided(layer)
         check_segments(parts, example, output_shape or (outputs,))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sglr.splitting.input_layout import InputLayout
 
 BY_HAND = ("cut_mb", "model_mb", "client_mb")
-OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task", "lora", "batch_size")
+OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task", "lora", "freeze", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Request:
         The batching rule, as in the setting.
     lora
         Adapters that are trained instead of the network, as in the setting.
+    freeze
+        Names of layers that stay as they are, as in the setting.
     batch_size
         Samples of one client in one step, for what a client holds in memory; None is the setting's default.
     rate, flops_rate, server_flops_rate
@@ -69,6 +71,7 @@ class Request:
     task: str | None = None
     batching: str = "local"
     lora: str | None = None
+    freeze: str | None = None
     batch_size: int | None = None
     rate: str = "100Mbps"
     flops_rate: str | None = None
@@ -160,7 +163,13 @@ class Request:
         task: Task = TASKS.load(self.task or USUAL_TASK)()
         task.check(targets)
         return measure_cuts(
-            model, inputs, task.outputs(targets), self.cut, task.output_shape(targets), Lora.parse(self.lora)
+            model,
+            inputs,
+            task.outputs(targets),
+            self.cut,
+            task.output_shape(targets),
+            Lora.parse(self.lora),
+            self.freeze,
         )
 
     def _shape(self) -> tuple[tuple[int, ...] | InputLayout, Targets, int]:
