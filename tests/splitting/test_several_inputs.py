@@ -146,6 +146,12 @@ def test_a_model_of_several_inputs_is_refused_for_samples_of_one() -> None:
         taking_rows(nn.Bilinear(3, 3, 2), None)
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch about its tracer
+def test_a_module_whose_signature_is_not_known_takes_one_input_as_before() -> None:
+    traced = torch.jit.trace(nn.Linear(3, 2), torch.randn(2, 3))
+    assert taking_rows(traced, None) is traced
+
+
 @pytest.mark.parametrize("text", ["a", "image:1,x", "a:3+a:4", ":3", "a:3:float16"])
 def test_a_list_of_inputs_that_is_malformed_is_refused(text: str) -> None:
     if text == "a":

@@ -124,27 +124,33 @@ def other_inputs(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _passing(model: nn.Module, layout: InputLayout | None) -> Passing | None:
-    names = getattr(model, "input_names", None)
+    names = getattr(model, "sglr_input_names", None)
     if layout is not None and isinstance(names, tuple) and not {names[0]} <= set(layout.names) <= set(names):
         problem = f"it takes {', '.join(names)}, and each sample has {', '.join(layout.names)}"
         raise UsageError("model", type(model).__name__, problem, "give inputs these names")
-    parameters = [each for each in inspect.signature(model.forward).parameters.values() if each.kind not in _MANY]
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # as of a module that torch.jit has traced
+        signature = inspect.signature(lambda *inputs: inputs)
+    every = list(signature.parameters.values())
+    parameters = [each for each in every if each.kind not in _MANY]
     required = [each.name for each in parameters if each.default is each.empty]
     if layout is None:
         if len(required) > 1:
             problem = f"its forward takes {', '.join(required)}, and each sample has one input"
             raise UsageError("model", type(model).__name__, problem, GIVE)
         return None
-    return _fitting_call(model, layout, parameters, required)
+    return _fitting_call(model, layout, every, required)
 
 
 _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _fitting_call(
-    model: nn.Module, layout: InputLayout, parameters: list[inspect.Parameter], required: list[str]
+    model: nn.Module, layout: InputLayout, every: list[inspect.Parameter], required: list[str]
 ) -> Passing:
-    kinds = {each.kind for each in inspect.signature(model.forward).parameters.values()}
+    kinds = {each.kind for each in every}
+    parameters = [each for each in every if each.kind not in _MANY]
     known = {each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY}
     strange = [name for name in layout.names if name not in known]
     by_name = not strange or inspect.Parameter.VAR_KEYWORD in kinds

@@ -51,7 +51,7 @@ class EncoderDecoder(Transformer):
         return not name.removeprefix("model.").startswith(HEADS)
 
     @property
-    def input_names(self) -> tuple[str, ...]:
+    def sglr_input_names(self) -> tuple[str, ...]:
         """The inputs that it takes by name."""
         return (TOKENS, DECODED)
 

@@ -97,7 +97,7 @@ class Transformer(nn.Module):
         return name.startswith(f"model.{getattr(self.model, 'base_model_prefix', '')}.")
 
     @property
-    def input_names(self) -> tuple[str, ...]:
+    def sglr_input_names(self) -> tuple[str, ...]:
         """The inputs that it takes by name, where samples have several; the first is the tokens."""
         types = () if not getattr(self.base.config, "type_vocab_size", 0) else ("token_type_ids",)
         return ("input_ids", *types)
@@ -162,13 +162,13 @@ class Transformer(nn.Module):
         Parameters
         ----------
         inputs
-            Tokens ``[b, L]`` or images ``[b, channels, height, width]``; a dict of `input_names`; what the part before
-            returned.
+            Tokens ``[b, L]`` or images ``[b, channels, height, width]``; a dict of `sglr_input_names`; what the part
+            before returned.
         """
         given, tokens = self._taken(inputs)
         named = {self._input_name: given} if self.family.images else self._with_mask(given, tokens)
         if self.span.embeds and isinstance(inputs, Mapping):
-            named |= {name: inputs[name] for name in self.input_names[1:] if name in inputs}
+            named |= {name: inputs[name] for name in self.sglr_input_names[1:] if name in inputs}
         if not self.span.ends:
             hidden: Tensor = self.base(**named).last_hidden_state
             return hidden if tokens is None or not self._needed_behind else {"hidden": hidden, "mask": tokens}
