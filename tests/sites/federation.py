@@ -56,6 +56,8 @@ class Federation:
         Groups that connect to the server's own port, whatever ``ready`` returned.
     requirements
         Terms of groups that have some.
+    link
+        What all sites say of their connections; None for what the run says.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Federation:
     groups: Sequence[Sequence[int]] | None = None
     direct: Sequence[int] = ()
     requirements: Mapping[int, SiteRequirements] = field(default_factory=dict)
+    link: str | None = None
     problems: list[BaseException] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
@@ -127,7 +130,7 @@ class Federation:
     def _join(self, address: str, tokens: list[str], folder: Path, requirements: SiteRequirements) -> None:
         chosen, source = self.experiment.model, Source(dataset=str(self.experiment.dataset))
         model = chosen if ":" in chosen else None
-        own = SiteConfig(source=source, device="cpu", requirements=requirements, model=model)
+        own = SiteConfig(source=source, device="cpu", requirements=requirements, model=model, link=self.link)
         try:
             ends = join(address, tokens, own, folder, patience=30, say=self.said.append, stop=self.leaving.is_set)
             self.ends.extend(ends)

@@ -39,6 +39,15 @@ def test_links_change_when_a_step_is_over_and_nothing_else(tmp_path: Path) -> No
     assert shortest[1] >= 0.1, "a gradient there, smashed data back"
 
 
+def test_a_site_may_say_otherwise(tmp_path: Path) -> None:
+    settings = {"method": "psl", "epochs": 1, "link": "rtt=4s"}
+    for link, told in (("none", 0), ("1=rtt=5ms", 1)):
+        federation = Federation(tmp_path / link, settings, link=link)
+        federation.train()
+        assert not federation.problems
+        assert len([line for line in federation.said if "as by a link of rtt=5ms" in line]) == told
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
