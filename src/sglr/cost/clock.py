@@ -67,7 +67,7 @@ class Clock:
         if isinstance(event, Traffic):
             self._pending.append(event)
         elif isinstance(event, StepDone):
-            self._step()
+            self._step(event)
         elif isinstance(event, EpochDone):
             self._leave()
 
@@ -80,7 +80,7 @@ class Clock:
         """Return what goes into ``metrics.jsonl`` after an epoch."""
         return {"modelled_seconds": self._now}
 
-    def _step(self) -> None:
+    def _step(self, event: StepDone) -> None:
         cohort, schedule = self._enter()
         progress, sent = self._trainer.progress, self._pending
         self._pending = []
@@ -91,7 +91,10 @@ class Clock:
         for step in range(self._taken, progress.step):
             last = step + 1 == progress.step
             late = schedule.attempt(step) if isinstance(schedule, Punctual) else None
-            cohort.take(schedule.at(step)[1], exchange if last else [], self._flops() if last else 0.0, late)
+            if last and exchange:
+                cohort.take(np.array([event.samples]), exchange, self._flops(), late)
+            else:
+                cohort.take(schedule.at(step)[1], [], 0.0)
         for one in sent[first:]:
             if one.kind == "weights":
                 (cohort.send if one.up else cohort.receive)(one)

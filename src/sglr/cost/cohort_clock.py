@@ -93,7 +93,8 @@ class CohortClock:
         Parameters
         ----------
         samples
-            Of each client, ``[n]``.
+            Of each client, ``[n]``; of those in an exchange all together are enough, which are in proportion to what
+            each sends.
         sent
             What crossed the cut; nothing if clients trained alone.
         server_flops
@@ -106,14 +107,15 @@ class CohortClock:
             return
         speeds, place = self._speeds, self._place(sent[0].clients)
         up, down, asked = self._bytes(place, sent)
-        count = samples[place]
+        count = sent[0].sizes * (samples.sum() / sent[0].sizes.sum())
         forward, backward = count * speeds.forward[place], count * speeds.backward[place]
         there = speeds.one_way[place] + up * speeds.up[place]
         back = speeds.one_way[place] + down * speeds.down[place]
         arrives, took = self._ready[place] + forward + there, server_flops * speeds.server
         self.totals[0, place] += forward + backward
-        self._since[2, place] += forward
-        self._since[3, place] += there
+        since = self._since
+        since[2, place] += forward
+        since[3, place] += there
         if not any(not one.up and one.kind in ANSWERS for one in sent):
             self.totals[1, place] += there
             self._since[1, place] += backward
@@ -173,6 +175,7 @@ class CohortClock:
         """Return bytes up and down of those in a step, and seconds of a second exchange within it (U-shape)."""
         there, speeds = sent[0].clients, self._speeds
         up, down = np.zeros(len(there)), np.zeros(len(there))
+        rows = self._rows if isinstance(place, slice) else {client: row for row, client in enumerate(there)}
         asked: Figures | None = None
         for one in sent:
             if one.kind in ("features", "feature_gradients"):
@@ -184,7 +187,7 @@ class CohortClock:
             if one.clients == there:
                 into += one.sizes
             else:
-                into[np.searchsorted(there, one.clients)] += one.sizes
+                into[[rows[client] for client in one.clients]] += one.sizes
         return up, down, asked
 
     def _blame(self, place: Place, arrives: Figures, until: float) -> None:
