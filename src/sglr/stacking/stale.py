@@ -12,9 +12,6 @@ from sglr.core.weights import Weights, below
 from sglr.stacking.rows import index_of
 from sglr.stacking.stack import Stack
 
-MOST_DEPTH = 8
-"""Most batches that a client runs forward before the gradient of the first has come."""
-
 
 def compensated(
     gradients: Sequence[Tensor], now: Sequence[Tensor], then: Sequence[Tensor], strength: float
