@@ -56,7 +56,7 @@ class OpenedRun:
             If there is no such client or attacker, or the client's weights are not here.
         """
         built, experiment = self.built, self.experiment
-        method, codec = built.method, built.trainer.engine.codec
+        method, codec = built.method, built.trainer.engine.codec.of_cut(built.cut_of(client))
         segments = trained_segments(built, client)
         seen = seen_by(
             attacker,
@@ -70,7 +70,7 @@ class OpenedRun:
         own = built.data.train.select(built.data.indices[client])
 
         defences, rng = (
-            built.defences,
+            built.defences.over(crossing),
             torch.Generator().manual_seed(key(experiment.seed, "defence of a target", client)),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,10 +244,23 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Engine", summary.get("engine")),
         ("Device", summary.get("device")),
         ("Weights of client and server segment", _parameters(summary.get("parameters"))),
+        ("Clients' cuts, weights, bytes of a sample", _cuts(summary.get("cuts"))),
         ("Time with evaluation", numbers.duration(summary["seconds"]) if "seconds" in summary else None),
         ("SHA-256 of the final weights", summary.get("weights_sha256")),
     ]
     return [(name, str(value)) for name, value in facts if value is not None]
+
+
+def _cuts(cuts: Sequence[Mapping[str, Any]] | None) -> str | None:
+    """Tell of each cut how many clients have it, and what one of them holds and sends; None with one cut for all."""
+    if not cuts:
+        return None
+    told = [
+        f"{_many(len(each['clients']), 'client')} behind {each['cut']}: {each['weights']:,} weights, "
+        f"{numbers.size(each['bytes_per_sample'])}"
+        for each in cuts
+    ]
+    return "; ".join(told)
 
 
 def _parameters(parameters: Mapping[str, int] | None) -> str | None:
