@@ -328,7 +328,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "accumulate": ({"cuts": THREE, "accumulate": 2}, "may have no samples"),
     "pipelining": ({"cuts": THREE, "pipelining": True}, "compute ahead"),
     "compile": ({"cuts": THREE, "compile": True}, "another number of samples"),
-    "lora": ({"cuts": THREE, "lora": "r=2"}, "planned for one cut"),
+    "lora": ({"cuts": THREE, "lora": "r=2,at=clients"}, "differs from client to client"),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.some_transformers import folder_of, written
 
 import sglr
 from sglr.assembly.build import build
@@ -20,6 +21,7 @@ from sglr.sites.build_client import own_experiment, own_segments
 from sglr.storage.checkpoint import read_checkpoint
 
 from .federation import SETTINGS, Federation, local_twin
+from .test_adapters import LORA, QUIET
 
 TOLD: dict[str, Any] = {"cuts": "0=conv1,1=pool1,2=relu2", "model": "cnn", "threads": 1, "validation": 0}
 CASES: dict[str, dict[str, Any]] = {
@@ -74,6 +76,21 @@ def test_a_server_that_is_stopped_goes_on_with_the_same_weights(method: str, tmp
     with pytest.raises(SglrError):
         federation.train(observe=observe, stop=lambda: seen[0] >= 4)
     same(federation.go_on(), local_twin(told, tmp_path / "local"))
+
+
+@pytest.mark.parametrize("method", [pytest.param("sfl"), pytest.param("sglr", marks=pytest.mark.slow)])
+def test_adapters_of_sites_that_are_cut_at_different_places(method: str, tmp_path: Path) -> None:
+    """Client 0 holds frozen embeddings alone, which it neither trains nor shares."""
+    model, texts = folder_of("bert", tmp_path / "models", **QUIET["bert"]), written(tmp_path / "texts")
+    told = {"model": f"hf:{model}", "dataset": f"text:{texts}", "length": 8, "lora": LORA["bert"], "method": method}
+    told |= {"cuts": "0=embeddings,1=layer.0,2=layer.1", "samples_per_client": 8, "test_samples": 8, "validation": 6}
+    told |= {"batch_size": 4, "lr": 0.01}
+    federation = Federation(tmp_path, told)
+    remote, local = federation.train(), local_twin(told, tmp_path / "local")
+    assert federation.problems == []
+    same(remote, local)
+    assert local.summary is not None
+    assert [group["weights"] > 0 for group in local.summary["cuts"]] == [False, True, True]
 
 
 def described(**changes: Any) -> RunDescription:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sglr.adapters import Lora
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.runs.client_cuts import cuts_of_clients
@@ -32,7 +33,7 @@ def check_cuts(experiment: Experiment, method: Method) -> None:
     """Refuse methods and settings that have no meaning with several cuts, or are not built for them."""
     if experiment.cuts is None:
         return
-    name, cuts = experiment.method, experiment.cuts
+    name, cuts, lora = experiment.method, experiment.cuts, Lora.parse(experiment.lora)
     if why := _why_not(method):
         raise UsageError("cuts", cuts, f"method {name} {why}", "give one --cut, or choose a method such as sglr or sfl")
     refused = {
@@ -42,12 +43,14 @@ def check_cuts(experiment: Experiment, method: Method) -> None:
         "pipelining": (experiment.pipelining, "clients of a cut may have no batch in a step that others compute ahead"),
         "clock": (experiment.clock is not None, "it models clients that all compute alike"),
         "client_store": (experiment.client_store == "disk", "clients of several cuts are kept in memory"),
-        "lora": (experiment.lora is not None, "adapters are planned for one cut"),
+        "lora": (lora is not None and lora.at != "both", "which layers are the clients' differs from client to client"),
     }
     for setting, (given, problem) in refused.items():
         if given:
             value = getattr(experiment, setting)
-            raise UsageError(setting, value, f"{problem} (cuts = {cuts})", "leave it out, or give one --cut")
+            raise UsageError(
+                setting, value, f"{problem} (cuts = {cuts})", "leave it out (of lora: its at), or give one --cut"
+            )
 
 
 def check_store(experiment: Experiment, store: str) -> None:

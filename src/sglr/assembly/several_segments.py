@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from sglr.adapters import require_adapters
 from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.segments import FEW_CLIENTS, End, Segments, log, placed
 from sglr.core.cuts.client_cuts import ClientCuts
@@ -77,6 +78,8 @@ class SeveralSegments(Segments):
             shapes.append(shape)
             if not trained_of(first):
                 log.warning("clients that are cut behind %s have no trained weight, and only send", self._names[cut])
+        if self._lora is not None:
+            require_adapters(self._lora, trained_of(firsts[-1]), trained_of(trunk))
         layers = tuple(frozenset(state_of(first)) for first in firsts)
         self.cuts = ClientCuts(self._names, self._places, tuple(shapes), layers)
         self.cut_shape, self.crossing, self.head = (self.cuts.width,), None, None

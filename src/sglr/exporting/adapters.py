@@ -89,6 +89,9 @@ def export_adapters(
     if lora is None:
         raise UsageError("adapters", True, "the run was trained without --lora", "leave it out")
     built = load_training(network.run, model, task)
+    if built.cuts is not None:
+        problem = f"clients are cut at different places ({built.cut}), and hold some adapters that the server has, too"
+        raise UsageError("adapters", True, problem, "export the network itself: --format")
     inputs = made_up_inputs(network.record, network.segments[0].lower)
     if data is not None:
         inputs = torch.cat([inputs, network.read(data, **reading).inputs[:MOST_REAL].to(inputs.dtype)])

@@ -95,12 +95,14 @@ class HeldOut:
         def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
             envelope = self._requests.at()
             told = envelope.evaluate
-            told.part, told.first, told.count, told.shared = part, first, self._most, shared is not None
-            weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared and first == 0 else {}
+            told.part, told.first, told.count = part, first, self._most
+            weights = {name: tensor.cpu() for name, tensor in shared.items()} if shared else {}
             frames: dict[int, Frame] = {}
             for group in self._forms.groups(asked) if weights else [tuple(asked)]:
                 held = self._forms.held(weights, group[0]) if weights and group else {}
-                frames |= self._requests.answers(list(group), envelope, "scores", tensors=held)
+                told.shared = bool(held)  # who holds none scores what it has
+                sent = held if first == 0 else {}
+                frames |= self._requests.answers(list(group), envelope, "scores", tensors=sent)
             return self._validator.samples(
                 frames, {client: min(self._most, totals[client] - first) for client in frames}
             )
