@@ -6,7 +6,8 @@ import pytest
 
 import sglr
 from sglr.assembly.build import build
-from sglr.core.errors import UsageError
+from sglr.core.errors import Interrupted, UsageError
+from sglr.core.events import StepDone
 from sglr.runs.config import Experiment
 
 SMALL = {"dataset": "digits", "model": "mlp", "clients": 3, "samples_per_client": 30, "epochs": 2, "device": "cpu"}
@@ -34,3 +35,16 @@ def test_weights_go_up_in_a_quarter_of_the_bytes_and_learn_as_well(tmp_path) -> 
     assert up == pytest.approx(plain["communication"]["by_kind"]["up"]["weights"] / 4, rel=0.01)
     assert coded["test"]["loss"] == pytest.approx(plain["test"]["loss"], rel=0.02)
     assert coded["communication"]["views"]["paper"]["reason"] == "Table 6 is for weights that are sent as they are"
+
+
+def test_stopped_and_resumed_a_run_remembers_what_its_codes_lost(tmp_path) -> None:
+    chosen = {**SMALL, "method": "sfl", "epochs": 3, "weight_compression": "topk:0.2", "pipelining": 2}
+    whole = sglr.train(**chosen, out=tmp_path / "whole").summary
+    steps = [0]
+
+    def count(event: object) -> None:
+        steps[0] += isinstance(event, StepDone)
+
+    with pytest.raises(Interrupted):
+        sglr.train(**chosen, out=tmp_path / "stopped", observe=count, stop=lambda: steps[0] >= 6)
+    assert sglr.resume(tmp_path / "stopped").summary["weights_sha256"] == whole["weights_sha256"]
