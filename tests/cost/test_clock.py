@@ -163,3 +163,14 @@ def test_a_comparison_tells_the_time_to_a_score(tmp_path: Path) -> None:
 def test_without_a_clock_no_time_to_a_score_can_be_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"time_to = 0.5: times are modelled by a clock, and none is given"):
         sglr.compare(["psl", "fl"], **TINY, out=tmp_path / "all", time_to=0.5)
+
+
+@pytest.mark.parametrize("method", ["psl", "sfl", "fl"])
+def test_the_ledgers_time_in_turn_is_the_clocks_of_clients_that_are_alike_and_compute_in_no_time(
+    method: str, tmp_path: Path
+) -> None:
+    """The study of all methods takes bytes / rate + messages × latency, of 20 Mbit/s and 50 ms."""
+    clock = "1000000000GFLOPS/20Mbps+100ms,server=1000000000GFLOPS"
+    summary = sglr.train(method, **TINY, clock=clock, out=tmp_path / "run").summary
+    sent = summary["communication"]["in_turn"]
+    assert summary["modelled_time"]["seconds"] == pytest.approx(sent["bytes"] * 8 / 20e6 + sent["messages"] * 0.05)
