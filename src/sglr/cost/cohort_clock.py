@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,33 @@ TOTALS = ("compute", "transfer", "waiting", "last")
 ANSWERS = ("gradients", "average")
 CHAIN = ("down", "backward", "forward", "up")
 """What a client does between two answers of the server, in this order."""
+
+
+class Amounts(NamedTuple):
+    """What n clients of a step do in it.
+
+    Parameters
+    ----------
+    place
+        Who they are.
+    forward, backward, there, back
+        Seconds that each computes and sends, and that the answer takes, ``[n]``.
+    asked
+        Seconds of an exchange within the step, ``[n]``; None without one.
+    answered
+        Whether the server answers.
+    sample
+        Bytes of a sample on its way up.
+    """
+
+    place: Place
+    forward: Figures
+    backward: Figures
+    there: Figures
+    back: Figures
+    asked: Figures | None
+    answered: bool
+    sample: float
 
 
 class CohortClock:
@@ -56,6 +83,7 @@ class CohortClock:
         self._ready: Figures = np.full(len(clients), now)
         self._since = np.zeros((len(CHAIN), len(clients)))
         self._server = self._busy = now
+        self._known: tuple[object, Amounts] | None = None
         self.totals, self.phases = (np.zeros((len(TOTALS), len(clients))), {}) if sums is None else sums
 
     def _place(self, clients: tuple[int, ...]) -> Place:
@@ -105,18 +133,14 @@ class CohortClock:
         if not sent:
             self._alone(samples)
             return
-        speeds, place = self._speeds, self._place(sent[0].clients)
-        up, down, asked = self._bytes(place, sent)
-        count = sent[0].sizes * (samples.sum() / sent[0].sizes.sum())
-        forward, backward = count * speeds.forward[place], count * speeds.backward[place]
-        there = speeds.one_way[place] + up * speeds.up[place]
-        back = speeds.one_way[place] + down * speeds.down[place]
-        arrives, took = self._ready[place] + forward + there, server_flops * speeds.server
+        now = self._amounts(sent, int(samples.sum()))
+        place, forward, backward, there, back, asked = now[:6]
+        arrives, took = self._ready[place] + forward + there, server_flops * self._speeds.server
         self.totals[0, place] += forward + backward
         since = self._since
         since[2, place] += forward
         since[3, place] += there
-        if not any(not one.up and one.kind in ANSWERS for one in sent):
+        if not now.answered:
             self.totals[1, place] += there
             self._since[1, place] += backward
             self._ready[place] = arrives + backward
@@ -124,7 +148,7 @@ class CohortClock:
             return
         ends = self._answer(place, arrives, took, asked, 0.0 if attempt is None else attempt.patience)
         if attempt is not None and attempt.late.any():
-            self._lose(attempt.late, float((up / np.maximum(count, 1)).max()))
+            self._lose(attempt.late, now.sample)
         self.totals[1, place] += there + back
         self.totals[2, place] += ends - arrives
         self._ready[place] = ends + back + backward
@@ -132,6 +156,28 @@ class CohortClock:
             self._since[:, place] = 0.0
         self._since[0, place] += back
         self._since[1, place] += backward
+
+    def _amounts(self, sent: Sequence[Traffic], samples: int) -> Amounts:
+        """Return what each client of a step does in it; most steps are as the one before."""
+        key = samples, *((one.kind, one.clients, one.sizes.tobytes()) for one in sent)
+        if self._known is None or self._known[0] != key:
+            self._known = key, self._counted(sent, samples)
+        return self._known[1]
+
+    def _counted(self, sent: Sequence[Traffic], samples: int) -> Amounts:
+        speeds, place = self._speeds, self._place(sent[0].clients)
+        up, down, asked = self._bytes(place, sent)
+        count = sent[0].sizes * (samples / sent[0].sizes.sum())
+        return Amounts(
+            place,
+            count * speeds.forward[place],
+            count * speeds.backward[place],
+            speeds.one_way[place] + up * speeds.up[place],
+            speeds.one_way[place] + down * speeds.down[place],
+            asked,
+            any(not one.up and one.kind in ANSWERS for one in sent),
+            float((up / np.maximum(count, 1)).max()),
+        )
 
     def _lose(self, late: Rows, sample: float) -> None:
         """Let clients send batches of ``late`` samples, of so many bytes each, that come too late for anyone."""
