@@ -14,7 +14,7 @@ from sglr.core.data import Dataset, Samples
 from sglr.exporting.formats.torch import Torch
 from sglr.exporting.pieces import Piece
 from sglr.exporting.trace import traced
-from sglr.splitting.transformers import Transformer
+from sglr.splitting.transformers import Transformer, transformer_of
 
 TEXTS = torch.cat([texts_of(0, seed) for seed in range(8)])
 
@@ -38,6 +38,7 @@ def test_a_client_s_part_takes_batches_of_any_size(kind: str) -> None:
         ("distilbert", "torch", {}),
         ("gpt2", "onnx", {}),
         ("llama", "torch", {"lora": "r=2,targets=q_proj"}),
+        ("t5", "torch", {}),
     ],
 )
 def test_a_trained_transformer_is_exported_and_checked(
@@ -45,7 +46,7 @@ def test_a_trained_transformer_is_exported_and_checked(
 ) -> None:
     targets = TEXTS[:, 0] % LABELS
     data = Dataset("texts", Samples(TEXTS[:18], targets[:18]), Samples(TEXTS[18:], targets[18:]), tuple("abc"))
-    model = Transformer(model_of(kind), padding=0)
+    model = transformer_of(model_of(kind), padding=0)
     given = {"cut": "layer.1", "clients": 2, "epochs": 1, "batch_size": 4, "out": tmp_path / "run", **settings}
     run = sglr.train("sfl", model=model, dataset=data, **given)
     done = sglr.export(run.path, tmp_path / form, format=form, model=model, data=TEXTS)
