@@ -50,7 +50,7 @@ def test_law_2_between_sites(case: dict[str, Any], tmp_path: Path) -> None:
 
 def wanted() -> WantedData:
     """Return what a run wants whose operator has stated the inputs."""
-    stated = load_dataset("sites", None, {"inputs": "image:1,8,8+kinds:2:int64+age:", "classes": 3})
+    stated = load_dataset("sites", None, {"input_layout": "image:1,8,8+kinds:2:int64+age:", "classes": 3})
     settings = {"partition": "iid", "seed": 0, "batch_size": 2, "clients": 4, "method": "sglr"}
     return WantedData(4, stated.input_shape, stated.targets, settings, stated.encoding)
 
@@ -76,4 +76,4 @@ def test_a_site_with_other_inputs_is_refused_with_the_names(case: str, tmp_path:
 
 def test_an_operator_gives_shapes_once() -> None:
     with pytest.raises(UsageError, match="inputs are given with their shapes; leave out one"):
-        load_dataset("sites", None, {"inputs": "a:2+b:3", "input_shape": (5,), "classes": 2})
+        load_dataset("sites", None, {"input_layout": "a:2+b:3", "input_shape": (5,), "classes": 2})

@@ -205,8 +205,8 @@ def read_layout(text: str) -> InputLayout:
         shape, _, dtype = rest.partition(":")
         lengths = [each.strip() for each in shape.split(",") if each.strip()]
         if not name or not all(length.isdigit() for length in lengths) or dtype not in ("", *TYPES):
-            problem = "is not a name with a shape and a type"
-            raise UsageError("inputs", word, problem, f"write image:1,8,8 or ids:32:int64; types: {', '.join(TYPES)}")
+            problem, remedy = "is not a name with a shape and a type", "write image:1,8,8 or ids:32:int64; types: "
+            raise UsageError("input_layout", word, problem, remedy + ", ".join(TYPES))
         found.append({"name": name, "shape": [*map(int, lengths)], "dtype": dtype or "float32"})
     layout = InputLayout.of({KEY: sorted(found, key=lambda each: str(each["name"]))})
     assert layout is not None, "given"

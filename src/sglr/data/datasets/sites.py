@@ -27,7 +27,7 @@ class Sites:
 
     A schema makes all sites read their data alike: tables need one, and so do texts, recordings, series, volumes and
     masks. Pictures and arrays need the shape of an input and the classes, or what else their targets are. Where each
-    sample has several inputs, ``inputs`` names them.
+    sample has several inputs, ``input_layout`` names them.
     """
 
     input_shape: tuple[int, ...] = field(
@@ -78,7 +78,7 @@ class Sites:
         default=(),
         metadata={"help": "names of the values of one target, in order", "by_run": True, "since": "0.2.0"},
     )
-    inputs: str = field(
+    input_layout: str = field(
         default="",
         metadata={
             "help": "several inputs of each sample: names with shapes, and int64 or bool, as image:1,8,8+ids:32:int64",
@@ -98,8 +98,8 @@ class Sites:
         del data_dir
         if self.schema:
             return self._by_schema(find_schema(self.schema))
-        if self.inputs:
-            return self._several(read_layout(self.inputs))
+        if self.input_layout:
+            return self._several(read_layout(self.input_layout))
         if not self.input_shape or min(self.input_shape) < 1:
             shown = ",".join(map(str, self.input_shape)) or "none"
             problem = "the shape of the sites' inputs is not given"
