@@ -157,5 +157,5 @@ def test_a_list_of_inputs_that_is_malformed_is_refused(text: str) -> None:
     if text == "a":
         assert read_layout(text).fields == (InputField("a", (), "float32"),)
         return
-    with pytest.raises(UsageError, match="inputs = "):
+    with pytest.raises(UsageError, match=r"inputs = |input_layout = "):
         read_layout(text)
