@@ -132,7 +132,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     least = least_batch(segments.needing_two(), experiment.batch_size, data.sizes)
     check_least(experiment, method, batch_rule, least)
     work = None if fleet is None else work_of(experiment, segments, data)
-    pace = pace_of(fleet, work, codec, segments.cut_shape, data)
+    pace = pace_of(fleet, work, codec, segments, data)
     batching = Batching(experiment.batch_size, experiment.short_clients, least, batch_rule, pace, stragglers)
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))

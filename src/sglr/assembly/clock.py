@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from sglr.assembly.segments import Segments
+from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.trainer import Trainer
-from sglr.cost.clock import Clock
+from sglr.cost.clock import Clock, Halves
 from sglr.cost.clock_spec import read_clock
 from sglr.cost.computation import segment_flops
-from sglr.cost.fleet import Fleet
+from sglr.cost.fleet import Figures, Fleet
 from sglr.cost.step_time import SampleWork
 from sglr.cost.training_flops import client_flops, server_halves
 from sglr.data.batches import Batching
 from sglr.runs.config import Experiment
+from sglr.splitting.trunk import entered
 
 
 def fleet_of(experiment: Experiment, clients: int) -> Fleet | None:
@@ -46,27 +50,37 @@ def _why_not(experiment: Experiment) -> tuple[str, str] | None:
             "steps that overlap have no clock (pipelining)",
             "leave out one of them; sglr plan --rtt --ahead tells times",
         )
-    if experiment.cuts is not None:
-        return "clients that are cut at different places have no clock yet (cuts)", "leave out one of them"
     return None
 
 
 def work_of(experiment: Experiment, segments: Segments, data: ClientData) -> SampleWork:
-    """Return what a sample costs at the clients and at the server.
+    """Return what a sample costs at the clients and at the server: of each client's, where they are cut differently.
 
     Raises
     ------
     UsageError
         If a segment's operations can't be counted.
     """
-    shape, dtype = tuple(data.train.inputs.shape[1:]), data.train.inputs.dtype
+    shape, dtype, cuts = tuple(data.train.inputs.shape[1:]), data.train.inputs.dtype, segments.cuts
+    shapes = (segments.cut_shape,) if cuts is None else cuts.shapes
     try:
-        client = client_flops(segments.lower_of(0), shape, dtype)
-        server = segment_flops(segments.upper, segments.cut_shape, input_gradient=True)
+        ends = list(zip(segments.ends(), shapes, strict=True))
+        clients = [client_flops(end.lower, shape, dtype) for end, _ in ends]
+        servers = [segment_flops(end.upper, at_cut, input_gradient=True) for end, at_cut in ends]
     except Exception as error:  # a user's model may raise anything
         problem = f"the model's operations can't be counted ({type(error).__name__}: {' '.join(str(error).split())})"
         raise UsageError("clock", str(experiment.clock), problem, "leave it out, or give another model") from error
-    return SampleWork(client.forward, client.backward, server.forward, server.backward)
+    return SampleWork(
+        of_clients([flops.forward for flops in clients], cuts),
+        of_clients([flops.backward for flops in clients], cuts),
+        of_clients([flops.forward for flops in servers], cuts),
+        of_clients([flops.backward for flops in servers], cuts),
+    )
+
+
+def of_clients(each: Sequence[float], cuts: ClientCuts | None) -> float | Figures:
+    """Return figures of every cut as those of every client, ``[C]``; the only one, where all have one cut."""
+    return each[0] if cuts is None else np.array(each, dtype=np.float64)[list(cuts.places)]
 
 
 def clock_of(
@@ -75,9 +89,13 @@ def clock_of(
     """Return the clock of a training; None without a fleet."""
     if fleet is None or work is None:
         return None
-    halves: Callable[[], tuple[float, float]] = partial(_halves, trainer, cut_shape)
-    return Clock(fleet, work, trainer, batching, halves)
+    return Clock(fleet, work, trainer, batching, partial(_halves, trainer, cut_shape))
 
 
-def _halves(trainer: Trainer, cut_shape: tuple[int, ...]) -> tuple[float, float]:
-    return server_halves(trainer.server.segment, cut_shape)
+def _halves(trainer: Trainer, cut_shape: tuple[int, ...]) -> Halves:
+    segment, cuts = trainer.server.segment, trainer.cuts
+    shapes = (cut_shape,) if cuts is None else cuts.shapes
+    to_weights, to_inputs = zip(
+        *(server_halves(entered(segment, cut), at) for cut, at in enumerate(shapes)), strict=True
+    )
+    return of_clients(to_weights, cuts), of_clients(to_inputs, cuts)

@@ -41,7 +41,6 @@ def check_cuts(experiment: Experiment, method: Method) -> None:
         "accumulate": (experiment.accumulate > 1, "a stage of the server may have no samples in a step"),
         "compile": (experiment.compile, "the server's stages have another number of samples in each step"),
         "pipelining": (experiment.pipelining, "clients of a cut may have no batch in a step that others compute ahead"),
-        "clock": (experiment.clock is not None, "it models clients that all compute alike"),
         "client_store": (experiment.client_store == "disk", "clients of several cuts are kept in memory"),
         "lora": (lora is not None and lora.at != "both", "which layers are the clients' differs from client to client"),
     }

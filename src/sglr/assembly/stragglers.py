@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sglr.assembly.clock import of_clients
+from sglr.assembly.segments import Segments
 from sglr.core.codec import Codec
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
@@ -64,12 +66,15 @@ def _why_not(experiment: Experiment, method: Method, batches: BatchRule, rule: S
 
 
 def pace_of(
-    fleet: Fleet | None, work: SampleWork | None, codec: Codec, cut_shape: tuple[int, ...], data: ClientData
+    fleet: Fleet | None, work: SampleWork | None, codec: Codec, segments: Segments, data: ClientData
 ) -> Pace | None:
     """Return how long each client takes for a step, from one answer of the server to the next; None without clocks."""
     if fleet is None or work is None:
         return None
-    up = codec.bytes((1, *cut_shape)) + data.targets.bytes
-    down = codec.of_gradients.bytes((1, *cut_shape))
+    cuts = segments.cuts
+    shapes = (segments.cut_shape,) if cuts is None else cuts.shapes
+    codecs = [(codec.of_cut(cut), (1, *shape)) for cut, shape in enumerate(shapes)]
+    up = of_clients([own.bytes(shape) + data.targets.bytes for own, shape in codecs], cuts)
+    down = of_clients([own.of_gradients.bytes(shape) for own, shape in codecs], cuts)
     each = (work.forward + work.backward) / fleet.flops + up / fleet.up + down / fleet.down
-    return Pace(fleet.rtt, each, work.server / fleet.server_flops)
+    return Pace(fleet.rtt, each, work.server / fleet.server_flops, up / fleet.up)

@@ -13,11 +13,15 @@ from sglr.core.events import EpochDone, Event, StepDone, Traffic
 from sglr.core.random import generator
 from sglr.core.trainer import Trainer
 from sglr.cost.cohort_clock import TOTALS, CohortClock
-from sglr.cost.fleet import Fleet
+from sglr.cost.exchanged import joined, samples_of
+from sglr.cost.fleet import Figures, Fleet
 from sglr.cost.step_time import SampleWork, Speeds
 from sglr.data.batches import Batching
 from sglr.data.late import Punctual
 from sglr.data.schedules import Schedule
+
+Halves = tuple[float | Figures, float | Figures]
+"""Operations of a sample's way back to the server's weights alone, and to the smashed data alone."""
 
 MOST_CLIENTS = 1000
 """Clients whose figures are in a summary."""
@@ -31,14 +35,14 @@ class Clock:
     fleet
         Devices and links.
     work
-        Operations of a sample.
+        Operations of a sample; of each client's, where clients are cut at several places.
     trainer
         The training.
     batching
         How its clients cut their data into batches.
     halves
         Counts the operations of a sample's way back through the server's segment to its weights alone, and to the
-        smashed data alone; asked where a method goes so.
+        smashed data alone, as ``work`` does; asked where a method goes so.
     """
 
     def __init__(
@@ -47,10 +51,11 @@ class Clock:
         work: SampleWork,
         trainer: Trainer,
         batching: Batching,
-        halves: Callable[[], tuple[float, float]],
+        halves: Callable[[], Halves],
     ) -> None:
         self.fleet, self.work, self._trainer, self._batching = fleet, work, trainer, batching
-        self._count_halves, self._halves = halves, (0.0, 0.0)
+        self._count_halves = halves
+        self._halves: Halves | None = None
         self._now, self._taken = 0.0, 0
         self._totals = np.zeros((len(TOTALS), fleet.clients))
         self._phases: dict[str, float] = {}
@@ -85,21 +90,24 @@ class Clock:
         progress, sent = self._trainer.progress, self._pending
         self._pending = []
         first = next((at for at, one in enumerate(sent) if one.kind != "weights" or one.up), len(sent))
-        for one in sent[:first]:
+        for one in self._whole(sent[:first]):
             cohort.receive(one)
-        exchange = [one for one in sent if one.kind != "weights"]
+        exchange = self._whole([one for one in sent if one.kind != "weights"])
         for step in range(self._taken, progress.step):
             last = step + 1 == progress.step
             late = schedule.attempt(step) if isinstance(schedule, Punctual) else None
             if last and exchange:
-                cohort.take(np.array([event.samples]), exchange, self._flops(), late)
+                cohort.take(np.array([event.samples]), exchange, self._flops(exchange), late)
             else:
                 cohort.take(schedule.at(step)[1], [], 0.0)
-        for one in sent[first:]:
-            if one.kind == "weights":
-                (cohort.send if one.up else cohort.receive)(one)
+        for one in self._whole([one for one in sent[first:] if one.kind == "weights"]):
+            (cohort.send if one.up else cohort.receive)(one)
         self._steps += progress.step - self._taken
         self._taken = progress.step
+
+    def _whole(self, sent: Sequence[Traffic]) -> Sequence[Traffic]:
+        """Return messages of each kind of all clients together."""
+        return sent if self._trainer.cuts is None else joined(sent)
 
     def _enter(self) -> tuple[CohortClock, Schedule]:
         """Return the clock of the cohort that is at work, and its schedule; begin both where it is a new one."""
@@ -142,18 +150,18 @@ class Clock:
             return
         self._totals[:, list(self._at_work.clients)] = self._at_work.totals
 
-    def _flops(self) -> float:
-        """Return the server's operations since the last step."""
+    def _flops(self, sent: Sequence[Traffic]) -> float:
+        """Return the server's operations since the last step, in which clients sent so."""
         before, now, work = self._server_work, self._trainer.server.work, self.work
         self._server_work = now
         if now is None or before is None:
             return 0.0
         forward, backward, to_weights, to_inputs = (new - old for new, old in zip(now, before, strict=True))
-        found = forward * work.server_forward + backward * work.server_backward
+        each = forward * work.server_forward + backward * work.server_backward
         if to_weights or to_inputs:
-            self._halves = self._halves if any(self._halves) else self._count_halves()
-            found += to_weights * self._halves[0] + to_inputs * self._halves[1]
-        return found
+            self._halves = self._count_halves() if self._halves is None else self._halves
+            each = each + to_weights * self._halves[0] + to_inputs * self._halves[1]
+        return _mean(each, sent)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as they go into ``summary.json``.
@@ -208,3 +216,10 @@ class Clock:
             self._at_work, self._schedule = self._new((int(epoch), int(number)))
             self._at_work.restore(state["cohort"], tensors["clock.cohort"].numpy())
             self._taken = self._trainer.progress.step
+
+
+def _mean(each: float | Figures, sent: Sequence[Traffic]) -> float:
+    """Return the mean of what a sample of each client takes ``[C]``, over the samples of a step."""
+    if not isinstance(each, np.ndarray):
+        return each
+    return float(samples_of(sent, 1) @ each[list(sent[0].clients)])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.events import Traffic
+from sglr.cost.exchanged import samples_of
 from sglr.cost.fleet import Figures
 from sglr.cost.step_time import Speeds
 from sglr.data.late import Attempt
@@ -38,8 +39,6 @@ class Amounts(NamedTuple):
         Seconds of an exchange within the step, ``[n]``; None without one.
     answered
         Whether the server answers.
-    sample
-        Bytes of a sample on its way up.
     """
 
     place: Place
@@ -49,7 +48,6 @@ class Amounts(NamedTuple):
     back: Figures
     asked: Figures | None
     answered: bool
-    sample: float
 
 
 class CohortClock:
@@ -121,10 +119,10 @@ class CohortClock:
         Parameters
         ----------
         samples
-            Of each client, ``[n]``; of those in an exchange all together are enough, which are in proportion to what
-            each sends.
+            Of each client, ``[n]``; of those in an exchange all together are enough, which are in proportion to the
+            labels that each sends.
         sent
-            What crossed the cut; nothing if clients trained alone.
+            What crossed the cut, each kind of all clients together; nothing if clients trained alone.
         server_flops
             The server's operations.
         attempt
@@ -148,7 +146,7 @@ class CohortClock:
             return
         ends = self._answer(place, arrives, took, asked, 0.0 if attempt is None else attempt.patience)
         if attempt is not None and attempt.late.any():
-            self._lose(attempt.late, now.sample)
+            self._lose(attempt)
         self.totals[1, place] += there + back
         self.totals[2, place] += ends - arrives
         self._ready[place] = ends + back + backward
@@ -167,7 +165,7 @@ class CohortClock:
     def _counted(self, sent: Sequence[Traffic], samples: int) -> Amounts:
         speeds, place = self._speeds, self._place(sent[0].clients)
         up, down, asked = self._bytes(place, sent)
-        count = sent[0].sizes * (samples / sent[0].sizes.sum())
+        count = samples_of(sent, samples)
         return Amounts(
             place,
             count * speeds.forward[place],
@@ -176,14 +174,13 @@ class CohortClock:
             speeds.one_way[place] + down * speeds.down[place],
             asked,
             any(not one.up and one.kind in ANSWERS for one in sent),
-            float((up / np.maximum(count, 1)).max()),
         )
 
-    def _lose(self, late: Rows, sample: float) -> None:
-        """Let clients send batches of ``late`` samples, of so many bytes each, that come too late for anyone."""
-        place, speeds = np.flatnonzero(late), self._speeds
+    def _lose(self, attempt: Attempt) -> None:
+        """Let clients send batches that come too late for anyone."""
+        place, speeds, late = np.flatnonzero(attempt.late), self._speeds, attempt.late
         computed = late[place] * speeds.forward[place]
-        sent = speeds.one_way[place] + late[place] * sample * speeds.up[place]
+        sent = speeds.one_way[place] + late[place] * attempt.up[place]
         self.totals[0, place] += computed
         self.totals[1, place] += sent
         self._since[2, place] += computed

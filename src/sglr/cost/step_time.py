@@ -24,7 +24,7 @@ from sglr.cost.fleet import Figures, Fleet
 
 @dataclass(frozen=True)
 class SampleWork:
-    """Operations of one sample.
+    """Operations of one sample: the same of all clients', or of each client's ``[C]`` where these are cut differently.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class SampleWork:
         In the server's segment; back to its weights and to the smashed data.
     """
 
-    forward: float
-    backward: float
-    server_forward: float
-    server_backward: float
+    forward: float | Figures
+    backward: float | Figures
+    server_forward: float | Figures
+    server_backward: float | Figures
 
     @property
-    def server(self) -> float:
+    def server(self) -> float | Figures:
         """Of a sample that goes through the server's segment once, there and back."""
         return self.server_forward + self.server_backward
 
@@ -73,7 +73,10 @@ class Speeds:
         """Return those of some clients of a fleet; by default of all."""
         rows = slice(None) if clients is None else np.array(clients, dtype=np.int64)
         flops, up, down, rtt = (each[rows] for each in (fleet.flops, fleet.up, fleet.down, fleet.rtt))
-        return cls(work.forward / flops, work.backward / flops, 1 / up, 1 / down, rtt / 2, 1 / fleet.server_flops)
+        forward, backward = (
+            each[rows] if isinstance(each, np.ndarray) else each for each in (work.forward, work.backward)
+        )
+        return cls(forward / flops, backward / flops, 1 / up, 1 / down, rtt / 2, 1 / fleet.server_flops)
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,11 @@ class Buffered:
         answered = 0.0
         while coming:
             full = [heapq.heappop(coming) for _ in range(min(self.number, len(coming)))]
-            samples = sum(int(sizes[number][client]) for _, client, number in full)
-            answered = max(answered, full[-1][0]) + samples * self.pace.server
+            ready = full[-1][0]
             full.sort(key=lambda one: one[1])
             who, numbers = (np.array([one[place] for one in full], dtype=np.int64) for place in (1, 2))
+            samples = np.array([sizes[number][client] for _, client, number in full], dtype=np.int64)
+            answered = max(answered, ready) + self.pace.serves(samples, who)
             found.append((who, numbers, len(found) - began[who]))
             began[who] = len(found)
             for _, client, number in full:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sglr.data.schedules import Rows, Schedule
-from sglr.data.stragglers import DEADLINE, Pace, StragglerRule
+from sglr.data.stragglers import DEADLINE, Pace, StragglerRule, Times
 
 
 class Attempt(NamedTuple):
@@ -23,11 +23,14 @@ class Attempt(NamedTuple):
         Samples of those who began a batch that came too late, ``[n]``.
     patience
         The seconds from the server's last answer that it waited for who did not come; 0 if all came.
+    up
+        Seconds that a sample of each client takes up, ``[n]``.
     """
 
     present: np.ndarray
     late: Rows
     patience: float
+    up: Times
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Punctual:
             present, over, patience = self._in_time(opens, arrives, asked)
             late = began & ~present
             free[late] = arrives[late]
-            found.append(Attempt(present, np.where(late, counts, 0), patience))
-            opens = over + self.pace.server * int(counts[present].sum())
+            found.append(Attempt(present, np.where(late, counts, 0), patience, self.pace.up))
+            opens = over + self.pace.serves(counts[present], np.flatnonzero(present))
             free[present] = opens
         return found
 

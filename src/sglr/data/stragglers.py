@@ -15,6 +15,7 @@ from sglr.core.spec import Option, Spec
 
 Rows = NDArray[np.int64]
 Times = NDArray[np.float64]
+ALL = slice(None)
 
 WAIT, DEADLINE, QUORUM, BUFFER = "wait", "deadline", "quorum", "buffer"
 """Names of rules."""
@@ -96,19 +97,34 @@ class Pace:
     each
         Seconds for a sample, computed and sent both ways, ``[n]``.
     server
-        The server's seconds for a sample.
+        The server's seconds for a sample; of each client's, ``[n]``, where they differ.
+    sends
+        Seconds that a sample takes up, ``[n]``; none if it is not given.
     """
 
     fixed: Times
     each: Times
-    server: float = 0.0
+    server: float | Times = 0.0
+    sends: Times | None = None
 
     def of(self, clients: Sequence[int]) -> Pace:
         """Return that of some clients."""
         rows = np.asarray(clients, dtype=np.int64)
-        return Pace(self.fixed[rows], self.each[rows], self.server)
+        server = self.server[rows] if isinstance(self.server, np.ndarray) else self.server
+        return Pace(self.fixed[rows], self.each[rows], server, self.up[rows])
+
+    @property
+    def up(self) -> Times:
+        """Seconds that a sample takes up, ``[n]``."""
+        return np.zeros_like(self.each) if self.sends is None else self.sends
 
     def takes(self, samples: Rows) -> Times:
         """Return t_i, ``[n]``."""
         found: Times = self.fixed + samples * self.each
         return found
+
+    def serves(self, samples: Rows, clients: Rows | slice = ALL) -> float:
+        """Return the server's seconds for a step with so many samples of each of some clients, ``[n]``."""
+        if isinstance(self.server, np.ndarray):
+            return float(samples @ self.server[clients])
+        return int(samples.sum()) * self.server
