@@ -36,6 +36,7 @@ DIGITS: dict[str, Any] = {
     "stacking": "looped",
 }
 THREE = "0-1=conv1,2=pool1,3-4=relu2"
+DEVICES = "0-1=phone/4g,2=pi/wifi,3-4=laptop/wifi"
 JOINT = ("psl", "slr", "sgl", "sglr", "sglr2", "sfl", "sflv1", "sflv2", "ssl", "cyclesl", "gpsl", "scala", "mergesfl")
 
 
@@ -240,12 +241,38 @@ def test_weights_that_are_merged_are_counted_for_whom_has_them(tmp_path: Path) -
     assert run.summary["communication"]["by_kind"]["up"]["weights"] == 5 * conv1 + 2 * conv2
 
 
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        "phone=conv1,pi=pool1,laptop=relu2",
+        pytest.param({"laptop": "relu2", "phone": "conv1", "2": "pool1"}, marks=pytest.mark.slow),
+    ],
+    ids=["text", "table"],
+)
+def test_cuts_by_device_are_those_of_the_clients_that_the_clock_gives_it(cuts: Any, tmp_path: Path) -> None:
+    run, wanted = (trained(tmp_path / name, clock=DEVICES, cuts=own) for name, own in (("a", cuts), ("b", THREE)))
+    assert run.summary is not None
+    assert wanted.summary is not None
+    for key in ("weights_sha256", "cut", "cuts", "communication", "modelled_time"):
+        assert run.summary[key] == wanted.summary[key], key
+    assert run.experiment.cuts == THREE  # what a run keeps
+    for client in range(5):
+        ours, theirs = sglr.load_model(run.path, client), sglr.load_model(wanted.path, client)
+        assert all((one == other).all() for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_one_cut_for_all_devices_is_the_simple_case(tmp_path: Path) -> None:
+    run = trained(tmp_path, clock=DEVICES, cuts="phone=conv1,pi=conv1,laptop=conv1")
+    assert (run.experiment.cut, run.experiment.cuts) == ("conv1", None)
+
+
 STORIES: dict[str, dict[str, Any]] = {
     "sglr": {"compression": "topk:0.5,feedback=true", "participation": 0.8},
     "sfl": {"defence": "noise:sigma=0.1", "init": "independent"},
     "sflv1": {"optimizer": "sgd:momentum=0.9", "stacking": "auto"},
     "ssl": {},
     "cyclesl": {"compression": "int8"},
+    "psl": {"clock": DEVICES, "cuts": "phone=conv1,pi=pool1,laptop=relu2"},
 }
 
 
@@ -321,6 +348,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "left out": ({"cuts": "0-3=conv1"}, "client 4 would have no cut"),
     "twice": ({"cuts": "0-3=conv1,3-4=pool1"}, "client 3 would have two cuts"),
     "unreadable": ({"cuts": "conv1"}, "is not clients and their cut"),
+    "no clock": ({"cuts": "phone=conv1,laptop=pool1"}, "'phone' is no range of clients, and clients have no devices"),
+    "no such device": ({"cuts": "phone=conv1,tablet=pool1", "clock": DEVICES}, "no client has such a device"),
+    "device left out": ({"cuts": "phone=conv1", "clock": DEVICES}, r"clients 2, 3, 4 \(laptop, pi\) would have no cut"),
+    "device and range": ({"cuts": "phone=conv1,1-4=pool1", "clock": DEVICES}, "client 1 would have two cuts"),
     "no such layer": ({"cuts": "0-3=conv1,4=conv9"}, "no such layer"),
     "nothing left": ({"cuts": "0-3=conv1,4=fc2"}, "the server would have no layers"),
     "both": ({"cuts": THREE, "cut": "conv1"}, "cut = conv1 is given, too"),

@@ -23,6 +23,7 @@ def test_one_device_for_all() -> None:
 def test_devices_by_range_and_figures_of_ones_own() -> None:
     fleet = read_clock("0-1=phone/4g, 2=50GFLOPS/20Mbps+100ms, laptop/wifi, server=workstation", 4, 0)
     assert fleet.flops.tolist() == [10e9, 10e9, 50e9, 100e9]
+    assert fleet.devices == ("phone", "phone", "50GFLOPS", "laptop")
     assert fleet.up[2] == fleet.down[2] == 2.5e6
     assert fleet.rtt.tolist() == [0.07, 0.07, 0.1, 0.01]
     assert fleet.server_flops == 5e12
@@ -36,6 +37,7 @@ def test_a_table_of_measured_clients(tmp_path: Path) -> None:
     )
     fleet = read_clock(str(table), 2, 0)
     assert fleet.flops.tolist() == [10e9, 2e9]
+    assert fleet.devices == ("phone", "2e9")
     assert fleet.up.tolist() == [0.5e6, 0.125e6]
     assert fleet.down.tolist() == [0.5e6, 1e6]
     assert fleet.rtt.tolist() == [0, 0.05]
@@ -52,6 +54,7 @@ def test_a_distribution_is_that_of_the_seed_and_each_client() -> None:
     assert np.allclose(many.up / many.down, LINKS["4g"].up / LINKS["4g"].down)
     alike = read_clock("lognormal:around=phone/4g,sigma=0,server=laptop", 2, 0)
     assert alike.flops.tolist() == [10e9, 10e9]
+    assert alike.devices == ("phone", "phone")
     assert alike.server_flops == 100e9
 
 

@@ -30,7 +30,7 @@ from sglr.assembly.checks import (
 )
 from sglr.assembly.client_store import client_store_of
 from sglr.assembly.clock import clock_of, fleet_of, work_of
-from sglr.assembly.cut_checks import check_cuts, with_one_cut
+from sglr.assembly.cut_checks import check_cuts, with_resolved_cuts
 from sglr.assembly.kept_model import tokenizer_for
 from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.make_segments import make_segments
@@ -87,7 +87,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         If a setting, a file or a combination of settings is wrong.
     """
     given = given or PartOverrides()
-    experiment = with_one_cut(experiment)
+    experiment = with_resolved_cuts(experiment)
     device = device_here(experiment)
     precision = Precision(experiment.precision, experiment.compile)
     precision.prepare(device)

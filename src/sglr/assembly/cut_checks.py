@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from sglr.adapters import Lora
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
-from sglr.runs.client_cuts import cuts_of_clients
+from sglr.cost.clock_spec import read_clock
+from sglr.runs.client_cuts import cuts_of_clients, told
 from sglr.runs.config import Experiment
 
 ENGINES = ("local", "remote")
 """Engines whose clients may be cut at several places."""
 
 
-def with_one_cut(experiment: Experiment) -> Experiment:
-    """Return the settings with ``cut`` where ``cuts`` gives all clients the same: nothing else changes then.
+def with_resolved_cuts(experiment: Experiment) -> Experiment:
+    """Return the settings with ranges of clients where ``cuts`` names devices, or ``cut`` where all have the same one.
 
     Raises
     ------
@@ -25,8 +29,15 @@ def with_one_cut(experiment: Experiment) -> Experiment:
     if experiment.cut is not None:
         problem = f"cut = {experiment.cut} is given, too"
         raise UsageError("cuts", experiment.cuts, problem, "give one of them")
-    own = cuts_of_clients(experiment.cuts, experiment.clients)
-    return experiment.model_copy(update={"cut": own[0], "cuts": None}) if len(set(own)) == 1 else experiment
+    own = cuts_of_clients(experiment.cuts, experiment.clients, partial(_devices, experiment))
+    found = {"cut": own[0], "cuts": None} if len(set(own)) == 1 else {"cuts": told(own)}
+    return experiment.model_copy(update=found)
+
+
+def _devices(experiment: Experiment) -> Sequence[str] | None:
+    """Return what device each client has; None without a clock."""
+    clock, clients = experiment.clock, experiment.clients
+    return None if clock is None else read_clock(clock, clients, experiment.seed).devices
 
 
 def check_cuts(experiment: Experiment, method: Method) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from sglr.assembly.checks import check_defences, check_head, check_served, check_tail
-from sglr.assembly.cut_checks import check_cuts, with_one_cut
+from sglr.assembly.cut_checks import check_cuts, with_resolved_cuts
 from sglr.assembly.method import build_method
 from sglr.assembly.segments import Segments
 from sglr.assembly.several_segments import OneCut, SeveralSegments
@@ -49,7 +49,7 @@ def client_segments(
     UsageError
         If the model or the cut does not fit ``data``.
     """
-    experiment = with_one_cut(experiment)
+    experiment = with_resolved_cuts(experiment)
     method, defences = build_method(experiment), parse(experiment.defence, experiment.seed)
     check_cuts(experiment, method)
     check_tail(experiment, method)

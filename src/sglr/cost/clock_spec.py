@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -32,7 +32,13 @@ _OPTIONS = {
 }
 _SIGMA = 0.5
 
-Client = tuple[float, Link]
+
+class Client(NamedTuple):
+    """A client's device and link: operations per second, and what the device is called."""
+
+    flops: float
+    link: Link
+    device: str
 
 
 def read_clock(text: str, clients: int, seed: int) -> Fleet:
@@ -89,7 +95,7 @@ def _device_and_link(text: str, whole: str) -> Client:
     device, slash, link = text.partition("/")
     if not slash:
         raise UsageError(FIELD, whole, f"{text!r} is not a device and a link", _WRITE)
-    return read_device(device, FIELD), read_link(link, FIELD)
+    return Client(read_device(device, FIELD), read_link(link, FIELD), device.strip())
 
 
 def _clients_of(text: str, clients: int, whole: str) -> range:
@@ -131,7 +137,8 @@ def _table(path: Path, clients: int) -> tuple[dict[int, Client], float]:
         if client in found:
             raise UsageError(FIELD, path, f"has client {client} twice", "give each client one row")
         up, down = (read_rate(row[way], f"{FIELD} {way} in line {line}") * 1e6 for way in ("up", "down"))
-        found[client] = speed, Link(up, down, read_time(row["rtt"], f"{FIELD} rtt in line {line}"))
+        link = Link(up, down, read_time(row["rtt"], f"{FIELD} rtt in line {line}"))
+        found[client] = Client(speed, link, row["flops"])
     return found, server
 
 
@@ -161,11 +168,12 @@ def _drawn(text: str, clients: int, seed: int) -> Fleet:
     options = Spec.parse(FIELD, text).options(_OPTIONS, first="around")
     if "around" not in options:
         raise UsageError(FIELD, text, "has no device and link to draw around", "write it like lognormal:phone/4g")
-    (flops, link), sigma = _device_and_link(options["around"], text), options.get("sigma", _SIGMA)
+    (flops, link, device), sigma = _device_and_link(options["around"], text), options.get("sigma", _SIGMA)
     draws = np.array([generator(seed, "devices", client).standard_normal(2) for client in range(clients)])
     speed, rate = np.exp(sigma * draws).T
     server = read_device(options[SERVER], FIELD) if SERVER in options else DEVICES[SERVER]
-    return Fleet(flops * speed, link.up * rate, link.down * rate, np.full(clients, link.rtt), server)
+    rtt, devices = np.full(clients, link.rtt), (device,) * clients
+    return Fleet(flops * speed, link.up * rate, link.down * rate, rtt, server, devices)
 
 
 def _fleet(found: Mapping[int, Client], server: float, clients: int, given: str) -> Fleet:
@@ -173,6 +181,6 @@ def _fleet(found: Mapping[int, Client], server: float, clients: int, given: str)
     if missing is not None:
         raise UsageError(FIELD, given, f"gives client {missing} no device and link", _WRITE)
     each = [found[client] for client in range(clients)]
-    table = np.array([(flops, link.up, link.down, link.rtt) for flops, link in each], dtype=np.float64)
+    table = np.array([(flops, link.up, link.down, link.rtt) for flops, link, _ in each], dtype=np.float64)
     flops, up, down, rtt = table.T
-    return Fleet(flops, up, down, rtt, server)
+    return Fleet(flops, up, down, rtt, server, tuple(client.device for client in each))

@@ -91,6 +91,8 @@ class Fleet:
         Seconds of a round trip, ``[C]``.
     server_flops
         Operations per second of the server.
+    devices
+        What each client's device is called, as it was given: a name of `DEVICES`, or operations per second.
     """
 
     flops: Figures
@@ -98,6 +100,7 @@ class Fleet:
     down: Figures
     rtt: Figures
     server_flops: float
+    devices: tuple[str, ...]
 
     @property
     def clients(self) -> int:

@@ -67,7 +67,7 @@ class ModelSettings(BaseModel):
         "Model",
         None,
         "last layer of each client, where these differ: ranges of clients with their cuts, such as"
-        " 0-4=layer1,5-9=40%; in TOML and Python a table; instead of --cut",
+        " 0-4=layer1,5-9=40%, or devices of --clock: phone=layer1; in TOML and Python a table; instead of --cut",
         since="0.2.0",
         clients="take",
     )
