@@ -24,6 +24,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.engine import Engine
 from sglr.core.events import Event
 from sglr.core.merging import MergeRule
+from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, Plateau
 from sglr.core.plan import TrainingPlan
@@ -321,7 +322,8 @@ class Case:
         validation = data.validation if self.validate else None
         server = engine.make_server(partial(SplitServer, spec))
         buffers = {name for name, _ in lower(0).named_buffers()}
-        return Trainer(self.method, engine, server, plan, validation, self.hooks, rule=self.rule, buffers=buffers)
+        sharing = WeightSharing(self.method, engine, server, rule=self.rule, buffers=buffers)
+        return Trainer(self.method, engine, server, plan, sharing, validation, self.hooks)
 
     def run(self) -> Trainer:
         """Build it and train to the end."""

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.core import merging as sums
 from sglr.core.errors import UsageError
 from sglr.core.merging import MergeRule, Merging, middle_mean
+from sglr.core.merging import merge_rule as sums
 from sglr.core.registry import MERGE_RULES
 from sglr.core.weights import weighted_mean
 from sglr.merge_rules.mean import Mean

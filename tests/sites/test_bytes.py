@@ -18,6 +18,7 @@ from torch import nn
 from sglr.compression.error_feedback import parse
 from sglr.core.data import ClientData, Samples
 from sglr.core.events import Event, StepDone, Traffic
+from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec
 from sglr.core.plan import TrainingPlan
@@ -103,7 +104,8 @@ class Run:
         engine = Remote(setting, Listen(local_clients=False, opened=self.opened))
         spec = ServerSpec(nn.Linear(VALUES, 2), SGD, Classification(), classes=2, clients=CLIENTS, label_prior="ignore")
         server = SplitServer(spec, CPU)
-        return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), None, Hooks(self.observe))
+        sharing = WeightSharing(self.method, engine, server)
+        return Trainer(self.method, engine, server, TrainingPlan(1, 0.1, 0.1), sharing, None, Hooks(self.observe))
 
     def observe(self, event: Event) -> None:
         if isinstance(event, Traffic) and len(self.carried) == 1:

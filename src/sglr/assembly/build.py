@@ -47,6 +47,7 @@ from sglr.assembly.weight_code import delta_code
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData, Dataset
 from sglr.core.errors import UsageError
+from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
@@ -169,9 +170,9 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     )
     server = engine.make_server(partial(SplitServer, spec))
     shared, buffers = _shared(method, segments.ends()[-1].lower, device) if method.shares else ({}, set())
-    trainer = Trainer(method, engine, server, plan, data.validation, shared=shared, rule=rule, buffers=buffers)
-    trainer.cuts = segments.cuts
-    trainer.sent_bytes = None if client_spec.delta_code is None else client_spec.delta_code.bytes
+    sent_bytes = None if client_spec.delta_code is None else client_spec.delta_code.bytes
+    sharing = WeightSharing(method, engine, server, shared, rule, buffers, segments.cuts, sent_bytes)
+    trainer = Trainer(method, engine, server, plan, sharing, data.validation)
     return Training(
         trainer,
         data,

@@ -5,11 +5,9 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,16 +18,14 @@ from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
 from sglr.core.events import EpochDone, Hooks, StepDone, step_traffic, weights_traffic
-from sglr.core.merging import MergeRule, Merging
+from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.plan import Progress, Rates, TrainingPlan, weigh_alike
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
 from sglr.core.types import Downlink, StepContext, Uplink
-from sglr.core.weights import Weights, below, data_shares
-
-log = logging.getLogger(__name__)
+from sglr.core.weights import Weights, below
 
 
 def one_part(clients: int) -> int:
@@ -46,40 +42,25 @@ class Trainer:
     ----------
     method, engine, server, plan
         The parts.
-    shared
-        The weights that clients share, where the method shares them; they begin with them.
+    sharing
+        The weights that clients share, where the method shares them.
     validation
         Samples that choose the best epoch, or None.
     hooks
         What happens beside training.
-    rule
-        How weights that clients share are merged.
-    buffers
-        Names of what is not trained of a client's segment, such as batch statistics.
     memory
         What the method keeps between steps: see `StepContext.memory`.
-    sent_bytes
-        Gives the bytes of one client's weights on their way to be merged, where these are written in a code.
-    holders
-        Who has taken up the weights that were merged last, where each client mixes them with its own: it does so once.
-    cuts
-        Which client is cut where; None where all are cut at one place.
     """
 
     method: Method
     engine: Engine
     server: Server
     plan: TrainingPlan
+    sharing: WeightSharing
     validation: Samples | None = None
     hooks: Hooks = field(default_factory=Hooks)
     progress: Progress = field(default_factory=Progress)
-    shared: Weights = field(default_factory=dict)
-    rule: MergeRule = field(default_factory=MergeRule)
-    buffers: AbstractSet[str] = frozenset()
     memory: dict[str, Tensor] = field(default_factory=dict)
-    holders: set[int] = field(default_factory=set)
-    cuts: ClientCuts | None = None
-    sent_bytes: Callable[[Weights], int] | None = None
     _end: Progress | None = field(default=None, init=False)
     _staleness: Callable[[int], Mapping[int, float]] = field(default=weigh_alike, init=False)
 
@@ -87,6 +68,16 @@ class Trainer:
     def sizes(self) -> Sequence[int]:
         """|D_i| of every client, as the engine knows it by now."""
         return self.engine.sizes
+
+    @property
+    def shared(self) -> Weights:
+        """The weights that clients share; empty where they share none."""
+        return self.sharing.weights
+
+    @property
+    def cuts(self) -> ClientCuts | None:
+        """Which client is cut where; None where all are cut at one place."""
+        return self.sharing.cuts
 
     def run(self, hooks: Hooks | None = None) -> None:
         """Train from where `progress` stands to the end.
@@ -104,9 +95,7 @@ class Trainer:
             If the user asked to stop, after a checkpoint.
         """
         self.hooks = hooks or self.hooks
-        if self.method.shares and not self.shared:
-            first = self.engine.collect((0,))
-            self.shared = {name: tensor[0] for name, tensor in self.method.shared_of(first).items()}
+        self.sharing.begin()
         self._end = None
         while not self.over:
             try:
@@ -158,7 +147,7 @@ class Trainer:
         plan, progress = self.plan, self.progress
         begins = progress.step == 0 and self.method.begins_round(progress.epoch)
         if self.method.shares and begins:
-            self._send_shared(cohort)
+            self.sharing.send(cohort, self.hooks.observe)
         if begins:
             self._hand_out(cohort)
         steps = self.engine.begin_epoch(cohort, progress.epoch, fresh=begins and plan.fresh_optimizers)
@@ -207,7 +196,7 @@ class Trainer:
         self.server.add_metrics(tally)
         context = self._context(steps - 1, steps, rates[-1].server, len(cohort))
         if self.method.merges(context):
-            self._merge(cohort, context)
+            self.sharing.merge(cohort, context, self.hooks.observe)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
         self._between_steps()
 
@@ -217,7 +206,7 @@ class Trainer:
         sends = self.method.sends(context.step)
         samples = self._exchange(context, rate) if sends else self.engine.step_alone(context.step, rate)
         if self.method.merges(context):
-            self._merge(cohort, context)
+            self.sharing.merge(cohort, context, self.hooks.observe)
         return samples
 
     def _exchange(self, context: StepContext, rate: float) -> int:
@@ -231,38 +220,6 @@ class Trainer:
         self.engine.backward(told, rate * downlink.rate_factor)
         self._report_exchange(uplink, downlink)
         return sum(uplink.sizes)
-
-    def _merge(self, cohort: tuple[int, ...], context: StepContext) -> None:
-        present, weights = self.engine.collect_present(cohort)
-        if not present:
-            return
-        shares = data_shares([self.sizes[client] for client in present])
-        merging = Merging(self.rule, present, shares, self.shared, self.buffers)
-        if merging.too_few:
-            what = "nothing is merged in epoch %d, and all go on from the weights that were shared before: %s"
-            log.warning(what, self.progress.epoch + 1, merging.too_few)
-        weights = self.server.hold_for(present, self.method.shared_of(weights))
-        self.shared = self.method.merge(weights, merging, self.server)
-        self.server.take_up(self.shared)
-        self.holders.clear()
-        self._report_weights(present, up=True)
-        if context.ends_epoch:
-            # They receive it when their next pass begins: it is counted then.
-            self._publish(cohort)
-        else:
-            self._send_shared(cohort)
-
-    def _send_shared(self, cohort: tuple[int, ...]) -> None:
-        self._report_weights(self._publish(cohort), up=False)
-
-    def _publish(self, cohort: tuple[int, ...]) -> tuple[int, ...]:
-        """Give a cohort the shared weights; return who has them now."""
-        if self.method.alike:
-            return self.engine.publish(self.shared, cohort)
-        without = tuple(client for client in cohort if client not in self.holders)
-        if without:
-            self.holders |= {*self.engine.publish(self.shared, without)}
-        return tuple(client for client in cohort if client in self.holders)
 
     def _hand_out(self, cohort: tuple[int, ...]) -> None:
         """Send clients of the cohort what the method gives each of them before a round."""
@@ -367,27 +324,17 @@ class Trainer:
             for traffic in step_traffic(uplink, downlink, self.engine.codec, self.server.features):
                 self.hooks.observe(traffic)
 
-    def _report_weights(self, clients: tuple[int, ...], *, up: bool) -> None:
-        if clients and not self.method.pooled:
-            for cut, own in [(0, clients)] if self.cuts is None else self.cuts.groups(clients):
-                held = self.shared if self.cuts is None else self.cuts.held(self.shared, cut)
-                size = self.sent_bytes(held) if up and self.sent_bytes is not None else None
-                self.hooks.observe(weights_traffic(held, own, up=up, size=size))
-
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""
         tensors = {f"clients.{name}": tensor for name, tensor in self.engine.state(best).items()}
         tensors |= {f"server.{name}": tensor for name, tensor in self.server.state().items()}
-        tensors |= {f"shared.{name}": tensor for name, tensor in self.shared.items()}
-        if self.method.shares and not self.method.alike:
-            tensors["holders"] = torch.tensor(sorted(self.holders), dtype=torch.int64)
+        tensors |= self.sharing.state()
         return tensors | {f"method.{name}": tensor for name, tensor in self.memory.items()}
 
     def restore(self, tensors: Weights, progress: Progress) -> None:
         """Take up a checkpoint."""
         self.engine.restore(below("clients.", tensors))
         self.server.restore(below("server.", tensors))
-        self.shared = {name: tensor.clone() for name, tensor in below("shared.", tensors).items()}
+        self.sharing.restore(tensors)
         self.memory = {name: tensor.clone() for name, tensor in below("method.", tensors).items()}
-        self.holders = {*tensors["holders"].tolist()} if "holders" in tensors else set()
         self.progress = progress

@@ -52,7 +52,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: b
     reason = _no_row(name, trainer.method)
     if trainer.cuts is not None:
         reason = "Table 6 is for clients that are all cut at one place"
-    if trainer.sent_bytes is not None:
+    if trainer.sharing.sent_bytes is not None:
         reason = "Table 6 is for weights that are sent as they are"
     if trainer.engine.codec.each_way:
         reason = "Table 6 is for gradients as large as smashed data"
