@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_rel
 
-from sglr.assembly.build import load
+from sglr.assembly.client_data import load
 from sglr.core.registry import PARTITIONERS
 from sglr.studies.sweeps.grid import Grid
 

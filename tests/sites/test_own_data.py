@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sglr.assembly.build import load
+from sglr.assembly.client_data import load
 from sglr.core.data import Dataset, Samples
 from sglr.core.errors import UsageError
 from sglr.core.registry import PARTITIONERS

@@ -28,10 +28,10 @@ from sglr.assembly.checks import (
     check_steps,
     check_tail,
 )
+from sglr.assembly.client_data import client_data, pooled
 from sglr.assembly.client_store import client_store_of
 from sglr.assembly.clock import clock_of, fleet_of, work_of
 from sglr.assembly.cut_checks import check_cuts, with_resolved_cuts
-from sglr.assembly.kept_model import tokenizer_for
 from sglr.assembly.label_prior import label_prior_of
 from sglr.assembly.make_segments import make_segments
 from sglr.assembly.merge_rule import merge_rule_of
@@ -45,14 +45,13 @@ from sglr.assembly.stragglers import pace_of, straggler_rule_of
 from sglr.assembly.task import build_task, check_classes
 from sglr.assembly.weight_code import delta_code
 from sglr.compression.error_feedback import parse as parse_codec
-from sglr.core.data import ClientData, Dataset
+from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
-from sglr.core.registry import ENGINES, PARTITIONERS
-from sglr.core.spec import name_in
+from sglr.core.registry import ENGINES
 from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.types import Extent
@@ -60,10 +59,6 @@ from sglr.core.weights import Weights, state_of
 from sglr.data.augmentation import AugmentationChain
 from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.batches import Batching
-from sglr.data.digest import refuse_other_data
-from sglr.data.federate import federate
-from sglr.data.load import load_dataset
-from sglr.data.tables.labels import label_kind_of
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
@@ -114,8 +109,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     augmentation = parse_augmentation(experiment.augment, experiment.seed)
     check_defences(experiment, method, defences)
     check_accounted(defences.named)
-    data = _divide(experiment, _dataset(experiment, given))
-    data = data if given.poison is None else given.poison(data)
+    data = client_data(experiment, given)
     check_place(experiment, given, data)
     fleet = fleet_of(experiment, 1 if method.pooled else experiment.clients)
     task = build_task(experiment, data, given.task)
@@ -129,7 +123,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     augmentation = augmentation.fitted(segments.example[0], data.targets)
     if method.pooled:
-        data = _pooled(data)
+        data = pooled(data)
     least = least_batch(segments.needing_two(), experiment.batch_size, data.sizes)
     check_least(experiment, method, batch_rule, least)
     work = None if fleet is None else work_of(experiment, segments, data)
@@ -228,26 +222,6 @@ def _stacks(wanted: str, segment: nn.Module, inputs: torch.Tensor, what: str) ->
     return reason is None
 
 
-def _dataset(experiment: Experiment, given: PartOverrides) -> Dataset:
-    if given.dataset is None:
-        return load(experiment, given.task)
-    refuse_other_data(experiment.dataset, given.dataset)
-    return given.dataset
-
-
-def load(experiment: Experiment, task: Task | None = None) -> Dataset:
-    """Load the data set that the settings name; its label columns hold what the task learns, unless they say so."""
-    if experiment.dataset.startswith("<"):
-        problem = "was given as a Python object, which settings don't hold"
-        raise UsageError("dataset", experiment.dataset, problem, "give it again, in Python: dataset=...")
-    parameters = dict(experiment.dataset_parameters)
-    if parameters.get("label_kind") == "auto" and not parameters.get("schema"):
-        parameters["label_kind"] = label_kind_of(task or experiment.task)
-    if name_in(experiment.dataset) == "text" and not parameters.get("tokenizer"):
-        parameters["tokenizer"] = tokenizer_for(experiment)
-    return load_dataset(experiment.dataset, experiment.data_dir, parameters)
-
-
 def device_here(experiment: Experiment) -> torch.device:
     """Return where this process computes; with clients on a cluster it may lack the GPU that they have.
 
@@ -334,20 +308,3 @@ def _client_spec(
         delay_compensation=experiment.delay_compensation,
         delta_code=delta_code(experiment, segments.method, lambda: segments.lower_of(0)),
     )
-
-
-def _divide(experiment: Experiment, dataset: Dataset) -> ClientData:
-    partitioner = PARTITIONERS.load(experiment.partition)(**experiment.partition_parameters)
-    return federate(
-        dataset,
-        partitioner,
-        experiment.clients,
-        experiment.seed,
-        validation=experiment.validation,
-        samples_per_client=experiment.samples_per_client,
-        test_samples=experiment.test_samples,
-    )
-
-
-def _pooled(data: ClientData) -> ClientData:
-    return dataclasses.replace(data, indices=(torch.cat(data.indices).sort().values,))

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sglr.assembly.build import load
+from sglr.assembly.client_data import load
 from sglr.assembly.kept_model import kept_tokenizer
 from sglr.assembly.load_model import load_training, trained_head, trained_segments
 from sglr.assembly.without_data import located

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sglr.assembly.build import load
+from sglr.assembly.client_data import load
 from sglr.assembly.task import named_task
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sglr.assembly.build import load
+from sglr.assembly.client_data import load
 from sglr.assembly.kept_model import HF
 from sglr.runs.config import Experiment
 
