@@ -1,8 +1,7 @@
-"""From settings to parts: the only place that picks a method, model, data set, partitioner or engine by name."""
+"""From settings to parts: only this room picks a method, model, data set, partitioner or engine by name."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from functools import partial
 
@@ -29,6 +28,7 @@ from sglr.assembly.checks import (
     check_tail,
 )
 from sglr.assembly.client_data import client_data, pooled
+from sglr.assembly.client_spec import client_spec_of
 from sglr.assembly.client_store import client_store_of
 from sglr.assembly.clock import clock_of, fleet_of, work_of
 from sglr.assembly.cut_checks import check_cuts, with_resolved_cuts
@@ -43,7 +43,6 @@ from sglr.assembly.several_inputs import check_inputs
 from sglr.assembly.single_samples import least_batch
 from sglr.assembly.stragglers import pace_of, straggler_rule_of
 from sglr.assembly.task import build_task, check_classes
-from sglr.assembly.weight_code import delta_code
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
@@ -52,19 +51,14 @@ from sglr.core.method import Method
 from sglr.core.optim import OptimizerSpec, parse_schedule
 from sglr.core.plan import TrainingPlan
 from sglr.core.registry import ENGINES
-from sglr.core.task import Task
 from sglr.core.trainer import Trainer
 from sglr.core.types import Extent
 from sglr.core.weights import Weights, state_of
-from sglr.data.augmentation import AugmentationChain
 from sglr.data.augmentation import parse as parse_augmentation
 from sglr.data.batches import Batching
-from sglr.parties.client_loss import ClientLoss
-from sglr.parties.decoder_loss import DecoderLoss
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.server import SplitServer
 from sglr.parties.server_spec import ServerSpec
-from sglr.parties.spec import ClientSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
 from sglr.stacking.precision import Precision
@@ -135,7 +129,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     label_prior = label_prior_of(experiment, method, data.targets)
     check_steps(method, batching, data.sizes, experiment.seed)
     store = client_store_of(experiment, method, segments, plan, len(data.indices), optimizer, device)
-    client_spec = _client_spec(
+    client_spec = client_spec_of(
         experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation, label_prior
     )
     engine = make_engine(client_spec if method.whole_model else written_by(client_spec, codec, segments))
@@ -261,50 +255,4 @@ def _plan(
         monitor=judged_by[0],
         higher_is_better=judged_by[1],
         early_stopping=experiment.early_stopping,
-    )
-
-
-def _client_spec(
-    experiment: Experiment,
-    segments: Segments,
-    data: ClientData,
-    task: Task,
-    optimizer: OptimizerSpec,
-    device: torch.device,
-    precision: Precision,
-    store: str,
-    batching: Batching,
-    augmentation: AugmentationChain,
-    label_prior: str,
-) -> ClientSpec:
-    loss = ClientLoss(task, label_prior != "ignore")
-    return ClientSpec(
-        segment=segments.lower_of,
-        data=data,
-        task=task,
-        batch_size=experiment.batch_size,
-        optimizer=optimizer,
-        clip_norm=experiment.clip_norm,
-        seed=experiment.seed,
-        device=device,
-        stacking=experiment.stacking,
-        precision=precision,
-        short_clients=experiment.short_clients,
-        least_batch=batching.least,
-        batch_rule=batching.rule,
-        pace=batching.pace,
-        stragglers=batching.stragglers,
-        experiment=experiment,
-        first_weights=segments.weights_of,
-        clients_leave=store != "memory",
-        defences=segments.defences,
-        augmentation=augmentation,
-        client_loss=None if segments.tail is None else loss,
-        head_loss=dataclasses.replace(loss, weight=segments.method.head_weight) if segments.method.head else None,
-        decoder_loss=DecoderLoss(segments.method.decoder_weight) if segments.method.decodes else None,
-        own_share=segments.method.own_share,
-        keeps_head=segments.method.keeps_head,
-        ahead=experiment.pipelining,
-        delay_compensation=experiment.delay_compensation,
-        delta_code=delta_code(experiment, segments.method, lambda: segments.lower_of(0)),
     )
