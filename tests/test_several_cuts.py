@@ -390,6 +390,52 @@ class Branches(nn.Module):
         return self.head(torch.tanh(self.left(stem)) + torch.tanh(self.right(stem)))
 
 
+class Blocks(nn.Module):
+    """A block ends with its last layer: two names of one place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = nn.Linear(4, 6)
+        self.block = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.block(torch.relu(self.first(x)))))
+
+
+@pytest.mark.parametrize(
+    ("cuts", "wanted"),
+    [
+        ("0=block,1=block.1", {"cut": "block"}),
+        ("0=first,1=block.1,2=block", {"cuts": "0=first,1-2=block.1"}),
+        ("0=block,1=block.0,2=block.1", {"cuts": "0=block,1=block.0,2=block"}),
+    ],
+)
+def test_two_names_of_one_place_are_one_cut(cuts: str, wanted: dict[str, str], tmp_path: Path) -> None:
+    told = {"clients": cuts.count("=")}
+    names = (cuts, wanted.get("cuts"))
+    found, same = (
+        sglr.train(
+            "sfl",
+            model=Blocks(),
+            dataset=data(24),
+            epochs=1,
+            validation=0,
+            stacking="looped",
+            cuts=own,
+            cut=None if own else wanted["cut"],
+            out=tmp_path / str(at),
+            **told,
+        )
+        for at, own in enumerate(names)
+    )
+    assert found.summary is not None
+    assert same.summary is not None
+    assert found.summary["weights_sha256"] == same.summary["weights_sha256"]
+    assert (found.experiment.cut, found.experiment.cuts) == (wanted.get("cut"), wanted.get("cuts"))
+
+
 def test_cuts_that_are_not_one_behind_the_other_are_refused() -> None:
     experiment = Experiment.from_flat({"method": "sglr", "clients": 2, "cuts": "0=left,1=right"})
     with pytest.raises(UsageError, match="neither cut has all layers of the other"):

@@ -54,10 +54,10 @@ class SeveralSegments(Segments):
         assert text is not None, "cuts are given"
         given = cuts_of_clients(text, self._experiment.clients)
         named = {cut: place_of(model, self._named(model, cut)) for cut in dict.fromkeys(given)}
-        self._names = nested(model, list(dict.fromkeys(named.values())), self.example)
+        self._names, numbers = nested(model, list(dict.fromkeys(named.values())), self.example)
         if len(self._names) == 1:
             raise OneCut(self._names[0])
-        self._places = tuple(self._names.index(named[cut]) for cut in given)
+        self._places = tuple(numbers[named[cut]] for cut in given)
         return told([self._names[place] for place in self._places])
 
     def _named(self, model: nn.Module, cut: str) -> str | int:

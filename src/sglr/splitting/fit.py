@@ -110,7 +110,7 @@ def find_crossing(lower: nn.Module, example: Tensor) -> Crossing:
     twin = deepcopy(lower).eval()
     for weight in twin.parameters():
         weight.requires_grad_(weight.is_floating_point())
-    two = _varied(lower, example[:2])
+    two = varied(lower, example[:2])
     three = torch.cat([two.flip(0), other_inputs(lower, two)[:1]])
     nests = [_ran(twin, inputs) for inputs in (two, three)]
     (nest, other), (first, second) = map(Nest.of, nests), map(leaves_of, nests)
@@ -125,8 +125,8 @@ def find_crossing(lower: nn.Module, example: Tensor) -> Crossing:
     return Crossing(nest, slots, learned, tuple(slot for slot, leaf in values if not leaf.requires_grad))
 
 
-def _varied(lower: nn.Module, inputs: Tensor) -> Tensor:
-    """Return inputs that differ, where numbers that are all alike were given for want of data."""
+def varied(lower: nn.Module, inputs: Tensor) -> Tensor:
+    """Return inputs of a lower segment that differ, where numbers that are all alike were given for want of data."""
     if not inputs.is_floating_point() or inputs.amin() < inputs.amax():
         return inputs
     layout = layout_of(lower, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cmp_to_key
 from itertools import pairwise
@@ -16,7 +16,7 @@ from sglr.core.weights import state_of
 from sglr.splitting.check import Split, tried
 from sglr.splitting.crossing import Crossing
 from sglr.splitting.cut import raw_split
-from sglr.splitting.fit import ended, find_crossing, joined_at
+from sglr.splitting.fit import ended, find_crossing, joined_at, varied
 from sglr.splitting.nest import Nest, leaves_of
 from sglr.splitting.packed import PackedSegment, UnpackedSegment
 from sglr.splitting.sequence import child_before
@@ -107,23 +107,38 @@ def place_of(module: nn.Module, cut: str | int) -> str:
         raise _of_cuts(error) from error
 
 
-def nested(module: nn.Module, names: Sequence[str], example: Tensor) -> tuple[str, ...]:
-    """Return different cuts (`place_of`) from the one nearest to the input, each behind the one before.
+class Nested(NamedTuple):
+    """Cuts of which each is behind the one before.
+
+    Parameters
+    ----------
+    names
+        One of each, from the one nearest to the input.
+    numbers
+        The number of the cut that every name is of; two names may be of one place.
+    """
+
+    names: tuple[str, ...]
+    numbers: Mapping[str, int]
+
+
+def nested(module: nn.Module, names: Sequence[str], example: Tensor) -> Nested:
+    """Return cuts (`place_of`) in their order.
 
     Raises
     ------
     UsageError
         If a place does not exist, two of them are not one behind the other, or the server would have no layers.
     """
-    lowers = {}
+    lowers: dict[str, Split] = {}
+    first: dict[str, str] = {}
     for name in names:
-        try:
-            segments = raw_split(module, name, example)
-        except UsageError as error:
-            raise _of_cuts(error) from error
-        if type(segments.upper) is nn.Identity:
-            raise UsageError("cuts", name, "the server would have no layers", "name an earlier layer")
-        lowers[name] = segments
+        segments = _divided(module, name, example)
+        first[name] = next(
+            (one for one in lowers if _one_place(module, one, lowers[one], name, segments, example)), name
+        )
+        if first[name] == name:
+            lowers[name] = segments
     held = {name: state_of(segments.lower).keys() for name, segments in lowers.items()}
 
     def before(one: str, other: str) -> int:
@@ -131,12 +146,43 @@ def nested(module: nn.Module, names: Sequence[str], example: Tensor) -> tuple[st
             return -1 if len(held[one]) < len(held[other]) else 1
         return -1 if _is_behind(module, lowers[one], other, example) else 1
 
-    ordered = sorted(lowers, key=cmp_to_key(before))
+    ordered = tuple(sorted(lowers, key=cmp_to_key(before)))
     for one, other in pairwise(ordered):
         if not held[one] <= held[other] or not _is_behind(module, lowers[one], other, example):
             problem = "neither cut has all layers of the other: clients that hold more must hold all that others hold"
             raise UsageError("cuts", f"{one} and {other}", problem, "choose cuts of which one is behind the other")
-    return tuple(ordered)
+    return Nested(ordered, {name: ordered.index(own) for name, own in first.items()})
+
+
+def _divided(module: nn.Module, name: str, example: Tensor) -> Split:
+    try:
+        segments = raw_split(module, name, example)
+    except UsageError as error:
+        raise _of_cuts(error) from error
+    if type(segments.upper) is nn.Identity:
+        raise UsageError("cuts", name, "the server would have no layers", "name an earlier layer")
+    return segments
+
+
+def _one_place(module: nn.Module, name: str, at: Split, other: str, at_other: Split, example: Tensor) -> bool:
+    """Return whether two names are of one place, as a block's and that of its last layer."""
+    if state_of(at.lower).keys() != state_of(at_other.lower).keys():
+        return False
+    if _is_behind(module, at, other, example) or _is_behind(module, at_other, name, example):
+        return False
+    inputs = varied(at.lower, example[:2])
+    for training in (False, True):
+        one, same = (_ran(each.lower, inputs, training=training) for each in (at, at_other))
+        if len(one) != len(same) or not all(map(_equal, one, same)):
+            return False
+    return True
+
+
+def _ran(lower: nn.Module, inputs: Tensor, *, training: bool) -> list[Any]:
+    """Return what a copy of a segment returns, with the same random draws each time."""
+    with torch.no_grad(), torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return list(leaves_of(deepcopy(lower).train(training)(inputs.clone())))
 
 
 def _of_cuts(error: UsageError) -> UsageError:
