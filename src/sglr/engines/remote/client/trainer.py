@@ -8,10 +8,8 @@ the server no longer wants is dropped.
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,30 +28,17 @@ from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.own_batches import OwnBatches
 from sglr.engines.remote.client.passes_ahead import PassesAhead
 from sglr.engines.remote.client.tail import ClientTail
+from sglr.engines.remote.client.waiting_passes import WaitingPass, WaitingPasses
 from sglr.engines.remote.limits import chunk, most_norm
 from sglr.engines.remote.segment_hash import features_of, shape_at_cut
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.tails import TailStep
 from sglr.parties.training_loss import TrainingLoss
-from sglr.stacking.passes import Pass
 from sglr.stacking.stack import Stack
 from sglr.storage.checkpoint import digest
 
 MOST_NORM = 1e18
 """Norm of the weights' gradients beyond which a step would make weights that are not finite."""
-
-
-class _Pending(NamedTuple):
-    """A forward pass whose gradient has not come, and the state before it."""
-
-    epoch: int
-    step: int
-    stack: Stack
-    forward: Pass
-    buffers: dict[str, Tensor]
-    memory: dict[str, Tensor]
-    inputs: Tensor
-    targets: Tensor
 
 
 class LocalTrainer:
@@ -73,7 +58,7 @@ class LocalTrainer:
         self._ahead = PassesAhead(job.ahead, self._new_stack, job.delay_compensation)
         self._inputs: Inputs = job.train.inputs.to(job.device)
         self._targets = job.train.targets.to(job.device)
-        self._pending: deque[_Pending] = deque()
+        self._waiting = WaitingPasses(self.stack, self.link)
         self.held_out = HeldOut(job, self.stack)
         self._round = -1
         self.batches = OwnBatches(job)
@@ -138,14 +123,14 @@ class LocalTrainer:
         if self.job.augmentation.parts:
             whose = [self.job.client] * len(rows)
             inputs, targets = self.job.augmentation.change(inputs, targets, whose, epoch, places)
-        buffers = self._buffers()
+        buffers = self._waiting.buffers()
         stack = self._ahead.stack_for(epoch, step, self.stack)
         seed_layers(key(self.job.seed, "layers", self.job.client, epoch, step))
         forward = stack.forward((0,), channels_last(inputs)[None])
         if stack is not self.stack:
             self.stack.put_buffers((0,), stack.buffers)
         memory = self.link.state()
-        self._pending.append(_Pending(epoch, step, stack, forward, buffers, memory, inputs, targets))
+        self._waiting.add(WaitingPass(epoch, step, stack, forward, buffers, memory, inputs, targets))
         return forward.outputs[0].cpu(), targets.cpu()
 
     def _begin_round(self, epoch: int) -> None:
@@ -157,13 +142,13 @@ class LocalTrainer:
 
     def passes(self) -> list[tuple[int, int]]:
         """Return epoch and step of the passes whose gradients have not come, the oldest first."""
-        return [(pending.epoch, pending.step) for pending in self._pending]
+        return self._waiting.places()
 
     def shape_of(self, epoch: int, step: int) -> tuple[int, ...] | None:
         """Return the shape ``[b, ...]`` of the smashed data whose gradient is awaited next; None if it is not this."""
-        if not self._pending or (self._pending[0].epoch, self._pending[0].step) != (epoch, step):
+        if (epoch, step) not in self._waiting.places()[:1]:
             return None
-        return tuple(self._pending[0].forward.outputs.shape[1:])
+        return tuple(self._waiting.oldest.forward.outputs.shape[1:])
 
     def backward(self, gradient: Tensor, rate: float, *, kept: bool = False) -> None:
         """Back-propagate a cut-layer gradient ``[b, ...]`` through the oldest pass, and step.
@@ -175,10 +160,10 @@ class LocalTrainer:
         ExtremeValues
             If the weights would explode: they stay as they are, and the pass is over.
         """
-        pending = self._pending[0]
+        waiting = self._waiting.oldest
         gradients = self._back(gradient) if self._head is None else self._back_beside(gradient)
-        kept = kept and self.batches.has(pending.epoch, pending.step + 1)
-        self._update(pending, gradients, rate, len(gradient), kept=kept)
+        kept = kept and self.batches.has(waiting.epoch, waiting.step + 1)
+        self._update(waiting, gradients, rate, len(gradient), kept=kept)
 
     @property
     def learns_alone(self) -> bool:
@@ -192,15 +177,15 @@ class LocalTrainer:
 
     def _behind(self) -> tuple[TailStep, Answer]:
         assert self._head is not None, "this client has a head"
-        oldest = self._pending[0]
+        oldest = self._waiting.oldest
         return self._head.answer(oldest.stack, oldest.forward, oldest.inputs, oldest.targets)
 
     def backward_alone(self, rate: float) -> TrainMetrics:
         """Back-propagate the loss of the own head through the oldest pass, and step; raises what `backward` raises."""
-        pending, (behind, found) = self._pending[0], self._behind()
+        waiting, (behind, found) = self._waiting.oldest, self._behind()
         gradients = behind.added(0, list(self._back(found.gradients[0])))
-        self._update(pending, gradients, rate, len(pending.targets), kept=False)
-        return TrainMetrics(float(found.loss), float(found.correct), len(pending.targets))
+        self._update(waiting, gradients, rate, len(waiting.targets), kept=False)
+        return TrainMetrics(float(found.loss), float(found.correct), len(waiting.targets))
 
     def step_alone(self, epoch: int, step: int, rate: float) -> TrainMetrics:
         """Take a step of which nothing is sent, by the loss of the own head."""
@@ -212,21 +197,23 @@ class LocalTrainer:
 
         ``beside`` is that of another loss, ``[1, b, ...]``.
         """
-        pending, defences = self._pending.popleft(), self.job.defences
+        waiting, defences = self._waiting.take_oldest(), self.job.defences
         arrived = gradient.to(self.job.device)[None]
         if defences.inspects_gradient:
-            defences.inspect_gradient(arrived, pending.targets[None], (self.job.client,), (arrived.shape[1],))
+            defences.inspect_gradient(arrived, waiting.targets[None], (self.job.client,), (arrived.shape[1],))
         if defences.adds_gradient:
-            arrived = arrived + defences.extra_gradient(pending.inputs[None], pending.forward.outputs)
+            arrived = arrived + defences.extra_gradient(waiting.inputs[None], waiting.forward.outputs)
         if beside is not None:
             arrived = arrived + beside
-        found = pending.stack.backward(pending.forward, arrived).weights
+        found = waiting.stack.backward(waiting.forward, arrived).weights
         return found if self._tail is None else self._tail.added(found)
 
-    def _update(self, pending: _Pending, gradients: Sequence[Tensor], rate: float, samples: int, *, kept: bool) -> None:
+    def _update(
+        self, waiting: WaitingPass, gradients: Sequence[Tensor], rate: float, samples: int, *, kept: bool
+    ) -> None:
         """Step by the gradients of a pass, or keep them for a later step."""
-        gradients = self._ahead.compensated(pending.stack, gradients, self.stack)
-        self._ahead.over(pending.epoch, pending.step)
+        gradients = self._ahead.compensated(waiting.stack, gradients, self.stack)
+        self._ahead.over(waiting.epoch, waiting.step)
         if not _norm(gradients) < MOST_NORM:
             raise ExtremeValues("the gradient would make this client's weights explode")
         self.stack.update((0,), gradients, rate, samples, keep=(0,) if kept else ())
@@ -240,11 +227,11 @@ class LocalTrainer:
             Gradients by the features ``[b, ...]``, the sum of losses, and samples that were classified right.
         """
         assert self._tail is not None, "this client has a tail"
-        pending = self._pending[0]
-        where = pending.epoch, pending.step
+        waiting = self._waiting.oldest
+        where = waiting.epoch, waiting.step
         # Other clients of this process may have drawn since the pass.
         seed_layers(key(self.job.seed, "layers of a tail", self.job.client, *where))
-        return self._tail.answer(pending.stack, pending.forward, pending.targets, where, features)
+        return self._tail.answer(waiting.stack, waiting.forward, waiting.targets, where, features)
 
     @property
     def answered(self) -> Tensor | None:
@@ -253,22 +240,13 @@ class LocalTrainer:
 
     def undo_last_pass(self) -> None:
         """Undo the pass that was run last; those before it still wait for their gradients."""
-        last = self._pending.pop()
-        self.stack.put_buffers((0,), last.buffers)
-        self.link.restore(last.memory)
+        self._waiting.undo_last()
 
     def drop_passes(self) -> None:
         """Undo the passes whose gradients have not come; run again, they give the same."""
-        if self._pending:
-            first = self._pending[0]
-            self.stack.put_buffers((0,), first.buffers)
-            self.link.restore(first.memory)
-            self._pending.clear()
+        self._waiting.undo_all()
         if self._tail is not None:
             self._tail.forget()
-
-    def _buffers(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.stack.buffers.items()}
 
     @property
     def steps(self) -> int:
@@ -286,8 +264,10 @@ class LocalTrainer:
         loss.restart()
         for step in range(steps := self.steps):
             self._run(epoch, step)
-            labels = self._pending[0].targets[None]
-            by_outputs = loss.gradient(self._pending[0].forward.outputs, labels, (0,), (labels.shape[1],), step).step
+            labels = self._waiting.oldest.targets[None]
+            by_outputs = loss.gradient(
+                self._waiting.oldest.forward.outputs, labels, (0,), (labels.shape[1],), step
+            ).step
             # A loss that is not finite is reported with the metrics.
             gradients = self._back(by_outputs[0])
             kept = (step + 1) % self.job.accumulate > 0 and step + 1 < steps
@@ -345,7 +325,7 @@ class LocalTrainer:
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned."""
-        self._pending.clear()
+        self._waiting.clear()
         self.stack.restore(below("segment.", tensors))
         self.link.restore(below("link.", tensors))
         self.sent_weights.restore(below("deltas.", tensors))
