@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sglr.compression.channels import Channels
 from sglr.compression.several_cuts import CutChannels
 from sglr.core.data import Samples
-from sglr.core.engine import MissingSnapshot, never
+from sglr.core.engine import never
 from sglr.core.errors import SglrError, UsageError
 from sglr.core.events import TrainMetrics
 from sglr.core.scores import Scores
@@ -38,6 +38,7 @@ from sglr.engines.remote.server.gradients import told_by_cut
 from sglr.engines.remote.server.listen import Listen
 from sglr.engines.remote.server.runtime import ServerRuntime
 from sglr.engines.remote.server.shared_weights import SharedWeights
+from sglr.engines.remote.server.snapshots import digests_in
 from sglr.parties.spec import ClientSpec
 
 PASS_SECONDS = 600.0
@@ -202,9 +203,7 @@ class Remote:
         if downlink.updates:
             self._shared.step(rate)
         following = self._step + 1 + self._ahead
-        # Who is told its batches learns of the next one by a request of its own.
-        goes_on = following < self._steps and not self._plan.told
-        going_on = self._plan.at(following, self.sizes).keys() if goes_on else set()
+        going_on = self._plan.going_on(following, self.sizes)
         send = partial(
             self._open.requests.send_gradients,
             step=self._step,
@@ -315,23 +314,14 @@ class Remote:
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of every client's weights; empty for those who are not there."""
-        envelope = self._open.requests.at()
-        envelope.digest.SetInParent()
-        frames = self._open.requests.answers(self._counting(), envelope, "done")
-        told = self._open.validator.digests(frames)
-        return [told.get(client, "") for client in range(self._description.clients)]
+        return self._open.snapshots.digests(self._counting())
 
     # Checkpoints.
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Have every client write a snapshot; return its number, their SHA-256s, and what is only here."""
         self._wait_for_clients()
-        envelope = self._open.requests.at()
-        envelope.snapshot.best = best
-        digests = torch.zeros(self._description.clients, 32, dtype=torch.uint8)
-        frames = self._open.requests.answers(self._counting(), envelope, "done")
-        for client, told in self._open.validator.digests(frames).items():
-            digests[client] = torch.tensor(list(bytes.fromhex(told)), dtype=torch.uint8)
+        digests = self._open.snapshots.write(self._counting(), best=best)
         tensors = {"snapshot": torch.tensor(self._steps_taken), "digests": digests}
         tensors |= self._shared.state() | self._open.extremes.state()
         tensors |= self._plan.state()
@@ -354,13 +344,7 @@ class Remote:
             return
         self._open.requests.steps = self._steps_taken
         self._open.extremes.restore(tensors)
-        rows = enumerate(tensors["digests"])
-        digests = {client: bytes(row.tolist()).hex() for client, row in rows if bool(row.any())}
+        digests = digests_in(tensors["digests"])
         self._open.runtime.barrier.back(digests)
         self._started = True
-        held, refused = self._open.requests.restore(digests)
-        self._open.publisher.restore(below("heads.", tensors))
-        self._open.publisher.are_as_saved(held)
-        if refused and self._patience.strict:
-            client, reason = min(refused.items())
-            raise MissingSnapshot(f"client {client} has no snapshot of step {self._steps_taken} ({reason})")
+        self._open.snapshots.restore(digests, below("heads.", tensors), strict=self._patience.strict)

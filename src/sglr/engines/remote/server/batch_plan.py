@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class BatchPlan:
         self._began: tuple[int, Sequence[int]] = (-1, ())
         self._cohort: tuple[int, ...] = ()
         self._schedule: Schedule | None = None
+        self._steps = 0
 
     @property
     def told(self) -> bool:
@@ -62,9 +64,11 @@ class BatchPlan:
             sizes = np.array([self._began[1][client] for client in cohort], dtype=np.int64)
             # Who owns too few samples for a batch takes no part.
             self._schedule = self._batching.schedule(sizes * (sizes >= self._batching.least), self._seed, epoch, cohort)
-            return self._schedule.steps
+            self._steps = self._schedule.steps
+            return self._steps
         sizes = np.array([known[client] for client in cohort if self._counts(client)], dtype=np.int64)
-        return self._batching.schedule(sizes, self._seed, epoch).steps
+        self._steps = self._batching.schedule(sizes, self._seed, epoch).steps
+        return self._steps
 
     def at(self, step: int, known: Sequence[int]) -> dict[int, Batch]:
         """Return the batches of a step, of the clients that have one and are waited for."""
@@ -75,6 +79,13 @@ class BatchPlan:
             schedule = self._batching.schedule(sizes, self._seed, 0)
         rows = zip(clients, *(part.tolist() for part in schedule.at(step)), strict=True)
         return {client: Batch(first, samples) for client, first, samples in rows if samples and self._counts(client)}
+
+    def going_on(self, step: int, known: Sequence[int]) -> AbstractSet[int]:
+        """Return the clients that run a step's batch forward as soon as an earlier one's gradients come.
+
+        Who is told its batches learns of the next one by a request of its own.
+        """
+        return set() if self.told or step >= self._steps else self.at(step, known).keys()
 
     def state(self) -> Mapping[str, Tensor]:
         """Return what a checkpoint needs, so that an epoch goes on with the batches that it began with."""

@@ -14,6 +14,7 @@ from sglr.engines.remote.server.publisher import Publisher
 from sglr.engines.remote.server.requests import RequestSender
 from sglr.engines.remote.server.runtime import ServerRuntime
 from sglr.engines.remote.server.shared_weights import SharedWeights
+from sglr.engines.remote.server.snapshots import ClientSnapshots
 from sglr.engines.remote.server.tails import Tails
 from sglr.engines.remote.server.targets import SentTargets
 from sglr.engines.remote.server.validation import MessageValidator
@@ -34,6 +35,8 @@ class Exchange:
         Records which clients' values were extreme.
     publisher
         Sends the shared weights.
+    snapshots
+        Has clients write and restore snapshots.
     tails
         Ask clients that keep their labels (U-shape).
     held_out
@@ -45,6 +48,7 @@ class Exchange:
     validator: MessageValidator
     extremes: Extremes
     publisher: Publisher
+    snapshots: ClientSnapshots
     tails: Tails
     held_out: HeldOut
 
@@ -88,4 +92,5 @@ class Exchange:
         most = chunk(forms.largest, targets)
         held_out = HeldOut(requests, validator, tails if features else None, most, spec.task, forms)
         publisher = Publisher(requests, connections, shared, forms)
-        return cls(runtime, requests, validator, extremes, publisher, tails, held_out)
+        snapshots = ClientSnapshots(requests, validator, publisher, len(connections.states))
+        return cls(runtime, requests, validator, extremes, publisher, snapshots, tails, held_out)
