@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sglr.assembly.build import build
 from sglr.core.errors import ExtremeValues
+from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.trainer import Trainer
 from sglr.engines.remote.server.shared_weights import FACTOR, SharedWeights
 from sglr.runs.config import Experiment
@@ -96,15 +97,15 @@ def test_honest_runs_at_high_rates_stay_far_below_the_bound(
     trainer = build(Experiment.from_flat(flat)).trainer
     weights = SharedWeights([name for name, tensor in trainer.engine.segment.items() if tensor.is_floating_point()])
     reached: list[float] = []
-    merge, step = Trainer._merge, Trainer._step
+    merge, step = WeightSharing.merge, Trainer._step
 
-    def look_and_merge(trainer: Trainer, cohort: tuple[int, ...], moment: Any) -> None:
+    def look_and_merge(sharing: WeightSharing, cohort: tuple[int, ...], moment: Any, observe: Any) -> None:
         weights.begin_gathering()
-        present, found = trainer.engine.collect_present(cohort)
+        present, found = sharing.engine.collect_present(cohort)
         for row, client in enumerate(present):
             weights.check(client, {name: tensor[row] for name, tensor in found.items()})
         reached.extend(far / weights.most for far in weights.distances.values())
-        merge(trainer, cohort, moment)
+        merge(sharing, cohort, moment, observe)
 
     def step_and_note(trainer: Trainer, cohort: tuple[int, ...], moment: Any, rate: float) -> int:
         if moment.step == 0:
@@ -112,7 +113,7 @@ def test_honest_runs_at_high_rates_stay_far_below_the_bound(
         weights.step(rate)
         return step(trainer, cohort, moment, rate)
 
-    monkeypatch.setattr(Trainer, "_merge", look_and_merge)
+    monkeypatch.setattr(WeightSharing, "merge", look_and_merge)
     monkeypatch.setattr(Trainer, "_step", step_and_note)
     trainer.run()
     assert len(reached) == 2 * 3
