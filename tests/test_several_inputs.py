@@ -55,6 +55,17 @@ def test_labels_stay(method: str, tmp_path: Path) -> None:
     assert "labels" not in run.summary["communication"]["by_kind"]["up"]
 
 
+def test_clients_with_several_inputs_may_be_cut_at_different_places(tmp_path: Path) -> None:
+    """Behind the picture's layer the other inputs' layers are the server's; behind the joined layer there are none."""
+    cuts = {"0": "look", "1-2": "join"}
+    run, stacked = (trained("sfl", tmp_path / form, cuts=cuts, stacking=form, epochs=4) for form in ("looped", "auto"))
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert run.history[-1]["loss"] == pytest.approx(stacked.history[-1]["loss"], rel=1e-4)
+    inputs = {name: torch.as_tensor(rows) for name, rows in arrays()[0].items()}
+    ours, theirs = (sglr.load_model(run.path, client)(inputs) for client in (0, 2))
+    assert torch.equal(ours, theirs)  # weights are averaged, so that there is one network
+
+
 @pytest.mark.parametrize("cut", ["look", "join"])
 def test_law_1_one_client_trains_as_the_whole_model(cut: str, tmp_path: Path) -> None:
     given = {"clients": 1, "optimizer": "sgd:momentum=0.9"}

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+import torch
 from tests.some_transformers import folder_of, written
 
 import sglr
@@ -20,8 +22,10 @@ from sglr.runs.folder import Run
 from sglr.sites.build_client import own_experiment, own_segments
 from sglr.storage.checkpoint import read_checkpoint
 
+from .attacker import Act, Line
 from .federation import SETTINGS, Federation, local_twin
 from .test_adapters import LORA, QUIET
+from .test_hostile import attacked
 
 TOLD: dict[str, Any] = {"cuts": "0=conv1,1=pool1,2=relu2", "model": "cnn", "threads": 1, "validation": 0}
 CASES: dict[str, dict[str, Any]] = {
@@ -131,6 +135,37 @@ def test_a_description_of_impossible_cuts_is_refused(changes: dict[str, Any]) ->
     told = replace(described(), run="r")
     with pytest.raises(SglrError, match="cannot be read"):
         RunDescription.decode(replace(told, **changes).encode())
+
+
+async def with_another_cut(line: Line) -> None:
+    """Come with the layers of client 0, as a client would whose cut is another than it was given."""
+    await line.hello(segment=line.description.at(0).network)
+
+
+def sends_of(client: int) -> Act:
+    """Come with the right layers, and send smashed data in the shape of another client's cut."""
+
+    async def act(line: Line) -> None:
+        await line.hello(segment=line.description.at(3).network)
+        frame = await line.asked("forward")
+        values = torch.zeros(8, *line.description.at(client).cut_shape)
+        await line.send("smashed", {"values": values, "labels": torch.zeros(8, dtype=torch.int64)}, frame.envelope.seq)
+
+    return act
+
+
+def test_the_server_refuses_a_client_with_another_cut_than_it_was_given(tmp_path: Path) -> None:
+    """Its Hello tells other layers, or its smashed data have another cut's shape; the others train as without it."""
+    told = {**TOLD, "cuts": "0=conv1,1=pool1,2-3=relu2", "validation": 30}
+    federation, gang = attacked(tmp_path, [with_another_cut, sends_of(1)], **told)
+    assert federation.problems == []
+    another, shape = gang.attackers
+    assert another.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "the client's segment differs from the server's" in another.details
+    assert "another cut" in another.details
+    assert not another.here.is_set()
+    assert shape.code == grpc.StatusCode.PERMISSION_DENIED
+    assert "[8, 32, 4, 4]" in shape.details
 
 
 def test_a_run_of_several_cuts_is_not_served_for_predictions(tmp_path: Path) -> None:
