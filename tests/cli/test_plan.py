@@ -152,6 +152,24 @@ def test_batches_whose_cost_has_no_closed_form_are_refused(call):
         assert told in answer.err
 
 
+def test_clients_that_are_cut_at_different_places(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["--model", "cnn", "--dataset", "digits", "--clients", "3", "--cuts", "0=conv1,1=pool1,2=conv1"]
+    answer = call("plan", *words)
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("An epoch of SGLR sends ")
+    assert max(map(len, lines)) <= 80
+    (row,) = (line for line in lines if "0, 2" in line)
+    assert row.split()[0] == "conv1"
+    assert "16×8×8" in row
+    plan = json.loads(call("plan", *words, "--json").out)
+    assert [(group["cut"], group["clients"]) for group in plan["groups"]] == [("conv1", [0, 2]), ("pool1", [1])]
+    assert plan["methods"].keys() == {"psl", "sfl", "sglr"}
+    assert "is told for clients that are all cut at one place" in call("plan", *words, "--rtt", "100ms").err
+    assert "leave out one of them" in call("plan", *words, "--advise").err
+
+
 def test_a_tail_is_refused_rather_than_left_out_of_the_count(call):
     answer = call("plan", *OF_MODEL, "--tail", "relu2")
     assert (answer.code, answer.out) == (2, "")

@@ -97,6 +97,90 @@ def test_layers_that_stay_are_in_no_merge(tmp_path: Path) -> None:
     assert chosen.client_mb == pytest.approx(4 * (32 * 16 * 9 + 32) / 1e6)
 
 
+CUTS = "0-1=conv1,2=relu2"
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("sglr", {"phi": 0.75}),
+        ("sfl", {"freeze": "conv1", "cuts": "0=pool2,1-2=relu2"}),
+        pytest.param("psl", {}, marks=pytest.mark.slow),
+    ],
+)
+def test_clients_that_are_cut_at_different_places(method: str, more: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"model": "cnn", "cuts": CUTS, **more}
+    told = {"clients": CLIENTS, "samples": CLIENTS * EACH, "input_shape": "1,8,8", "classes": 10}
+    plan = Request(**told, **settings).plan_of_cuts()
+    run = sglr.train(method, dataset="digits", out=tmp_path / "run", **settings, **TRAINING)
+    assert run.summary is not None
+    sent = run.summary["communication"]
+    labels = sent["by_kind"]["up"]["labels"]
+    for view in ("point_to_point", "broadcast"):
+        assert sent["views"][view]["total_bytes"] - labels == round(1e6 * plan.sent(method, view).total_mb), view
+    for group, held in zip(plan.groups, run.summary["cuts"], strict=True):
+        assert (group.cut.name, list(group.clients)) == (held["cut"], held["clients"])
+        assert held["bytes_per_sample"] == round(1e6 * group.cut.cut_mb)
+        assert 4 * held["weights"] == round(1e6 * group.cut.client_mb)
+        assert group.cut.memory.trained == pytest.approx(1e6 * group.cut.client_mb)
+    computed = run.summary["computation"]
+    assert computed["client_flops"]["max"] == max(group.client_flops for group in plan.groups)
+    assert computed["client_flops"]["mean"] == pytest.approx(
+        sum(group.client_flops * len(group.clients) for group in plan.groups) / CLIENTS
+    )
+    assert computed["server_flops"] == pytest.approx(plan.server_flops)
+
+
+def test_masks_beside_what_is_learned_are_of_each_cut(bert: dict[str, Any], tmp_path: Path) -> None:
+    settings = {name: value for name, value in bert.items() if name != "cut"} | {"cuts": "0=embeddings,1-2=layer.1"}
+    told = {"clients": CLIENTS, "samples": CLIENTS * EACH, "input_shape": str(LENGTH), "classes": 2}
+    plan = Request(model=settings["model"], cuts=settings["cuts"], **told).plan_of_cuts()
+    run = sglr.train("psl", out=tmp_path / "run", **settings, **TRAINING)
+    assert run.summary is not None
+    sent = run.summary["communication"]
+    counted = sent["views"]["point_to_point"]["total_bytes"] - sent["by_kind"]["up"]["labels"]
+    assert counted == round(1e6 * plan.sent("psl", "point_to_point").total_mb)
+
+
+def test_a_plan_of_several_cuts_by_hand() -> None:
+    """Two clients behind the first layer, one behind the second; 7 samples: 3, 2 and 2."""
+    asked = Request(clients=3, samples=7, model="cnn", input_shape="1,8,8", classes=10, cuts="0-1=conv1,2=pool1")
+    asked = replace(asked, phi=1.0, rate="8Mbps", flops_rate="1MFLOPS")
+    plan = asked.plan_of_cuts()
+    conv1, pool1, weights = 4 * 16 * 8 * 8, 4 * 16 * 4 * 4, 4 * (16 * 9 + 16)
+    assert [group.scenario.sizes.samples for group in plan.groups] == [5, 2]
+    record = plan.record()
+    links = 2 * (5 * conv1 + 2 * pool1)
+    assert record["methods"]["psl"]["point_to_point"]["total_mb"] == pytest.approx(links / 1e6)
+    assert record["methods"]["sfl"]["point_to_point"]["total_mb"] == pytest.approx((links + 6 * weights) / 1e6)
+    # Over one medium the average of two clients' gradients is sent once, and weights once to each cut's clients.
+    assert record["methods"]["sglr"]["broadcast"]["total_mb"] == pytest.approx((links - 5 * conv1 / 2) / 1e6)
+    assert record["methods"]["sfl"]["broadcast"]["total_mb"] == pytest.approx((links + (3 + 2) * weights) / 1e6)
+    computing = max(group.client_flops for group in plan.groups) / 1e6
+    seconds = record["methods"]["psl"]["point_to_point"]["seconds"]
+    assert seconds == pytest.approx(computing + 2 * 5 / 2 * conv1 / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cuts": "0=conv1,1-2=conv9"}, "the model has no such layer"),
+        ({"cuts": "0=conv1"}, "clients 1, 2 would have no cut"),
+        ({"cuts": "phone=conv1"}, "a plan knows no devices"),
+        ({"cut": "conv1"}, "cut = conv1 is given, too"),
+        ({"lora": "r=2,at=clients"}, "differs from client to client"),
+        ({"energy_profile": "pi-wifi"}, "a plan of several cuts tells no energy"),
+        ({"model": None, "cut_mb": 1, "model_mb": 2, "client_mb": 1}, "give one or the other"),
+    ],
+)
+def test_cuts_that_make_no_sense_are_refused(change: dict[str, Any], told: str) -> None:
+    asked = Request(clients=3, samples=24, model="cnn", input_shape="1,8,8", classes=10, cuts=CUTS)
+    with pytest.raises(UsageError, match=told):
+        replace(asked, **change).plan_of_cuts()
+    with pytest.raises(UsageError, match="have a plan of their own"):
+        asked.plan()
+
+
 def test_what_a_client_holds_by_hand() -> None:
     """Two layers keep their inputs, of 3 and 4 floats, and a tanh its output, which is the second's input."""
     segment = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))

@@ -154,6 +154,7 @@ def sends_of(client: int) -> Act:
     return act
 
 
+@pytest.mark.slow
 def test_the_server_refuses_a_client_with_another_cut_than_it_was_given(tmp_path: Path) -> None:
     """Its Hello tells other layers, or its smashed data have another cut's shape; the others train as without it."""
     told = {**TOLD, "cuts": "0=conv1,1=pool1,2-3=relu2", "validation": 30}

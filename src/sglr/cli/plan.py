@@ -38,6 +38,9 @@ Model = Annotated[
     str | None, _option("--model", "text", _MODEL, "Network (sglr list models), or package.module:function")
 ]
 Cut = Annotated[str | None, _option("--cut", "text", _MODEL, "Last layer of the client; default: the model's own")]
+Cuts = Annotated[
+    str | None, _option("--cuts", "text", _MODEL, "Clients cut at different places: 0-4=conv1,5-9=40%; not --cut")
+]
 DatasetName = Annotated[str | None, _option("--dataset", "text", _MODEL, "Data set (sglr list datasets)")]
 DataDir = Annotated[
     Path | None, _option("--data-dir", "path", _MODEL, "Folder with data files, read only if the shape is unknown")
@@ -103,6 +106,7 @@ def plan(
     client_mb: ClientMb = None,
     model: Model = None,
     cut: Cut = None,
+    cuts: Cuts = None,
     dataset: DatasetName = None,
     data_dir: DataDir = None,
     input_shape: InputShape = None,
@@ -152,6 +156,7 @@ def plan(
         client_mb=client_mb,
         model=model,
         cut=cut,
+        cuts=cuts,
         dataset=dataset,
         data_dir=data_dir,
         input_shape=input_shape,
@@ -166,6 +171,11 @@ def plan(
         server_flops_rate=server_flops_rate,
         energy_profile=energy_profile,
     )
+    if cuts is not None:
+        from sglr.cli.plan_cuts import show_cuts
+
+        show_cuts(asked, {"advise": advise, "rtt": rtt}, as_json=as_json)
+        return
     if advise:
         from sglr.cli.plan_advice import show_advice
 

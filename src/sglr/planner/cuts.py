@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.model_checks import given_shapes
 from sglr.splitting.segment_weights import frozen_of
 from sglr.splitting.sequence import child_before
+from sglr.splitting.several import nested
 from sglr.splitting.several_inputs import taking_rows
 from sglr.splitting.transformers import Transformer
 
@@ -119,6 +120,42 @@ def measure_cuts(
             with suppress(UsageError):  # such as weights that both sides would train, or a side without adapters
                 found.append(chosen if other == layer else places.measured(other, places.divided(other)))
     return chosen, found
+
+
+def measure_several(
+    spec: str,
+    input_shape: tuple[int, ...] | InputLayout,
+    outputs: int,
+    cuts: Sequence[str],
+    output_shape: tuple[int, ...] | None = None,
+    lora: Lora | None = None,
+    freeze: str | None = None,
+) -> tuple[list[Cut], list[int]]:
+    """Build a model and measure the cuts of clients that are cut at several places.
+
+    Parameters are those of `measure_cuts`, and ``cuts`` each client's cut.
+
+    Returns
+    -------
+    tuple
+        The cuts, from the one nearest to the input, and the number of each client's.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model or cut, they don't fit the input, or two cuts are not one behind the other.
+    """
+    with torch.random.fork_rng([]):
+        model, example = _built(spec, input_shape, outputs, output_shape or ())
+        places = _Places(frozen_layers(model, freeze, example), example, lora)
+        layers = {cut: _chosen(model, cut, example, places.names) for cut in dict.fromkeys(cuts)}
+        names, numbers = nested(model, list(dict.fromkeys(layers.values())), example)
+        found = []
+        for layer in names:
+            parts = places.divided(layer)
+            check_segments(parts, example, output_shape or (outputs,))
+            found.append(places.measured(layer, parts))
+    return found, [numbers[layers[cut]] for cut in cuts]
 
 
 def _built(

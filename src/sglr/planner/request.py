@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,17 @@ from sglr.cost.units import read_flops_rate, read_rate
 from sglr.data.batch_rule import CLOCK, GLOBAL, REGULATED, BatchRule
 from sglr.planner.costs import Scenario
 from sglr.planner.plan import CostPlan, at_cut, make_plan
+from sglr.runs.client_cuts import cuts_of_clients
 from sglr.runs.config import USUAL_TASK, Experiment
 
 if TYPE_CHECKING:
     from sglr.core.task import Targets, Task
     from sglr.planner.cuts import Cut
+    from sglr.planner.several_cuts import PlanOfCuts
     from sglr.splitting.input_layout import InputLayout
 
 BY_HAND = ("cut_mb", "model_mb", "client_mb")
-OF_MODEL = ("model", "cut", "dataset", "input_shape", "classes", "task", "lora", "freeze", "batch_size")
+OF_MODEL = ("model", "cut", "cuts", "dataset", "input_shape", "classes", "task", "lora", "freeze", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Request:
         S(L), S(w) and S(w_c) in MB, 10⁶ bytes.
     model, cut
         A model's name and where to cut it; None for the model's own cut.
+    cuts
+        In place of ``cut``: clients that are cut at several places, as in the setting; for `plan_of_cuts`.
     dataset, data_dir
         The data set whose inputs the model takes; its files are read only where its shape is not known otherwise.
     input_shape, classes
@@ -64,6 +69,7 @@ class Request:
     client_mb: float | None = None
     model: str | None = None
     cut: str | None = None
+    cuts: str | None = None
     dataset: str | None = None
     data_dir: Path | None = None
     input_shape: str | None = None
@@ -86,6 +92,9 @@ class Request:
         UsageError
             If something is missing, makes no sense, or contradicts something else.
         """
+        if self.cuts is not None:
+            problem = "clients that are cut at several places have a plan of their own"
+            raise UsageError("cuts", self.cuts, problem, "ask for plan_of_cuts, or give one cut")
         self._reject_both_ways()
         _check_batching(self.batching, self.clients)
         batch = self._batch()
@@ -99,6 +108,48 @@ class Request:
         target_bytes = targets.bytes if self.task is not None else None
         plan = make_plan(at_cut(self._scenario(sizes), chosen), chosen.name, cuts, target_bytes)
         return replace(plan, lora=self.lora, batch=batch)
+
+    def plan_of_cuts(self) -> PlanOfCuts:
+        """Compute the plan of clients that are cut at several places.
+
+        Raises
+        ------
+        UsageError
+            As `plan`, and if energy is asked for, ``cut`` is given beside ``cuts``, or these can't be read.
+        """
+        from sglr.adapters import Lora
+        from sglr.core.registry import TASKS
+        from sglr.planner.cuts import measure_several
+        from sglr.planner.several_cuts import plan_of_cuts
+
+        assert self.cuts is not None, "cuts are given"
+        own = self._cuts_of_clients(self.cuts)
+        self._reject_both_ways()
+        _check_batching(self.batching, self.clients)
+        assert self.model is not None, "there is a model, or sizes by hand"
+        batch, (inputs, targets, samples), lora = self._batch(), self._shape(), Lora.parse(self.lora)
+        self._scenario(Sizes(self.clients, samples, 1, 1, 1))
+        task: Task = TASKS.load(self.task or USUAL_TASK)()
+        task.check(targets)
+        shape = task.output_shape(targets)
+        cuts, places = measure_several(self.model, inputs, task.outputs(targets), own, shape, lora, self.freeze)
+        sizes = Sizes(self.clients, samples, cuts[0].cut_mb, cuts[0].model_mb, cuts[0].client_mb)
+        target_bytes = targets.bytes if self.task is not None else None
+        about = {"target_bytes": target_bytes, "lora": self.lora, "batch": batch}
+        return plan_of_cuts(self._scenario(sizes), cuts, places, **about)
+
+    def _cuts_of_clients(self, cuts: str) -> list[str]:
+        if self.cut is not None:
+            raise UsageError("cuts", cuts, f"cut = {self.cut} is given, too", "give one of them")
+        if self.energy_profile is not None:
+            problem = f"a plan of several cuts tells no energy (cuts = {cuts})"
+            remedy = "leave it out, or train an epoch with it"
+            raise UsageError("energy_profile", self.energy_profile, problem, remedy)
+        lora = self.lora or ""
+        if "at=" in lora and "at=both" not in lora:
+            problem = f"which layers are the clients' differs from client to client (cuts = {cuts})"
+            raise UsageError("lora", lora, problem, "leave its at out, or give one --cut")
+        return cuts_of_clients(cuts, self.clients, partial(_no_devices, cuts))
 
     def _batch(self) -> int:
         batch = Experiment.model_fields["batch_size"].default if self.batch_size is None else self.batch_size
@@ -194,6 +245,10 @@ class Request:
             if several is not None or classes is None:
                 return several or input_shape, shape.targets, samples
         return input_shape, targets_of(self.task or USUAL_TASK, input_shape, classes), samples
+
+
+def _no_devices(cuts: str) -> None:
+    raise UsageError("cuts", cuts, "a plan knows no devices of clients", "write ranges of clients: 0-4=layer1,5-9=40%")
 
 
 def _flag(name: str) -> str:

@@ -95,3 +95,14 @@ def told(names: Sequence[str]) -> str:
         else:
             ranges.append((client, client, name))
     return ",".join(f"{first if first == last else f'{first}-{last}'}={name}" for first, last, name in ranges)
+
+
+def ranges_of(clients: Sequence[int]) -> list[str]:
+    """Return clients, ascending, as ranges: ``0-4``, ``7``."""
+    found: list[tuple[int, int]] = []
+    for client in clients:
+        if found and found[-1][1] == client - 1:
+            found[-1] = (found[-1][0], client)
+        else:
+            found.append((client, client))
+    return [f"{first}" if first == last else f"{first}-{last}" for first, last in found]

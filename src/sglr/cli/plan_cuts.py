@@ -1,0 +1,130 @@
+"""``sglr plan --cuts``: what an epoch costs where clients are cut at different places."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sglr.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from sglr.planner.request import Request
+    from sglr.planner.several_cuts import PlanOfCuts
+
+
+def show_cuts(asked: Request, others: Mapping[str, object], *, as_json: bool) -> None:
+    """Print a plan of several cuts.
+
+    Parameters
+    ----------
+    asked
+        Sizes, rates and cuts.
+    others
+        What else was asked for, by the name of its option.
+    as_json
+        Print JSON.
+
+    Raises
+    ------
+    UsageError
+        If something else is asked for, or the plan can't be made.
+    """
+    for name, value in others.items():
+        if value:
+            problem = f"is told for clients that are all cut at one place (cuts = {asked.cuts})"
+            raise UsageError(name, str(value), problem, "leave out one of them; sglr train --clock tells times")
+    found = asked.plan_of_cuts()
+    if as_json:
+        print(json.dumps(found.record(), indent=2))
+    else:
+        _print(found)
+
+
+def _print(found: PlanOfCuts) -> None:
+    from rich.console import Console
+
+    from sglr.cli.screens import table
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import NONE, count
+
+    console, sizes, least = Console(highlight=False), found.scenario.sizes, found.sent("sglr", "point_to_point")
+    each = count(round(sizes.samples / sizes.clients, 1))
+    console.print(f"An epoch of SGLR sends {megabytes(least.total_mb)} with a link for each client.")
+    told = f"{count(sizes.clients)} clients with {each} samples each, φ {found.scenario.phi:g}"
+    console.print(f"{told}, model {megabytes(sizes.model)}", style="dim")
+    for title, (headings, rows) in (
+        ("One epoch; medium: shared by all clients, links: one per client", _methods(found)),
+        (f"What crosses, and what a client holds; a batch of {found.batch} samples", _held(found)),
+        ("What clients of each cut compute, and all of them send over links, in an epoch", _sent(found)),
+    ):
+        console.print(f"\n[bold]{title}[/bold]")
+        known = [at for at in range(len(headings)) if any(row[at] != NONE for row in rows)]
+        console.print(table([headings[at] for at in known], [[row[at] for at in known] for row in rows]))
+    counted = "Not counted: targets of samples" + (
+        "." if found.targets_mb is None else f", {megabytes(found.targets_mb)} in an epoch."
+    )
+    console.print(f"\n{counted} Samples are spread evenly over clients.")
+
+
+def _methods(found: PlanOfCuts) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.several_cuts import METHODS, VIEWS
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import clock
+
+    rows = []
+    for method in METHODS:
+        row = [method.upper()]
+        for view in VIEWS:
+            sent = found.sent(method, view)
+            row += [megabytes(sent.total_mb), clock(sent.seconds)]
+        rows.append(row)
+    return ["", "medium total", "medium time", "links total", "links time"], rows
+
+
+def _held(found: PlanOfCuts) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.costs import BYTES_PER_MB
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import NONE
+
+    rows = []
+    for group in found.groups:
+        cut = group.cut
+        learned = [value for value in cut.crosses if value.learned]
+        rows.append(
+            [
+                cut.name,
+                _ranges(group.clients),
+                "×".join(map(str, learned[0].shape)) + (f"\u00a0+{len(learned) - 1}" if len(learned) > 1 else ""),
+                megabytes(cut.cut_mb),
+                megabytes(cut.beside_mb) if cut.beside_mb else NONE,
+                megabytes(cut.client_mb),
+                megabytes(cut.frozen_mb) if cut.frozen_mb else NONE,
+                megabytes(cut.memory.bytes(found.batch) / BYTES_PER_MB),
+            ]
+        )
+    headings = ["", "clients", "crosses", "one sample", "beside\u00a0it", "client trains", "frozen", "client holds"]
+    return headings, rows
+
+
+def _sent(found: PlanOfCuts) -> tuple[list[str], list[list[str]]]:
+    from sglr.planner.several_cuts import METHODS
+    from sglr.planner.words import megabytes
+    from sglr.report.numbers import operations
+
+    rows = [
+        [
+            group.cut.name,
+            operations(group.client_flops),
+            *(megabytes(group.sent_mb(method, "point_to_point")) for method in METHODS),
+        ]
+        for group in found.groups
+    ]
+    return ["", "a\u00a0client computes", *(f"{method.upper()} sends" for method in METHODS)], rows
+
+
+def _ranges(clients: tuple[int, ...]) -> str:
+    """Write clients as ranges: 0-4, 7."""
+    from sglr.runs.client_cuts import ranges_of
+
+    return ", ".join(ranges_of(clients))
