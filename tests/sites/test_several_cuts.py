@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "handed on": {"method": "ssl"},
     "drawn anew": {"method": "cyclesl"},
     "every step": {"method": "sfl", "average_every": 1},
+    "by device": {"method": "psl", "cuts": "phone=conv1,laptop=pool1", "clock": "0=phone/4g,1-2=laptop/wifi"},
 }
 FAST = ("averages", "merged")
 
