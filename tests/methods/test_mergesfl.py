@@ -12,6 +12,7 @@ from sglr.core.errors import UsageError
 from sglr.data.arrivals import time_per_sample
 from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
+from sglr.data.stragglers import Pace
 
 SETTINGS = {"dataset": "digits", "clients": 4, "samples_per_client": 48, "epochs": 1, "model": "mlp", "threads": 1}
 
@@ -27,7 +28,7 @@ def test_it_is_splitfed_with_regulated_batches() -> None:
 def test_a_batch_is_in_proportion_to_its_clients_speed() -> None:
     """By hand: of 12 samples, clients that take 1, 2 and 3 for one have 12 · (6, 3, 2) / 11, rounded down."""
     batching = Batching(4, rule=BatchRule("regulated"))
-    found = batching._regulated(np.array([20, 20, 20]), np.array([1.0, 2.0, 3.0]))
+    found = batching._regulated(np.array([20, 20, 20]), Pace(np.zeros(3), np.array([1.0, 2.0, 3.0])))
     assert found.each.tolist() == [6, 3, 2]
     assert [found.at(step)[1].tolist() for step in (0, 3, 6, 9)] == [[6, 3, 2], [2, 3, 2], [0, 2, 2], [0, 0, 2]]
     assert (found.steps, found.used.tolist()) == (10, [20, 20, 20])
