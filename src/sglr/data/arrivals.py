@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sglr.core.random import generator
-from sglr.data.schedules import Consecutive
+from sglr.data.schedules import NOBODY, Consecutive
 
 Rows = NDArray[np.int64]
 
@@ -85,10 +85,5 @@ class Arrivals:
 
     def at(self, step: int) -> tuple[Rows, Rows]:
         """Return first positions and counts of a step, ``[n]``."""
-        first, counts = np.zeros_like(self.own.sizes), np.zeros_like(self.own.sizes)
-        if step < self.steps:
-            who, numbers = self._steps[step]
-            first[who] = numbers * self.own.each
-            last = numbers + 1 == self.own.own_steps[who]
-            counts[who] = np.where(last, self.own.sizes[who] - first[who], self.own.each)
-        return first, counts
+        who, numbers = self._steps[step] if step < self.steps else (NOBODY, NOBODY)
+        return self.own.numbered(who, numbers)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sglr.data.schedules import Consecutive, Rows
+from sglr.data.schedules import NOBODY, Consecutive, Rows
 from sglr.data.stragglers import Pace
 
 
@@ -73,13 +73,8 @@ class Buffered:
 
     def at(self, step: int) -> tuple[Rows, Rows]:
         """Return first positions and counts of a step, ``[n]``."""
-        first, counts = np.zeros_like(self.own.sizes), np.zeros_like(self.own.sizes)
-        if step < self.steps:
-            who, numbers, _ = self._steps[step]
-            each = np.broadcast_to(self.own.each, counts.shape)[who]
-            first[who] = numbers * each
-            counts[who] = np.where(numbers + 1 == self.own.own_steps[who], self.own.sizes[who] - first[who], each)
-        return first, counts
+        who, numbers = self._steps[step][:2] if step < self.steps else (NOBODY, NOBODY)
+        return self.own.numbered(who, numbers)
 
     def staleness(self, step: int) -> tuple[Rows, Rows]:
         """Return who is in a step, as places in the cohort, and how many steps its batch is old, τ."""

@@ -14,6 +14,9 @@ from sglr.core.random import generator
 
 Rows = NDArray[np.int64]
 
+NOBODY: Rows = np.empty(0, dtype=np.int64)
+"""No client's places, or no numbers."""
+
 
 class Schedule(Protocol):
     """The batches of a cohort's pass over its data, as a function of its clients' numbers of samples alone."""
@@ -98,6 +101,14 @@ class Consecutive:
         first = number * self.each
         counts = np.where(number + 1 < own, self.each, self.sizes - first)
         return first, np.where(number < own, counts, 0)
+
+    def numbered(self, who: Rows, numbers: Rows) -> tuple[Rows, Rows]:
+        """Return first positions and counts ``[n]`` of one batch, by number, of each of ``who``; none of others."""
+        first, counts = np.zeros_like(self.sizes), np.zeros_like(self.sizes)
+        each = np.broadcast_to(self.each, self.sizes.shape)[who]
+        first[who] = numbers * each
+        counts[who] = np.where(numbers + 1 == self.own_steps[who], self.sizes[who] - first[who], each)
+        return first, counts
 
 
 @dataclass(frozen=True)
