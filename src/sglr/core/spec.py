@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from sglr.core.errors import UsageError, refuse_long
+from sglr.core.errors import UsageError, refuse_long, unknown
 
 if TYPE_CHECKING:  # else imported where a value is checked: it takes a tenth of a second, and help needs no values
     from pydantic import TypeAdapter, ValidationError
@@ -104,6 +104,21 @@ class Spec:
                 raise self._error(f"option {key!r} is given twice", "give it once")
             found[key] = value
         return found
+
+    @classmethod
+    def choose(cls, field: str, text: str, kinds: Mapping[str, Mapping[str, Option]]) -> tuple[str, dict[str, Any]]:
+        """Return which of ``kinds`` a text names, and its options' values; the first option may go without its key.
+
+        Raises
+        ------
+        UsageError
+            If it names none of them, or `options` raises it.
+        """
+        spec = cls.parse(field, text)
+        if spec.name not in kinds:
+            raise unknown(field, spec.name, kinds)
+        known = kinds[spec.name]
+        return spec.name, spec.options(known, first=next(iter(known), None))
 
     def options(self, known: Mapping[str, Option], first: str | None = None) -> dict[str, Any]:
         """Return the options' values by key.

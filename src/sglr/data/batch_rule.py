@@ -7,13 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from sglr.core.errors import unknown
 from sglr.core.spec import Option, Spec
 
 LOCAL, PROPORTIONAL, GLOBAL, CLOCK, REGULATED = "local", "proportional", "global", "clock", "regulated"
 """Names of batching rules."""
-
-RULES = (LOCAL, PROPORTIONAL, GLOBAL, CLOCK, REGULATED)
 
 MOST_TOGETHER = 10**9
 """Samples of a step, at most."""
@@ -26,7 +23,13 @@ _SPREAD = {
         Annotated[float, Field(ge=1, le=1e6)], "the highest rate at which clients compute and send / the lowest"
     )
 }
-_OPTIONS = {LOCAL: {}, PROPORTIONAL: _TOGETHER, GLOBAL: _TOGETHER, CLOCK: _SPREAD, REGULATED: _SPREAD | _TOGETHER}
+_OPTIONS: dict[str, dict[str, Option]] = {
+    LOCAL: {},
+    PROPORTIONAL: _TOGETHER,
+    GLOBAL: _TOGETHER,
+    CLOCK: _SPREAD,
+    REGULATED: _SPREAD | _TOGETHER,
+}
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,8 @@ class BatchRule:
         UsageError
             If it is none of them.
         """
-        spec = Spec.parse("batching", text)
-        if spec.name not in RULES:
-            raise unknown("batching", spec.name, RULES)
-        known = _OPTIONS[spec.name]
-        given = spec.options(known, first=next(iter(known), None))
-        return cls(spec.name, given.get("samples"), given.get("spread", cls.spread))
+        name, given = Spec.choose("batching", text, _OPTIONS)
+        return cls(name, given.get("samples"), given.get("spread", cls.spread))
 
     @property
     def of_cohort(self) -> bool:

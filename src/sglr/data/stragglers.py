@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sglr.core.errors import UsageError, unknown
+from sglr.core.errors import UsageError
 from sglr.core.spec import Option, Spec
 
 Rows = NDArray[np.int64]
@@ -69,16 +69,13 @@ class StragglerRule:
         UsageError
             If it is none of them.
         """
-        spec = Spec.parse("stragglers", text)
-        if spec.name not in _OPTIONS:
-            raise unknown("stragglers", spec.name, _OPTIONS)
-        known = _OPTIONS[spec.name]
+        name, given = Spec.choose("stragglers", text, _OPTIONS)
+        known = _OPTIONS[name]
         first = next(iter(known), None)
-        given: dict[str, Any] = spec.options(known, first=first)
         if first is not None and first not in given:
-            problem = f"{spec.name} has no {first}"
-            raise UsageError("stragglers", text, problem, f"give {spec.name}:{first.upper()}: {known[first].about}")
-        return cls(spec.name, **given)
+            problem = f"{name} has no {first}"
+            raise UsageError("stragglers", text, problem, f"give {name}:{first.upper()}: {known[first].about}")
+        return cls(name, **given)
 
     @property
     def waits(self) -> bool:
