@@ -12,6 +12,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import arguments
 import command_line
 import diagrams
 import equations
@@ -54,7 +55,7 @@ def lay_out(folder: Path) -> None:
     settings["project"]["nav"] = navigation.filled(settings["project"]["nav"], list(found))
     python = settings["project"]["plugins"]["mkdocstrings"]["handlers"]["python"]
     python["paths"] = [str(DOCS.parent / path) for path in python["paths"]]
-    (folder / "zensical.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+    (folder / arguments.SETTINGS).write_text(tomli_w.dumps(settings), encoding="utf-8")
 
 
 def build(folder: Path) -> None:
@@ -68,5 +69,6 @@ def build(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    lay_out(Path(sys.argv[1]))
-    build(Path(sys.argv[1]))
+    target = arguments.folder_of(sys.argv[1:])
+    lay_out(target)
+    build(target)

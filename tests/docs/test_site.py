@@ -16,6 +16,7 @@ from sglr.cli.main import app
 
 from .conftest import DOCS, ROOT
 
+Capture = pytest.CaptureFixture[str]
 SETTINGS = tomllib.loads((DOCS / "building/site.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -45,12 +46,52 @@ def test_a_page_that_is_missing_ends_the_build() -> None:
         navigation.filled([{"A": ["none.md"]}], ["c.md"])
 
 
+def test_building_tells_how_it_is_called() -> None:
+    done = _building("--help")
+    assert done.returncode == 0 and "folder" in done.stdout
+    assert not (ROOT / "--help").exists()
+
+
+def _building(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, DOCS / "building", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [([], "required: folder"), (["--out", "x"], "unrecognized arguments: --out"), (["a", "b"], "unrecognized")],
+)
+def test_building_refuses_what_it_does_not_know(words: list[str], told: str, capsys: Capture) -> None:
+    _refused(words, told, capsys)
+
+
+def test_building_removes_no_other_files(tmp_path: Path, capsys: Capture) -> None:
+    import arguments
+
+    own = tmp_path / "thesis.tex"
+    own.write_text("my only copy", encoding="utf-8")
+    _refused([str(tmp_path)], "holds other files", capsys)
+    _refused([str(own)], "is a file", capsys)
+    earlier = tmp_path / "site"
+    earlier.mkdir()
+    assert arguments.folder_of([str(earlier)]) == earlier, "an empty folder"
+    (earlier / arguments.SETTINGS).touch()
+    assert arguments.folder_of([str(earlier)]) == earlier, "that of an earlier build"
+
+
+def _refused(words: list[str], told: str, capsys: Capture) -> None:
+    import arguments
+
+    with pytest.raises(SystemExit) as ended:
+        arguments.folder_of(words)
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site as `make docs` does."""
     folder = tmp_path_factory.mktemp("docs") / "site"
-    command = [sys.executable, DOCS / "building", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = _building(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "arning" not in done.stdout + done.stderr
     return folder / "site"
