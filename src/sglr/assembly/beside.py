@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sglr.assembly.segments import End, Segments
-from sglr.compression.several_cuts import CutsCodec
-from sglr.core.codec import Codec
+from sglr.compression.several_cuts import CutCodecs
+from sglr.core.codec import Codec, CodecByCut
 from sglr.parties.packed_codec import packed_codec
 from sglr.parties.spec import ClientSpec
 from sglr.splitting.bounds import bounds_beside
@@ -21,7 +21,7 @@ from sglr.splitting.nest import leaves_of
 log = logging.getLogger(__name__)
 
 
-def codec_of(segments: Segments, codec: Codec, *, bounded: bool) -> Codec:
+def codec_of(segments: Segments, codec: Codec, *, bounded: bool) -> CodecByCut:
     """Return how smashed data of a training are written, whose numbers are written by ``codec``.
 
     Parameters
@@ -34,10 +34,10 @@ def codec_of(segments: Segments, codec: Codec, *, bounded: bool) -> Codec:
         Whether strangers send what is beside them, so that it matters which integers the server's segment takes.
     """
     each = [packed_codec(codec, end.crossing, check_beside(end, segments.example, bounded)) for end in segments.ends()]
-    return each[0] if segments.cuts is None else CutsCodec(codecs=tuple(each))
+    return each[0] if segments.cuts is None else CutCodecs(codecs=tuple(each))
 
 
-def written_by(spec: ClientSpec, codec: Codec, segments: Segments) -> ClientSpec:
+def written_by(spec: ClientSpec, codec: CodecByCut, segments: Segments) -> ClientSpec:
     """Return what clients need with how they write what crosses, those of each cut by its own codec and defences."""
     whole = dataclasses.replace(spec, codec=codec)
     if segments.cuts is None:

@@ -85,7 +85,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         torch.set_num_threads(experiment.threads)
     method = build_method(experiment, given.method)
     optimizer = OptimizerSpec.parse(experiment.optimizer)
-    codec = parse_codec(experiment.compression)
+    values_codec = parse_codec(experiment.compression)
     Lora.parse(experiment.lora)
     check_engine(experiment)
     check_link(experiment)
@@ -112,7 +112,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     segments = make_segments(experiment, data, task, given.model, method, defences, given.frozen)
     check_mixing(experiment, method, segments.crossing)
     check_inputs(experiment, segments, data.train.inputs)
-    codec = codec_of(segments, codec, bounded=experiment.engine == "remote")
+    codec = codec_of(segments, values_codec, bounded=experiment.engine == "remote")
     if experiment.engine == "ray" and experiment.stacking in ("stacked", "matmul"):
         _stacks(experiment.stacking, segments.lower_of(0), torch.stack([segments.example] * 2), "the clients' segment")
     augmentation = augmentation.fitted(segments.example[0], data.targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sglr.assembly.clock import of_clients
 from sglr.assembly.segments import Segments
-from sglr.core.codec import Codec
+from sglr.core.codec import CodecByCut
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
@@ -66,7 +66,7 @@ def _why_not(experiment: Experiment, method: Method, batches: BatchRule, rule: S
 
 
 def pace_of(
-    fleet: Fleet | None, work: SampleWork | None, codec: Codec, segments: Segments, data: ClientData
+    fleet: Fleet | None, work: SampleWork | None, codec: CodecByCut, segments: Segments, data: ClientData
 ) -> Pace | None:
     """Return how long each client takes for a step, from one answer of the server to the next; None without clocks."""
     if fleet is None or work is None:

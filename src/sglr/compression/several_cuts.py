@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sglr.compression.channels import Channels
-from sglr.core.codec import Codec, Layout
+from sglr.core.codec import Codec, CodecByCut
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.cuts.cut_rows import to_rows
 from sglr.core.types import Downlink, Uplink
@@ -17,8 +17,8 @@ from sglr.core.weights import below
 
 
 @dataclass(frozen=True)
-class CutsCodec(Codec):
-    """The codec of each cut, by its number; rows of several cuts are written by none.
+class CutCodecs:
+    """The codec of each cut, by its number: a `CodecByCut`.
 
     Parameters
     ----------
@@ -26,22 +26,11 @@ class CutsCodec(Codec):
         One for each cut.
     """
 
-    codecs: tuple[Codec, ...] = ()
+    codecs: tuple[Codec, ...]
 
     def of_cut(self, cut: int) -> Codec:
         """Return how smashed data of a cut are written."""
         return self.codecs[cut]
-
-    def encode(self, values: Tensor) -> dict[str, Tensor]:
-        """Raise: a codec is of one cut."""
-        raise NotImplementedError("ask of_cut")
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """Raise: a codec is of one cut."""
-        raise NotImplementedError("ask of_cut")
-
-    def _decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-        raise NotImplementedError("ask of_cut")
 
 
 class CutChannels:
@@ -50,12 +39,12 @@ class CutChannels:
     Parameters
     ----------
     codec
-        The codecs.
+        How smashed data of each cut are written.
     cuts
         Which client is cut where.
     """
 
-    def __init__(self, codec: Codec, cuts: ClientCuts) -> None:
+    def __init__(self, codec: CodecByCut, cuts: ClientCuts) -> None:
         self._cuts = cuts
         self._of = [Channels(codec.of_cut(cut)) for cut in range(len(cuts.names))]
 
@@ -95,3 +84,8 @@ class CutChannels:
         """Restore what `state` returned."""
         for cut, own in enumerate(self._of):
             own.restore(below(f"{cut}.", tensors))
+
+
+def channels_of(codec: CodecByCut, cuts: ClientCuts | None) -> Channels | CutChannels:
+    """Return the channels of all clients; ``cuts`` is None where these are cut at one place."""
+    return Channels(codec.of_cut(0)) if cuts is None else CutChannels(codec, cuts)

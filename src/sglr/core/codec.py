@@ -12,12 +12,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 """Type and shape of every part by name, in the order in which parts are sent."""
+
+
+class CodecByCut(Protocol):
+    """How smashed data of each cut are written: all alike (any `Codec`), or those of each cut by a codec of its own."""
+
+    def of_cut(self, cut: int) -> Codec:
+        """Return how smashed data of a cut are written; 0 is the only cut where all clients are cut alike."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Codec(ABC):
         return self
 
     def of_cut(self, cut: int) -> Codec:
-        """Return how smashed data of a cut are written, where clients are cut at several places: all alike, here."""
+        """Return itself: smashed data of all cuts are written alike (`CodecByCut`)."""
         del cut
         return self
 

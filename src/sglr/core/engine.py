@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sglr.core.codec import Codec
+from sglr.core.codec import CodecByCut
 from sglr.core.data import Samples
 from sglr.core.errors import DamagedCheckpoint, SglrError
 from sglr.core.events import TrainMetrics
@@ -69,7 +69,7 @@ class Engine(Protocol):
     """
 
     loses_clients: bool
-    codec: Codec
+    codec: CodecByCut
 
     @property
     def sizes(self) -> Sequence[int]: ...  # noqa: D102 - attributes are described above

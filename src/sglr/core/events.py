@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sglr.core.codec import Codec
+from sglr.core.codec import Codec, CodecByCut
 from sglr.core.types import Average, Downlink, Uplink
 from sglr.core.weights import Weights
 
@@ -158,7 +158,9 @@ class Hooks:
     ends: Callable[[], str] = lambda: ""
 
 
-def step_traffic(uplink: Uplink, downlink: Downlink, codec: Codec, features: tuple[int, ...] | None) -> list[Traffic]:
+def step_traffic(
+    uplink: Uplink, downlink: Downlink, codec: CodecByCut, features: tuple[int, ...] | None
+) -> list[Traffic]:
     """Return what a step sends, as `exchange_traffic`; clients of different cuts send values of other shapes."""
     sent, answered = [], downlink.gradients is not None
     for cut, rows, own in uplink.of_cuts():

@@ -54,7 +54,7 @@ def paper_view(name: str, trainer: Trainer, sample_bytes: int, *, labels_stay: b
         reason = "Table 6 is for clients that are all cut at one place"
     if trainer.sharing.sent_bytes is not None:
         reason = "Table 6 is for weights that are sent as they are"
-    if trainer.engine.codec.each_way:
+    if trainer.engine.codec.of_cut(0).each_way:
         reason = "Table 6 is for gradients as large as smashed data"
     if labels_stay:
         reason = "Table 6 has no row for labels that stay with the clients"

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sglr.compression.channels import Channels
-from sglr.compression.several_cuts import CutChannels
+from sglr.compression.several_cuts import channels_of
 from sglr.compression.weight_deltas import DeltaChannels
 from sglr.core.data import Samples
 from sglr.core.engine import never
@@ -48,10 +47,7 @@ class Local:
         self.codec = spec.codec
         self.sizes = spec.data.sizes
         self.segment = {name: tensor[0].to("meta") for name, tensor in self.block.collect((0,)).items()}
-        self._links: Channels | CutChannels = (
-            Channels(spec.codec) if spec.cuts is None else CutChannels(spec.codec, spec.cuts)
-        )
-
+        self._links = channels_of(spec.codec, spec.cuts)
         self._deltas = DeltaChannels(spec.delta_code)
 
     def make_server(self, make: Callable[[torch.device], Server]) -> Server:

@@ -68,7 +68,7 @@ def score(
                 inputs = samples.inputs[first : first + per_batch].to(device)
                 targets = samples.targets[first : first + per_batch].to(device)
                 smashed = spec.defences.scored(_smashed(stack, rows, inputs), ids[chosen], first)
-                outputs = _outputs(stack, rows, server, smashed, spec.codec)
+                outputs = _outputs(stack, rows, server, smashed, spec.codec.of_cut(0))
                 wanted = targets.expand(len(outputs), *targets.shape)
                 each = spec.task.test_losses(outputs.flatten(0, 1), wanted.flatten(0, 1))
                 losses[chosen] += torch.unflatten(each, 0, wanted.shape[:2]).sum(1)

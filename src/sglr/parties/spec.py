@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sglr.compression.weight_deltas import DeltaCode
-from sglr.core.codec import Codec, Plain
+from sglr.core.codec import CodecByCut, Plain
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import ClientData
 from sglr.core.optim import OptimizerSpec
@@ -108,7 +108,7 @@ class ClientSpec:
     least_batch: int = 1
     batch_rule: BatchRule = field(default_factory=BatchRule)
     experiment: Experiment = field(default_factory=Experiment)
-    codec: Codec = field(default_factory=Plain)
+    codec: CodecByCut = field(default_factory=Plain)
     first_weights: Callable[[int], Weights] | None = None
     clients_leave: bool = False
     precision: Precision = SINGLE_PRECISION

@@ -83,7 +83,7 @@ def served_network(
     alike = built.method.alike and not built.method.keeps_head
     merged = built.trainer.shared if alike else {}
     shared = {name: tensor.cpu() for name, tensor in merged.items()} or None
-    codec = _bounded(built.trainer.engine.codec, first, trained.upper(), told)
+    codec = _bounded(built.trainer.engine.codec.of_cut(0), first, trained.upper(), told)
     network = ServedNetwork(trained.upper().to(place), codec, told.cut_shape, tuple(answer), shared, place)
     return ServedRunParts(trained, told, network)
 

@@ -59,7 +59,7 @@ class Ray:
         self._spec = spec
         self.codec, self.sizes = spec.codec, spec.data.sizes
         self.segment = {name: tensor.detach().to("meta") for name, tensor in state_of(spec.segment(0)).items()}
-        self._links = Channels(spec.codec)
+        self._links = Channels(spec.codec.of_cut(0))
         self._deltas = DeltaChannels(spec.delta_code)
         self._pool: ActorPool | None = None
         self._death_notice: DeathNotice | None = None

@@ -15,8 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sglr.compression.channels import Channels
-from sglr.compression.several_cuts import CutChannels
+from sglr.compression.several_cuts import channels_of
 from sglr.core.data import Samples
 from sglr.core.engine import never
 from sglr.core.errors import SglrError, UsageError
@@ -72,7 +71,7 @@ class Remote:
         self._forms = Forms(spec.codec, self._description.cut_shape, merged, spec.cuts)
         self._patience = Patience.of(spec.experiment)
         self._ahead = spec.ahead
-        self._links = Channels(spec.codec) if spec.cuts is None else CutChannels(spec.codec, spec.cuts)
+        self._links = channels_of(spec.codec, spec.cuts)
         self._shared = SharedWeights(trained_of(each[-1]), spec.own_share)
         self._started = False
         self._exchange: Exchange | None = None

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from sglr.core.codec import Codec
+from sglr.core.codec import Codec, CodecByCut
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.weights import Weights
 from sglr.splitting.trunk import entered
@@ -31,7 +31,7 @@ class Forms:
         Which client is cut where; None where all are cut at one place.
     """
 
-    codec: Codec
+    codec: CodecByCut
     cut: tuple[int, ...]
     segment: Weights
     cuts: ClientCuts | None = None
