@@ -71,6 +71,26 @@ class Looped(nn.Module):
         return self.head(states)
 
 
+class OneText(nn.Module):
+    """One text."""
+
+    def __init__(self, input_shape: Any = None, classes: int = 2) -> None:
+        super().__init__()
+        self.embed, self.join, self.head = nn.Embedding(KINDS, 6), nn.Linear(6, 8), nn.Linear(8, classes)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """Return scores of the classes ``[b, K]``."""
+        return self.head(torch.tanh(self.join(self.embed(text).mean(1))))
+
+
+class Counted(PictureAndRow):
+    """Its kinds may have any number: they are embedded by what is left of a division by 5."""
+
+    def forward(self, image: Tensor, kinds: Tensor, age: Tensor, scale: float = 1.0) -> Tensor:
+        """Return scores of the classes ``[b, K]``."""
+        return super().forward(image, kinds // torch.clamp(kinds.max() // 4, min=1) % KINDS, age, scale)
+
+
 def arrays(count: int = 60) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """Return samples of three classes, which the picture, the kinds and the age each tell in part."""
     rng = np.random.default_rng(0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from tests.several_inputs import arrays
 
 
 def test_every_cut_is_listed_with_marks(call, monkeypatch):
@@ -27,6 +29,25 @@ def test_json_has_all_figures(call):
     assert all(-1 <= cut["leak"] <= 1 for cut in found["cuts"])
     without = json.loads(call("cuts", "cnn", "--input-shape", "1,8,8", "--json").out)
     assert without["leaks_least"] is None
+
+
+def test_tokens_are_not_compared(call, tmp_path):
+    """One input of tokens is not measured; of several, what tokens are called changes nothing."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "texts.npz", x=rng.integers(0, 5, (40, 3)), y=np.arange(40) % 2)
+    texts = ["cuts", "tests.several_inputs:OneText", "--dataset", f"arrays:{tmp_path / 'texts.npz'}"]
+    found = json.loads(call(*texts, "--json").out)
+    assert found["samples"] == 0 and all(cut["leak"] is None for cut in found["cuts"])
+    assert "numbers of tokens have no distances" in call(*texts).out
+    inputs, targets = arrays(60)
+    told = []
+    for number in (1, 1000):
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, y=targets, **{f"x.{name}": each for name, each in inputs.items()})
+        words = ["cuts", "tests.several_inputs:Counted", "--dataset", f"arrays:{path}", "--samples", "32", "--json"]
+        told.append([cut["leak"] for cut in json.loads(call(*words).out)["cuts"]])
+        inputs["kinds"] = inputs["kinds"] * 1000
+    assert told[0] == told[1] and None not in told[0]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ class Segments:
         inputs = data.train.inputs
         self._input_shape = tuple(inputs.shape[1:])
         self.layout = InputLayout.of(data.encoding, self._input_shape)
+        self.defences = self.defences.of_inputs(self.layout)
         self._output_shape = self._task.output_shape(data.targets)
         self.example = (
             inputs[torch.arange(2) % len(inputs)]

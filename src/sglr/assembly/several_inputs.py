@@ -1,4 +1,4 @@
-"""What samples with several inputs can't have, and a warning of one that crosses the cut as it is."""
+"""What samples with tokens or several inputs can't have, and a warning of one that crosses the cut as it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOKED_AT = 16
 
 
 def check_inputs(experiment: Experiment, segments: Segments, inputs: Inputs) -> None:
-    """Refuse augmentation of several inputs per sample; warn of each of which the server sees every number as it is.
+    """Refuse what inputs can't have; warn of each of several of which the server sees every number as it is.
 
     Parameters
     ----------
@@ -33,9 +33,10 @@ def check_inputs(experiment: Experiment, segments: Segments, inputs: Inputs) -> 
     Raises
     ------
     UsageError
-        If several inputs are to be augmented.
+        If several inputs are to be augmented, or tokens alone compared by their distances.
     """
     layout = segments.layout
+    _check_compared(experiment, segments, inputs)
     if layout is None:
         return
     if experiment.augment != "none":
@@ -56,6 +57,16 @@ def check_inputs(experiment: Experiment, segments: Segments, inputs: Inputs) -> 
                 " joined with others, or cut behind the layer that joins them",
                 name,
             )
+
+
+def _check_compared(experiment: Experiment, segments: Segments, inputs: Inputs) -> None:
+    """Refuse defences that compare inputs by distances where none has any."""
+    if inputs.dtype.is_floating_point or (segments.layout is not None and segments.layout.quantities):
+        return
+    for name, part in segments.defences.named:
+        if part.compares_inputs:
+            problem = f"{name} compares inputs by their distances, and numbers of tokens have none"
+            raise UsageError("defence", experiment.defence, problem, "leave it out, or add noise: --defence noise")
 
 
 def _made_up(layout: InputLayout, example: Tensor) -> Tensor:

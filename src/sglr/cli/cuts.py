@@ -120,6 +120,8 @@ def _print(found: CutTable, depth: int | None) -> None:
             " samples with the weights that training begins with (0 none, 1 all)",
             markup=False,
         )
+    if found.tokens:
+        console.print("What is left of the inputs is not measured: numbers of tokens have no distances.")
     if found.own is not None:
         console.print(f"> the model's own cut: {found.own}", markup=False)
 

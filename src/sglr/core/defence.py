@@ -39,6 +39,9 @@ class Defence:
     ----------
     serves
         Which tasks it works with.
+    compares_inputs
+        True if `extra_gradient` looks at distances of inputs: it is given no tokens, which have none, and is refused
+        where all inputs are tokens.
 
     Raises
     ------
@@ -47,6 +50,7 @@ class Defence:
     """
 
     serves: ClassVar[Serves] = Serves.ANY
+    compares_inputs: ClassVar[bool] = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Take hooks that are named as in sglr 0.1 for what they are called now, with a warning."""
@@ -104,7 +108,7 @@ class Defence:
         Parameters
         ----------
         inputs, smashed
-            ``[b, ...]`` each, of one client.
+            ``[b, ...]`` each, of one client. Several inputs of a sample are one row.
         """
         del inputs
         return torch.zeros_like(smashed)

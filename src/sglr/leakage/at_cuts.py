@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from sglr.core.task import Targets
 from sglr.planner.cut_figures import CutFigures, Link, cut_figures
 from sglr.planner.cuts import example_for
 from sglr.privacy.measures.distance_correlation import distance_correlation
+from sglr.privacy.target import has_quantities
 from sglr.runs.config import Experiment
 from sglr.splitting.input_layout import InputLayout
 from sglr.splitting.model_checks import given_shapes
@@ -46,6 +48,8 @@ class CutTable:
         How many samples it was measured on what leaks; 0 for none.
     own
         The model's own cut; None if it has none.
+    tokens
+        Whether all inputs are tokens, so that it can't be measured what leaks.
     """
 
     model: str
@@ -55,6 +59,7 @@ class CutTable:
     cuts: Sequence[CutFigures]
     samples: int
     own: str | None
+    tokens: bool = False
 
     @property
     def cheapest(self) -> CutFigures:
@@ -120,8 +125,8 @@ def table_of(experiment: Experiment, link: Link, input_shape: tuple[int, ...] | 
         )
         example = known[0][:2] if known is not None else example_for(model, shape)
         model = given_shapes(taking_rows(model, layout), example)
-    inputs = known[0] if known is not None and samples else None
-    cuts = cut_figures(model, example, inputs, None if inputs is None else _left)
+    inputs = known[0] if known is not None and samples and has_quantities(known[0], layout) else None
+    cuts = cut_figures(model, example, inputs, partial(_left, layout) if inputs is not None else None)
     if not cuts:
         problem = "no layer can be cut behind with weights on both sides"
         raise UsageError(
@@ -129,7 +134,8 @@ def table_of(experiment: Experiment, link: Link, input_shape: tuple[int, ...] | 
         )
     own = getattr(model, "default_cut", None)
     count = 0 if inputs is None else len(inputs)
-    return CutTable(experiment.model, shape, experiment.batch_size, link, cuts, count, own)
+    tokens = known is not None and not has_quantities(known[0], layout)
+    return CutTable(experiment.model, shape, experiment.batch_size, link, cuts, count, own, tokens)
 
 
 def _known(experiment: Experiment, samples: int) -> tuple[Tensor, Targets, InputLayout | None]:
@@ -142,8 +148,8 @@ def _known(experiment: Experiment, samples: int) -> tuple[Tensor, Targets, Input
     return inputs[rows], dataset.targets, InputLayout.of(dataset.encoding)
 
 
-def _left(inputs: Tensor, values: list[Tensor]) -> float:
-    """Return the distance correlation of inputs and all that crosses, in its unbiased form."""
+def _left(layout: InputLayout | None, inputs: Tensor, values: list[Tensor]) -> float:
+    """Return the distance correlation of inputs without tokens and all that crosses, in its unbiased form."""
     crossing = torch.cat([value.flatten(1) for value in values], 1)
-    told = inputs.float().flatten(1)
-    return float(distance_correlation(told, crossing, unbiased=True))
+    told = inputs if layout is None else layout.of_quantities(inputs)
+    return float(distance_correlation(told.float().flatten(1), crossing, unbiased=True))

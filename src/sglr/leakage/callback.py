@@ -27,8 +27,9 @@ from sglr.privacy.measures.label_leakage import by_direction
 from sglr.privacy.measures.linear_decoder import explained_share
 from sglr.privacy.measures.mutual_information import LEAST, info_nce
 from sglr.privacy.measures.samples import paired_rows
-from sglr.privacy.target import Target
+from sglr.privacy.target import Target, has_quantities
 from sglr.runs.config import Experiment
+from sglr.splitting.input_layout import InputLayout
 from sglr.system.extras import require
 
 LABELLED = 32
@@ -97,7 +98,8 @@ class LeakageCallback:
             If no measure serves the task and its inputs.
         """
         labels = serves(LABELS).fit(built.task, built.data.targets.example())
-        if not labels and not built.data.train.inputs.dtype.is_floating_point:
+        layout = InputLayout.of(built.data.encoding)
+        if not labels and not has_quantities(built.data.train.inputs, layout):
             problem = f"no measure serves {type(built.task).__name__.lower()}: its inputs are numbers of tokens"
             raise UsageError("leakage", f"every={self.every}", problem, "leave it out")
 
@@ -126,13 +128,14 @@ def watch_client(target: Target, samples: int) -> dict[str, float]:
     found: dict[str, Callable[[], float]] = {}
     if serves(LABELS).fit(target.task, few.targets) and target.answered:
         found[LABELS] = lambda: by_direction(target.gradients(few), few.targets, seed=target.seed).accuracy.value
-    if inputs.is_floating_point():  # numbers of tokens have no distances
+    if has_quantities(inputs, target.layout):  # numbers of tokens have no distances
+        told_by = target.quantities(inputs)
         found |= {
-            "distance_correlation": lambda: _distance(inputs[:PAIRED], smashed[:PAIRED]),
-            "explained": lambda: explained_share(smashed[:half], inputs[:half], smashed[half:], inputs[half:]),
+            "distance_correlation": lambda: _distance(told_by[:PAIRED], smashed[:PAIRED]),
+            "explained": lambda: explained_share(smashed[:half], told_by[:half], smashed[half:], told_by[half:]),
         }
         if len(drawn) >= LEAST:
-            found["mutual_information"] = lambda: _bound(inputs, smashed, target.seed)
+            found["mutual_information"] = lambda: _bound(told_by, smashed, target.seed)
     told: dict[str, float] = {}
     for name, measure in found.items():
         try:

@@ -33,6 +33,7 @@ from sglr.report.leakage import LEAKAGE
 from sglr.report.run_report import write_run_report
 from sglr.runs.folder import Run, damage_explained
 from sglr.runs.new_folder import refuse_unwritable
+from sglr.splitting.input_layout import InputLayout
 from sglr.storage.files import write_text
 from sglr.storage.json_files import read_object
 from sglr.system.extras import require
@@ -168,7 +169,7 @@ def refuse_what_does_not_serve(built: Training, wanted: Wanted, chosen: Sequence
     if wanted.strict:
         for name in wanted.measures:
             serves(name).require("measures", name, built.task, example)
-            require_quantities(name, built.data.train)
+            require_quantities(name, built.data.train, InputLayout.of(built.data.encoding))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,11 +22,13 @@ from sglr.privacy.measures.mutual_information import SAMPLES as INFORMED
 from sglr.privacy.measures.mutual_information import info_nce
 from sglr.privacy.measures.pictures import SMALLEST
 from sglr.privacy.measures.reconstruction import BATCH, Reconstruction, reconstruct
-from sglr.privacy.target import Target
+from sglr.privacy.target import NO_DISTANCES, Target, has_quantities, told
+from sglr.splitting.input_layout import InputLayout
 
 LABELS = "label_inference_accuracy"
+IMAGES = "reconstruction"
 NO_GRADIENTS = "no gradients are sent that labels could be inferred from; the labels are uploaded"
-MEASURES = ("mutual_information", "distance_correlation", "reconstruction", LABELS)
+MEASURES = ("mutual_information", "distance_correlation", IMAGES, LABELS)
 """The measures, as they are called in ``leakage.json`` and on the command line."""
 PACKAGES = ("sklearn", "scipy")
 """What measuring needs of the extra ``privacy``."""
@@ -106,7 +108,7 @@ def measure_client(target: Target, wanted: Wanted) -> MeasuredLeakage:
     for name in wanted.measures:
         try:
             serves(name).require("measures", name, target.task, target.own.targets[:1])
-            require_quantities(name, target.own)
+            require_quantities(name, target.own, target.layout)
             _MEASURES[name](target, wanted, found)
         except UsageError as problem:
             if wanted.strict:
@@ -120,16 +122,29 @@ def serves(measure: str) -> Serves:
     return Serves.CLASSES if measure == LABELS else Serves.ANY
 
 
-def require_quantities(measure: str, samples: Samples) -> None:
+def require_quantities(measure: str, samples: Samples, layout: InputLayout | None) -> None:
     """Refuse a measure of inputs where these are numbers of tokens: their distances mean nothing.
+
+    Parameters
+    ----------
+    measure
+        Its name.
+    samples
+        The samples.
+    layout
+        The inputs of a sample, where it has several: one that is no token is enough, or for images one picture.
 
     Raises
     ------
     UsageError
         If they are, and the measure looks at inputs.
     """
-    if measure != LABELS and not samples.inputs.dtype.is_floating_point:
-        problem = "it compares inputs by their distances, and numbers of tokens have none"
+    if measure == LABELS:
+        return
+    if not has_quantities(samples.inputs, layout):
+        raise UsageError("measures", measure, NO_DISTANCES, "leave it out")
+    if measure == IMAGES and layout is not None and layout.picture is None:
+        problem = f"it recovers pictures, and not one of a sample's inputs is a picture ({told(layout)})"
         raise UsageError("measures", measure, problem, "leave it out")
 
 
@@ -195,19 +210,31 @@ def _over_clients(each: Sequence[Estimate]) -> Estimate:
 
 def _mutual_information(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(INFORMED)).tensor
-    found.figures["mutual_information"] = info_nce(inputs, target.observed(inputs), seed=target.seed)
+    found.figures["mutual_information"] = _without_tokens(
+        info_nce(target.quantities(inputs), target.observed(inputs), seed=target.seed), target
+    )
 
 
 def _distance_correlation(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     inputs = measured_samples(target, wanted.at_most(PAIRED)).tensor
-    found.figures["distance_correlation"] = measure_distance(inputs, target.observed(inputs))
+    found.figures["distance_correlation"] = _without_tokens(
+        measure_distance(target.quantities(inputs), target.observed(inputs)), target
+    )
+
+
+def _without_tokens(estimate: Estimate, target: Target) -> Estimate:
+    """Return an estimate that tells which inputs it is of, where others are tokens."""
+    layout = target.layout
+    if layout is None or not layout.has_tokens:
+        return estimate
+    return replace(estimate, estimator=f"{estimate.estimator}; of the inputs {', '.join(layout.quantities)}")
 
 
 def _reconstruction(target: Target, wanted: Wanted, found: MeasuredLeakage) -> None:
     originals = measured_samples(target, wanted.at_most(ATTACKED)).tensor
     known = _drawn(target.auxiliary, KNOWN, target.seed, "auxiliary samples").tensor
     epochs = max(EPOCHS, math.ceil(STEPS * BATCH / max(len(known), 1)))
-    result = reconstruct(target.observed, known, originals, epochs=epochs, seed=target.seed)
+    result = reconstruct(target.observed, known, originals, epochs=epochs, seed=target.seed, images_of=target.pictures)
     figures = {
         "cross_entropy": result.cross_entropy,
         "mse": result.mse,
@@ -244,6 +271,6 @@ def _label_inference(target: Target, wanted: Wanted, found: MeasuredLeakage) -> 
 _MEASURES = {
     "mutual_information": _mutual_information,
     "distance_correlation": _distance_correlation,
-    "reconstruction": _reconstruction,
+    IMAGES: _reconstruction,
     LABELS: _label_inference,
 }

@@ -25,6 +25,7 @@ from sglr.privacy.threat import seen_by
 from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
 from sglr.splitting import crossing_of
+from sglr.splitting.input_layout import InputLayout
 
 CHUNK = 500
 """Samples that pass a segment at a time."""
@@ -116,6 +117,7 @@ class OpenedRun:
             feature_gradients=None if built.tail is None else by_features,
             answered=method.answered,
             learned=crossing.learned_size if crossing is not None and crossing.beside else None,
+            layout=InputLayout.of(built.data.encoding),
         )
 
 

@@ -21,6 +21,7 @@ from sglr.core.random import key
 from sglr.core.registry import DEFENCES
 from sglr.core.spec import Spec, options_of
 from sglr.splitting import ClientSegments, Crossing, crossing_of
+from sglr.splitting.input_layout import InputLayout
 
 SCORED = 64
 """Held-out samples that are disguised with one generator, so that they may be scored in portions of any size."""
@@ -45,6 +46,7 @@ class DefenceChain:
     def __init__(self, parts: Sequence[tuple[str, Defence]] = (), seed: int = 0) -> None:
         self.named = tuple(parts)
         self._learned: int | None = None
+        self._layout: InputLayout | None = None
         self.parts = tuple(part for _, part in parts)
         self._seed = seed
         self._memories: defaultdict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
@@ -62,6 +64,12 @@ class DefenceChain:
             return self
         chain = copy.copy(self)
         chain._learned = crossing.learned_size
+        return chain
+
+    def of_inputs(self, layout: InputLayout | None) -> DefenceChain:
+        """Return the defences of samples with several inputs: those that compare inputs leave tokens out."""
+        chain = copy.copy(self)
+        chain._layout = layout
         return chain
 
     def covered(self, client: nn.Module) -> nn.Module:
@@ -117,9 +125,17 @@ class DefenceChain:
         total = torch.zeros_like(smashed)
         for part in self.parts:
             if has(part, "extra_gradient"):
-                for row, (own, its) in enumerate(zip(inputs, smashed, strict=True)):
+                compared = self._quantities(inputs) if part.compares_inputs else inputs
+                for row, (own, its) in enumerate(zip(compared, smashed, strict=True)):
                     self._of_learned(total[row]).add_(part.extra_gradient(own, self._of_learned(its)))
         return total
+
+    def _quantities(self, inputs: Tensor) -> Tensor:
+        """Return what has distances of inputs ``[n, b, ...]``."""
+        if self._layout is None:
+            return inputs
+        told = self._layout.of_quantities(inputs.flatten(0, 1)).to(torch.get_default_dtype())
+        return torch.unflatten(told, 0, inputs.shape[:2])
 
     def privatize_gradient(
         self,

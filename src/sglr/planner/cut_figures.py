@@ -288,7 +288,8 @@ def _leaks(traced: Trace, cuts: set[Node], samples: Tensor, leak: Leak) -> dict[
     found: dict[Node, float] = {}
 
     def look(node: Node, values: list[Tensor]) -> None:
-        floats = [value.detach().float() for value in values if value.dim() and len(value) == len(samples)]
+        there = [value.detach() for value in values if value.dim() and len(value) == len(samples)]
+        floats = [value.float() for value in there if value.is_floating_point()]  # others are masks and tokens
         if floats:
             found[node] = leak(samples, floats)
 
@@ -335,4 +336,5 @@ def values_that_cross(layer: str, parts: Split, shape: tuple[int, ...]) -> tuple
 
 def _leak_of(parts: Split, samples: Tensor, leak: Leak) -> float:
     with torch.random.fork_rng([]), torch.no_grad():
-        return leak(samples, [parts.lower.eval()(samples)])
+        sent, crossing = parts.lower.eval()(samples), crossing_of(parts.lower)
+        return leak(samples, [sent if crossing is None else sent[:, : crossing.learned_size]])

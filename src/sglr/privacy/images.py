@@ -13,7 +13,7 @@ from sglr.core.random import key
 from sglr.privacy.attack import AttackResult
 from sglr.privacy.measures.estimate import Estimate, mean_estimate
 from sglr.privacy.measures.pictures import SMALLEST, psnr, ssim
-from sglr.privacy.target import Target
+from sglr.privacy.target import Target, told
 
 LEAST = 8
 """Images that a figure is made of at least: with fewer its interval says nothing."""
@@ -58,10 +58,15 @@ def attacked_rows(target: Target, wanted: int) -> Tensor:
     Raises
     ------
     UsageError
-        If there are fewer than `LEAST`, or they are no images.
+        If there are fewer than `LEAST`, or they are no images, or beside images there are other inputs.
     """
     if wanted < LEAST:
         raise UsageError("samples", wanted, f"this attack needs {LEAST} samples", f"give {LEAST} or more")
+    if target.layout is not None:
+        problem = "this attack recovers images that are all that a sample has, and here each has several inputs"
+        raise UsageError(
+            "own", told(target.layout), problem, "attack by decoder, which recovers the one picture of them"
+        )
     count = len(require_images("own", target.own, LEAST))
     generator = torch.Generator().manual_seed(key(target.seed, "attacked samples"))
     return torch.randperm(count, generator=generator)[:wanted]

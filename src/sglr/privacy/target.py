@@ -12,8 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.data import Inputs, Samples
+from sglr.core.errors import UsageError
 from sglr.core.task import Task
 from sglr.privacy.threat import Sees
+from sglr.splitting.input_layout import InputLayout
+
+NO_DISTANCES = "it compares inputs by their distances, and numbers of tokens have none"
+
+
+def has_quantities(inputs: Inputs, layout: InputLayout | None) -> bool:
+    """Say whether inputs have distances, or one of a sample's several inputs has."""
+    return inputs.dtype.is_floating_point if layout is None else bool(layout.quantities)
+
+
+def told(layout: InputLayout | None) -> str:
+    """Return what inputs are that a measure or an attack can't have."""
+    return "tokens" if layout is None else ", ".join(layout.names)
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,8 @@ class Target:
         False if the client trains by a head of its own and gets no gradients.
     learned
         How many numbers of a row that is sent are learned, where masks or numbers of tokens are beside them; else None.
+    layout
+        The inputs of a sample, where it has several, which are one row; else None.
     """
 
     client: int
@@ -88,6 +104,7 @@ class Target:
     feature_gradients: Callable[[Samples], Tensor] | None = None
     answered: bool = True
     learned: int | None = None
+    layout: InputLayout | None = None
 
     def observed(self, inputs: Inputs) -> Tensor:
         """Return what a measure compares of what the client sends of inputs ``[n, ...]``: without what is beside it.
@@ -96,6 +113,35 @@ class Target:
         """
         sent = self.send(inputs)
         return sent if self.learned is None else sent[:, : self.learned]
+
+    def quantities(self, inputs: Tensor) -> Tensor:
+        """Return what a measure compares of inputs ``[n, ...]``: without tokens, which have no distances.
+
+        Raises
+        ------
+        UsageError
+            If inputs are tokens, all of them.
+        """
+        if not has_quantities(inputs, self.layout):
+            raise UsageError("inputs", told(self.layout), NO_DISTANCES, "leave it out")
+        if self.layout is None:
+            return inputs
+        return self.layout.of_quantities(inputs).to(torch.get_default_dtype())
+
+    def pictures(self, inputs: Tensor) -> Tensor:
+        """Return the pictures ``[n, channels, height, width]`` of inputs ``[n, ...]``; others than pictures stay.
+
+        Raises
+        ------
+        UsageError
+            If a sample has several inputs, and not exactly one of them is a picture.
+        """
+        if self.layout is None:
+            return inputs
+        if self.layout.picture is None:
+            problem = "none of these inputs is the one picture that could be recovered"
+            raise UsageError("inputs", told(self.layout), problem, "leave it out")
+        return self.layout.unpack(inputs)[self.layout.picture]
 
     def predict(self, inputs: Inputs) -> Tensor:
         """Return the output of the whole trained network for inputs ``[n, ...]``: scores of the classes ``[n, K]``."""

@@ -44,7 +44,7 @@ from sglr.sites.bounds import refuse_model_beyond_memory
 from sglr.sites.own_data import OwnData, Source, WantedData, load_own
 from sglr.sites.requirements import SiteRequirements
 from sglr.splitting import crossing_of
-from sglr.splitting.input_layout import layout_alone
+from sglr.splitting.input_layout import InputLayout, layout_alone
 from sglr.system.device import pick_device
 
 log = logging.getLogger(__name__)
@@ -277,7 +277,9 @@ def _job(
         pick_device(site.device),
         experiment.pipelining,
         method.round_of if experiment.client_optimizer == "reset" else None,
-        parse_defences(experiment.defence, experiment.seed).over(crossing),
+        parse_defences(experiment.defence, experiment.seed)
+        .over(crossing)
+        .of_inputs(InputLayout.of(description.encoding)),
         accumulate=experiment.accumulate,
         whole_model=method.whole_model,
         keep_labels=site.requirements.keep_labels,

@@ -129,6 +129,17 @@ class InputLayout:
         """Whether an input is whole numbers, which have no distances and no gradients."""
         return any(field.dtype == "int64" for field in self.fields)
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The names of the inputs whose numbers have distances: all but tokens."""
+        return tuple(field.name for field in self.fields if field.dtype != "int64")
+
+    @property
+    def picture(self) -> str | None:
+        """The name of the input that is a picture ``[channels, height, width]``; None for none or several."""
+        found = [field.name for field in self.fields if field.dtype == "float32" and len(field.shape) == 3]
+        return found[0] if len(found) == 1 else None
+
     def described(self) -> list[dict[str, Any]]:
         """Return it as JSON can hold it, for a data set's encoding; `of` reads it."""
         return [{"name": field.name, "shape": list(field.shape), "dtype": field.dtype} for field in self.fields]
@@ -168,6 +179,13 @@ class InputLayout:
         for field in self.fields:
             yield field, first, first + field.size
             first += field.size
+
+    def of_quantities(self, rows: Tensor) -> Tensor:
+        """Return what rows ``[b, L]`` hold of inputs that are no tokens, ``[b, Q]``; Q is 0 where all are tokens."""
+        names = self.quantities
+        return torch.cat(
+            [rows[:, :0], *(rows[:, first:end] for field, first, end in self.places() if field.name in names)], 1
+        )
 
     def varied(self, rows: Tensor) -> Tensor:
         """Return other valid rows ``[b, L]``: the numbers of each input in the opposite order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 
+from sglr.core.data import Samples
 from sglr.core.random import key
 from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
@@ -43,12 +44,38 @@ class Decoder(Attack):
         UsageError
             If it has fewer than 8 images, the attacker fewer than 64, or these are none.
         """
-        originals = target.own.inputs[attacked_rows(target, self.samples)]
-        known = require_images("auxiliary", target.auxiliary, LEAST)
+        shown = _of_pictures(target)
+        rows = attacked_rows(shown, self.samples)
+        count = len(require_images("auxiliary", shown.auxiliary, LEAST))
         generator = torch.Generator().manual_seed(key(target.seed, "auxiliary samples"))
-        known = known[torch.randperm(len(known), generator=generator)[: max(self.auxiliary, LEAST)]]
+        known = target.auxiliary.inputs[torch.randperm(count, generator=generator)[: max(self.auxiliary, LEAST)]]
         epochs = -(-self.steps // -(-len(known) // BATCH))
-        found = reconstruct(target.observed, known, originals, epochs=epochs, seed=target.seed)
+        found = reconstruct(
+            target.observed,
+            known,
+            target.own.inputs[rows],
+            epochs=epochs,
+            seed=target.seed,
+            images_of=target.pictures,
+        )
         details = {"cross_entropy": found.cross_entropy, "baseline_cross_entropy": found.baseline_cross_entropy}
         note = f"The decoder was trained on {len(known)} images that nobody trained with."
-        return recovered(originals, found.images * 2 - 1, mean_image(target), "a decoder", note=note, details=details)
+        guess = mean_image(shown)
+        originals = shown.own.inputs[rows]
+        return recovered(originals, found.images * 2 - 1, guess, "a decoder", note=note, details=details)
+
+
+def _of_pictures(target: Target) -> Target:
+    """Return a target whose own and auxiliary samples are pictures alone, where each has a picture among other inputs.
+
+    Raises
+    ------
+    UsageError
+        If not exactly one of a sample's inputs is a picture.
+    """
+    if target.layout is None:
+        return target
+    own, auxiliary = (
+        Samples(target.pictures(samples.tensor), samples.targets) for samples in (target.own, target.auxiliary)
+    )
+    return replace(target, own=own, auxiliary=auxiliary, layout=None)

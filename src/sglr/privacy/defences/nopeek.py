@@ -8,6 +8,7 @@ so the server needs to know nothing of it. It is computed within a client's batc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ __all__ = ["NoPeek"]
 @dataclass(frozen=True)
 class NoPeek(Defence):
     """Add ``weight`` times the distance correlation of inputs and smashed data to a client's loss."""
+
+    compares_inputs: ClassVar[bool] = True
 
     weight: float = option(0.5, "weight of the distance correlation in the loss", least=0)
 

@@ -95,10 +95,23 @@ def _unfolded(cut_shape: tuple[int, ...], maps: tuple[int, ...]) -> nn.Module:
 
 
 Send = Callable[[Tensor], Tensor]
-"""What a client sends of images ``[n, ...]``."""
+"""What a client sends of inputs ``[n, ...]``."""
 
 
-def reconstruct(send: Send, auxiliary: Tensor, targets: Tensor, *, epochs: int, seed: int) -> Reconstruction:
+def as_they_are(inputs: Tensor) -> Tensor:
+    """Return inputs that are images."""
+    return inputs
+
+
+def reconstruct(
+    send: Send,
+    auxiliary: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    images_of: Callable[[Tensor], Tensor] = as_they_are,
+) -> Reconstruction:
     """Train a decoder against a client's segment and reconstruct images that it has not seen.
 
     Parameters
@@ -114,24 +127,27 @@ def reconstruct(send: Send, auxiliary: Tensor, targets: Tensor, *, epochs: int, 
         Passes of the decoder's training over the auxiliary images.
     seed
         Seed of the decoder's weights and of the order of images.
+    images_of
+        Gives the images of inputs, where these hold other inputs beside them.
 
     Raises
     ------
     UsageError
         If inputs are not images, there are fewer than two, or some are not finite.
     """
-    if auxiliary.dim() != 4 or len(auxiliary) < 2 or not len(targets):
-        problem = f"cannot be reconstructed ({len(auxiliary)} auxiliary inputs of shape {tuple(auxiliary.shape[1:])})"
+    own, attacked_images = images_of(auxiliary), images_of(targets)
+    if own.dim() != 4 or len(own) < 2 or not len(targets):
+        problem = f"cannot be reconstructed ({len(own)} auxiliary inputs of shape {tuple(own.shape[1:])})"
         raise UsageError("inputs", tuple(targets.shape), problem, "give images, two auxiliary ones at least")
-    for name, images in (("auxiliary", auxiliary), ("targets", targets)):
+    for name, images in (("auxiliary", own), ("targets", attacked_images)):
         if not bool(torch.isfinite(images).all()):
             raise UsageError(name, tuple(images.shape), "some pixels are not finite numbers", "give images in ±1")
-    known, wanted = _in_unit_range(auxiliary), _in_unit_range(targets)
+    known, wanted = _in_unit_range(own), _in_unit_range(attacked_images)
     seen, attacked = _smash(send, auxiliary), _smash(send, targets)
     scale = seen.square().mean().sqrt().clamp(min=1e-6)  # so that decoders of different cuts learn at the same rate
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(key(seed, "decoder"))
-        decoder = DecoderNetwork(tuple(seen.shape[1:]), tuple(auxiliary.shape[1:]))
+        decoder = DecoderNetwork(tuple(seen.shape[1:]), tuple(own.shape[1:]))
         _train(decoder, seen / scale, known, epochs)
     with torch.no_grad():
         logits = torch.cat([decoder.eval()(part) for part in torch.split(attacked / scale, CHUNK)])
