@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import sglr
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.registry import MODELS, NAMED_MODELS, model_prefix
+from sglr.parties.defences import parse
 from sglr.splitting import split
 
 GREY = (1, 32, 32)
@@ -84,6 +86,40 @@ def test_weights_of_a_file_are_those_that_the_network_begins_with_but_for_its_la
     model = build_model(spec, (3, 32, 32), 5, weights=path).state_dict()
     assert {name for name in state if model[name].shape != state[name].shape} <= {"fc.weight", "fc.bias"}
     assert all(torch.equal(model[name], state[name]) for name in state if not name.startswith("fc."))
+
+
+@pytest.mark.parametrize("spec", ["torchvision:resnet18", "timm:resnet10t"])
+@pytest.mark.parametrize("form", ["whole", "split", "defended"])
+def test_a_network_begins_with_the_weights_of_an_own_run(spec: str, form: str, tmp_path: Path) -> None:
+    """As `sglr.load_model` gives them: by party, with the scale of inputs, behind a defence's layer as well."""
+    learned = build_model(spec, GREY, 5)
+    state = {name: value.clone() for name, value in learned.state_dict().items()}
+    assert "input_mean" in state
+    if form != "whole":
+        lower, upper = split(learned, "layer1", torch.randn(2, *GREY))
+        covered = parse("clip:norm=5").covered(lower) if form == "defended" else lower
+        torch.save(nn.Sequential(OrderedDict(client=covered, server=upper)).state_dict(), tmp_path / "own.pt")
+    else:
+        torch.save(state, tmp_path / "own.pt")
+    model = build_model(spec, GREY, 5, weights=tmp_path / "own.pt").state_dict()
+    assert model.keys() == state.keys()
+    assert all(torch.equal(model[name], state[name]) for name in state), "the last layer too"
+    fewer = build_model(spec, GREY, 3, weights=tmp_path / "own.pt").state_dict()
+    other = {name for name in state if fewer[name].shape != state[name].shape}
+    assert other == {"fc.weight", "fc.bias"}
+
+
+def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path) -> None:
+    state = build_model("torchvision:resnet18", GREY, 5).state_dict()
+    del state["bn1.bias"]
+    state |= {"layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3), "more.weight": torch.zeros(3)}
+    torch.save(state, tmp_path / "own.pt")
+    with pytest.raises(UsageError) as told:
+        build_model("torchvision:resnet18", GREY, 5, weights=tmp_path / "own.pt")
+    said = str(told.value)
+    assert said.startswith(f"weights = {tmp_path / 'own.pt'}: ")
+    assert "bn1.bias is missing" in said and "the network has no more.weight" in said
+    assert "layer1.0.conv1.weight has shape [8, 8, 3, 3], not [64, 64, 3, 3]" in said
 
 
 def test_a_first_layer_of_one_channel_begins_with_the_sum_over_colours(tmp_path: Path) -> None:

@@ -12,6 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
+from sglr.splitting.input_scale import DEVIATION, MEAN
+
+PARTIES = ("client", "server", "tail")
+"""How names of weights of a trained run's network begin; only networks of runs whose labels stay have a tail."""
+COVERED = "client.segment."
+"""How those of a client begin whose smashed data go through a layer of a defence."""
+SHOWN = 3
+"""Differences that a message names."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -44,8 +52,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
+def as_in_library(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by the names that the network's library gives them.
+
+    Those of a trained run's network (`sglr.load_model`) are named by the party that has them, and the scale of inputs
+    is beside them: a network that begins with them has its own.
+    """
+    sides = {name.partition(".")[0] for name in weights}
+    split = sides <= {*PARTIES} and sides >= {*PARTIES[:2]}
+    named = {(name.partition(".")[2] if split else name): value for name, value in weights.items()}
+    if split and all(name.startswith(COVERED) for name in weights if name.startswith("client.")):
+        named = {name.removeprefix("segment."): value for name, value in named.items()}
+    return {name: value for name, value in named.items() if name not in (MEAN, DEVIATION)}
+
+
 def begin_with(
-    model: nn.Module, weights: Mapping[str, Tensor], classes: int, spec: str, extra: tuple[str, ...] = ()
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    classes: int,
+    source: str | Path,
+    extra: tuple[str, ...] = (),
 ) -> None:
     """Put pretrained weights into a model.
 
@@ -57,15 +83,15 @@ def begin_with(
         By name. Those of a last layer for another number of classes are left out.
     classes
         K.
-    spec
-        The model's name, for messages.
+    source
+        The file that they are of, or the model's name, for messages.
     extra
         How names of weights begin that the model need not have.
 
     Raises
     ------
     UsageError
-        If they are of another network.
+        If they are of another network; the message names what differs.
     """
     own = model.state_dict()
     fits = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
@@ -73,6 +99,20 @@ def begin_with(
     strange = [name for name in left if own[name].dim() == 0 or len(own[name]) != classes]
     strange += [name for name in weights if name not in own and not name.startswith(extra or ("\0",))]
     if strange or len(left) > len(own) // 2:
-        problem = f"the weights are of another network: {', '.join(sorted(strange or left)[:3])} differs"
-        raise UsageError("weights", spec, problem, "give the weights of this network")
+        problem = f"the weights are of another network: {_differences(sorted(strange or left), own, weights)}"
+        raise UsageError("weights", source, problem, "give the weights of this network")
     model.load_state_dict(own | fits)
+
+
+def _differences(names: list[str], own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """Say of the first names how the weights differ from the network's own."""
+    told = []
+    for name in names[:SHOWN]:
+        if name not in own:
+            told.append(f"the network has no {name}")
+        elif name not in weights:
+            told.append(f"{name} is missing")
+        else:
+            told.append(f"{name} has shape {[*weights[name].shape]}, not {[*own[name].shape]}")
+    more = len(names) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")

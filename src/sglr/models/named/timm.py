@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import ModelRequest, shown, unlisted
+from sglr.splitting.begin_with import as_in_library, begin_with, read_weights
 from sglr.splitting.input_scale import scale_inputs
 from sglr.system.vision_libraries import reachable, vision_library
 
@@ -33,20 +35,33 @@ def timm_model(asked: ModelRequest) -> nn.Module:
     config = timm.get_pretrained_cfg(asked.name)
     options = {"num_classes": asked.classes, "in_chans": asked.input_shape[0], **_size(config, asked)}
     wanted = bool(asked.pretrained) or asked.weights is not None
+    own = None if asked.weights is None else _of_run(asked.weights)
     if asked.weights is not None:
-        if not asked.weights.is_file():
-            raise UsageError("weights", asked.weights, "there is no such file", "give a .safetensors or .pth file")
         options["pretrained_cfg_overlay"] = {"file": str(asked.weights)}
     elif wanted:
         _refuse_missing(config, asked)
     try:
-        model: nn.Module = timm.create_model(asked.name, pretrained=wanted, **options)
+        model: nn.Module = timm.create_model(asked.name, pretrained=wanted and own is None, **options)
     except Exception as error:  # a network, and what downloads its weights, may raise anything
         raise _failed(config, asked, error) from error
+    if own is not None:
+        begin_with(model, own, asked.classes, asked.weights or asked.spec)
     if wanted:
         _warn_of_size(config, asked)
     data = timm.data.resolve_model_data_config(model)
     return scale_inputs(model, data["mean"], data["std"], asked.input_shape)
+
+
+def _of_run(path: Path) -> dict[str, Tensor] | None:
+    """Return weights of a file by timm's names, if it is of a trained run's network; None for one that timm reads."""
+    if not path.is_file():
+        raise UsageError("weights", path, "there is no such file", "give a .safetensors or .pth file")
+    try:
+        found = read_weights(path)
+    except UsageError:  # timm reads files of more kinds, and says what is wrong with this one
+        return None
+    named = as_in_library(found)
+    return None if named.keys() == found.keys() else named
 
 
 def _refuse_missing(config: Any, asked: ModelRequest) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sglr.core.errors import UsageError
 from sglr.core.model import ModelRequest, shown, unlisted
-from sglr.splitting.begin_with import begin_with, read_weights
+from sglr.splitting.begin_with import as_in_library, begin_with, read_weights
 from sglr.splitting.derived import derive
 from sglr.splitting.input_scale import scale_inputs
 from sglr.system.vision_libraries import vision_library
@@ -54,7 +54,9 @@ def torchvision_model(asked: ModelRequest) -> nn.Module:
         raise UsageError("model", asked.spec, shown(error), _sized(transforms)) from error
     _take_channels(model, asked.input_shape[0])
     if asked.pretrained or asked.weights is not None:
-        begin_with(model, _weights(asked, known, model), asked.classes, asked.spec, ("aux", "AuxLogits"))
+        begin_with(
+            model, _weights(asked, known, model), asked.classes, asked.weights or asked.spec, ("aux", "AuxLogits")
+        )
         _warn_of_size(asked, transforms)
     if ".segmentation" in kind:
         derive(model, _Pixels)
@@ -121,7 +123,7 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
 def _weights(asked: ModelRequest, known: Any, model: nn.Module) -> Mapping[str, Tensor]:
-    state = read_weights(asked.weights) if asked.weights is not None else _library_s(asked, known)
+    state = as_in_library(read_weights(asked.weights)) if asked.weights is not None else _library_s(asked, known)
     renamed = {_DENSE.sub(r"\1\2", name): value for name, value in state.items()}
     first = next(name for name, layer in model.named_modules() if isinstance(layer, _CONVOLUTIONS))
     return _for_channels(renamed, f"{first}.weight", asked.input_shape[0])
