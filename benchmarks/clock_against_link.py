@@ -1,9 +1,10 @@
 """Modelled time of ``--clock`` beside the time of real processes over the same link, shaped by ``--link``.
 
 Clients and server are processes of this machine. What they compute is not known from operations, so that it is measured
-first, over no link: all of a step's time is put on the clients, as the speed at which they would compute it. Then each
-configuration trains over each link, with a clock of that speed and link in the same run, so that both times are of
-the same steps. Two epochs, of which the first, with all that happens once, is left out.
+before, over no link: all of a step's time is put on the clients, as the speed at which they would compute it. Then each
+configuration trains over each link, with a clock of the same link in the same run, so that both times are of the same
+steps. After that the speed is measured again, to tell whether other programs came or went. Of three epochs the first,
+with all that happens once, is left out.
 
     python benchmarks/clock_against_link.py --write
 
@@ -21,16 +22,31 @@ from record import machine, write_result
 from sglr.experiment.train import train
 from sglr.runs.folder import Run
 
-CLIENTS, BATCH, EPOCHS, GOAL = 3, 32, 2, 0.15
-LINKS = (("100ms", "20Mbit"), ("50ms", "50Mbit"), ("20ms", "100Mbit"))
-CONFIGURATIONS: tuple[tuple[str, str], ...] = (("psl", "none"), ("psl", "int8"), ("sfl", "none"), ("fl", "none"))
+CLIENTS, BATCH, EPOCHS, GOAL = 3, 32, 3, 0.15
+LINKS = (("100ms", "20Mbit"), ("200ms", "10Mbit"))
+CONFIGURATIONS: tuple[tuple[str, str, int], ...] = (
+    ("psl", "none", 0),
+    ("psl", "none", 2),
+    ("psl", "int8", 0),
+    ("psl", "int8", 4),
+    ("sfl", "none", 0),
+    ("sfl", "int8", 1),
+    ("fl", "none", 0),
+)
+"""Method, how values at the cut are written, and batches that clients compute ahead (``--pipelining``)."""
+
 FAST = "1e6GFLOPS"
 """A server whose time is in the clients' speed."""
 
 
-def settings(samples: int) -> dict[str, Any]:
-    """Return what all trainings have in common."""
+def settings(configuration: tuple[str, str, int], samples: int) -> dict[str, Any]:
+    """Return the settings of a training, but for its link and clock."""
+    method, compression, ahead = configuration
     return {
+        "method": method,
+        "compression": compression,
+        "pipelining": ahead,
+        "progress": False,
         "model": "cnn",
         "dataset": "fashion-mnist",
         "clients": CLIENTS,
@@ -44,60 +60,77 @@ def settings(samples: int) -> dict[str, Any]:
     }
 
 
-def last_epoch(run: Run, key: str) -> float:
-    """Return the seconds of the last epoch alone."""
-    before, last = run.history[-2:]
-    return float(last[key]) - float(before[key])
+def epoch_of(run: Run, key: str) -> float:
+    """Return the seconds of an epoch after the first: the mean."""
+    first, *_, last = (float(row[key]) for row in run.history)
+    return (last - first) / (EPOCHS - 1)
 
 
-def measured_speed(method: str, compression: str, samples: int, folder: Path) -> float:
-    """Return the operations per second with which a clock takes as long as this machine does over no link."""
-    plain: dict[str, Any] = {**settings(samples), "compression": compression, "progress": False}
+def computed(configuration: tuple[str, str, int], samples: int, folder: Path) -> float:
+    """Return the operations per second with which a clock takes as long as this machine does over no link.
+
+    With batches ahead, clients and server compute side by side where there are processors for it; so it is measured.
+    """
     clock = f"1GFLOPS/1000000Mbps,server={FAST}"
-    run = train(method, **plain, clock=clock, out=folder / f"{method}-{compression}")
-    return 1e9 * last_epoch(run, "modelled_seconds") / last_epoch(run, "seconds")
+    run = train(**settings(configuration, samples), clock=clock, out=folder)
+    return 1e9 * epoch_of(run, "modelled_seconds") / epoch_of(run, "seconds")
 
 
-def compared(
-    method: str, compression: str, link: tuple[str, str], speed: float, samples: int, folder: Path
-) -> dict[str, Any]:
-    """Train over a link, with a clock of the same link; return both times of an epoch."""
+def over_link(
+    configuration: tuple[str, str, int], link: tuple[str, str], speed: float, samples: int, folder: Path
+) -> tuple[float, float]:
+    """Return the seconds of an epoch over a link, real and modelled at a speed."""
     rtt, rate = link
     clock = f"{speed / 1e9:.6g}GFLOPS/{rate}+{rtt},server={FAST}"
-    given: dict[str, Any] = {**settings(samples), "compression": compression, "progress": False}
-    name = f"{method}-{compression}-{rtt}-{rate}"
-    run = train(method, **given, clock=clock, link=f"rtt={rtt},rate={rate}", out=folder / name)
-    real, modelled = last_epoch(run, "seconds"), last_epoch(run, "modelled_seconds")
-    return {
-        "method": method,
-        "compression": compression,
-        "rtt": rtt,
-        "rate": rate,
-        "real_seconds": real,
-        "modelled_seconds": modelled,
-        "ratio": modelled / real,
-    }
+    run = train(**settings(configuration, samples), clock=clock, link=f"rtt={rtt},rate={rate}", out=folder)
+    return epoch_of(run, "seconds"), epoch_of(run, "modelled_seconds")
+
+
+def compared(configuration: tuple[str, str, int], samples: int, links: int, folder: Path) -> list[dict[str, Any]]:
+    """Train over each link, and before and after over none; return the times of an epoch, real and modelled.
+
+    ``speed_changed`` is the speed after by that before: far from 1, other programs came or went between.
+    """
+    before = computed(configuration, samples, folder / "before")
+    real = [over_link(configuration, link, before, samples, folder / link[0]) for link in LINKS[:links]]
+    after = computed(configuration, samples, folder / "after")
+    method, compression, ahead = configuration
+    return [
+        {
+            "method": method,
+            "compression": compression,
+            "pipelining": ahead,
+            "rtt": rtt,
+            "rate": rate,
+            "real_seconds": seconds,
+            "modelled_seconds": modelled,
+            "ratio": modelled / seconds,
+            "speed_changed": after / before,
+        }
+        for (rtt, rate), (seconds, modelled) in zip(LINKS, real, strict=False)
+    ]
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row as people read it."""
+    what = f"{row['method']:5} {row['compression']:5} {row['pipelining']} ahead {row['rtt']:>6} {row['rate']:>8}"
+    times = f"real {row['real_seconds']:7.3f} s  modelled {row['modelled_seconds']:7.3f} s  {row['ratio']:.3f}"
+    return f"{what}  {times}  (speed × {row['speed_changed']:.2f})"
 
 
 def main() -> None:
     """Compare, print, and write the result if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=640, help="of each client")
+    parser.add_argument("--samples", type=int, default=256, help="of each client")
     parser.add_argument("--links", type=int, default=len(LINKS), help="how many of the links")
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for method, compression in CONFIGURATIONS:
-            speed = measured_speed(method, compression, options.samples, Path(folder))
-            for link in LINKS[: options.links]:
-                row = compared(method, compression, link, speed, options.samples, Path(folder))
-                rows.append(row)
-                print(
-                    f"{method:5} {compression:5} {link[0]:>6} {link[1]:>8}  real {row['real_seconds']:7.3f} s  "
-                    f"modelled {row['modelled_seconds']:7.3f} s  {row['ratio']:.3f}",
-                    flush=True,
-                )
+        for number, configuration in enumerate(CONFIGURATIONS):
+            found = compared(configuration, options.samples, options.links, Path(folder) / str(number))
+            rows += found
+            print("\n".join(map(line, found)), flush=True)
     worst = max(abs(row["ratio"] - 1) for row in rows)
     print(f"furthest from the real time: {worst:.1%} (goal: {GOAL:.0%})")
     figures = {"samples_per_client": options.samples, "rows": rows, "worst": worst, "goal": GOAL}

@@ -176,7 +176,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         segments.defences,
         segments.frozen,
         segments.adapted,
-        clock_of(fleet, work, trainer, batching, segments.cut_shape),
+        clock_of(fleet, work, trainer, batching, segments.cut_shape, experiment.pipelining),
         segments.cuts,
     )
 

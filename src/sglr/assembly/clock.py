@@ -34,23 +34,10 @@ def fleet_of(experiment: Experiment, clients: int) -> Fleet | None:
     if experiment.clock is None:
         return None
     fleet = read_clock(experiment.clock, clients, experiment.seed)
-    why = _why_not(experiment)
-    if why is not None:
-        raise UsageError("clock", experiment.clock, *why)
-    return fleet
-
-
-def _why_not(experiment: Experiment) -> tuple[str, str] | None:
-    """Return why a training has no clock, and what to do; None if it can have one."""
     if experiment.ray_server == "cluster":
         problem = "how much the server computes is not known step by step where it is in the cluster's processes"
-        return problem, "leave it out, or give --ray-server driver"
-    if experiment.pipelining:
-        return (
-            "steps that overlap have no clock (pipelining)",
-            "leave out one of them; sglr plan --rtt --ahead tells times",
-        )
-    return None
+        raise UsageError("clock", experiment.clock, problem, "leave it out, or give --ray-server driver")
+    return fleet
 
 
 def work_of(experiment: Experiment, segments: Segments, data: ClientData) -> SampleWork:
@@ -84,12 +71,17 @@ def of_clients(each: Sequence[float], cuts: ClientCuts | None) -> float | Figure
 
 
 def clock_of(
-    fleet: Fleet | None, work: SampleWork | None, trainer: Trainer, batching: Batching, cut_shape: tuple[int, ...]
+    fleet: Fleet | None,
+    work: SampleWork | None,
+    trainer: Trainer,
+    batching: Batching,
+    cut_shape: tuple[int, ...],
+    ahead: int,
 ) -> Clock | None:
     """Return the clock of a training; None without a fleet."""
     if fleet is None or work is None:
         return None
-    return Clock(fleet, work, trainer, batching, partial(_halves, trainer, cut_shape))
+    return Clock(fleet, work, trainer, batching, partial(_halves, trainer, cut_shape), ahead)
 
 
 def _halves(trainer: Trainer, cut_shape: tuple[int, ...]) -> Halves:

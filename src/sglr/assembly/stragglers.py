@@ -51,6 +51,8 @@ def _why_not(experiment: Experiment, method: Method, batches: BatchRule, rule: S
         return f"clients of method {name} train one after another", other
     if batches.of_cohort:
         return f"batching {batches.name} says who is in a step", "leave out one of them"
+    if experiment.pipelining:
+        return "clients that compute ahead are not late from one answer to the next", "leave out one of them"
     if experiment.tail is not None:
         return "a step has two exchanges where labels stay with the clients", "leave out one of them"
     if experiment.short_clients == "cycle" or experiment.accumulate > 1:

@@ -15,6 +15,7 @@ from sglr.core.trainer import Trainer
 from sglr.cost.cohort_clock import TOTALS, CohortClock
 from sglr.cost.exchanged import joined, samples_of
 from sglr.cost.fleet import Figures, Fleet
+from sglr.cost.pipelined_clock import PipelinedClock
 from sglr.cost.step_time import SampleWork, Speeds
 from sglr.data.batches import Batching
 from sglr.data.late import Punctual
@@ -43,6 +44,8 @@ class Clock:
     halves
         Counts the operations of a sample's way back through the server's segment to its weights alone, and to the
         smashed data alone, as ``work`` does; asked where a method goes so.
+    ahead
+        Batches that clients run ahead of their gradients.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Clock:
         trainer: Trainer,
         batching: Batching,
         halves: Callable[[], Halves],
+        ahead: int = 0,
     ) -> None:
+        self._ahead = ahead
         self.fleet, self.work, self._trainer, self._batching = fleet, work, trainer, batching
         self._count_halves = halves
         self._halves: Halves | None = None
@@ -129,8 +134,10 @@ class Clock:
         sizes = np.array([trainer.sizes[client] for client in clients], dtype=np.int64)
         speeds = Speeds.of(self.fleet, self.work, clients)
         sums = self._totals[:, list(clients)], self._phases
-        cohort = CohortClock(clients, speeds, self._now, sums, waits=not self._batching.in_time)
-        return cohort, self._batching.schedule(sizes, trainer.plan.seed, epoch, clients)
+        schedule = self._batching.schedule(sizes, trainer.plan.seed, epoch, clients)
+        if self._ahead:
+            return PipelinedClock(clients, speeds, self._now, sums, ahead=self._ahead), schedule
+        return CohortClock(clients, speeds, self._now, sums, waits=not self._batching.in_time), schedule
 
     def _leave(self) -> None:
         """End the pass of the cohort that is at work: whoever is ready waits for the others."""
