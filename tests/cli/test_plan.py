@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sglr.core.cuts.fit import why_not_several
+from sglr.core.registry import METHODS
+from sglr.core.spec import Spec
+
 BY_HAND = [
     "--clients",
     "100",
@@ -166,8 +170,27 @@ def test_clients_that_are_cut_at_different_places(call, monkeypatch):
     plan = json.loads(call("plan", *words, "--json").out)
     assert [(group["cut"], group["clients"]) for group in plan["groups"]] == [("conv1", [0, 2]), ("pool1", [1])]
     assert plan["methods"].keys() == {"psl", "sfl", "sglr"}
-    assert "is told for clients that are all cut at one place" in call("plan", *words, "--rtt", "100ms").err
-    assert "leave out one of them" in call("plan", *words, "--advise").err
+    told = call("plan", *words, "--rtt", "100ms")
+    assert (told.code, told.err) == (0, "")
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert "A step waits for clients 0, 2, cut behind conv1" in " ".join(told.out.split())
+    timed = json.loads(call("plan", *words, "--rtt", "100ms", "--compressions", "none", "--json").out)["time"]
+    assert [path["cut"] for path in timed["paths"]["none"]] == ["conv1", "pool1"]
+    for path in timed["paths"]["none"]:
+        parts = sum(path[f"{name}_seconds"] for name in ("client", "up", "rtt", "down"))
+        assert path["path_seconds"] == pytest.approx(parts)
+
+
+def test_advice_for_several_cuts_is_of_methods_that_have_them(call):
+    words = ["--model", "cnn", "--dataset", "digits", "--clients", "3", "--cuts", "0=conv1,1-2=pool1", "--advise"]
+    told = json.loads(call("plan", *words, "--json").out)
+    for one in told["recommendations"]:
+        assert not why_not_several(METHODS.load(Spec.parse("method", one["method"]).name))
+        assert all(not why_not_several(METHODS.load(row["method"].partition(":")[0])) for row in one["rows"])
+    assert "clients who are cut at different places can train with" in told["words"]["recommendation"][-1]
+    assert told["groups"], "the plan of the user's sizes beside it"
+    bare = call("plan", "--advise", "--cuts", "0-9=conv1")
+    assert bare.code == 2 and "there are no sizes to plan with" in bare.err
 
 
 def test_a_tail_is_refused_rather_than_left_out_of_the_count(call):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from sglr.adapters import Lora
+from sglr.core.cuts.fit import why_not_several
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
 from sglr.cost.clock_spec import read_clock
@@ -45,7 +46,7 @@ def check_cuts(experiment: Experiment, method: Method) -> None:
     if experiment.cuts is None:
         return
     name, cuts, lora = experiment.method, experiment.cuts, Lora.parse(experiment.lora)
-    if why := _why_not(method):
+    if why := why_not_several(method):
         raise UsageError("cuts", cuts, f"method {name} {why}", "give one --cut, or choose a method such as sglr or sfl")
     refused = {
         "engine": (experiment.engine not in ENGINES, "its processes hold blocks of clients that are cut at one place"),
@@ -69,16 +70,3 @@ def check_store(experiment: Experiment, store: str) -> None:
         problem = f"clients of several cuts are kept in memory, and would need {store} (cuts = {experiment.cuts})"
         remedy = "give --client-store memory if they do fit, fewer clients, or one --cut"
         raise UsageError("client_store", experiment.client_store, problem, remedy)
-
-
-def _why_not(method: Method) -> str:
-    """Return why clients of a method can't be cut at several places; empty if they can."""
-    if method.whole_model:
-        return "has no cut: clients hold the whole model"
-    if method.head:
-        return "has heads at the clients, whose shape is that of one cut"
-    if method.decodes:
-        return "has decoders at the clients, whose shape is that of one cut"
-    if method.mixes:
-        return "mixes what different clients send, which has another shape at each cut"
-    return ""

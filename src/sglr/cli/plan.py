@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug
-from sglr.cli.plan_time import Ahead, Codes, PilotEpochs, PlanMethods, Rtt, Target, check_time, show_time
+from sglr.cli.plan_time import Ahead, Codes, PilotEpochs, PlanMethods, Rtt, Target, TimesAsked, show_time
 from sglr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sglr.planner.plan import CostPlan, CutCost
+    from sglr.planner.plan import CostPlan
+    from sglr.planner.request import Request
+    from sglr.planner.several_cuts import PlanOfCuts
 
 _TRAINING, _HAND, _MODEL, _DEVICES = "Training", "Sizes by hand", "Sizes of a model", "Network and devices"
 _ADVICE = "Advice"
@@ -143,9 +143,10 @@ def plan(
         remedy = "leave it out, or train an epoch with it: summary.json counts everything sent"
         raise UsageError("tail", tail, "a plan does not count features and their gradients", remedy)
     _check_advice(advise, skew, share)
-    check_time(rtt, pilot=pilot, target=target, methods=methods, compressions=compressions, ahead=ahead)
+    times = TimesAsked(rtt, methods, compressions, ahead, pilot, target)
+    if advise and rtt is not None:
+        raise UsageError("rtt", rtt, "tells times, and advice is asked for", "leave out --advise, or --rtt")
     from sglr.planner.request import BY_HAND, Request
-    from sglr.planner.words import paragraphs
 
     asked = Request(
         clients=clients,
@@ -171,27 +172,43 @@ def plan(
         server_flops_rate=server_flops_rate,
         energy_profile=energy_profile,
     )
-    if cuts is not None:
-        from sglr.cli.plan_cuts import show_cuts
-
-        show_cuts(asked, {"advise": advise, "rtt": rtt}, as_json=as_json)
-        return
     if advise:
         from sglr.cli.plan_advice import show_advice
 
-        by_hand = any(getattr(asked, name) is not None for name in BY_HAND)
-        measured = model is not None and not (dataset is None and input_shape is None)
-        show_advice(asked.plan() if by_hand or measured else None, model, skew, share, as_json=as_json)
-        return
-    if rtt is not None:
-        show_time(asked, rtt, methods, compressions, ahead, pilot, target, as_json=as_json)
-        return
+        show_advice(_planned(asked, BY_HAND), model, skew, share, as_json=as_json)
+    elif cuts is not None:
+        from sglr.cli.plan_cuts import show_cuts, show_time_of_cuts
+
+        if rtt is None:
+            show_cuts(asked, as_json=as_json)
+        else:
+            show_time_of_cuts(asked, times, as_json=as_json)
+    elif rtt is not None:
+        show_time(asked, times, as_json=as_json)
+    else:
+        _show(asked, as_json=as_json)
+
+
+def _show(asked: Request, *, as_json: bool) -> None:
+    """Print the plan itself."""
+    from sglr.cli.plan_tables import print_plan
+    from sglr.planner.words import paragraphs
+
     found = asked.plan()
     words = paragraphs(found)
     if as_json:
         print(json.dumps(found.record() | {"words": words}, indent=2))
     else:
-        _print(found, words)
+        print_plan(found, words)
+
+
+def _planned(asked: Request, by_hand: Sequence[str]) -> CostPlan | PlanOfCuts | None:
+    """Return the plan of the user's sizes, for advice; None where there are none."""
+    if asked.cuts is not None:
+        return asked.plan_of_cuts()
+    given = any(getattr(asked, name) is not None for name in by_hand)
+    measured = asked.model is not None and not (asked.dataset is None and asked.input_shape is None)
+    return asked.plan() if given or measured else None
 
 
 def _check_advice(advise: bool, skew: str | None, share: bool | None) -> None:
@@ -199,145 +216,3 @@ def _check_advice(advise: bool, skew: str | None, share: bool | None) -> None:
     for name, value in (("skew", skew), ("share_weights", share)):
         if value is not None and not advise:
             raise UsageError(name, value, "is for advice, which is not asked for", "give --advise, or leave it out")
-
-
-def _print(found: CostPlan, words: dict[str, list[str]]) -> None:
-    from rich.console import Console
-
-    from sglr.planner.words import setting
-
-    console = Console(highlight=False)
-    _say(console, words["answer"])
-    console.print()
-    _say(console, setting(found), style="dim")
-    _show(console, "One epoch; medium: shared by all clients, links: one per client", *_traffic(found))
-    parts = {"computation": found.scenario.work, "energy": found.scenario.profile}
-    known = [name for name, part in parts.items() if part is not None]
-    if known:
-        _show(console, " and ".join(known).capitalize(), *_work(found))
-    _say(console, words["crossovers"], "If one number changes and the others do not")
-    if found.cuts:
-        title = f"What crosses each cut, and what a client holds; a batch of {found.batch} samples; > yours"
-        _show(console, title, *_at_clients(found))
-        title = "Every cut, for an epoch of SGLR; > yours, * Pareto-optimal in bytes sent and client computation"
-        _show(console, title, *_cuts(found))
-        console.print()
-        _say(console, words["cuts"])
-    _say(console, words["advice"], "Accuracy: a rule of thumb, from docs/results/when-sglr-wins.md")
-    _say(console, words["counted"], "Counted")
-
-
-def _say(console: Console, sentences: Sequence[str], title: str = "", style: str = "") -> None:
-    if title:
-        console.print(f"\n[bold]{title}[/bold]")
-    for sentence in sentences:
-        console.print(sentence, markup=False, style=style)
-
-
-def _show(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table without its empty columns."""
-    from sglr.cli.screens import table
-    from sglr.report.numbers import NONE
-
-    kept = [at for at in range(len(headings)) if any(row[at] != NONE for row in rows)]
-    console.print(f"\n[bold]{title}[/bold]")
-    console.print(table([headings[at] for at in kept], [[row[at] for at in kept] for row in rows]))
-
-
-def _traffic(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.words import megabytes
-    from sglr.report.numbers import clock
-
-    rows = []
-    for method, cost in found.methods.items():
-        row = [method.upper(), megabytes(cost.views["paper"].per_client_mb)]
-        for view in cost.views.values():
-            row += [megabytes(view.total_mb), clock(view.seconds)]
-        rows.append(row)
-    # Headings break at spaces, except non-breaking ones.
-    headings = ["", "paper per\u00a0client", "paper total", "paper time"]
-    return [*headings, "medium total", "medium time", "links total", "links time"], rows
-
-
-def _work(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.report.numbers import NONE, clock, joules, operations
-
-    headings = [
-        "",
-        "a\u00a0client computes",
-        "the\u00a0server computes",
-        "in\u00a0time T",
-        "energy",
-        "network's energy",
-    ]
-    rows = [
-        [
-            method.upper(),
-            operations(cost.client_flops),
-            operations(cost.server_flops),
-            clock(cost.compute_seconds) if cost.compute_seconds else NONE,
-            joules(cost.joules),
-            joules(cost.network_joules),
-        ]
-        for method, cost in found.methods.items()
-    ]
-    return headings, rows
-
-
-def _at_clients(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.costs import BYTES_PER_MB
-    from sglr.planner.words import megabytes
-    from sglr.report.numbers import NONE, percent
-
-    headings = [
-        "",
-        "crosses",
-        "one sample",
-        "beside\u00a0it",
-        "client trains",
-        "frozen",
-        "client holds",
-        "its computing",
-    ]
-    rows = []
-    for entry in found.cuts:
-        cut, flops = entry.cut, entry.methods["fl"].client_flops or 1.0
-        learned = [value for value in cut.crosses if value.learned]
-        rows.append(
-            [
-                _marked(entry, found),
-                "×".join(map(str, learned[0].shape)) + (f"\u00a0+{len(learned) - 1}" if len(learned) > 1 else ""),
-                megabytes(cut.cut_mb),
-                megabytes(cut.beside_mb) if cut.beside_mb else NONE,
-                megabytes(cut.client_mb),
-                megabytes(cut.frozen_mb) if cut.frozen_mb else NONE,
-                megabytes(cut.memory.bytes(found.batch) / BYTES_PER_MB),
-                percent((entry.methods["sglr"].client_flops or 0.0) / flops),
-            ]
-        )
-    return headings, rows
-
-
-def _marked(entry: CutCost, found: CostPlan) -> str:
-    return f"{'>' if entry.cut.name == found.cut else ' '}{'*' if entry.efficient else ' '} {entry.cut.name}"
-
-
-def _cuts(found: CostPlan) -> tuple[list[str], list[list[str]]]:
-    from sglr.planner.plan import SPLIT
-    from sglr.planner.words import megabytes
-    from sglr.report.numbers import clock, joules
-
-    headings = ["", "sent", "sent\u00a0by SFL", "time", "energy"]
-    rows = []
-    for entry in found.cuts:
-        cost = entry.methods[SPLIT]
-        rows.append(
-            [
-                _marked(entry, found),
-                megabytes(cost.views["paper"].total_mb),
-                megabytes(entry.methods["sfl"].views["paper"].total_mb),
-                clock(cost.views["paper"].seconds),
-                joules(cost.joules),
-            ]
-        )
-    return headings, rows

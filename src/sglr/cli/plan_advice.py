@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sglr.planner.plan import CostPlan
+    from sglr.planner.several_cuts import PlanOfCuts
 
 
 def show_advice(
-    found: CostPlan | None, model: str | None, skew: str | None, share: bool | None, *, as_json: bool
+    found: CostPlan | PlanOfCuts | None, model: str | None, skew: str | None, share: bool | None, *, as_json: bool
 ) -> None:
     """Print what to take.
 
     Parameters
     ----------
     found
-        The plan of the user's sizes; None where there are none.
+        The plan of the user's sizes; None where there are none. Where it is of several cuts, methods that have none are
+        not advised.
     model
         The user's model, or None.
     skew
@@ -29,14 +31,21 @@ def show_advice(
     """
     from rich.console import Console
 
+    from sglr.core.cuts.fit import why_not_several
+    from sglr.core.registry import METHODS
     from sglr.planner.recommendation import recommend
     from sglr.planner.recommendation_words import basis, rows, sentences
+    from sglr.planner.several_cuts import PlanOfCuts
     from sglr.planner.study import Study
 
-    study = Study.read()
+    study, several = Study.read(), isinstance(found, PlanOfCuts)
+    if several:
+        study = study.of_methods(lambda name: not why_not_several(METHODS.load(name)))
     wanted = {None: ("kept", "shared"), True: ("shared",), False: ("kept",)}[share]
     advised = [recommend(study, allows, skew=skew, model=model) for allows in wanted]
     words = [*sentences(advised, study, found), basis(study, skew, model)]
+    if several:
+        words.append("Advised are methods that clients who are cut at different places can train with.")
     if as_json:
         plan: dict[str, Any] = {} if found is None else found.record()
         print(

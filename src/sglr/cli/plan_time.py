@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,9 +13,9 @@ from sglr.core.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sglr.planner.plan import CostPlan
     from sglr.planner.request import Request
     from sglr.planner.time_advice import Pilot
+    from sglr.planner.wall_time import Route
 
 PANEL = "Time over your links"
 MOST_SAMPLES, MOST_CLIENTS = 200, 10
@@ -48,69 +49,104 @@ Ahead = Annotated[
 ]
 
 
-def check_time(rtt: str | None, **others: object) -> None:
-    """Refuse what only times take."""
-    for name, value in others.items():
-        if value is not None and rtt is None:
-            raise UsageError(
-                name, value, "is for times over links, whose delay is not given", "give --rtt, such as 100ms"
-            )
+@dataclass(frozen=True)
+class TimesAsked:
+    """What of times was asked for, as it was written; None for what was not.
+
+    Parameters
+    ----------
+    rtt
+        The time of a round trip: without it there are no times.
+    methods, compressions, ahead
+        Lists with commas.
+    pilot, target
+        Epochs of a pilot and its score.
+
+    Raises
+    ------
+    UsageError
+        If something is asked for that only times take, without ``rtt``.
+    """
+
+    rtt: str | None = None
+    methods: str | None = None
+    compressions: str | None = None
+    ahead: str | None = None
+    pilot: int | None = None
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and self.rtt is None:
+                problem = "is for times over links, whose delay is not given"
+                raise UsageError(name, value, problem, "give --rtt, such as 100ms")
+        if self.target is not None and self.pilot is None:
+            raise UsageError("target", self.target, "is the score of a pilot, which is not asked for", "give --pilot")
+
+    def names(self) -> list[str]:
+        """Return the methods."""
+        return _words(self.methods, "fl,psl,sfl,sglr")
+
+    def codes(self) -> list[str]:
+        """Return how values at the cut are written."""
+        return _words(self.compressions, "none,int8")
+
+    def routes(self, usual_ahead: str) -> list[Route]:
+        """Return all combinations."""
+        from sglr.planner.wall_time import routes
+
+        words = _words(self.ahead, usual_ahead)
+        try:
+            depths = [int(word) for word in words]
+        except ValueError:
+            raise UsageError("ahead", self.ahead, "is no list of numbers", "write it like 0,1,4") from None
+        return routes(self.names(), self.codes(), depths)
+
+    @property
+    def delay(self) -> float:
+        """Seconds of a round trip."""
+        from sglr.cost.units import read_time
+
+        assert self.rtt is not None, "times were asked for"
+        return read_time(self.rtt, "rtt")
 
 
-def show_time(
-    asked: Request,
-    rtt: str,
-    methods: str | None,
-    codes: str | None,
-    ahead: str | None,
-    pilot: int | None,
-    target: float | None,
-    *,
-    as_json: bool,
-) -> None:
+def show_time(asked: Request, times: TimesAsked, *, as_json: bool) -> None:
     """Print times over the user's links.
 
     Parameters
     ----------
     asked
         Sizes and rates.
-    rtt
-        The time of a round trip.
-    methods, codes, ahead
-        Lists with commas, or None for the usual ones.
-    pilot, target
-        Epochs of a pilot and its score; None for none.
+    times
+        What of them is asked for.
     as_json
         Whether to print JSON.
     """
     from rich.console import Console
 
     from sglr.cli.screens import table
-    from sglr.cost.units import read_time
     from sglr.planner.time_advice import TimeAdvice
-    from sglr.planner.wall_time import Network, routes
+    from sglr.planner.wall_time import Network
     from sglr.planner.words import setting
 
-    named, written = _words(methods, "fl,psl,sfl,sglr"), _words(codes, "none,int8")
-    ways = routes(named, written, _depths(ahead))
-    delay = read_time(rtt, "rtt")
-    if pilot is not None:
-        _check_pilot(asked, pilot)
-    found: CostPlan = asked.plan()
+    ways, delay = times.routes("0,1,4"), times.delay
+    if times.pilot is not None:
+        _check_pilot(asked, times.pilot)
+    found = asked.plan()
     network = Network(found, delay)
-    times = [network.time(way) for way in ways]
+    each = [network.time(way) for way in ways]
     console = Console(highlight=False, stderr=as_json)
-    tried = None if pilot is None else _pilot(asked, named, written, pilot, target, console.print)
-    advice = TimeAdvice(network, times, tried)
+    tried = None if times.pilot is None else _pilot(asked, times, times.pilot, console.print)
+    advice = TimeAdvice(network, each, tried)
     if as_json:
         print(json.dumps(found.record() | {"time": advice.record()}, indent=2))
         return
     for sentence in advice.sentences():
         console.print(sentence, markup=False)
     console.print()
-    for line in setting(found):
+    for line in [*setting(found), f"steps of {found.batch} samples, round trip {times.rtt}"]:
         console.print(line, markup=False, style="dim")
-    console.print(f"steps of {found.batch} samples, round trip {rtt}", markup=False, style="dim")
     console.print()
     console.print(table(*advice.table()))
 
@@ -119,21 +155,13 @@ def _words(text: str | None, usual: str) -> list[str]:
     return [word.strip() for word in (usual if text is None else text).split(",") if word.strip()]
 
 
-def _depths(text: str | None) -> list[int]:
-    words = _words(text, "0,1,4")
-    try:
-        return [int(word) for word in words]
-    except ValueError:
-        raise UsageError("ahead", text, "is no list of numbers", "write it like 0,1,4") from None
-
-
 def _check_pilot(asked: Request, pilot: int) -> None:
     if asked.model is None or asked.dataset is None:
         problem = "a pilot trains, and there is no model or no data set to train with"
         raise UsageError("pilot", pilot, problem, "give --model and --dataset, or leave it out")
 
 
-def _pilot(asked: Request, methods: list[str], codes: list[str], epochs: int, target: float | None, told: Any) -> Pilot:
+def _pilot(asked: Request, times: TimesAsked, epochs: int, told: Any) -> Pilot:
     from sglr.studies.pilot import run_pilot
 
     given: dict[str, str | int | Path | None] = {
@@ -148,4 +176,8 @@ def _pilot(asked: Request, methods: list[str], codes: list[str], epochs: int, ta
         "samples_per_client": MOST_SAMPLES,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    return run_pilot(methods, codes, epochs, settings, target, lambda label: told(f"pilot: {label}", style="dim"))
+
+    def say(label: str) -> None:
+        told(f"pilot: {label}", style="dim")
+
+    return run_pilot(times.names(), times.codes(), epochs, settings, times.target, say)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sglr.planner.costs import BYTES_PER_MB, MEASURES, VIEWS, MethodCost, Scenario, method_costs
+from sglr.planner.costs import BYTES_PER_MB, MEASURES, VIEWS, MethodCost, Scenario, ViewCost, method_costs
 from sglr.planner.crossovers import Crossover, crossovers
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class CostPlan:
     def best_cuts(self) -> dict[str, list[str]]:
         """The cuts with which SGLR costs least by measure; several where they cost the same."""
         return _ranked({entry.cut.name: entry.methods[SPLIT] for entry in self.cuts})
+
+    def over_links(self, method: str) -> ViewCost:
+        """Return what all send with a method, and its seconds, with a link for each client."""
+        return self.methods[method].views["point_to_point"]
 
     def record(self) -> dict[str, Any]:
         """Return the plan as JSON. MB are 10⁶ bytes; without prefix, numbers are of one epoch."""

@@ -13,6 +13,7 @@ from sglr.report.numbers import clock, size
 
 if TYPE_CHECKING:
     from sglr.planner.plan import CostPlan
+    from sglr.planner.several_cuts import PlanOfCuts
 
 LIMITS = (
     "Of a study of small trainings, untuned (docs/results/which-method.md): try it on validation data of your own "
@@ -23,7 +24,7 @@ ALIKE = 0.01
 """How far from 1 the ratio of what two methods send may be where they send the same, but for labels and the like."""
 
 
-def sentences(recommendations: Sequence[Recommendation], study: Study, plan: CostPlan | None) -> list[str]:
+def sentences(recommendations: Sequence[Recommendation], study: Study, plan: CostPlan | PlanOfCuts | None) -> list[str]:
     """Say what to take, with its command, and what it costs; ``plan`` is that of the user's sizes."""
     said = [line for one in recommendations for line in _take(one)]
     if len(recommendations) == 2:
@@ -53,7 +54,7 @@ def _worth(kept: Recommendation, every: Recommendation) -> str:
     return f"To share them is worth {fmean(gained):+.1f} points there{spread}."
 
 
-def _sends(one: Recommendation, study: Study, plan: CostPlan | None) -> str:
+def _sends(one: Recommendation, study: Study, plan: CostPlan | PlanOfCuts | None) -> str:
     """Say what a method sends: over the user's links where it sends what a method of the plan does."""
     ratios = {name: _ratio(one, study, name) for name in ("psl", "sfl", "fl")}
     like = min(ratios, key=lambda name: inf if isnan(ratios[name]) else abs(ratios[name] - 1))
@@ -61,7 +62,7 @@ def _sends(one: Recommendation, study: Study, plan: CostPlan | None) -> str:
         ratio = ratios["psl"]
         much = "as much as" if abs(ratio - 1) <= ALIKE else f"{ratio:.2g} times what"
         return f"{one.method} sent {much} psl did there."
-    cost = plan.methods[like].views["point_to_point"]
+    cost = plan.over_links(like)
     sent = f"{size(cost.total_mb * 1e6)} per epoch: {clock(cost.seconds)} over your links"
     return f"{one.method} sends what {like} does, {sent}."
 

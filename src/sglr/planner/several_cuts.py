@@ -103,6 +103,10 @@ class PlanOfCuts:
         in_turn = max(links) if view == "point_to_point" else sum(each)
         return SentByAll(sum(each), self.compute_seconds + in_turn / self.scenario.rate)
 
+    def over_links(self, method: str) -> SentByAll:
+        """Return what all send with a method, and its seconds, with a link for each client."""
+        return self.sent(method, "point_to_point")
+
     def record(self) -> dict[str, Any]:
         """Return the plan as JSON. MB are 10⁶ bytes; without prefix, numbers are of one epoch."""
         given = self.scenario

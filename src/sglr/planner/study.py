@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from sglr.core.errors import UsageError
+from sglr.core.spec import Spec
 
 FILE = Path(__file__).parent / "which_method.json"
 
@@ -71,6 +72,10 @@ class Study:
         """Read the table that comes with sglr, or another like it."""
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(content["data"], [StudyRow(**row) for row in content["rows"]])
+
+    def of_methods(self, fits: Callable[[str], bool]) -> Self:
+        """Return the rows of the methods whose names ``fits`` takes."""
+        return replace(self, rows=[row for row in self.rows if fits(Spec.parse("method", row.method).name)])
 
     def of_model(self, model: str | None) -> list[str]:
         """Return the data sets that tell most of a model: those trained with it, else those with most methods.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sglr.planner.wall_time import Network, RouteTime
+from sglr.planner.wall_time import Links, RouteTime
 from sglr.planner.words import megabytes
 from sglr.report.numbers import NONE, clock, count
 
@@ -55,7 +55,7 @@ class TimeAdvice:
         What tells how many epochs each needs; None where all are taken to need the same.
     """
 
-    network: Network
+    network: Links
     times: Sequence[RouteTime]
     pilot: Pilot | None = None
 
@@ -93,7 +93,7 @@ class TimeAdvice:
         """Say what is not in the figures."""
         said, given = [], self.network.plan.scenario
         if not (given.flops_rate and given.server_flops_rate):
-            without = "" if given.work is not None else "--model, "
+            without = "" if self.network.work is not None else "--model, "
             said.append(f"What has no rate computes in no time: give {without}--flops-rate and --server-flops-rate.")
         if any(one.route.ahead for one in self.times):
             said.append(

@@ -12,15 +12,19 @@ FL has no steps that wait: in an epoch it computes, and sends S(w) up and down: 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglr.compression.error_feedback import parse as parse_codec
 from sglr.core.errors import UsageError, unknown
-from sglr.planner.costs import BYTES_PER_MB
+from sglr.planner.costs import BYTES_PER_MB, Work
 from sglr.planner.plan import CostPlan
+
+if TYPE_CHECKING:
+    from sglr.planner.several_cuts import PlanOfCuts
 
 LABEL_BYTES = 8
 """Of a sample's target, where the task is not named."""
@@ -75,7 +79,7 @@ class RouteTime:
 
 
 @dataclass(frozen=True)
-class Network:
+class Links(ABC):
     """The link of each client, and the batch of a step.
 
     Parameters
@@ -91,7 +95,7 @@ class Network:
         If it is negative.
     """
 
-    plan: CostPlan
+    plan: CostPlan | PlanOfCuts
     rtt: float
 
     def __post_init__(self) -> None:
@@ -99,7 +103,17 @@ class Network:
             raise UsageError("rtt", self.rtt, "is below zero", "give the time of a round trip, such as 100ms")
 
     @property
-    def _rate(self) -> float:
+    @abstractmethod
+    def work(self) -> Work | None:
+        """Operations of one sample, of which those of the whole model count here; None where they are not known."""
+
+    @abstractmethod
+    def split_time(self, route: Route) -> RouteTime:
+        """Return the time of a route that splits the model."""
+
+    @property
+    def rate(self) -> float:
+        """R, in bytes per second."""
         return self.plan.scenario.rate * BYTES_PER_MB
 
     @property
@@ -115,28 +129,39 @@ class Network:
 
     def weights_seconds(self, megabytes: float) -> float:
         """Return how long weights take up and down again."""
-        return self.rtt + 2 * megabytes * BYTES_PER_MB / self._rate
+        return self.rtt + 2 * megabytes * BYTES_PER_MB / self.rate
 
-    def computes(self, *, whole: bool) -> tuple[float, float]:
-        """Return what a client and the server compute in a step, in seconds; what has no rate takes no time."""
-        given, batch = self.plan.scenario, self.plan.batch
-        if given.work is None:
-            return 0.0, 0.0
-        own, at_server = given.work.whole if whole else given.work.client, 0.0 if whole else given.work.server
-        client = 0.0 if given.flops_rate is None else batch * own / given.flops_rate
-        rate = given.server_flops_rate
-        return client, 0.0 if rate is None else batch * given.sizes.clients * at_server / rate
+    def client_seconds(self, operations: float) -> float:
+        """Return how long a client computes in a step, given its operations of one sample; no time without a rate."""
+        rate = self.plan.scenario.flops_rate
+        return 0.0 if rate is None else self.plan.batch * operations / rate
 
-    def bytes_at_cut(self, compression: str) -> tuple[float, float]:
-        """Return the bytes of a batch, up with targets and what goes beside, and down."""
-        sizes, batch = self.plan.scenario.sizes, self.plan.batch
-        values = max(1, round(sizes.cut * BYTES_PER_MB / 4))
-        shape = next((one.cut.smashed_shape for one in self.plan.cuts if one.cut.name == self.plan.cut), (values,))
-        codec = parse_codec(compression)
-        whole = sizes.cut * BYTES_PER_MB
+    def server_seconds(self, operations: float) -> float:
+        """Return how long the server computes, given its operations in a step; no time without a rate."""
+        rate = self.plan.scenario.server_flops_rate
+        return 0.0 if rate is None else operations / rate
+
+    @property
+    def whole_seconds(self) -> float:
+        """What a client computes in a step of FL."""
+        return 0.0 if self.work is None else self.client_seconds(self.work.whole)
+
+    def batch_bytes(self, cut_mb: float, beside_mb: float, shape: tuple[int, ...], code: str) -> tuple[float, float]:
+        """Return the bytes of a batch at a cut, up with targets and what goes beside, and down.
+
+        Parameters
+        ----------
+        cut_mb, beside_mb
+            Of one sample, in MB.
+        shape
+            Of its smashed data.
+        code
+            How they are written.
+        """
+        codec, whole, batch = parse_codec(code), cut_mb * BYTES_PER_MB, self.plan.batch
         up, down = (whole if one.exact else one.bytes((1, *shape)) for one in (codec, codec.of_gradients))
         target = LABEL_BYTES if self.plan.target_bytes is None else self.plan.target_bytes
-        return batch * (up + sizes.beside * BYTES_PER_MB + target), batch * down
+        return batch * (up + beside_mb * BYTES_PER_MB + target), batch * down
 
     def time(self, route: Route) -> RouteTime:
         """Return the time of a route.
@@ -148,19 +173,11 @@ class Network:
         """
         if route.method not in METHODS:
             raise unknown("methods", route.method, METHODS)
-        sizes = self.plan.scenario.sizes
-        if route.method == "fl":
-            client, _ = self.computes(whole=True)
-            weights = self.weights_seconds(sizes.model)
-            bound = "client" if client * self.steps > weights else "weights"
-            return RouteTime(route, client, client * self.steps + weights, bound)
-        client, server = self.computes(whole=False)
-        up, down = (bytes_ / self._rate for bytes_ in self.bytes_at_cut(route.compression))
-        parts = {"client": client, "up": up, "down": down, "server": server}
-        parts["exchange"] = (client + self.rtt + up + server + down) / (route.ahead + 1)
-        bound = max(parts, key=lambda name: parts[name])
-        merges = MERGES[route.method] * self.weights_seconds(sizes.client)
-        return RouteTime(route, parts[bound], parts[bound] * self.steps + merges, bound)
+        if route.method != "fl":
+            return self.split_time(route)
+        client, weights = self.whole_seconds, self.weights_seconds(self.plan.scenario.sizes.model)
+        bound = "client" if client * self.steps > weights else "weights"
+        return RouteTime(route, client, client * self.steps + weights, bound)
 
     def crossover_mb(self, split: RouteTime, rounds: float = 1.0) -> float:
         """Return the size of a model in MB at which FL takes as long as a split route.
@@ -176,9 +193,39 @@ class Network:
         -----
         ρ + 2 S(w) / R + c = rounds × the split method's epoch, with what FL computes, c, and all else as it is.
         """
-        client, _ = self.computes(whole=True)
-        left = rounds * split.epoch - self.rtt - client * self.steps
-        return max(0.0, left) * self._rate / 2 / BYTES_PER_MB
+        left = rounds * split.epoch - self.rtt - self.whole_seconds * self.steps
+        return max(0.0, left) * self.rate / 2 / BYTES_PER_MB
+
+
+@dataclass(frozen=True)
+class Network(Links):
+    """The links of clients that are all cut at one place."""
+
+    plan: CostPlan
+
+    @property
+    def work(self) -> Work | None:
+        """Operations of one sample."""
+        return self.plan.scenario.work
+
+    def bytes_at_cut(self, compression: str) -> tuple[float, float]:
+        """Return the bytes of a batch, up with targets and what goes beside, and down."""
+        sizes = self.plan.scenario.sizes
+        values = max(1, round(sizes.cut * BYTES_PER_MB / 4))
+        shape = next((one.cut.smashed_shape for one in self.plan.cuts if one.cut.name == self.plan.cut), (values,))
+        return self.batch_bytes(sizes.cut, sizes.beside, shape, compression)
+
+    def split_time(self, route: Route) -> RouteTime:
+        """Return the time of a route that splits the model."""
+        sizes, work = self.plan.scenario.sizes, self.work
+        client = 0.0 if work is None else self.client_seconds(work.client)
+        server = 0.0 if work is None else self.server_seconds(self.plan.batch * sizes.clients * work.server)
+        up, down = (bytes_ / self.rate for bytes_ in self.bytes_at_cut(route.compression))
+        parts = {"client": client, "up": up, "down": down, "server": server}
+        parts["exchange"] = (client + self.rtt + up + server + down) / (route.ahead + 1)
+        bound = max(parts, key=lambda name: parts[name])
+        merges = MERGES[route.method] * self.weights_seconds(sizes.client)
+        return RouteTime(route, parts[bound], parts[bound] * self.steps + merges, bound)
 
 
 def routes(methods: Sequence[str], compressions: Sequence[str], ahead: Sequence[int]) -> list[Route]:
