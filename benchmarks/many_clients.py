@@ -31,6 +31,7 @@ from sglr.core.optim import OptimizerSpec
 from sglr.core.random import generator
 from sglr.core.task import Targets
 from sglr.core.types import StepContext
+from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -161,7 +162,7 @@ def client_process() -> None:
                     {},
                     Classification(),
                     Targets.of_classes(tuple("ab")),
-                    BATCH,
+                    Batching(BATCH),
                     OptimizerSpec.parse("sgd"),
                 )
                 snapshots = Snapshots(folder / f"{identity.client}-snapshots", description.run, 3)

@@ -32,6 +32,7 @@ from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Targets
 from sglr.core.types import Downlink
+from sglr.data.batches import Batching
 from sglr.engines.remote.client.connection import OPTIONS as CLIENT_OPTIONS
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.job import Job
@@ -126,7 +127,7 @@ def make_task(client: int, samples: Samples) -> Job:
         {},
         Classification(),
         Targets.of_classes(tuple("ab")),
-        BATCH,
+        Batching(BATCH),
         OptimizerSpec.parse("sgd"),
     )
 
