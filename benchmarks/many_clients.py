@@ -32,6 +32,7 @@ from sglr.core.random import generator
 from sglr.core.task import Targets
 from sglr.core.types import StepContext
 from sglr.data.batches import Batching
+from sglr.engines.remote.client.computing import Computing
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -152,7 +153,7 @@ def client_process() -> None:
     segment = segment_hash(make_lower(), (INPUTS,), (CUT,))
 
     async def run() -> None:
-        with ThreadPoolExecutor(1) as computing:
+        with Computing() as computing:
             clients = []
             for identity in identities:
                 task = Job(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from sglr.core.plan import TrainingPlan
 from sglr.core.task import Targets
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batches import Batching
+from sglr.engines.remote.client.computing import Computing
 from sglr.engines.remote.client.connection import ClientConnection, ClientContext
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -132,7 +132,7 @@ class Run:
     async def take_part(self, tokens: list[str], run: str) -> None:
         address, segment = f"127.0.0.1:{self.proxy.port}", segment_hash(Scale(), (VALUES,), (VALUES,))
         description = RunDescription(run, {}, CLIENTS, (VALUES,), TARGETS, (VALUES,), segment)
-        with ThreadPoolExecutor(1) as computing:
+        with Computing() as computing:
             clients = []
             for number, token in enumerate(tokens):
                 place = self.folder / str(number)

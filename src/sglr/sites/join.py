@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, inputs_text, samples_line, shape_text
+from sglr.engines.remote.client.computing import Computing
 from sglr.engines.remote.client.connection import FIRST_WAIT, LONGEST_WAIT, ClientConnection, ClientContext
 from sglr.engines.remote.client.handlers import SEGMENT
 from sglr.engines.remote.client.passes_ahead import bytes_of_copy, bytes_of_pass
@@ -234,7 +234,7 @@ async def _train(
 ) -> list[bool]:
     told = description.settings.get("keep_checkpoints")
     keep = min(KEPT_SNAPSHOTS, (told if type(told) is int and told > 0 else 3) + 1)
-    with ThreadPoolExecutor(1, thread_name_prefix="sglr-computing") as computing:
+    with Computing() as computing:
         clients = []
         for (identity, folder), trainer in zip(places, trainers, strict=True):
             snapshots = Snapshots(folder / "snapshots", description.run, keep)

@@ -1,7 +1,8 @@
 """The client's side of the network: one stream to the server, opened again whenever it breaks.
 
 Requests are carried out one after another, each once: a repeated request gets the answer that was kept.
-The event loop does input and output; computing happens in a thread, one at a time for all clients of a process.
+The event loop does input and output; computations of all clients of a process are done one at a time, in a thread
+unless they are short (`sglr.engines.remote.client.computing`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import json
 import logging
 import random
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from sglr.core.errors import DivergedError, SglrError
+from sglr.engines.remote.client.computing import Computing, Durations
 from sglr.engines.remote.client.handlers import LeftUndone, RequestHandlers
 from sglr.engines.remote.client.session import Session
 from sglr.engines.remote.client.snapshots import Snapshots
@@ -57,6 +59,9 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
+
+STEP_KINDS = frozenset(("forward", "gradient", "features"))
+"""Requests of a step, which some clients carry out in a millisecond."""
 
 KEPT_ANSWERS = 4
 """Answers that are kept in case the connection broke before they arrived, beside those of passes ahead; no more
@@ -120,12 +125,12 @@ class ClientConnection:
     context
         What it needs.
     computing
-        Executes computations, one at a time.
+        Does computations, one at a time.
     patience
         Seconds without the server until it gives up.
     """
 
-    def __init__(self, context: ClientContext, computing: Executor, patience: float) -> None:
+    def __init__(self, context: ClientContext, computing: Computing, patience: float) -> None:
         self._context, self._computing, self._patience = context, computing, patience
         self._left = context.snapshots.folder / "left.safetensors"
         self._session = Session.take_over(self._left, context.trainer) or Session()
@@ -134,6 +139,7 @@ class ClientConnection:
         self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._handlers = RequestHandlers(context.trainer, context.snapshots, context.say, self.leaving.is_set)
+        self._durations = Durations(STEP_KINDS)
         self.finished = False
         self.summary: dict[str, Any] = {}
 
@@ -267,9 +273,11 @@ class ClientConnection:
             return
         seq = frame.envelope.seq
         if seq > self._session.done:
-            loop = asyncio.get_running_loop()
+            kind, work = frame.kind, partial(self._carry_out, frame)
             try:
-                answer = await loop.run_in_executor(self._computing, self._carry_out, frame)
+                answer = await self._computing.run(
+                    partial(self._durations.timed, kind, work), short=self._durations.short(kind)
+                )
             except LeftUndone:
                 return
             self._session.keep(seq, answer, KEPT_ANSWERS + self._context.trainer.job.ahead)
@@ -286,7 +294,7 @@ class ClientConnection:
         log.info("connected", extra={"event": "connected", "client": self._context.identity.client})
 
     def _carry_out(self, frame: Frame) -> bytes | None:
-        """Carry out a request, in the computing thread; return the answer, if it has one."""
+        """Carry out a request, wherever computing is done; return the answer, if it has one."""
         answer = self._handlers.carry_out(frame)
         if frame.kind == "finish":
             self.finished, self.summary = True, _json(frame.envelope.finish.summary)

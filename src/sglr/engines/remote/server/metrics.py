@@ -46,6 +46,7 @@ class Metrics:
         self._client_bytes = self._counter(
             "client_bytes", "Bytes from (up) and to (down) a client.", "client", "direction"
         )
+        self._of_message: dict[tuple[str, str, str], tuple[Counter, Counter, Counter]] = {}
         self._absences = self._counter("absences", "Steps that went on without a client.", "client")
         self._rejected = self._counter("rejected", "What was rejected, and why.", "client", "reason")
         self._step = Histogram(
@@ -64,11 +65,20 @@ class Metrics:
 
     def message(self, client: int, kind: str, up: bool, size: int) -> None:
         """Count a message of ``size`` bytes, ``up`` from the client to the server."""
-        direction = "up" if up else "down"
+        messages, of_kind, of_client = self._counters(self._name(client), kind, "up" if up else "down")
+        messages.inc()
+        of_kind.inc(size)
+        of_client.inc(size)
+
+    def _counters(self, client: str, kind: str, direction: str) -> tuple[Counter, Counter, Counter]:
+        """Return what a message counts in, looked up once for all messages that are alike."""
         known = kind if kind in KINDS or kind in _CALLS else _OTHER
-        self._messages.labels(known, direction).inc()
-        self._bytes.labels(known, direction).inc(size)
-        self._client_bytes.labels(self._name(client), direction).inc(size)
+        found = self._of_message.get((client, known, direction))
+        if found is None:
+            of_kind = self._messages.labels(known, direction), self._bytes.labels(known, direction)
+            found = *of_kind, self._client_bytes.labels(client, direction)
+            self._of_message[client, known, direction] = found
+        return found
 
     def step(self, wait: float, compute: float, network: float) -> None:
         """Observe the seconds of one step: waiting for clients, computing here, sending and receiving."""
