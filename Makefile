@@ -3,7 +3,8 @@
 # make format  format the code and mend what the linter can
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
-#              make bench-neighbour what a busy program beside a training costs,
+#              make bench-neighbour what a busy program beside a training costs, make bench-flower sglr beside Flower,
+#              make bench-page writes docs/results/speed.md from what they found,
 #              make bench-gpu those for a GPU (its tests: python -m pytest -m gpu)
 # make docs    the documentation as a site, into build/site/site
 # make chaos   1,000 faults done to trainings between sites, beside the same in peace: what is lost? (an hour)
@@ -15,8 +16,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 WRITERS := $(VENV)/.writers
+FLOWER := .venv-flower
 
-.PHONY: demo test test-all format check docs bench bench-neighbour bench-remote bench-gpu chaos clean
+.PHONY: demo test test-all format check docs bench bench-neighbour bench-remote bench-flower bench-page bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -63,12 +65,19 @@ bench-neighbour: $(TOOLS)
 bench-remote: $(TOOLS)
 	$(BIN)/python benchmarks/remote.py --write
 	$(BIN)/python benchmarks/remote_training.py --write
+	$(BIN)/python benchmarks/link_steps.py --write
 	$(BIN)/python benchmarks/clock_against_link.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
 	$(BIN)/python benchmarks/leakage_measures.py --write
 	$(BIN)/python benchmarks/leakage_callback.py --rounds 5 --epochs 1 --write
 	$(BIN)/python benchmarks/cluster.py --write
 	$(BIN)/python benchmarks/split_prediction.py --write
+
+bench-flower: $(TOOLS) $(FLOWER)/.installed
+	$(BIN)/python benchmarks/flower.py --flower-python $(FLOWER)/bin/python --write
+
+bench-page: $(TOOLS)
+	$(BIN)/python benchmarks/speed_page.py
 
 bench-gpu: $(TOOLS)
 	$(BIN)/python benchmarks/throughput.py --device cuda --seconds 4 --limit 20 --write
@@ -94,10 +103,16 @@ $(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# Flower pins other versions of what sglr uses: it has an environment of its own, with sglr's torch.
+$(FLOWER)/.installed: benchmarks/beside/flower-requirements.txt
+	$(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/python -m pip install --no-compile --disable-pip-version-check -r $<
+	@touch $@
+
 $(WRITERS): $(INSTALLED)
 	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FLOWER) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -62,7 +62,8 @@ def split_steps(built: Training) -> Callable[[], None]:
 
     def run() -> None:
         for step in range(trainer.engine.begin_epoch(everyone, 0)):
-            context = StepContext(0, 1, step, STEPS, np.random.default_rng(step), step, RATE)
+            draws, sizes = np.random.default_rng(step), trainer.sizes
+            context = StepContext(0, 1, step, STEPS, draws, step, RATE, data_sizes=sizes)
             uplink = trainer.engine.forward(step)
             trainer.engine.backward(trainer.method.exchange(trainer.server, uplink, context), RATE)
 

@@ -1,0 +1,1 @@
+"""Flower's app: the small CNN, its clients and its server."""
