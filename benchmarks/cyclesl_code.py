@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from argparse import Namespace
@@ -110,6 +111,7 @@ def main() -> None:
     if not (arguments.cyclesl / "sl.py").is_file():
         raise SystemExit(f"{arguments.cyclesl} has no sl.py: give the folder of the authors' code")
     torch.set_num_threads(1)
+    load = os.getloadavg()[0]
     keep_freed_memory()
     modules = theirs(arguments.cyclesl)
     rows = []
@@ -118,6 +120,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     result: dict[str, object] = {
         "machine": machine(),
+        "load_before": load,
         "command": "python benchmarks/cyclesl_code.py --cyclesl PATH --write",
         "rows": rows,
     }

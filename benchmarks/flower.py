@@ -135,6 +135,7 @@ def main() -> None:
     flwr, theirs = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
     result: dict[str, Any] = {
         "machine": {**machine(), "threads": len(os.sched_getaffinity(0))},
+        "load_before": os.getloadavg()[0],
         "command": "python benchmarks/flower.py --write",
         "flower": {"flwr": flwr, "torch": theirs},
         "tested": TESTED,

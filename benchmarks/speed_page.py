@@ -138,7 +138,9 @@ def where(found: Result) -> str:
     threads = (
         "" if own["threads"] == own["cores"] else f", {own['threads']} thread" + ("s" if own["threads"] > 1 else "")
     )
-    return f"{own['cores']} cores ({own['processor']}){threads}, torch {own['torch']}, {own['date']}"
+    load = found.get("load_before", 0.0)
+    busy = f", beside other work (load {load:.0f})" if load >= own["cores"] else ""
+    return f"{own['cores']} cores ({own['processor']}){threads}, torch {own['torch']}, {own['date']}{busy}"
 
 
 def _flower(found: Result) -> Iterator[str]:

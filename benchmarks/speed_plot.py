@@ -81,4 +81,4 @@ def _across(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID.light, linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8.5, color=INK.light)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
