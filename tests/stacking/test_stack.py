@@ -46,6 +46,12 @@ def make_stack(
     return Stack(make, rows, spec, clip_norm=clip_norm, stacked=stacked, device=device)
 
 
+def test_a_stack_says_whether_its_copies_convolve_frozen_weights_included() -> None:
+    assert make_stack(make_images).convolves
+    assert not make_stack(make_module).convolves
+    assert make_stack(lambda seed: make_images(seed).requires_grad_(False)).convolves
+
+
 # Forward and backward.
 
 

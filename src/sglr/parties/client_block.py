@@ -202,9 +202,9 @@ class ClientBlock(HeldClients):
         return self._tails.answer(features, clients)
 
     def _batch(self, inputs: Inputs, samples: Tensor, *, stacked: bool) -> Tensor:
-        """Gather inputs ``[n, b, ...]``; images channels-last, with the clients of a stack side by side."""
+        """Gather inputs ``[n, b, ...]``; images to convolve channels-last, with the clients of a stack side by side."""
         samples = to_device(samples, self.device)
-        if inputs.dim() != 4:
+        if inputs.dim() != 4 or not self.stack.convolves:
             return inputs[samples]
         if not stacked:
             flat = inputs[samples.flatten()].contiguous(memory_format=torch.channels_last)

@@ -58,6 +58,8 @@ class Stack(Rows):
 
     Attributes
     ----------
+    convolves
+        Whether a copy has weights of convolutions, to which images should come channels-last.
     frozen
         Weights that are not trained, ``[...]``, the same for every row.
     tail
@@ -93,6 +95,7 @@ class Stack(Rows):
         self.buffers = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.frozen = frozen_of(self.template)
         self.stacked = stacked
+        self.convolves = any(tensor.dim() == 4 for tensor in self.template.parameters())
         self.runner = Runner(self.template, precision, device)
         self.row_parameters = self._split_rows()
         self._optimizer = RowOptimizer(self.parameters, self.row_parameters, optimizer, clip_norm, apart=apart)
