@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sglr.cli.options import AsJson, Config, Debug, Out, Quiet, typed
+from sglr.system.neighbours import FreeCores, Look, find_free_cores
 
 if TYPE_CHECKING:
     from sglr.runs.config import Experiment
@@ -27,11 +28,15 @@ def train(
     """
     del debug
     experiment = read_experiment(config, ctx.obj)
+    before = Look.now()
     from sglr.cli.loaded import tell_loaded
     from sglr.cli.watching import watching
-    from sglr.experiment.train import execute
+    from sglr.experiment.train import execute  # imports torch, while others show how busy they are
 
+    experiment, chosen = beside_others(experiment, before)
     with watching(quiet) as watch:
+        if chosen is not None and not as_json:
+            watch.write(f"threads {chosen.text}")
         tell = tell_loaded(watch.write, as_json)
         run = execute(
             experiment,
@@ -51,3 +56,15 @@ def read_experiment(config: Path | None, flags: dict[str, Any]) -> Experiment:
     from sglr.runs.config import Experiment
 
     return Experiment.from_flat(flags) if config is None else Experiment.from_toml(config, flags)
+
+
+def beside_others(experiment: Experiment, before: Look | None) -> tuple[Experiment, FreeCores | None]:
+    """Return the settings with as many threads as there are free cores, and what was found, where it is not all.
+
+    The number of threads decides last bits of a result. So it is a setting of the run, with which it goes on and can
+    be repeated, wherever it was not torch's own choice.
+    """
+    if experiment.threads is not None or experiment.engine != "local":
+        return experiment, None
+    found = find_free_cores(before)
+    return experiment if found is None else experiment.model_copy(update={"threads": found.threads}), found

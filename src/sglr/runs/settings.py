@@ -42,7 +42,13 @@ class Settings(TrainingSettings, ModelSettings):
     )
     device: str = setting("Machine", "auto", "auto, cpu or cuda", basic=True, clients="own")
     threads: int | None = setting(
-        "Machine", None, "CPU threads; default: torch's own choice", decides="nothing", clients="own", build=False, ge=1
+        "Machine",
+        None,
+        "CPU threads; default: all cores, or those that other programs leave free",
+        decides="nothing",
+        clients="own",
+        build=False,
+        ge=1,
     )
     accumulate: int = setting(
         "Training",

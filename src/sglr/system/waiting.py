@@ -14,9 +14,8 @@ from collections.abc import MutableMapping
 OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Environment variables by which a user says how threads wait."""
 
-SPINS = 1000
-"""Some 30 µs: longer than most waits of a training that has its cores for itself, shorter than putting one to sleep
-twice."""
+SPINS = 3000
+"""Some 100 µs: longer than most waits of a training that has its cores for itself, which then loses 1 to 2 %."""
 
 
 def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> bool:
