@@ -142,8 +142,9 @@ GOALS = (
         "large_stack",
         "make bench",
         large_stack,
-        "Weights, gradients and two moments of every client are read and written in every step, for eight samples of "
-        "each: memory bounds it.",
+        "Weights, gradients and two moments of every client are read and written in every step. With eight samples of "
+        "each the products of matrices compute 53 µs a client even where all lies in the cache, and Adam takes 56: "
+        "0.66 of its bandwidth is the most there is. From memory the products take 110.",
     ),
     Goal(
         "100 ms, 20 Mbit/s, int8, batches ahead: a step against the longer of computing and one-way transfer",

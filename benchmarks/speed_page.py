@@ -64,8 +64,9 @@ compute the same is [known](../methods/cyclesl.md#what-to-know). One thread each
 
 NEIGHBOUR = """
 OpenMP's threads spin while they wait for one another. Where another program has one of their cores, the others spin
-while they should give way to it. `sglr` has them sleep after 1,000 spins, unless you choose (`OMP_WAIT_POLICY`,
-`GOMP_SPINCOUNT`). Steps of a training on all cores, against the same on one thread in the same state:
+while they should give way to it. `sglr train` takes the cores that are free when it starts, and its threads sleep after
+3,000 spins, unless you [choose](../scaling.md#beside-other-programs). Steps of a training on all cores, against the
+same on one thread in the same state:
 """
 
 
