@@ -4,8 +4,9 @@ The small CNN on Fashion-MNIST (``SGLR_DATA_DIR``; noise of that shape where it 
 and optimizer; a round is an epoch. ``simulation`` is sglr's local engine beside Flower's simulation with Ray, as fast
 as it can be set up: a process for each core, as important as others (Ray's own default is nice 15), which keeps the
 data. ``deployed`` has three clients and a server as processes on loopback: sglr with mutual TLS, Flower's SuperLink and
-SuperNodes without encryption. Both are up at once and take turns of a round, in quiet and beside a process that
-computes without pause; while one trains, the other waits. Flower has no split learning: FedAvg is what both can do.
+SuperNodes without encryption. Both are up at once and take turns of a round; while one trains, the other waits. All of
+it is done twice: in quiet, and beside a process that computes without pause, which is there before they start, since
+sglr looks then how many cores are free. Flower has no split learning: FedAvg is what both can do.
 
     make bench-flower          # installs Flower for it, in .venv-flower
     python benchmarks/flower.py --flower-python .venv-flower/bin/python --write
@@ -38,6 +39,8 @@ STATES = {"quiet": 0, "one neighbour": 1}
 SIMULATION = {"20 clients, b = 8": (20, 160, 8), "10 clients, b = 32": (10, 640, 32)}
 """Clients, samples of each, and batch size."""
 DEPLOYED = {"3 clients, b = 32": (3, 640, 32)}
+LAST = {"sglr": "run/summary.json", "flower": "weights.pt"}
+"""The last file that each writes."""
 Start = Callable[[Contender, Path], None]
 
 
@@ -58,64 +61,70 @@ def sglr(engine: str, work: Work) -> Start:
     return start
 
 
-def measure(starts: dict[str, Start], data: Path, turns: int) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Start all, one after another, and let them take turns; return what each took, and where it lies."""
-    rows: dict[str, dict[str, Any]] = {name: {} for name in starts}
+def measure(starts: dict[str, Start], data: Path, turns: int) -> dict[str, dict[str, Any]]:
+    """Start all, one after another, and let them take turns; return what each took."""
+    rows: dict[str, dict[str, Any]] = {}
     contenders: dict[str, Contender] = {}
-    found: dict[str, dict[str, list[Turn]]] = {name: {state: [] for state in STATES} for name in starts}
+    found: dict[str, list[Turn]] = {name: [] for name in starts}
     try:
         for name, start in starts.items():
             contenders[name] = Contender(data / name)
             begun = time.perf_counter()
             start(contenders[name], data)
-            rows[name]["first_round_s"] = contenders[name].first(begun)
+            rows[name] = {"first_round_s": contenders[name].first(begun)}
         for _ in range(turns):
-            for state, number in STATES.items():
-                with neighbours(number):
-                    for name, contender in contenders.items():
-                        found[name][state].append(contender.turn())
-        for contender in contenders.values():
-            contender.finish()
+            for name, contender in contenders.items():
+                found[name].append(contender.turn())
         for name, contender in contenders.items():
-            wait_for(contender, data / name / "weights.pt" if name == "flower" else data / name / "run/summary.json")
+            contender.finish()
+            wait_for(contender, LAST[name])
     finally:
         for contender in contenders.values():
             contender.end()
-    for name, states in found.items():
-        for state, own in states.items():
-            rows[name][state] = {
-                "round_s": statistics.median(turn.seconds for turn in own),
-                "processor_s": statistics.median(turn.processor_seconds for turn in own),
-                "rounds": [round(turn.seconds, 3) for turn in own],
-            }
-        rows[name]["memory_mb"] = max(turn.memory for own in states.values() for turn in own) / 1e6
-    return rows, {name: data / name for name in starts}
+    for name, own in found.items():
+        rows[name] |= {
+            "round_s": statistics.median(turn.seconds for turn in own),
+            "processor_s": statistics.median(turn.processor_seconds for turn in own),
+            "memory_mb": max(turn.memory for turn in own) / 1e6,
+            "rounds": [round(turn.seconds, 3) for turn in own],
+        }
+    return rows
 
 
-def wait_for(contender: Contender, file: Path) -> None:
+def wait_for(contender: Contender, name: str) -> None:
     """Wait until a training has written its last file."""
     limit = time.monotonic() + 120
-    while not file.is_file():
+    while not (contender.folder / name).is_file():
         if time.monotonic() > limit:
             raise SystemExit(f"the training does not end:\n{contender.family.log()}")
         time.sleep(0.2)
     time.sleep(0.5)
 
 
-def compare(kind: str, work: Work, python: Path, turns: int) -> dict[str, Any]:
-    """Measure one case; the ratio is how many times as long Flower's round takes."""
-    name, train, test = images(work.clients * work.samples)
+def in_state(kind: str, work: Work, python: Path, turns: int) -> dict[str, dict[str, Any]]:
+    """Measure one case, beside whatever runs; both are tested on the same images in the end."""
+    _, train, test = images(work.clients * work.samples)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         work.write(data, train, test)
         flower = simulated_flower(python) if kind == "simulation" else deployed_flower(python, work.clients)
         engine = "local" if kind == "simulation" else "remote"
-        rows, where = measure({"sglr": sglr(engine, work), "flower": flower}, data, turns)
-        summary = json.loads((where["sglr"] / "run/summary.json").read_text(encoding="utf-8"))
+        rows = measure({"sglr": sglr(engine, work), "flower": flower}, data, turns)
+        summary = json.loads((data / "sglr" / LAST["sglr"]).read_text(encoding="utf-8"))
         rows["sglr"]["accuracy"] = summary["test"]["accuracy"]
-        rows["flower"]["accuracy"] = accuracy(torch.load(where["flower"] / "weights.pt", weights_only=True), test)
-    ratios = {state: rows["flower"][state]["round_s"] / rows["sglr"][state]["round_s"] for state in STATES}
-    return {"dataset": name, **vars(work), **rows, "flower_to_sglr": ratios}
+        weights = torch.load(data / "flower" / LAST["flower"], weights_only=True)
+        rows["flower"]["accuracy"] = accuracy(weights, test)
+    return rows
+
+
+def compare(kind: str, work: Work, python: Path, turns: int) -> dict[str, Any]:
+    """Measure one case in all states; the ratio is how many times as long Flower's round takes."""
+    states = {}
+    for state, number in STATES.items():
+        with neighbours(number):
+            states[state] = in_state(kind, work, python, turns)
+    ratios = {state: rows["flower"]["round_s"] / rows["sglr"]["round_s"] for state, rows in states.items()}
+    return {"dataset": images(0)[0], **vars(work), **states, "flower_to_sglr": ratios}
 
 
 def main() -> None:
@@ -123,7 +132,7 @@ def main() -> None:
     parser.add_argument(
         "--flower-python", type=Path, default=Path(".venv-flower/bin/python"), help="has flwr and torch"
     )
-    parser.add_argument("--turns", type=int, default=5, help="rounds of each in each state, after the first one")
+    parser.add_argument("--turns", type=int, default=5, help="rounds after the first one")
     parser.add_argument("--deployed-turns", type=int, default=2)
     parser.add_argument("--only", choices=["simulation", "deployed"])
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results")
@@ -147,7 +156,7 @@ def main() -> None:
         if arguments.only in (None, kind):
             result[kind] = {}
             for name, size in cases.items():
-                work = Work(*size, rounds=1 + len(STATES) * turns)
+                work = Work(*size, rounds=1 + turns)
                 result[kind][name] = compare(kind, work, python, turns)
                 print(kind, name, result[kind][name]["flower_to_sglr"], flush=True)
     write_result("flower", "cpu", result, keep=arguments.write)

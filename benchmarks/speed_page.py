@@ -155,26 +155,26 @@ def _flower(found: Result) -> Iterator[str]:
             yield _flower_table(found[kind])
 
 
+FACTS = (
+    ("start to the end of the first round, s", "first_round_s", ".1f"),
+    ("a round, s", "round_s", ".2f"),
+    ("processor seconds of a round", "processor_s", ".2f"),
+    ("memory of all processes, MB", "memory_mb", ".0f"),
+)
+
+
 def _flower_table(cases: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["| | | sglr | Flower | Flower / sglr |", "|---|---|---:|---:|---:|"]
     for name, case in cases.items():
-        ours, theirs = case["sglr"], case["flower"]
-        each = case["samples"]
-        facts: list[tuple[str, float, float, str]] = [
-            ("start to the end of the first round, s", ours["first_round_s"], theirs["first_round_s"], ".1f")
-        ]
+        title = f"{name}, {case['samples']} images each"
         for state, words in STATES.items():
-            facts.append((f"a round, {words}, s", ours[state]["round_s"], theirs[state]["round_s"], ".2f"))
-        facts.append(
-            ("processor seconds of a round", ours["quiet"]["processor_s"], theirs["quiet"]["processor_s"], ".2f")
-        )
-        facts.append(("memory of all processes, MB", ours["memory_mb"], theirs["memory_mb"], ".0f"))
-        title = f"{name}, {each} images each"
-        for number, (what, own, other, form) in enumerate(facts):
-            lines.append(
-                f"| {title if number == 0 else ''} | {what} | {own:{form}} | {other:{form}} | {other / own:.2f} |"
-            )
-        tested = f"{100 * ours['accuracy']:.1f} | {100 * theirs['accuracy']:.1f}"
+            ours, theirs = case[state]["sglr"], case[state]["flower"]
+            for what, key, form in FACTS:
+                ratio = f"{theirs[key] / ours[key]:.2f}"
+                strong = f"**{ratio}**" if key == "round_s" else ratio
+                lines.append(f"| {title} | {words}: {what} | {ours[key]:{form}} | {theirs[key]:{form}} | {strong} |")
+                title = ""
+        tested = " | ".join(f"{100 * case['quiet'][who]['accuracy']:.1f}" for who in ("sglr", "flower"))
         lines.append(f"| | accuracy after {case['rounds']} rounds, % | {tested} | |")
     return "\n".join(lines)
 

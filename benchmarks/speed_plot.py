@@ -39,7 +39,7 @@ def _rounds(axes: Axes, cases: Mapping[str, Mapping[str, Any]]) -> None:
     names = [(case, state) for case in cases for state in STATES]
     _across(axes, [f"{case}, {STATES[state]}" for case, state in names])
     for number, (contender, paint) in enumerate(PAINTS.items()):
-        seconds = [cases[case][contender][state]["round_s"] for case, state in names]
+        seconds = [cases[case][state][contender]["round_s"] for case, state in names]
         places = [place + (number - 0.5) * 0.36 for place in range(len(names))]
         axes.barh(places, seconds, 0.32, color=paint.light, label=NAMES[contender])
         for place, value in zip(places, seconds, strict=True):

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 
 import sglr
+from sglr.core.data import Samples
 from sglr.core.registry import METHODS
 from sglr.studies.sweeps.grid import Grid
 
@@ -145,3 +148,40 @@ def test_steps_of_methods_cost_what_their_passes_and_operations_imply() -> None:
     assert {name: row["server_passes"] for name, row in rows.items()} == {"psl": 10, "cyclesl": 110, "mix2sfl": 10}
     assert rows["mix2sfl"]["server_operations_to_psl"] == 2.0
     assert rows["psl"]["to_implied"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="processes are known by Linux's /proc")
+def test_a_training_beside_others_waits_for_its_turn_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from beside.contender import Contender
+    from beside.federated_work import Work
+    from flower import sglr as training
+
+    work, noise = Work(3, 16, 8, rounds=3), Samples(torch.randn(60, 1, 28, 28), torch.arange(60) % 10)
+    work.write(tmp_path, noise, noise)
+    contender = Contender(tmp_path / "sglr")
+    try:
+        training("local", work)(contender, tmp_path)
+        assert contender.first(time.perf_counter()) > 0
+        turns = [contender.turn() for _ in range(2)]
+        assert len((tmp_path / "sglr/run/metrics.jsonl").read_text().splitlines()) in (2, 3)
+        assert contender.family.members()
+        contender.finish()
+        assert contender.family.started[0].wait(60) == 0, contender.family.log()
+    finally:
+        contender.end()
+    assert not contender.family.members()
+    assert all(turn.seconds > 0 and turn.memory > 50e6 for turn in turns)
+    summary = json.loads((tmp_path / "sglr/run/summary.json").read_text())
+    assert (summary["epochs_done"], summary["test"]["accuracy"] >= 0) == (3, True)
+
+
+@pytest.mark.slow
+def test_the_authors_code_of_cyclesl_is_asked_for_where_it_is_not() -> None:
+    script = str(ROOT / "benchmarks/cyclesl_code.py")
+    done = subprocess.run([sys.executable, script, "--cyclesl", str(ROOT)], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "has no sl.py" in done.stderr
