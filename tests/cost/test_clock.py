@@ -45,11 +45,11 @@ def test_the_clock_of_a_cohort_is_these_equations() -> None:
     clock, samples = two(), np.array([2, 2])
     sent = [traffic("smashed", True, 300_000, 300_000), traffic("labels", True, 100_000, 100_000)]
     told = [traffic("gradients", False, 200_000, 200_000)]
-    clock.take(samples, [*sent, *told], 12e6)
+    clock.take(int(samples.sum()), [*sent, *told], 12e6)
     speeds = Speeds.of(read_clock(TWO, 2, 0), WORK)
     sizes = np.full(2, 2.0), np.full(2, 4e5), np.full(2, 2e5)
     first = step_times(speeds, np.zeros(2), *sizes, 12e6)
-    clock.take(samples, [*sent, *told], 12e6)
+    clock.take(int(samples.sum()), [*sent, *told], 12e6)
     second = step_times(speeds, first.ready, *sizes, 12e6)
     assert clock.end() == pytest.approx(second.ready.max())
     (compute, transfer, waiting, last), phases = clock.totals, clock.phases
@@ -65,7 +65,7 @@ def test_the_clock_of_a_cohort_is_these_equations() -> None:
 def test_weights_go_up_when_a_client_is_ready_and_down_when_all_are_there() -> None:
     clock = two()
     clock.receive(traffic("weights", False, 10**6, 10**6))  # 0.1 + 1 s and 0.1 s
-    clock.take(np.array([2, 2]), [], 0.0)  # 0.6 and 0.3 s
+    clock.alone(np.array([2, 2]))  # 0.6 and 0.3 s
     clock.send(traffic("weights", True, 10**6, 10**6))  # 0.1 + 1 s and 0.1 s
     assert clock.end() == pytest.approx(1.1 + 0.6 + 1.1)
     assert clock.totals[2].tolist() == pytest.approx([0, 2.8 - 0.1 - 0.3 - 0.1])
@@ -80,7 +80,7 @@ def test_weights_go_up_when_a_client_is_ready_and_down_when_all_are_there() -> N
 def test_clients_that_are_told_nothing_do_not_wait() -> None:
     """CSE-FSL: they go on as soon as they have sent."""
     clock = two()
-    clock.take(np.array([2, 2]), [traffic("smashed", True, 400_000, 400_000)], 12e6)
+    clock.take(4, [traffic("smashed", True, 400_000, 400_000)], 12e6)
     assert clock.end() == pytest.approx(max(0.7 + 1.2, 0.7 + 0.4))
 
 
@@ -88,8 +88,8 @@ def test_an_exchange_of_features_within_a_step_takes_a_round_trip_more() -> None
     sent = [traffic("smashed", True, 400_000, 400_000), traffic("gradients", False, 200_000, 200_000)]
     features = [traffic("features", False, 100_000, 100_000), traffic("feature_gradients", True, 100_000, 100_000)]
     plain, u_shape = two(), two()
-    plain.take(np.array([2, 2]), sent, 12e6)
-    u_shape.take(np.array([2, 2]), [sent[0], *features, sent[1]], 12e6)
+    plain.take(4, sent, 12e6)
+    u_shape.take(4, [sent[0], *features, sent[1]], 12e6)
     assert u_shape.end() - plain.end() == pytest.approx(0.1 + 0.1 + 0.1 + 0.1)
 
 

@@ -49,7 +49,7 @@ def test_three_steps_with_a_batch_ahead_by_hand() -> None:
     """
     _, clock = clocks(ONE, 1, 1)
     for _ in range(3):
-        clock.take(np.array([2]), exchange((0,), [2]), 1e6)
+        clock.take(2, exchange((0,), [2]), 1e6)
     assert clock.end() == pytest.approx(3.0)
     compute, transfer, waiting, _ = clock.totals[:, 0]
     assert compute == pytest.approx(3 * 0.6)
@@ -71,7 +71,7 @@ def test_without_a_batch_ahead_it_is_the_clock_of_a_cohort() -> None:
         for step in range(12):
             there = (0, 1, 2, 3) if step < 8 else (0, 2)
             samples = rng.integers(1, 5, len(there)).tolist()
-            clock.take(np.array(samples), exchange(there, samples), float(rng.uniform(0, 1e7)))
+            clock.take(sum(samples), exchange(there, samples), float(rng.uniform(0, 1e7)))
         clock.send(Traffic("weights", True, (0, 1, 2, 3), weights))
         clock.receive(Traffic("weights", False, (0, 1, 2, 3), weights))
         ends.append(clock.end())
@@ -97,7 +97,7 @@ def test_a_long_run_takes_what_the_plan_says(clock: str, bound: str, ahead: int)
     steps, flops = 400, 1e6
     for one in (plain, pipelined):
         for _ in range(steps):
-            one.take(np.array([2, 2]), exchange((0, 1), [2, 2]), flops)
+            one.take(4, exchange((0, 1), [2, 2]), flops)
     speeds = Speeds.of(read_clock(clock, 2, 0), WORK)
     client = 2 * float(speeds.forward[0] + speeds.backward[0])
     parts = {"client": client, "up": 4e5 * float(speeds.up[0]), "server": flops * speeds.server}

@@ -62,6 +62,7 @@ class Trainer:
     progress: Progress = field(default_factory=Progress)
     memory: dict[str, Tensor] = field(default_factory=dict)
     _end: Progress | None = field(default=None, init=False)
+    _cohorts: tuple[int, Sequence[tuple[int, ...]]] = field(default=(-1, ()), init=False)
     _staleness: Callable[[int], Mapping[int, float]] = field(default=weigh_alike, init=False)
 
     @property
@@ -125,6 +126,13 @@ class Trainer:
         """Return the clients that take part in the epoch's round, ascending."""
         return self.plan.drawn(self.sizes, self.method.round_of(epoch))
 
+    def cohorts(self, epoch: int) -> Sequence[tuple[int, ...]]:
+        """Return which clients step together in an epoch, in their order."""
+        return self._cohorts[1] if self._cohorts[0] == epoch else self._draw_cohorts(epoch)
+
+    def _draw_cohorts(self, epoch: int) -> Sequence[tuple[int, ...]]:
+        return self.method.cohorts(self.participants(epoch), generator(self.plan.seed, "cohorts", epoch))
+
     def took_part(self) -> set[int]:
         """Return the clients that took part in any epoch so far."""
         epochs = range(self.progress.epoch + (not self.over))
@@ -135,8 +143,8 @@ class Trainer:
         progress, epoch = self.progress, self.progress.epoch
         if progress.cohort == progress.step == 0:
             self.server.restart_metrics()
-        rng = generator(self.plan.seed, "cohorts", epoch)
-        cohorts = self.method.cohorts(self.participants(epoch), rng)
+        cohorts = self._draw_cohorts(epoch)
+        self._cohorts = epoch, cohorts
         for number in range(progress.cohort, len(cohorts)):
             self._cohort(cohorts[number], len(cohorts))
             progress.cohort, progress.step = number + 1, 0

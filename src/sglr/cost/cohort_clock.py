@@ -25,6 +25,28 @@ ANSWERS = ("gradients", "average")
 CHAIN = ("down", "backward", "forward", "up")
 """What a client does between two answers of the server, in this order."""
 
+NEWEST_FIRST = CHAIN[::-1]
+
+
+class OfAll(NamedTuple):
+    """Seconds ``[n]`` of a step in which all clients are: most steps are so, and need no more.
+
+    Parameters
+    ----------
+    before, after
+        From when a client is ready until its smashed data are there; from the answer until it is ready again.
+    computes, sends
+        What it computes, and is sending and receiving.
+    chain
+        What it did before in the order of `CHAIN`, once it has been answered, ``[4, n]``.
+    """
+
+    before: Figures
+    after: Figures
+    computes: Figures
+    sends: Figures
+    chain: Figures
+
 
 class Amounts(NamedTuple):
     """What n clients of a step do in it.
@@ -39,6 +61,8 @@ class Amounts(NamedTuple):
         Seconds of an exchange within the step, ``[n]``; None without one.
     answered
         Whether the server answers.
+    of_all
+        Sums, where all clients of the cohort are in the step, are answered, and nothing is asked within it; else None.
     """
 
     place: Place
@@ -48,6 +72,7 @@ class Amounts(NamedTuple):
     back: Figures
     asked: Figures | None
     answered: bool
+    of_all: OfAll | None = None
 
 
 class CohortClock:
@@ -82,6 +107,7 @@ class CohortClock:
         self._since = np.zeros((len(CHAIN), len(clients)))
         self._server = self._busy = now
         self._known: tuple[object, Amounts] | None = None
+        self._chain: Figures | None = None
         self.totals, self.phases = (np.zeros((len(TOTALS), len(clients))), {}) if sums is None else sums
 
     def _place(self, clients: tuple[int, ...]) -> Place:
@@ -91,6 +117,7 @@ class CohortClock:
 
     def receive(self, sent: Traffic) -> None:
         """Let clients receive weights, which the server has now."""
+        self._chain = None
         place, speeds = self._place(sent.clients), self._speeds
         took = speeds.one_way[place] + sent.sizes * speeds.down[place]
         ready = self._ready[place]
@@ -102,6 +129,7 @@ class CohortClock:
 
     def send(self, sent: Traffic) -> None:
         """Let clients send weights; the server has merged them when all are there."""
+        self._chain = None
         place, speeds = self._place(sent.clients), self._speeds
         took = speeds.one_way[place] + sent.sizes * speeds.up[place]
         arrives = self._ready[place] + took
@@ -113,25 +141,25 @@ class CohortClock:
         self._ready[place], self._server, self._busy = merged, merged, merged
         self._since[:, place] = 0.0
 
-    def take(self, samples: Rows, sent: Sequence[Traffic], server_flops: float, attempt: Attempt | None = None) -> None:
-        """Take a step.
+    def take(self, samples: int, sent: Sequence[Traffic], server_flops: float, attempt: Attempt | None = None) -> None:
+        """Take a step with an exchange.
 
         Parameters
         ----------
         samples
-            Of each client, ``[n]``; of those in an exchange all together are enough, which are in proportion to the
-            labels that each sends.
+            Of all clients together; each has as many of them as its share of the labels that are sent.
         sent
-            What crossed the cut, each kind of all clients together; nothing if clients trained alone.
+            What crossed the cut, each kind of all clients together.
         server_flops
             The server's operations.
         attempt
             Who was late, and how long they were waited for; None where everyone is waited for.
         """
-        if not sent:
-            self._alone(samples)
+        now = self._amounts(sent, samples)
+        if now.of_all is not None and self._waits and (attempt is None or attempt.on_time):
+            self._take_of_all(now.of_all, server_flops * self._speeds.server)
             return
-        now = self._amounts(sent, int(samples.sum()))
+        self._chain = None
         place, forward, backward, there, back, asked = now[:6]
         arrives, took = self._ready[place] + forward + there, server_flops * self._speeds.server
         self.totals[0, place] += forward + backward
@@ -155,6 +183,30 @@ class CohortClock:
         self._since[0, place] += back
         self._since[1, place] += backward
 
+    def _take_of_all(self, step: OfAll, took: float) -> None:
+        """Take a step that needs no more than `OfAll`, as `take` does."""
+        arrives = self._ready + step.before
+        last = int(arrives.argmax())
+        there = float(arrives[last])
+        over = max(there, self._busy) + took
+        totals = self.totals
+        totals[0] += step.computes
+        totals[1] += step.sends
+        totals[2] += over - arrives
+        if len(arrives) > 1:
+            totals[3, last] += 1
+        down, backward, forward, up = step.chain[:, last].tolist()
+        if self._chain is not step.chain:  # the step before was of another kind
+            down, backward, *more = self._since[:, last].tolist()
+            forward, up = forward + more[0], up + more[1]
+            self._since[:2] = step.chain[:2]
+            self._since[2:] = 0.0
+            self._chain = step.chain
+        self._spread(there - self._server, up, forward, backward, down)
+        self._add("server", over - max(there, self._server))
+        self._server = self._busy = over
+        self._ready = over + step.after
+
     def _amounts(self, sent: Sequence[Traffic], samples: int) -> Amounts:
         """Return what each client of a step does in it; most steps are as the one before."""
         key = samples, *((one.kind, one.clients, one.sizes.tobytes()) for one in sent)
@@ -166,15 +218,14 @@ class CohortClock:
         speeds, place = self._speeds, self._place(sent[0].clients)
         up, down, asked = self._bytes(place, sent)
         count = samples_of(sent, samples)
-        return Amounts(
-            place,
-            count * speeds.forward[place],
-            count * speeds.backward[place],
-            speeds.one_way[place] + up * speeds.up[place],
-            speeds.one_way[place] + down * speeds.down[place],
-            asked,
-            any(not one.up and one.kind in ANSWERS for one in sent),
-        )
+        forward, backward = count * speeds.forward[place], count * speeds.backward[place]
+        there = speeds.one_way[place] + up * speeds.up[place]
+        back = speeds.one_way[place] + down * speeds.down[place]
+        answered, of_all = any(not one.up and one.kind in ANSWERS for one in sent), None
+        if answered and asked is None and isinstance(place, slice):
+            chain = np.stack([back, backward, forward, there])
+            of_all = OfAll(forward + there, back + backward, forward + backward, there + back, chain)
+        return Amounts(place, forward, backward, there, back, asked, answered, of_all)
 
     def _lose(self, attempt: Attempt) -> None:
         """Let clients send batches that come too late for anyone."""
@@ -207,7 +258,9 @@ class CohortClock:
         self._server = self._busy = over
         return over
 
-    def _alone(self, samples: Rows) -> None:
+    def alone(self, samples: Rows) -> None:
+        """Take a step in which clients train alone, on so many samples each, ``[n]``."""
+        self._chain = None
         forward, backward = samples * self._speeds.forward, samples * self._speeds.backward
         self.totals[0] += forward + backward
         self._since[2] += forward
@@ -239,16 +292,17 @@ class CohortClock:
         row = last if isinstance(place, slice) else int(place[last])
         if len(arrives) > 1:
             self.totals[3, row] += 1
-        self._spread(row, float(arrives[last]) - self._server)
+        self._spread(float(arrives[last]) - self._server, *self._since[::-1, row].tolist())
         self._add("server", until - max(float(arrives[last]), self._server))
 
-    def _spread(self, row: int, left: float) -> None:
-        """Attribute ``left`` seconds to what a client did in them, the newest first."""
-        for number in (3, 2, 1, 0):
-            part = min(max(left, 0.0), float(self._since[number, row]))
-            self._add(CHAIN[number], part)
-            left -= part
-        self._add("waiting", max(left, 0.0))
+    def _spread(self, left: float, *newest_first: float) -> None:
+        """Attribute ``left`` seconds to what a client did in them, the last in `CHAIN` first."""
+        for phase, seconds in zip(NEWEST_FIRST, newest_first, strict=True):
+            if left <= 0:
+                return
+            self._add(phase, min(left, seconds))
+            left -= seconds
+        self._add("waiting", left)
 
     def _add(self, phase: str, seconds: float) -> None:
         if seconds > 0:
@@ -258,7 +312,7 @@ class CohortClock:
         """End the pass when the last client is ready; return when that is."""
         row = int(self._ready.argmax())
         ready = max(self._server, float(self._ready[row]))
-        self._spread(row, ready - self._server)
+        self._spread(ready - self._server, *self._since[::-1, row].tolist())
         over = max(ready, self._busy)
         self._add("server", over - ready)
         self.totals[2] += over - self._ready
@@ -276,4 +330,4 @@ class CohortClock:
     def restore(self, state: Mapping[str, Any], table: Figures) -> None:
         """Take up what `state` and `table` returned."""
         self._server, self._busy = float(state["server"]), float(state["busy"])
-        self._ready, self._since = table[0].copy(), table[1:].copy()
+        self._ready, self._since, self._chain = table[0].copy(), table[1:].copy(), None

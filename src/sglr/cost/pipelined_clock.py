@@ -104,14 +104,15 @@ class PipelinedClock(CohortClock):
         self.totals[2, place] += self._at_server[0] - arrives[0]
         self._client[:, place] = self._at_server[:, None]
 
-    def take(self, samples: Rows, sent: Sequence[Traffic], server_flops: float, attempt: Attempt | None = None) -> None:
+    def alone(self, samples: Rows) -> None:
+        """Do nothing: clients that run ahead have no steps alone."""
+
+    def take(self, samples: int, sent: Sequence[Traffic], server_flops: float, attempt: Attempt | None = None) -> None:
         """Take a step, as `CohortClock.take`; everyone is waited for."""
         del attempt
-        if not sent:
-            return
         if len(self._answers) > self._ahead:
             self._go_back()
-        now, speeds = self._amounts(sent, int(samples.sum())), self._speeds
+        now, speeds = self._amounts(sent, samples), self._speeds
         place, one_way = now.place, speeds.one_way[now.place]
         computed = _after(self._client[:, place], FORWARD, now.forward)
         self._client[:, place] = computed

@@ -32,6 +32,11 @@ class Attempt(NamedTuple):
     patience: float
     up: Times
 
+    @property
+    def on_time(self) -> bool:
+        """True if nobody was waited for in vain, and no batch is lost."""
+        return not self.patience and not self.late.any()
+
 
 @dataclass(frozen=True)
 class Punctual:
