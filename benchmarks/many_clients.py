@@ -49,6 +49,7 @@ from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 from sglr.tasks.classification import Classification
 
+PROGRAM = __file__
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
 
 
@@ -67,7 +68,7 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
             tokens = [authority.issue_token(client, timedelta(hours=1)) for client in own]
             told = {"port": port, "tokens": tokens, "folder": str(folder / str(number)), "steps": steps}
             # Tokens of hundreds of clients are too much for a command line.
-            process = subprocess.Popen([sys.executable, __file__, "--clients-of"], stdin=subprocess.PIPE)
+            process = subprocess.Popen([sys.executable, PROGRAM, "--clients-of"], stdin=subprocess.PIPE)
             assert process.stdin is not None
             process.stdin.write(json.dumps(told).encode())
             process.stdin.close()

@@ -114,6 +114,15 @@ LinkOption = Annotated[
         "Make the connection as slow as a network, such as rtt=100ms,rate=20Mbit; default: as the run says",
     ),
 ]
+Processes = Annotated[
+    int | None,
+    _option(
+        "--processes",
+        "number",
+        _MACHINE,
+        "Share the clients of several tokens out over so many processes; default: one per core (on Linux; elsewhere 1)",
+    ),
+]
 Patience = Annotated[
     float,
     _option("--patience", "seconds", _MACHINE, "Give up after the server was unreachable for this long; default: 3600"),
@@ -137,6 +146,7 @@ def join(
     device: Device = "auto",
     threads: Threads = None,
     link: LinkOption = None,
+    processes: Processes = None,
     patience: Patience = 3600.0,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -157,6 +167,7 @@ def join(
     from sglr.sites.build_client import SiteConfig
     from sglr.sites.check import what_is_read
     from sglr.sites.join import join as take_part
+    from sglr.sites.join_processes import processes_for
     from sglr.sites.requirements import SiteRequirements
 
     source = _source(data, dataset, partition, data_dir, ctx.obj)
@@ -169,6 +180,7 @@ def join(
         for line in what_is_read(address, [*map(read_token, token or [])], site, out):
             print(line)
         return
+    shared = processes_for(len(token or []), processes)
     with leaving(log_json) as stop:
         _end_with_parent()
         ends = take_part(
@@ -179,6 +191,7 @@ def join(
             patience=patience,
             say=say,
             stop=stop,
+            processes=shared,
         )
     say("the training is over" if ends and all(ends) else "left the run; run the same command to rejoin")
 

@@ -31,6 +31,7 @@ from sglr.engines.remote.trust.token import Token
 from sglr.engines.remote.trust.token_holder import TokenHolder
 from sglr.engines.remote.wire.frames import shown
 from sglr.sites.build_client import SiteConfig, make_trainers, own_experiment
+from sglr.sites.join_processes import in_processes
 from sglr.sites.requirements import what_leaves
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.lock import locked
@@ -80,6 +81,7 @@ def join(
     patience: float = 3600.0,
     say: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    processes: int = 1,
 ) -> list[bool]:
     """Join a run and take part until it is over; the same call again goes on after a crash.
 
@@ -99,6 +101,9 @@ def join(
         Called with messages for the user.
     stop
         Called several times a second; True leaves the run.
+    processes
+        Processes that the clients are shared out over, as `processes_for` says; more than one are forked, so that
+        nothing else may run in this process.
 
     Returns
     -------
@@ -115,6 +120,18 @@ def join(
         If the server does not answer.
     """
     found = list(zip(tokens or [""], folders(tokens, out), strict=True))
+    return in_processes(partial(_join, address, site, patience, say), found, stop, processes)
+
+
+def _join(
+    address: str,
+    site: SiteConfig,
+    patience: float,
+    say: Callable[[str], None],
+    found: Sequence[tuple[str, Path]],
+    stop: Callable[[], bool],
+) -> list[bool]:
+    """Join with the clients of one process, each by its token and its folder."""
     with _locked([folder for _, folder in found]):
         places: list[Participant] = []
         for token, folder in found:

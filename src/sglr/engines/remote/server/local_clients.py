@@ -16,8 +16,8 @@ from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.storage.files import NOFOLLOW
 
-MOST_PROCESSES = 16
-"""Beyond so many, clients share processes: each process holds torch, some 200 MB."""
+LEAST_PROCESSES = 4
+"""Beyond so many, and beyond one per core, clients share processes: each holds torch, some 200 MB."""
 
 
 class LocalClients:
@@ -37,7 +37,7 @@ class LocalClients:
 
     def start(self, port: int, authority: Authority) -> None:
         """Start the processes, each with join tokens for its clients."""
-        processes = min(self._experiment.clients, MOST_PROCESSES)
+        processes = min(self._experiment.clients, max(LEAST_PROCESSES, os.cpu_count() or 1))
         for number in range(processes):
             own = range(number, self._experiment.clients, processes)
             self._processes.append(self._spawn(number, own, port, authority))
@@ -46,7 +46,7 @@ class LocalClients:
         folder = self._folder / f"process-{number}"
         private_folder(folder)
         tokens = [word for client in own for word in ("--token", f"@{_token_file(folder, client, authority)}")]
-        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
+        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet", "--processes=1"]
         command += ["--dataset", self._experiment.dataset, "--out", str(folder), *self._further()]
         environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
         with _log(folder / "log.txt") as log:
