@@ -16,6 +16,7 @@ from sglr.report.numbers import NONE
 from sglr.storage.files import write_text
 from speed_goals import STATES, Goal, Result, as_sglr_starts, goal_rows, result
 from speed_plot import flower_chart, neighbour_chart
+from speed_summary import summary
 
 PAGE = Path(__file__).parents[1] / "docs/results/speed.md"
 
@@ -88,6 +89,8 @@ def text(results: Path = RESULTS) -> str:
 def _sections(results: Path) -> Iterator[str]:
     yield "# Speed"
     yield _fill(HEAD)
+    if short := [*summary(results)]:
+        yield "\n".join(f"- {sentence}" for sentence in short)
     rows = [*goal_rows(results)]
     yield "## How well"
     yield _goals(rows)
