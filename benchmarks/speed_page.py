@@ -41,11 +41,11 @@ any other program.
 """
 
 DEPLOYED = """
-**Deployed.** Three clients and a server are processes that talk over loopback. sglr's have mutual TLS
-(`--engine remote` starts what `sglr serve` and `sglr join` start); Flower's SuperLink and SuperNodes run without
-encryption (`--insecure`), which only helps it. Flower starts a new process for each client's round, which imports
-torch, and its server asks every 3 seconds for answers; sglr's clients stay, and messages are pushed. Where a round
-takes minutes, both are lost in it.
+**Deployed.** Three clients and a server talk over loopback. `--engine remote` starts what `sglr serve` and `sglr join`
+start, with mutual TLS: a server, and a process for each core, which its clients share. Flower's SuperLink and its
+SuperNodes, one for each client, run without encryption (`--insecure`), which only helps it. Flower starts a process for
+each round of each client, which imports torch, and its server asks every 3 seconds for answers; sglr's processes stay,
+and messages are pushed. Where a round takes minutes, both are lost in it.
 """
 
 LOOP = """
