@@ -1,7 +1,10 @@
 """How many clients one server bears: memory with 500 that are connected and idle, and 1,000 that train 50 steps.
 
 Clients are in two processes of this machine, each with a connection and a certificate of its own, mutual TLS over
-loopback. The model is an mlp cut after its first layer; samples are noise.
+loopback. The model is an mlp cut after its first layer; samples are noise. Joining is measured from the moment in which
+these processes have imported what they need: tokens in, keys made, enrolled, connected, welcomed. Memory is compared
+with that of the listening server. Beside it stands a bare gRPC server with as many streams of clients that have their
+certificates already (`idle_streams.py`).
 
     python benchmarks/many_clients.py --write
 """
@@ -10,21 +13,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from idle_streams import bare, resident, start, tell, told
 from record import machine, write_result
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
@@ -49,7 +52,6 @@ from sglr.parties.spec import ClientSpec
 from sglr.system.allocator import keep_freed_memory
 from sglr.tasks.classification import Classification
 
-PROGRAM = __file__
 INPUTS, CUT, CLASSES, BATCH, PROCESSES = 64, 32, 10, 8, 2
 
 
@@ -58,21 +60,19 @@ def make_lower() -> nn.Module:
     return nn.Sequential(nn.Linear(INPUTS, CUT), nn.ReLU())
 
 
-def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[subprocess.Popen[bytes]]]:
-    """Open a server, and start its clients."""
+def make_engine(
+    clients: int, steps: int, folder: Path, listening: Callable[[], None] = lambda: None
+) -> tuple[Remote, list[subprocess.Popen[bytes]]]:
+    """Open a server, and start its clients once it listens."""
     started: list[subprocess.Popen[bytes]] = []
 
     def opened(port: int, authority: Authority) -> None:
-        for number in range(PROCESSES):
-            own = range(number, clients, PROCESSES)
-            tokens = [authority.issue_token(client, timedelta(hours=1)) for client in own]
-            told = {"port": port, "tokens": tokens, "folder": str(folder / str(number)), "steps": steps}
-            # Tokens of hundreds of clients are too much for a command line.
-            process = subprocess.Popen([sys.executable, PROGRAM, "--clients-of"], stdin=subprocess.PIPE)
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(told).encode())
-            process.stdin.close()
-            started.append(process)
+        listening()
+        tokens = [authority.issue_token(client, timedelta(hours=1)) for client in range(clients)]
+        started.extend(start(__file__) for _ in range(PROCESSES))
+        for number, process in enumerate(started):
+            own = tokens[number::PROCESSES]
+            tell(process, {"port": port, "tokens": own, "folder": str(folder / str(number)), "steps": steps})
 
     none = Samples(torch.zeros(0, INPUTS), torch.zeros(0, dtype=torch.int64))
     rows = tuple(torch.zeros(0, dtype=torch.int64) for _ in range(clients))
@@ -84,19 +84,30 @@ def make_engine(clients: int, steps: int, folder: Path) -> tuple[Remote, list[su
     return engine, started
 
 
+def apart(side: Callable[[int, Path], dict[str, float]], clients: int, folder: Path) -> dict[str, float]:
+    """Measure in a process of its own: memory that another measurement has freed would be used again."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(side, clients, folder).result()
+
+
+def bare_streams(clients: int, folder: Path) -> dict[str, float]:
+    """Measure a bare server."""
+    return bare(clients, PROCESSES, folder)
+
+
 def idle(clients: int, folder: Path) -> dict[str, float]:
     """Measure the memory that connected clients take which nobody asks anything."""
-    before = resident()
-    engine, started = make_engine(clients, 1, folder)
-    began = time.perf_counter()
+    own: list[float] = []
+    engine, started = make_engine(clients, 1, folder, lambda: own.append(resident()))
+    began, spent = time.perf_counter(), time.process_time()
     engine.begin_epoch(tuple(range(clients)), 0)
-    seconds = time.perf_counter() - began
+    seconds, spent = time.perf_counter() - began, time.process_time() - spent
     time.sleep(3)
     after = resident()
     engine.close(done=True)
     for process in started:
         process.wait(120)
-    return {"server_mb": after, "without_clients_mb": before, "clients_mb": after - before, "joining_s": seconds}
+    return {"server_mb": after, "clients_mb": after - own[0], "joining_s": seconds, "server_cpu_s": spent}
 
 
 def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
@@ -130,28 +141,25 @@ def train(clients: int, steps: int, folder: Path) -> dict[str, float]:
     }
 
 
-def resident() -> float:
-    """Return this process's memory in MB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
 def client_process() -> None:
     """Be half of the clients."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    told = json.load(sys.stdin)
-    address, folder, steps = f"127.0.0.1:{told['port']}", Path(told["folder"]), int(told["steps"])
+    found = told()
+    address, folder, steps = f"127.0.0.1:{found['port']}", Path(str(found["folder"])), int(str(found["steps"]))
+    tokens = [str(token) for token in found["tokens"]]  # type: ignore[attr-defined]
+    first = Identity.enrol(address, tokens[0], folder / "0", timeout=120)
 
     def enrol(place: int) -> Identity:
-        return Identity.enrol(address, told["tokens"][place], folder / str(place), timeout=120)
+        return Identity.enrol(address, tokens[place], folder / str(place), timeout=120, known=first.authority)
 
     with ThreadPoolExecutor(4) as pool:
-        identities = list(pool.map(enrol, range(len(told["tokens"]))))
+        identities = [first, *pool.map(enrol, range(1, len(tokens)))]
     samples = Samples(torch.randn(steps * BATCH, INPUTS), torch.randint(CLASSES, (steps * BATCH,)))
     with identities[0].sync_channel(address) as channel:
         description = RunDescription.decode(channel.unary_unary("/sglr.Split/Agreement")(b""))
-    segment = segment_hash(make_lower(), (INPUTS,), (CUT,))
+    lower, optimizer = make_lower(), OptimizerSpec.parse("sgd")
+    segment = segment_hash(lower, (INPUTS,), (CUT,))
 
     async def run() -> None:
         with Computing() as computing:
@@ -159,13 +167,13 @@ def client_process() -> None:
             for identity in identities:
                 task = Job(
                     identity.client,
-                    make_lower(),
+                    lower,
                     samples,
                     {},
                     Classification(),
                     Targets.of_classes(tuple("ab")),
                     Batching(BATCH),
-                    OptimizerSpec.parse("sgd"),
+                    optimizer,
                 )
                 snapshots = Snapshots(folder / f"{identity.client}-snapshots", description.run, 3)
                 context = ClientContext(identity, address, description, segment, LocalTrainer(task), snapshots)
@@ -178,7 +186,7 @@ def client_process() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--idle", type=int, default=500)
-    parser.add_argument("--training", type=int, default=1000)
+    parser.add_argument("--training", type=int, default=1000, help="0 leaves it out")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
     parser.add_argument("--clients-of", action="store_true", help=argparse.SUPPRESS)
@@ -188,11 +196,13 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     result: dict[str, object] = {"machine": machine(), "command": " ".join(sys.argv)}
-    with tempfile.TemporaryDirectory() as folder:
-        result[f"{arguments.idle} idle"] = idle(arguments.idle, Path(folder))
-    print(result, threading.active_count(), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        result[f"{arguments.training} training"] = train(arguments.training, arguments.steps, Path(folder))
+    for name, side in (("bare", bare_streams), ("idle", idle)):
+        with tempfile.TemporaryDirectory() as folder:
+            result[f"{arguments.idle} {name}"] = apart(side, arguments.idle, Path(folder))
+    print(result, flush=True)
+    if arguments.training:
+        with tempfile.TemporaryDirectory() as folder:
+            result[f"{arguments.training} training"] = train(arguments.training, arguments.steps, Path(folder))
     write_result("many_clients", "cpu", result, keep=arguments.write)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from cryptography.x509 import Certificate
 
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, inputs_text, samples_line, shape_text
@@ -135,7 +136,8 @@ def _join(
     with _locked([folder for _, folder in found]):
         places: list[Participant] = []
         for token, folder in found:
-            identity = _reached(partial(_identity, address, token, folder), patience, say, stop)
+            known = places[-1][0].authority if places else None
+            identity = _reached(partial(_identity, address, token, folder, known), patience, say, stop)
             if identity is None:
                 return []
             places.append((identity, folder))
@@ -181,8 +183,8 @@ def _links(text: str, clients: int, places: Sequence[Participant]) -> dict[int, 
     return {identity.client: links[identity.client] for identity, _ in places if identity.client in links}
 
 
-def _identity(address: str, token: str, folder: Path) -> Identity:
-    return Identity.enrol(address, token, folder) if token else Identity.open(folder)
+def _identity(address: str, token: str, folder: Path, known: Certificate | None) -> Identity:
+    return Identity.enrol(address, token, folder, known=known) if token else Identity.open(folder)
 
 
 def _is_over(identity: Identity, folder: Path) -> bool:

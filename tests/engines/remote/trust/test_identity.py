@@ -283,3 +283,32 @@ def test_what_passes_by_itself_is_told_apart(authority: Authority, serving: Serv
     elsewhere = mine.diagnose(serving(Authority.open(tmp_path / "other")).address)
     assert isinstance(elsewhere, Untrusted)
     assert "another run's server, or someone is in between" in str(elsewhere)
+
+
+def test_clients_of_one_run_look_for_its_server_once(
+    authority: Authority, serving: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(authority)
+    first = Identity.enrol(server.address, authority.issue_token(3, HOUR), tmp_path / "three")
+    monkeypatch.setattr("sglr.engines.remote.trust.token_holder.pin", lambda *_: pytest.fail("it looked again"))
+    second = Identity.enrol(server.address, authority.issue_token(4, HOUR), tmp_path / "four", known=first.authority)
+    assert (second.client, second.authority) == (4, first.authority)
+
+
+def test_a_token_of_another_run_is_not_taken_to_the_authority_that_is_known(
+    authority: Authority, serving: Serve, tmp_path: Path
+) -> None:
+    server, other = serving(authority), Authority.open(tmp_path / "other")
+    first = Identity.enrol(server.address, authority.issue_token(3, HOUR), tmp_path / "three")
+    with pytest.raises(Untrusted, match="is not the server that this token"):
+        Identity.enrol(server.address, other.issue_token(3, HOUR), tmp_path / "four", known=first.authority)
+
+
+def test_a_known_authority_does_not_make_another_server_trusted(
+    authority: Authority, serving: Serve, tmp_path: Path
+) -> None:
+    """The address may lead elsewhere by now: TLS believes only the known one, and nothing is enrolled."""
+    first = Identity.enrol(serving(authority).address, authority.issue_token(3, HOUR), tmp_path / "three")
+    between = serving(Authority.open(tmp_path / "between"))
+    with pytest.raises(Untrusted):
+        Identity.enrol(between.address, authority.issue_token(4, HOUR), tmp_path / "four", known=first.authority)

@@ -263,9 +263,8 @@ class ConnectionServer:
             self._unsent = [(client, frame) for client, frame in self._unsent if client != state.client]
             outbox = Outbox([encode(welcome), *(request.frame for request in state.unanswered.values())])
             self._outboxes[state.client] = outbox
-            here = sum(one.presence == HERE for one in self.states)
             self.changed.notify_all()
-        self.metrics.connected(here)
+        self.metrics.connected(len(self._outboxes))
         how = "is back" if known else "joined"
         log.info("client %d %s", state.client, how, extra={"client": state.client, "event": "joined"})
         return outbox
@@ -274,9 +273,8 @@ class ConnectionServer:
         with self.changed:
             if state.presence == HERE:
                 state.become(AWAY, "its connection ended")
-            here = sum(one.presence == HERE for one in self.states)
             self.changed.notify_all()
-        self.metrics.connected(here)
+        self.metrics.connected(len(self._outboxes))
         log.info("client %d is away", state.client, extra={"client": state.client, "event": "away"})
 
     async def _write(self, context: grpc.aio.ServicerContext, state: ClientState, outbox: Outbox) -> None:

@@ -70,7 +70,13 @@ class Identity:
 
     @classmethod
     def enrol(
-        cls, address: str, token_text: str, folder: Path, timeout: float = 20.0, now: Callable[[], datetime] = now_utc
+        cls,
+        address: str,
+        token_text: str,
+        folder: Path,
+        timeout: float = 20.0,
+        now: Callable[[], datetime] = now_utc,
+        known: x509.Certificate | None = None,
     ) -> Identity:
         """Become a client: make a key, have it signed by the server that the token pins, and keep both in ``folder``.
 
@@ -90,6 +96,8 @@ class Identity:
             Seconds for each wait.
         now
             The clock.
+        known
+            The authority of another client that was enrolled there a moment ago, as in `TokenHolder.of`.
 
         Raises
         ------
@@ -108,7 +116,7 @@ class Identity:
             return earlier
         if earlier is not None and made.fingerprint(earlier.authority) != token.fingerprint:
             raise UsageError("folder", folder, "holds an identity for another run", "choose a folder for each run")
-        holder = TokenHolder.of(address, token, timeout, now)
+        holder = TokenHolder.of(address, token, timeout, now, known)
         private_folder(folder)
         key = _pending_key(pending)
         identity = _received(_ask(address, holder, key, timeout, now), holder.authority, key)
