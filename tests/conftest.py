@@ -32,6 +32,7 @@ from sglr.core.task import Targets, Task
 from sglr.core.trainer import Hooks, Trainer
 from sglr.data.batch_rule import BatchRule
 from sglr.data.batches import Batching
+from sglr.data.stragglers import Pace, StragglerRule
 from sglr.engines.local import Local
 from sglr.parties.client_loss import ClientLoss
 from sglr.parties.decoder_loss import DecoderLoss
@@ -208,6 +209,8 @@ class Case:
     short_clients: str = "wait"
     least_batch: int = 1
     batching: str = "local"
+    stragglers: str = "wait"
+    pace: Pace | None = None
     clients_leave: bool = False
     participation: float = 1.0
     label_prior: str = "ignore"
@@ -270,6 +273,9 @@ class Case:
         server_spec = parse_optimizer(self.server_optimizer or self.optimizer)
         data, (lower, upper) = self.clients(), self.segments()
         setting = ClientSpec(lower, data, self.task, self.batch, spec, self.clip_norm, self.seed, CPU, self.stacking)
+        stragglers = StragglerRule.parse(self.stragglers)
+        rule = BatchRule.parse(self.batching)
+        batching = Batching(self.batch, self.short_clients, self.least_batch, rule, self.pace, stragglers)
         loss = ClientLoss(self.task, corrects_prior=self.label_prior != "ignore")
         engine = self.engine(
             replace(
@@ -285,7 +291,9 @@ class Case:
                 delay_compensation=self.delay_compensation,
                 short_clients=self.short_clients,
                 least_batch=self.least_batch,
-                batch_rule=BatchRule.parse(self.batching),
+                batch_rule=rule,
+                pace=self.pace,
+                stragglers=stragglers,
             )
         )
         spec = ServerSpec(
@@ -315,7 +323,7 @@ class Case:
             check_every=self.check_every,
             checkpoint_every=self.checkpoint_every,
             least_batch=self.least_batch,
-            batches=Batching(self.batch, self.short_clients, self.least_batch, BatchRule.parse(self.batching)),
+            batches=batching,
             monitor=self.task.headline,
             higher_is_better=self.task.higher_is_better,
         )

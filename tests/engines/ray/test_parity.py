@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.some_methods import make_method
@@ -14,6 +15,8 @@ from torch import Tensor
 from sglr.core.method import Method
 from sglr.core.registry import MERGE_RULES, METHODS
 from sglr.core.trainer import Trainer
+from sglr.data.stragglers import Pace
+from sglr.methods.cse_fsl import CSEFSL
 
 EQUAL, UNEQUAL = (8, 8, 8, 8, 8), (11, 7, 3, 3, 6)
 
@@ -36,11 +39,12 @@ def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], atol: f
 
 
 def compare(
-    case: Any, on_ray: Any, name: str, *, atol: float = 1e-6, ray_server: str = "driver", **kwargs: Any
+    case: Any, on_ray: Any, name: str | Method, *, atol: float = 1e-6, ray_server: str = "driver", **kwargs: Any
 ) -> None:
     kwargs = {"batch": 4, "optimizer": "sgd:momentum=0.9", "validate": True, **kwargs}
-    here = case(make(name), **kwargs).build()
-    there = on_ray(make(name), block_clients=3, ray_server=ray_server, **kwargs)
+    method = make(name) if isinstance(name, str) else name
+    here = case(method, **kwargs).build()
+    there = on_ray(method, block_clients=3, ray_server=ray_server, **kwargs)
     here.run()
     there.run()
     assert_alike(everything(here), everything(there), atol)
@@ -56,7 +60,8 @@ def compare(
 DEFENCE = "nopeek:weight=0.5+clip:norm=1+noise:sigma=0.1+max-norm"
 SINGLE = {"sizes": (9, 5, 1, 8, 13), "norm": True, "least_batch": 2, "atol": 2e-5}
 TAIL = {"participation": 0.6, "tail": True, "label_prior": "own"}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
+PACE = Pace(np.full(5, 0.1), np.array([0.1, 0.35, 0.15, 0.9, 0.2]), 0.01)
+CASES: dict[str, tuple[str | Method, dict[str, Any]]] = {
     "psl, int8": ("psl", {"compression": "int8"}),
     "slr, equal batches": ("slr", {"sizes": EQUAL}),
     "sgl, topk": ("sgl", {"compression": "topk:0.4,feedback=true"}),
@@ -65,6 +70,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sglr, defences": ("sglr", {"defence": DEFENCE, "atol": 1e-5}),
     "sglr, defences, server in the cluster": ("sglr", {"defence": DEFENCE, "ray_server": "cluster", "atol": 1e-5}),
     "sglr, gradients of steps before": ("sglr", {"ahead": 2, "delay_compensation": 0.5, "norm": True, "atol": 2e-5}),
+    "splitgp, gradients of eight steps before": ("splitgp", {"ahead": 8, "sizes": (15, 9, 4, 12, 6), "atol": 2e-5}),
+    "psl, late clients": ("psl", {"stragglers": "buffer:2", "pace": PACE}),
+    "sfl, late clients": ("sfl", {"stragglers": "quorum:3", "pace": PACE}),
     "sfl, single samples": ("sfl", SINGLE),
     "sflv1, merge rule, server in the cluster": (
         "sflv1",
@@ -91,6 +99,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "epsl, server in the cluster": ("epsl", {"ray_server": "cluster", "norm": True, "defence": DEFENCE, "atol": 2e-5}),
     "cse-fsl": ("cse-fsl", {"participation": 0.6, "norm": True, "label_prior": "own", "atol": 2e-5}),
     "cse-fsl, server in the cluster": ("cse-fsl", {"ray_server": "cluster"}),
+    "cse-fsl, every second batch": (CSEFSL(h=2), {"participation": 0.8}),
     "fsl-sage": ("fsl-sage", {"participation": 0.6, "label_prior": "own"}),
     "fsl-sage, server in the cluster": ("fsl-sage", {"ray_server": "cluster", "atol": 1e-5}),
     "splitgp, absent clients": ("splitgp", {"participation": 0.6, "norm": True, "label_prior": "own", "atol": 2e-5}),
@@ -118,7 +127,9 @@ def test_blocks_in_other_processes_are_those_here(case, on_ray, name: str) -> No
 
 
 def test_every_method_is_among_them() -> None:
-    assert {method for method, _ in CASES.values()} == {n for n in METHODS.names() if not METHODS.load(n).pooled}
+    assert {method for method, _ in CASES.values() if isinstance(method, str)} == {
+        n for n in METHODS.names() if not METHODS.load(n).pooled
+    }
 
 
 @pytest.mark.slow
