@@ -37,7 +37,8 @@ SIMULATED = """
 **Simulation.** sglr's local engine computes all clients as one stacked call (`--engine local`, no flags for the
 machine). Flower's simulation is set up as fast as it can be: a Ray process for each core with one thread, data kept by
 the process, fused Adam, and Ray's processes as important as others, which by Ray's own default (nice 15) give way to
-any other program.
+any other program. sglr writes a checkpoint after every round, from which a training goes on bit for bit: 9 % of its
+time with batches of 8. Flower writes none.
 """
 
 DEPLOYED = """
