@@ -62,7 +62,7 @@ from sglr.parties.server_spec import ServerSpec
 from sglr.privacy.accounting import check_accounted
 from sglr.runs.config import Experiment
 from sglr.stacking.precision import Precision
-from sglr.stacking.stack import unstackable, why_not_stacked
+from sglr.stacking.stack import LOOPED, unstackable, why_not_stacked
 from sglr.system.device import LOOKS_PER_STEP, pick_device
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
         copies=method.server_copies,
         stacked=method.server_copies
         and segments.cuts is None
-        and choices.get("stacking", experiment.stacking) != "looped"
+        and choices.get("stacking", experiment.stacking) not in LOOPED
         and _stacks(
             experiment.stacking, segments.upper, torch.zeros(2, 2, *segments.cut_shape), "the server's segment"
         ),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sglr.core.data import Inputs, Samples, StoredInputs
+from sglr.core.errors import UsageError
 from sglr.core.scores import Scores
 from sglr.core.types import Answer, Uplink
 from sglr.core.weights import Weights, below, to_device
@@ -23,7 +24,7 @@ from sglr.parties.held_clients import HeldClients
 from sglr.parties.local_epoch import Among, LocalBatch, LocalEpoch
 from sglr.parties.spec import ClientSpec
 from sglr.parties.tails import TailStep
-from sglr.stacking.autotune import ROWS, best_form
+from sglr.stacking.autotune import ROWS, best_form, draws_random_numbers
 from sglr.stacking.passes import Gradients, Pass
 from sglr.stacking.stack import unstackable
 from sglr.stacking.stale import StaleWeights
@@ -64,8 +65,13 @@ class ClientBlock(HeldClients):
         self._passes: list[tuple[list[int], Pass]] = []
         self._tails: TailStep | None = None
         self._stale = StaleWeights(spec.ahead, spec.delay_compensation) if spec.ahead else None
-        if spec.stacking == "matmul":
-            self.stack.run_as("matmul")
+        if spec.stacking in ("matmul", "parallel"):
+            self.stack.run_as(spec.stacking)
+        if spec.stacking == "parallel" and draws_random_numbers(self.stack, self.some_inputs()):
+            problem = (
+                "the clients' segment draws random numbers, of which threads would get different ones in every run"
+            )
+            raise UsageError("stacking", "parallel", problem, "give --stacking auto")
         if self.stack.stacked:
             self._loop_if_unstackable()
 

@@ -53,16 +53,17 @@ class CutBlocks:
         several = [block for block in self._blocks.values() if len(block.ids) > 1]
         if not several or self._spec.stacking != "auto":
             return
+        form = "looped"
         if all(block.stack.stacked for block in several):
             most = max(several, key=lambda block: len(block.ids))
             most.choose_form()
-        form = most.stack.form if all(block.stack.stacked for block in several) else "looped"
+            form = most.stack.form
         for block in several:
             block.stack.run_as(form)
 
     @property
     def form(self) -> str:
-        """How clients of a cut run: ``"stacked"``, ``"matmul"`` or ``"looped"``."""
+        """How clients of a cut run: as `Stack.form`."""
         return max(self._blocks.values(), key=lambda block: len(block.ids)).stack.form
 
     def keep_in(self, folder: Path, checkpoints: Path) -> None:

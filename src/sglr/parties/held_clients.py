@@ -14,7 +14,7 @@ from torch import Tensor
 from sglr.client_store.store import ClientStore, clients_of, is_population
 from sglr.core.weights import Weights, below, mixed, state_of
 from sglr.parties.spec import ClientSpec
-from sglr.stacking.stack import Stack
+from sglr.stacking.stack import LOOPED, Stack
 from sglr.storage.checkpoint import digest
 
 FEWEST_SEATS = 2
@@ -64,7 +64,7 @@ class HeldClients:
             rows,
             spec.optimizer,
             clip_norm=spec.clip_norm,
-            stacked=spec.stacking != "looped" and len(self.ids) > 1,
+            stacked=spec.stacking not in LOOPED and len(self.ids) > 1,
             device=spec.device,
             first=(lambda row: first(whose[row])) if first else None,
             apart=self._comes_and_goes,

@@ -49,7 +49,8 @@ class ClientSpec:
     device
         Where computation happens.
     stacking
-        ``"auto"``, ``"stacked"``, ``"matmul"`` or ``"looped"``, for engines that hold many clients in one process.
+        ``"auto"``, ``"stacked"``, ``"matmul"``, ``"looped"`` or ``"parallel"``, for engines that hold many clients in
+        one process.
     short_clients
         What a client does whose data is over before the others': ``"wait"`` for the next epoch, or ``"cycle"``,
         beginning its data again.

@@ -22,11 +22,11 @@ class Settings(TrainingSettings, ModelSettings):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     engine: str = setting("Machine", "local", "where clients live (sglr list engines)", clients="hidden")
-    stacking: Literal["auto", "stacked", "matmul", "looped"] = setting(
+    stacking: Literal["auto", "stacked", "matmul", "looped", "parallel"] = setting(
         "Machine",
         "auto",
         "run clients as one stacked call (matmul: with convolutions as products of matrices), or one after"
-        " another; auto measures what is fastest",
+        " another (parallel: in each of several threads); auto measures what is fastest",
         clients="hidden",
     )
     precision: Literal["fp32", "tf32", "bf16"] = setting(

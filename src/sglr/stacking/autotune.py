@@ -1,4 +1,4 @@
-"""Whether clients run stacked or looped: decided by a short measurement, which this machine remembers.
+"""Whether clients run stacked, looped or in threads: decided by a short measurement, which this machine remembers.
 
 A choice is remembered because it changes the last bits of a result: two equal runs on one machine shall be equal. For
 the same reason a run records its choice, and goes on with it.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sglr.stacking.passes import run_backward, run_forward
-from sglr.stacking.stack import Stack
+from sglr.stacking.stack import LOOPED, Stack
 from sglr.system.cache import recall, remember
 from sglr.system.machine import processor_name
 
@@ -28,6 +28,9 @@ ROWS = 32
 
 ROUNDS, ENOUGH = 3, 0.5
 """Rounds of a measurement, the fastest of which counts; and the seconds after which no further one begins."""
+
+KNOWN = frozenset({"sglr", "timm", "torch", "torchvision"})
+"""Packages whose modules keep nothing of a pass but in weights and buffers."""
 
 WORTH = 0.95
 """What a form must take, of the time of the one before it, to be preferred: less is noise."""
@@ -46,6 +49,8 @@ def best_form(stack: Stack, batch: Callable[[bool], Tensor]) -> str:
     forms = _forms(stack)
     if os.environ.get(SWITCH) == "off" or stack.runner.precision.compiled:
         return forms[0]  # compiling every form to compare them takes longer than most trainings
+    if torch.get_num_threads() > 1 and stack.device.type == "cpu" and _is_known(stack):
+        forms += [] if draws_random_numbers(stack, batch(False)) else ["parallel"]
     about = _about(stack, batch(True), forms)
     known = recall("stacking", about)
     if known is not None and known.get("form") in forms:
@@ -66,7 +71,7 @@ def measure(stack: Stack, batch: Callable[[bool], Tensor], forms: Sequence[str])
         for round_ in range(ROUNDS + 1):
             for form in forms:
                 stack.run_as(form)
-                taken = _seconds(stack, batch(form != "looped"))
+                taken = _seconds(stack, batch(form not in LOOPED))
                 # The first round pays for what is set up once, but is better than nothing.
                 best[form] = taken if round_ <= 1 else min(best[form], taken)
             if time.perf_counter() - begun > ENOUGH:
@@ -79,6 +84,30 @@ def _forms(stack: Stack) -> list[str]:
     """Return the forms that may be fastest on the device: on CPUs, products of matrices never were."""
     convolves = any(tensor.dim() == 5 for tensor in stack.parameters.values())
     return ["stacked", *(["matmul"] if convolves and stack.device.type == "cuda" else []), "looped"]
+
+
+def _is_known(stack: Stack) -> bool:
+    """Say whether a segment is made of parts that are known to run in several threads, each with a copy of it."""
+    return all(type(module).__module__.partition(".")[0] in KNOWN for module in stack.template.modules())
+
+
+def draws_random_numbers(stack: Stack, inputs: Tensor) -> bool:
+    """Say whether a pass through a row, its tail or its head draws from torch's generator, leaving no trace.
+
+    Parameters
+    ----------
+    stack
+        The stack.
+    inputs
+        Inputs of rows ``[n, b, ...]``.
+    """
+    parts = [part for part in (stack.tail, stack.head) if part is not None]
+    with _leaving_no_trace(stack, 1), torch.no_grad():
+        before = torch.get_rng_state()
+        stack.call(0, inputs[0], training=True)
+        for part in parts:
+            part.call(0, part.some_inputs(inputs.shape[1]), training=True)
+        return not torch.equal(before, torch.get_rng_state())
 
 
 def _about(stack: Stack, inputs: Tensor, forms: Sequence[str]) -> dict[str, Any]:

@@ -1,20 +1,23 @@
 """Forward and backward passes through rows of one stack.
 
-Rows run either *stacked*, as one call through ``torch.func.vmap``, or *looped*, one call per row; both give the same
-numbers. Under vmap the rows are the second axis, ``[b, R, ...]``: the rule of a convolution is then a view and one
-grouped convolution, without moving memory, and the channels-last layout survives it.
+Rows run either *stacked*, as one call through ``torch.func.vmap``, or *looped*, one call per row, which may be in
+threads side by side; all give the same numbers. Under vmap the rows are the second axis, ``[b, R, ...]``: the rule of
+a convolution is then a view and one grouped convolution, without moving memory, and the channels-last layout survives
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sglr.stacking.rows import Rows
+from sglr.stacking.side_by_side import side_by_side
 from sglr.system.eager import backward
 
 
@@ -41,6 +44,8 @@ class Graph:
         True if inputs are among the leaves.
     stacked
         Whether the rows ran as one call.
+    parallel
+        Whether looped rows go back side by side in threads, as they went forward.
     """
 
     outputs: tuple[Tensor, ...]
@@ -48,6 +53,7 @@ class Graph:
     parameters: int
     by_inputs: bool
     stacked: bool
+    parallel: bool = False
 
     def gradients(self, loss_gradients: Tensor, *, weights: bool = True, inputs: bool = True) -> Gradients:
         """Return the gradients of all rows, given those of each row's own loss by its outputs, ``[R, b, ...]``.
@@ -64,7 +70,7 @@ class Graph:
         leaves = [self.leaves[place] for place in places]
         parts = (loss_gradients,) if self.stacked else loss_gradients.unbind()
         if self.outputs[0].requires_grad:
-            found = backward(self.outputs, leaves, parts, again=self.by_inputs and not inputs)
+            found = self._back(leaves, parts, len(wanted), again=self.by_inputs and not inputs)
         else:  # whatever is trained lies behind these outputs
             found = tuple(torch.zeros_like(leaf) for leaf in leaves)
         rows = list(found) if self.stacked else [_join(found[start :: len(wanted)]) for start in range(len(wanted))]
@@ -72,6 +78,17 @@ class Graph:
             return Gradients(rows, None)
         by_inputs = rows.pop()
         return Gradients(rows, by_inputs.transpose(0, 1) if self.stacked else by_inputs)
+
+    def _back(self, leaves: list[Tensor], parts: Sequence[Tensor], each: int, *, again: bool) -> tuple[Tensor, ...]:
+        """Return the gradients of the leaves, of which every looped row has ``each``."""
+        if not self.parallel:
+            return backward(self.outputs, leaves, parts, again=again)
+
+        def work(_: int, rows: slice) -> tuple[Tensor, ...]:
+            own = leaves[rows.start * each : rows.stop * each]
+            return backward(self.outputs[rows], own, parts[rows], again=again)
+
+        return tuple(chain.from_iterable(side_by_side(work, len(self.outputs))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +180,21 @@ def run_stacked(
 
 
 def _run_looped(stack: Rows, rows: tuple[int, ...], inputs: Tensor, *, by_inputs: bool) -> Pass:
-    outputs: list[Tensor] = []
+    samples = inputs.detach().unbind()
+    if by_inputs:
+        samples = tuple(sample.requires_grad_() for sample in samples)
+
+    def work(worker: int, part: slice) -> list[Tensor]:
+        own = zip(rows[part], samples[part], strict=True)
+        return [stack.call(row, sample, training=True, worker=worker) for row, sample in own]
+
+    parallel = stack.in_threads(rows)
+    everyone = slice(0, len(rows))
+    outputs = tuple(chain.from_iterable(side_by_side(work, len(rows)) if parallel else [work(0, everyone)]))
     leaves: list[Tensor] = []
-    for row, sample in zip(rows, inputs.detach().unbind(), strict=True):
-        own = sample.requires_grad_() if by_inputs else sample
-        outputs.append(stack.call(row, own, training=True))
-        leaves += [*stack.row_parameters[row], *([own] if by_inputs else [])]
-    graph = Graph(tuple(outputs), tuple(leaves), len(stack.parameters), by_inputs, stacked=False)
+    for row, sample in zip(rows, samples, strict=True):
+        leaves += [*stack.row_parameters[row], *([sample] if by_inputs else [])]
+    graph = Graph(outputs, tuple(leaves), len(stack.parameters), by_inputs, stacked=False, parallel=parallel)
     return Pass(rows, _join(outputs).detach(), graph)
 
 

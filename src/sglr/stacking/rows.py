@@ -27,6 +27,8 @@ class Rows(ABC):
         The copy as a module that shares its weights, where there is one copy; else None.
     device
         Where the tensors live.
+    parallel
+        Whether rows that don't run as one call run side by side in threads, where torch has several.
     """
 
     parameters: dict[str, Tensor]
@@ -35,13 +37,19 @@ class Rows(ABC):
     runner: Runner
     module: nn.Module | None
     device: torch.device
+    parallel: bool = False
 
     @abstractmethod
     def stacks(self, rows: Sequence[int]) -> bool:
         """Say whether these rows run as one call."""
 
-    def call(self, row: int, inputs: Tensor, *, training: bool) -> Tensor:
-        """Run one row on ``[b, ...]``, by itself."""
+    def in_threads(self, rows: Sequence[int]) -> bool:
+        """Say whether these rows, looped, run side by side in threads."""
+        here = self.device.type == "cpu" and not self.runner.precision.compiled
+        return self.parallel and here and len(rows) > 1 and torch.get_num_threads() > 1
+
+    def call(self, row: int, inputs: Tensor, *, training: bool, worker: int = 0) -> Tensor:
+        """Run one row on ``[b, ...]``, by itself; no two threads may be the same ``worker`` at once."""
         precision = self.runner.precision
         if self.module is not None and not (training and precision.compiled):
             with precision.mixed(self.device):
@@ -49,7 +57,8 @@ class Rows(ABC):
         weights: dict[str, Tensor] = dict(zip(self.parameters, self.row_parameters[row], strict=True))
         # Layers keep their buffers for the backward pass, before which another row may change the stack of them.
         buffers = {name: tensor[row] for name, tensor in self.buffers.items()}
-        run = self.runner.train_one if training else self.runner.predict_one
+        runner = self.runner.of_worker(worker)
+        run = runner.train_one if training else runner.predict_one
         outputs, moved = run(weights, buffers, inputs)
         with torch.no_grad():
             for name, tensor in moved.items():

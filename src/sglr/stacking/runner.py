@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,18 @@ class Runner:
         self._template, self.precision, self._device = template, precision, device
         self.by_matmul = False
         self._compiled: dict[object, Compiled] = {}
+        self._workers: dict[int, Runner] = {}
+
+    def of_worker(self, worker: int) -> Runner:
+        """Return the runner of a thread: a call puts a row's weights into the module, so two need one each.
+
+        Weights that are not trained are in all of them the same tensors. Worker 0 is this runner.
+        """
+        if worker and worker not in self._workers:
+            shared = {id(one): one for one in chain(self._template.parameters(), self._template.buffers())}
+            own = copy.deepcopy(self._template, shared)
+            self._workers.setdefault(worker, Runner(own, self.precision, self._device))
+        return self._workers[worker] if worker else self
 
     def train_rows(self, weights: Weights, buffers: Weights, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Run rows in training mode: weights and buffers ``[R, ...]``, inputs and outputs ``[b, R, ...]``.

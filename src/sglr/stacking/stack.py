@@ -27,6 +27,9 @@ from sglr.stacking.rows import Rows, index_of
 from sglr.stacking.runner import Runner
 from sglr.stacking.sub_stack import SubStack
 
+LOOPED = ("looped", "parallel")
+"""Forms in which every row is a call of its own."""
+
 WHOLE_BYTES = 1 << 29
 """Rows with more weights than that run in groups on a CPU: beyond 1 GiB the system takes the memory of gradients back
 after every step, and zeroes other memory for the next."""
@@ -213,15 +216,17 @@ class Stack(Rows):
 
     @property
     def form(self) -> str:
-        """How rows run: ``"stacked"``, ``"matmul"`` or ``"looped"``."""
-        return ("matmul" if self.runner.by_matmul else "stacked") if self.stacked else "looped"
+        """How rows run: ``"stacked"``, ``"matmul"``, ``"looped"`` or ``"parallel"``."""
+        if self.stacked:
+            return "matmul" if self.runner.by_matmul else "stacked"
+        return "parallel" if self.parallel else "looped"
 
     def run_as(self, form: str) -> None:
         """Run rows from now on as one call, ``"stacked"``, or one after another, ``"looped"``.
 
-        ``"matmul"`` is stacked with convolutions as products of matrices.
+        ``"matmul"`` is stacked with convolutions as products of matrices, ``"parallel"`` looped in several threads.
         """
-        self.stacked = form != "looped"
+        self.stacked, self.parallel = form not in LOOPED, form == "parallel"
         self.runner.by_matmul = form == "matmul"
 
     def stacks(self, rows: Sequence[int]) -> bool:

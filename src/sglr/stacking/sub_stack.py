@@ -46,7 +46,7 @@ class SubStack(Rows):
 
     def forward(self, rows: tuple[int, ...], inputs: Tensor) -> Pass:
         """Run the chosen rows in training mode on inputs of their own ``[n, b, ...]``, for gradients by these too."""
-        self.runner.by_matmul = self._whole.runner.by_matmul
+        self.runner.by_matmul, self.parallel = self._whole.runner.by_matmul, self._whole.parallel
         return run_forward(self, rows, inputs, by_inputs=True)
 
     def backward(self, forward: Pass, loss_gradients: Tensor) -> Gradients:
