@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from cryptography.x509 import Certificate
 
 from sglr.core.errors import DamagedCheckpoint, SglrError, UsageError
 from sglr.data.loaded import classes_line, inputs_text, samples_line, shape_text
@@ -36,6 +35,9 @@ from sglr.sites.join_processes import in_processes
 from sglr.sites.requirements import what_leaves
 from sglr.storage.checkpoint import read_checkpoint
 from sglr.storage.lock import locked
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 T = TypeVar("T")
 
