@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +133,16 @@ def test_flags_are_known_without_torch():
     found, told = imported(commands, ("torch", "numpy", "pandas", "matplotlib"))
     assert found == "[]"
     assert "Possible options: --epochs" in told
+
+
+def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_no_error():
+    command = f"{sys.executable} -m sglr list methods --json"
+    if Path("/dev/full").exists():
+        full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True)
+        assert (full.returncode, full.stderr.count("\n")) == (1, 1)
+        assert "the output can't be written (No space left on device)" in full.stderr
+    closed = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
 
 
 def test_a_closed_pipe_is_no_error():

@@ -63,6 +63,16 @@ def test_a_distribution_is_that_of_the_seed_and_each_client() -> None:
     [
         ("phon/4g", "did you mean 'phone'"),
         ("phone/3g", "4g"),
+        (
+            "0-1=phone/4g,2=phne/4g",
+            "clock = 0-1=phone/4g,2=phne/4g: 'phne': there is no such device; did you mean 'phone'",
+        ),
+        ("phone/4gg", "clock = phone/4gg: '4gg': 'gg' is not a unit of a rate"),
+        ("phone/", "'phone/' is not a device and a link"),
+        ("/4g", "'/4g' is not a device and a link"),
+        ("phone/4g,server=", "'': there is no such device"),
+        ("phone/20Mbps+-3ms", r"'20Mbps\+-3ms': is below zero"),
+        ("1e400FLOPS/4g", "is no finite number"),
         ("phone", "'phone' is not a device and a link"),
         ("0-4=phone/4g", "there is no client 4; name clients 0 to 2"),
         ("0=phone/4g", "gives client 1 no device and link"),
@@ -83,6 +93,10 @@ def test_what_makes_no_sense_is_refused(text: str, problem: str) -> None:
     assert error.value.field.startswith("clock")
 
 
+def test_a_link_may_have_no_delay() -> None:
+    assert read_clock("5GFLOPS/20Mbps+0ms", 2, 0).rtt.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
@@ -91,6 +105,7 @@ def test_what_makes_no_sense_is_refused(text: str, problem: str) -> None:
         ("client,flops,up,down,rtt\n7,1e9,1Mbps,1Mbps,0\n", "there is no client 7"),
         ("client,flops,up,down,rtt\nx,1e9,1Mbps,1Mbps,0\n", "no client's number in line 2"),
         ("client,flops,up,down,rtt\n0,-1,1Mbps,1Mbps,0\n", "is not above zero"),
+        ("client,flops,up,down,rtt\n0,,1Mbps,1Mbps,0\n", "clock flops in line 2 = : there is no such device"),
         ("client,flops,up,down,rtt\n0,1e9,fast,1Mbps,0\n", "does not begin with a number"),
         ("client,flops,up,down,rtt\n", "gives client 0 no device"),
     ],

@@ -66,6 +66,15 @@ def test_who_computes_ahead_waits_for_what_takes_longest() -> None:
     assert (idle.step, idle.bound) == (pytest.approx(UP), "up")
 
 
+def test_a_batch_is_no_larger_than_what_a_client_owns() -> None:
+    whole, larger = (Network(replace(plan(), batch=size), 0.1).time(Route("psl")) for size in (100, 10**6))
+    assert (larger.step, larger.epoch) == (whole.step, whole.epoch)
+
+
+def test_what_is_named_twice_is_timed_once() -> None:
+    assert routes(["fl", "psl", "psl", "fl"], ["none", "none"], [0, 0]) == [Route("fl"), Route("psl")]
+
+
 def test_int8_sends_about_a_quarter() -> None:
     network = Network(plan(), 0.1)
     up, down = network.bytes_at_cut("int8")
@@ -162,6 +171,12 @@ def test_a_plan_with_a_pilot(capsys: pytest.CaptureFixture[str]) -> None:
         (("--rtt", "1ms", "--ahead", "x"), "ahead"),
         (("--rtt", "1ms", "--compressions", "int7"), "compression"),
         (("--rtt", "1ms", "--pilot", "1"), "pilot"),
+        (("--rtt", "1ms", "--methods", ","), "methods"),
+        (("--rtt", "1ms", "--compressions", ""), "compressions"),
+        (("--rtt", "1ms", "--ahead", ","), "ahead"),
+        (("--rtt", "1ms", "--pilot", "2", "--target", "nan"), "target"),
+        (("--rtt", "1ms", "--target", "0.5"), "target"),
+        (("--rtt", "1ms", "--advise"), "rtt"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], field: str, capsys: pytest.CaptureFixture[str]) -> None:

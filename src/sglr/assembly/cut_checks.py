@@ -60,8 +60,12 @@ def check_cuts(experiment: Experiment, method: Method) -> None:
         if given:
             value = getattr(experiment, setting)
             raise UsageError(
-                setting, value, f"{problem} (cuts = {cuts})", "leave it out (of lora: its at), or give one --cut"
+                setting, value, f"{problem} (cuts = {cuts})", f"leave {_what(setting)} out, or give one --cut"
             )
+
+
+def _what(setting: str) -> str:
+    return "its at" if setting == "lora" else "it"
 
 
 def check_store(experiment: Experiment, store: str) -> None:

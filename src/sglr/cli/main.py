@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shlex
@@ -240,7 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell_warnings("--quiet" in arguments)
     try:
         code = app(arguments, prog_name="sglr", standalone_mode=False, obj=shlex.join(["sglr", *arguments]))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone; the rest of the buffer must not raise again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -277,6 +279,8 @@ def _told(error: BaseException) -> tuple[str, int]:
             return f"error: {error.format_message()}", MISUSED
         case typer.Abort():
             return "", FAILED
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"error: {error.filename or 'the output'} can't be written ({error.strerror}); free some", FAILED
         case Exception() if _is_want_of_memory(error):
             remedy = "end other programs or give smaller settings; files written before are intact"
             return f"error: out of memory ({error}); {remedy}", FAILED

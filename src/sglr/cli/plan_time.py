@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,16 +81,22 @@ class TimesAsked:
             if value is not None and self.rtt is None:
                 problem = "is for times over links, whose delay is not given"
                 raise UsageError(name, value, problem, "give --rtt, such as 100ms")
+        for name in ("methods", "compressions", "ahead"):
+            text = getattr(self, name)
+            if text is not None and not _words(text, ""):
+                raise UsageError(name, text, "names none", "give one, or several with commas between")
+        if self.target is not None and not isfinite(self.target):
+            raise UsageError("target", self.target, "is no score", "give a number, such as 0.75")
         if self.target is not None and self.pilot is None:
             raise UsageError("target", self.target, "is the score of a pilot, which is not asked for", "give --pilot")
 
     def names(self) -> list[str]:
         """Return the methods."""
-        return _words(self.methods, "fl,psl,sfl,sglr")
+        return list(dict.fromkeys(_words(self.methods, "fl,psl,sfl,sglr")))
 
     def codes(self) -> list[str]:
         """Return how values at the cut are written."""
-        return _words(self.compressions, "none,int8")
+        return list(dict.fromkeys(_words(self.compressions, "none,int8")))
 
     def routes(self, usual_ahead: str) -> list[Route]:
         """Return all combinations."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,8 @@ from sglr.core.random import generator
 from sglr.core.spec import Option, Spec
 from sglr.cost.fleet import DEVICES, Fleet, Link, read_device, read_link
 from sglr.cost.units import read_rate, read_time
+
+T = TypeVar("T")
 
 FIELD, SERVER, DISTRIBUTION = "clock", "server", "lognormal"
 
@@ -75,7 +77,7 @@ def _assigned(text: str, clients: int) -> tuple[dict[int, Client], float]:
     for word in filter(None, (part.strip() for part in text.split(","))):
         who, equals, what = (part.strip() for part in word.rpartition("="))
         if who == SERVER:
-            server = read_device(what, FIELD)
+            server = _named(read_device, what, text)
         elif not equals:
             if others is not None:
                 raise UsageError(FIELD, text, "gives all clients a device twice", _WRITE)
@@ -92,10 +94,19 @@ def _assigned(text: str, clients: int) -> tuple[dict[int, Client], float]:
 
 
 def _device_and_link(text: str, whole: str) -> Client:
-    device, slash, link = text.partition("/")
-    if not slash:
+    device, _, link = text.partition("/")
+    if not (device.strip() and link.strip()):
         raise UsageError(FIELD, whole, f"{text!r} is not a device and a link", _WRITE)
-    return Client(read_device(device, FIELD), read_link(link, FIELD), device.strip())
+    return Client(_named(read_device, device, whole), _named(read_link, link, whole), device.strip())
+
+
+def _named(read: Callable[[str, str], T], text: str, whole: str) -> T:
+    """Read a device or a link of a clock; the error quotes the clock, and the part that is wrong."""
+    try:
+        return read(text, FIELD)
+    except UsageError as error:
+        problem = error.problem if text == whole else f"{text.strip()!r}: {error.problem}"
+        raise UsageError(FIELD, whole, problem, error.remedy) from error
 
 
 def _clients_of(text: str, clients: int, whole: str) -> range:
@@ -125,7 +136,7 @@ def _table(path: Path, clients: int) -> tuple[dict[int, Client], float]:
     found: dict[int, Client] = {}
     server = DEVICES[SERVER]
     for line, row in _rows(content, path):
-        speed = _speed(row["flops"], f"{path}, line {line}")
+        speed = _speed(row["flops"], f"{FIELD} flops in line {line}")
         if row["client"] == SERVER:
             server = speed
             continue
@@ -171,7 +182,7 @@ def _drawn(text: str, clients: int, seed: int) -> Fleet:
     (flops, link, device), sigma = _device_and_link(options["around"], text), options.get("sigma", _SIGMA)
     draws = np.array([generator(seed, "devices", client).standard_normal(2) for client in range(clients)])
     speed, rate = np.exp(sigma * draws).T
-    server = read_device(options[SERVER], FIELD) if SERVER in options else DEVICES[SERVER]
+    server = _named(read_device, options[SERVER], text) if SERVER in options else DEVICES[SERVER]
     rtt, devices = np.full(clients, link.rtt), (device,) * clients
     return Fleet(flops * speed, link.up * rate, link.down * rate, rtt, server, devices)
 

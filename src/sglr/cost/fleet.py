@@ -121,8 +121,8 @@ def read_device(text: str, field: str) -> float:
         return DEVICES[name]
     if _is_number(name):
         return read_flops_rate(name, field)
-    error = unknown(field, text, DEVICES)
-    raise UsageError(field, text, error.problem, f"{error.remedy}; or give a rate, such as 20GFLOPS")
+    known = unknown("device", name, DEVICES).remedy
+    raise UsageError(field, text, "there is no such device", f"{known}; or give a rate, such as 20GFLOPS")
 
 
 def read_link(text: str, field: str) -> Link:
@@ -140,8 +140,8 @@ def read_link(text: str, field: str) -> Link:
         rate, _, rtt = name.partition("+")
         each = read_rate(rate, field) * 1e6
         return Link(each, each, read_time(rtt, field) if rtt else 0.0)
-    error = unknown(field, text, LINKS)
-    raise UsageError(field, text, error.problem, f"{error.remedy}; or give rate and round trip, such as 20Mbps+100ms")
+    known, remedy = unknown("link", name, LINKS).remedy, "or give rate and round trip, such as 20Mbps+100ms"
+    raise UsageError(field, text, "there is no such link", f"{known}; {remedy}")
 
 
 def _is_number(text: str) -> bool:

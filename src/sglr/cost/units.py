@@ -25,7 +25,7 @@ def read_rate(text: str, field: str = "rate") -> float:
         If it is no positive number with a unit.
     """
     remedy = "write it like 100Mbps, 1Gbit/s or 12.5MB/s"
-    number, prefix, match = _parse(text, _RATE, field, remedy)
+    number, prefix, match = _positive(text, _RATE, "rate", field, remedy)
     bits = 8 if match["unit"] in ("B", "byte", "bytes") else 1
     return number * prefix * bits / 8e6
 
@@ -38,7 +38,7 @@ def read_flops_rate(text: str, field: str = "flops_rate") -> float:
     UsageError
         If it is no positive number with a unit.
     """
-    number, prefix, _ = _parse(text, _FLOPS, field, "write it like 500GFLOPS or 2TFLOP/s")
+    number, prefix, _ = _positive(text, _FLOPS, "computing rate", field, "write it like 500GFLOPS or 2TFLOP/s")
     return number * prefix
 
 
@@ -52,11 +52,24 @@ def read_time(text: str, field: str) -> float:
     """
     if text.strip() == "0":
         return 0.0
-    number, _, match = _parse(text, _TIME, field, "write it like 50ms or 0.2s")
+    remedy = "write it like 50ms or 0.2s"
+    number, _, match = _parse(text, _TIME, "time", field, remedy)
+    if number < 0:
+        raise UsageError(field, text, "is below zero", remedy)
     return number * _SECONDS[match["prefix"].lower()]
 
 
-def _parse(text: str, pattern: re.Pattern[str], field: str, remedy: str) -> tuple[float, float, re.Match[str]]:
+_Parsed = tuple[float, float, re.Match[str]]
+
+
+def _positive(text: str, pattern: re.Pattern[str], what: str, field: str, remedy: str) -> _Parsed:
+    number, prefix, match = _parse(text, pattern, what, field, remedy)
+    if not number > 0:
+        raise UsageError(field, text, "is not above zero", remedy)
+    return number, prefix, match
+
+
+def _parse(text: str, pattern: re.Pattern[str], what: str, field: str, remedy: str) -> _Parsed:
     parts = re.fullmatch(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(.*?)\s*", text)
     try:
         number = float(parts[1]) if parts else math.nan
@@ -66,8 +79,8 @@ def _parse(text: str, pattern: re.Pattern[str], field: str, remedy: str) -> tupl
         raise UsageError(field, text, "does not begin with a number", remedy)
     match = pattern.fullmatch(parts[2])
     if match is None:
-        problem = f"{parts[2]!r} is not a unit of a rate" if parts[2] else "has no unit"
+        problem = f"{parts[2]!r} is not a unit of a {what}" if parts[2] else "has no unit"
         raise UsageError(field, text, problem, remedy)
-    if not (number > 0 and math.isfinite(number)):
-        raise UsageError(field, text, "is not above zero", remedy)
+    if not math.isfinite(number):
+        raise UsageError(field, text, "is no finite number", remedy)
     return number, _PREFIXES[match["prefix"].lower()], match

@@ -101,7 +101,7 @@ class LinksOfCuts(Links):
     def _server(self) -> float:
         each = [(len(group.clients), group.scenario.work) for group in self.plan.groups]
         operations = sum(number * work.server for number, work in each if work is not None)
-        return self.server_seconds(self.plan.batch * operations)
+        return self.server_seconds(self.batch * operations)
 
     def split_time(self, route: Route) -> RouteTime:
         """Return the time of a route that splits the model.

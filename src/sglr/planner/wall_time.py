@@ -117,6 +117,11 @@ class Links(ABC):
         return self.plan.scenario.rate * BYTES_PER_MB
 
     @property
+    def batch(self) -> float:
+        """b, the samples of a client in a step: no more than it owns."""
+        return min(self.plan.batch, self.samples)
+
+    @property
     def samples(self) -> float:
         """What one client owns."""
         sizes = self.plan.scenario.sizes
@@ -125,7 +130,7 @@ class Links(ABC):
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return ceil(self.samples / self.plan.batch)
+        return ceil(self.samples / self.batch)
 
     def weights_seconds(self, megabytes: float) -> float:
         """Return how long weights take up and down again."""
@@ -134,7 +139,7 @@ class Links(ABC):
     def client_seconds(self, operations: float) -> float:
         """Return how long a client computes in a step, given its operations of one sample; no time without a rate."""
         rate = self.plan.scenario.flops_rate
-        return 0.0 if rate is None else self.plan.batch * operations / rate
+        return 0.0 if rate is None else self.batch * operations / rate
 
     def server_seconds(self, operations: float) -> float:
         """Return how long the server computes, given its operations in a step; no time without a rate."""
@@ -158,7 +163,7 @@ class Links(ABC):
         code
             How they are written.
         """
-        codec, whole, batch = parse_codec(code), cut_mb * BYTES_PER_MB, self.plan.batch
+        codec, whole, batch = parse_codec(code), cut_mb * BYTES_PER_MB, self.batch
         up, down = (whole if one.exact else one.bytes((1, *shape)) for one in (codec, codec.of_gradients))
         target = LABEL_BYTES if self.plan.target_bytes is None else self.plan.target_bytes
         return batch * (up + beside_mb * BYTES_PER_MB + target), batch * down
@@ -219,7 +224,7 @@ class Network(Links):
         """Return the time of a route that splits the model."""
         sizes, work = self.plan.scenario.sizes, self.work
         client = 0.0 if work is None else self.client_seconds(work.client)
-        server = 0.0 if work is None else self.server_seconds(self.plan.batch * sizes.clients * work.server)
+        server = 0.0 if work is None else self.server_seconds(self.batch * sizes.clients * work.server)
         up, down = (bytes_ / self.rate for bytes_ in self.bytes_at_cut(route.compression))
         parts = {"client": client, "up": up, "down": down, "server": server}
         parts["exchange"] = (client + self.rtt + up + server + down) / (route.ahead + 1)
@@ -247,4 +252,5 @@ def routes(methods: Sequence[str], compressions: Sequence[str], ahead: Sequence[
             raise UsageError("ahead", depth, problem, f"give 0 to {MOST_AHEAD}")
     found = [Route("fl")] if "fl" in methods else []
     split = (method for method in methods if method != "fl")
-    return found + [Route(method, code, depth) for method in split for code in compressions for depth in ahead]
+    found += [Route(method, code, depth) for method in split for code in compressions for depth in ahead]
+    return list(dict.fromkeys(found))

@@ -63,7 +63,7 @@ def test_clients_have_links_of_their_own():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("rtt=-5ms", "link: rtt = -5ms: is not above zero"),
+        ("rtt=-5ms", "link: rtt = -5ms: is below zero"),
         ("rtt=5", "link: rtt = 5: has no unit"),
         ("rtt=9s", "no handshake succeeds"),
         ("rate=0Mbit", "link: rate = 0Mbit: is not above zero"),
@@ -75,7 +75,8 @@ def test_clients_have_links_of_their_own():
         ("loss=1%", "the rtt is 0"),
         ("delay=10ms", "unknown option 'delay' for link"),
         ("rtt=10ms,rtt=20ms", "option 'rtt' is given twice"),
-        ("20Mbit", "'20Mbit' is not key=value"),
+        ("20Mbit", "'20Mbit' is not key=value; write it like rtt=100ms,rate=20Mbit"),
+        ("20Mbps+100ms", "is not key=value; write it like rtt=100ms,rate=20Mbit"),
         ("3=", "it says nothing"),
         ("3=rtt=10ms", "there is no client 3; there are 3, 0 to 2"),
         ("0-7=rtt=10ms", "there is no client 7"),

@@ -21,6 +21,7 @@ PACKET = 1448
 LONGEST_RTT, LEAST_RATE = 5.0, 1250.0
 """Seconds, and bytes a second (10 kbit/s): beyond, a TLS handshake does not come to its end in time."""
 
+WRITE = "write it like rtt=100ms,rate=20Mbit, with jitter and loss if wanted; or none"
 _KNOWN = {
     "rtt": Option(str, "time there and back, such as 100ms"),
     "rate": Option(str, "of each direction, such as 20Mbit"),
@@ -64,9 +65,12 @@ class Link:
         UsageError
             If an option is unknown, missing its unit, or outside what a link can be.
         """
+        bare = next((word.strip() for word in text.split(",") if word.strip() and "=" not in word), None)
+        if bare is not None:
+            raise UsageError("link", text, f"{bare!r} is not key=value", WRITE)
         given = Spec.parse_options("link", text).options(_KNOWN)
         if not given:
-            raise UsageError("link", text, "it says nothing", "write it like rtt=100ms,rate=20Mbit, or none")
+            raise UsageError("link", text, "it says nothing", WRITE)
         rtt, jitter = (read_time(given.get(key, "0"), f"link: {key}") for key in ("rtt", "jitter"))
         rate = 1e6 * read_rate(given["rate"], "link: rate") if "rate" in given else math.inf
         loss = _share(given["loss"]) if "loss" in given else 0.0
