@@ -10,7 +10,9 @@ from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.cost.computation import segment_flops
 from sglr.cost.units import read_time
-from sglr.planner.cut_figures import Crosses, CutFigures, Link, cut_figures, nearest, nearest_cut, share_of
+from sglr.planner.cut_figures import Crosses, CutFigures, Link
+from sglr.planner.figures_of_cuts import figures_of_cuts
+from sglr.planner.share_of_cut import nearest, nearest_cut, share_of
 from sglr.splitting import split
 
 
@@ -32,7 +34,7 @@ class Counting(Skip):
 
 
 def test_by_hand() -> None:
-    (cut,) = cut_figures(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.randn(2, 4))
+    (cut,) = figures_of_cuts(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.randn(2, 4))
     assert (cut.layer, [value.shape for value in cut.crosses], cut.bytes) == ("0", [(8,)], 32)
     assert (cut.client_flops, cut.server_flops) == (2 * 4 * 8, 2 * 8 * 2)
     assert (cut.client_weights, cut.server_weights) == (40, 18)
@@ -40,7 +42,7 @@ def test_by_hand() -> None:
 
 
 def test_all_that_crosses_is_listed() -> None:
-    cuts = {cut.layer: cut for cut in cut_figures(Skip(), torch.randn(2, 4))}
+    cuts = {cut.layer: cut for cut in figures_of_cuts(Skip(), torch.randn(2, 4))}
     assert [value.name for value in cuts["second"].crosses] == ["second", "first"]
     assert cuts["second"].bytes == 2 * cuts["first"].bytes == 64
 
@@ -48,7 +50,7 @@ def test_all_that_crosses_is_listed() -> None:
 @pytest.mark.parametrize("model", ["cnn", "resnet16"])
 def test_operations_and_weights_are_those_of_the_parts(model: str) -> None:
     whole, example = build_model(model, (1, 16, 16), 5), torch.randn(2, 1, 16, 16)
-    cuts = {cut.layer: cut for cut in cut_figures(whole, example)}
+    cuts = {cut.layer: cut for cut in figures_of_cuts(whole, example)}
     for layer in ("pool1", "conv2") if model == "cnn" else ("layer1", "layer2.0"):
         lower, upper = split(whole, layer, example)
         assert cuts[layer].client_flops == segment_flops(lower, (1, 16, 16)).forward
@@ -58,7 +60,7 @@ def test_operations_and_weights_are_those_of_the_parts(model: str) -> None:
 
 
 def test_a_model_that_no_tracer_takes_has_figures_too() -> None:
-    cuts = cut_figures(Counting(), torch.randn(2, 4))
+    cuts = figures_of_cuts(Counting(), torch.randn(2, 4))
     assert [(cut.layer, cut.bytes, cut.client_weights) for cut in cuts] == [("first", 32, 40), ("second", 32, 112)]
 
 
@@ -71,7 +73,7 @@ def test_what_leaks_is_told_of_all_that_crosses(model: type[nn.Module]) -> None:
         seen.append(sum(value.shape[1] for value in values))
         return 0.5
 
-    cuts = cut_figures(model(), torch.randn(2, 4), torch.randn(16, 4), leak)
+    cuts = figures_of_cuts(model(), torch.randn(2, 4), torch.randn(16, 4), leak)
     assert [cut.leak for cut in cuts] == [0.5] * len(cuts)
     assert seen == [8, 16 if model is Skip else 8]
 

@@ -22,7 +22,7 @@ from sglr.core.random import key
 from sglr.core.task import Task
 from sglr.core.weights import Weights, state_of, trained_of
 from sglr.parties.defences import DefenceChain
-from sglr.planner.cut_figures import nearest_cut, share_of
+from sglr.planner.share_of_cut import nearest_cut, share_of
 from sglr.runs.config import Experiment
 from sglr.splitting import (
     ClientSegments,

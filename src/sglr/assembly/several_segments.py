@@ -12,7 +12,7 @@ from sglr.assembly.initial_weights import FirstWeights
 from sglr.assembly.segments import FEW_CLIENTS, End, Segments, log, placed
 from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.weights import state_of, trained_of
-from sglr.planner.cut_figures import nearest_cut, share_of
+from sglr.planner.share_of_cut import nearest_cut, share_of
 from sglr.runs.client_cuts import cuts_of_clients, told
 from sglr.splitting import (
     ClientSegments,

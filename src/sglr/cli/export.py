@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.cli.options import AsJson, Debug, OwnModel, OwnTask, Quiet, RunFolder
-from sglr.cli.predict import Client, read_client
+from sglr.cli.predict import read_client
+from sglr.cli.predict_options import Client
 
 if TYPE_CHECKING:
     from sglr.exporting.export import Export

@@ -30,7 +30,7 @@ from sglr.experiment.recorder import Recorder
 from sglr.experiment.tracking import Tracking
 from sglr.inference.run import Run
 from sglr.leakage.callback import LeakageCallback
-from sglr.planner.cut_figures import share_of
+from sglr.planner.share_of_cut import share_of
 from sglr.runs.config import Experiment
 from sglr.runs.new_folder import create_run, make_run_folder, refuse_occupied
 from sglr.runs.stop_file import StopRequest

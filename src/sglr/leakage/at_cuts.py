@@ -15,8 +15,9 @@ from sglr.assembly.task import named_task
 from sglr.core.errors import UsageError
 from sglr.core.model import build_model
 from sglr.core.task import Targets
-from sglr.planner.cut_figures import CutFigures, Link, cut_figures
+from sglr.planner.cut_figures import CutFigures, Link
 from sglr.planner.cuts import example_for
+from sglr.planner.figures_of_cuts import figures_of_cuts
 from sglr.privacy.measures.distance_correlation import distance_correlation
 from sglr.privacy.target import has_quantities
 from sglr.runs.config import Experiment
@@ -126,7 +127,7 @@ def table_of(experiment: Experiment, link: Link, input_shape: tuple[int, ...] | 
         example = known[0][:2] if known is not None else example_for(model, shape)
         model = given_shapes(taking_rows(model, layout), example)
     inputs = known[0] if known is not None and samples and has_quantities(known[0], layout) else None
-    cuts = cut_figures(model, example, inputs, partial(_left, layout) if inputs is not None else None)
+    cuts = figures_of_cuts(model, example, inputs, partial(_left, layout) if inputs is not None else None)
     if not cuts:
         problem = "no layer can be cut behind with weights on both sides"
         raise UsageError(

@@ -18,7 +18,9 @@ from sglr.core.weights import Weights, state_of, trained_of
 from sglr.cost.computation import SegmentFlops, segment_flops
 from sglr.planner.client_memory import ClientMemory, client_memory
 from sglr.planner.costs import BYTES_PER_MB, Work
-from sglr.planner.cut_figures import BYTES, Crosses, nearest_cut, share_of, values_that_cross
+from sglr.planner.cut_figures import BYTES, Crosses
+from sglr.planner.figures_of_cuts import values_that_cross
+from sglr.planner.share_of_cut import nearest_cut, share_of
 from sglr.splitting import Split, check_segments, crossing_of, cut_points, every_cut, split
 from sglr.splitting.fit import ended
 from sglr.splitting.input_layout import InputLayout

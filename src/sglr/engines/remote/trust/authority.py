@@ -9,22 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from sglr.core.errors import SglrError, UsageError
 from sglr.engines.remote.trust import certificates as made
+from sglr.engines.remote.trust.certificate_request import requested_key
 from sglr.engines.remote.trust.clock import now_utc, written
-from sglr.engines.remote.trust.files import own_folder, read_private, write_once, write_private
+from sglr.engines.remote.trust.files import own_folder
+from sglr.engines.remote.trust.own_key import authority_key, server_key
 from sglr.engines.remote.trust.peers import Applicant, Client, Untrusted
 from sglr.engines.remote.trust.register import REPLACED, REVOKED, Issued, Register
 from sglr.engines.remote.trust.token import Token
 from sglr.storage.files import is_file
 
-_RENEW = timedelta(days=30)
 _LONGEST = timedelta(days=366)
-_REQUEST_LIMIT = 4096
-_SIGNATURE_HASHES = ("sha256", "sha384", "sha512")
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,10 @@ class Authority:
     def __init__(self, folder: Path, now: Callable[[], datetime]) -> None:
         self._now, self._lock = now, threading.Lock()
         self._verified: dict[bytes, Client] = {}  # certificates that this authority signed: no more than tokens used
-        self._key, self._root = _own(folder / "authority.pem", self._new_authority)
+        self._key, self._root = authority_key(folder / "authority.pem", now())
         # Who starts over with a new authority begins with empty records.
         self._register = Register(folder / f"records-{self.fingerprint[:16]}")
-        self.server_key, self.server_chain = self._server(folder / "server.pem")
+        self.server_key, self.server_chain = server_key(folder / "server.pem", self._key, self._root, now())
 
     @classmethod
     def open(cls, folder: Path, now: Callable[[], datetime] = now_utc, *, create: bool = True) -> Authority:
@@ -206,7 +203,7 @@ class Authority:
         Untrusted
             If the request is malformed, or the token has expired, was used with another key, or was revoked.
         """
-        key = _requested_key(request_pem)
+        key = requested_key(request_pem)
         with self._lock:
             issued = self._register.issued(applicant.token)
             if issued is None:
@@ -291,52 +288,7 @@ class Authority:
                 f"{written(self._now())}: ask the operator for a new one, unless that clock is wrong"
             )
 
-    def _new_authority(self) -> bytes:
-        key = made.new_key()
-        return made.key_pem(key) + made.pem(made.authority_certificate(key, self._now()))
-
-    def _server(self, path: Path) -> tuple[bytes, bytes]:
-        key, certificate = _own(path, self._new_server)
-        now = self._now()
-        lasts = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW
-        if not lasts or not made.issued_by(certificate, self._root):
-            write_private(path, self._new_server())
-            key, certificate = _own(path, self._new_server)
-        return made.key_pem(key), made.pem(certificate) + self.certificate
-
-    def _new_server(self) -> bytes:
-        key = made.new_key()
-        return made.key_pem(key) + made.pem(
-            made.server_certificate(key.public_key(), self._root, self._key, self._now())
-        )
-
-
-def _own(path: Path, create: Callable[[], bytes]) -> tuple[made.Key, x509.Certificate]:
-    """Read a key and its certificate from one file, which is created if missing."""
-    if not path.exists():
-        write_once(path, create())
-    try:
-        key, (certificate, *_) = made.read_bundle(read_private(path))
-    except ValueError as error:
-        raise SglrError(f"{path} is damaged ({error}): restore it from a backup, or start in a new folder") from None
-    return key, certificate
-
 
 def _name_of(serial: int) -> str:
     """Return the token that a certificate came of: its serial number is the token's id."""
     return f"{serial:020x}"
-
-
-def _requested_key(request_pem: bytes) -> made.PublicKey:
-    if len(request_pem) > _REQUEST_LIMIT:
-        raise Untrusted(f"the certificate request is larger than {_REQUEST_LIMIT} bytes")
-    try:
-        request = x509.load_pem_x509_csr(request_pem)
-        key, valid = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Untrusted("the certificate request can't be read") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Untrusted("the certificate request is not for a P-256 key")
-    if not valid:
-        raise Untrusted("the certificate request is not signed with its own key")
-    return key
