@@ -1,9 +1,9 @@
 """What the remote engine costs per step beyond computing, against a bare gRPC echo of the same bytes with the same TLS.
 
 20 clients in 1, 2 and 20 processes, the server in another, all on this machine, mutual TLS over loopback. In each step
-every client sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; what
-that takes by itself is measured too, and subtracted: from the time of a step, as far as cores can share it. The echo
-has as many processes of clients as the engine. Contenders take turns.
+every client sends 256 KiB and receives 256 KiB. The segment is one multiplication, so that little is computed; the
+processor time of that is measured too, where it happens and by itself, and subtracted: from the time of a step, as far
+as cores can share it. The echo has as many processes of clients as the engine. Contenders take turns.
 
     python benchmarks/remote.py --write
 """
@@ -42,17 +42,19 @@ def measured(clients: int, processes: int, steps: int, rounds: int) -> dict[str,
     }
 
 
-def ratios(found: dict[str, Found], computed: float, processes: int) -> Found:
-    """Compare the engine beyond computing with the echo: time of a step, and processor time of all processes."""
+def ratios(found: dict[str, Found], alone: float, processes: int) -> Found:
+    """Compare the engine beyond computing with the echo: time of a step, and processor time of all processes.
+
+    Computing is what trainers took in place; ``alone`` is what they take one after another without messages.
+    """
     sglr, echo = found["sglr"], found["echo"]
-    shared = computed / min(processes, os.cpu_count() or 1)
     spent = {name: row["server_cpu_ms"] + row["clients_cpu_ms"] for name, row in found.items()}
-    return {
-        "time": (sglr["step_ms"] - shared) / echo["step_ms"],
-        "processor": (spent["sglr"] - computed) / spent["echo"],
-        "server_processor": sglr["server_cpu_ms"] / echo["server_cpu_ms"],
-        "clients_processor": (sglr["clients_cpu_ms"] - computed) / echo["clients_cpu_ms"],
-    }
+    cores = min(processes, os.cpu_count() or 1)
+    result = {"server_processor": sglr["server_cpu_ms"] / echo["server_cpu_ms"]}
+    for name, computed in (("", sglr["computing_cpu_ms"]), ("_beyond_computing_alone", alone)):
+        result[f"time{name}"] = (sglr["step_ms"] - computed / cores) / echo["step_ms"]
+        result[f"processor{name}"] = (spent["sglr"] - computed) / spent["echo"]
+    return result
 
 
 def main() -> None:
@@ -65,16 +67,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    computed = computing(arguments.clients, arguments.steps)
+    alone = computing(arguments.clients, arguments.steps)
     result: dict[str, object] = {
         "machine": machine(),
         "clients": arguments.clients,
         "payload_bytes": PAYLOAD,
-        "computing_cpu_ms": computed,
+        "computing_alone_cpu_ms": alone,
     }
     for processes in arguments.processes:
         found = measured(arguments.clients, processes, arguments.steps, arguments.rounds)
-        result[f"{processes} processes"] = {**found, "ratios": ratios(found, computed, processes)}
+        result[f"{processes} processes"] = {**found, "ratios": ratios(found, alone, processes)}
     write_result("remote", "cpu", result, keep=arguments.write)
 
 

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import torch
 
-from remote_clients import BATCH, PAYLOAD, VALUES, Scale, make_job, noise, start
+from remote_clients import BATCH, PAYLOAD, SPENT, VALUES, Scale, make_job, noise, start
 from sglr.core.data import ClientData, Samples
 from sglr.core.optim import OptimizerSpec
 from sglr.core.task import Targets
@@ -93,7 +93,8 @@ def engine_side(clients: int, steps: int, processes: int, folder: Path) -> dict[
     engine.close(done=True)
     for process in found.processes:
         process.join(60)
-    return report(found, *cpu)
+    computed = sum(float(path.read_text(encoding="ascii")) for path in folder.glob(f"sites-*/{SPENT}"))
+    return {**report(found, *cpu), "computing_cpu_ms": computed}
 
 
 def setting(clients: int) -> ClientSpec:
