@@ -164,8 +164,9 @@ GOALS = (
         "remote",
         "make bench-remote",
         wire,
-        "A process of all clients holds its interpreter lock two thirds of the time: half of that it computes, a fifth "
-        "is gRPC's `call.write`. Of the server's, 44 % are gRPC's `context.write`.",
+        "Processor time: beyond passes, clients and server take twice what an echo takes. Half of that is gRPC's, "
+        "encryption included, under the interpreter lock of each process. The rest is copies into the joint batch, "
+        "norms of what came, messages written and read, and two threads of the server that share a lock.",
     ),
     Goal(
         "500 idle clients: to join; memory beyond the server's own",
@@ -173,7 +174,9 @@ GOALS = (
         "many_clients",
         "make bench-remote",
         idle_clients,
-        "No profile has been taken.",
+        "A bare gRPC server with mutual TLS takes 62 MB for as many streams. A client that joins makes two "
+        "connections, with its token and with its certificate, and both sides write keys and records to the disk; the "
+        "server takes 7.5 ms of processor time for it, where a bare server takes 1.5 for a stream.",
     ),
     Goal(
         "first step of `sglr train` against `import torch`; `sglr train --help`",
