@@ -108,6 +108,19 @@ def test_a_long_run_takes_what_the_plan_says(clock: str, bound: str, ahead: int)
     assert sum(pipelined.phases.values()) == pytest.approx(pipelined.end())
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 4])
+@pytest.mark.parametrize("clock", ["1MFLOPS/8Mbps+2000ms,server=10MFLOPS", "100MFLOPS/2Mbps+10ms,server=1GFLOPS"])
+def test_an_epoch_takes_what_the_plan_says(clock: str, ahead: int) -> None:
+    """Twenty steps: t_0 + 19 t_N."""
+    plain, pipelined = clocks(clock, 2, ahead)
+    for one in (plain, pipelined):
+        for _ in range(20):
+            one.take(4, exchange((0, 1), [2, 2]), 1e6)
+    speeds, once = Speeds.of(read_clock(clock, 2, 0), WORK), plain.end() / 20
+    step = max(2 * float(speeds.forward[0] + speeds.backward[0]), 4e5 * float(speeds.up[0]), once / (ahead + 1))
+    assert pipelined.end() == pytest.approx(once + 19 * step, rel=0.04)
+
+
 @pytest.mark.parametrize("method", ["psl", "sglr", "sfl", "ssl", "cyclesl", "splitgp"])
 def test_a_run_adds_up(method: str, tmp_path: Path) -> None:
     clock = "0=phone/4g,1-2=laptop/wifi"

@@ -60,6 +60,7 @@ def test_who_computes_ahead_waits_for_what_takes_longest() -> None:
     network = Network(plan(), 0.1)
     once = network.time(Route("psl")).step
     assert network.time(Route("psl", ahead=1)).step == pytest.approx(once / 2)
+    assert network.time(Route("psl", ahead=1)).epoch == pytest.approx(once + 9 * once / 2)  # all gradients are back
     far = network.time(Route("psl", ahead=8))
     assert (far.step, far.bound) == (pytest.approx(0.3), "client")
     idle = Network(plan(work=None), 0.1).time(Route("psl", ahead=8))

@@ -171,6 +171,7 @@ def _check_pilot(asked: Request, pilot: int) -> None:
 def _pilot(asked: Request, times: TimesAsked, epochs: int, told: Any) -> Pilot:
     from sglr.studies.pilot import run_pilot
 
+    owned = MOST_SAMPLES if asked.samples is None else max(1, asked.samples // asked.clients)
     given: dict[str, str | int | Path | None] = {
         "model": asked.model,
         "cut": asked.cut,
@@ -180,7 +181,7 @@ def _pilot(asked: Request, times: TimesAsked, epochs: int, told: Any) -> Pilot:
         "lora": asked.lora,
         "batch_size": asked.batch_size,
         "clients": min(asked.clients, MOST_CLIENTS),
-        "samples_per_client": MOST_SAMPLES,
+        "samples_per_client": min(MOST_SAMPLES, owned),
     }
     settings = {name: value for name, value in given.items() if value is not None}
 

@@ -96,6 +96,10 @@ class Clock:
         self._schedule: Schedule | None = None
         self._server_work = trainer.server.work
 
+    def beside(self, fleet: Fleet) -> Clock:
+        """Return a clock of other devices and links for the same training, to be told its events too."""
+        return Clock(fleet, self.work, self._trainer, self._batching, self._count_halves, self._ahead)
+
     def __call__(self, event: Event) -> None:
         """Note an event."""
         if isinstance(event, Traffic):

@@ -7,6 +7,7 @@ server does for all clients. A step without anything computed ahead, and one wit
     t_0 = c + ρ + u / R + s + d / R
     t_N = max(c, u / R, d / R, s, t_0 / (N + 1))
 
+An epoch of n steps ends with all gradients back, so that one of its steps takes the whole exchange: t_0 + (n - 1) t_N.
 FL has no steps that wait: in an epoch it computes, and sends S(w) up and down: ρ + 2 S(w) / R.
 """
 
@@ -227,10 +228,11 @@ class Network(Links):
         server = 0.0 if work is None else self.server_seconds(self.batch * sizes.clients * work.server)
         up, down = (bytes_ / self.rate for bytes_ in self.bytes_at_cut(route.compression))
         parts = {"client": client, "up": up, "down": down, "server": server}
-        parts["exchange"] = (client + self.rtt + up + server + down) / (route.ahead + 1)
+        whole = client + self.rtt + up + server + down
+        parts["exchange"] = whole / (route.ahead + 1)
         bound = max(parts, key=lambda name: parts[name])
         merges = MERGES[route.method] * self.weights_seconds(sizes.client)
-        return RouteTime(route, parts[bound], parts[bound] * self.steps + merges, bound)
+        return RouteTime(route, parts[bound], whole + parts[bound] * (self.steps - 1) + merges, bound)
 
 
 def routes(methods: Sequence[str], compressions: Sequence[str], ahead: Sequence[int]) -> list[Route]:
