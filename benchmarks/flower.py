@@ -4,9 +4,9 @@ The small CNN on Fashion-MNIST (``SGLR_DATA_DIR``; noise of that shape where it 
 and optimizer; a round is an epoch. ``simulation`` is sglr's local engine beside Flower's simulation with Ray, as fast
 as it can be set up: a process for each core, as important as others (Ray's own default is nice 15), which keeps the
 data. ``deployed`` has three clients and a server as processes on loopback: sglr with mutual TLS, Flower's SuperLink and
-SuperNodes without encryption. Both are up at once and take turns of a round; while one trains, the other waits. All of
-it is done twice: in quiet, and beside a process that computes without pause, which is there before they start, since
-sglr looks then how many cores are free. Flower has no split learning: FedAvg is what both can do.
+SuperNodes with TLS of the server. Both are up at once and take turns of a round; while one trains, the other waits.
+All of it is done twice: in quiet, and beside a process that computes without pause, which is there before they start,
+since sglr looks then how many cores are free. Flower has no split learning: FedAvg is what both can do.
 
     make bench-flower          # installs Flower for it, in .venv-flower
     python benchmarks/flower.py --flower-python .venv-flower/bin/python --write
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["simulation", "deployed"])
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # so that what was started is ended, too
     python = arguments.flower_python.absolute()
     if not python.is_file():
         raise SystemExit(f"{python} is not there: run make bench-flower, or give --flower-python")

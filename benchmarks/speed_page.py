@@ -42,11 +42,11 @@ time with batches of 8. Flower writes none.
 """
 
 DEPLOYED = """
-**Deployed.** Three clients and a server talk over loopback. `--engine remote` starts what `sglr serve` and `sglr join`
-start, with mutual TLS: a server, and a process for each core, which its clients share. Flower's SuperLink and its
-SuperNodes, one for each client, run without encryption (`--insecure`), which only helps it. Flower starts a process for
-each round of each client, which imports torch, and its server asks every 3 seconds for answers; sglr's processes stay,
-and messages are pushed. Where a round takes minutes, both are lost in it.
+**Deployed.** Three clients and a server are processes that talk over loopback. sglr's have mutual TLS: `--engine
+remote` starts what `sglr serve` and `sglr join` start. Flower has a SuperLink and a SuperNode for each client, with
+TLS in which the server alone has a certificate. Flower starts a process for each round of each client, which imports
+torch, and its server asks every 3 seconds for answers; sglr's processes stay, and messages are pushed. Where a round
+takes minutes, both are lost in it.
 """
 
 LOOP = """

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from beside.certificates import write_certificates
 from beside.contender import Contender
 
 APP = Path(__file__).parent / "flower_app"
@@ -34,22 +35,34 @@ def simulated_flower(python: Path) -> Callable[[Contender, Path], None]:
 
 
 def deployed_flower(python: Path, clients: int) -> Callable[[Contender, Path], None]:
-    """Return how a SuperLink, a SuperNode for each client, and a run of the app are started, on loopback."""
+    """Return how a SuperLink, a SuperNode for each client, and a run of the app are started, on loopback with TLS."""
 
     def start(contender: Contender, data: Path) -> None:
         _share(contender, data)
         own = environment(contender.folder, python, threads=True)
         link, *nodes = free_ports(1 + clients)
         (contender.folder / "home").mkdir()
-        settings = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{link}"\ninsecure = true\n'
+        encrypted, root = write_certificates(contender.folder), str(contender.folder / "ca.pem")
+        settings = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{link}"\n'
+        settings += f'root-certificates = "{root}"\n'
         (contender.folder / "home/config.toml").write_text(settings, encoding="utf-8")
         programs = python.parent
-        serve = ["--insecure", "--port", str(link), "--disable-runtime-dependency-installation"]
+        serve = [*encrypted, "--port", str(link), "--disable-runtime-dependency-installation"]
         contender.family.start([str(programs / "flower-superlink"), *serve], own)
         wait_for_port(link)
         for client, port in enumerate(nodes):
             config = f"partition-id={client} num-partitions={clients}"
-            words = ["--insecure", "--superlink", f"127.0.0.1:{link}", "--port", str(port), "--node-config", config]
+            words = [
+                "--root-certificates",
+                root,
+                *encrypted,
+                "--superlink",
+                f"127.0.0.1:{link}",
+                "--port",
+                str(port),
+                "--node-config",
+                config,
+            ]
             contender.family.start([str(programs / "flower-supernode"), *words], own)
         contender.family.start([str(programs / "flwr"), "run", str(APP), "here"], own)
 
