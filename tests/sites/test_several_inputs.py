@@ -29,7 +29,7 @@ def written(folder: Path, count: int = 200, **changed: Any) -> Path:
     "case",
     [
         {"method": "sglr", "compression": "int8:feedback=true"},
-        pytest.param({"method": "sfl", "partition": "dirichlet"}, marks=pytest.mark.slow),
+        pytest.param({"method": "sfl", "partition": "dirichlet", "defence": "nopeek:weight=3"}, marks=pytest.mark.slow),
         pytest.param({"method": "psl", "tail": "join"}, marks=pytest.mark.slow),
     ],
     ids=lambda case: str(case["method"]),
