@@ -57,6 +57,7 @@ bench: $(TOOLS)
 	$(BIN)/python benchmarks/large_stack.py --write
 	$(BIN)/python benchmarks/startup.py --write
 	$(BIN)/python benchmarks/method_steps.py --write
+	$(BIN)/python benchmarks/time_to_accuracy.py --write
 	$(BIN)/python benchmarks/population.py --repeats 1 --rounds 8 --write
 
 bench-neighbour: $(TOOLS)

@@ -114,7 +114,7 @@ def _sections(results: Path) -> Iterator[str]:
 
 
 MORE = """- What computing ahead and codes save over a slow link: [pipelining](pipelining.md); how long a training takes
-  over your links, and when FedAvg wins: [time](../time.md).
+  over your links, and when FedAvg wins: [time](../time.md), [time to accuracy](time-to-accuracy.md).
 - Benchmarks that are no goals of this page, what was tried to be faster, and what it gave: `benchmarks/README.md`."""
 
 

@@ -54,6 +54,24 @@ def test_results_that_are_not_there_are_no_error_and_goals_are_judged_by_their_f
     assert "| 1.40 ×; 0.50 s | yes |" in page.text(tmp_path)
 
 
+def test_split_learning_is_judged_by_its_fastest_setting_that_all_seeds_reached_the_score_with(page: Any) -> None:
+    from speed_goals import time_to_accuracy
+
+    def row(method: str, lr: float, phone: float | None) -> dict[str, Any]:
+        return {"settings": {"method": method, "lr": lr}, "seconds": {"phone": phone}}
+
+    small = [row("fl", 1, 8), row("fl", 1, 12), row("fl", 2, 11), row("fl", 2, 11)]
+    small += [row("psl", 1, 14), row("psl", 1, 16), row("sglr", 1, 5), row("sglr", 1, None)]
+    result = {"devices": {"phone": "phone/wan"}, "models": {"small": {"final": small}}}
+    found = time_to_accuracy(result)
+    assert (found.text, found.met) == ("0.4 MB: phone 1.50", True)
+    result["models"]["large"] = {"final": [row("fl", 1, 8), row("psl", 1, 4.1)]}
+    found = time_to_accuracy(result)
+    assert (found.text, found.met) == ("0.4 MB: phone 1.50; 50 MB: phone 0.51", False)
+    result["models"]["large"] = {"final": [row("fl", 1, None), row("psl", 1, 4.1)]}
+    assert time_to_accuracy(result).text.endswith("50 MB: phone –")
+
+
 @pytest.mark.charts
 def test_the_page_is_written_with_its_charts(page: Any, tmp_path: Path) -> None:
     page.write_page(tmp_path / "speed.md")
