@@ -68,6 +68,7 @@ bench-remote: $(TOOLS)
 	$(BIN)/python benchmarks/remote_training.py --write
 	$(BIN)/python benchmarks/link_steps.py --write
 	$(BIN)/python benchmarks/clock_against_link.py --write
+	$(BIN)/python benchmarks/clock_cost.py --write
 	$(BIN)/python benchmarks/many_clients.py --write
 	$(BIN)/python benchmarks/leakage_measures.py --write
 	$(BIN)/python benchmarks/leakage_callback.py --rounds 5 --epochs 1 --write

@@ -167,7 +167,7 @@ def draw(models: Mapping[str, Any], target: float) -> Figure:
             _draw_one(axes, settings, group, device, number)
         axes.set_xscale("log")
         axes.set_xlabel("modelled seconds", fontsize=9, color=MUTED.light)
-        axes.legend(frameon=False, fontsize=6.5, labelcolor=INK.light, loc="lower right")
+        axes.legend(frameon=False, fontsize=6, labelcolor=INK.light, loc="lower right")
     figure.axes[0].set_ylabel("test accuracy, %", fontsize=9, color=MUTED.light)
     return figure
 
@@ -176,7 +176,7 @@ def _draw_one(axes: Axes, settings: Row, group: Sequence[Row], device: str, numb
     epochs = min(len(row["curve"]) for row in group)
     times = [fmean(row["curve"][epoch][device] for row in group) for epoch in range(epochs)]
     scores = [100 * fmean(row["curve"][epoch]["accuracy"] for row in group) for epoch in range(epochs)]
-    name = label(settings).replace("`", "").partition(", rate")[0].replace(", weights int8", "")
+    name = label(settings).replace("`", "").replace(", weights int8", "")
     axes.plot(times, scores, color=SERIES[number].light, linewidth=1.5, marker="o", markersize=3, label=name)
 
 
