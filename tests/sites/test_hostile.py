@@ -191,12 +191,13 @@ def test_scores_that_are_none_count_for_nobody(tmp_path: Path) -> None:
     are_quarantined(federation, gang, {name: reason for name, (_, reason) in SCORES.items()})
 
 
-def tally(**told: Any) -> Act:
+def tally(weights: dict[str, Tensor] | None = None, **told: Any) -> Act:
     async def act(line: Line) -> None:
         await line.hello()
         frame = await line.asked("alone")
+        assert frame.envelope.alone.collect
         honest = {"samples": 20, "correct": 0, "loss": 0.0, "bad_step": -1}
-        await line.send("tally", seq=frame.envelope.seq, **(honest | told))
+        await line.send("tally", weights or {}, seq=frame.envelope.seq, **(honest | told))
 
     return act
 

@@ -133,10 +133,15 @@ class Engine(Protocol):
         """
         ...
 
-    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float], *, merges: bool = False) -> TrainMetrics | None:
         """Let clients that hold the whole model train through the epoch that `begin_epoch` prepared, without exchanges.
 
-        ``rates`` are those of its steps.
+        Parameters
+        ----------
+        rates
+            Those of its steps.
+        merges
+            Whether their weights are merged after it: they may come with what they measured.
 
         Returns
         -------

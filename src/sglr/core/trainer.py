@@ -198,12 +198,13 @@ class Trainer:
         """Let clients that hold the whole model pass over their data by themselves, where the engine can."""
         started = time.perf_counter()
         rates = [self._rates(step, steps, cohorts) for step in range(steps)]
-        tally = self.engine.train_locally([rate.clients for rate in rates])
+        context = self._context(steps - 1, steps, rates[-1].server, len(cohort))
+        merges = self.method.merges(context)
+        tally = self.engine.train_locally([rate.clients for rate in rates], merges=merges)
         if tally is None:
             return
         self.server.add_metrics(tally)
-        context = self._context(steps - 1, steps, rates[-1].server, len(cohort))
-        if self.method.merges(context):
+        if merges:
             self.sharing.merge(cohort, context, self.hooks.observe)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
         self._between_steps()

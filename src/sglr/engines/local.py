@@ -91,9 +91,9 @@ class Local:
         """Let the clients that have a batch in this step train by their heads."""
         return self.block.step_alone(step, rate)
 
-    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float], *, merges: bool = False) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
-        del rates
+        del rates, merges
         return None
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:

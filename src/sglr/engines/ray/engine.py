@@ -202,9 +202,9 @@ class Ray:
         _, counts = self._schedule.at(step)
         return int(counts.sum())
 
-    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
+    def train_locally(self, rates: Sequence[float], *, merges: bool = False) -> TrainMetrics | None:
         """Have clients step together, whatever they hold."""
-        del rates
+        del rates, merges
         return None
 
     # Weights.

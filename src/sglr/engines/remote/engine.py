@@ -237,31 +237,30 @@ class Remote:
         known = dict(zip(self._uplink.clients, self._uplink.sizes, strict=True))
         return self._open.tails.answer(features, {client: known[client] for client in clients}, self._step)
 
-    def train_locally(self, rates: Sequence[float]) -> TrainMetrics | None:
-        """Have clients that hold the whole model pass over their data by themselves."""
+    def train_locally(self, rates: Sequence[float], *, merges: bool = False) -> TrainMetrics | None:
+        """Have clients that hold the whole model pass over their data by themselves; if it ``merges``, send weights."""
         clients = list(self._plan.at(0, self.sizes))
         self._open.publisher.catch_up(clients)
         envelope = self._open.requests.at()
         # One for all steps, or one for each.
         envelope.alone.rates.extend(rates[:1] if len(set(rates)) == 1 else rates)
+        envelope.alone.collect = merges
         frames = self._open.requests.answers(clients, envelope, "tally", moves=True, least_seconds=PASS_SECONDS)
         self._count_step()
         self._shared.step(sum(rates))
+        if merges:
+            self._open.gathering.came(frames)
         known = self.sizes
         return self._open.validator.tally(frames, {client: known[client] for client in frames})
 
     def collect_present(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], Weights]:
         """Return the weights of those of the cohort that are present, and whose last numbers were sound."""
-        envelope = self._open.requests.at()
-        envelope.collect.SetInParent()
         states = [self._state_of(client) for client in cohort]
         clients = [one.client for one in states if one.counts and not one.extreme]
         if self._spec.delta_code is not None:
             # Who has other weights than the shared ones would send differences from those.
             clients = [client for client in clients if not self._state_of(client).needs_shared]
-        self._shared.begin_gathering()
-        frames = self._open.requests.answers(clients, envelope, "weights")
-        found = self._open.validator.weights(frames, self._shared.check, self._shared.published)
+        found = self._open.gathering.weights(clients)
         if not found:
             return (), {}
         return tuple(found), self._forms.side_by_side(found)
@@ -342,6 +341,7 @@ class Remote:
         if self._exchange is None:
             return
         self._open.requests.steps = self._steps_taken
+        self._open.gathering.forget()
         self._open.extremes.restore(tensors)
         digests = digests_in(tensors["digests"])
         self._open.runtime.barrier.back(digests)

@@ -172,9 +172,13 @@ class RequestHandlers:
         return self._trainer.job.keep_labels or self._trainer.features is not None
 
     def _collect(self, frame: Frame) -> Answer:
-        envelope, trainer = Envelope(), self._trainer
+        envelope = Envelope()
         envelope.weights.SetInParent()
-        return envelope, trainer.sent_weights.parts(trainer.shared_weights(), frame.envelope.where.steps)
+        return envelope, self._sent_weights(frame.envelope.where.steps)
+
+    def _sent_weights(self, steps: int) -> dict[str, Tensor]:
+        """Return what is sent of the weights after so many steps."""
+        return self._trainer.sent_weights.parts(self._trainer.shared_weights(), steps)
 
     def _publish(self, frame: Frame) -> None:
         if not frame.envelope.publish.head:
@@ -235,7 +239,11 @@ class RequestHandlers:
         steps = self._trainer.steps
         if len(rates) != 1 and len(rates) < steps:
             raise Malformed(f"{len(rates)} learning rates came for {steps} steps")
-        return _tallied(self._trainer.train_locally(where.epoch, rates))
+        tally = self._trainer.train_locally(where.epoch, rates)
+        envelope, _ = _tallied(tally)
+        # The server counts the pass as a step once it is over, and may ask for the weights after it again.
+        sends = told.collect and tally.bad_step is None
+        return envelope, self._sent_weights(where.steps + 1) if sends else {}
 
     def _digest(self, frame: Frame) -> Answer:
         del frame

@@ -9,6 +9,7 @@ from sglr.engines.remote.limits import chunk
 from sglr.engines.remote.server.barrier import Patience
 from sglr.engines.remote.server.extremes import Extremes
 from sglr.engines.remote.server.forms import Forms
+from sglr.engines.remote.server.gathering import WeightGathering
 from sglr.engines.remote.server.held_out import HeldOut
 from sglr.engines.remote.server.publisher import Publisher
 from sglr.engines.remote.server.requests import RequestSender
@@ -35,6 +36,8 @@ class Exchange:
         Records which clients' values were extreme.
     publisher
         Sends the shared weights.
+    gathering
+        Gathers clients' weights.
     snapshots
         Has clients write and restore snapshots.
     tails
@@ -48,6 +51,7 @@ class Exchange:
     validator: MessageValidator
     extremes: Extremes
     publisher: Publisher
+    gathering: WeightGathering
     snapshots: ClientSnapshots
     tails: Tails
     held_out: HeldOut
@@ -93,4 +97,5 @@ class Exchange:
         held_out = HeldOut(requests, validator, tails if features else None, most, spec.task, forms)
         publisher = Publisher(requests, connections, shared, forms)
         snapshots = ClientSnapshots(requests, validator, publisher, len(connections.states))
-        return cls(runtime, requests, validator, extremes, publisher, snapshots, tails, held_out)
+        gathering = WeightGathering(requests, validator, shared)
+        return cls(runtime, requests, validator, extremes, publisher, gathering, snapshots, tails, held_out)

@@ -268,10 +268,12 @@ class Evaluate(_message.Message):
     def __init__(self, part: _Optional[str] = ..., first: _Optional[int] = ..., count: _Optional[int] = ..., shared: _Optional[bool] = ...) -> None: ...
 
 class Alone(_message.Message):
-    __slots__ = ("rates",)
+    __slots__ = ("rates", "collect")
     RATES_FIELD_NUMBER: _ClassVar[int]
+    COLLECT_FIELD_NUMBER: _ClassVar[int]
     rates: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, rates: _Optional[_Iterable[float]] = ...) -> None: ...
+    collect: bool
+    def __init__(self, rates: _Optional[_Iterable[float]] = ..., collect: _Optional[bool] = ...) -> None: ...
 
 class Digest(_message.Message):
     __slots__ = ()
