@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -98,14 +99,14 @@ def tell(process: subprocess.Popen[bytes], what: dict[str, object]) -> None:
     process.stdin.close()
 
 
-def told() -> dict[str, object]:
+def told() -> dict[str, Any]:
     """Say that this process is ready, and return what it is told to do."""
     print("ready", flush=True)
-    found: dict[str, object] = json.load(sys.stdin)
+    found: dict[str, Any] = json.load(sys.stdin)
     return found
 
 
-async def _streams(port: object, root: str, identities: list[tuple[str, str]]) -> None:
+async def _streams(port: int, root: str, identities: list[tuple[str, str]]) -> None:
     async def stream(key: str, certificate: str) -> None:
         credentials = grpc.ssl_channel_credentials(root.encode(), key.encode(), certificate.encode())
         options = [*CHANNEL_OPTIONS, *CLIENT_OPTIONS]
@@ -119,4 +120,4 @@ async def _streams(port: object, root: str, identities: list[tuple[str, str]]) -
 
 
 if __name__ == "__main__":
-    asyncio.run(_streams(**told()))  # type: ignore[arg-type]
+    asyncio.run(_streams(**told()))

@@ -146,8 +146,8 @@ def client_process() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     found = told()
-    address, folder, steps = f"127.0.0.1:{found['port']}", Path(str(found["folder"])), int(str(found["steps"]))
-    tokens = [str(token) for token in found["tokens"]]  # type: ignore[attr-defined]
+    address, folder, steps = f"127.0.0.1:{found['port']}", Path(found["folder"]), int(found["steps"])
+    tokens = [str(token) for token in found["tokens"]]
     first = Identity.enrol(address, tokens[0], folder / "0", timeout=120)
 
     def enrol(place: int) -> Identity:

@@ -83,7 +83,7 @@ def test_who_left_before_he_joined_took_no_part() -> None:
 
 
 def test_there_is_a_process_for_each_core_and_no_more_than_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(join_processes, "_cores", lambda: 4)
+    monkeypatch.setattr(join_processes, "usable_cores", lambda: frozenset(range(4)))
     monkeypatch.setattr(sys, "platform", "linux")
     assert [processes_for(clients, None) for clients in (0, 1, 3, 20)] == [1, 1, 3, 4]
     assert processes_for(20, 7) == 7

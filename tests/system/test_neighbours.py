@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sglr.system.cores import usable_cores
 from sglr.system.neighbours import (
     OWN_CHOICE,
     STAT,
@@ -21,7 +22,6 @@ from sglr.system.neighbours import (
     find_free_cores,
     free_cores,
     quota,
-    usable_cores,
 )
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkProcess
 from typing import TypeVar
 
 from sglr.core.errors import SglrError, UsageError
+from sglr.system.cores import usable_cores
 
 Place = TypeVar("Place")
 
@@ -44,13 +45,8 @@ def processes_for(clients: int, wanted: int | None) -> int:
     if wanted is not None and wanted > 1 and not forks:
         problem = "this system can't share what was imported between processes"
         raise UsageError("processes", wanted, problem, "run sglr join once for each of some of the tokens")
-    most = (_cores() if forks else 1) if wanted is None else wanted
+    most = (len(usable_cores()) if forks else 1) if wanted is None else wanted
     return max(1, min(clients, most))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def in_processes(join: Join[Place], places: Sequence[Place], stop: Stop, processes: int) -> list[bool]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from sglr.core.errors import UsageError
+from sglr.system.cores import usable_cores
 
 CPU_INFO = Path("/proc/cpuinfo")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -85,5 +86,5 @@ def processor_name() -> str:
 def _cores() -> str:
     """Return how many cores this process may use, and how many there are."""
     every = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    usable = len(usable_cores())
     return str(every) if usable == every else f"{usable} of {every}"

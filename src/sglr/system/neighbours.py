@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from sglr.system.cores import usable_cores
+
 STAT, QUOTA = Path("/proc/stat"), Path("/sys/fs/cgroup/cpu.max")
 
 OWN_CHOICE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -56,13 +58,6 @@ class Look:
         """Return how many cores other programs kept busy, on average until a later moment."""
         computed = (later.busy - self.busy) - (later.own - self.own)
         return max(0.0, computed) / (later.at - self.at)
-
-
-def usable_cores() -> frozenset[int]:
-    """Return the numbers of the cores on which this process may run."""
-    if hasattr(os, "sched_getaffinity"):
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
 
 
 def busy_seconds(stat: str, cores: frozenset[int], *, gives_way: bool = False) -> float:

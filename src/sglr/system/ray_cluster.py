@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sglr.core.errors import UsageError
+from sglr.system.cores import usable_cores
 from sglr.system.extras import installing, require
 from sglr.system.ray_head import FIELD, ask, check_form, check_head, in_short, nobody
 
@@ -134,7 +135,7 @@ def _start(ray: Any) -> None:
     _take_address(ray, loopback=True)
     with _own_signals():
         try:
-            ray.init(address="local", num_cpus=_processors(), include_dashboard=False, **_silent())
+            ray.init(address="local", num_cpus=len(usable_cores()), include_dashboard=False, **_silent())
         except Exception as error:  # Ray raises many kinds
             remedy = "see session_latest/logs in Ray's temporary folder, or use a running cluster with --ray-address"
             raise UsageError(FIELD, HERE, f"Ray does not start ({in_short(str(error))})", remedy) from error
@@ -158,10 +159,6 @@ def _take_address(ray: Any, *, loopback: bool) -> None:
     """Switch Ray's loopback option, which it reads on import, and clear an old token."""
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = not loopback and os.environ.get(LOOPBACK) != "0"
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

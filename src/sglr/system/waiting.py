@@ -15,7 +15,7 @@ OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Environment variables by which a user says how threads wait."""
 
 SPINS = 3000
-"""Some 100 µs: longer than most waits of a training that has its cores for itself, which then loses 1 to 2 %."""
+"""Some 100 µs: longer than most waits of a training that has its cores for itself; sleeping then costs little."""
 
 
 def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> bool:

@@ -21,6 +21,7 @@ from sglr.studies.scheduler.datasets import Datasets
 from sglr.studies.scheduler.progress import TrialStarted
 from sglr.studies.scheduler.train_one import train_one
 from sglr.studies.scheduler.trial import Trial
+from sglr.system.cores import usable_cores
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
@@ -133,5 +134,5 @@ def default_jobs(device: str) -> int:
     import torch
 
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        return len(usable_cores())
     return 1
