@@ -95,6 +95,11 @@ def alive(word: str) -> list[int]:
     return found
 
 
+def parent(process: int) -> int:
+    """Return the process that started one."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 def test_whatever_is_killed_the_same_command_goes_on_to_the_same_weights(processes, tmp_path):
     address = free_address()
@@ -143,10 +148,26 @@ def test_clients_on_this_machine_end_with_the_process_that_started_them(processe
     folder = str(tmp_path / "run")
     train = processes.start("train", "train", "--engine", "remote", *FLAGS, "--epochs", 1000, "--out", folder)
     until(lambda: epochs(tmp_path / "run") >= 1, "an epoch")
-    assert len(alive(folder)) == 3, "itself and two clients"
+    assert len(alive(folder)) == 4, "itself, the command of its clients, and a process of each"
     train.send_signal(signal.SIGKILL)
     train.wait()
     until(lambda: alive(folder) == [], "clients to end", 20)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_a_training_whose_client_is_killed_says_so_and_goes_on_when_it_is_resumed(processes, tmp_path):
+    folder = str(tmp_path / "run")
+    train = processes.start("train", "train", "--engine", "remote", *FLAGS, "--epochs", 40, "--out", folder)
+    until(lambda: epochs(tmp_path / "run") >= 1, "an epoch")
+    commands = set(alive(folder))
+    clients = [process for process in commands if parent(process) in commands - {train.pid}]
+    assert len(clients) == 2
+    os.kill(clients[1], signal.SIGKILL)
+    assert train.wait(60) == 1
+    assert "the clients on this machine ended: error: a process of these clients was ended" in processes.said("train")
+    assert alive(folder) == []
+    assert processes.start("again", "resume", folder).wait(200) == 0, processes.said("again")
+    assert epochs(tmp_path / "run") == 40
 
 
 def test_a_table_of_ones_own_is_stopped_and_goes_on_in_processes_of_this_machine(processes, tmp_path):

@@ -25,12 +25,12 @@ def test_tokens_stand_in_files_of_their_user_and_in_no_command_line(tmp_path: Pa
     local_clients = LocalClients(tmp_path / "clients", experiment)
     local_clients.start(1, authority)
     try:
-        lines = [told(process.pid, "cmdline") for process in local_clients._processes]
-        environments = [told(process.pid, "environ") for process in local_clients._processes]
+        lines = [told(command.pid, "cmdline") for command in local_clients._commands]
+        environments = [told(command.pid, "environ") for command in local_clients._commands]
     finally:
-        for process in local_clients._processes:
-            process.kill()
-            process.wait()
+        for command in local_clients._commands:
+            command.kill()
+            command.wait()
     assert all(b"--token" in line for line in lines)
     assert not any(b"sglr1-" in text for text in (*lines, *environments))
     files = sorted((tmp_path / "clients").glob("process-*/*.token"))

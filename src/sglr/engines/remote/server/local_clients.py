@@ -17,7 +17,10 @@ from sglr.runs.facts import facts_of_parameter
 from sglr.storage.files import NOFOLLOW
 
 LEAST_PROCESSES = 4
-"""Beyond so many, and beyond one per core, clients share processes: each holds torch, some 200 MB."""
+"""Beyond so many, and beyond one per core, clients share processes."""
+
+FORKS = sys.platform == "linux"
+"""Whether one command may be several processes, which start at once and share torch's memory."""
 
 
 class LocalClients:
@@ -33,24 +36,33 @@ class LocalClients:
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         self._folder, self._experiment = folder, experiment
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._commands: list[subprocess.Popen[bytes]] = []
 
     def start(self, port: int, authority: Authority) -> None:
-        """Start the processes, each with join tokens for its clients."""
-        processes = min(self._experiment.clients, max(LEAST_PROCESSES, os.cpu_count() or 1))
-        for number in range(processes):
-            own = range(number, self._experiment.clients, processes)
-            self._processes.append(self._spawn(number, own, port, authority))
+        """Start the processes, with join tokens for their clients: by one command, where that can fork."""
+        clients = self._experiment.clients
+        processes = min(clients, max(LEAST_PROCESSES, os.cpu_count() or 1))
+        forks = FORKS and not self._place(1).is_dir()  # an older version gave each process a command, and a folder
+        commands, each = (1, processes) if forks else (processes, 1)
+        for number in range(commands):
+            self._commands.append(self._start(number, range(number, clients, commands), each, port, authority))
 
-    def _spawn(self, number: int, own: range, port: int, authority: Authority) -> subprocess.Popen[bytes]:
-        folder = self._folder / f"process-{number}"
+    def _start(
+        self, number: int, own: range, processes: int, port: int, authority: Authority
+    ) -> subprocess.Popen[bytes]:
+        folder = self._place(number)
         private_folder(folder)
         tokens = [word for client in own for word in ("--token", f"@{_token_file(folder, client, authority)}")]
-        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet", "--processes=1"]
-        command += ["--dataset", self._experiment.dataset, "--out", str(folder), *self._further()]
+        command = [sys.executable, "-m", "sglr", "join", f"127.0.0.1:{port}", *tokens, "--quiet"]
+        command += [f"--processes={processes}", f"--out={folder}"]
+        command += ["--dataset", self._experiment.dataset, *self._further()]
         environment = {**os.environ, "SGLR_PARENT": str(os.getpid())}
         with _log(folder / "log.txt") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def _place(self, number: int) -> Path:
+        """Return the folder of a command."""
+        return self._folder / f"process-{number}"
 
     def _further(self) -> list[str]:
         """Flags that a client never takes from a server: where its data are, code of its own, its device."""
@@ -63,26 +75,26 @@ class LocalClients:
         return [_flag(name, value) for name, value in own.items() if value not in (None, "", [], "none")]
 
     def check(self) -> None:
-        """Raise SglrError if a process ended by itself."""
-        for number, process in enumerate(self._processes):
-            if process.poll() not in (None, 0):
-                told = (self._folder / f"process-{number}" / "log.txt").read_text(encoding="utf-8").strip()
-                last = told.rpartition("\n")[2] or f"exit code {process.returncode}"
-                raise SglrError(f"the process of client {number} ended: {last}")
+        """Raise SglrError if a command ended by itself."""
+        for number, command in enumerate(self._commands):
+            if command.poll() not in (None, 0):
+                told = (self._place(number) / "log.txt").read_text(encoding="utf-8").strip()
+                last = told.rpartition("\n")[2] or f"exit code {command.returncode}"
+                raise SglrError(f"the clients on this machine ended: {last}")
 
     def stop(self) -> None:
-        """End the processes, those that are not over by themselves within seconds."""
-        for process in self._processes:
+        """End the commands, those that are not over by themselves within seconds."""
+        for command in self._commands:
             try:
-                process.wait(3)
+                command.wait(3)
             except subprocess.TimeoutExpired:
-                process.terminate()
-        for process in self._processes:
+                command.terminate()
+        for command in self._commands:
             try:
-                process.wait(10)
+                command.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                command.kill()
+                command.wait()
 
 
 def _token_file(folder: Path, client: int, authority: Authority) -> Path:
