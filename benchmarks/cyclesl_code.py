@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import time
 from argparse import Namespace
@@ -25,7 +24,7 @@ from unittest.mock import MagicMock
 import torch
 
 from contenders import SHAPES, STEPS, make_data, split_steps
-from record import machine, write_result
+from record import cores_of_others, machine, write_result
 from sglr.assembly.build import build
 from sglr.assembly.parts import PartOverrides
 from sglr.core.data import Dataset
@@ -111,7 +110,7 @@ def main() -> None:
     if not (arguments.cyclesl / "sl.py").is_file():
         raise SystemExit(f"{arguments.cyclesl} has no sl.py: give the folder of the authors' code")
     torch.set_num_threads(1)
-    load = os.getloadavg()[0]
+    others = cores_of_others()
     keep_freed_memory()
     modules = theirs(arguments.cyclesl)
     rows = []
@@ -120,7 +119,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     result: dict[str, object] = {
         "machine": machine(),
-        "load_before": load,
+        "cores_of_others": others,
         "command": "python benchmarks/cyclesl_code.py --cyclesl PATH --write",
         "rows": rows,
     }

@@ -33,7 +33,7 @@ from beside.contender import Contender, Turn
 from beside.federated_work import TESTED, Work, accuracy, images
 from beside.flower_processes import deployed_flower, simulated_flower
 from neighbour import neighbours
-from record import machine, write_result
+from record import cores_of_others, machine, write_result
 
 HERE = Path(__file__).parent
 STATES = {"quiet": 0, "one neighbour": 1}
@@ -146,7 +146,7 @@ def main() -> None:
     flwr, theirs = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
     result: dict[str, Any] = {
         "machine": {**machine(), "threads": len(os.sched_getaffinity(0))},
-        "load_before": os.getloadavg()[0],
+        "cores_of_others": cores_of_others(),
         "command": "python benchmarks/flower.py --write",
         "flower": {"flwr": flwr, "torch": theirs},
         "tested": TESTED,

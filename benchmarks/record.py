@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from sglr.system.neighbours import Look
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -26,6 +28,14 @@ def machine() -> dict[str, object]:
     if torch.cuda.is_available():
         info["gpu"] = torch.cuda.get_device_name()
     return info
+
+
+def cores_of_others(seconds: float = 2.0) -> float:
+    """Return how many cores other programs keep busy, looking for some seconds: ask before a benchmark starts."""
+    before = Look.now()
+    time.sleep(seconds)
+    after = Look.now()
+    return 0.0 if before is None or after is None else round(before.cores_of_others(after), 2)
 
 
 def write_result(name: str, variant: str, result: dict[str, object], *, keep: bool) -> None:

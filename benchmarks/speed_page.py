@@ -20,6 +20,9 @@ from speed_summary import summary
 
 PAGE = Path(__file__).parents[1] / "docs/results/speed.md"
 
+NOTICEABLE = 0.1
+"""Cores that other programs keep busy from which a page says so."""
+
 HEAD = """
 Every figure of this page was measured, and every table is written from the results in `benchmarks/results` alone
 (`make bench-page`). A figure is a ratio of contenders that took turns within one run, so that a machine that is slow
@@ -143,8 +146,8 @@ def where(found: Result) -> str:
     threads = (
         "" if own["threads"] == own["cores"] else f", {own['threads']} thread" + ("s" if own["threads"] > 1 else "")
     )
-    load = found.get("load_before", 0.0)
-    busy = f", beside other work (load {load:.0f})" if load >= own["cores"] else ""
+    others = found.get("cores_of_others", 0.0)
+    busy = f", beside programs that kept {others:.1f} cores busy" if others >= NOTICEABLE else ""
     return f"{own['cores']} cores ({own['processor']}){threads}, torch {own['torch']}, {own['date']}{busy}"
 
 
