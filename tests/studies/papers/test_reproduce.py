@@ -95,7 +95,7 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
     parent = subprocess.Popen([*command, "--out", tmp_path / "out"], stderr=subprocess.DEVNULL)
     cells = tmp_path / "out/cells"
     wait_for(lambda: cells.is_dir() and any(cells.iterdir()))
-    workers = children(parent.pid)
+    workers = descendants(parent.pid)
     assert workers
     parent.send_signal(signal.SIGKILL)
     parent.wait()
@@ -109,8 +109,10 @@ def wait_for(condition, seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def children(pid: int) -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent_of(entry) == pid]
+def descendants(pid: int) -> list[int]:
+    """Return the processes that one has started, and those that they have."""
+    started = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent_of(entry) == pid]
+    return [*started, *(one for own in started for one in descendants(own))]
 
 
 def parent_of(process: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,7 +164,7 @@ def test_killed_at_any_time_it_leaves_no_process_and_goes_on(tmp_path: Path, tin
     command = [sys.executable, "-m", "sglr", "sweep", "grid.toml", "--out", "s", "--jobs", "2", "--quiet"]
     parent = subprocess.Popen(command, cwd=tmp_path)
     wait_for(lambda: len(list(tmp_path.glob("s/cells/*/checkpoints/step-*.safetensors"))) > 3)
-    workers = children(parent.pid)
+    workers = descendants(parent.pid)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert workers
@@ -180,6 +181,26 @@ def test_killed_at_any_time_it_leaves_no_process_and_goes_on(tmp_path: Path, tin
     assert first.summary["weights_sha256"] == alone.summary["weights_sha256"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_all_its_processes_stops_it_and_it_says_how_to_go_on(
+    tmp_path: Path, tiny, number: signal.Signals
+) -> None:
+    """As a terminal that is closed, or the end of a job on a cluster, sends it."""
+    grid = {**tiny, "samples_per_client": 100, "epochs": 500, "grid": {"seed": [0, 1]}}
+    (tmp_path / "grid.toml").write_text(tomli_w.dumps(grid), encoding="utf-8")
+    command = [sys.executable, "-m", "sglr", "sweep", "grid.toml", "--out", "s", "--jobs", "2", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: [len(Run(path).history) > 0 for path in tmp_path.glob("s/cells/*")] == [True, True])
+    started = descendants(process.pid)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "stopped; the same sweep again with out = s goes on from there"
+    assert "Traceback" not in said
+    wait_for(lambda: not any(alive(one) for one in started))
+
+
 def wait_for(condition, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -187,10 +208,12 @@ def wait_for(condition, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def children(pid: int) -> list[int]:
-    return [
+def descendants(pid: int) -> list[int]:
+    """Return the processes that one has started, and those that they have."""
+    started = [
         int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and state(entry)[1] == str(pid)
     ]
+    return [*started, *(one for own in started for one in descendants(own))]
 
 
 def alive(pid: int) -> bool:

@@ -13,6 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from sglr.core.data import Dataset
 
 POLL_SECONDS = 0.2
+WARM = "sglr.studies.scheduler.warm"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""By which people, terminals and schedulers of clusters stop a command."""
 
 
 def train_here(
@@ -47,9 +52,10 @@ def train_in_processes(
 ) -> Iterator[Trial]:
     """Train trials, ``jobs`` of them side by side, each in a process; yield each when it is over."""
     datasets.forget()
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     stopping = context.Event()
-    with ProcessPoolExecutor(min(jobs, len(trials)), context, _begin_worker, (stopping, datasets.given)) as pool:
+    given = (stopping, datasets.given, dict(os.environ))
+    with ProcessPoolExecutor(min(jobs, len(trials)), context, _begin_worker, given) as pool:
         with _without_script():
             futures = {pool.submit(_train_in_worker, trial): trial for trial in trials}
         try:
@@ -57,6 +63,31 @@ def train_in_processes(
         finally:
             stopping.set()
             pool.shutdown(cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """Return how processes start: forked by one that has imported all they need, where that is safe (Linux)."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([WARM])
+    for needed in (resource_tracker, forkserver):
+        with _signals_held():  # the first lets go of some
+            needed.ensure_running()
+    return context
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have what is started take no signal that is sent to all processes of a command; this one gets them afterwards.
+
+    What forks, and what keeps account of semaphores, must live until all trainings have written their checkpoints.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -113,9 +144,14 @@ class _Worker:
 _worker = _Worker()
 
 
-def _begin_worker(stopping: Any, dataset: Dataset | None) -> None:
-    """Ignore Ctrl-C and hangups; stop with a checkpoint when the parent asks for it or is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def _begin_worker(stopping: Any, dataset: Dataset | None, environment: dict[str, str]) -> None:
+    """Ignore Ctrl-C and hangups; stop with a checkpoint when the parent asks for it or is gone.
+
+    The process that forks may have started before the environment became what it is.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _worker.stopping, _worker.datasets = stopping, Datasets(dataset)
     threading.Thread(target=_worker.end_with_parent, daemon=True).start()
