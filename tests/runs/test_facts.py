@@ -125,3 +125,10 @@ def test_a_setting_is_added_in_one_place() -> None:
     assert facts == SettingFacts("Training", decides="records", clients="hidden", since="0.3.0")
     assert not facts.told
     assert not facts.counts(is_default=False)
+
+
+def test_a_number_stands_for_its_word_in_files_and_in_python() -> None:
+    number, word = (Experiment.from_flat({"method": "psl", "merge": merge}) for merge in (2, "2"))
+    assert number.fingerprint() == word.fingerprint()
+    with pytest.raises(UsageError, match="merge = True: input should be a valid string"):
+        Experiment.from_flat({"method": "psl", "merge": True})

@@ -19,7 +19,8 @@ from sglr.runs.training_settings import TrainingSettings
 class Settings(TrainingSettings, ModelSettings):
     """The settings that belong to no part, in the order of ``config.toml``; the help sorts them by panel."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # A file may say merge = 2, and Python merge=2.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True)
 
     engine: str = setting("Machine", "local", "where clients live (sglr list engines)", clients="hidden")
     stacking: Literal["auto", "stacked", "matmul", "looped", "parallel"] = setting(
