@@ -48,10 +48,10 @@ def make(_: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
 
 
-def make_stack(module: Any = make, rows: int = 7) -> Stack:
+def make_stack(module: Any = make, rows: int = 7, *, stacked: bool = False) -> Stack:
     torch.default_generator.manual_seed(0)
     spec = OptimizerSpec.parse("adam")
-    return Stack(module, rows, spec, clip_norm=None, stacked=False, device=torch.device("cpu"))
+    return Stack(module, rows, spec, clip_norm=None, stacked=stacked, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("rows", [(0, 1, 2, 3, 4, 5, 6), (1, 4)])
@@ -108,11 +108,15 @@ def test_it_is_measured_beside_the_others_where_nothing_is_drawn(
     monkeypatch.setattr(autotune, "measure", measure)
     inputs = torch.zeros(7, 5, 3, 8, 8)
     random = torch.get_rng_state()
-    assert best_form(make_stack(), lambda _: inputs) == "parallel"
-    assert best_form(make_stack(with_dropout), lambda _: inputs) == "stacked"
+    assert best_form(make_stack(stacked=True), lambda _: inputs) == "parallel"
+    assert best_form(make_stack(with_dropout, stacked=True), lambda _: inputs) == "stacked"
+    assert best_form(make_stack(), lambda _: inputs) == "parallel"  # one that can't be stacked
+    assert best_form(make_stack(with_dropout), lambda _: inputs) == "looped"
     torch.set_num_threads(1)
-    assert best_form(make_stack(), lambda _: inputs) == "stacked"
-    assert measured == [["stacked", "looped", "parallel"], ["stacked", "looped"], ["stacked", "looped"]]
+    assert best_form(make_stack(stacked=True), lambda _: inputs) == "stacked"
+    assert best_form(make_stack(), lambda _: inputs) == "looped"
+    both = ["stacked", "looped"]
+    assert measured == [[*both, "parallel"], both, ["looped", "parallel"], both]
     assert torch.equal(torch.get_rng_state(), random)
 
 

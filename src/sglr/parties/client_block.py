@@ -99,7 +99,7 @@ class ClientBlock(HeldClients):
     def choose_form(self) -> None:
         """Measure how clients run fastest, where the setting leaves it open, and run them so."""
         # Where clients come and go, there are no rows yet that a step would have.
-        if self._spec.stacking == "auto" and self.stack.stacked and not self._comes_and_goes:
+        if self._spec.stacking == "auto" and self.stack.rows > 1 and not self._comes_and_goes:
             self.stack.run_as(best_form(self.stack, self._some_batch))
 
     @property

@@ -51,7 +51,9 @@ def best_form(stack: Stack, batch: Callable[[bool], Tensor]) -> str:
         return forms[0]  # compiling every form to compare them takes longer than most trainings
     if torch.get_num_threads() > 1 and stack.device.type == "cpu" and _is_known(stack):
         forms += [] if draws_random_numbers(stack, batch(False)) else ["parallel"]
-    about = _about(stack, batch(True), forms)
+    if len(forms) == 1:
+        return forms[0]
+    about = _about(stack, batch(stack.stacked), forms)
     known = recall("stacking", about)
     if known is not None and known.get("form") in forms:
         return str(known["form"])
@@ -67,7 +69,7 @@ def measure(stack: Stack, batch: Callable[[bool], Tensor], forms: Sequence[str])
     """Return the seconds of a forward and a backward pass of some rows in each form, leaving no trace."""
     before, best = stack.form, dict.fromkeys(forms, float("inf"))
     begun = time.perf_counter()
-    with _leaving_no_trace(stack, len(batch(True))):
+    with _leaving_no_trace(stack, len(batch(stack.stacked))):
         for round_ in range(ROUNDS + 1):
             for form in forms:
                 stack.run_as(form)
@@ -81,7 +83,12 @@ def measure(stack: Stack, batch: Callable[[bool], Tensor], forms: Sequence[str])
 
 
 def _forms(stack: Stack) -> list[str]:
-    """Return the forms that may be fastest on the device: on CPUs, products of matrices never were."""
+    """Return the forms that may be fastest on the device: on CPUs, products of matrices never were.
+
+    A stack that does not run stacked can't.
+    """
+    if not stack.stacked:
+        return ["looped"]
     convolves = any(tensor.dim() == 5 for tensor in stack.parameters.values())
     return ["stacked", *(["matmul"] if convolves and stack.device.type == "cuda" else []), "looped"]
 
