@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglr.compression.codecs import GROUP, SMALL_CHANNEL, Bfloat16, Float16, Int4, Int8, TopK
+from sglr.compression.codecs import GROUP, SMALL_CHANNEL, Bfloat16, FewLevels, Float16, Int2, Int4, Int8, TopK
 from sglr.compression.each_way import EachWay
 from sglr.compression.error_feedback import parse
 from sglr.core.codec import Codec, Plain
@@ -22,6 +22,7 @@ CODECS: list[Codec] = [
     Float16(),
     Int8(),
     Int4(),
+    Int2(),
     EachWay.of(Int4(), TopK()),
     TopK(),
     TopK(share=0.4),
@@ -95,15 +96,17 @@ def test_int8_by_hand() -> None:
     assert levels[2] - levels[3] == 255
 
 
+# bfloat16 has eight bits of a scale: the outermost values may be so much farther from their level.
+@pytest.mark.parametrize(("codec", "off"), [(Int4(), 1e-4), (Int2(), 3 * 2**-8)])
 @given(shape=SHAPES, seed=SEEDS, exponent=EXPONENTS, rectified=st.booleans())
-def test_int4_is_within_half_a_level_of_its_group(shape, seed, exponent, rectified) -> None:
+def test_few_levels_are_within_half_a_level_of_their_group(codec, off, shape, seed, exponent, rectified) -> None:
     values = draw(shape, seed, exponent)
     values = values.relu() if rectified else values
-    error = (Int4().received(values) - values).abs()
+    error = (codec.received(values) - values).abs()
     for sample, wrong in zip(values, error, strict=True):
         for group, its_error in zip(sample.flatten().split(GROUP), wrong.flatten().split(GROUP), strict=True):
-            level = (group.max().clamp(min=0) - group.min().clamp(max=0)) / 15
-            assert its_error.max() <= level * (0.5 + 1e-4)
+            level = (group.max().clamp(min=0) - group.min().clamp(max=0)) / (2**codec.bits - 1)
+            assert its_error.max() <= level * (0.5 + off)
     assert (error[values == 0] == 0).all()
 
 
@@ -117,11 +120,26 @@ def test_int4_by_hand() -> None:
     torch.testing.assert_close(Int4().decode(parts, (1, 3)), torch.tensor([[0.4, -1.0, 2.0]]))
 
 
+def test_int2_by_hand() -> None:
+    """Five values: 3.0 / 3 = 1 between levels, zero is the second, and four levels are in a byte, the first lowest."""
+    parts = Int2().encode(torch.tensor([[0.4, -1.0, 2.0, 0.6, 0.0]]))
+    assert parts["scale"].dtype == torch.bfloat16
+    assert parts["scale"].tolist() == [[1.0]]
+    assert parts["zero"].tolist() == [[1]]
+    assert parts["values"].tolist() == [[1 + 4 * 0 + 16 * 3 + 64 * 2, 1 + 4 * 1 + 16 * 1 + 64 * 1]]
+    torch.testing.assert_close(Int2().decode(parts, (1, 5)), torch.tensor([[0.0, -1.0, 2.0, 1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("codec", [Int4(), Int2()])
 @given(shape=SHAPES, seed=SEEDS)
-def test_int4_arrives_as_it_is_said_to(shape, seed) -> None:
+def test_few_levels_arrive_as_they_are_said_to(codec: FewLevels, shape, seed) -> None:
     values = draw(shape, seed)
-    assert torch.equal(Int4().received(values), Int4().decode(Int4().encode(values), shape))
+    assert torch.equal(codec.received(values), codec.decode(codec.encode(values), shape))
+
+
+def test_few_levels_take_as_many_bytes_as_is_told() -> None:
     assert Int4().bytes((1, 3136)) == 3136 // 2 + 5 * 49
+    assert Int2().bytes((1, 3136)) == 3136 // 4 + 3 * 49
 
 
 def test_each_way_has_a_code_of_its_own() -> None:

@@ -34,7 +34,7 @@ def test_a_codec_is_found_by_its_name(text, codec) -> None:
 
 @pytest.mark.parametrize("text", ["int", "INT8", "", "topk0.1", "gzip"])
 def test_a_name_that_is_not_known_lists_those_that_are(text: str) -> None:
-    with pytest.raises(UsageError, match="known: bf16, fp16, int4, int8, none, topk"):
+    with pytest.raises(UsageError, match="known: bf16, fp16, int2, int4, int8, none, topk"):
         parse(text)
 
 

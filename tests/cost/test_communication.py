@@ -239,8 +239,8 @@ def test_counted_bytes_are_those_of_the_closed_form(case, setup: Setup, sizes, p
     check(ledger, law)
 
 
-# A sample is three numbers: 2 bytes each, and a scale of 4; a byte each, or half a byte, and a scale and a zero;
-# one with its place.
+# A sample is three numbers: 2 bytes each, and a scale of 4; a byte each, or half or a quarter of one,
+# and a scale and a zero; one with its place.
 @covering(
     compression_and_cut=[
         ("bf16", 6),
@@ -248,6 +248,7 @@ def test_counted_bytes_are_those_of_the_closed_form(case, setup: Setup, sizes, p
         ("int8", 8),
         ("int8:feedback=true", 8),
         ("int4", 7),
+        ("int2", 4),
         ("topk:0.4", 8),
     ],
     name=["psl", "sgl", "sgl, class", "ssl"],

@@ -19,7 +19,9 @@ VALUES = st.one_of(
 BATCHES = hnp.arrays(np.float32, st.sampled_from([(1, 8), (3, 5), (2, 3, 2, 2), (2, 2, 6, 6)]), elements=VALUES)
 
 
-@pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "int4", "up=int4,down=topk:0.3", "topk:0.1", "topk:0.6"])
+@pytest.mark.parametrize(
+    "name", ["bf16", "fp16", "int8", "int4", "int2", "up=int4,down=topk:0.3", "topk:0.1", "topk:0.6"]
+)
 @given(values=BATCHES)
 def test_a_layer_gives_what_its_codec_gives(name: str, values: np.ndarray) -> None:
     smashed, codec = torch.from_numpy(values.copy()), parse(name)

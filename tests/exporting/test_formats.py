@@ -75,7 +75,7 @@ def test_every_model_exports_to_every_format(model: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compression", ["int4", "topk:0.2"])
+@pytest.mark.parametrize("compression", ["int4", "int2", "topk:0.2"])
 def test_parts_one_after_the_other_are_the_network_that_was_trained(compression: str, tmp_path: Path) -> None:
     settings = {"dataset": "digits", "clients": 2, "epochs": 1, "samples_per_client": 60, "seed": 3}
     run = sglr.train("psl", model="mlp", tail="relu2", compression=compression, out=tmp_path / "run", **settings)

@@ -62,7 +62,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "fl", "model": "resnet16", "samples_per_client": 17, "optimizer": "sgd", "epochs": 1},
     {"method": "sglr", "compression": "int8:feedback=true", "phi": 1.0},
     {"method": "sglr", "compression": "up=int4:feedback=true,down=int8", "phi": 1.0, "model": "cnn"},
-    {"method": "psl", "compression": "down=int4", "model": "cnn", "tail": "pool2"},
+    {"method": "psl", "compression": "up=int2,down=int4", "model": "cnn", "tail": "pool2"},
     {"method": "sfl", "average_every": 2},
     {
         "method": "sfl",

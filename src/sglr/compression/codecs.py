@@ -1,10 +1,11 @@
-"""Codecs: bfloat16, float16, int8, int4 and top-k, one frozen object each."""
+"""Codecs: bfloat16, float16, int8, int4, int2 and top-k, one frozen object each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -108,33 +109,47 @@ def _along(first: Tensor, values: Tensor) -> Tensor:
 
 
 GROUP = 64
-"""Values of a sample that share the sixteen levels of ``int4``: their 5 bytes are 16 % of what 64 values take."""
+"""Values of a sample that share the levels of ``int4`` or ``int2``: what describes them is 16 % of their bytes."""
 
 
 @dataclass(frozen=True)
-class Int4(Codec):
-    """``int4``: 16 levels between the smallest and the largest of 64 values of a sample; one level is zero.
+class FewLevels(Codec):
+    """Few levels between the smallest and the largest of 64 values of a sample; one level is zero.
 
-    Values are grouped as they lie in a sample, the last group being smaller, and two are written in a byte. Groups are
-    smaller than the channels of ``int8``: with sixteen levels, one large value costs all others of its group much.
+    Values are grouped as they lie in a sample, the last group being smaller, and a byte holds several, the first in
+    the lowest bits. Groups are smaller than the channels of ``int8``: with few levels, one large value costs all others
+    of its group much.
     """
+
+    bits: ClassVar[int]
+    scaled_by: ClassVar[torch.dtype]
+    """Type of the distance between levels, of which there is one for each group."""
+
+    @property
+    def _highest(self) -> int:
+        """The highest level."""
+        return (1 << self.bits) - 1
+
+    def _bytes_of_levels(self, values: int) -> int:
+        return -(-values * self.bits // 8)
 
     def encode(self, values: Tensor) -> dict[str, Tensor]:
         """Round to the nearest level."""
         levels, scale, zero = self._rounded(values)
-        pairs = levels.to(torch.uint8).reshape(len(values), prod(levels.shape[1:]) // 2, 2)
-        packed = pairs[..., 0] | (pairs[..., 1] << 4)
+        each = 8 // self.bits
+        rows = torch.unflatten(levels.to(torch.uint8), -1, (GROUP // each, each))
+        packed = sum((rows[..., place] << place * self.bits for place in range(1, each)), rows[..., 0])
+        size = self._bytes_of_levels(prod(values.shape[1:]))
         return {
-            "values": packed[:, : _halved(tuple(values.shape))].contiguous(),
-            "scale": scale,
+            "values": packed.flatten(1)[:, :size].contiguous(),
+            "scale": scale.to(self.scaled_by),
             "zero": zero.to(torch.uint8),
         }
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """Return half a byte per value, and five per group."""
-        groups = shape[0], _grouped(shape)
-        size = shape[0], _halved(shape)
-        return {"values": (torch.uint8, size), "scale": (torch.float32, groups), "zero": (torch.uint8, groups)}
+        """Return the bits of each value, in whole bytes, and the scale and the zero of each group."""
+        groups, size = (shape[0], _grouped(shape)), (shape[0], self._bytes_of_levels(prod(shape[1:])))
+        return {"values": (torch.uint8, size), "scale": (self.scaled_by, groups), "zero": (torch.uint8, groups)}
 
     def received(self, values: Tensor) -> Tensor:
         """Return what the other side has of ``values`` ``[b, ...]``, without writing it."""
@@ -142,20 +157,25 @@ class Int4(Codec):
 
     def _decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         packed, groups = parts["values"], _grouped(shape)
-        packed = pad(packed, (0, groups * GROUP // 2 - packed.shape[1]))
-        levels = torch.stack([packed & 15, packed >> 4], -1).reshape(shape[0], groups, GROUP)
-        return self._valued(levels.float(), parts["scale"], parts["zero"].float(), shape)
+        packed = pad(packed, (0, groups * GROUP * self.bits // 8 - packed.shape[1]))
+        places = range(0, 8, self.bits)
+        levels = torch.stack([(packed >> place) & self._highest for place in places], -1)
+        levels = levels.reshape(shape[0], groups, GROUP)
+        return self._valued(levels.float(), parts["scale"].float(), parts["zero"].float(), shape)
 
     def _rounded(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return levels ``[b, groups, 64]`` of 0 to 15, and of each group the scale and the level of zero."""
+        """Return levels ``[b, groups, 64]``, and of each group the scale and the level of zero."""
         width, groups = prod(values.shape[1:]), _grouped(tuple(values.shape))
         flat = pad(values.flatten(1) if values.dim() > 1 else values[:, None], (0, groups * GROUP - width))
         rows = flat.reshape(flat.shape[0], groups, GROUP)
         least, largest = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
-        scale = largest / 15 - least / 15
+        scale = (largest / self._highest - least / self._highest).to(self.scaled_by).float()
+        # Where values are finite, so is what arrives, if the levels reach as far as float32 does.
+        reach = scale.clamp(max=torch.finfo(scale.dtype).max / 2**self.bits)
+        scale = torch.where(scale.isinf(), scale, reach)
         step = torch.where(scale > 0, scale, 1.0)
-        zero = torch.nan_to_num(-(least / step).round()).clamp(0, 15)
-        levels = torch.nan_to_num((rows / step[..., None]).round() + zero[..., None]).clamp(0, 15)
+        zero = torch.nan_to_num(-(least / step).round()).clamp(0, self._highest)
+        levels = torch.nan_to_num((rows / step[..., None]).round() + zero[..., None]).clamp(0, self._highest)
         return levels, scale, zero
 
     def _valued(self, levels: Tensor, scale: Tensor, zero: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -165,14 +185,25 @@ class Int4(Codec):
         return flat[:, : prod(shape[1:])].reshape(shape)
 
 
+@dataclass(frozen=True)
+class Int4(FewLevels):
+    """``int4``: 16 levels, two of which are in a byte, and five bytes for each group."""
+
+    bits = 4
+    scaled_by = torch.float32
+
+
+@dataclass(frozen=True)
+class Int2(FewLevels):
+    """``int2``: 4 levels, four of which are in a byte, and three bytes for each group: the scale is in bfloat16."""
+
+    bits = 2
+    scaled_by = torch.bfloat16
+
+
 def _grouped(shape: tuple[int, ...]) -> int:
     """Return the number of groups of a sample."""
     return -(-prod(shape[1:]) // GROUP)
-
-
-def _halved(shape: tuple[int, ...]) -> int:
-    """Return the bytes of a sample's levels."""
-    return -(-prod(shape[1:]) // 2)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from sglr.compression.codecs import Bfloat16, Float16, Int4, Int8, TopK
+from sglr.compression.codecs import Bfloat16, Float16, Int2, Int4, Int8, TopK
 from sglr.compression.each_way import EachWay
 from sglr.core.codec import Codec, Plain
 from sglr.core.errors import UsageError, unknown
@@ -32,6 +32,7 @@ CODECS: Mapping[str, Callable[..., Codec]] = {
     "fp16": Float16,
     "int8": Int8,
     "int4": Int4,
+    "int2": Int2,
     "topk": TopK,
 }
 """Codecs by name."""
@@ -42,6 +43,7 @@ SHARE = Option(Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], "fracti
 OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "int8": {"feedback": FEEDBACK},
     "int4": {"feedback": FEEDBACK},
+    "int2": {"feedback": FEEDBACK},
     "topk": {"share": SHARE, "feedback": FEEDBACK},
 }
 """Options of codecs; others have none."""

@@ -94,15 +94,15 @@ class Settings(TrainingSettings, ModelSettings):
     compression: str = setting(
         "Between sites",
         "none",
-        "how smashed data and gradients are written: none, bf16, fp16, int8, int4 or topk:0.1 (a share), the last"
-        " three also with feedback=true; up=int8,down=int4 is one for each; methods that send none ignore it",
+        "how smashed data and gradients are written: none, bf16, fp16, int8, int4, int2 or topk:0.1 (a share), the"
+        " last four also with feedback=true; up=int8,down=int4 is one for each; methods that send none ignore it",
         clients="take",
     )
     weight_compression: str = setting(
         "Between sites",
         "none",
         "how clients' weights are written on their way to be merged, as differences from the shared ones: bf16, fp16,"
-        " int8, int4 or topk:0.1; what is lost is added the next time",
+        " int8, int4, int2 or topk:0.1; what is lost is added the next time",
         clients="take",
         since="0.2.0",
     )
