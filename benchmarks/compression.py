@@ -33,8 +33,9 @@ CODECS = (
     "topk:0.1,feedback=true",
     "topk:0.03",
 )
-FOUR_BITS = ("none", "int8", "int4", "up=int8,down=int4", "up=int4,down=int8")
-"""What ``--four-bits`` measures."""
+FEW_BITS = ("none", "int8", "up=int8,down=int4", "up=int4,down=int8", "int4", "up=int4,down=int2", "up=int2,down=int4")
+FEW_BITS += ("int2",)
+"""What ``--few-bits`` measures."""
 
 METHODS = ("psl", "sglr")
 SETTINGS = {
@@ -127,14 +128,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--write", action="store_true", help="keep the result under benchmarks/results")
-    parser.add_argument("--four-bits", action="store_true", help="measure int4, each way and both, beside int8")
+    parser.add_argument("--few-bits", action="store_true", help="measure int4 and int2, each way and both, beside int8")
     options = parser.parse_args()
-    codecs = FOUR_BITS if options.four_bits else CODECS
+    codecs = FEW_BITS if options.few_bits else CODECS
     torch.set_num_threads(1)
     rows = [
         measure(method, codec, seed, options) for seed in range(options.seeds) for method in METHODS for codec in codecs
     ]
-    chosen = "--four-bits " * options.four_bits
+    chosen = "--few-bits " * options.few_bits
     chosen += f"--image-size {options.image_size} --seeds {options.seeds} --epochs {options.epochs}"
     result: dict[str, object] = {
         "machine": machine(),
@@ -143,7 +144,7 @@ def main() -> None:
         "milliseconds": {codec: milliseconds(codec) for codec in codecs if "feedback" not in codec},
         "rows": rows,
     }
-    name = f"{options.image_size}{'-four-bits' * options.four_bits}-cpu"
+    name = f"{options.image_size}{'-few-bits' * options.few_bits}-cpu"
     write_result("compression", name, result, keep=options.write)
     print("\n".join(table(rows, codecs)))
 

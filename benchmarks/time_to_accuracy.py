@@ -1,7 +1,7 @@
 """How long until 75 % over 100 ms and 20 Mbit/s: split learning beside FedAvg, both tuned, by the simulated clock.
 
 Fashion-MNIST, three clients of 640 samples in batches of 32. For the small CNN (0.4 MB) and for one of 50 MB, nearly
-all of it at the server, some settings of FedAvg and of split methods are tried, with validation data: on three seeds,
+all of it at the server, as many settings of FedAvg as of split methods are tried, with validation data: on three seeds,
 the large on one. The fastest two of both on each device (one for the large) train with three other seeds, and are
 scored on test data after every epoch, beside `psl` and `fl` with nothing set. Two clocks run beside one training, as
 devices change no weights.
@@ -52,9 +52,9 @@ SETTINGS: Settings = {
 SMALL, LARGE = {"model": "cnn"}, {"model": "time_to_accuracy_model:wide", "cut": "pool1"}
 
 
-def fl(local_epochs: int, lr: float) -> Settings:
-    """Return settings of FedAvg, with weights in int8 on their way up."""
-    return {"method": "fl", "local_epochs": local_epochs, "lr": lr, "weight_compression": "int8"}
+def fl(local_epochs: int, lr: float, code: str = "int8") -> Settings:
+    """Return settings of FedAvg, with weights in a code on their way up."""
+    return {"method": "fl", "local_epochs": local_epochs, "lr": lr, "weight_compression": code}
 
 
 def ahead(method: str, code: str, depth: int, lr: float, **more: str) -> Settings:
@@ -73,8 +73,11 @@ TRIED: dict[str, tuple[Settings, tuple[Settings, ...]]] = {
         SMALL,
         (
             *(fl(local, 6e-3) for local in (1, 2, 3, 4)),
-            fl(4, 3e-3),
+            *(fl(local, 3e-3) for local in (1, 2, 4)),
+            *(fl(local, 6e-3, "int4") for local in (1, 2, 3)),
+            fl(2, 6e-3, "int2"),
             *(ahead(method, "int4", 8, lr) for method in ("psl", "sglr", "sfl") for lr in (3e-3, 6e-3)),
+            *(ahead("psl", "int2", 8, lr) for lr in (3e-3, 6e-3)),
             ahead("psl", "int8", 8, 6e-3),
             ahead("psl", "int4", 8, 6e-3, cut="pool2"),
             heads(5, "pool1", 3e-3),
@@ -83,8 +86,8 @@ TRIED: dict[str, tuple[Settings, tuple[Settings, ...]]] = {
     "large": (
         LARGE,
         (
-            *(fl(local, 1e-3) for local in (1, 2)),
-            *(ahead("psl", "int4", 8, lr) for lr in (1e-3, 3e-3)),
+            *(fl(local, lr) for local in (1, 2) for lr in (1e-3, 3e-3)),
+            *(ahead("psl", code, 8, lr) for code in ("int4", "int2") for lr in (1e-3, 3e-3)),
         ),
     ),
 }
