@@ -12,10 +12,11 @@ from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from record import RESULTS
 from sglr.report.charts import make_plain
-from sglr.report.palette import INK, MUTED, SERIES
+from sglr.report.palette import INK, MUTED, SERIES, colour, dashes
 from sglr.report.svg import standalone_svg
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def page(result: Mapping[str, Any]) -> str:
 
 def draw(models: Mapping[str, Any], target: float) -> Figure:
     """Draw accuracy against modelled seconds, the mean over seeds, for each model and device."""
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     for axes, (model, device) in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
         make_plain(axes)
         axes.set_title(f"{NAMES[model]}, {device}s", loc="left", fontsize=8, color=INK.light)
@@ -166,8 +167,12 @@ def draw(models: Mapping[str, Any], target: float) -> Figure:
         for number, (settings, group) in enumerate(groups(models[model]["final"])):
             _draw_one(axes, settings, group, device, number)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("modelled seconds", fontsize=9, color=MUTED.light)
-        axes.legend(frameon=False, fontsize=6, labelcolor=INK.light, loc="lower right")
+        under = {"loc": "upper left", "bbox_to_anchor": (0, -0.18), "frameon": False, "fontsize": 7}
+        axes.legend(**under, labelcolor=INK.light)
     figure.axes[0].set_ylabel("test accuracy, %", fontsize=9, color=MUTED.light)
     return figure
 
@@ -176,8 +181,10 @@ def _draw_one(axes: Axes, settings: Row, group: Sequence[Row], device: str, numb
     epochs = min(len(row["curve"]) for row in group)
     times = [fmean(row["curve"][epoch][device] for row in group) for epoch in range(epochs)]
     scores = [100 * fmean(row["curve"][epoch]["accuracy"] for row in group) for epoch in range(epochs)]
-    name = label(settings).replace("`", "").replace(", weights int8", "")
-    axes.plot(times, scores, color=SERIES[number].light, linewidth=1.5, marker="o", markersize=3, label=name)
+    name, (own, other) = label(settings).replace("`", ""), (colour(number).light, dashes(number // len(SERIES)))
+    (line,) = axes.plot(times, scores, color=own, linewidth=1.5, marker="o", markersize=3, label=name)
+    if other:
+        line.set_dashes(other)
 
 
 def main() -> None:
