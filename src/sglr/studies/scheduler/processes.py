@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 WARM = "sglr.studies.scheduler.warm"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """By which people, terminals and schedulers of clusters stop a command."""
 
 
