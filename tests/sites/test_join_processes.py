@@ -84,13 +84,13 @@ def test_who_left_before_he_joined_took_no_part() -> None:
 
 def test_there_is_a_process_for_each_core_and_no_more_than_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(join_processes, "usable_cores", lambda: frozenset(range(4)))
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(join_processes, "FORKS", True)
     assert [processes_for(clients, None) for clients in (0, 1, 3, 20)] == [1, 1, 3, 4]
     assert processes_for(20, 7) == 7
     assert processes_for(3, 7) == 3
     with pytest.raises(UsageError, match="processes = 0: clients need a process"):
         processes_for(3, 0)
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(join_processes, "FORKS", False)
     assert processes_for(20, None) == 1
     with pytest.raises(UsageError, match="processes = 2: this system can't share"):
         processes_for(20, 2)

@@ -109,7 +109,7 @@ def _along(first: Tensor, values: Tensor) -> Tensor:
 
 
 GROUP = 64
-"""Values of a sample that share the levels of ``int4`` or ``int2``: what describes them is 16 % of their bytes."""
+"""Values of a sample that share levels: their 5 bytes are 16 % of what 64 take in ``int4``, 3 are 19 % in ``int2``."""
 
 
 @dataclass(frozen=True)

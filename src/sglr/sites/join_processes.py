@@ -7,7 +7,6 @@ memory of torch and start at once. What a client computes does not depend on who
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 from sglr.core.errors import SglrError, UsageError
 from sglr.system.cores import usable_cores
+from sglr.system.forks import FORKS
 
 Place = TypeVar("Place")
 
@@ -41,11 +41,10 @@ def processes_for(clients: int, wanted: int | None) -> int:
     """
     if wanted is not None and wanted < 1:
         raise UsageError("processes", wanted, "clients need a process", "give 1 or more, or leave it out")
-    forks = sys.platform == "linux"
-    if wanted is not None and wanted > 1 and not forks:
+    if wanted is not None and wanted > 1 and not FORKS:
         problem = "this system can't share what was imported between processes"
         raise UsageError("processes", wanted, problem, "run sglr join once for each of some of the tokens")
-    most = (len(usable_cores()) if forks else 1) if wanted is None else wanted
+    most = (len(usable_cores()) if FORKS else 1) if wanted is None else wanted
     return max(1, min(clients, most))
 
 

@@ -6,10 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.process_families import alive, descendants, wait_for
 
 from sglr.core.errors import UsageError
 from sglr.runs.folder import CONFIG
@@ -99,31 +99,4 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
     assert workers
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() and not zombie(worker) for worker in workers))
-
-
-def wait_for(condition, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "took too long"
-        time.sleep(0.1)
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes that one has started, and those that they have."""
-    started = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent_of(entry) == pid]
-    return [*started, *(one for own in started for one in descendants(own))]
-
-
-def parent_of(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return -1
-
-
-def zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    wait_for(lambda: not any(alive(worker) for worker in workers))

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,6 +14,7 @@ from statistics import fmean, stdev
 import pytest
 import tomli_w
 import torch
+from tests.process_families import alive, descendants, wait_for
 
 import sglr
 from sglr.core.data import Dataset, Samples
@@ -199,33 +199,6 @@ def test_a_signal_to_all_its_processes_stops_it_and_it_says_how_to_go_on(
     assert said.splitlines()[-1] == "stopped; the same sweep again with out = s goes on from there"
     assert "Traceback" not in said
     wait_for(lambda: not any(alive(one) for one in started))
-
-
-def wait_for(condition, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "took too long"
-        time.sleep(0.05)
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes that one has started, and those that they have."""
-    started = [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and state(entry)[1] == str(pid)
-    ]
-    return [*started, *(one for own in started for one in descendants(own))]
-
-
-def alive(pid: int) -> bool:
-    return state(Path(f"/proc/{pid}"))[0] not in ("", "Z")
-
-
-def state(process: Path) -> list[str]:
-    """Return a process's state and parent, both empty where it is gone."""
-    try:
-        return (process / "stat").read_text().rpartition(")")[2].split()[:2]
-    except OSError:
-        return ["", ""]
 
 
 def test_of_errors_the_least_is_best_and_stands_first(tmp_path: Path) -> None:

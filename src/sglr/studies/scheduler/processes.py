@@ -24,6 +24,7 @@ from sglr.studies.scheduler.progress import TrialStarted
 from sglr.studies.scheduler.train_one import train_one
 from sglr.studies.scheduler.trial import Trial
 from sglr.system.cores import usable_cores
+from sglr.system.forks import FORKS
 
 if TYPE_CHECKING:
     from sglr.core.data import Dataset
@@ -67,7 +68,7 @@ def train_in_processes(
 
 def _context() -> BaseContext:
     """Return how processes start: forked by one that has imported all they need, where that is safe (Linux)."""
-    if sys.platform != "linux":
+    if not FORKS:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WARM])

@@ -15,12 +15,10 @@ from sglr.engines.remote.trust.files import private_folder, write_private
 from sglr.runs.config import Experiment, named, part_fields
 from sglr.runs.facts import facts_of_parameter
 from sglr.storage.files import NOFOLLOW
+from sglr.system.forks import FORKS
 
 LEAST_PROCESSES = 4
 """Beyond so many, and beyond one per core, clients share processes."""
-
-FORKS = sys.platform == "linux"
-"""Whether one command may be several processes, which start at once and share torch's memory."""
 
 
 class LocalClients:
