@@ -135,7 +135,9 @@ def test_flags_are_known_without_torch():
     assert "Possible options: --epochs" in told
 
 
-def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_no_error():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_no_error(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     command = f"{sys.executable} -m sglr list methods --json"
     if Path("/dev/full").exists():
         full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True)
@@ -157,6 +159,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def test_no_color_is_respected(monkeypatch, call):
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b[1;36m" in call("list", "methods").out
     monkeypatch.setenv("NO_COLOR", "1")

@@ -60,6 +60,15 @@ def test_a_signal_does_not_fail_where_standard_error_takes_nothing(monkeypatch):
         assert watch.stop()
 
 
+@pytest.fixture
+def heeded_interrupt():
+    """Heed SIGINT, and so in processes started here: a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupt")
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_while_the_command_line_is_imported_is_silent(times, tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "sglr", "list", "methods"]

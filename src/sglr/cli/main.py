@@ -244,14 +244,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # as it is where it was closed
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; the rest of the buffer must not raise again when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return FAILED
     except (Exception, KeyboardInterrupt) as error:
+        _give_up_output()
         if debug:
             traceback.print_exc()
         return _explain(error, _log if "--log-json" in arguments else _print)
     return code if isinstance(code, int) else DONE
+
+
+def _give_up_output() -> None:
+    """Drop what the output can't take, its reader gone or its disk full: else it raises again when Python exits."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: BaseException, write: Callable[[str], None]) -> int:
