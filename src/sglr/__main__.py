@@ -15,9 +15,11 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from sglr.cli.main import main as run
+    from sglr.cli.streams import settle_encoding
     from sglr.system.allocator import use_large_pages
     from sglr.system.waiting import wait_briefly
 
+    settle_encoding()
     wait_briefly()
     use_large_pages()
     return run()

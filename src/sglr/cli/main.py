@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shlex
 import sys
 import traceback
@@ -32,6 +31,7 @@ from sglr.cli.serve_page import ServeCommand
 from sglr.cli.settings import SettingsCommand, epilog
 from sglr.cli.show import show
 from sglr.cli.status import status
+from sglr.cli.streams import give_up_output
 from sglr.cli.sweep import sweep
 from sglr.cli.token import revoke, token
 from sglr.cli.train import train
@@ -240,28 +240,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     _tell_warnings("--quiet" in arguments)
     try:
+        _refuse_bytes(arguments)
         code = app(arguments, prog_name="sglr", standalone_mode=False, obj=shlex.join(["sglr", *arguments]))
         if sys.stdout is not None:  # as it is where it was closed
             sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_output()
+        give_up_output()
         return FAILED
     except (Exception, KeyboardInterrupt) as error:
-        _give_up_output()
+        give_up_output()
         if debug:
             traceback.print_exc()
         return _explain(error, _log if "--log-json" in arguments else _print)
     return code if isinstance(code, int) else DONE
 
 
-def _give_up_output() -> None:
-    """Drop what the output can't take, its reader gone or its disk full: else it raises again when Python exits."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no text, such as a file name of Latin-1 bytes: settings are kept in files of UTF-8."""
+    for before, argument in zip(["an argument", *arguments], arguments, strict=False):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            field = before.removeprefix("--") if before.startswith("--") else "an argument"
+            raise UsageError(field, printable(argument), "isn't UTF-8", "rename the file or folder") from None
 
 
 def _explain(error: BaseException, write: Callable[[str], None]) -> int:
