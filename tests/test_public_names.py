@@ -12,6 +12,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def _described(full: str, value: Any) -> Iterator[str]:
 
 def _is_made_by_own_code(kind: type) -> bool:
     """Tell whether the signature of a class is written in Python, which is the same with every version of Python."""
-    return not getattr(kind, "_is_protocol", False) and (
+    return not (getattr(kind, "_is_protocol", False) or issubclass(kind, Enum)) and (
         inspect.isfunction(kind.__init__) or inspect.isfunction(kind.__new__)
     )
 

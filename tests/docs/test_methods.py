@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from dataclasses import fields
@@ -50,8 +51,8 @@ SIGNS = {
 @pytest.mark.parametrize("name", METHODS.names())
 def test_equations_of_the_page_are_those_of_the_docstring(name: str) -> None:
     page = (DOCS / f"methods/{name}.md").read_text(encoding="utf-8")
-    notes = str(METHODS.load(name).__doc__).partition("Notes\n")[2]
-    told = [line.strip() for line in notes.splitlines() if line.startswith(" " * 8)]
+    notes = str(inspect.getdoc(METHODS.load(name))).partition("Notes\n")[2]
+    told = [line.strip() for line in notes.splitlines() if line.startswith(" " * 4)]
     assert told
     assert [_plain(equation) for equation in EQUATION.findall(page)] == ["".join(line.split()) for line in told]
 
