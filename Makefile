@@ -1,5 +1,6 @@
 # make demo    install what training needs, train on the embedded data and show the result
 # make test    the fast tests; make test-all adds the slow ones; these and what follows install the tools for it
+# make oldest  the fast tests with the oldest versions that pyproject.toml allows, in an environment of their own
 # make format  format the code and mend what the linter can
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks of one process, into benchmarks/results; make bench-remote those of several,
@@ -17,25 +18,31 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 WRITERS := $(VENV)/.writers
 FLOWER := .venv-flower
+OLDEST := .venv-oldest
 
-.PHONY: demo test test-all format check docs bench bench-neighbour bench-remote bench-flower bench-page bench-gpu chaos clean
+.PHONY: demo test test-all oldest format check docs bench bench-neighbour bench-remote bench-flower bench-page bench-gpu chaos clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
 	$(BIN)/sglr train --dataset digits --clients 10 --threads 1
 
 # Tests run side by side: more threads in each would only wait for one another.
-test test-all: export OMP_NUM_THREADS = 1
+test test-all oldest: export OMP_NUM_THREADS = 1
 # Tests start hundreds of processes, of which each would compile torch anew where an environment forbids to keep that.
-test test-all: export PYTHONDONTWRITEBYTECODE =
+test test-all oldest: export PYTHONDONTWRITEBYTECODE =
 # Each worker begins with tests that lie together and share fixtures, and takes from the other's end once it is done.
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+SIDE_BY_SIDE := -n auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test: $(TOOLS)
 	$(PYTEST) -m "not slow"
 
 test-all: $(TOOLS)
 	$(PYTEST)
+
+# Old versions warn of what is newer than they are: only here is a warning no error.
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow" -o filterwarnings=ignore
 
 format: $(TOOLS)
 	$(BIN)/ruff format .
@@ -111,10 +118,16 @@ $(FLOWER)/.installed: benchmarks/beside/flower-requirements.txt
 	$(FLOWER)/bin/python -m pip install --no-compile --disable-pip-version-check -r $<
 	@touch $@
 
+$(OLDEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --no-compile --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct -e ".[dev]"
+	@touch $@
+
 $(WRITERS): $(INSTALLED)
 	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FLOWER) $(OLDEST) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
