@@ -10,12 +10,12 @@ import tomllib
 
 import pytest
 
-LATIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 """A locale of ASCII alone, which Python would otherwise take for UTF-8."""
 
 
 def ran(words, folder, environment=None, stdout=subprocess.PIPE):
-    command, settings = [sys.executable, "-m", "sglr", *words], os.environ | LATIN | (environment or {})
+    command, settings = [sys.executable, "-m", "sglr", *words], os.environ | ASCII | (environment or {})
     return subprocess.run(command, cwd=folder, env=settings, check=False, stdout=stdout, stderr=subprocess.PIPE)
 
 
@@ -37,7 +37,7 @@ def test_an_encoding_that_was_asked_for_is_obeyed(tmp_path):
 def test_a_terminal_that_lacks_a_character_shows_another(tmp_path):
     mine, its = pty.openpty()
     command = [sys.executable, "-m", "sglr", "plan", "--advise"]
-    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | LATIN, stdout=its, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | ASCII, stdout=its, stderr=subprocess.PIPE) as process:
         os.close(its)
         shown = b"".join(parts(mine))
         assert process.stderr is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterable
 
 
 def settle_encoding() -> None:
@@ -28,4 +29,12 @@ def give_up_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence([sys.stdout.fileno()])
+
+
+def silence(files: Iterable[int]) -> None:
+    """Drop what is written from now on, where each line would raise an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in files:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sglr.cli.logs import Logged
 from sglr.cli.progress import Live, PlainProgress, Silent
+from sglr.cli.streams import silence
 
 HANGUP = getattr(signal, "SIGHUP", None)
 """The signal for a closed terminal; None on systems without it."""
@@ -79,7 +80,7 @@ def _stoppable(told: str, log_json: bool) -> Iterator[Callable[[], bool]]:
         nonlocal asked, by_hand
         del frame
         if number == HANGUP:
-            _let_go(terminals)
+            silence(terminals)
         elif by_hand:
             raise KeyboardInterrupt
         else:
@@ -100,14 +101,6 @@ def _signals() -> list[int]:
     """Return the signals that ask a process to end; a hangup that is ignored, e.g. by nohup, stays ignored."""
     hangup = [] if HANGUP is None or signal.getsignal(HANGUP) is signal.SIG_IGN else [HANGUP]
     return [signal.SIGINT, signal.SIGTERM, *hangup]
-
-
-def _let_go(terminals: list[int]) -> None:
-    """Stop writing to a closed terminal, where each line would raise an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in terminals:
-        os.dup2(nowhere, number)
-    os.close(nowhere)
 
 
 def _tell(told: str, log_json: bool) -> None:
