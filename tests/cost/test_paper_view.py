@@ -89,6 +89,8 @@ def test_buffers_are_part_of_the_segment(case) -> None:
         ("<Own>", sglr.PSL(), "Table 6 has no row for <Own>"),
         ("fl", sglr.FL(local_epochs=2), "Table 6 is for weights that are averaged once an epoch"),
         ("sfl", sglr.SFL(average_every=3), "Table 6 is for weights that are averaged once an epoch"),
+        ("psl", sglr.PSL().merging("epoch"), "Table 6 has no row for psl whose weights are merged otherwise"),
+        ("sfl", sglr.SFL().merging("never"), "Table 6 has no row for sfl whose weights are merged otherwise"),
     ],
 )
 def test_without_a_row_it_says_why(case, name: str, method, reason: str) -> None:

@@ -79,6 +79,8 @@ def _no_row(name: str, method: Method) -> str | None:
         return f"Table 6 has no row for {name}; it moves the same data as sfl"
     if name not in (*METHODS, *SAME_AS):
         return f"Table 6 has no row for {name}"
+    if method.shares != type(method).shares:
+        return f"Table 6 has no row for {name} whose weights are merged otherwise"
     if method.merges_inside_epoch or not method.begins_round(1):
         return "Table 6 is for weights that are averaged once an epoch"
     return None
