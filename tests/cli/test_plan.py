@@ -143,8 +143,10 @@ def test_bad_input_ends_with_code_2_and_one_line(call, words, told):
 
 def test_batches_whose_cost_has_no_closed_form_are_refused(call):
     plain = call("plan", *OF_MODEL, "--json")
-    for same in ("local", "proportional", "proportional:80"):
+    for same in ("local", "proportional", "proportional:32"):
         assert call("plan", *OF_MODEL, "--json", "--batching", same).out == plain.out
+    larger = call("plan", *OF_MODEL, "--json", "--batch-size", "20")
+    assert call("plan", *OF_MODEL, "--json", "--batching", "proportional:80").out == larger.out
     for batching, told in [
         ("global", "has no closed form"),
         ("clock:3", "simulated clock, and has no closed form"),

@@ -16,6 +16,7 @@ from sglr.cost.closed_forms import Sizes
 from sglr.cost.step_time import SampleWork, Speeds, step_times
 from sglr.planner.costs import Scenario, Work
 from sglr.planner.plan import CostPlan, make_plan
+from sglr.planner.request import Request
 from sglr.planner.time_advice import Pilot, TimeAdvice
 from sglr.planner.wall_time import LABEL_BYTES, Network, Route, routes
 from sglr.report.score_style import ScoreStyle
@@ -159,6 +160,24 @@ def test_a_plan_with_a_pilot(capsys: pytest.CaptureFixture[str]) -> None:
             assert row["seconds_to_score"] == pytest.approx(row["epochs"] * row["epoch_seconds"])
     assert told["crossover_model_mb"] is not None
     assert told["words"]
+
+
+def test_a_share_of_a_step_s_batch_is_a_client_s_batch() -> None:
+    sizes = {"clients": 10, "samples": 6400, "cut_mb": 0.01, "model_mb": 1.0, "client_mb": 0.1}
+    asked = {rule: Request(**sizes, batching=rule).plan() for rule in ("local", "proportional:80", "proportional:320")}
+    steps = {rule: Network(found, 0.1).steps for rule, found in asked.items()}
+    assert [found.batch for found in asked.values()] == [8, 8, 32]
+    assert list(steps.values()) == [80, 80, 20]
+
+
+def test_a_pilot_trains_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan's φ and batches decide what its pilot learns."""
+    common = ("--rtt", "100ms", "--pilot", "2", "--compressions", "none", "--ahead", "0", "--json")
+    scores = []
+    for words in (("sglr",), ("sglr", "--phi", "0.1"), ("psl",), ("psl", "--batching", "proportional:120")):
+        main([*OF_MODEL, "--methods", *words, *common])
+        scores.append(json.loads(capsys.readouterr().out)["time"]["pilot"]["target"])
+    assert len(set(scores)) == 4
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sglr.core.errors import UsageError
+from sglr.data.batch_rule import BatchRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,6 +173,7 @@ def _pilot(asked: Request, times: TimesAsked, epochs: int, told: Any) -> Pilot:
     from sglr.studies.pilot import run_pilot
 
     owned = MOST_SAMPLES if asked.samples is None else max(1, asked.samples // asked.clients)
+    clients = min(asked.clients, MOST_CLIENTS)
     given: dict[str, str | int | Path | None] = {
         "model": asked.model,
         "cut": asked.cut,
@@ -179,13 +181,24 @@ def _pilot(asked: Request, times: TimesAsked, epochs: int, told: Any) -> Pilot:
         "data_dir": asked.data_dir,
         "task": asked.task,
         "lora": asked.lora,
+        "freeze": asked.freeze,
         "batch_size": asked.batch_size,
-        "clients": min(asked.clients, MOST_CLIENTS),
+        "batching": _batching(asked, clients),
+        "clients": clients,
         "samples_per_client": min(MOST_SAMPLES, owned),
     }
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings["phi"] = asked.phi
 
     def say(label: str) -> None:
         told(f"pilot: {label}", style="dim")
 
     return run_pilot(times.names(), times.codes(), epochs, settings, times.target, say)
+
+
+def _batching(asked: Request, clients: int) -> str | None:
+    """Return the rule by which a client of a pilot has as many samples in a step as one of the plan."""
+    rule = BatchRule.parse(asked.batching)
+    if rule.together is not None:
+        return f"{rule.name}:{rule.together // asked.clients * clients}"
+    return rule.name if rule.of_cohort else None

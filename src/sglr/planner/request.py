@@ -54,7 +54,8 @@ class Request:
     freeze
         Names of layers that stay as they are, as in the setting.
     batch_size
-        Samples of one client in one step, for what a client holds in memory; None is the setting's default.
+        Samples of one client in one step, for what a client holds in memory; None is the setting's default. Where
+        ``batching`` says how many samples all clients have in a step, a client's share of them takes its place.
     rate, flops_rate, server_flops_rate
         Rates with their units, such as ``"100Mbps"`` and ``"2TFLOPS"``.
     energy_profile
@@ -99,7 +100,7 @@ class Request:
         _check_batching(self.batching, self.clients)
         batch = self._batch()
         if self.model is None:
-            return make_plan(self._scenario(self._typed_sizes()))
+            return replace(make_plan(self._scenario(self._typed_sizes())), batch=batch)
         inputs, targets, samples = self._shape()
         # What can be refused at once is, before a model is built.
         self._scenario(Sizes(self.clients, samples, 1, 1, 1))
@@ -152,6 +153,9 @@ class Request:
         return cuts_of_clients(cuts, self.clients, partial(_no_devices, cuts))
 
     def _batch(self) -> int:
+        together = BatchRule.parse(self.batching).together
+        if together is not None:
+            return together // self.clients
         batch = Experiment.model_fields["batch_size"].default if self.batch_size is None else self.batch_size
         if batch < 1:
             raise UsageError("batch_size", batch, "is not above zero", "give the samples of one client in one step")
