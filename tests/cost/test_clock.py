@@ -158,6 +158,23 @@ def test_a_comparison_tells_the_time_to_a_score(tmp_path: Path) -> None:
     page = (tmp_path / "all" / "report.html").read_text()
     assert "Validation accuracy against modelled time" in page
     assert "Whole training" in page
+    assert "To 1.0 %" in page
+    assert "1.0 % is the score that was asked for" in page
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"time_to = nan: is no score"):
+        sglr.compare(["psl"], **TINY, clock="pi/4g", out=tmp_path / "all", time_to=float("nan"))
+    assert not (tmp_path / "all").exists()
+
+
+def test_who_has_all_data_computes_on_the_first_clients_device(tmp_path: Path) -> None:
+    clock = "0=phone/4g,1-2=laptop/wifi"
+    times = [
+        sglr.train("cl", **TINY, clock=own, out=tmp_path / str(number)).summary["modelled_time"]["seconds"]
+        for number, own in enumerate((clock, "phone/4g"))
+    ]
+    assert times[0] == times[1]
 
 
 def test_without_a_clock_no_time_to_a_score_can_be_told(tmp_path: Path) -> None:

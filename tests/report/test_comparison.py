@@ -185,13 +185,18 @@ def test_labels_and_folders_are_text_never_markup(write_run: Write, tmp_path: Pa
 
 def test_the_mean_curve_by_hand() -> None:
     histories = [
-        [{"epoch": 1, "x": 0.2}, {"epoch": 2, "x": 0.4}, {"epoch": 3}],
-        [{"epoch": 1, "x": 0.4}, {"epoch": 2, "x": float("nan")}],
+        [{"epoch": 1, "x": 0.2}, {"epoch": 2, "x": 0.4}, {"epoch": 3, "x": 0.5}, {"epoch": 4}],
+        [{"epoch": 1, "x": 0.4}, {"epoch": 2, "x": float("nan")}, {"epoch": 3, "x": 0.5}],
     ]
     curve = mean_curve("m", histories, "x")
-    assert curve.epochs == (1, 2)
-    assert curve.values == pytest.approx((0.3, 0.4))
+    assert curve.epochs == (1, 3)
+    assert curve.values == pytest.approx((0.3, 0.5))
     assert curve.spread == pytest.approx((0.02**0.5, 0.0))  # sd of two values: their distance over √2
+
+
+def test_a_run_that_ended_early_bends_no_mean_curve() -> None:
+    histories = [[{"epoch": 1, "x": 0.2}], [{"epoch": 1, "x": 0.4}, {"epoch": 2, "x": 0.9}]]
+    assert mean_curve("m", histories, "x").epochs == (1,)
 
 
 @given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.01, 0.2))

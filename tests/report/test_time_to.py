@@ -35,3 +35,8 @@ def test_a_curve_against_time_is_of_means() -> None:
     found = time_curve("psl", runs, "validation_accuracy")
     assert found.epochs == (3.0, 6.0)
     assert [round(value, 6) for value in found.values] == [0.5, 0.85]
+
+
+def test_a_curve_of_runs_of_different_lengths_goes_forward_in_time() -> None:
+    runs = [history((10.0, 0.4), (20.0, 0.5)), history((2.0, 0.5), (4.0, 0.6), (6.0, 0.5))]
+    assert time_curve("psl", runs, "validation_accuracy").epochs == (6.0, 12.0)

@@ -105,7 +105,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     check_accounted(defences.named)
     data = client_data(experiment, given)
     check_place(experiment, given, data)
-    fleet = fleet_of(experiment, 1 if method.pooled else experiment.clients)
+    fleet = fleet_of(experiment, pooled=method.pooled)
     task = build_task(experiment, data, given.task)
     check_classes(experiment, method, data.targets)
     check_served(task, data, defences)

@@ -23,8 +23,8 @@ from sglr.runs.config import Experiment
 from sglr.splitting.trunk import entered
 
 
-def fleet_of(experiment: Experiment, clients: int) -> Fleet | None:
-    """Return the clients' devices and links; None without a clock.
+def fleet_of(experiment: Experiment, *, pooled: bool) -> Fleet | None:
+    """Return the clients' devices and links, of the first alone if it has all data (``pooled``); None without a clock.
 
     Raises
     ------
@@ -33,11 +33,11 @@ def fleet_of(experiment: Experiment, clients: int) -> Fleet | None:
     """
     if experiment.clock is None:
         return None
-    fleet = read_clock(experiment.clock, clients, experiment.seed)
+    fleet = read_clock(experiment.clock, experiment.clients, experiment.seed)
     if experiment.ray_server == "cluster":
         problem = "how much the server computes is not known step by step where it is in the cluster's processes"
         raise UsageError("clock", experiment.clock, problem, "leave it out, or give --ray-server driver")
-    return fleet
+    return fleet.first() if pooled else fleet
 
 
 def work_of(experiment: Experiment, segments: Segments, data: ClientData) -> SampleWork:

@@ -107,6 +107,11 @@ class Fleet:
         """C."""
         return len(self.flops)
 
+    def first(self) -> Fleet:
+        """Return the first client's device and link, and the server."""
+        one = slice(1)
+        return Fleet(self.flops[one], self.up[one], self.down[one], self.rtt[one], self.server_flops, self.devices[one])
+
 
 def read_device(text: str, field: str) -> float:
     """Return the operations per second of a device: a name of `DEVICES`, or a rate such as ``20GFLOPS``.

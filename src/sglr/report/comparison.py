@@ -117,14 +117,14 @@ def _modelled(methods: Sequence[Compared], score: ScoreStyle) -> dict[str, Any] 
     if not _drawable(curves):
         return None
     clocked = [one for one, own in zip(methods, curves, strict=True) if own.values]
-    target, about = (
-        reached_by_all([each for one in clocked for each in one.histories], score),
-        f"{score.title} over time",
-    )
+    shared = reached_by_all([each for one in clocked for each in one.histories], score)
+    target = next((one.row.time_to for one in clocked if one.row.time_to is not None), shared)
+    about = f"{score.title} over time"
     return {
         "chart": inline_svg(times_chart(curves, score, named=True), "times", about),
         "small": inline_svg(times_chart(curves, score, named=False), "small-times", about),
         "target": None if target is None else score.write(target),
+        "is_best": target == shared,
         "rows": [(one.row.label, _time_to(one, score, target), *_time_of(one)) for one in clocked],
     }
 

@@ -20,12 +20,16 @@ FONT = 9.0
 
 
 def mean_curve(label: str, histories: Sequence[Sequence[Mapping[str, Any]]], key: str) -> Curve:
-    """Average a measurement over runs, epoch by epoch; the spread is one standard deviation (n - 1) over runs."""
+    """Average a measurement over runs, epoch by epoch; the spread is one standard deviation (n - 1) over runs.
+
+    Runs may end at different epochs: those of which a run has no measurement are left out, since the mean would leap
+    where another run drops out.
+    """
     values: dict[int, list[float]] = {}
     for record in (record for history in histories for record in history):
         if math.isfinite(record.get(key, math.nan)):
             values.setdefault(int(record["epoch"]), []).append(float(record[key]))
-    epochs = tuple(sorted(values))
+    epochs = tuple(sorted(epoch for epoch, found in values.items() if len(found) == len(histories)))
     spread = tuple(stdev(values[epoch]) if len(values[epoch]) > 1 else 0.0 for epoch in epochs)
     means = tuple(fmean(values[epoch]) for epoch in epochs)
     return Curve(label, epochs, means, spread if any(spread) else ())

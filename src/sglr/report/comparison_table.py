@@ -31,12 +31,15 @@ class ComparisonRow:
         Folders of its runs, one for each seed.
     diverged
         A note on each run that diverged, e.g. ``"seed 1 at step 30"``.
+    time_to
+        The score to which times are told; None for the best that every run reaches.
     """
 
     label: str
     method: str
     runs: tuple[Path, ...]
     diverged: tuple[str, ...] = ()
+    time_to: float | None = None
 
     @classmethod
     def of(cls, row: ComparisonRow | Mapping[str, Any]) -> ComparisonRow:
@@ -44,7 +47,8 @@ class ComparisonRow:
         if isinstance(row, ComparisonRow):
             return row
         runs = tuple(Path(path) for path in row["runs"])
-        return cls(row["label"], row["method"], runs, tuple(str(note) for note in row.get("diverged", ())))
+        target = (row.get("time_to") or {}).get("score")
+        return cls(row["label"], row["method"], runs, tuple(str(note) for note in row.get("diverged", ())), target)
 
 
 @dataclass(frozen=True)

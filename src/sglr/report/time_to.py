@@ -30,7 +30,7 @@ def seconds_to(history: Records, score: ScoreStyle, target: float) -> float | No
     reached = (
         float(row[MODELLED])
         for row in history
-        if MODELLED in row and math.isfinite(row.get(score.validation, math.nan)) and _rank(row, score) >= wanted
+        if MODELLED in row and _is_scored(row, score) and _rank(row, score) >= wanted
     )
     return next(reached, None)
 
@@ -38,7 +38,7 @@ def seconds_to(history: Records, score: ScoreStyle, target: float) -> float | No
 def reached_by_all(histories: Sequence[Records], score: ScoreStyle) -> float | None:
     """Return the best score that every run reached on simulated clocks; None where a run has none."""
     best = [
-        max((_rank(row, score) for row in history if MODELLED in row and score.validation in row), default=math.nan)
+        max((_rank(row, score) for row in history if MODELLED in row and _is_scored(row, score)), default=math.nan)
         for history in histories
     ]
     worst = min(best, default=math.nan) if not any(map(math.isnan, best)) else math.nan
@@ -52,6 +52,10 @@ def mean_seconds_to(histories: Sequence[Records], score: ScoreStyle, target: flo
     found = [seconds_to(history, score, target) for history in histories]
     known = [seconds for seconds in found if seconds is not None]
     return fmean(known) if found and len(known) == len(found) else None
+
+
+def _is_scored(row: Mapping[str, Any], score: ScoreStyle) -> bool:
+    return math.isfinite(row.get(score.validation, math.nan))
 
 
 def _rank(row: Mapping[str, Any], score: ScoreStyle) -> float:

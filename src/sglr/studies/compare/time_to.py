@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from sglr.report.time_to import MODELLED, mean_seconds_to, reached_by_all
 from sglr.runs.folder import Run
 from sglr.studies.scheduler.trial import Trial
 
+log = logging.getLogger(__name__)
+
 
 def check_time_to(target: float | None, trials: Sequence[Trial]) -> None:
     """Refuse a score for which no time could be told.
@@ -18,8 +22,10 @@ def check_time_to(target: float | None, trials: Sequence[Trial]) -> None:
     Raises
     ------
     UsageError
-        If there is no clock.
+        If it is no number, or there is no clock.
     """
+    if target is not None and not math.isfinite(target):
+        raise UsageError("time_to", target, "is no score", "give a number, such as 0.75")
     if target is not None and any(trial.experiment.clock is None for trial in trials):
         remedy = "give --clock, such as phone/4g, or leave it out"
         raise UsageError("time_to", target, "times are modelled by a clock, and none is given", remedy)
@@ -44,6 +50,8 @@ def with_times(
     if not any(MODELLED in row for history in every for row in history):
         return [dict(row) for row in rows]
     score = headline_of_rows(rows)
+    if target is not None and score.is_share and not 0 <= target <= 1:
+        log.warning("time_to = %g: no run can reach it, since %s is a share; write 75 %% as 0.75", target, score.title)
     wanted = reached_by_all(every, score) if target is None else target
     return [{**row, "time_to": _told(histories[row["label"]], score, wanted)} for row in rows]
 
