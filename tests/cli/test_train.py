@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sglr.cli.show import changed
+from sglr.runs.config import Experiment
 from sglr.runs.folder import Run
 
 
@@ -205,6 +207,21 @@ def test_show_opens_with_results_and_with_settings_that_differ(call, run_folder)
     assert not any(f" {name} " in settings for name in ("batch_size", "optimizer", "alpha", "seed"))
     everything = call("show", run_folder, "--all").out
     assert all(f" {name} " in everything for name in ("batch_size", "optimizer", "alpha", "seed"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"method": "psl"}, {"method"}),
+        ({"method": "psl", "label_prior": "auto"}, {"method", "label_prior"}),
+        ({"method": "gpsl"}, {"method"}),
+        ({"method": "gpsl", "batching": "local"}, {"method", "batching"}),
+        ({"method": "<Own>", "lr": 0.5}, {"method", "lr"}),
+        ({}, set()),
+    ],
+)
+def test_settings_that_a_method_implies_are_no_changes(given, told):
+    assert set(changed(Experiment.from_flat(given).flat())) == told
 
 
 def test_an_accuracy_that_is_the_majoritys_share_is_warned_of(call, tmp_path):

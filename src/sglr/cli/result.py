@@ -99,4 +99,7 @@ def _further(test: Mapping[str, Any], score: ScoreStyle) -> dict[str, str]:
 
 
 def _spread(spread: float | None, score: ScoreStyle, summary: dict[str, Any]) -> str:
-    return f"{score.spread(spread)} over {summary['clients']} clients" if spread else ""
+    """Write the spread over clients; their number where all were scored."""
+    scored = len(summary["test"].get("per_client", {}).get(score.name) or ())
+    number = f"{scored} " if scored == summary["clients"] else ""
+    return f"{score.spread(spread)} over {number}clients" if spread else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,12 +112,15 @@ def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     from sglr.core.registry import PARTS
     from sglr.runs.config import Experiment
 
-    usual = Experiment.from_flat({}).flat()
+    default = Experiment.from_flat({}).flat()
+    named: dict[str, Any] = {}
+    usual = default
     for kind in PARTS:
-        try:
-            usual |= {**Experiment.from_flat({kind: settings[kind]}).flat(), **{one: usual[one] for one in PARTS}}
-        except (UsageError, KeyError):  # a part was a Python object, or its package is not installed
-            continue
+        # A part was a Python object, or its package is not installed.
+        with suppress(UsageError, KeyError):
+            usual = Experiment.from_flat(named | {kind: settings[kind]}).flat()
+            named[kind] = settings[kind]
+    usual |= {kind: default[kind] for kind in PARTS}
     return {name: value for name, value in settings.items() if name not in usual or usual[name] != value}
 
 
