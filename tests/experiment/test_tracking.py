@@ -184,6 +184,15 @@ def test_a_finished_run_is_told_to_a_tracker_that_is_named_later(
     assert epochs_in(diary) == [1, 2, 3] * 2  # it can't be known any more
 
 
+def test_a_tracker_that_is_named_again_after_another_is_told_nothing_twice(tmp_path: Path, diary: Path) -> None:
+    out, mine = tmp_path / "run", f"diary:file={diary}"
+    sglr.train("psl", out=out, track=mine, **SETTINGS)
+    before = diary.read_text()
+    sglr.resume(out, track=f"tensorboard:dir={tmp_path / 'board'}")
+    sglr.resume(out, track=mine)
+    assert diary.read_text() == before + '["closed", "done"]\n'
+
+
 def test_every_run_of_a_comparison_is_told(tmp_path: Path, diary: Path) -> None:
     settings = {**SETTINGS, "epochs": 1}
     sglr.compare(["psl", "sfl"], out=tmp_path / "both", track=f"diary:file={diary}", **settings)

@@ -81,6 +81,7 @@ class Tracking:
     parts: Sequence[tuple[str, Tracker]] = ()
     warn: Callable[[str], None] = log.warning
     _each: list[Tracked] = field(default_factory=list, init=False)
+    _before: Mapping[str, Any] = field(default_factory=dict, init=False)
     _outcome: Literal["done", "stopped", "failed"] = field(default="failed", init=False)
 
     @classmethod
@@ -100,7 +101,7 @@ class Tracking:
 
     def begin(self, run: Run) -> None:
         """Open the trackers' runs, and tell the epochs that they missed; of a finished run, `end` does all."""
-        before = _read(run.path / TRACKING)
+        before = self._before = _read(run.path / TRACKING)
         for name, tracker in self.parts:
             told = Told(tracker.place())
             with suppress(TypeError, AttributeError):  # the file of another version, or damaged
@@ -170,9 +171,10 @@ class Tracking:
         return True
 
     def _keep(self, run: Run) -> None:
-        """Write what was told; where the disk is full, an epoch is told twice rather than a training lost."""
+        """Write what was told, also to trackers of earlier commands; if the disk is full, an epoch is told twice."""
+        told = {**self._before, **{each.name: vars(each.told) for each in self._each}}
         with suppress(NotWritten, OSError):
-            write_text(run.path / TRACKING, json.dumps({each.name: vars(each.told) for each in self._each}) + "\n")
+            write_text(run.path / TRACKING, json.dumps(told) + "\n")
 
     def _close(self, one: Tracked) -> None:
         try:
