@@ -21,6 +21,7 @@ from sglr.studies.compare.comparison import COMPARISON, TABLE, Comparison
 from sglr.studies.method_specs import parse_methods
 from sglr.studies.scheduler.progress import StudyProgress, TrialStarted
 from sglr.studies.sweeps.results import Sweep
+from sglr.tasks.classification import Classification
 
 TINY: dict[str, Any] = {"clients": 4, "samples_per_client": 16, "epochs": 1, "model": "mlp"}
 
@@ -81,6 +82,13 @@ def test_finished_runs_are_not_repeated_and_new_ones_join(tmp_path):
     assert (tmp_path / "c" / "psl-seed0" / "summary.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("setting", "value"), [("energy_profile", "pi-wifi"), ("leakage", "every=1")])
+def test_what_a_finished_run_did_not_record_is_not_passed_over(tmp_path, setting, value):
+    compare(["psl"], out=tmp_path / "c", **TINY)
+    with pytest.raises(UsageError, match=f"{setting} = {value}: the run in .* was begun with {setting} = "):
+        compare(["psl"], seeds=[0, 1], out=tmp_path / "c", **TINY, **{setting: value})
+
+
 def test_a_stopped_comparison_goes_on_to_the_same_weights(tmp_path):
     settings = {**TINY, "epochs": 3}
     steps: list[object] = []
@@ -118,6 +126,15 @@ def test_method_objects_are_what_their_names_are(tmp_path):
         (trial.label, trial.path, trial.experiment) for trial in names
     ]
     assert [trial.given.method for trial in objects] == [SGLR(phi=0.5), PSL()]
+
+
+def test_a_task_of_ones_own_is_not_sent_to_other_processes(tmp_path):
+    class Mine(Classification):
+        pass
+
+    with pytest.raises(UsageError, match=r"task = <Mine>: was given as a Python object.*train with jobs=1"):
+        compare(["psl"], out=tmp_path / "c", jobs=2, task=Mine(), **TINY)
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_setting_that_is_an_axis_of_methods_goes_with_its_method(tmp_path):

@@ -141,6 +141,7 @@ def test_flags_win_over_what_is_shared_and_may_not_name_what_varies():
         ({"case": [{"method": "psl", "phi": 1}]}, r"\[\[case\]\] 1, phi = 1: method psl has no such parameter"),
         ({"case": [{"lr": [0.1, 0.2]}]}, r"\[\[case\]\] 1, lr = \[0.1, 0.2\]: is a list"),
         ({"case": [{"lr": 0.1}, {"lr": 0.1}]}, "is the same training as"),
+        ({"case": [{"name": "a", "lr": 0.1}, {"name": "a", "lr": 0.2}]}, "name = a: is the name of two configurations"),
         ({"grid": {"threads": [1, 2]}}, "is the same training as"),
         ({"grid": {"lr": [0.1]}, "case": [{"lr": 0.1}]}, "is the same training as"),
         ({"grid": {"model": ["mlp", "mpl"]}}, "did you mean 'mlp'"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sglr
 from sglr.core.errors import UsageError
@@ -37,6 +38,15 @@ def test_a_sweep_trains_on_an_object_and_goes_on_with_the_same_one_only(tmp_path
     assert len(list((tmp_path / "swept" / "cells").iterdir())) == 4
     with pytest.raises(UsageError, match=r"dataset = <arrays .*was given as a Python object.*dataset=\.\.\."):
         sglr.sweep(tmp_path / "swept" / "grid.toml", out=tmp_path / "other", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "shown"), [("model", torch.nn.Linear(3, 2), "<Linear>"), ("task", sglr.Binary(), "<Binary>")]
+)
+def test_parts_other_than_data_are_named(tmp_path: Path, part: str, value: object, shown: str) -> None:
+    with pytest.raises(UsageError, match=f"{part} = {shown}: is a Python object, and a sweep names its parts"):
+        sglr.sweep(GRID, dataset=(X, Y), out=tmp_path / "swept", jobs=1, **{part: value})
+    assert not (tmp_path / "swept").exists()
 
 
 def test_a_cluster_cannot_be_sent_an_object(tmp_path: Path) -> None:

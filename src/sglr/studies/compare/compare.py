@@ -177,6 +177,7 @@ def _check_run(trial: Trial) -> None:
         key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
         problem = f"holds a run of another configuration ({key} is {before.get(key)} there, {now.get(key)} here)"
         raise UsageError("out", trial.path, problem, "choose another folder")
+    trial.check_recorded()
 
 
 def _refuse_twice(field: str, values: Sequence[object]) -> None:

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 from sglr.core.errors import UsageError
 from sglr.runs.config import Experiment
+from sglr.runs.folder import CONFIG, Run
+from sglr.storage.files import is_file
 
 if TYPE_CHECKING:
     from sglr.assembly.parts import PartOverrides
+
+RECORDED = ("leakage", "energy", "energy_profile")
+"""Settings of which nothing but what a run records follows, so that its fingerprint lacks them."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,32 @@ class Trial:
         """The seed."""
         return self.experiment.seed
 
+    def check_recorded(self) -> None:
+        """Refuse a run that was begun in this folder to record something else: it would be taken as it is.
+
+        Raises
+        ------
+        UsageError
+            If it was.
+        """
+        if not is_file(self.path / CONFIG):
+            return
+        there = Run.open(self.path).experiment
+        for name in RECORDED:
+            before, now = getattr(there, name), getattr(self.experiment, name)
+            if before != now:
+                problem = f"the run in {self.path} was begun with {name} = {before}, and would be taken as it is"
+                raise UsageError(name, now, problem, "give what it was begun with, or another folder")
+
     def by_name(self) -> Self:
         """Return the trial as it is sent to other processes: every part but the data set by its name.
 
         Raises
         ------
         UsageError
-            If the method or the model is an object without a registered name.
+            If the method, the model or the task is an object without a registered name.
         """
-        for name in ("method", "model"):
+        for name in ("method", "model", "task"):
             value = str(getattr(self.experiment, name))
             if value.startswith("<"):
                 problem = "was given as a Python object, which cannot be sent to other processes"

@@ -44,8 +44,12 @@ def described(settings: Mapping[str, Any], seeds: Sequence[Any]) -> tuple[Experi
     Raises
     ------
     UsageError
-        If a setting is unknown or out of range, or the method lacks it.
+        If a setting is unknown or out of range, the method lacks it, or a part has no name.
     """
+    for part in ("method", "model", "task"):
+        if not isinstance(settings.get(part), str | None):
+            problem = "is a Python object, and a sweep names its parts"
+            raise UsageError(part, f"<{type(settings[part]).__name__}>", problem, "give package.module:name")
     own = dict(settings)
     variant = Variant.of(str(own.pop(METHOD, Experiment.model_fields[METHOD].default)))
     return tuple(variant.describe({**own, SEED: seed})[0] for seed in seeds)
@@ -90,12 +94,14 @@ def _label(values: Mapping[str, Any]) -> str:
 
 
 def _refuse_twins(configurations: Sequence[Configuration]) -> None:
-    owners: dict[str, str] = {}
+    owners: dict[str, int] = {}
     labels: set[str] = set()
-    for one in configurations:
+    for number, one in enumerate(configurations):
         for experiment in one.experiments:
-            twin = owners.setdefault(experiment.fingerprint(), one.label)
-            if twin != one.label or one.label in labels:
-                problem = f"is the same training as {twin!r}, seed {experiment.seed}"
+            twin = owners.setdefault(experiment.fingerprint(), number)
+            if twin != number:
+                problem = f"is the same training as {configurations[twin].label!r}, seed {experiment.seed}"
                 raise UsageError("configuration", one.label, problem, "leave out one of the two")
+        if one.label in labels:
+            raise UsageError("name", one.label, "is the name of two configurations", "give each a name of its own")
         labels.add(one.label)

@@ -175,6 +175,8 @@ def plan(
     planned = SweepPlan(read, read.configurations(limit), folder, dataset)
     for experiment in planned.experiments:
         planned.state(experiment)
+    for trial in planned.trials:
+        trial.check_recorded()
     return planned
 
 
