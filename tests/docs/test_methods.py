@@ -116,3 +116,27 @@ def _exists(name: str, member: str | None = None) -> bool:
     found = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
     members = {*dir(found), *getattr(found, "__annotations__", {}), *getattr(found, "model_fields", {})}
     return found is not None and (member is None or member in members)
+
+
+SHARING = [name for name in METHODS.names() if METHODS.load(name).shares]
+WHOLE = [name for name in METHODS.names() if METHODS.load(name).whole_model]
+
+
+@pytest.mark.parametrize(
+    ("page", "before", "listed"),
+    [
+        ("security.md", "layers**, in methods that share them (", SHARING),
+        ("sites.md", "lower layers, in methods that share them (", SHARING),
+        ("predicting-between-sites.md", "shared by all clients (", sorted({*SHARING} - {*WHOLE, "splitgp"})),
+    ],
+)
+def test_pages_name_all_methods_that_send_weights(page: str, before: str, listed: list[str]) -> None:
+    """`splitgp` mixes an average into each client's own weights: no two clients have the same."""
+    text = (DOCS / page).read_text(encoding="utf-8").partition(before)[2].partition(")")[0]
+    assert sorted(re.findall(r"`([a-z0-9-]+)`", text.replace("`--merge`", ""))) == sorted(listed)
+
+
+def test_the_page_of_security_names_all_methods_with_averages_over_clients() -> None:
+    text = (DOCS / "security.md").read_text(encoding="utf-8").partition("Under SplitAvg (")[2].partition(")")[0]
+    averaging = {name for name in METHODS.names() if "phi" in {own.name for own in fields(METHODS.load(name))}}
+    assert set(re.findall(r"`([a-z0-9-]+)`", text.replace("`--phi`", ""))) == averaging
