@@ -21,6 +21,7 @@ from prometheus_client import Counter
 from sglr.cli.main import app
 from sglr.engines.remote.server.metrics import Metrics
 from sglr.runs.config import Experiment
+from sglr.sites.serve_options import ServeOptions
 from sglr.system.extras import EXTRAS
 from sglr.version import __version__
 
@@ -144,6 +145,13 @@ def test_flags_of_the_chart_are_those_of_the_command(template, command):
     known = {flag for param in chosen.get_params(typer.Context(chosen)) for flag in param.opts}
     assert words[0] == command
     assert flags and set(flags) <= known
+
+
+def test_a_server_takes_the_charts_address_for_prometheus():
+    text = (CHART / "templates" / "server.yaml").read_text(encoding="utf-8")
+    port = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["server"]["prometheus"]
+    (host,) = re.findall(r"--prometheus=(\S+):\{\{ \. \}\}", text)
+    assert ServeOptions("0.0.0.0:7443", f"{host}:{port}").metrics == "127.0.0.1:9743"
 
 
 def test_the_charts_run_and_image_are_of_this_version():

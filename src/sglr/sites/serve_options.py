@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sglr.engines.remote.trust.authority import Authority
-from sglr.engines.remote.trust.connection import parse_address
+from sglr.engines.remote.trust.connection import loopback_address, parse_address
 
 
 def _nothing(port: int, authority: Authority) -> None:
@@ -25,11 +25,20 @@ class ServeOptions:
         ``HOST:PORT`` of this machine's loopback for Prometheus, or None.
     opened
         Called with the port and the authority once it listens.
+
+    Raises
+    ------
+    UsageError
+        If others than this machine could read the metrics.
     """
 
     listen: str
     metrics: str | None = None
     opened: Callable[[int, Authority], None] = _nothing
+
+    def __post_init__(self) -> None:
+        if self.metrics is not None:
+            loopback_address("prometheus", self.metrics)
 
     @property
     def place(self) -> tuple[str, int]:

@@ -100,3 +100,10 @@ def test_it_is_served_on_loopback_until_it_is_stopped():
 def test_others_may_not_read_them(address):
     with pytest.raises(UsageError, match=r"give 127\.0\.0\.1:9743"):
         Metrics().start(address)
+
+
+def test_a_port_that_is_taken_is_told_with_the_flag_that_names_it():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"prometheus = {address}: cannot listen there"):
+            Metrics().start(address)

@@ -6,14 +6,13 @@ messages, `REASONS`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from sglr.core.errors import UsageError
-from sglr.engines.remote.trust.connection import parse_address
+from sglr.engines.remote.trust.connection import loopback_address
 from sglr.engines.remote.wire.messages_pb2 import Envelope
 
 REASONS = ("certificate", "frame", "tensor", "values", "labels", "order", "size", "rate", "quarantined", "other")
@@ -121,18 +120,12 @@ class Metrics:
         UsageError
             If the address is not this machine's loopback, or is taken.
         """
-        host, port = parse_address(address)
-        if not _is_loopback(host):
-            problem = "metrics are served to this machine only, because whoever reaches them may read them"
-            raise UsageError(
-                "prometheus", address, problem, f"give 127.0.0.1:{port}, and let an agent here pass them on"
-            )
+        host, port = loopback_address("prometheus", address)
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
-            raise UsageError(
-                "metrics", address, f"cannot listen there ({error.strerror})", "free it, or give another port"
-            ) from error
+            problem = f"cannot listen there ({error.strerror})"
+            raise UsageError("prometheus", address, problem, "free it, or give another port") from error
 
         def stop() -> None:
             server.shutdown()
@@ -146,10 +139,3 @@ class Metrics:
 
     def _name(self, client: int) -> str:
         return str(client) if 0 <= client < self._clients else _OTHER
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,6 +9,7 @@ can be known from this side is found out by looking again.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import socket
 import ssl
 import tempfile
@@ -54,6 +55,25 @@ def parse_address(address: str) -> tuple[str, int]:
     if not 0 < int(port) < 65536:
         raise UsageError("address", address, "no such port", "give 1 to 65535")
     return bare, int(port)
+
+
+def loopback_address(field: str, address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` of this machine's loopback.
+
+    Raises
+    ------
+    UsageError
+        If it is none, or others could reach it.
+    """
+    host, port = parse_address(address)
+    try:
+        own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = host == "localhost"
+    if not own:
+        problem = "is served to this machine only, because whoever reaches it may read it"
+        raise UsageError(field, address, problem, f"give 127.0.0.1:{port}, and let an agent here pass it on")
+    return host, port
 
 
 def pin(address: str, fingerprint: bytes, timeout: float, now: Callable[[], datetime]) -> x509.Certificate:
