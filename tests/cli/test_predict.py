@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,3 +82,19 @@ def test_a_table_for_pictures_and_a_file_for_a_folder_are_refused(trained, call,
     assert answer.code == 2 and "of the kind table, and the network was trained on the kind image" in answer.err
     answer = call("evaluate", trained, "--out", tmp_path / "rows.csv")
     assert answer.code == 2 and "is a file; give the name of a folder" in answer.err
+
+
+def test_lines_of_csv_that_would_leave_something_out_are_refused(call, tmp_path) -> None:
+    random = np.random.default_rng(0)
+    inputs, findings = random.random((60, 5), dtype=np.float32), random.integers(0, 2, (60, 3))
+    run = sglr.train(
+        dataset=(inputs, findings), task="multilabel", out=tmp_path / "run", clients=2, epochs=1, model="mlp"
+    )
+    np.savez(tmp_path / "known.npz", x=inputs, y=findings)
+    np.save(tmp_path / "new.npy", inputs)
+    assert len(call("predict", run.path, tmp_path / "new.npy").out.splitlines()) == 61
+    for words in ([], ["--out", tmp_path / "p.csv"]):
+        answer = call("predict", run.path, tmp_path / "known.npz", *words)
+        assert (answer.code, answer.out) == (2, "")
+        assert "target has several for each sample; give a name that ends with .npz" in answer.err
+    assert call("predict", run.path, tmp_path / "known.npz", "--out", tmp_path / "p.jsonl").code == 0

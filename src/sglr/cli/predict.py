@@ -95,6 +95,7 @@ def predict(
         _asked(run, flags, client, segment, model, task, head=head, head_entropy=head_entropy),
         data,
         batch_size,
+        check=lambda first: None if out is None and (as_json or sys.stdout.isatty()) else first.check_file(out),
         id_column=id_column,
         data_dir=data_dir,
         **ctx.obj,
@@ -231,6 +232,9 @@ def _print_predictions(found: Predictions) -> None:
     console.print(table(list(frame.columns), rows, named=2))
     more = f"{len(frame) - len(shown):,} more; " if len(frame) > len(shown) else ""
     console.print(f"{len(frame):,} predictions ({found.whose}); {more}--out FILE writes them", markup=False)
+    hidden = [name for name in found.columns if name not in found.flat]
+    if hidden:
+        console.print(f"not shown: {', '.join(hidden)}, of which each sample has several values", markup=False)
 
 
 def _cell(value: Any) -> str:

@@ -62,6 +62,19 @@ class Predictions:
         """The names of the columns with one value for each sample."""
         return [name for name, values in self.columns.items() if values.ndim == 1]
 
+    def check_file(self, path: Path | None) -> None:
+        """Refuse a .csv, or lines of one (None), that can't hold all columns.
+
+        Raises
+        ------
+        UsageError
+            If a column has several values for each sample.
+        """
+        several = [name for name in self.columns if name not in self.flat]
+        if several and (path is None or path.suffix.lower() == ".csv"):
+            problem = f"CSV holds one value in a cell, and {listed(several, 3)} has several for each sample"
+            raise UsageError("out", path or "none", problem, "give a name that ends with .npz, .parquet or .jsonl")
+
     def to_frame(self) -> DataFrame:
         """Return a table with the column ``id``; several values of one sample are a list."""
         require("data", "predictions", "a table", "pandas")
@@ -141,7 +154,14 @@ class Network(Protocol):
         ...
 
 
-def predict(network: Network, data: Any, batch_size: int | None = None, **options: Any) -> Predictions:
+def predict(
+    network: Network,
+    data: Any,
+    batch_size: int | None = None,
+    *,
+    check: Callable[[Predictions], None] = lambda _: None,
+    **options: Any,
+) -> Predictions:
     """Return what a network predicts for new samples.
 
     Parameters
@@ -152,6 +172,8 @@ def predict(network: Network, data: Any, batch_size: int | None = None, **option
         The samples, in any form of data that trains, with or without targets; see `sglr.data.read_new.read_new`.
     batch_size
         Samples at a time; by default as many as fit a processor's cache.
+    check
+        Called with the first predictions, before there are all: it may raise.
     options
         How files are read, such as ``separator`` and ``id_column``.
 
@@ -161,14 +183,23 @@ def predict(network: Network, data: Any, batch_size: int | None = None, **option
         If the data can't be read, or don't fit the network.
     """
     samples = network.read(data, **options)
-    task, targets = network.task, network.targets
-    parts = [task.predictions(found.mean(0), targets) for found in network.batches(samples.inputs, batch_size)]
+    parts: list[dict[str, Any]] = []
+    for found in network.batches(samples.inputs, batch_size):
+        parts.append(network.task.predictions(found.mean(0), network.targets))
+        if len(parts) == 1:
+            check(_told(parts, samples, network))
+    return _told(parts, samples, network)
+
+
+def _told(parts: Sequence[Mapping[str, Any]], samples: NewSamples, network: Network) -> Predictions:
+    """Return the predictions for as many of the samples as there are, from the first on."""
     columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    if samples.targets is not None and targets.are_classes:
-        columns["target"] = np.array([targets.names[number] for number in samples.targets.tolist()], dtype=object)
-    elif samples.targets is not None:
-        columns["target"] = samples.targets.numpy()
-    return Predictions(samples.ids, columns, network.whose, samples.notes)
+    number = len(next(iter(columns.values())))
+    if samples.targets is not None:
+        wanted, names = samples.targets[:number], network.targets.names
+        classes = network.targets.are_classes
+        columns["target"] = np.array([names[one] for one in wanted.tolist()], object) if classes else wanted.numpy()
+    return Predictions(samples.ids[:number], columns, network.whose, samples.notes)
 
 
 def _joined(parts: Sequence[Any]) -> NDArray[Any]:
@@ -186,10 +217,7 @@ def _parquet(predictions: Predictions, path: Path) -> None:
 
 
 def _csv(predictions: Predictions, path: Path) -> None:
-    several = [name for name in predictions.columns if name not in predictions.flat]
-    if several:
-        problem = f"a .csv holds one value in a cell, and {listed(several, 3)} has several for each sample"
-        raise UsageError("out", path, problem, "give .npz, .parquet or .jsonl")
+    predictions.check_file(path)
     write_bytes(path, predictions.to_frame().to_csv(index=False).encode())
 
 
