@@ -14,7 +14,7 @@ from sglr.cli.main import main
 from sglr.experiment.tracking import TRACKING, parse
 from sglr.runs.config import Experiment, told_to_clients
 from sglr.runs.folder import Run
-from sglr.runs.tracker import title
+from sglr.runs.tracker import artefacts_of, title
 
 SETTINGS: dict[str, Any] = {
     "clients": 2,
@@ -102,6 +102,18 @@ def test_a_tracker_is_told_settings_epochs_and_summary_and_changes_nothing(
     assert plain.summary["weights_sha256"] == run.summary["weights_sha256"]
     assert plain.experiment.fingerprint() == run.experiment.fingerprint()
     assert "track" not in told_to_clients(run.experiment.flat())
+
+
+@pytest.mark.charts
+def test_a_password_in_an_address_is_in_no_file_that_is_sent_or_shown(tmp_path: Path) -> None:
+    (tmp_path / "http:" / "ada:secret@host").mkdir(parents=True)
+    track = f"diary:file={tmp_path}/http://ada:secret@host/diary.jsonl"
+    assert main(["train", *FLAGS, "--quiet", "--out", str(tmp_path / "run"), "--track", track]) == 0
+    run = sglr.Run(tmp_path / "run")
+    assert "://ada:secret@host" in run.settings["track"]  # it is resumed with it
+    sent = [path.read_text() for path in (*artefacts_of(run, "report"), run.path / "command.txt")]
+    assert all("://…@host" in text or "://\\u2026@host" in text for text in sent)
+    assert not any("secret" in text for text in sent)
 
 
 def test_a_resumed_run_goes_on_in_the_tracker_and_tells_no_epoch_twice(tmp_path: Path, diary: Path) -> None:

@@ -29,6 +29,7 @@ from sglr.privacy.accounting import described
 from sglr.report.score_style import VALIDATION
 from sglr.report.task_figures import MOST_CLIENTS, Score
 from sglr.runs.config import Experiment
+from sglr.runs.folder import without_passwords
 from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
 from sglr.system.machine import describe_machine
@@ -111,7 +112,7 @@ def summarise(
         "parameters": _count_parameters(built),
         "weights_sha256": weights_sha256,
         "frozen_sha256": digest(built.frozen) if built.frozen else None,
-        "settings": experiment.flat(),
+        "settings": experiment.flat() | {"track": without_passwords(experiment.track)},
         "versions": versions(),
         "machine": describe_machine(),
     }

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sglr.report import numbers
 from sglr.report.palette import DEEPEST_DARK, DEEPEST_LIGHT, KINDS, OVER, SERIES, UNDER, dark_rules, triple
+from sglr.runs.folder import without_passwords
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +47,10 @@ def _environment() -> Environment:
 
 
 def setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, value and meaning of every setting that is not empty."""
+    """Return name, value and meaning of every setting that is not empty, passwords in addresses left out."""
     meanings = _meanings(settings)
-    return [(name, written(value), meanings.get(name, "")) for name, value in settings.items() if value not in ("", [])]
+    shown = {name: without_passwords(written(value)) for name, value in settings.items() if value not in ("", [])}
+    return [(name, value, meanings.get(name, "")) for name, value in shown.items()]
 
 
 def environment_rows(versions: Mapping[str, str], machine: Mapping[str, str]) -> list[tuple[str, str]]:

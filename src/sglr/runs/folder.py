@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,9 +207,14 @@ class Run:
 
 
 def write_command(folder: Path, command: str) -> None:
-    """Write the command that was typed, if there is one."""
+    """Write the command that was typed, if there is one, without passwords: reports show it."""
     if command:
-        write_text(folder / COMMAND, command + "\n")
+        write_text(folder / COMMAND, without_passwords(command) + "\n")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with ``…`` in place of the user and password of an address, as in ``http://USER:PASSWORD@HOST``."""
+    return re.sub(r"(?<=://)[^/\s@]*@", "…@", text)
 
 
 def read_command(folder: Path) -> str:
