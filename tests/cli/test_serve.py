@@ -115,6 +115,7 @@ def test_metrics_for_everyone_are_refused(call, tmp_path):
     answer = call(*words, "--clients", "2", "--samples-per-client", "16", "--model", "mlp")
     assert answer.code == 2
     assert "served to this machine only" in answer.err
+    assert not (tmp_path / "run").exists()
     answer = call(*words[:-2], "--metrics", "127.0.0.1:9743")
     assert answer.code == 2
     assert "give --prometheus 127.0.0.1:9743" in answer.err
@@ -145,9 +146,31 @@ def test_a_new_line_and_an_end_for_a_client(call, tmp_path):
     for command in ("token", "revoke"):
         assert "this run has 2 clients; give 0 to 1" in call(command, run, "--client", 2).err
         assert call(command, tmp_path, "--client", 0).code == 2
-    assert "a valid lifetime of a token" in call("token", run, "--client", 1, "--days", 0).err
+    for days in ("0", "-1", "nan", "1e12"):
+        answer = call("token", run, "--client", 1, "--days", days)
+        assert (answer.code, answer.err.startswith("error: days = ")) == (2, True)
+        assert "is no lifetime of a token; give days above 0, up to 366" in answer.err
     answer = call("resume", run)
     assert (answer.code, "was started by sglr serve" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("serve", "--listen", "127.0.0.1:7443", "--out", "run", "--token-days", "nan"),
+            "token_days = nan: is no lifetime of a token",
+        ),
+        (("doctor", "127.0.0.1:7443", "--timeout", "nan"), "timeout = nan: is no time to answer in"),
+        (("doctor", "127.0.0.1:7443", "--timeout", "-1"), "timeout = -1.0: is no time to answer in"),
+        (("join", "127.0.0.1:7443", "--patience", "nan"), "patience = nan: is no time to wait"),
+        (("join", "127.0.0.1:7443", "--patience", "-5"), "patience = -5.0: is no time to wait"),
+    ],
+)
+def test_times_that_are_none_are_refused_by_the_name_of_their_flag(call, words, told):
+    answer = call(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert told in answer.err
 
 
 @pytest.mark.parametrize(

@@ -137,14 +137,16 @@ def serve(
 
     read = read_experiment(settings, _with_data(settings, ctx.obj))
     from sglr.cli.watching import watching
+    from sglr.engines.remote.trust.authority import lifetime_of
     from sglr.sites.join_commands import told_address
     from sglr.sites.serve import serve as run_server
     from sglr.sites.serve import served
     from sglr.sites.serve_options import ServeOptions
 
     _refuse_address(ctx.obj.get("metrics") or ())
+    lifetime = lifetime_of("token_days", token_days)
     experiment = served(read)
-    inform = _Informer(experiment, out, told_address(listen, address), timedelta(days=token_days), tokens)
+    inform = _Informer(experiment, out, told_address(listen, address), lifetime, tokens)
     # While a bar is live, rich replaces the streams by its own, which break long lines.
     file = sys.stderr if as_json else sys.stdout
     shared = file.isatty()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +37,10 @@ def token(
     client keeps its state.
     """
     del debug
+    from sglr.engines.remote.trust.authority import lifetime_of
     from sglr.sites.join_commands import renew
 
-    words = renew(run, client, address, timedelta(days=days))
+    words = renew(run, client, address, lifetime_of("days", days))
     print(words.split()[words.split().index("--token") + 1] if token_only else words)
 
 

@@ -108,6 +108,8 @@ class Patient:
 
     def __post_init__(self) -> None:
         parse_address(self.address)
+        if not 0 < self.timeout < float("inf"):
+            raise UsageError("timeout", self.timeout, "is no time to answer in", "give more than 0 seconds")
         self._token = Token.parse(self.token) if self.token else None
         self.identity = Identity.open(self.folder) if self.folder else None
         self._chain: list[x509.Certificate] = []

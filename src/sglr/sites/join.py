@@ -122,6 +122,8 @@ def join(
     SglrError
         If the server does not answer.
     """
+    if not patience >= 0:
+        raise UsageError("patience", patience, "is no time to wait", "give 0 seconds or more")
     found = list(zip(tokens or [""], folders(tokens, out), strict=True))
     return in_processes(partial(_join, address, site, patience, say), found, stop, processes)
 

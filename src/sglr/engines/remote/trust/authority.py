@@ -24,6 +24,19 @@ from sglr.storage.files import is_file
 _LONGEST = timedelta(days=366)
 
 
+def lifetime_of(field: str, days: float) -> timedelta:
+    """Return for how long tokens are valid.
+
+    Raises
+    ------
+    UsageError
+        If it is no time, or more than a year.
+    """
+    if not 0 < days <= _LONGEST.days:
+        raise UsageError(field, days, "is no lifetime of a token", f"give days above 0, up to {_LONGEST.days}")
+    return timedelta(days=days)
+
+
 @dataclass(frozen=True)
 class Enrolment:
     """A certificate that a client was given.
