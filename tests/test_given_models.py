@@ -136,6 +136,8 @@ def test_tokens(method: str, stacking: str, tmp_path: Path) -> None:
     assert run.summary["test"]["accuracy"] > 0.6
     assert "problem" not in run.summary["computation"]
     loaded = sglr.load_model(run.path, model=reader, dataset=tokens())
+    with pytest.raises(UsageError, match=r"lable: no such option of the data set; did you mean .label"):
+        sglr.load_model(run.path, model=reader, lable="a")
     assert loaded(tokens().test.inputs).shape == (20, CLASSES)
 
 

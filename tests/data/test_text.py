@@ -186,6 +186,10 @@ def test_another_site_reads_characters_by_the_vocabulary_of_the_run(table: Path,
     assert "tokenizer = bytes: the schema says characters" in refused(
         table, schema=dict(own.encoding), tokenizer="bytes"
     )
+    of_bytes = load(table, tokenizer="bytes")
+    assert "tokenizer = characters: the schema says bytes" in refused(
+        table, schema=dict(of_bytes.encoding), tokenizer="characters", length=None
+    )
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

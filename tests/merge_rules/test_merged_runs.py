@@ -15,6 +15,7 @@ from tests.some_methods import WITH_TAIL
 from torch import Tensor
 
 import sglr
+from sglr.assembly.build import build
 from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import StepDone
 from sglr.core.merging import MergeRule
@@ -159,6 +160,26 @@ def test_a_merge_of_too_few_is_left_out_and_said(case, name: str, caplog: pytest
     (said,) = caplog.messages
     assert said.startswith("nothing is merged in epoch 2, and all go on from the weights that were shared before: ")
     assert said.endswith("Median() needs 3 clients, and 2 are present")
+
+
+def test_who_mixes_an_average_with_its_own_weights_takes_up_none_that_is_no_new_one() -> None:
+    settings = {"method": "splitgp", "clients": 3, "samples_per_client": 8, "epochs": 2, "model": "mlp"}
+    trainer = build(Experiment.from_flat({**settings, "dataset": "digits", "merge_rule": "median"})).trainer
+    gather, publish = trainer.engine.collect_present, trainer.engine.publish
+    published: list[tuple[int, ...]] = []
+
+    def two_came(cohort: tuple[int, ...]) -> Any:
+        present, weights = gather(cohort)
+        few = 2 if trainer.progress.epoch == 1 else 3
+        return present[:few], {key: rows[:few] for key, rows in weights.items()}
+
+    def told(weights: Any, cohort: tuple[int, ...]) -> tuple[int, ...]:
+        published.append(cohort)
+        return publish(weights, cohort)
+
+    trainer.engine.collect_present, trainer.engine.publish = two_came, told
+    trainer.run()
+    assert published == [(0, 1, 2)] * 2  # the first weights, and the average of the first epoch
 
 
 # Users' stories.

@@ -63,7 +63,7 @@ def load_model(
         The task, if it was given as an object of a class of your own; its ``package.module:Name``, if that is code of
         your own that is not installed.
     dataset, **options
-        The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data.
+        The data set, for runs of before that keep no ``data.json`` in their folder. Others need no data, and read none.
 
     Returns
     -------
@@ -115,10 +115,11 @@ def load_training(
         If the run has no checkpoint, or a part can't be made.
     """
     built_by = None if isinstance(model, str) else model
+    read = Options.of(options or {})
     record, own = run.data, given_task(run.experiment, task)
     if record is None:
         experiment = run.experiment.model_copy(update={"device": "cpu"})
-        data = None if dataset is None else read_objects(dataset, Options.of(options or {}))
+        data = None if dataset is None else read_objects(dataset, read)
         given = PartOverrides(model=built_by, dataset=data, engine=ENGINES.load(experiment.engine), task=own)
     else:
         experiment, given = stand_ins(run.experiment, record, built_by, own)

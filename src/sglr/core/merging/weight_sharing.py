@@ -73,7 +73,8 @@ class WeightSharing:
         weights = self.server.hold_for(present, self.method.shared_of(weights))
         self.weights = self.method.merge(weights, merging, self.server)
         self.server.take_up(self.weights)
-        self.holders.clear()
+        if not merging.too_few:
+            self.holders.clear()
         self._report(present, observe, up=True)
         if context.ends_epoch:
             # They receive it when their next pass begins: it is counted then.

@@ -176,7 +176,7 @@ def by_schema(schema: TextSchema, given: str) -> Tokenizer:
             problem = f"differs from the schema's, whose SHA-256 is {schema.sha256[:16]}…"
             raise UsageError("tokenizer", given, problem, f"give the same {FILE} as everyone")
         return found
-    if given not in ("", "characters", schema.tokenizer):
+    if given not in ("", schema.tokenizer):
         raise UsageError("tokenizer", given, f"the schema says {schema.tokenizer}", "leave it out, or edit the schema")
     return Bytes() if schema.tokenizer == "bytes" else Characters(schema.vocabulary)
 
