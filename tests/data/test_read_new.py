@@ -151,3 +151,23 @@ def test_named_data_are_their_test_samples_and_others_are_refused() -> None:
         read_new("digits", TrainedOn((1, 28, 28), "float32", digits.targets, digits.encoding))
     with pytest.raises(UsageError, match="id_column"):
         read_new("digits", trained_on(digits), id_column="name")
+
+
+def test_each_case_keeps_its_own_channels_whatever_it_is_called(tmp_path: Path) -> None:
+    """nnU-Net's names number cases and channels alike: the channels of ``case_0000`` are those of no other case."""
+    nibabel = pytest.importorskip("nibabel")
+
+    def save(path: Path, values: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+
+    for case in range(4):
+        save(tmp_path / f"data/labelsTr/case_{case:04d}.nii.gz", np.eye(4, dtype=np.uint8)[..., None])
+        for channel in range(2):
+            values = np.full((4, 4, 1), 10 * case + channel, np.float32)
+            save(tmp_path / f"data/imagesTr/case_{case:04d}_{channel:04d}.nii.gz", values)
+    dataset = load_dataset(f"volumes:{tmp_path / 'data'}", None, {"window": (-100, 100)})
+    found = read_new(tmp_path / "data/imagesTr", trained_on(dataset))
+    shown = (100 * found.inputs[:].mean((2, 3, 4))).round().int()
+    assert shown.tolist() == [[0, 1], [10, 11], [20, 21], [30, 31]]
+    assert same(found, dataset)

@@ -65,9 +65,13 @@ def channel_files(root: Path, channels: int) -> tuple[FileKind, Callable[[Path],
     files = [root] if root.is_file() else walk(root)
     if channels == 1 or not any(first.has(file.name) for file in files):
         return VOLUMES, lambda file: [file]
-    return first, lambda file: [
-        file.with_name(file.name.replace(FIRST, f"_{number:04d}")) for number in range(channels)
-    ]
+
+    def of_volume(file: Path) -> list[Path]:
+        case = first.stem(file)  # it may hold ``_0000`` itself
+        ending = file.name[len(case) + len(FIRST) :]
+        return [file.with_name(f"{case}_{number:04d}{ending}") for number in range(channels)]
+
+    return first, of_volume
 
 
 def class_names(root: Path) -> dict[int, str]:
