@@ -217,6 +217,23 @@ def test_a_validation_part_is_used_as_such(tmp_path: Path) -> None:
         read({"train": (X, Y), "val": (with_nan(1), Y)})
 
 
+@pytest.mark.parametrize("group", ["", "patient"])
+def test_without_a_test_part_only_training_rows_are_drawn_for_it(group: str) -> None:
+    """Of tables as of arrays: validation rows are never trained on, and stay the validation part."""
+    table = FRAME.assign(patient=np.arange(60) // 2)
+    found = read({"train": table[:40], "validation": table[40:]}, label="kind", group=group, leave_out=["patient"])
+    assert isinstance(found.validation, sglr.Samples)
+    assert [len(part) for part in (found.train, found.test, found.validation)] == [32, 8, 20]
+    column = found.encoding["columns"][0]
+    first = {
+        part: (getattr(found, part).inputs[:, 0] * column["std"] + column["mean"]).tolist()
+        for part in ("train", "test", "validation")
+    }
+    assert sorted(first["train"] + first["test"]) == pytest.approx(sorted(X[:40, 0].tolist()), abs=1e-5)
+    assert first["validation"] == pytest.approx(X[40:, 0].tolist(), abs=1e-5)
+    assert not {*found.train.columns.get("patient", ())} & {*found.test.columns.get("patient", ())}
+
+
 def test_options_of_tables_are_those_of_files() -> None:
     gaps = FRAME.assign(patient=np.arange(60) // 4, note="x").astype({"a": object})
     gaps.loc[3, "a"] = np.nan

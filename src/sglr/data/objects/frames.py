@@ -104,7 +104,8 @@ def frames_dataset(
     name
         The data set's name.
     owners
-        The parts ``train``, ``test`` and ``validation`` of every owner. Without a test part one is drawn.
+        The parts ``train``, ``test`` and ``validation`` of every owner. Where ``train`` is the only part of all, a test
+        part is drawn from it.
     owner_column
         The column to add with the owner of each row; None for a single owner.
     options

@@ -128,8 +128,8 @@ def _parts(given: object, where: str, options: Options, several: bool) -> dict[s
     else:
         found = {"train": read_part(given, where, options)}
     whole = found["train"]
-    # A single table is divided after its labels are read.
-    if "test" not in found and (several or isinstance(whole, ArrayPart)):
+    # A table without other parts is divided after its labels are read.
+    if "test" not in found and (several or isinstance(whole, ArrayPart) or len(found) > 1):
         with _naming(where):
             found["train"], found["test"] = whole.divided(options)
     return found
