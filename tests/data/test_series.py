@@ -73,6 +73,60 @@ def test_rows_of_one_id_are_a_series_in_the_order_of_time(table: Path) -> None:
     torch.testing.assert_close(data.train.inputs.std((0, 2), correction=0), torch.ones(2), atol=1e-5, rtol=0)
 
 
+def steps_in_time(path: Path, times: list[str], **parameters: object) -> list[int]:
+    """Return the order in which steps 0, 1, 2 … at rising ``times`` are read that lie shuffled in the file."""
+    rows = [f"{one};{time};{step};{'ab'[one % 2]}" for one in range(4) for step, time in enumerate(times)]
+    shuffled = np.random.default_rng(0).permutation(rows)
+    path.write_text("\n".join(["who;when;value;label", *shuffled]))
+    data = load(path, id_column="who", time_column="when", test_fraction=0.25, **parameters)
+    channel = data.encoding["channels"][0]
+    return (data.train.inputs[0, 0] * channel["std"] + channel["mean"]).round().int().tolist()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [f"{step}" for step in range(12)],
+        [f"{step - 3}.5" for step in range(12)],
+        [f"2024-{step + 1:02}-01" for step in range(12)],
+        [f"2024/{step + 1:02}/01" for step in range(12)],
+        [f"2024-01-01T{step + 8:02}:30:00+01:00" for step in range(12)],
+        [f"2024-01-01 08:30:{step // 2:02}{'.5' * (step % 2)}" for step in range(12)],
+        [f"{step + 8:02}:15" for step in range(12)],
+        [f"visit {step:02}" for step in range(12)],
+    ],
+    ids=lambda times: times[1],
+)
+def test_numbers_and_times_of_one_form_are_sorted_by_time(times: list[str], tmp_path: Path) -> None:
+    assert steps_in_time(tmp_path / "long.csv", times) == [*range(12)]
+
+
+def test_times_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
+    times = [f"{step},5" for step in range(12)]
+    assert steps_in_time(tmp_path / "long.csv", times, decimal=",") == [*range(12)]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [f"{step},5" for step in range(12)],
+        [f"1/{step + 1}/2024" for step in range(12)],
+        [f"{day:02}.0{month}.2024" for month in (1, 2) for day in (1, 20)],
+        [f"2024-{step + 1}-1" for step in range(12)],
+        ["2024-10-27T02:30:00+02:00", "2024-10-27T02:00:00+01:00"],
+        ["2024-01-01T12:00:00Z", "2024-01-01T12:00:00.5Z"],
+        [f"visit {step}" for step in range(12)],
+        ["T-10", "T-05"],
+        ["before", "after"],
+        ["7", "08:00"],
+    ],
+    ids=lambda times: times[1],
+)
+def test_times_that_as_texts_do_not_sort_by_time_are_refused(times: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^time_column = when: .* has times such as '.*YYYY-MM-DD"):
+        steps_in_time(tmp_path / "long.csv", times)
+
+
 def test_groups_stay_on_one_side(table: Path) -> None:
     data = load(table, **COLUMNS, group="ward", test_fraction=0.3)
     assert not {*data.train.columns["ward"]} & {*data.test.columns["ward"]}

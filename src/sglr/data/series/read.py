@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sglr.core.errors import UsageError, listed, unknown
 from sglr.data.class_folders import FileKind, SampleFile, find_files
 from sglr.data.file_samples import OnBad, Rows, read_files
+from sglr.data.series.times import sortable
 from sglr.data.split import stratified_split
 from sglr.data.tables.class_labels import find_classes
 from sglr.data.tables.column_kinds import Notation, holds_numbers, texts_of, values_of
@@ -212,16 +213,8 @@ def _ordered(frame: DataFrame, reading: SeriesReading, path: Path) -> DataFrame:
     if times.isna().any():
         problem = f"{path} has rows without a time, the first is row {int(times.isna().to_numpy().argmax()) + 1}"
         raise UsageError("time_column", name, problem, "fill them in, or remove these rows")
-    # Dates are left as they are written: those of ISO 8601 sort as texts do.
-    written = times.dtype == object or str(times.dtype).startswith("str")
-    values = values_of(times, reading.notation, str(path)) if written and _are_numbers(times) else times.to_numpy()
-    return frame.iloc[np.argsort(values, kind="stable")].reset_index(drop=True)
-
-
-def _are_numbers(times: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.to_numeric(times, errors="coerce").notna().all())
+    order = np.argsort(sortable(times, reading.notation, path), kind="stable")
+    return frame.iloc[order].reset_index(drop=True)
 
 
 def _numbers(frame: DataFrame, names: Sequence[str], reading: SeriesReading, path: Path) -> Steps:
