@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,34 @@ def test_each_case_keeps_its_own_channels_whatever_it_is_called(tmp_path: Path) 
     shown = (100 * found.inputs[:].mean((2, 3, 4))).round().int()
     assert shown.tolist() == [[0, 1], [10, 11], [20, 21], [30, 31]]
     assert same(found, dataset)
+
+
+def _idx(folder: Path, labels: list[int]) -> str:
+    folder.mkdir(exist_ok=True)
+    pixels = DRAWN.integers(0, 255, (len(labels), 4, 4), dtype=np.uint8)
+    for name, values in (("images-idx3", pixels), ("labels-idx1", np.array(labels, np.uint8))):
+        start = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+        (folder / f"train-{name}-ubyte").write_bytes(start + values.tobytes())
+    return f"idx:{folder}"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_labels_of_idx_files_are_the_classes_that_they_were_in_training(first: int, tmp_path: Path) -> None:
+    """A new file need not hold all classes: from which label they count is told by their names, or by the user."""
+    some, outside = [first + 1, first + 2, first + 1], [first + 4]
+    own = _idx(tmp_path / "own", [first, first + 1, first + 2, first + 3] * 5)
+    by_number, named = (
+        trained_on(load_dataset(own, None, told))
+        for told in ({}, {"classes": ("a", "b", "c", "d"), "first_label": first})
+    )
+    new = _idx(tmp_path / "new", some)
+    for found in (read_new(new, by_number), read_new(new, named, first_label=first)):
+        assert found.targets is not None and found.targets.tolist() == [1, 2, 1]
+    with pytest.raises(UsageError, match=r"first_label = none: .* has no label 0, and the class a may be 0 or 1"):
+        read_new(new, named)
+    new = _idx(tmp_path / "new", outside)
+    with pytest.raises(UsageError, match=rf"labels = {first + 4}: .* \({first} to {first + 3}\)"):
+        read_new(new, by_number)
+    if not first:
+        found = read_new(_idx(tmp_path / "new", [0, 3]), named)
+        assert found.targets is not None and found.targets.tolist() == [0, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,12 +82,21 @@ class Idx:
         found = NewSamples(as_trained(pixels, trained), numbered(len(pixels)))
         if _labels_of(images) is None or not trained.targets.are_classes:
             return found
-        labels = torch.from_numpy(_read(images).labels - (self.first_label or 0))
-        wrong = (labels < 0) | (labels >= trained.targets.classes)
+        places = self._places(_read(images).labels, trained.targets.names, images)
+        return replace(found, targets=torch.from_numpy(places))
+
+    def _places(self, labels: NDArray[np.int64], names: Sequence[str], images: Path) -> NDArray[np.int64]:
+        """Return the classes of new labels by their places in ``names``, the network's classes."""
+        first = _count_from(names) if self.first_label is None else self.first_label
+        if first is None and len(labels) and labels.all():
+            problem = f"{images} has no label 0, and the class {names[0]} may be 0 or 1"
+            raise UsageError("first_label", "none", problem, "give --first-label, as in training")
+        first = first or 0
+        wrong = (labels < first) | (labels >= first + len(names))
         if wrong.any():
-            problem = f"{images} has a label of no class of the network (0 to {trained.targets.classes - 1})"
+            problem = f"{images} has a label of no class of the network ({first} to {first + len(names) - 1})"
             raise UsageError("labels", int(labels[wrong][0]), problem, "give --first-label, or other labels")
-        return replace(found, targets=labels)
+        return labels - first
 
     def _classes(self, labels: NDArray[np.int64], source: str) -> tuple[int, tuple[str, ...]]:
         """Return the label of the first class, and the names of the classes."""
@@ -103,6 +113,12 @@ class Idx:
             problem = f"{high} classes are given, and the labels in {source} count from 1 to {high}"
             raise UsageError("classes", ",".join(self.classes), problem, "give --first-label 1")
         return first or 0, self.classes
+
+
+def _count_from(names: Sequence[str]) -> int | None:
+    """Return the number from which the names of classes count, as in 1, 2, 3; None if they are other names."""
+    first = int(names[0]) if names[0].isdecimal() else 0
+    return first if tuple(names) == tuple(map(str, range(first, first + len(names)))) else None
 
 
 def _image_files(place: Path) -> tuple[Path, Path | None]:
