@@ -203,3 +203,25 @@ def test_labels_of_idx_files_are_the_classes_that_they_were_in_training(first: i
     if not first:
         found = read_new(_idx(tmp_path / "new", [0, 3]), named)
         assert found.targets is not None and found.targets.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("gap", ["", "nan", "NaN"])
+def test_a_gap_in_new_rows_is_treated_as_in_training_however_it_is_written(gap: str, tmp_path: Path) -> None:
+    """Each of an empty cell and the words for nan is a missing number, never the mean that nobody asked for."""
+
+    def trained(lines: list[str], **told: Any) -> TrainedOn:
+        (tmp_path / "own.csv").write_text("\n".join(["age,label", *lines]))
+        return trained_on(load_dataset(f"table:{tmp_path / 'own.csv'}", None, told))
+
+    lines = [f"{age},{age + 0.5}" for age in range(20, 60)]
+    told = {"label_edges": (30.0, 40.0)}
+    (tmp_path / "new.csv").write_text(f"age,label\n30,31\n{gap},41\n50,{gap}\n")
+    with pytest.raises(UsageError, match=r"column = age: .* has 1 row\(s\) without a value .* the first is row 2"):
+        read_new(tmp_path / "new.csv", trained(lines, **told))
+    dropping = trained([*lines, f"{gap},30"], **told, missing="drop")
+    found = read_new(tmp_path / "new.csv", dropping)
+    mean, std = (dropping.encoding["columns"][0][name] for name in ("mean", "std"))
+    assert (found.inputs[:, 0] * std + mean).tolist() == pytest.approx([30, 50], abs=1e-4)
+    assert found.ids == ("1", "3") and found.targets is None  # one of the rows left has no label
+    marked = read_new(tmp_path / "new.csv", trained([*lines, *[f"{gap},30"] * 10], **told, missing="indicator"))
+    assert marked.inputs[:, 1].tolist() == [0, 1, 0] and marked.inputs[1, 0] == 0

@@ -55,14 +55,15 @@ def new_rows(
     frame = frame.set_axis([str(column).strip() for column in frame.columns], axis=1)
     named = [column.name for column in schema.columns]
     _check_there([*named, *filter(None, [id_column])], list(frame.columns), source)
-    kept = _kept(frame, schema, source)
+    values: Values = {
+        column.name: read_values(frame[column.name], column, notation, source) for column in schema.columns
+    }
+    kept = _kept(values, schema, source)
     told = [*notes, *_unused(frame, schema, id_column, source)]
     if not kept.all():
         told.append(f"{int((~kept).sum())} of {len(kept)} rows are left out, because a value is missing")
     ids, frame = _ids(frame, id_column, source)[kept], frame[kept]
-    values: Values = {
-        column.name: read_values(frame[column.name], column, notation, source) for column in schema.columns
-    }
+    values = {name: column[kept] for name, column in values.items()}
     targets, unlabelled = _targets(frame, schema, notation, source)
     inputs = torch.from_numpy(encode(values, schema.columns))
     return NewSamples(inputs, tuple(ids), targets, (*told, *unlabelled))
@@ -77,10 +78,10 @@ def _check_there(wanted: Sequence[str], names: Sequence[str], source: str) -> No
             raise UsageError("column", name, f"{source} has several columns of this name", "remove the others")
 
 
-def _kept(frame: DataFrame, schema: Schema, source: str) -> NDArray[np.bool_]:
-    kept = np.ones(len(frame), dtype=bool)
+def _kept(values: Values, schema: Schema, source: str) -> NDArray[np.bool_]:
+    kept = np.ones(len(next(iter(values.values()))), dtype=bool)
     for column in schema.columns:
-        gaps = is_missing(texts_of(frame[column.name], source))
+        gaps = is_missing(values[column.name])
         if column.missing == "drop":
             kept &= ~gaps
         elif column.missing == "error" and gaps.any():
@@ -103,7 +104,7 @@ def _targets(frame: DataFrame, schema: Schema, notation: Notation, source: str) 
     labels = schema.all_labels
     if any(label.name not in frame.columns for label in labels):
         return None, []
-    numbers = labels[0].type == "number"
+    numbers = labels[0].type == "number" or bool(labels[0].edges)
     gaps = np.any([gaps_of(frame[label.name], source, numbers) for label in labels], axis=0)
     if gaps.any():
         some = f"{int(gaps.sum())} of {len(gaps)} rows have no label: labels are not used"
