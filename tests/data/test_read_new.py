@@ -120,6 +120,36 @@ def test_new_files_are_the_inputs_that_they_were_in_training(kind: str, tmp_path
         read_new(tmp_path / "empty", trained)
 
 
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"masks"}))
+def test_of_a_folder_with_parts_the_test_part_is_read_with_its_classes(kind: str, tmp_path: Path) -> None:
+    parameters = KINDS[kind](tmp_path / "test")
+    dataset = load_dataset(f"{kind}:{tmp_path / 'test'}", None, parameters)
+    KINDS[kind](tmp_path / "train")
+    found = read_new(tmp_path, trained_on(dataset))
+    assert same(found, dataset) and found.targets is not None
+    assert found.targets.tolist() == [0] * 4 + [1] * 4 and found.ids[0].startswith("high/")
+    assert any(note.startswith(f"{tmp_path} has parts: these are the ") for note in found.notes)
+
+
+def test_a_folder_called_test_is_a_part_only_beside_other_parts(tmp_path: Path) -> None:
+    _series(tmp_path / "test")
+    trained = trained_on(load_dataset(f"series:{tmp_path / 'test'}", None))
+    (tmp_path / "val").mkdir()
+    assert read_new(tmp_path, trained).targets is not None
+    (tmp_path / "test" / "high" / "0.npy").write_bytes(b"none")
+    with pytest.raises(UsageError, match=r"test/high/0\.npy: cannot be read"):
+        read_new(tmp_path, trained)
+    np.save(tmp_path / "test" / "high" / "0.npy", np.ones((12, 2)))
+    _series(tmp_path / "other")
+    found = read_new(tmp_path, trained)
+    assert (found.targets, len(found), found.ids[0]) == (None, 16, "other/high/0.npy")
+    (tmp_path / "train").mkdir()
+    assert len(read_new(tmp_path, trained)) == 8
+    (tmp_path / "Testing").mkdir()
+    with pytest.raises(UsageError, match="has several folders of test series: Testing, test"):
+        read_new(tmp_path, trained)
+
+
 def test_tables_of_texts_and_of_series_need_no_classes(tmp_path: Path) -> None:
     lines = [f"{number},{'up above' if number % 2 else 'deep down'},{CLASSES[number % 2]}" for number in range(12)]
     (tmp_path / "texts.csv").write_text("\n".join(["name,text,label", *lines]))

@@ -103,41 +103,6 @@ def find_files(root: Path, kind: FileKind, classes: Sequence[str] = ()) -> Files
     return Files(train, validation, test, found, parts, notes)
 
 
-def new_files(root: Path, kind: FileKind, classes: Sequence[str]) -> tuple[list[SampleFile], bool]:
-    """Return the files for a network that is trained, and whether their folders tell their classes.
-
-    They do if each folder in ``root`` is one of the classes, and all files lie in them.
-
-    Parameters
-    ----------
-    root
-        A folder of files, with or without subfolders; or one file.
-    kind
-        The kind of files.
-    classes
-        The network's classes; empty if it has none.
-
-    Raises
-    ------
-    UsageError
-        If there are no such files.
-    """
-    if root.is_file():
-        return [SampleFile(printable(root.name), root, 0)], False
-    there = subfolders(root)
-    paths = [path for path in walk(root) if kind.has(path.name)]
-    if not paths:
-        remedy = f"put some there ({' '.join(sorted(kind.endings))})"
-        raise UsageError("folder", root, f"has no {kind.name}", remedy)
-    if not there or not {*there} <= {*classes} or any(path.parent == root for path in paths):
-        return [sample_file(path, root, root) for path in paths], False
-    return [
-        sample_file(path, root, root / name, list(classes).index(name))
-        for path in paths
-        for name in [path.relative_to(root).parts[0]]
-    ], True
-
-
 def find_parts(root: Path, kind: FileKind) -> Parts:
     """Return the parts that ``root`` is divided into; if it is not divided, ``root`` itself as the training part.
 

@@ -4,15 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sglr.data.class_folders import FileKind, Files, Parts, SampleFile, new_files
+from sglr.core.errors import UsageError, printable
+from sglr.data.class_folders import PARTS, FileKind, Files, Parts, SampleFile, sample_file, subfolders, walk
 from sglr.data.file_samples import FileSamples, OnBad, Value, read_files
 from sglr.data.new_samples import NewSamples
+
+
+class NewFiles(NamedTuple):
+    """Files for a network that is trained."""
+
+    place: Path
+    """The folder in which their names are paths."""
+    files: list[SampleFile]
+    labelled: bool
+    """Whether their folders tell their classes."""
+    notes: list[str]
+
+
+def new_files(root: Path, kind: FileKind, classes: Sequence[str]) -> NewFiles:
+    """Return the files for a network that is trained; of a folder with parts, those of the test part.
+
+    Their folders tell their classes if each folder is one of these, and all files lie in them.
+
+    Parameters
+    ----------
+    root
+        A folder of files, with or without subfolders or parts; or one file.
+    kind
+        The kind of files.
+    classes
+        The network's classes; empty if it has none.
+
+    Raises
+    ------
+    UsageError
+        If there are no such files, or there are several folders of test files.
+    """
+    if root.is_file():
+        return NewFiles(root.parent, [SampleFile(printable(root.name), root, 0)], False, [])
+    part = _test_part(root, kind, classes)
+    place = part or root
+    there = subfolders(place)
+    paths = [path for path in walk(place) if kind.has(path.name)]
+    if not paths:
+        remedy = f"put some there ({' '.join(sorted(kind.endings))})"
+        raise UsageError("folder", place, f"has no {kind.name}", remedy)
+    notes = [] if part is None else [f"{root} has parts: these are the {kind.name} of {part.name}"]
+    if not there or not {*there} <= {*classes} or any(path.parent == place for path in paths):
+        return NewFiles(place, [sample_file(path, place, place) for path in paths], False, notes)
+    files = [
+        sample_file(path, place, place / name, list(classes).index(name))
+        for path in paths
+        for name in [path.relative_to(place).parts[0]]
+    ]
+    return NewFiles(place, files, True, notes)
+
+
+def _test_part(root: Path, kind: FileKind, classes: Sequence[str]) -> Path | None:
+    """Return the folder of test files, if there is one beside that of training files, or beside none but parts."""
+    names = subfolders(root)
+    held = [name for name in names if name.lower() in PARTS["test"]]
+    trains = any(name.lower() in PARTS["train"] for name in names)
+    others = [name for name in names if not any(name.lower() in usual for usual in PARTS.values())]
+    if not held or {*names} <= {*classes} or (others and not trains):
+        return None
+    if len(held) > 1:
+        problem = f"has several folders of test {kind.name}: {', '.join(held)}"
+        raise UsageError("folder", root, problem, "keep one of them")
+    return root / held[0]
 
 
 def new_file_samples(
@@ -27,7 +92,7 @@ def new_file_samples(
     Parameters
     ----------
     root
-        A folder of files, with or without subfolders; or one file.
+        A folder of files, with or without subfolders or parts; or one file.
     kind
         The kind of files.
     classes
@@ -52,7 +117,6 @@ def read_new_files(
     root: Path, kind: FileKind, classes: Sequence[str], read: Callable[[SampleFile], Value], on_bad: OnBad
 ) -> tuple[FileSamples[Value], bool]:
     """Return what files hold, and whether their folders tell their classes; see `new_file_samples`."""
-    files, labelled = new_files(root, kind, classes)
-    place = root.parent if root.is_file() else root
+    place, files, labelled, notes = new_files(root, kind, classes)
     names = list(classes) if labelled else ["any"]
-    return read_files(Files(files, None, None, names, Parts(place), []), read, on_bad), labelled
+    return read_files(Files(files, None, None, names, Parts(place), notes), read, on_bad), labelled

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from sglr.core.data import Dataset
-from sglr.data.class_folders import Files, find_files, new_files
+from sglr.data.class_folders import Files, find_files
 from sglr.data.file_samples import OnBad
 from sglr.data.formats.files import resolve
 from sglr.data.images.dataset import Pixels, check_form
@@ -17,6 +17,7 @@ from sglr.data.images.decoded import picture_dataset
 from sglr.data.images.new_pictures import new_pictures
 from sglr.data.images.pixel_range import PIXEL_RANGE, stated_range
 from sglr.data.images.stored import PictureFiles, scan, stored_dataset
+from sglr.data.new_files import new_files
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.split import stratified_split
 from sglr.data.stored import SAMPLE_STORE, Store, stays_on_disk
@@ -92,9 +93,10 @@ class Folder:
         UsageError
             If the network was not trained on pictures, there are none here, or one is unreadable.
         """
-        files, labelled = new_files(resolve("folder", self.path, None), PICTURES, trained.targets.names)
-        pictures = [Picture(file.name, file.file, file.label) for file in files]
-        return new_pictures(pictures, self.path, trained, labelled=labelled, on_bad=self.on_bad)
+        new = new_files(resolve("folder", self.path, None), PICTURES, trained.targets.names)
+        pictures = [Picture(file.name, file.file, file.label) for file in new.files]
+        found = new_pictures(pictures, str(new.place), trained, labelled=new.labelled, on_bad=self.on_bad)
+        return replace(found, notes=(*new.notes, *found.notes))
 
     def _parts(self, found: Files, read: Callable[[list[Picture], str], P]) -> tuple[P, P | None, P]:
         """Read the parts; divide the training part if there is none for testing."""

@@ -11,7 +11,7 @@ import torch
 
 from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
-from sglr.data.class_folders import SampleFile, new_files
+from sglr.data.class_folders import SampleFile
 from sglr.data.described import Described
 from sglr.data.file_samples import FileSamples
 from sglr.data.formats.files import resolve
@@ -21,6 +21,7 @@ from sglr.data.images.mask_pairs import Pair, find_pairs, has_masks
 from sglr.data.images.masks import MasksSchema, mask_notes, numbered, read_masks
 from sglr.data.images.new_pictures import new_pictures
 from sglr.data.images.pixel_range import PIXEL_RANGE, PixelRange, choose_range, range_notes, stated_range
+from sglr.data.new_files import new_files
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.system.machine import refuse_beyond_memory
 
@@ -95,8 +96,10 @@ class Masks(Described):
             pictures = [Picture(pair.name, pair.picture, 0) for pair in held]
             found = new_pictures(pictures, self.path, trained, labelled=False)
             return replace(found, targets=torch.from_numpy(masks))
-        files, _ = new_files(root, PICTURES, ())
-        return new_pictures([Picture(file.name, file.file, 0) for file in files], self.path, trained, labelled=False)
+        new = new_files(root, PICTURES, ())
+        pictures = [Picture(file.name, file.file, 0) for file in new.files]
+        found = new_pictures(pictures, str(new.place), trained, labelled=False)
+        return replace(found, notes=(*new.notes, *found.notes))
 
     def _check_agreed(self, agreed: MasksSchema | None) -> None:
         """Refuse parameters that contradict the schema."""
