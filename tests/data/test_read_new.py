@@ -16,6 +16,7 @@ from sglr.core.data import Dataset
 from sglr.core.errors import UsageError
 from sglr.data.load import load_dataset
 from sglr.data.new_samples import NewSamples, TrainedOn
+from sglr.data.objects.read import read_objects
 from sglr.data.read_new import read_new
 
 DRAWN = np.random.default_rng(0)
@@ -255,3 +256,27 @@ def test_a_gap_in_new_rows_is_treated_as_in_training_however_it_is_written(gap: 
     assert found.ids == ("1", "3") and found.targets is None  # one of the rows left has no label
     marked = read_new(tmp_path / "new.csv", trained([*lines, *[f"{gap},30"] * 10], **told, missing="indicator"))
     assert marked.inputs[:, 1].tolist() == [0, 1, 0] and marked.inputs[1, 0] == 0
+
+
+class Numbered:
+    """A torch data set whose labels are places among the names of its classes."""
+
+    classes = ("a", "b", "c")
+
+    def __init__(self, labels: list[int]) -> None:
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return np.full(4, index, np.float32), self.labels[index]
+
+
+def test_labels_of_a_data_set_are_places_among_its_classes() -> None:
+    trained = trained_on(read_objects(Numbered([0, 1, 2] * 10)))
+    found = read_new(Numbered([0, 2]), trained)
+    assert found.targets is not None and found.targets.tolist() == [0, 2]
+    for label in (-1, 3):
+        with pytest.raises(UsageError, match=rf"targets = {label}: row 1 of the data set has a label that is none of"):
+            read_new(Numbered([0, label]), trained)

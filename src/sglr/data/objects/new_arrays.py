@@ -165,7 +165,7 @@ def _labels(given: Any, wanted: Targets) -> Any:
 def _numbered(labels: Any, names: Sequence[str], wanted: Targets, source: str) -> Tensor:
     """Return labels as the run numbers them."""
     if wanted.are_classes:
-        words = [names[label] for label in labels] if len(names) else [str(label) for label in labels.tolist()]
+        words = _named(labels, names, source) if len(names) else [str(label) for label in labels.tolist()]
         refuse_unknown(sorted(set(words)), wanted.names, source)
         places = {name: number for number, name in enumerate(wanted.names)}
         return torch.tensor([places[word] for word in words])
@@ -174,3 +174,12 @@ def _numbered(labels: Any, names: Sequence[str], wanted: Targets, source: str) -
         problem = f"its targets have shape {list(found.shape[1:])}; those of the run are {wanted.describe()}"
         raise UsageError("targets", source, problem, "give targets of that kind")
     return found.to(wanted.torch_dtype)
+
+
+def _named(labels: Any, names: Sequence[str], source: str) -> list[str]:
+    """Return the names of classes given by their places."""
+    for row, label in enumerate(labels):
+        if not 0 <= label < len(names):
+            problem = f"row {row} of {source} has a label that is none of its {len(names)} classes"
+            raise UsageError("targets", int(label), problem, f"give 0 to {len(names) - 1}, or remove the row")
+    return [names[label] for label in labels]
