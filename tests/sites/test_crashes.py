@@ -99,12 +99,21 @@ def test_a_client_that_dies_during_the_test(tmp_path, monkeypatch):
     ends_as_undisturbed(federation, run)
 
 
-@pytest.mark.parametrize("batching", ["local", "global:20", pytest.param("proportional:20", marks=pytest.mark.slow)])
-def test_a_server_that_dies_again_and_again(batching, tmp_path):
-    federation = Federation(tmp_path, {**SHORT, "batching": batching}, groups=[(0,), (1, 2)])
+@pytest.mark.parametrize(
+    ("settings", "deaths"),
+    [
+        (SHORT, [(0, 1), (0, 3), (1, 2)]),
+        # Two processes in a row die at the same step, far from a checkpoint.
+        ({**WITH_MEMORY, "batching": "global:20"}, [(0, 2), (0, 2), (1, 2)]),
+        pytest.param({**SHORT, "batching": "proportional:20"}, [(0, 1), (0, 3), (1, 2)], marks=pytest.mark.slow),
+    ],
+    ids=["local", "global:20", "proportional:20"],
+)
+def test_a_server_that_dies_again_and_again(settings, deaths, tmp_path):
+    federation = Federation(tmp_path, settings, groups=[(0,), (1, 2)])
     with pytest.raises(PowerCutError):
-        federation.train(observe=dies_at(0, 1))
-    for where in [(0, 3), (1, 2)]:
+        federation.train(observe=dies_at(*deaths[0]))
+    for where in deaths[1:]:
         with pytest.raises(PowerCutError):
             federation.go_on(observe=dies_at(*where))
     ends_as_undisturbed(federation, federation.go_on())

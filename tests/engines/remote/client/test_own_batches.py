@@ -73,6 +73,17 @@ def test_no_sample_is_used_twice_in_an_epoch(wrong: ToldBatch) -> None:
     own.tell(told(0, 0, 5, attempt=2))  # everyone goes back
 
 
+def test_a_server_that_was_started_again_may_take_its_steps_again_in_an_attempt_of_the_same_number() -> None:
+    own = batches()
+    own.tell(told(3, 6, 3))
+    own.forget()
+    assert not own.has(0, 3)
+    own.tell(told(2, 3, 3))
+    own.tell(told(3, 6, 3))
+    with pytest.raises(ValueError, match="this epoch has used"):
+        own.tell(told(4, 8, 3))
+
+
 def test_a_client_that_leaves_takes_its_batch_up_again(tmp_path) -> None:
     leaving, staying = make_worker(batching=TOLD), make_worker(batching=TOLD)
     for trainer in (leaving, staying):

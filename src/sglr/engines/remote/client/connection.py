@@ -291,6 +291,7 @@ class ClientConnection:
             # One side has lost the session: both begin a new one.
             self._session.begin(welcome.session)
             self._context.trainer.drop_passes()
+            self._context.trainer.batches.forget()
         log.info("connected", extra={"event": "connected", "client": self._context.identity.client})
 
     def _carry_out(self, frame: Frame) -> bytes | None:

@@ -79,6 +79,10 @@ class OwnBatches:
             raise ValueError("a batch has samples that this epoch has used")
         self.told = told
 
+    def forget(self) -> None:
+        """Forget what was told, when a session begins: a server that was started again counts attempts anew."""
+        self.told = None
+
     def has(self, epoch: int, step: int) -> bool:
         """Return whether the client has a batch in a step."""
         return bool(self._at(epoch, step)[1])
