@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
+from sglr.core.errors import SglrError
+from sglr.engines.remote.client.held_out import HeldOut
 from sglr.engines.remote.client.trainer import LocalTrainer
 from sglr.engines.remote.server import barrier
 from sglr.engines.remote.server import client_state as presences
@@ -223,3 +226,17 @@ def test_whose_certificate_expires_is_waited_for_until_it_has_another_or_the_clo
             federation.again(number)
 
     ends_as_undisturbed(federation, federation.train(observe=at_steps(((0, 1), clock_jumps))))
+
+
+def test_a_test_to_whose_end_no_client_stays_is_an_error(tmp_path, monkeypatch):
+    score = HeldOut.score
+
+    def without_labels(held_out: HeldOut, part: str, *args: Any, **named: Any) -> dict[str, Tensor]:
+        parts = score(held_out, part, *args, **named)
+        return {"values": parts["values"]} if part == "test" else parts
+
+    monkeypatch.setattr(HeldOut, "score", without_labels)
+    federation = Federation(tmp_path, {"method": "sglr", "epochs": 1})
+    with pytest.raises(SglrError, match="no client stayed to the end of the test; resume the run to test again"):
+        federation.train()
+    assert Run.open(tmp_path / "server").summary is None

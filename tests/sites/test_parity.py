@@ -28,6 +28,7 @@ QUICK: list[dict[str, Any]] = [
     {"method": "sglr", "batching": "global:9", "partition": "dirichlet", "samples_per_client": 40, "clip_norm": 0.5},
     {"method": "sglr", "tail": "pool2", "model": "cnn", "partition": "dirichlet", "samples_per_client": 40}
     | {"participation": 0.7, "label_prior": "own", "compression": "int8", "augment": "rotation:20"},
+    {"method": "sglr", "compression": "topk:1.0", "model": "cnn", "cut": "relu1", "test_samples": 300, "epochs": 1},
     {"method": "sflv1", "lora": "r=4", "compression": "int8", "partition": "dirichlet", "samples_per_client": 40},
 ]
 """Methods that differ in what crosses the network, and labels that do not; the other cases are slow tests."""
@@ -74,6 +75,7 @@ CASES: list[dict[str, Any]] = [
     {"method": "fl", "weight_compression": "fp16", "merge_rule": "norm-bound"},
     {"method": "sflv1", "weight_compression": "int4", "compression": "int8"},
     {"method": "ssl", "weight_compression": "topk:0.3"},
+    {"method": "fl", "weight_compression": "topk:1.0", "model": "cnn", "epochs": 1},
     {"method": "sfl", "merge_rule": "trimmed-mean", "trimmed_share": 0.34, "partition": "dirichlet"},
     {"method": "fl", "merge_rule": "norm-bound"},
     {"method": "sglr", "accumulate": 2, "warmup": 1.5, "partition": "dirichlet", "samples_per_client": 40},

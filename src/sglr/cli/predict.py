@@ -245,6 +245,7 @@ def _print_evaluation(found: Mapping[str, Any], out: Path | None) -> None:
     from rich.console import Console
 
     from sglr.cli.screens import facts
+    from sglr.report.numbers import NONE
     from sglr.report.score_style import headline, style, test_score
 
     main = headline(found)
@@ -254,7 +255,7 @@ def _print_evaluation(found: Mapping[str, Any], out: Path | None) -> None:
         score = test_score(found, name)
         interval = kind.interval(score["low"], score["high"])
         rows[kind.title] = f"{kind.write(score['mean'])}{f' (95 %: {interval})' if interval else ''}"
-    rows["loss"] = f"{found['loss']:.4g}"
+    rows["loss"] = NONE if found["loss"] is None else f"{found['loss']:.4g}"
     console = Console(highlight=False)
     console.print(facts(f"{found['run']}", rows))
     if out is not None:

@@ -91,8 +91,8 @@ class Remote:
     def attach(self, folder: Path, should_stop: Callable[[], bool] = never) -> None:
         """Listen, with keys, clients' processes and the status in ``folder``."""
         targets = self._spec.data.targets
-        longest = self._spec.batching.longest(self._description.clients)
-        longest = most_bytes(longest, self._forms.largest, self._features, targets, self.segment)
+        batch, code = self._spec.batching.longest(self._description.clients), self._spec.delta_code
+        longest = most_bytes(batch, self._forms.written, self._features, targets, self.segment, code)
         terms = (self._description, longest, self._patience)
         runtime = ServerRuntime(folder, self._listen, *terms, self.sizes, self._held, should_stop)
         of_run = (self._spec, self._patience, self._shared, self._forms)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
+from sglr.compression.weight_deltas import DeltaCode
+from sglr.core.codec import Codec
 from sglr.core.task import Targets
 from sglr.core.weights import Weights
 
@@ -20,13 +23,41 @@ MOST_RMS = 1e4
 
 
 def most_bytes(
-    batch: int, cut_shape: tuple[int, ...], features: tuple[int, ...] | None, targets: Targets, segment: Weights
+    batch: int,
+    written: Sequence[tuple[Codec, tuple[int, ...]]],
+    features: tuple[int, ...] | None,
+    targets: Targets,
+    segment: Weights,
+    delta_code: DeltaCode | None = None,
 ) -> int:
-    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights."""
-    values = max(torch.Size(shape).numel() for shape in (cut_shape, features or ()))
-    sample = 4 * values + targets.bytes
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
-    return ENVELOPE_BYTES + max(batch * sample, weights + 8, chunk(cut_shape, targets) * sample)
+    """Return the length of the longest message: a batch or a chunk of samples, or the segment's weights.
+
+    Parameters
+    ----------
+    batch
+        Samples of the largest batch.
+    written
+        Of each cut, how smashed data are written, and the shape of one sample's.
+    features
+        Shape of one sample's features, where labels stay with the clients.
+    targets
+        Those of the run.
+    segment
+        The weights of the largest segment.
+    delta_code
+        How weights are written on their way to be merged; None where they are sent as they are.
+    """
+    sample = targets.bytes + max(4 * torch.Size(features or ()).numel(), *(_written_bytes(*one) for one in written))
+    plain = sum(tensor.numel() * tensor.element_size() for tensor in segment.values())
+    weights = plain + 8 if delta_code is None else max(plain + 8, delta_code.bytes(segment))
+    largest = max((shape for _, shape in written), key=math.prod)
+    return ENVELOPE_BYTES + max(batch * sample, weights, chunk(largest, targets) * sample)
+
+
+def _written_bytes(codec: Codec, shape: tuple[int, ...]) -> int:
+    """Return the bytes of one sample's smashed data or gradients: 4 a value, or more where a code takes more."""
+    one = (1, *shape)
+    return max(4 * math.prod(shape), codec.bytes(one), codec.of_gradients.bytes(one))
 
 
 def chunk(cut_shape: tuple[int, ...], targets: Targets) -> int:

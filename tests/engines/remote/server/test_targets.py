@@ -8,11 +8,15 @@ import pytest
 import torch
 from tests.some_targets import draw, inputs_for, make_task, targets_of
 
+from sglr.compression.codecs import TopK
+from sglr.compression.each_way import EachWay
+from sglr.compression.weight_deltas import DeltaCode
+from sglr.core.codec import Codec, Plain
 from sglr.core.errors import ExtremeValues
 from sglr.core.events import NO_HITS
 from sglr.core.registry import TASKS
 from sglr.core.task import Targets
-from sglr.engines.remote.limits import chunk, most_bytes
+from sglr.engines.remote.limits import ENVELOPE_BYTES, chunk, most_bytes
 from sglr.engines.remote.server.targets import SentTargets
 from sglr.engines.remote.wire.frames import Malformed
 from sglr.tasks.language import Language
@@ -73,5 +77,27 @@ def test_hits_are_told_exactly_where_something_is_right_or_wrong(name: str) -> N
 def test_messages_have_room_for_targets() -> None:
     masks = Targets((), (512, 512), "uint8", 3)
     assert chunk((4,), masks) == 3
-    assert most_bytes(8, (4,), None, masks, {}) > 8 * 512 * 512
+    assert most_bytes(8, [(Plain(), (4,))], None, masks, {}) > 8 * 512 * 512
     assert chunk((4,), Targets(classes=2)) == 512
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [TopK(share=0.9), EachWay.of(TopK(share=0.9), Plain()), EachWay.of(Plain(), TopK(share=0.9))],
+    ids=["both ways", "up", "down"],
+)
+def test_messages_have_room_for_a_code_that_takes_more_than_four_bytes_a_value(codec: Codec) -> None:
+    targets = Targets(("no", "yes"), dtype="int64")
+    # 900 of 1000 values with their places, 8 bytes each, and a label of 8; a segment of 1000 weights, alike.
+    assert most_bytes(1000, [(codec, (1000,))], None, targets, {}) == ENVELOPE_BYTES + 1000 * (7200 + 8)
+    cuts = [(Plain(), (1000,)), (codec, (500,))]
+    assert most_bytes(1000, cuts, None, targets, {}) == ENVELOPE_BYTES + 1000 * (4000 + 8)
+    assert most_bytes(1000, [(Plain(), (10,))], (3000,), targets, {}) == ENVELOPE_BYTES + 1000 * (12000 + 8)
+
+
+def test_messages_have_room_for_weights_in_a_code_that_takes_more_than_four_bytes_each() -> None:
+    targets, segment = Targets(("no", "yes")), {"weight": torch.zeros(100, 1000), "mean": torch.zeros(7)}
+    code = DeltaCode(TopK(share=0.9), ("weight",))
+    assert most_bytes(1, [(Plain(), (4,))], None, targets, segment) == ENVELOPE_BYTES + 400_000 + 28 + 8
+    assert most_bytes(1, [(Plain(), (4,))], None, targets, segment, code) == ENVELOPE_BYTES + 720_000 + 28
+    assert code.bytes(segment) == 720_028

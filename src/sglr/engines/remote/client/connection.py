@@ -134,9 +134,10 @@ class ClientConnection:
         self._context, self._computing, self._patience = context, computing, patience
         self._left = context.snapshots.folder / "left.safetensors"
         self._session = Session.take_over(self._left, context.trainer) or Session()
-        shapes = context.description.cut_shape, context.trainer.features, context.description.targets
-        batch = min(context.trainer.job.batching.longest(context.description.clients), context.trainer.samples)
-        self._most_bytes = most_bytes(batch, *shapes, context.trainer.weights())
+        job, written = context.trainer.job, [(context.trainer.job.codec, context.description.cut_shape)]
+        batch = min(job.batching.longest(context.description.clients), context.trainer.samples)
+        of_run = context.trainer.features, context.description.targets
+        self._most_bytes = most_bytes(batch, written, *of_run, context.trainer.weights())
         self.leaving, self._writing = asyncio.Event(), asyncio.Lock()
         self._handlers = RequestHandlers(context.trainer, context.snapshots, context.say, self.leaving.is_set)
         self._durations = Durations(STEP_KINDS)

@@ -33,7 +33,7 @@ def score(
     tails: AskTails | None,
     task: Task,
     parts: int = 1,
-) -> Scores:
+) -> Scores | None:
     """Score clients on held-out samples of their own, all clients side by side.
 
     Parameters
@@ -55,9 +55,10 @@ def score(
 
     Returns
     -------
-    Scores
-        Of the clients that stayed to the end, in their order. Where labels stay with clients, or a client scored its
-        samples itself, sums are not known, and only scores that all of them tell: `sglr.engines.remote.told`.
+    Scores or None
+        Of the clients that stayed to the end, in their order; None if no one did. Where labels stay with clients, or a
+        client scored its samples itself, sums are not known, and only scores that all of them tell:
+        `sglr.engines.remote.told`.
     """
     clients = {client: _Client([[] for _ in range(parts)]) for client in totals}
     for first in range(0, max(totals.values()), chunk):
@@ -78,7 +79,7 @@ def score(
                 clients[client].add(found[client])
             else:
                 del clients[client]
-    return _scores(task, list(clients.values()))
+    return _scores(task, list(clients.values())) if clients else None
 
 
 @dataclass
@@ -106,8 +107,6 @@ class _Client:
 
 def _scores(task: Task, clients: Sequence[_Client]) -> Scores:
     """Return the scores of all clients: of sums if they are all known, else those that all who tell some tell."""
-    if not clients:
-        return Scores({task.headline: torch.tensor([torch.nan])}, torch.tensor([torch.nan]))
     loss = torch.tensor([one.loss / one.samples for one in clients], dtype=torch.float64)
     if all(any(one.parts) for one in clients):
         return Scores.of(task, loss, _side_by_side([one.parts for one in clients], task))

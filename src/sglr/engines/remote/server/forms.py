@@ -59,6 +59,12 @@ class Forms:
         return [own for _, own in self.cuts.groups(clients)]
 
     @property
+    def written(self) -> list[tuple[Codec, tuple[int, ...]]]:
+        """Of each cut, how smashed data are written, and the shape of one sample's."""
+        shapes = (self.cut,) if self.cuts is None else self.cuts.shapes
+        return [(self.codec.of_cut(place), shape) for place, shape in enumerate(shapes)]
+
+    @property
     def largest(self) -> tuple[int, ...]:
         """The shape of the largest smashed data of one sample."""
         return self.cut if self.cuts is None else max(self.cuts.shapes, key=prod)

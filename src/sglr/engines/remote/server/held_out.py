@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import nn
 
+from sglr.core.errors import SglrError
 from sglr.core.scores import Scores
 from sglr.core.task import Task
 from sglr.core.weights import Weights
@@ -74,6 +76,16 @@ class HeldOut:
             Weights to use instead of the clients' own, or None.
         parts
             Of how many parts of each client's samples sums are kept apart.
+
+        Returns
+        -------
+        Scores
+            NaN where no client stayed to the end of a validation.
+
+        Raises
+        ------
+        SglrError
+            If no client stayed to the end of a test, without which a run has no result.
         """
         chosen = [client for client in clients if client in able]
         if not clients:
@@ -82,15 +94,22 @@ class HeldOut:
             groups = [chosen or list(able)[:1]]
         else:
             groups = [[client] for client in dict.fromkeys([*chosen, *able])]
+        scores: Scores | None = None
         for group in groups:
-            scores = self._scored(server, {client: able[client] for client in group}, part, shared, parts)
-            if bool(scores.loss.isfinite().any()):
+            scores = self._scored(server, {client: able[client] for client in group}, part, shared, parts) or scores
+            if scores is not None and bool(scores.loss.isfinite().any()):
                 break
-        return scores
+        return scores or self._of_nobody(part)
+
+    def _of_nobody(self, part: str) -> Scores:
+        if part == "test":
+            raise SglrError("no client stayed to the end of the test; resume the run to test again")
+        unknown = torch.tensor([torch.nan])
+        return Scores({self._task.headline: unknown}, unknown)
 
     def _scored(
         self, server: nn.Module, totals: Mapping[int, int], part: str, shared: Weights | None, parts: int
-    ) -> Scores:
+    ) -> Scores | None:
 
         def held_out(asked: list[int], first: int) -> Mapping[int, Sent]:
             envelope = self._requests.at()
