@@ -112,7 +112,7 @@ class Admission:
         """Drop clients whose certificates were revoked or replaced while their streams were open.
 
         A client whose certificate has expired is disconnected but still waited for: the clock may be wrong.
-        If the records can't be read for `UNSEEN_SECONDS`, all clients are disconnected until they can.
+        If the records can't be read for `UNSEEN_SECONDS`, all clients are disconnected until they can, and waited for.
         """
         seen = time.monotonic()
         while True:
@@ -124,7 +124,7 @@ class Admission:
                 log.warning("it can't be read which certificates were revoked: %s", error)
                 if time.monotonic() - seen > UNSEEN_SECONDS:
                     for state in (one for one in self._states if one.presence == HERE):
-                        drop(state.client, "the server can't read its records")
+                        drop(state.client, "the server can't read its records", AWAY)
 
     def _drop_refused(self, drop: Callable[..., None]) -> None:
         for state in (one for one in self._states if one.presence == HERE):
