@@ -89,10 +89,14 @@ def test_simulated_clients_tell_what_they_sent_while_they_train(finished: Path, 
         assert {(row[8], row[9]) for row in view.read()["clients"]} == {(None, None)}
 
 
+HUGE = 10**400
+"""More than a float holds."""
+
 FILES = ("config.toml", "metrics.jsonl", "status.json", "progress.json", "summary.json", "classes.json")
 RUBBISH = (b"", b"{", b"[]", b"null", b"\xff\x00", b'{"clients": 3}', b'{"clients": [1, null, {"client": {}}]}',
            b'{"test": 3, "communication": [], "energy": "x"}', b'{"epoch": NaN, "loss": Infinity}\n', b"[" * 100_000,
-           b'{"counts": [["a", null], 3]}', b'{"test": {"headline": [], "per_client": 3, "scores": 7}}')  # fmt: skip
+           b'{"counts": [["a", null], 3]}', b'{"test": {"headline": [], "per_client": 3, "scores": 7}}',
+           b'{"epoch": %d, "seconds": %d, "clients": [{"client": 0, "answer_ms": %d}]}' % ((HUGE,) * 3))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -161,6 +165,11 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
+
+
+def test_a_number_beyond_what_floats_hold_is_none() -> None:
+    assert [number(value) for value in (HUGE, -HUGE, 10**301, 1e300, float("nan"), float("inf"))] == [None] * 6
+    assert [number(value) for value in (10**299, -3, 0.5)] == [10**299, -3, 0.5]
 
 
 @given(st.dictionaries(st.text(), JSON))
