@@ -99,6 +99,21 @@ def test_an_order_that_names_do_not_tell_has_to_be_given() -> None:
         Ordinal(order=("a", "a"))
 
 
+@pytest.mark.parametrize("order", [(), ("1", "2", "10")])
+@pytest.mark.parametrize("names", [("2", "10", "1"), ("10", "2", "1")])
+def test_numbers_that_neither_rise_nor_follow_the_alphabet_are_refused(names, order) -> None:
+    # Their numbers in the data could not be told from the order: it would put every class in a wrong place.
+    with pytest.raises(UsageError, match=r"order = .*neither rise nor .*--classes 1,2,10\)"):
+        Ordinal(order=order).check(Targets.of_classes(names))
+
+
+def test_numbers_in_the_order_of_the_alphabet_get_the_places_that_the_order_states() -> None:
+    sizes, task = Targets.of_classes(("1", "10", "2")), Ordinal(order=("1", "2", "10"))
+    task.check(sizes)
+    assert task.ranks(torch.arange(3)).tolist() == [0, 2, 1]
+    Ordinal().check(Targets.of_classes(("1", "2", "10")))
+
+
 def test_targets_that_do_not_fit_are_refused() -> None:
     for targets, said in {
         Targets.of_classes(("a", "b")): "use --task binary",

@@ -67,12 +67,17 @@ class Ordinal(WithMetrics):
             other = "binary" if targets.are_classes else "multilabel" if targets.classes == 2 else "regression"
             problem = "each sample needs one of three or more classes"
             raise refuse_targets("ordinal", targets, problem, f"use --task {other}")
-        shown, names = ",".join(self.order), ", ".join(targets.names)
+        shown, names, told = ",".join(self.order), ", ".join(targets.names), _tells_order(targets.names)
         if self.order and set(self.order) != set(targets.names):
             raise UsageError("order", shown, f"the classes are {names}", "name each of them once")
-        if self.order and _tells_order(targets.names):
+        if self.order and told:
             raise UsageError("order", shown, f"the classes stand in an order already: {names}", "leave it out")
-        if not self.order and not _tells_order(targets.names):
+        if not told and list(targets.names) != sorted(targets.names):
+            problem = f"the classes {names} are numbers that neither rise nor stand in the order of the alphabet"
+            rising = ",".join(sorted(targets.names, key=float))
+            remedy = f"number them from lowest to highest in the data (a table: --classes {rising}), and give no order"
+            raise UsageError("order", shown or "none", problem, remedy)
+        if not self.order and not told:
             problem = f"the classes {names} may just stand in the order of the alphabet"
             raise UsageError("order", "none", problem, "name them from lowest to highest: --order low,medium,high")
 
@@ -82,7 +87,7 @@ class Ordinal(WithMetrics):
 
     @property
     def _numbers(self) -> list[int]:
-        """The numbers of the classes in their order: classes that need one are numbered by the alphabet."""
+        """The numbers of the classes in their order: those that need one are numbered by the alphabet, see `check`."""
         return [sorted(self.order).index(name) for name in self.order]
 
     def ranks(self, targets: Tensor) -> Tensor:
