@@ -20,8 +20,11 @@ from sglr.metrics.curves import (
     called,
     confusion_at,
     count_logits,
+    logit,
     place_of,
+    probability_of,
     roc_points,
+    threshold_of,
     thresholds_with,
 )
 from sglr.metrics.reliability import calibration_error, count_reliability, reliability_curve
@@ -108,6 +111,16 @@ def test_a_given_threshold_is_counted_exactly() -> None:
     logits = torch.tensor([0.29, 0.31, 0.305]).logit()[None, :, None]
     counts = count_logits(logits, torch.ones(3, 1), grid)[0, 0]
     assert confusion_at(counts, place_of(0.3, grid)).tolist() == [[0, 0], [1, 2]]
+
+
+def test_the_probability_of_every_threshold_tells_that_threshold_again() -> None:
+    grid = thresholds_with()
+    for place, chance in enumerate(map(probability_of, grid)):
+        if chance < 1:
+            assert thresholds_with(chance) == grid
+            assert place_of(chance, grid) == place
+            assert threshold_of(chance) == grid[place]
+    assert threshold_of(0.3) == logit(0.3)
 
 
 def test_bins_of_probabilities_by_hand() -> None:

@@ -130,6 +130,31 @@ def test_the_threshold_comes_from_validation_unless_it_is_given() -> None:
     assert "roc" not in Binary().figures(one_class, ILL)
 
 
+def test_a_network_that_is_sure_of_all_is_scored_at_the_threshold_that_was_chosen() -> None:
+    grid, targets = thresholds_with(), torch.tensor([0, 1] * 50)
+    told = [place for place, one in enumerate(grid[1:-1], 1) if 1 / (1 + math.exp(-one)) < 1]
+    for place in told:
+        low, high = (grid[place - 1] + grid[place]) / 2, (grid[place] + grid[place + 1]) / 2
+        outputs = torch.where(targets == 1, high, low)[:, None]
+        sums = Binary().sums(outputs[None], targets)
+        task = Binary().calibrated(sums)
+        assert task.scores(sums)["accuracy"].item() == 1, grid[place]
+        assert task.hits(outputs, targets).all(), grid[place]
+        assert task.predictions(outputs, ILL)["class"] == ["well", "ill"] * 50, grid[place]
+
+
+def test_a_network_that_is_too_sure_for_any_probability_gets_the_best_threshold_that_is_one() -> None:
+    # Between 40 and 45 all would be right, but there a probability is 1; below, the second sample is called ill.
+    targets = torch.tensor([0, 0, 1, 1])
+    outputs = torch.tensor([-5.0, 40.0, 45.0, 45.0])[None, :, None]
+    sums = Binary().sums(outputs, targets)
+    task = Binary().calibrated(sums)
+    assert task.threshold is not None
+    assert 0.5 < task.threshold < 1
+    assert task.scores(sums)["accuracy"].item() == 0.75
+    assert task.scores(sums)["auroc"].item() == 1
+
+
 def test_balanced_weights_are_those_of_the_clients_training_data() -> None:
     train = Samples(torch.zeros(8, 1), torch.tensor([1, 0, 0, 0, 0, 1, 1, 1]))
     data = ClientData(train, (torch.arange(3), torch.arange(3, 5)), None, train, ILL)

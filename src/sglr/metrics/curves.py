@@ -28,7 +28,9 @@ def thresholds_with(probability: float | None = None) -> tuple[float, ...]:
     if probability is None:
         return tuple(grid)
     wanted = logit(probability)
-    known = min(abs(wanted - one) for one in grid) < 1e-6 * max(1, abs(wanted))
+    near = min(abs(wanted - one) for one in grid) < 1e-6 * max(1, abs(wanted))
+    # A probability close to 1 is rounded so far that its logit is no longer near the threshold that it was made of.
+    known = near or probability in map(probability_of, grid)
     return tuple(grid if known else sorted([*grid, wanted]))
 
 
@@ -37,10 +39,22 @@ def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
+def probability_of(threshold: float) -> float:
+    """Return the probability of a threshold, which is 1 from about 37 on."""
+    return 1 / (1 + math.exp(-threshold))
+
+
 def place_of(probability: float, thresholds: tuple[float, ...]) -> int:
     """Return which of the thresholds is that of a probability."""
     wanted = logit(probability)
     return min(range(len(thresholds)), key=lambda place: abs(thresholds[place] - wanted))
+
+
+@cache
+def threshold_of(probability: float) -> float:
+    """Return the threshold at which samples are counted for a probability, as a logit."""
+    thresholds = thresholds_with(probability)
+    return thresholds[place_of(probability, thresholds)]
 
 
 def count_logits(logits: Tensor, truth: Tensor, thresholds: tuple[float, ...]) -> Tensor:
@@ -117,12 +131,19 @@ def best_threshold(counts: Tensor, thresholds: tuple[float, ...], criterion: str
 
     Notes
     -----
-    Of several that are equally good, the middle one: no sample of the next set shall decide by chance.
+    Of several that are equally good, the middle one: no sample of the next set shall decide by chance. If the
+    probability of that one is rounded to 1, which is no threshold, the best of those below.
     """
     wrong, right = called(counts)[:, 1:-1]
     negative, positive = counts.sum(1).double()
     if not (negative > 0 and positive > 0):
         return None
     values = right / positive - wrong / negative if criterion == "youden" else 2 * right / (positive + right + wrong)
+    below = [probability for probability in map(probability_of, thresholds) if probability < 1]
+    chosen = _middle_of_best(values)
+    return below[chosen if chosen < len(below) else _middle_of_best(values[: len(below)])]
+
+
+def _middle_of_best(values: Tensor) -> int:
     best = (values >= values.max() - 1e-12).nonzero().flatten()
-    return 1 / (1 + math.exp(-thresholds[int(best[len(best) // 2])]))
+    return int(best[len(best) // 2])

@@ -16,9 +16,9 @@ from sglr.metrics.curves import (
     average_precision,
     best_threshold,
     confusion_at,
-    logit,
     place_of,
     roc_points,
+    threshold_of,
     thresholds_with,
 )
 from sglr.metrics.findings import Findings
@@ -101,7 +101,7 @@ class Binary(Findings):
     def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
         """Return the class that each sample is called at the threshold, and the probability of the second class."""
         probability = outputs[:, 0].sigmoid()
-        called = (outputs[:, 0] >= logit(self._used)).tolist()
+        called = (outputs[:, 0] >= threshold_of(self._used)).tolist()
         return {
             "class": [targets.names[int(is_second)] for is_second in called],
             f"probability_{targets.names[1]}": probability,
@@ -115,7 +115,7 @@ class Binary(Findings):
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are called right at the threshold, ``[N]``."""
-        return (outputs[:, 0] >= logit(self._used)) == (targets == 1)
+        return (outputs[:, 0] >= threshold_of(self._used)) == (targets == 1)
 
     @property
     def _used(self) -> float:
