@@ -133,6 +133,52 @@ def test_channels_are_files_or_a_fourth_dimension(cases: Path, scans: Path) -> N
     assert "it has 5 dimensions, 8 x 6 x 4 x 1 x 2, not 3 or 4" in refused(scans)
 
 
+def mirrored(shift: float = 0.0) -> np.ndarray:
+    """The affine of voxels that are stored from right to left, the last of them at ``shift`` millimetres."""
+    affine = np.diag([-1.0, 1, 1, 1])
+    affine[0, 3] = SHAPE[0] - 1 + shift
+    return affine
+
+
+def test_a_label_map_that_turning_moves_away_from_its_volume_is_refused(cases: Path) -> None:
+    labels, image = cases / "labelsTr" / "case_03.nii.gz", cases / "imagesTr" / "case_03_0000.nii.gz"
+    values = nibabel.load(image).get_fdata(dtype=np.float32)
+    before = load(cases)
+    # The same body, stored from right to left: both say where their voxels lie, and are paired as before.
+    save(image, np.ascontiguousarray(values[::-1]), mirrored(shift=0.01))
+    assert torch.equal(load(cases).train.inputs, before.train.inputs)
+    # The same voxels, from right to left by the volume's affine alone: only they would be turned, and not the map.
+    save(image, values, np.diag([-1.0, 1, 1, 1]))
+    said = refused(cases)
+    assert f"file = {labels}: is stored in another orientation than its volume {image}" in said
+    assert "give both the same affine" in said
+
+
+def test_a_label_map_that_is_stored_like_its_volume_is_paired_with_it_whatever_its_affine(cases: Path) -> None:
+    before = load(cases)
+    image = cases / "imagesTr" / "case_03_0000.nii.gz"
+    save(image, nibabel.load(image).get_fdata(dtype=np.float32), np.diag([2.0, 2, 2, 1]))
+    after = load(cases)
+    assert torch.equal(after.train.inputs, before.train.inputs)
+    assert torch.equal(after.train.targets, before.train.targets)
+    assert not [note for note in before.notes if "affines" in note]
+    (note,) = (note for note in after.notes if "affines" in note)
+    assert note.startswith("label maps lie elsewhere than their volumes")
+    assert note.endswith("voxel by voxel, as they are stored: case_03")
+
+
+def test_channels_of_a_case_lie_together_and_have_one_spacing(cases: Path) -> None:
+    for file in sorted((cases / "imagesTr").glob("*_0000.nii.gz")):
+        save(file.with_name(file.name.replace("_0000", "_0001")), scan(99), np.diag([2.0, 1, 1, 1]))
+    assert load(cases).input_shape == (2, *SHAPE)
+    said = refused(cases, spacing="1,1,1", volume_size="4,4,4")
+    assert "its channels have different spacings" in said
+    second = cases / "imagesTr" / "case_00_0001.nii.gz"
+    save(second, scan(99), np.diag([-1.0, 1, 1, 1]))
+    first = cases / "imagesTr" / "case_00_0000.nii.gz"
+    assert f"file = {second}: is stored in another orientation than its first channel {first}" in refused(cases)
+
+
 def test_what_does_not_fit_is_named(cases: Path) -> None:
     labels, image = cases / "labelsTr" / "case_03.nii.gz", cases / "imagesTr" / "case_03_0000.nii.gz"
     save(labels, np.zeros((8, 6, 5), np.uint8))

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from sglr.core.data import Dataset
-from sglr.core.errors import UsageError
-from sglr.data.class_folders import Files, Parts, SampleFile, find_files
+from sglr.core.errors import UsageError, listed
+from sglr.data.class_folders import SHOWN, Files, Parts, SampleFile, find_files
 from sglr.data.described import Described
 from sglr.data.file_samples import FileSamples, OnBad, read_files
 from sglr.data.formats.files import resolve
 from sglr.data.new_files import new_file_samples
 from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.volumes.cases import Case, channel_files, class_names, find_cases, is_of_cases
-from sglr.data.volumes.read import VOLUMES, Form, Volume, formed, formed_map, read_volume
+from sglr.data.volumes.read import VOLUMES, Form, Volume, formed, formed_map, read_volume, turned_apart
 from sglr.data.volumes.schema import VolumesSchema
 from sglr.system.extras import optional
 from sglr.system.machine import refuse_beyond_memory
@@ -73,8 +73,8 @@ class Volumes(Described):
         Raises
         ------
         UsageError
-            If nibabel is missing, a volume can't be read or has another shape than its label map, or they differ in
-            shape and no size is given.
+            If nibabel is missing, a volume can't be read, has another shape or place than its label map, or they differ
+            in shape and no size is given.
         """
         root, nibabel = resolve("volumes", self.path, data_dir), optional("nibabel", "medical", "dataset", "volumes")
         agreed = self.agreed(VolumesSchema)
@@ -85,7 +85,8 @@ class Volumes(Described):
         found = find_files(root, VOLUMES, given) if cases is None else _as_files(cases, root)
         _check_room(found.number, form)
         by_name = {case.name: case for case in cases or ()}
-        read = read_files(found, lambda file: _read(nibabel, file, by_name.get(file.name), form), self.on_bad)
+        apart: list[str] = []
+        read = read_files(found, lambda file: _read(nibabel, file, by_name.get(file.name), form, apart), self.on_bad)
         inputs = _stacked(read)
         rows = read.divided(self.test_fraction, self.split_seed, self.group)
         if cases is None:
@@ -100,7 +101,7 @@ class Volumes(Described):
             problem = f"its volumes have {inputs.shape[1]} channel(s), and the schema {schema.channels}"
             raise UsageError("volumes", self.path, problem, "bring volumes of that kind")
         samples = torch.from_numpy(inputs), torch.from_numpy(targets)
-        return self.dataset(schema, samples, rows, read.columns, [*notes, *read.notes])
+        return self.dataset(schema, samples, rows, read.columns, [*notes, *read.notes, *_paired_as_stored(apart)])
 
     def read_new(self, trained: TrainedOn) -> NewSamples:
         """Read volumes by the schema of the training: of a folder with label maps the test cases; or files alone.
@@ -148,20 +149,32 @@ def _as_files(cases: Sequence[Case], root: Path) -> Files:
     return Files(train, None, test if has_test else None, ["case"], parts, [])
 
 
-def _read(nibabel: Any, file: SampleFile, case: Case | None, form: Form) -> Pair:
+def _read(nibabel: Any, file: SampleFile, case: Case | None, form: Form, apart: list[str]) -> Pair:
+    """Return a volume with its label map, if it has one; ``apart`` gets the name if they lie apart by their affines."""
     volume = read_volume(nibabel, [file.file] if case is None else case.images)
     if case is None:
         return formed(volume, form), None
     labels = read_volume(nibabel, [case.labels])
-    _check_shapes(case, volume, labels)
+    _check_place(case, volume, labels)
+    if not labels.lies_with(volume):
+        apart.append(case.name)
     return formed(volume, form), formed_map(labels._replace(spacing=volume.spacing), form)
 
 
-def _check_shapes(case: Case, volume: Volume, labels: Volume) -> None:
-    own, other = volume.values.shape[1:], labels.values.shape[1:]
-    if own != other:
-        problem = f"has shape {' x '.join(map(str, other))}, its volume {case.images[0]} {' x '.join(map(str, own))}"
+def _check_place(case: Case, volume: Volume, labels: Volume) -> None:
+    if volume.shape != labels.shape:
+        own, other = (" x ".join(map(str, one.shape)) for one in (volume, labels))
+        problem = f"has shape {other}, its volume {case.images[0]} {own}"
         raise UsageError("file", case.labels, problem, "give each label map the shape of its volume")
+    if labels.turned_apart(volume):
+        raise turned_apart(case.labels, f"its volume {case.images[0]}")
+
+
+def _paired_as_stored(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    where = "label maps lie elsewhere than their volumes by their affines"
+    return [f"{where}, and are paired with them voxel by voxel, as they are stored: {listed(names, SHOWN)}"]
 
 
 def _stacked(read: FileSamples[Pair]) -> NDArray[np.float32]:
