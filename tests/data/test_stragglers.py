@@ -110,6 +110,35 @@ def test_batches_arrive_and_are_shared_out_by_the_clock() -> None:
     assert batching.schedule(np.array([100, 100]), 0, 0).at(0)[1].tolist() == [12, 8]
 
 
+def test_who_takes_longer_for_nothing_than_others_for_their_share_has_one_sample_of_the_same_sum() -> None:
+    # B = 32. All four together: T = (32 + 2 * 100 / 1) / 4 = 58, and the first two, of fixed time 100, have -42.
+    # They get 1 each, and the others share 30.
+    pace = Pace(np.array([100.0, 100.0, 0.0, 0.0]), np.ones(4))
+    batching = Batching(8, rule=BatchRule(REGULATED), pace=pace)
+    assert batching.schedule(np.full(4, 100), 0, 0).at(0)[1].tolist() == [1, 1, 15, 15]
+    # B = 12, T = (12 + 10 + 7) / 3 = 9.67: -0.33, 2.67, 9.67. Without the first, T = (11 + 7) / 2 = 9: 2 and 9.
+    pace = Pace(np.array([10.0, 7.0, 0.0]), np.ones(3))
+    batching = Batching(4, rule=BatchRule(REGULATED), pace=pace)
+    assert batching.schedule(np.full(3, 100), 0, 0).at(0)[1].tolist() == [1, 2, 9]
+    # With three samples at least, the second one has them, too, and the last 12 - 6.
+    batching = Batching(4, least=3, rule=BatchRule(REGULATED), pace=pace)
+    assert batching.schedule(np.full(3, 100), 0, 0).at(0)[1].tolist() == [3, 3, 6]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1000), st.floats(0.01, 10)), min_size=1, max_size=8),
+    st.integers(1, 9),
+    st.integers(1, 2),
+)
+def test_regulated_batches_share_no_more_than_b_times_the_clients(pace, size: int, least: int) -> None:
+    fixed, each = np.array(pace).T
+    batching = Batching(max(size, least), least=least, rule=BatchRule(REGULATED), pace=Pace(fixed, each))
+    shares = batching.schedule(np.full(len(pace), 10_000), 0, 0).at(0)[1]
+    assert batching.together(len(pace)) - len(pace) < shares.sum() <= batching.together(len(pace))
+    assert shares.min() >= least
+    assert shares.max() <= batching.longest(len(pace))
+
+
 TINY: dict[str, Any] = {"clients": 4, "samples_per_client": 30, "epochs": 2, "model": "mlp", "threads": 1}
 CLOCK = {"clock": "0-2=phone/wifi,3=phone/4g"}
 

@@ -133,11 +133,22 @@ class Batching:
         return Consecutive(sizes, each, self.least, most=-(-owned // together))
 
     def _regulated(self, sizes: Rows, pace: Pace) -> Consecutive:
-        """Give everyone as many of B as it computes and sends while others do theirs: fixed_i + b_i each_i is equal."""
-        rates = 1.0 / pace.each
-        together = (self.together(len(sizes)) + (pace.fixed * rates).sum()) / rates.sum()
-        shares = np.floor((together - pace.fixed) * rates + 1e-9).astype(np.int64)
-        return Consecutive(sizes, np.maximum(self.least, shares), self.least)
+        """Give everyone as many of B as it computes and sends while others do theirs: fixed_i + b_i each_i is equal.
+
+        Who would have fewer than ``least``, or less than nothing because its fixed time alone is longer, has ``least``;
+        the others share what is left of B.
+        """
+        shares, free = np.full(len(sizes), self.least, dtype=np.int64), np.arange(len(sizes))
+        while len(free):
+            left = self.together(len(sizes)) - self.least * (len(sizes) - len(free))
+            fixed, rates = pace.fixed[free], 1.0 / pace.each[free]
+            together = (left + (fixed * rates).sum()) / rates.sum()
+            found = np.floor((together - fixed) * rates + 1e-9).astype(np.int64)
+            if (found >= self.least).all():
+                shares[free] = found
+                break
+            free = free[found >= self.least]
+        return Consecutive(sizes, shares, self.least)
 
     def used(self, sizes: Rows, seed: int = 0, epoch: int = 0, clients: Sequence[int] | None = None) -> Rows:
         """Return how many samples every client of a cohort trains on in an epoch ``[n]``, by |D_i| ``[n]``."""
