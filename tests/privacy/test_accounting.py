@@ -17,6 +17,23 @@ def test_epsilon_of_one_release_against_the_literature() -> None:
     assert gaussian_epsilon(1.0, 1e-5) == pytest.approx(4.3772, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("multiplier", "delta", "exact"),
+    [
+        (4.0, 1e-5, 0.926341503998),
+        (1.0, 1e-9, 6.17393504667),
+        (0.5, 1e-5, 9.99725614643),
+        (0.2165, 1e-5, 29.6606956103),  # clip:norm=10+noise:sigma=4.33
+        (0.215, 1e-5, 29.9461787977),  # clip:norm=1+noise:sigma=0.43
+        (0.05, 1e-5, 284.391849498),  # clip:norm=5+noise:sigma=0.5
+        (0.001, 1e-9, 505996.810002),
+    ],
+)
+def test_epsilon_of_one_release_is_exact_with_strong_and_with_weak_noise(multiplier, delta, exact) -> None:
+    # By 200 bisections of ncdf(1 / (2 z) - e z) - exp(e) ncdf(-1 / (2 z) - e z) = delta in mpmath, with 80 digits.
+    assert gaussian_epsilon(multiplier, delta) == pytest.approx(exact, rel=1e-11)
+
+
 @given(multiplier=st.floats(0.3, 30), delta=st.floats(1e-8, 1e-3))
 def test_epsilon_is_below_the_classical_bound(multiplier: float, delta: float) -> None:
     found = gaussian_epsilon(multiplier, delta)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
+
+import torch
 
 from sglr.core.defence import Defence
 from sglr.parties.defences import has
@@ -99,11 +100,13 @@ def gaussian_epsilon(multiplier: float, delta: float) -> float:
 
 
 def _delta(multiplier: float, epsilon: float) -> float:
-    phi = NormalDist().cdf
-    tail = phi(-0.5 / multiplier - epsilon * multiplier)
-    # e^ε may overflow where the tail is zero.
-    second = math.exp(epsilon + math.log(tail)) if tail > 0 else 0.0
-    return phi(0.5 / multiplier - epsilon * multiplier) - second
+    """Return δ by ε, as Φ(a) - e^(-a²/2) · erfcx(-b / √2) / 2 with a, b = ±1 / 2z - εz.
+
+    It is Φ(a) - e^ε Φ(b), since b² - a² = 2ε, in a form that neither overflows nor loses its tail where noise is weak.
+    """
+    above, below = 0.5 / multiplier - epsilon * multiplier, -0.5 / multiplier - epsilon * multiplier
+    scaled = torch.special.erfcx(torch.tensor(-below / math.sqrt(2), dtype=torch.float64)).item()
+    return (math.erfc(-above / math.sqrt(2)) - math.exp(-(above**2) / 2) * scaled) / 2
 
 
 def check_accounted(named: tuple[tuple[str, Defence], ...]) -> None:
