@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -74,6 +75,34 @@ class Undecided(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc(x)
         return self.out(x if x.sum() > 0 else -x)
+
+
+class InPlace(nn.Module):
+    """Changes a value by a statement, whose result nobody takes."""
+
+    def __init__(self, change: Callable[[InPlace, Tensor], object], between: bool = False) -> None:
+        super().__init__()
+        self.change, self.between = change, between
+        self.relu = nn.ReLU(inplace=True)
+        self.a, self.b, self.c = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        before = torch.tanh(x) if self.between else 0
+        self.change(self, x)
+        return self.c(self.b(x) + before)
+
+
+CHANGES: list[Callable[[InPlace, Tensor], object]] = [
+    lambda net, x: x.relu_(),
+    lambda net, x: net.relu(x),
+    lambda net, x: F.relu(x, inplace=True),
+    lambda net, x: torch.relu_(x),
+    lambda net, x: x.clamp_(0, 1).mul_(2.0),
+    lambda net, x: x.view(-1, 2, 2).relu_(),
+    lambda net, x: x[:, :2].mul_(3.0),
+    lambda net, x: torch.clamp(x, 0, 1, out=x),
+]
 
 
 def sequence() -> nn.Sequential:
@@ -184,6 +213,52 @@ def test_a_stateless_layer_may_serve_on_both_sides() -> None:
     lower, upper = split(module, 2)
     assert_same(module, Split(lower, upper), torch.randn(2, 3))
     assert not {*lower.modules()} & {*upper.modules()}
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_value_that_a_statement_changes_in_place_is_changed_in_the_parts(
+    change: Callable[[InPlace, Tensor], object], between: bool
+) -> None:
+    torch.manual_seed(0)
+    module, x = InPlace(change, between).eval(), torch.randn(6, 5)
+    for at in ("a", "b"):
+        lower, upper = split(module, at)
+        with torch.no_grad():
+            smashed = lower(x)
+            # What reads the value before it is changed is the client's, too, where the client changes it.
+            assert isinstance(smashed, tuple) == (between and at == "b")
+            assert torch.equal(upper(smashed), module(x))
+
+
+def test_a_server_may_change_what_has_arrived_by_a_statement() -> None:
+    torch.manual_seed(0)
+    module, x = InPlace(lambda _, x: x.mul_(3.0)), torch.randn(6, 5)
+    assert_same(module, split(module, "a", x), x)
+
+
+def test_parts_that_would_be_another_network_are_refused() -> None:
+    class Added(InPlace):
+        def forward(self, x: Tensor) -> Tensor:
+            x = same = self.a(x)
+            # To torch.fx this makes a new value, which the other name does not see.
+            x += 1
+            return self.c(self.b(x) + same)
+
+    with pytest.raises(UsageError, match=r"cut = b: .* changes a value in place") as raised:
+        split(Added(torch.relu), "b", torch.randn(2, 5))
+    assert "x = x + y" in raised.value.remedy
+
+
+def test_a_model_that_draws_numbers_in_evaluation_is_cut_all_the_same() -> None:
+    class Drawing(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            first, second = F.dropout(x, 0.5), F.dropout(torch.tanh(x), 0.5)
+            return self.head(first + second)
+
+    # The client draws first what the whole model draws second.
+    assert split(Drawing(), "dropout_1", torch.randn(2, 5)).lower is not None
 
 
 def test_what_cannot_be_traced_is_explained() -> None:

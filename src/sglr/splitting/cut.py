@@ -12,7 +12,16 @@ from sglr.core.errors import UsageError
 from sglr.splitting.boundary import boundaries, cut_at_boundary
 from sglr.splitting.check import Split
 from sglr.splitting.fit import fitted
-from sglr.splitting.graph import Trace, UntraceableError, named_weights, shared_weights, trace, trace_children
+from sglr.splitting.graph import (
+    Trace,
+    UntraceableError,
+    is_traced,
+    named_weights,
+    shared_weights,
+    trace,
+    trace_children,
+)
+from sglr.splitting.same_output import require_same_output
 from sglr.splitting.sequence import (
     around,
     child_before,
@@ -49,7 +58,8 @@ def split(module: nn.Module, at: int | str, example: Tensor | None = None) -> Sp
     ------
     UsageError
         If the place does not exist, a value that can't be sent crosses the cut, a trained weight is used on
-        both sides, the model cannot be traced, or the example does not fit.
+        both sides, the model cannot be traced, the example does not fit, or with it the segments don't give the
+        model's output.
     """
     segments = raw_split(module, at, example)
     return segments if example is None else fitted(segments, example)
@@ -72,6 +82,8 @@ def raw_split(module: nn.Module, at: int | str, example: Tensor | None = None) -
     _reject_shared_weights(at, lower, upper)
     # Copied separately, because a layer without weights may be used in both.
     segments = Split(deepcopy(lower), deepcopy(upper))
+    if example is not None and is_traced(lower):
+        require_same_output(module, Split(lower, upper), at, example)
     leave_input(segments.upper)
     hand_on_layout(module, segments.lower)
     return segments

@@ -6,12 +6,14 @@ import operator
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 
 from sglr.core.errors import UsageError
+from sglr.splitting.in_place import changed_by, is_size, order_of_changes
 from sglr.splitting.sequence import is_plain, leave_input
 
 
@@ -37,14 +39,23 @@ class Trace:
     graph: Graph
     ends: dict[str, Node]
 
+    @cached_property
+    def _order_of_changes(self) -> dict[Node, set[Node]]:
+        return order_of_changes(self.root, self.graph)
+
+    def _needs(self, node: Node) -> set[Node]:
+        """Return the nodes that run before a node wherever it runs."""
+        return {*node.all_input_nodes} | self._order_of_changes.get(node, set())
+
     def lower(self, cut: Node) -> set[Node]:
         """Return the client's nodes: ``cut``, what it depends on, and what only picks something out of these.
 
-        Where the model's input would cross, layers that take it are the client's, too.
+        It depends on what changes its inputs in place, too, and that on whatever reads them before. Where the model's
+        input would cross, layers that take it are the client's, too.
         """
         found, left = {cut}, [cut]
         while left:
-            fresh = set(left.pop().all_input_nodes) - found
+            fresh = self._needs(left.pop()) - found
             found |= fresh
             left.extend(fresh)
         self._take_picks(found, cut)
@@ -57,7 +68,7 @@ class Trace:
         for node in self.graph.nodes:
             picked = node in lower and node.op != "get_attr" and (node is not cut or _is_tuple(cut))
             behind = {user for user in node.users if user not in lower}
-            if picked and all(_picks(user) and lower.issuperset(user.all_input_nodes) for user in behind):
+            if picked and all(_picks(user) and lower.issuperset(self._needs(user)) for user in behind):
                 lower |= behind
 
     def _take_input(self, lower: set[Node], cut: Node) -> None:
@@ -65,7 +76,7 @@ class Trace:
         made = {node for node in self.graph.nodes if node.op == "placeholder"}
         for node in self.graph.nodes:
             own = {source for source in node.all_input_nodes if source.op == "get_attr"}
-            sources = {*node.all_input_nodes} - own
+            sources = self._needs(node) - own
             if node.op != "output" and sources & made and sources <= lower and cut not in sources:
                 lower |= {node, *own}
                 made |= {node} if node.op != "call_module" and sources <= made else set()
@@ -80,7 +91,7 @@ class Trace:
 
     def tensors(self, cut: Node) -> list[Node]:
         """Return what crosses but for sizes, which are numbers."""
-        return [node for node in self.crossing(cut) if not _is_size(node)]
+        return [node for node in self.crossing(cut) if not is_size(node)]
 
     def behind(self, cut: Node) -> list[Node]:
         """Return the server's nodes; tensors that both sides read are theirs, too."""
@@ -112,7 +123,7 @@ class Trace:
         for node in self.behind(cut):
             made[node] = second.node_copy(node, made.__getitem__)
         for value in arrived:
-            _leave_input(value, self.root)
+            _leave_input(value, second, self.root)
         lower_part = _Segment(self.root, first)
         if len(second.nodes) <= 2:
             return lower_part, nn.Identity().train(self.root.training)
@@ -127,13 +138,6 @@ _PICKS = (getattr, operator.getitem, "size", "dim")
 
 def _picks(node: Node) -> bool:
     return node.target in _PICKS
-
-
-def _is_size(node: Node) -> bool:
-    """Return whether a value is the shape of a tensor, or a number of it."""
-    if node.target is operator.getitem:
-        return isinstance(node.args[0], Node) and _is_size(node.args[0])
-    return node.target in ("size", "dim") or (node.target is getattr and node.args[1] in ("shape", "ndim"))
 
 
 def _is_tuple(node: Node) -> bool:
@@ -158,12 +162,22 @@ class _Segment(nn.Module):
         return output
 
 
-def _leave_input(value: Node, root: nn.Module) -> None:
+def is_traced(segment: nn.Module) -> bool:
+    """Return whether a raw segment is part of a traced model."""
+    return isinstance(segment, _Segment)
+
+
+def _leave_input(value: Node, graph: Graph, root: nn.Module) -> None:
+    """Keep what has arrived as it is, which autograd forbids to change in place."""
     users = list(value.users)
     if len(users) == 1 and users[0].kwargs.get("inplace") is True:
         users[0].update_kwarg("inplace", False)
     elif len(users) == 1 and users[0].op == "call_module":
         leave_input(root.get_submodule(str(users[0].target)))
+    elif any(changed_by(root, user) is value for user in users):
+        with graph.inserting_after(value):
+            value.replace_all_uses_with(own := graph.call_method("clone", (value,)))
+        own.args = (value,)
 
 
 def trace(root: nn.Module, opened: Callable[[str], bool] | None = None) -> Trace:
