@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
+import sglr
 from sglr.parties.defences import parse
 from sglr.privacy.accounting import Guarantee, described, gaussian_epsilon, guarantee_of
 
@@ -78,6 +82,30 @@ def test_the_statement_names_both_epsilons_and_who_could_undo_the_noise() -> Non
     secret = described(parse("clip:norm=1+noise:sigma=8,secret=true").named, 20)
     assert secret is not None
     assert "seed" not in secret["statement"]
+
+
+def test_there_is_no_guarantee_where_masks_cross_beside_the_noise() -> None:
+    class Masked(nn.Module):
+        default_cut = "enc"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.emb, self.enc, self.head = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            there = (tokens != 0)[..., None]
+            return self.head((self.enc(self.emb(tokens)) * there).sum(1))
+
+    plain = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Flatten(), nn.Linear(20, 2))
+    samples = torch.arange(120).reshape(24, 5) % 9, torch.arange(24) % 2
+    settings: dict[str, Any] = {"defence": "clip:norm=1+noise:sigma=8", "clients": 2, "epochs": 1, "device": "cpu"}
+    masked, alone = (
+        (sglr.train("psl", dataset=samples, model=model, cut=cut, **settings).summary or {})["defences"]
+        for model, cut in ((Masked(), "enc"), (plain, 2))
+    )
+    assert masked["guarantee"] is None
+    assert "masks and token numbers are sent as they are" in masked["statement"]
+    assert alone["guarantee"]["releases"] == 1
 
 
 def test_nothing_is_told_without_defences() -> None:

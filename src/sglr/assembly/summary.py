@@ -30,6 +30,7 @@ from sglr.report.score_style import VALIDATION
 from sglr.report.task_figures import MOST_CLIENTS, Score
 from sglr.runs.config import Experiment
 from sglr.runs.folder import without_passwords
+from sglr.splitting import crossing_of
 from sglr.splitting.segment_weights import frozen_of
 from sglr.storage.checkpoint import digest
 from sglr.system.machine import describe_machine
@@ -99,7 +100,7 @@ def summarise(
         "validation": _best_validation(
             history, built.trainer.plan, built.task.headline, built.trainer.progress.best_epoch
         ),
-        "defences": described(built.defences.named, _releases(experiment, built)),
+        "defences": described(built.defences.named, _releases(experiment, built), exact_beside=_sends_beside(built)),
         "communication": dict(communication),
         "computation": counted.summary() if isinstance(counted, Computation) else {"problem": counted},
         "energy": {
@@ -213,6 +214,13 @@ def _releases(experiment: Experiment, built: Training) -> int:
     cycles = experiment.short_clients == "cycle"
     used = built.trainer.plan.batches.used(sizes) if cycles else sizes
     return built.trainer.epochs * max(1, int((-(-used // np.maximum(sizes, 1))).max(initial=1)))
+
+
+def _sends_beside(built: Training) -> bool:
+    """Return whether masks or the like, which no defence changes, cross one of the cuts."""
+    own = [built.lower(0)] if built.cuts is None else lowers(built, built.cuts)
+    crossings = [crossing_of(lower) for lower in own] if built.defences.parts else []
+    return any(crossing is not None and crossing.beside for crossing in crossings)
 
 
 def weights_digest(built: Training) -> str:

@@ -132,19 +132,27 @@ def require_opacus() -> None:
     require("privacy", "defence", "clip+noise", "opacus")
 
 
-def guarantee_of(named: tuple[tuple[str, Defence], ...], releases: int) -> Guarantee | None:
+def guarantee_of(
+    named: tuple[tuple[str, Defence], ...], releases: int, *, exact_beside: bool = False
+) -> Guarantee | None:
     """Return the guarantee of defences by name; None unless there is noise and the last layer is a bound of the norm.
 
-    A layer behind the bound could enlarge what it bounds.
+    A layer behind the bound could enlarge what it bounds. With ``exact_beside`` there is none: see `described`.
     """
     parts = dict(named)
     layers = [name for name, part in named if has(part, "layer")]
-    if "noise" not in parts or not layers or layers[-1] != "clip":
+    if exact_beside or "noise" not in parts or not layers or layers[-1] != "clip":
         return None
     return Guarantee(parts["clip"].norm, parts["noise"].sigma, releases)  # type: ignore[attr-defined]
 
 
-def statement_of(named: tuple[tuple[str, Defence], ...], guarantee: Guarantee | None, epsilon: float | None) -> str:
+def statement_of(
+    named: tuple[tuple[str, Defence], ...],
+    guarantee: Guarantee | None,
+    epsilon: float | None,
+    *,
+    exact_beside: bool = False,
+) -> str:
     """Return in plain words what the defences guarantee, and what they do not.
 
     Parameters
@@ -153,12 +161,16 @@ def statement_of(named: tuple[tuple[str, Defence], ...], guarantee: Guarantee | 
         The defences by name.
     guarantee, epsilon
         What `guarantee_of` found, and its ε over all releases.
+    exact_beside
+        As for `described`.
     """
     parts = dict(named)
     if "noise" not in parts:
         return "No formal guarantee: these defences make known attacks harder, and guarantee nothing against others."
     if guarantee is None or epsilon is None:
         why = "clip is not the last layer before it" if "clip" in parts else "smashed data have no bound (clip)"
+        if exact_beside:
+            why = "masks and token numbers are sent as they are, beside what it is added to (cut elsewhere)"
         return f"No formal guarantee: there is noise, but {why}."
     known = "" if parts["noise"].secret else _SEED  # type: ignore[attr-defined]
     return (
@@ -180,21 +192,25 @@ _NOT = (
 )
 
 
-def described(named: tuple[tuple[str, Defence], ...], releases: int) -> dict[str, Any] | None:
+def described(
+    named: tuple[tuple[str, Defence], ...], releases: int, *, exact_beside: bool = False
+) -> dict[str, Any] | None:
     """Return what a summary tells of defences by name; None if there are none.
 
     Parameters
     ----------
     releases
         How often a training sample's smashed data were sent.
+    exact_beside
+        Whether something that depends on the inputs crosses beside what defences change, such as a mask.
     """
     if not named:
         return None
-    guarantee = guarantee_of(named, releases)
+    guarantee = guarantee_of(named, releases, exact_beside=exact_beside)
     epsilon = None if guarantee is None else guarantee.epsilon()
     told: dict[str, Any] = {
         "parts": [{"name": name, **vars(part)} for name, part in named],
-        "statement": statement_of(named, guarantee, epsilon),
+        "statement": statement_of(named, guarantee, epsilon, exact_beside=exact_beside),
         "guarantee": None,
     }
     if guarantee is not None and epsilon is not None and math.isfinite(epsilon):
