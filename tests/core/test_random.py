@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.core.random import generator, key, seed_layers
+from sglr.core.random import generator, key, normals_of, seed_layers
 
 WORDS = st.sampled_from(["order", "step", "cohorts", "participants", "layers"])
 INDICES = st.lists(st.integers(0, 50), max_size=3).map(tuple)
@@ -51,3 +51,15 @@ def test_layers_are_seeded_as_torch_would() -> None:
     drawn = torch.rand(5)
     torch.manual_seed(key(1, "layers"))
     assert torch.equal(drawn, torch.rand(5))
+
+
+def test_secret_draws_are_normal_and_depend_on_every_bit_of_the_secret() -> None:
+    drawn = normals_of(b"a secret", 40_000)
+    assert drawn.dtype == torch.float64
+    assert torch.equal(drawn[:100], normals_of(b"a secret", 100))
+    # Moments 0, 1, 0 and 3 of the standard normal distribution.
+    for power, moment in ((1, 0), (2, 1), (3, 0), (4, 3)):
+        assert float((drawn**power).mean()) == pytest.approx(moment, abs=0.15)
+    assert not torch.isinf(drawn).any()
+    one, other = normals_of(bytes(64), 100), normals_of(bytes(63) + b"\1", 100)
+    assert not (one == other).any()

@@ -83,14 +83,45 @@ def test_noise_has_its_deviation_and_spares_padding() -> None:
     assert not sent[1, 200:].any()
 
 
-def test_secret_noise_never_repeats() -> None:
-    defences, values = parse("noise:sigma=1,secret=true"), torch.zeros(1, 4, 5)
-    assert not torch.equal(defences.send(values, (0,), (4,), 0, 0), defences.send(values, (0,), (4,), 0, 0))
+def test_secret_noise_is_the_same_for_the_same_values_in_the_same_step_alone() -> None:
+    defences, values = parse("noise:sigma=1,secret=true"), smashed(1, 4, 5)
+    sent = defences.send(values, (0,), (4,), 2, 3)
+    # Who asks again learns nothing more.
+    assert torch.equal(sent, defences.send(values, (0,), (4,), 2, 3))
+    for client, epoch, step in ((1, 2, 3), (0, 1, 3), (0, 2, 2)):
+        assert not torch.equal(sent, defences.send(values, (client,), (4,), epoch, step))
+    # The noise of other values is another, so that the difference of both tells nothing of them.
+    moved = defences.send(values + 1e-3, (0,), (4,), 2, 3)
+    assert float((moved - sent - 1e-3).abs().min()) > 1e-4
+
+
+def test_equal_samples_have_noise_of_their_own() -> None:
+    sent = parse("noise:sigma=1,secret=true").send(torch.zeros(1, 40, 50), (0,), (40,), 0, 0)[0]
+    assert len({tuple(row) for row in sent.tolist()}) == 40
+    assert float(sent.std()) == pytest.approx(1, rel=0.05)
+
+
+def test_all_bits_of_the_secret_matter_and_it_goes_on_after_a_resume() -> None:
+    first, second, values = parse("noise:secret=true"), parse("noise:secret=true"), smashed(1, 4, 5)
+    sent, kept = first.send(values, (0,), (4,), 0, 0), first.state()
+    assert not torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
+    second.restore(kept)
+    assert torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
+    second.restore({})  # a checkpoint of an earlier version
+    assert torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
+    assert kept["secret"].numel() == 32
+    for place in (0, 31):
+        other = kept["secret"].clone()
+        other[place] ^= 1
+        second.restore({"secret": other})
+        assert not torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
+    assert parse("noise").state() == {}
 
 
 @given(cuts=st.lists(st.integers(1, 199), max_size=4, unique=True))
-def test_held_out_samples_are_disguised_alike_in_any_portions(cuts: list[int]) -> None:
-    defences, values = parse("noise", seed=3), smashed(2, 200, 3)
+@pytest.mark.parametrize("defences", [parse("noise", seed=3), parse("noise:secret=true")])
+def test_held_out_samples_are_disguised_alike_in_any_portions(defences: DefenceChain, cuts: list[int]) -> None:
+    values = smashed(2, 200, 3)
     whole = defences.scored(values, (4, 9), 0)
     bounds = [0, *sorted(cuts), 200]
     parts = [defences.scored(values[:, low:high], (4, 9), low) for low, high in itertools.pairwise(bounds)]

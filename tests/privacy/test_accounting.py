@@ -79,6 +79,8 @@ def test_the_statement_names_both_epsilons_and_who_could_undo_the_noise() -> Non
     assert "(0.926, 1e-05)" in told["statement"]
     assert "(5.38, 1e-05)" in told["statement"]
     assert "seed" in told["statement"]
+    assert "32 bits" in told["statement"]
+    assert "Counted is one release in each epoch" in told["statement"]
     secret = described(parse("clip:norm=1+noise:sigma=8,secret=true").named, 20)
     assert secret is not None
     assert "seed" not in secret["statement"]

@@ -80,6 +80,11 @@ class Defence:
         """
         del method, named
 
+    @property
+    def draws_secretly(self) -> bool:
+        """Whether `privatize_secretly` takes the place of `privatize_smashed`."""
+        return False
+
     def layer(self) -> nn.Module | None:
         """Return a layer without weights behind the client's lower segment, or None; gradients go through it.
 
@@ -98,6 +103,20 @@ class Defence:
             On the CPU, for this client and step alone.
         """
         del rng
+        return smashed
+
+    def privatize_secretly(self, smashed: Tensor, secrets: Sequence[bytes]) -> Tensor:
+        """Return what one client sends instead of ``smashed`` ``[b, ...]``, where `draws_secretly`.
+
+        Parameters
+        ----------
+        smashed
+            As for `privatize_smashed`.
+        secrets
+            For each sample, what all its draws follow from (`sglr.core.random.normals_of`). They depend on a secret of
+            the clients, on client, epoch and step, and on the sample's values: a step that is run again sends the same.
+        """
+        del secrets
         return smashed
 
     def extra_gradient(self, inputs: Tensor, smashed: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ that a run gives the same numbers on every engine, and again after it was stoppe
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def key(seed: int, purpose: str, *indices: int) -> int:
@@ -21,6 +22,16 @@ def key(seed: int, purpose: str, *indices: int) -> int:
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
     """Return a generator of random numbers for one purpose."""
     return np.random.Generator(np.random.PCG64(key(seed, purpose, *indices)))
+
+
+def normals_of(secret: bytes, count: int) -> Tensor:
+    """Return standard normal draws, double ``[count]``, that nobody can predict or search for who lacks the secret.
+
+    Generators of simulations, such as torch's, are seeded with 32 bits, and their draws tell the next ones.
+    """
+    words = np.frombuffer(shake_256(secret).digest(8 * count), dtype="<u8")
+    # The middle of one of 2^52 equal parts of (0, 1), exact in double precision.
+    return torch.special.ndtri(torch.from_numpy(((words >> 12) + 0.5) * 2.0**-52))
 
 
 def seed_layers(seed: int) -> None:

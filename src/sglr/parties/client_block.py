@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 STALE = "stale."
 """What tensors of a checkpoint begin with that are weights of steps before."""
 
+DEFENCES = "defences."
+"""What tensors of a checkpoint begin with that are the defences'."""
+
 
 class ClientBlock(HeldClients):
     """Clients of one process, with their data: their steps, beside what they hold.
@@ -271,16 +274,18 @@ class ClientBlock(HeldClients):
         return own
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `HeldClients.state` does, and the weights of steps before where clients compute ahead."""
-        if self._stale is None:
-            return super().state()
-        older = self._stale.state(list(self.stack.parameters))
-        return super().state() | {f"{STALE}{name}": tensor for name, tensor in older.items()}
+        """Return what `HeldClients.state` does, that of the defences, and where clients are ahead, older weights."""
+        defences = self._spec.defences.state()
+        tensors = super().state() | {f"{DEFENCES}{name}": tensor for name, tensor in defences.items()}
+        if self._stale is not None:
+            older = self._stale.state(list(self.stack.parameters))
+            tensors |= {f"{STALE}{name}": tensor for name, tensor in older.items()}
+        return tensors
 
     def restore(self, tensors: Weights) -> None:
         """Restore what `state` returned; raises what `HeldClients.restore` raises."""
-        held = {name: tensor for name, tensor in tensors.items() if not name.startswith(STALE)}
-        super().restore(held)
+        super().restore({name: tensor for name, tensor in tensors.items() if not name.startswith((STALE, DEFENCES))})
+        self._spec.defences.restore(below(DEFENCES, tensors))
         if self._stale is not None:
             self._stale.restore(below(STALE, tensors), self.stack)
 

@@ -1,7 +1,8 @@
 """Several defences in a row: what engines and the server call, with random numbers keyed by client, epoch and step.
 
 Draws are made on the CPU, client by client, so that they are the same wherever a client lives (law 2), and from no
-generator that a checkpoint would have to keep (law 5).
+generator that a checkpoint would have to keep (law 5). Secret ones follow from 256 bits of the system's entropy instead
+of the seed, which a checkpoint keeps.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any
 
 import torch
@@ -20,11 +23,16 @@ from sglr.core.errors import UsageError, refuse_long
 from sglr.core.random import key
 from sglr.core.registry import DEFENCES
 from sglr.core.spec import Spec, options_of
+from sglr.core.weights import Weights
 from sglr.splitting import ClientSegments, Crossing, crossing_of
 from sglr.splitting.input_layout import InputLayout
 
 SCORED = 64
 """Held-out samples that are disguised with one generator, so that they may be scored in portions of any size."""
+
+
+SECRET = "secret"
+"""The tensor of a checkpoint that holds what secret draws follow from."""
 
 
 class DefenceChain:
@@ -50,6 +58,7 @@ class DefenceChain:
         self.parts = tuple(part for _, part in parts)
         self._seed = seed
         self._memories: defaultdict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
+        self._secret = token_bytes(32)
         self.privatizes_smashed = self._any("privatize_smashed")
         self.adds_gradient = self._any("extra_gradient")
         self.privatizes_gradient = self._any("privatize_gradient")
@@ -113,8 +122,24 @@ class DefenceChain:
         """Return what one client sends instead of ``smashed`` ``[b, ...]``."""
         sent = self._of_learned(smashed)
         for part in self.parts:
-            sent = part.privatize_smashed(sent, rng)
+            if part.draws_secretly:
+                sent = part.privatize_secretly(sent, self._secrets(sent, rng))
+            else:
+                sent = part.privatize_smashed(sent, rng)
         return sent if self._learned is None else torch.cat([sent, smashed[:, self._learned :]], 1)
+
+    def _secrets(self, smashed: Tensor, rng: torch.Generator) -> list[bytes]:
+        """Return what secret draws follow from, for each sample of ``smashed`` ``[b, ...]``.
+
+        They differ where values do, even in a step that is run again: the same draws beside other values would tell how
+        these differ.
+        """
+        rows = smashed.detach().cpu().flatten(1).contiguous().view(torch.uint8).numpy()
+        purpose = rng.initial_seed(), int(torch.randint(1 << 62, (), generator=rng))
+        return [
+            blake2b(repr((*purpose, place)).encode() + row.tobytes(), key=self._secret).digest()
+            for place, row in enumerate(rows)
+        ]
 
     def _of_learned(self, smashed: Tensor) -> Tensor:
         """Return what is learned of smashed data ``[..., b, L + 2 M]``, or all of them."""
@@ -175,6 +200,17 @@ class DefenceChain:
             if known == name:
                 return self._memories[number, client]
         return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps."""
+        if not any(part.draws_secretly for part in self.parts):
+            return {}
+        return {SECRET: torch.frombuffer(bytearray(self._secret), dtype=torch.uint8)}
+
+    def restore(self, tensors: Weights) -> None:
+        """Restore what `state` returned; what a checkpoint lacks stays as it is."""
+        if SECRET in tensors:
+            self._secret = bytes(tensors[SECRET].tolist())
 
     def _rng(self, purpose: str, *indices: int) -> torch.Generator:
         return torch.Generator().manual_seed(key(self._seed, purpose, *indices))

@@ -177,13 +177,18 @@ def statement_of(
         f"Each release of a training sample's smashed data is ({guarantee.epsilon_of_a_release:.3g}, "
         f"{guarantee.delta:g})-differentially private for any two inputs (clip {guarantee.norm:g}, noise "
         f"{guarantee.sigma:g}), and all {guarantee.releases} of them are ({epsilon:.3g}, {guarantee.delta:g})."
-        f"{known}{_NOT}"
+        f"{known}{_COUNTED}{_NOT}"
     )
 
 
 _SEED = (
-    " This holds against attackers that do not know the run's seed; a server that chose the seed can draw the same"
-    " noise and subtract it (noise:secret=true prevents that, and then no run can be repeated)."
+    " This holds against attackers that neither know the run's seed nor try all: a step's draws follow from 32 bits at"
+    " most, and with them the noise can be subtracted. A server that chose the seed can do so at once"
+    " (noise:secret=true prevents both, and then no run can be repeated)."
+)
+_COUNTED = (
+    " Counted is one release in each epoch: steps that are run again with other weights, after an interruption or"
+    " because a server asks for them, are not."
 )
 _NOT = (
     " It does not cover what a sample leaves in the client's weights, and so in all that is sent later; nor labels,"

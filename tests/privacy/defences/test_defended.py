@@ -63,6 +63,20 @@ def test_resumed_equals_uninterrupted_bit_for_bit(case, state_of, name: str) -> 
     assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
 
 
+def test_secret_noise_goes_on_where_it_was_after_a_resume(case, state_of) -> None:
+    training = case(METHODS.load("psl")(), sizes=(8, 3), defence="clip:norm=1+noise:sigma=0.1,secret=true", seed=4)
+    first = training.build()
+    saved = {key: tensor.clone() for key, tensor in first.state().items()}, replace(first.progress)
+    again = training.build()
+    again.restore(*saved)
+    first.run()
+    again.run()
+    one, other, fresh = (state_of(trainer) for trainer in (first, again, training.run()))
+    assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    weights = [key for key in one if "weight" in key]
+    assert not any(torch.equal(one[key], fresh[key]) for key in weights)
+
+
 def test_a_defence_that_is_off_changes_no_bit(case, state_of) -> None:
     plain = state_of(case(METHODS.load("sglr")()).run())
     for nothing in ("none", "noise:sigma=0", "nopeek:weight=0", "marvell:power=0"):

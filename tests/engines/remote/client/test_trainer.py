@@ -17,6 +17,7 @@ from sglr.core.task import Targets
 from sglr.data.batches import Batching
 from sglr.engines.remote.client.job import Job
 from sglr.engines.remote.client.trainer import LocalTrainer
+from sglr.parties.defences import parse
 from sglr.splitting import ClientSegments
 from sglr.tasks.classification import Classification
 
@@ -218,3 +219,15 @@ def test_smashed_data_that_the_server_would_refuse_are_not_sent() -> None:
     with pytest.raises(ExtremeValues, match="not finite or too large"):
         trainer.forward(0, 0)
     assert trainer.passes() == []
+
+
+def test_a_step_that_is_asked_for_again_has_the_same_secret_noise_in_a_later_process_too() -> None:
+    defences = [parse("clip:norm=1+noise:sigma=8,secret=true", SEED) for _ in range(2)]
+    trainer, later = (make_worker(segment=own.covered(make_segment()), defences=own) for own in defences)
+    before, first = trainer.state(), trainer.forward(0, 0)["values"]
+    for _ in range(3):
+        trainer.drop_passes()
+        assert torch.equal(trainer.forward(0, 0)["values"], first)
+    assert not torch.equal(later.forward(0, 0)["values"], first)
+    later.restore(before)
+    assert torch.equal(later.forward(0, 0)["values"], first)

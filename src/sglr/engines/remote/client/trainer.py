@@ -321,6 +321,7 @@ class LocalTrainer:
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
         tensors |= {f"deltas.{name}": tensor for name, tensor in self.sent_weights.state().items()}
         tensors |= {f"ahead.{name}": tensor for name, tensor in self._ahead.state().items()}
+        tensors |= {f"defences.{name}": tensor for name, tensor in self.job.defences.state().items()}
         return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
@@ -330,6 +331,7 @@ class LocalTrainer:
         self.link.restore(below("link.", tensors))
         self.sent_weights.restore(below("deltas.", tensors))
         self._ahead.restore(below("ahead.", tensors))
+        self.job.defences.restore(below("defences.", tensors))
         self.loss.label_counts.copy_(tensors["label_counts"])
         self._round = int(tensors["round"])
 
