@@ -103,7 +103,7 @@ def test_equal_samples_have_noise_of_their_own() -> None:
 
 def test_all_bits_of_the_secret_matter_and_it_goes_on_after_a_resume() -> None:
     first, second, values = parse("noise:secret=true"), parse("noise:secret=true"), smashed(1, 4, 5)
-    sent, kept = first.send(values, (0,), (4,), 0, 0), first.state()
+    sent, kept = first.send(values, (0,), (4,), 0, 0), first.state((0,))
     assert not torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
     second.restore(kept)
     assert torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
@@ -115,7 +115,7 @@ def test_all_bits_of_the_secret_matter_and_it_goes_on_after_a_resume() -> None:
         other[place] ^= 1
         second.restore({"secret": other})
         assert not torch.equal(sent, second.send(values, (0,), (4,), 0, 0))
-    assert parse("noise").state() == {}
+    assert parse("noise").state((0,)) == {}
 
 
 @given(cuts=st.lists(st.integers(1, 199), max_size=4, unique=True))

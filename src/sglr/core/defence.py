@@ -157,8 +157,18 @@ class Defence:
         Parameters
         ----------
         memory
-            This defence's own about this client, empty at first: in memory only, and empty again after a resume.
+            This defence's own about this client, empty at first. After a resume it is what `memory_from` returns.
         """
+
+    def memory_state(self, memory: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps of the memory about a client: nothing, unless a defence says what."""
+        del memory
+        return {}
+
+    def memory_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the memory of which a checkpoint kept what `memory_state` returned."""
+        del tensors
+        return {}
 
 
 def option(

@@ -275,7 +275,7 @@ class ClientBlock(HeldClients):
 
     def state(self) -> dict[str, Tensor]:
         """Return what `HeldClients.state` does, that of the defences, and where clients are ahead, older weights."""
-        defences = self._spec.defences.state()
+        defences = self._spec.defences.state(self.ids)
         tensors = super().state() | {f"{DEFENCES}{name}": tensor for name, tensor in defences.items()}
         if self._stale is not None:
             older = self._stale.state(list(self.stack.parameters))

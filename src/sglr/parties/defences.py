@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from secrets import token_bytes
@@ -23,7 +23,7 @@ from sglr.core.errors import UsageError, refuse_long
 from sglr.core.random import key
 from sglr.core.registry import DEFENCES
 from sglr.core.spec import Spec, options_of
-from sglr.core.weights import Weights
+from sglr.core.weights import Weights, below
 from sglr.splitting import ClientSegments, Crossing, crossing_of
 from sglr.splitting.input_layout import InputLayout
 
@@ -201,16 +201,28 @@ class DefenceChain:
                 return self._memories[number, client]
         return {}
 
-    def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps."""
-        if not any(part.draws_secretly for part in self.parts):
-            return {}
-        return {SECRET: torch.frombuffer(bytearray(self._secret), dtype=torch.uint8)}
+    def state(self, clients: Collection[int]) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps: the secret, and what defences remember of these clients."""
+        secret = any(part.draws_secretly for part in self.parts)
+        kept = {SECRET: torch.frombuffer(bytearray(self._secret), dtype=torch.uint8)} if secret else {}
+        # Chains of several cuts share what they remember.
+        own = {*clients} if self._memories else set[int]()
+        for (number, client), memory in self._memories.items():
+            told = self.parts[number].memory_state(memory) if client in own else {}
+            kept |= {f"{number}.{client}.{name}": tensor for name, tensor in told.items()}
+        return kept
 
     def restore(self, tensors: Weights) -> None:
-        """Restore what `state` returned; what a checkpoint lacks stays as it is."""
+        """Restore what `state` returned, as far as a checkpoint of an earlier version has it.
+
+        What defences remember already stays: a server that sends clients back to an earlier step makes none forget.
+        """
         if SECRET in tensors:
             self._secret = bytes(tensors[SECRET].tolist())
+        for number, client in {tuple(map(int, name.split(".")[:2])) for name in tensors.keys() - {SECRET}}:
+            if not self._memories[number, client]:
+                told = below(f"{number}.{client}.", tensors)
+                self._memories[number, client] = self.parts[number].memory_from(told)
 
     def _rng(self, purpose: str, *indices: int) -> torch.Generator:
         return torch.Generator().manual_seed(key(self._seed, purpose, *indices))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import sglr
 from sglr.assembly.build import build
-from sglr.core.errors import SglrError, UsageError
+from sglr.core.errors import Interrupted, SglrError, UsageError
+from sglr.core.method import Method
 from sglr.core.registry import METHODS
-from sglr.privacy.defences.scrutiny import Scrutiny, pairs
+from sglr.core.server_protocol import Server
+from sglr.core.types import Downlink, StepContext, Uplink
+from sglr.parties.defences import parse
+from sglr.privacy.defences.scrutiny import HijackSuspected, Scrutiny, pairs
 from sglr.runs.config import Experiment
 
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -23,6 +33,16 @@ def honest(generator: torch.Generator) -> torch.Tensor:
 
 def hijacking(generator: torch.Generator) -> torch.Tensor:
     return torch.tensor([1.0, 1.0]) + 0.1 * torch.randn(4, 2, generator=generator)
+
+
+@dataclass(frozen=True)
+class Hijack(Method):
+    """A server that sends gradients which depend on no label."""
+
+    def exchange(self, server: Server, uplink: Uplink, context: StepContext) -> Downlink:
+        found = server.learn(uplink, context, context.server_rate)
+        draws = torch.Generator().manual_seed(context.step + 100 * context.epoch)
+        return Downlink(torch.randn(found.shape, generator=draws))
 
 
 def test_pairs_by_hand() -> None:
@@ -93,3 +113,57 @@ def test_it_does_not_go_with_what_hides_labels_in_gradients(other: str) -> None:
 def test_a_training_in_which_it_can_only_be_wrong_does_not_begin() -> None:
     with pytest.raises(UsageError, match="scrutiny"):
         build(Experiment.from_flat({"method": "sglr", "phi": 1.0, "defence": "scrutiny"}))
+
+
+def test_a_client_that_resumes_remembers_what_it_has_seen() -> None:
+    """Steps in a row are those of the whole training, whatever process they were taken in, to the bit."""
+    text, draws = "scrutiny:window=10,patience=5", torch.Generator().manual_seed(2)
+    whole, chain = parse(text), parse(text)
+    with pytest.raises(SglrError, match="5 steps in a row"):
+        for step in range(14):
+            gradients = hijacking(draws)[None]
+            resumed = parse(text)
+            resumed.restore(chain.state((7,)))
+            chain = resumed
+            for own in (whole, chain):
+                own.inspect_gradient(gradients, LABELS[None], (7,), (4,))
+            assert step < 13
+            assert torch.equal(chain.memory("scrutiny", 7)["window"].total, whole.memory("scrutiny", 7)["window"].total)
+
+
+def test_a_server_that_sends_a_client_back_does_not_make_it_forget() -> None:
+    chain, draws = parse("scrutiny:window=10,patience=5"), torch.Generator().manual_seed(2)
+    with pytest.raises(SglrError, match="5 steps in a row"):
+        for _ in range(14):
+            before = chain.state((7,))
+            chain.inspect_gradient(hijacking(draws)[None], LABELS[None], (7,), (4,))
+            chain.restore(before)
+
+
+@pytest.mark.parametrize("cuts", [None, {"0": "conv1", "1-2": "pool1"}])
+def test_a_hijacked_training_that_is_stopped_and_resumed_is_found_out_all_the_same(
+    cuts: dict[str, str] | None, tmp_path: Path
+) -> None:
+    def stop_after(steps: int) -> Callable[[], bool]:
+        asked = itertools.count(1)
+        return lambda: next(asked) > steps
+
+    settings: dict[str, Any] = {
+        "dataset": "digits",
+        "clients": 3,
+        "samples_per_client": 64,
+        "epochs": 9,
+        "batch_size": 16,
+        "defence": "scrutiny:window=8,patience=8",
+        "device": "cpu",
+        "seed": 1,
+        "cuts": cuts,
+    }
+    folder = tmp_path / "run"
+    with pytest.raises(HijackSuspected, match="8 steps in a row"):
+        for _ in range(9):
+            with suppress(Interrupted):
+                if not folder.exists():
+                    sglr.train(Hijack(), out=folder, stop=stop_after(5), **settings)
+                else:
+                    sglr.resume(folder, method=Hijack(), stop=stop_after(5))

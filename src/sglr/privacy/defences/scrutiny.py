@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -98,6 +98,21 @@ class Scrutiny(Defence):
         if not memory.get("warned"):
             memory["warned"] = True
             log.warning("%s", message)
+
+    def memory_state(self, memory: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the window and what was found in it."""
+        if "window" not in memory:
+            return {}
+        seen: _Window = memory["window"]
+        steps = torch.stack([*seen.steps]) if seen.steps else torch.zeros(0, 4, dtype=torch.float64)
+        found = torch.tensor([seen.suspicious, bool(memory.get("warned"))])
+        return {"steps": steps, "total": seen.total.clone(), "found": found}
+
+    def memory_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the memory of a client that `memory_state` told."""
+        suspicious, warned = tensors["found"].tolist()
+        steps = deque(tensors["steps"].cpu(), maxlen=self.window)
+        return {"window": _Window(steps, suspicious, tensors["total"].cpu().clone()), "warned": bool(warned)}
 
 
 @dataclass

@@ -231,3 +231,15 @@ def test_a_step_that_is_asked_for_again_has_the_same_secret_noise_in_a_later_pro
     assert not torch.equal(later.forward(0, 0)["values"], first)
     later.restore(before)
     assert torch.equal(later.forward(0, 0)["values"], first)
+
+
+def test_what_a_defence_remembers_is_in_the_snapshot() -> None:
+    trainer, later = (make_worker(defences=parse("scrutiny:window=3")) for _ in range(2))
+    for step in range(2):
+        trainer.backward(gradient(step, trainer.forward(0, step)["values"].shape), 0.1)
+    later.restore(trainer.state())
+    assert same(trainer.state(), later.state())
+    assert len(later.job.defences.memory("scrutiny", CLIENT)["window"].steps) == 2
+    # A snapshot of an earlier version has nothing of it.
+    kept = {name: tensor for name, tensor in trainer.state().items() if not name.startswith("defences.")}
+    make_worker(defences=parse("scrutiny:window=3")).restore(kept)

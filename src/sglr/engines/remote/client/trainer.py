@@ -321,7 +321,8 @@ class LocalTrainer:
         tensors |= {f"link.{name}": tensor for name, tensor in self.link.state().items()}
         tensors |= {f"deltas.{name}": tensor for name, tensor in self.sent_weights.state().items()}
         tensors |= {f"ahead.{name}": tensor for name, tensor in self._ahead.state().items()}
-        tensors |= {f"defences.{name}": tensor for name, tensor in self.job.defences.state().items()}
+        defences = self.job.defences.state((self.job.client,))
+        tensors |= {f"defences.{name}": tensor for name, tensor in defences.items()}
         return tensors | {"label_counts": self.loss.label_counts, "round": torch.tensor(self._round)}
 
     def restore(self, tensors: Weights) -> None:
