@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from sglr.core.types import Uplink
 from sglr.methods.fsl_sage import FSLSage
 from sglr.parties.aligned_heads import AlignedHeads
 from sglr.splitting import given_head
+from sglr.tasks.binary import Binary
 from sglr.tasks.classification import Classification
 
 W_A = np.array([[0.5, -1.0], [0.25, 0.75], [-0.5, 1.5]])
@@ -135,3 +139,21 @@ def test_numbers_below_one_are_refused(name: str) -> None:
 def test_h_beyond_an_epoch_is_refused(case) -> None:
     with pytest.raises(UsageError, match="h = 5: an epoch has only 2 steps; give at most 2"):
         case(FSLSage(), sizes=(6, 6)).run()
+
+
+def test_a_head_of_one_logit_is_aligned_by_the_log_odds_of_a_prior(problem) -> None:
+    """Equally frequent classes change nothing; others change the head as a shift of its logit does."""
+    uplink = problem((3,)).uplink()
+    uplink = replace(uplink, told=uplink.labels % 2)
+    prior = torch.log(torch.tensor([0.2, 0.8]))
+    found = []
+    for bias, added in ((0.0, None), (0.0, torch.log(torch.full((2,), 0.5))), (math.log(4), None), (0.0, prior)):
+        layer = nn.Linear(2, 1)
+        layer.weight, layer.bias = nn.Parameter(torch.tensor(W_A[:1]).float()), nn.Parameter(torch.full((1,), bias))
+        aligned = AlignedHeads(given_head(layer), Binary(), torch.device("cpu"))
+        aligned.remember(uplink, 10)
+        given = aligned.align((0,), 1, lambda one, _: torch.ones_like(one.smashed), lambda _, log=added: log)
+        found.append(given.weights["head.weight"])
+    plain, alike, shifted, corrected = found
+    torch.testing.assert_close(plain, alike)
+    torch.testing.assert_close(shifted, corrected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 import sglr
 from sglr.core.errors import UsageError
 from sglr.core.registry import METHODS
+from sglr.parties.training_loss import TrainingLoss
+from sglr.tasks.binary import Binary
 
 SETTINGS = {"dataset": "digits", "clients": 4, "samples_per_client": 32, "epochs": 2, "model": "mlp", "threads": 1}
 
@@ -49,6 +53,38 @@ def test_priors_are_relative_where_the_server_has_classes_and_left_out_where_the
     own = {"clients": 3, "epochs": 1, "task": "regression", "model": "mlp"}
     results = [sglr.train("sglr2", dataset=data, **own, label_prior=prior) for prior in ("auto", "ignore")]
     assert results[0].summary["weights_sha256"] == results[1].summary["weights_sha256"]
+
+
+def graded(**own: object) -> sglr.Run:
+    """Train on samples of four grades, most of them in the middle."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(90, 5)).astype("float32")
+    grades = np.clip((rows[:, 0] + 1.5).round(), 0, 3).astype(int)
+    return sglr.train(dataset=(rows, grades), clients=3, epochs=1, model="mlp", threads=1, **own)
+
+
+def test_grades_train_with_nothing_taken_out_and_priors_that_are_named_are_refused(tmp_path: Path) -> None:
+    results = [graded(method="sglr2", task="ordinal", **own) for own in ({}, {"label_prior": "ignore"})]
+    assert results[0].summary["weights_sha256"] == results[1].summary["weights_sha256"]
+    what = r"a logit of each class, and the task ordinal has outputs of the shape \[3\] for 4 classes"
+    for method, own in (("sglr2", {"label_prior": "relative"}), ("gas", {}), ("scala", {})):
+        with pytest.raises(UsageError, match=rf"^label_prior = \w+: .*{what}; give --label-prior ignore$"):
+            graded(method=method, task="ordinal", out=tmp_path / "run", **own)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert graded(method="gas", task="ordinal", label_prior="ignore").summary["status"] == "done"
+
+
+@pytest.mark.parametrize("label_prior", ["own", "relative"])
+def test_where_two_classes_are_equally_frequent_everywhere_there_is_nothing_to_take_out(label_prior: str) -> None:
+    outputs, labels = torch.randn(1, 8, 1), torch.tensor([[0, 1] * 4])
+    plain, corrected = (
+        TrainingLoss(Binary(), clients=2, classes=2, label_prior=one, device=torch.device("cpu"))
+        for one in ("ignore", label_prior)
+    )
+    wanted, found = (loss.gradient(outputs, labels, (0, 1), (4, 4), 0) for loss in (plain, corrected))
+    for gradient in (found.step, found.step if found.told is None else found.told):
+        torch.testing.assert_close(gradient, wanted.step)
+    assert corrected.read().mean_loss == pytest.approx(plain.read().mean_loss)
 
 
 def test_where_labels_stay_with_the_clients_no_prior_is_taken_out() -> None:

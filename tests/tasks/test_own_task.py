@@ -80,6 +80,14 @@ def test_an_object_trains_is_told_in_the_summary_and_loads_when_given_again(tmp_
     assert sglr.load_model(run.path, task=Angle())(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 
 
+def test_label_frequencies_are_left_alone_where_outputs_are_no_logits_of_the_classes() -> None:
+    """There are ten classes, and two outputs."""
+    default, plain = (sglr.train("sglr2", task=Angle(), **own, **SMALL) for own in ({}, {"label_prior": "ignore"}))
+    assert default.summary["weights_sha256"] == plain.summary["weights_sha256"]
+    with pytest.raises(sglr.UsageError, match=r"the task angle has outputs of the shape \[2\] for 10 classes"):
+        sglr.train("psl", task=Angle(), label_prior="own", **SMALL)
+
+
 def test_a_class_is_found_by_its_name_and_is_not_imported_for_who_did_not_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ from sglr.assembly.client_spec import client_spec_of
 from sglr.assembly.client_store import client_store_of
 from sglr.assembly.clock import clock_of, fleet_of, work_of
 from sglr.assembly.cut_checks import check_cuts, with_resolved_cuts
-from sglr.assembly.label_prior import label_prior_of
+from sglr.assembly.label_prior import check_task, label_prior_of
 from sglr.assembly.make_segments import make_segments
 from sglr.assembly.merge_rule import merge_rule_of
 from sglr.assembly.method import build_method
@@ -108,6 +108,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     fleet = fleet_of(experiment, pooled=method.pooled)
     task = build_task(experiment, data, given.task)
     check_classes(experiment, method, data.targets)
+    check_task(experiment, task, data.targets)
     check_served(task, data, defences)
     segments = make_segments(experiment, data, task, given.model, method, defences, given.frozen)
     check_mixing(experiment, method, segments.crossing)
@@ -126,7 +127,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     make_engine = given.engine or ENGINES.load(experiment.engine)
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
-    label_prior = label_prior_of(experiment, method, data.targets)
+    label_prior = label_prior_of(experiment, method, task, data.targets)
     check_steps(method, batching, data.sizes, experiment.seed)
     store = client_store_of(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = client_spec_of(

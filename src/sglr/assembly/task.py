@@ -113,11 +113,8 @@ def task_name(experiment: Experiment) -> str:
 
 
 def check_classes(experiment: Experiment, method: Method, targets: Targets) -> None:
-    """Refuse settings that need a class of each sample, where samples have none."""
-    if targets.are_classes:
-        return
-    problem = f"samples have no class ({targets.describe()})"
-    if experiment.label_prior not in ("ignore", "auto"):
-        raise UsageError("label_prior", experiment.label_prior, problem, "leave it out")
-    if method.needs_classes:
-        raise UsageError("method", experiment.method, f"it reads classes, and {problem}", "give --average position")
+    """Refuse a method that reads the class of each sample, where samples have none."""
+    if method.needs_classes and not targets.are_classes:
+        problem = f"it reads classes, and samples have no class ({targets.describe()})"
+        remedy = "give --average position" if hasattr(method, "average") else "choose another method"
+        raise UsageError("method", experiment.method, problem, remedy)

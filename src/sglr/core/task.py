@@ -129,6 +129,14 @@ class Task(ABC):
         """Return the shape of the network's output for one sample."""
         return (self.outputs(targets),)
 
+    def prior_shift(self, log_priors: Tensor) -> Tensor:
+        """Return what the logs of class frequencies ``[..., K]`` add to the outputs, ``[..., *output_shape]``.
+
+        By default themselves, for outputs that are one logit per class. Label frequencies can be taken out of the
+        losses of a task where this has the shape of its outputs.
+        """
+        return log_priors
+
     def fitted(self, data: ClientData) -> Self:
         """Return the task with what it takes from the data, such as the weights of classes; by default, nothing."""
         del data

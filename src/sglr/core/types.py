@@ -111,7 +111,7 @@ class Uplink:
 
 
 class Priors(NamedTuple):
-    """The log label priors that are added to the logits of a step's N samples, ``[N, K]`` each.
+    """The log label priors that are added to the logits (`Task.prior_shift`) of a step's N samples, ``[N, K]`` each.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class ServerBatch(NamedTuple):
     weights
         Of every sample in the mean loss Σ w ℓ / Σ w, ``[N]``; None for equal ones.
     log_prior
-        Added to the logits, ``[N, K]``; None for the plain loss.
+        Added to the logits as `Task.prior_shift` has it, ``[N, K]``; None for the plain loss.
     others, share
         Soft labels: the loss of a sample is share · ℓ(target) + (1 − share) · ℓ(other); ``[N, ...]`` and ``[N]``. None
         if every sample is what its target says.

@@ -120,7 +120,8 @@ class AlignedHeads:
         inputs = kept.smashed.detach().requires_grad_()
         for _ in range(epochs):
             outputs = functional_call(self._head, dict[str, Tensor](weights), (inputs,))
-            losses = self._task.losses(outputs if added is None else outputs + added, kept.targets)
+            shifted = outputs if added is None else outputs + self._task.prior_shift(added)
+            losses = self._task.losses(shifted, kept.targets)
             (found,) = torch.autograd.grad(losses.sum(), inputs, create_graph=True)
             distance = (found - wanted).square().sum()
             steps = torch.autograd.grad(distance, list(weights.values()), allow_unused=True, materialize_grads=True)

@@ -54,8 +54,9 @@ def loss_and_gradient(
 ) -> Loss:
     """Return the loss of samples, each row on its own, and its gradients.
 
-    With priors, they are added to the logits: the loss is that of ``logits + log_priors`` (logit adjustment, Menon et
-    al. 2007.07314). Whether a sample is classified right is said by the plain logits.
+    With priors, they are added to the logits, as `Task.prior_shift` has it: of one logit per class, the loss is that of
+    ``logits + log_priors`` (logit adjustment, Menon et al. 2007.07314). Whether a sample is classified right is said by
+    the plain logits.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def loss_and_gradient(
         What else samples are, in part; None if each is what its target says.
     """
     given, rows = outputs.detach().requires_grad_(), targets.shape[:2]
-    shifted = (given if log_priors is None else given + log_priors).flatten(0, 1)
+    shifted = (given if log_priors is None else given + task.prior_shift(log_priors)).flatten(0, 1)
     flat = targets.flatten(0, 1)
     losses = torch.unflatten(task.losses(shifted, flat), 0, rows)
     if others is not None:

@@ -256,12 +256,13 @@ def _job(
     site: SiteConfig,
 ) -> Job:
     method, crossing = build_method(experiment), crossing_of(segment)
+    task = own_task(experiment, description, data)
     return Job(
         client,
         segment,
         data.train,
         data.held,
-        own_task(experiment, description, data),
+        task,
         description.targets,
         Batching(
             experiment.batch_size,
@@ -272,7 +273,7 @@ def _job(
         OptimizerSpec.parse(experiment.optimizer),
         experiment.clip_norm,
         experiment.seed,
-        label_prior_of(experiment, method, description.targets),
+        label_prior_of(experiment, method, task, description.targets),
         Plain() if method.whole_model else packed_codec(parse(experiment.compression), crossing),
         pick_device(site.device),
         experiment.pipelining,

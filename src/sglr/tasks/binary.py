@@ -98,6 +98,10 @@ class Binary(Findings):
         del targets
         return 1
 
+    def prior_shift(self, log_priors: Tensor) -> Tensor:
+        """Return the log odds of the second class."""
+        return log_priors[..., 1:] - log_priors[..., :1]
+
     def predictions(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor | list[str]]:
         """Return the class that each sample is called at the threshold, and the probability of the second class."""
         probability = outputs[:, 0].sigmoid()
