@@ -40,7 +40,7 @@ def test_early_stopping_counts_validations_in_a_row_without_a_better_score() -> 
     for epoch, score in enumerate((0.5, 0.6, 0.4, 0.4, float("nan"))):
         progress.epoch = epoch
         best.append(plan.judge(progress, score))
-        stopped.append(progress.stopped)
+        stopped.append(plan.why_ended(progress))
     assert best == [True, False, True, False, False]
     assert stopped == [""] * 4 + ["early stopping, as validation loss did not improve since epoch 3"]
     assert (progress.best_epoch, progress.best_score) == (3, 0.4)
@@ -48,11 +48,13 @@ def test_early_stopping_counts_validations_in_a_row_without_a_better_score() -> 
 
 def test_progress_of_before_is_readable_and_what_is_wrong_is_not() -> None:
     old = asdict(Progress(epoch=1))
-    for name in ("plateau", "stopped", "stale"):
+    for name in ("plateau", "stopped", "stale", "changed"):
         del old[name]
     assert Progress.of(old) == Progress(epoch=1)
     good = {"rates": [0.1, 0.2], "best": 0.5, "num_bad_epochs": 0, "cooldown_counter": 0}
     assert Progress.of({"plateau": good}).plateau == good
+    with pytest.raises(TypeError):
+        Progress.of({"changed": 1})
     for wrong in ({"rates": [0.1]}, {"rates": [0.1, "x"]}, {"best": None}, {"best": float("nan")}):
         with pytest.raises((ValueError, TypeError, KeyError)):
             Progress.of({"plateau": {**good, **wrong}})
@@ -67,4 +69,4 @@ def test_of_equal_scores_the_one_with_the_least_loss_is_best_but_of_equal_accura
         plan.judge(progress, score, loss)
         progress.epoch += 1
     assert progress.best_epoch == best
-    assert progress.stopped
+    assert plan.why_ended(progress)

@@ -10,6 +10,7 @@ import pytest
 import sglr
 from sglr.core.errors import Interrupted
 from sglr.core.events import EpochDone
+from sglr.core.plan import Progress, TrainingPlan
 
 SETTINGS: dict[str, Any] = {
     "clients": 2,
@@ -82,6 +83,67 @@ def test_any_score_of_the_task_chooses_the_best_epoch(tmp_path: Path, monitor: s
     run = sglr.train("psl", out=tmp_path / "run", **settings)
     scores = [record[f"validation_{monitor}"] for record in run.history]
     assert run.summary["test"]["epoch"] == 1 + scores.index(better(scores))
+
+
+ROUNDS: dict[str, Any] = {
+    "clients": 2,
+    "samples_per_client": 40,
+    "batch_size": 20,
+    "test_samples": 40,
+    "validation": 20,
+    "epochs": 9,
+    "model": "mlp",
+    "optimizer": "sgd",
+    "lr": 0.05,
+    "monitor": "loss",
+    "threads": 1,
+    "stacking": "looped",
+    "local_epochs": 3,
+}
+"""Rounds of three epochs, each of which ends better than the one before."""
+
+
+def test_weights_that_no_merge_has_changed_are_not_judged_again() -> None:
+    run = sglr.train("fl", early_stopping=2, schedule="plateau:factor=0.5,patience=1", **ROUNDS)
+    losses = [record["validation_loss"] for record in run.history]
+    assert losses[0] == losses[1] > losses[2] == losses[4] > losses[5] == losses[7] > losses[8]
+    assert (run.summary["epochs_done"], run.summary["stopped"]) == (9, None)
+    assert {record["learning_rate"] for record in run.history} == {0.05}
+
+
+def test_the_epoch_that_ends_a_round_is_validated_before_the_training_may_end_with_it() -> None:
+    """Validations are due after epochs 4 and 8; with the second nothing is better, and its round ends with epoch 9."""
+    worse = {**ROUNDS, "lr": 1e-9, "epochs": 30, "eval_every": 4, "early_stopping": 1}
+    run = sglr.train("fl", **worse)
+    assert [record["epoch"] for record in run.history if "validation_loss" in record] == [4, 8, 9]
+    assert run.summary["stopped"].startswith("early stopping, as validation loss did not improve since epoch")
+    assert run.summary["epochs_done"] == 9
+
+
+def test_a_round_that_ends_better_goes_on() -> None:
+    """Early stopping is due within a round, and the weights that are merged at its end are the best so far."""
+    plan = TrainingPlan(epochs=9, rate=1, server_rate=1, early_stopping=1)
+    progress = Progress()
+    for score, due in ((0.5, False), (0.4, True), (0.6, False)):
+        plan.judge(progress, score)
+        assert bool(plan.why_ended(progress)) == due
+
+
+def test_rounds_that_are_stopped_anywhere_and_resumed_are_judged_alike(tmp_path: Path) -> None:
+    settings = {**ROUNDS, "epochs": 6, "schedule": "plateau:factor=0.5,patience=0,threshold=0.9"}
+    whole = sglr.train("fl", out=tmp_path / "whole", **settings)
+    assert [record["learning_rate"] for record in whole.history] == [0.05] * 3 + [0.025] * 3
+    for at in (1, 2, 4):
+        out, seen = tmp_path / str(at), []
+
+        def stop(at: int = at, seen: list[int] = seen) -> bool:
+            return len(seen) >= at
+
+        with pytest.raises(Interrupted):
+            sglr.train("fl", out=out, stop=stop, observe=lambda event, seen=seen: note(event, seen), **settings)
+        again = sglr.resume(out)
+        assert again.summary["weights_sha256"] == whole.summary["weights_sha256"]
+        assert again.history[-1]["learning_rate"] == whole.history[-1]["learning_rate"]
 
 
 def test_rounds_of_several_epochs_are_ended_whole(tmp_path: Path) -> None:

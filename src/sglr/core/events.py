@@ -51,6 +51,11 @@ class TrainMetrics:
         """Share of training samples that are right, in [0, 1]; NaN where none is right or wrong."""
         return self.correct / max(1, self.samples) if self.correct >= 0 else math.nan
 
+    def record(self) -> dict[str, float]:
+        """Return what an epoch's record tells of them: the loss, and the accuracy where samples are right or wrong."""
+        right = {} if math.isnan(self.accuracy) else {"train_accuracy": self.accuracy}
+        return {"loss": self.mean_loss, **right}
+
 
 class ServerWork(NamedTuple):
     """How many samples went through the server's segment while it trained, by what was found of them.

@@ -184,7 +184,7 @@ class TrainingPlan:
     def judge(self, progress: Progress, score: float, loss: float = math.nan) -> bool:
         """Note what a validation came to; return True if it is the best so far.
 
-        The schedule `plateau` follows it, and early stopping ends the training. A score that is not a number is no
+        The schedule `plateau` follows it, and early stopping counts it. A score that is not a number is no
         better one, and the schedule does not count it. Of equal scores the one with the least ``loss`` is best: scores
         such as AUROC reach 1 long before the loss has fallen. Of equal accuracies the first is, as it always was.
         """
@@ -197,10 +197,14 @@ class TrainingPlan:
             progress.best_loss = None if math.isnan(loss) else loss
             return True
         progress.stale += 1
-        if self.early_stopping is not None and progress.stale >= self.early_stopping:
-            since = "" if progress.best_epoch is None else f" since epoch {progress.best_epoch}"
-            progress.stopped = f"early stopping, as validation {self.monitor.replace('_', ' ')} did not improve{since}"
         return self._breaks_tie(progress, score, loss)
+
+    def why_ended(self, progress: Progress) -> str:
+        """Return why the training ends before its last epoch; empty if it goes on."""
+        if self.early_stopping is None or progress.stale < self.early_stopping:
+            return progress.stopped
+        since = "" if progress.best_epoch is None else f" since epoch {progress.best_epoch}"
+        return f"early stopping, as validation {self.monitor.replace('_', ' ')} did not improve{since}"
 
     def _breaks_tie(self, progress: Progress, score: float, loss: float) -> bool:
         if self.monitor == "accuracy" or score != progress.best_score or progress.best_loss is None:
@@ -231,7 +235,8 @@ class Progress:
     best_loss: float | None = None  # of the same validation
     stale: int = 0  # validations since the best one
     plateau: dict[str, Any] | None = None  # what the schedule `plateau` remembers
-    stopped: str = ""  # why the training ends before its last epoch
+    stopped: str = ""  # why a callback ends the training before its last epoch
+    changed: bool = True  # what is validated may have changed since it was last
 
     def took(self, steps: int, samples: int, seconds: float) -> None:
         """Count steps that are over."""
@@ -240,6 +245,10 @@ class Progress:
         self.step += steps
         self.epoch_steps += steps
         self.steps += steps
+
+    def record(self) -> dict[str, float | int]:
+        """Return what an epoch's record tells of how far the run is."""
+        return {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
@@ -254,6 +263,8 @@ class Progress:
         counts = [found.epoch, found.cohort, found.step, found.epoch_steps, found.steps, found.samples, found.stale]
         if not isinstance(found.stopped, str):
             raise TypeError("the reason for stopping is no text")
+        if not isinstance(found.changed, bool):
+            raise TypeError("whether weights have changed is neither true nor false")
         figures = [found.seconds, found.best_epoch or 0, found.best_score or 0.0, found.best_loss or 0.0]
         figures += _figures_of(found.plateau)
         if not all(type(count) is int and count >= 0 for count in counts) or not all(map(math.isfinite, figures)):

@@ -5,7 +5,6 @@ It joins a `Method` (what is exchanged) with an `Engine` (where clients live) an
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,14 +23,8 @@ from sglr.core.plan import Progress, Rates, TrainingPlan, weigh_alike
 from sglr.core.random import generator, key, seed_layers
 from sglr.core.scores import Scores
 from sglr.core.server_protocol import Server
-from sglr.core.types import Downlink, StepContext, Uplink
+from sglr.core.types import StepContext
 from sglr.core.weights import Weights, below
-
-
-def one_part(clients: int) -> int:
-    """Keep no sums apart."""
-    del clients
-    return 1
 
 
 @dataclass
@@ -104,13 +97,16 @@ class Trainer:
             except ExtremeValues as error:
                 where = f"epoch {self.progress.epoch + 1}, step {self.progress.epoch_steps + 1}"
                 raise self._diverged(f"the loss stopped being a number in {where}: {error}") from error
-        self._end = replace(self.progress)
+        self._end = replace(self.progress, stopped=self.plan.why_ended(self.progress))
 
     @property
     def over(self) -> bool:
         """True if all epochs are over, or the training was ended before; that waits for the end of a round."""
-        epoch = self.progress.epoch
-        return epoch >= self.plan.epochs or (bool(self.progress.stopped) and self.method.begins_round(epoch))
+        return self._ends_before(self.progress.epoch)
+
+    def _ends_before(self, epoch: int) -> bool:
+        ended = bool(self.plan.why_ended(self.progress))
+        return epoch >= self.plan.epochs or (ended and self.method.begins_round(epoch))
 
     @property
     def epochs(self) -> int:
@@ -205,7 +201,7 @@ class Trainer:
             return
         self.server.add_metrics(tally)
         if merges:
-            self.sharing.merge(cohort, context, self.hooks.observe)
+            self._merge(cohort, context)
         self._took(steps, tally.samples, time.perf_counter() - started, steps * cohorts)
         self._between_steps()
 
@@ -215,8 +211,12 @@ class Trainer:
         sends = self.method.sends(context.step)
         samples = self._exchange(context, rate) if sends else self.engine.step_alone(context.step, rate)
         if self.method.merges(context):
-            self.sharing.merge(cohort, context, self.hooks.observe)
+            self._merge(cohort, context)
         return samples
+
+    def _merge(self, cohort: tuple[int, ...], context: StepContext) -> None:
+        self.sharing.merge(cohort, context, self.hooks.observe)
+        self.progress.changed = True
 
     def _exchange(self, context: StepContext, rate: float) -> int:
         uplink = self.engine.forward(context.step)
@@ -227,7 +227,9 @@ class Trainer:
         downlink = self.method.exchange(self.server, uplink, context)
         told = downlink if context.updates else downlink._replace(updates=False)
         self.engine.backward(told, rate * downlink.rate_factor)
-        self._report_exchange(uplink, downlink)
+        if not self.method.whole_model:
+            for traffic in step_traffic(uplink, downlink, self.engine.codec, self.server.features):
+                self.hooks.observe(traffic)
         return sum(uplink.sizes)
 
     def _hand_out(self, cohort: tuple[int, ...]) -> None:
@@ -272,19 +274,10 @@ class Trainer:
         progress, plan = self.progress, self.plan
         self._check_loss()
         epoch = progress.epoch
-        tally = self.server.read_metrics()
-        right = {} if math.isnan(tally.accuracy) else {"train_accuracy": tally.accuracy}
-        record: dict[str, float | int] = {
-            "epoch": epoch + 1,
-            "loss": tally.mean_loss,
-            **right,
-            "learning_rate": plan.rates(progress).clients,
-            "steps": progress.steps,
-            "samples": progress.samples,
-            "seconds": progress.seconds,
-        }
-        last = epoch + 1 == plan.epochs
-        best = self._validate(record) if last or (epoch + 1) % plan.evaluate_every == 0 else False
+        record: dict[str, float | int] = {"epoch": epoch + 1, **self.server.read_metrics().record()}
+        record |= {"learning_rate": plan.rates(progress).clients, **progress.record()}
+        due = (epoch + 1) % plan.evaluate_every == 0 or self._ends_before(epoch + 1)
+        best = due and self._validate(record)
         progress.epoch, progress.cohort, progress.step, progress.epoch_steps = epoch + 1, 0, 0, 0
         self.hooks.observe(EpochDone(epoch, plan.epochs, record))
         progress.stopped = progress.stopped or self.hooks.ends()
@@ -293,14 +286,21 @@ class Trainer:
             raise Interrupted(f"stopped after epoch {epoch + 1}")
 
     def _validate(self, record: dict[str, float | int]) -> bool:
-        """Add validation scores to the record; return True if they are the best so far."""
+        """Add validation scores to the record; return True if they are the best so far.
+
+        Whole models that clients share change with a merge alone: until then their scores are those of before, which
+        were judged.
+        """
         if self.validation is None:
             return False
-        scores = self.evaluate(self.validation, self.plan.evaluate_clients)
+        scores, progress = self.evaluate(self.validation, self.plan.evaluate_clients), self.progress
         record |= scores.record("validation_")
-        return self.plan.judge(self.progress, scores.mean(self.plan.monitor), scores.mean("loss"))
+        if self.method.whole_model and self.method.alike and not progress.changed:
+            return False
+        progress.changed = False
+        return self.plan.judge(progress, scores.mean(self.plan.monitor), scores.mean("loss"))
 
-    def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = one_part) -> Scores:
+    def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = lambda _: 1) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.
 
         ``parts`` gives, by the number of clients that are scored, of how many parts of the samples sums are kept apart.
@@ -327,11 +327,6 @@ class Trainer:
             return self.engine.evaluate(self.server.segment, samples, (last,), self.shared, parts(1))
         chosen = self.plan.scored(self.sizes, most_clients)
         return self.engine.evaluate(self.server.segment, samples, chosen, parts=parts(len(chosen)))
-
-    def _report_exchange(self, uplink: Uplink, downlink: Downlink) -> None:
-        if not self.method.whole_model:
-            for traffic in step_traffic(uplink, downlink, self.engine.codec, self.server.features):
-                self.hooks.observe(traffic)
 
     def state(self, best: bool = False) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs; ``best`` if it holds the best weights so far."""
