@@ -28,7 +28,7 @@ def test_plateau_lowers_both_rates_and_forgives_a_score_that_is_not_a_number() -
     plan = TrainingPlan(epochs=9, rate=0.8, server_rate=0.4, plateau=Plateau(factor=0.5, patience=1))
     progress, seen = Progress(), []
     for score in (0.5, 0.4, float("nan"), 0.5, 0.5, 0.6, 0.6):
-        plan.judge(progress, score)
+        plan.judge(progress, 1, score)
         seen.append(plan.rates(progress))
     assert seen == [(0.8, 0.4)] * 3 + [(0.4, 0.2)] * 4
     assert Progress.of(asdict(progress)) == progress
@@ -38,8 +38,7 @@ def test_early_stopping_counts_validations_in_a_row_without_a_better_score() -> 
     plan = TrainingPlan(epochs=9, rate=1, server_rate=1, monitor="loss", higher_is_better=False, early_stopping=2)
     progress, best, stopped = Progress(), [], []
     for epoch, score in enumerate((0.5, 0.6, 0.4, 0.4, float("nan"))):
-        progress.epoch = epoch
-        best.append(plan.judge(progress, score))
+        best.append(plan.judge(progress, epoch + 1, score))
         stopped.append(plan.why_ended(progress))
     assert best == [True, False, True, False, False]
     assert stopped == [""] * 4 + ["early stopping, as validation loss did not improve since epoch 3"]
@@ -65,8 +64,7 @@ def test_of_equal_scores_the_one_with_the_least_loss_is_best_but_of_equal_accura
     monitor: str, best: int
 ) -> None:
     plan, progress = TrainingPlan(5, 0.1, 0.1, monitor=monitor, early_stopping=2), Progress()
-    for score, loss in ((0.9, 0.1), (1.0, 0.5), (1.0, 0.2), (1.0, 0.3)):
-        plan.judge(progress, score, loss)
-        progress.epoch += 1
+    for epoch, (score, loss) in enumerate(((0.9, 0.1), (1.0, 0.5), (1.0, 0.2), (1.0, 0.3)), start=1):
+        plan.judge(progress, epoch, score, loss)
     assert progress.best_epoch == best
     assert plan.why_ended(progress)

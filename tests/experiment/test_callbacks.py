@@ -86,6 +86,33 @@ def test_a_callback_ends_the_training_after_the_epoch(tmp_path: Path, capsys: py
     assert sglr.resume(run.path).summary == summary
 
 
+@pytest.mark.parametrize("where", ["step", "epoch"])
+def test_the_epoch_with_which_a_callback_ends_the_training_is_validated(tmp_path: Path, where: str) -> None:
+    """It trains as a run of three epochs, of which the last is always validated."""
+
+    def enough(told: Any) -> None:
+        if (told["epoch"] if isinstance(told, dict) else told.epoch + 1) == 3:
+            raise sglr.StopTraining("enough")
+
+    settings = {**SETTINGS, "eval_every": 2, "schedule": "constant", "threads": 1}
+    noting = Noting(**{where: enough})
+    run = sglr.train("psl", out=tmp_path / "run", callbacks=[noting], **{**settings, "epochs": 9})
+    planned = sglr.train("psl", out=tmp_path / "planned", **{**settings, "epochs": 3})
+    assert [record["epoch"] for record in run.history if "validation_accuracy" in record] == [2, 3]
+    for mine, its in zip(run.history, planned.history, strict=True):
+        assert without_times(mine) == without_times(its)
+    for part in ("validation", "test", "weights_sha256"):
+        assert run.summary[part] == planned.summary[part]
+    assert ("validation_loss" in noting.told[-2][1]) == (where == "step")
+    (run.path / "summary.json").unlink()
+    again = sglr.resume(run.path)
+    assert (again.history, again.summary["test"]) == (run.history, planned.summary["test"])
+
+
+def without_times(record: Any) -> Any:
+    return {name: value for name, value in record.items() if "seconds" not in name}
+
+
 @pytest.mark.parametrize(("where", "epoch"), [("step", 2), ("epoch", 1), ("epoch", 3)])
 def test_an_error_in_a_callback_stops_the_run_with_a_checkpoint(tmp_path: Path, where: str, epoch: int) -> None:
     out = tmp_path / "run"

@@ -125,7 +125,7 @@ def test_a_round_that_ends_better_goes_on() -> None:
     plan = TrainingPlan(epochs=9, rate=1, server_rate=1, early_stopping=1)
     progress = Progress()
     for score, due in ((0.5, False), (0.4, True), (0.6, False)):
-        plan.judge(progress, score)
+        plan.judge(progress, 1, score)
         assert bool(plan.why_ended(progress)) == due
 
 

@@ -141,6 +141,18 @@ def test_a_resumed_run_goes_on_in_the_tracker_and_tells_no_epoch_twice(tmp_path:
     assert diary.read_text() == before + '["closed", "done"]\n'
 
 
+def test_scores_of_an_epoch_that_was_the_last_by_a_callback_are_told_after_it(tmp_path: Path, diary: Path) -> None:
+    class Enough(sglr.Callback):
+        def on_epoch(self, record):
+            raise sglr.StopTraining
+
+    settings = {**SETTINGS, "eval_every": 2, "threads": 1}
+    sglr.train("psl", out=tmp_path / "run", track=f"diary:file={diary}", callbacks=[Enough()], **settings)
+    first, late = [told for what, told in read(diary) if what == "epoch"]
+    assert (first[0], late[0]) == (1, 1)
+    assert all(name.startswith("validation_") for name in late[1]) and "validation_loss" in late[1]
+
+
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_tracker_that_is_down_is_said_once_and_told_later(
     tmp_path: Path, diary: Path, caplog: pytest.LogCaptureFixture, comes_back: bool

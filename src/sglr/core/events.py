@@ -135,7 +135,14 @@ class EpochDone:
     record: Mapping[str, float | int]
 
 
-Event = Traffic | StepDone | EpochDone
+@dataclass(frozen=True)
+class LateValidation:
+    """A callback that was told of an epoch ended the training with it; ``record`` has ``epoch``, and what is added."""
+
+    record: Mapping[str, float | int]
+
+
+Event = Traffic | StepDone | EpochDone | LateValidation
 
 
 @dataclass

@@ -181,8 +181,8 @@ class TrainingPlan:
             rates = [rate * done / self.warmup for rate in rates]
         return Rates(*rates)
 
-    def judge(self, progress: Progress, score: float, loss: float = math.nan) -> bool:
-        """Note what a validation came to; return True if it is the best so far.
+    def judge(self, progress: Progress, epoch: int, score: float, loss: float = math.nan) -> bool:
+        """Note what the validation of an epoch, counted from 1, came to; return True if it is the best so far.
 
         The schedule `plateau` follows it, and early stopping counts it. A score that is not a number is no
         better one, and the schedule does not count it. Of equal scores the one with the least ``loss`` is best: scores
@@ -193,25 +193,25 @@ class TrainingPlan:
             first = (self.rate, self.server_rate)
             progress.plateau = self.plateau.after(progress.plateau, first, score, higher_is_better=higher)
         if not math.isnan(score) and (best is None or (score > best if higher else score < best)):
-            progress.best_score, progress.best_epoch, progress.stale = score, progress.epoch + 1, 0
+            progress.best_score, progress.best_epoch, progress.stale = score, epoch, 0
             progress.best_loss = None if math.isnan(loss) else loss
             return True
         progress.stale += 1
-        return self._breaks_tie(progress, score, loss)
+        return self._breaks_tie(progress, epoch, score, loss)
 
     def why_ended(self, progress: Progress) -> str:
         """Return why the training ends before its last epoch; empty if it goes on."""
-        if self.early_stopping is None or progress.stale < self.early_stopping:
+        if progress.stopped or self.early_stopping is None or progress.stale < self.early_stopping:
             return progress.stopped
         since = "" if progress.best_epoch is None else f" since epoch {progress.best_epoch}"
         return f"early stopping, as validation {self.monitor.replace('_', ' ')} did not improve{since}"
 
-    def _breaks_tie(self, progress: Progress, score: float, loss: float) -> bool:
+    def _breaks_tie(self, progress: Progress, epoch: int, score: float, loss: float) -> bool:
         if self.monitor == "accuracy" or score != progress.best_score or progress.best_loss is None:
             return False
         if not loss < progress.best_loss:
             return False
-        progress.best_epoch, progress.best_loss = progress.epoch + 1, loss
+        progress.best_epoch, progress.best_loss = epoch, loss
         return True
 
 

@@ -16,7 +16,7 @@ from sglr.core.cuts.client_cuts import ClientCuts
 from sglr.core.data import Samples
 from sglr.core.engine import Engine
 from sglr.core.errors import DivergedError, ExtremeValues, Interrupted
-from sglr.core.events import EpochDone, Hooks, StepDone, step_traffic, weights_traffic
+from sglr.core.events import EpochDone, Hooks, LateValidation, StepDone, step_traffic, weights_traffic
 from sglr.core.merging.weight_sharing import WeightSharing
 from sglr.core.method import Method
 from sglr.core.plan import Progress, Rates, TrainingPlan, weigh_alike
@@ -276,11 +276,15 @@ class Trainer:
         epoch = progress.epoch
         record: dict[str, float | int] = {"epoch": epoch + 1, **self.server.read_metrics().record()}
         record |= {"learning_rate": plan.rates(progress).clients, **progress.record()}
+        progress.stopped = progress.stopped or self.hooks.ends()
         due = (epoch + 1) % plan.evaluate_every == 0 or self._ends_before(epoch + 1)
         best = due and self._validate(record)
         progress.epoch, progress.cohort, progress.step, progress.epoch_steps = epoch + 1, 0, 0, 0
         self.hooks.observe(EpochDone(epoch, plan.epochs, record))
         progress.stopped = progress.stopped or self.hooks.ends()
+        if self.over and not due and self.validation is not None:
+            best = self._validate(late := {"epoch": epoch + 1})
+            self.hooks.observe(LateValidation(late))
         self.hooks.save(best)
         if self.hooks.stop() and not self.over:
             raise Interrupted(f"stopped after epoch {epoch + 1}")
@@ -298,7 +302,7 @@ class Trainer:
         if self.method.whole_model and self.method.alike and not progress.changed:
             return False
         progress.changed = False
-        return self.plan.judge(progress, scores.mean(self.plan.monitor), scores.mean("loss"))
+        return self.plan.judge(progress, int(record["epoch"]), scores.mean(self.plan.monitor), scores.mean("loss"))
 
     def evaluate(self, samples: Samples, most_clients: int = 0, parts: Callable[[int], int] = lambda _: 1) -> Scores:
         """Score client segments with the server's; every client's, or ``most_clients`` drawn by the seed.

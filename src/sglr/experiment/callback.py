@@ -21,8 +21,9 @@ class CallbackError(SglrError):
 class Callback:
     """The user's own code, called while a run trains: derive from it, and override what you need.
 
-    Raise `StopTraining` in ``on_step`` or ``on_epoch`` to end the training after the epoch: the run is then tested, and
-    finished. Any other error stops the run after a checkpoint, with an error that names the callback.
+    Raise `StopTraining` in ``on_step`` or ``on_epoch`` to end the training after the epoch, which is validated as any
+    last one: the run is then tested, and finished. Any other error stops the run after a checkpoint, with an error that
+    names the callback.
 
     Examples
     --------

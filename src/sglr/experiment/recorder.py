@@ -17,7 +17,7 @@ from sglr.assembly.run_checkpoints import best_checkpoint, save_checkpoint
 from sglr.assembly.summary import summarise, weights_digest
 from sglr.core.engine import LostClients, MissingSnapshot
 from sglr.core.errors import DamagedCheckpoint, Interrupted, UsageError
-from sglr.core.events import EpochDone, Event, Hooks, StepDone
+from sglr.core.events import EpochDone, Event, Hooks, LateValidation, StepDone
 from sglr.core.plan import Progress
 from sglr.core.scores import Scores
 from sglr.core.task import Task
@@ -205,6 +205,9 @@ class Recorder:
             self.tracking.epoch(self.run, record)
             self.stop.end_epoch()
             self.callbacks.epoch(record)
+        elif isinstance(event, LateValidation):
+            self._write(lambda: self.run.amend(event.record))
+            self.tracking.amend(self.run, event.record)
         elif isinstance(event, StepDone):
             self.progress_file.step(event)
             self.callbacks.step(event)

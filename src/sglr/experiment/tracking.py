@@ -118,6 +118,12 @@ class Tracking:
             if one.open and record["epoch"] > one.told.epochs:
                 self._try(one, run, lambda own: _tell(own, record))
 
+    def amend(self, run: Run, record: Mapping[str, Any]) -> None:
+        """Tell what was added to the record of the epoch that was told last."""
+        for one in self._each:
+            if one.open:
+                self._try(one, run, lambda own: _tell(own, record))
+
     def end(self, run: Run) -> list[str]:
         """Tell the summary of a finished run, and all to a tracker that failed; return the names of those told."""
         self._outcome = "done"

@@ -23,7 +23,7 @@ __all__ = ["Run"]
 
 
 OF_TRAINING = frozenset(
-    {"append", "as_chosen", "keep_records", "record_choices", "record_data", "tidy", "write_summary"}
+    {"amend", "append", "as_chosen", "keep_records", "record_choices", "record_data", "tidy", "write_summary"}
 )
 """What only a training calls; a prompt doesn't offer it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -188,8 +188,15 @@ class Run:
 
     def keep_records(self, count: int) -> None:
         """Drop records after the first ``count``: they belong to epochs that will be trained again."""
-        lines = [json.dumps(record) + "\n" for record in self.history[:count]]
-        write_text(self.path / METRICS, "".join(lines))
+        self._write_records(self.history[:count])
+
+    def amend(self, record: Mapping[str, Any]) -> None:
+        """Add to the last epoch's record what was found after it was written."""
+        *before, last = self.history
+        self._write_records([*before, {**last, **record}])
+
+    def _write_records(self, records: Iterable[Mapping[str, Any]]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in records))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``."""
