@@ -22,6 +22,7 @@ from sglr.core.errors import Interrupted, UsageError
 from sglr.core.events import StepDone
 from sglr.core.random import generator
 from sglr.core.registry import METHODS
+from sglr.core.types import StepContext
 from sglr.data.load import load_dataset
 from sglr.runs.config import Experiment
 
@@ -110,6 +111,25 @@ def test_a_step_of_sglr_by_hand(norm: bool) -> None:
         gradients = torch.autograd.grad(smashed, list(lower.parameters()), by)
         for wanted, found in zip(moved(lower, gradients, RATE), weights_of(training, client), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_where_batches_weigh_by_age_each_stage_steps_on_the_weighted_mean_of_what_passes_it() -> None:
+    """Clients 0 and 1 are cut behind the first layer, client 2 behind the second; client 0's batch weighs a quarter."""
+    trainer = built("psl", "0-1=2,2=4").trainer
+    engine, server = trainer.engine, trainer.server
+    context = StepContext(0, 1, 0, engine.begin_epoch((0, 1, 2), 0), generator(0, "step"), staleness={0: 0.25})
+    uplink = engine.forward(0)
+    whole = network().train()
+    first, last = deepcopy(whole[2:4]), deepcopy(whole[4:])
+    rows = [own.smashed for _, _, own in uplink.of_cuts()]
+    logits = last(torch.cat([first(rows[0].flatten(0, 1)), rows[1].flatten(0, 1)]))
+    losses = F.cross_entropy(logits, uplink.labels.flatten(), reduction="none").view(3, 4).sum(1)
+    by_first = torch.autograd.grad((losses[0] / 4 + losses[1]) / 5, list(first.parameters()), retain_graph=True)
+    by_last = torch.autograd.grad((losses[0] / 4 + losses[1] + losses[2]) / 9, list(last.parameters()))
+    server.learn(uplink, context, RATE)
+    wanted = [*moved(first, by_first, RATE), *moved(last, by_last, RATE)]
+    for own, found in zip(wanted, server.segment.parameters(), strict=True):
+        torch.testing.assert_close(found, own, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sgd:momentum=0.9"])

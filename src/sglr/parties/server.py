@@ -93,12 +93,15 @@ class SplitServer:
         gradients: Sequence[Tensor],
         samples: int,
         context: StepContext,
-        batch: ServerBatch | None = None,
+        entered: Sequence[float] | None = None,
     ) -> None:
-        """Let rows step at the rate that is set, on means over so many samples, or keep their gradients."""
+        """Let rows step at the rate that is set, on means over so many samples, or keep their gradients.
+
+        ``entered`` is as in `Stages.step`.
+        """
         rate: float | Sequence[tuple[Sequence[int], float]] = self.last_rate
         if self._stages is not None:
-            gradients, rate = self._stages.step(stack, gradients, self._rate, batch)
+            gradients, rate = self._stages.step(stack, gradients, self._rate, entered)
         stack.update(rows, gradients, rate, samples, keep=() if context.updates else rows)
 
     def _learn(
@@ -119,12 +122,14 @@ class SplitServer:
         """
         forward = self._passes.forward(stack, rows, smashed, by_inputs=True)
         by_outputs = (self._by_targets if self._ask is None else self._by_features)(forward, uplink, context)
+        entered = None
         if context.staleness:
             by_outputs = _by_age(by_outputs, uplink, context.staleness)
+            entered = None if self._stages is None else self._stages.weights_by_age(uplink, context.staleness)
         if weight != 1:
             told = None if by_outputs.told is None else by_outputs.told * weight
             by_outputs = ByOutputs(by_outputs.step * weight, told)
-        return self._go_back(stack, forward, by_outputs, smashed.shape[1], context)
+        return self._go_back(stack, forward, by_outputs, smashed.shape[1], context, entered)
 
     def _go_back(
         self,
@@ -133,13 +138,13 @@ class SplitServer:
         by_outputs: ByOutputs,
         samples: int,
         context: StepContext,
-        batch: ServerBatch | None = None,
+        entered: Sequence[float] | None = None,
     ) -> Tensor:
         """Let the rows of a pass step, each on the mean of its ``samples``; return what clients are told, by inputs."""
         found = self._passes.backward(stack, forward, by_outputs.step, inputs=by_outputs.told is None)
         own = by_outputs.told
         told = found if own is None else self._passes.backward(stack, forward, own, weights=False)
-        self._update(stack, forward.rows, found.weights, samples, context, batch)
+        self._update(stack, forward.rows, found.weights, samples, context, entered)
         assert told.inputs is not None, "the pass was made for them"
         return told.inputs
 
@@ -161,13 +166,16 @@ class SplitServer:
         assert found is not None, "asked for above"
         return _own_mean(uplink.unflatten(found[0]), uplink)
 
+    def _entered(self, batch: ServerBatch) -> list[float] | None:
+        return None if self._stages is None else self._stages.weights_of(batch)
+
     def step(self, batch: ServerBatch, context: StepContext, rate: float) -> None:
         """Take one step on a batch of the method's own making, and count its loss."""
         self._set_rate(rate)
         forward = self._passes.forward(self.stack, (0,), batch.smashed[None])
         by_outputs = self.loss.of_batch(forward.outputs, batch, context.number).step
         found = self._passes.backward(self.stack, forward, by_outputs)
-        self._update(self.stack, (0,), found.weights, len(batch.targets), context, batch)
+        self._update(self.stack, (0,), found.weights, len(batch.targets), context, self._entered(batch))
 
     def learn_batch(
         self, batch: ServerBatch, context: StepContext, rate: float, told_prior: Tensor | None = None
@@ -176,7 +184,7 @@ class SplitServer:
         self._set_rate(rate)
         forward = self._passes.forward(self.stack, (0,), batch.smashed[None], by_inputs=True)
         by_outputs = self.loss.of_batch(forward.outputs, batch, context.number, told_prior)
-        return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context, batch)[0]
+        return self._go_back(self.stack, forward, by_outputs, len(batch.targets), context, self._entered(batch))[0]
 
     @torch.no_grad()
     def by_outputs(self, uplink: Uplink, context: StepContext) -> ByOutputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import torch
@@ -33,7 +33,7 @@ class Stages:
         self._cuts, self._layers = cuts, trunk.layers
 
     def step(
-        self, stack: Stack, gradients: Sequence[Tensor], rate: float | StageRates, batch: ServerBatch | None
+        self, stack: Stack, gradients: Sequence[Tensor], rate: float | StageRates, entered: Sequence[float] | None
     ) -> tuple[list[Tensor], list[tuple[list[int], float]]]:
         """Return what the weights step by after a pass: gradients, and the places and rate of those that step.
 
@@ -48,15 +48,14 @@ class Stages:
             Of the mean loss over all samples, per parameter ``[n, ...]``.
         rate
             The server's rate, or that of every stage.
-        batch
-            The samples, if the loss is not the mean of what clients sent.
+        entered
+            The weights of the samples that entered at each cut, in sum; None if all samples weigh alike.
         """
         trunk = _trunk_of(stack)
         stages = [trunk.stage_of(name) for name in stack.parameters]
         rates = rate.rates if isinstance(rate, StageRates) else (rate,) * len(trunk.arrived)
-        weights = None if batch is None else batch.weights
-        entered = trunk.arrived if batch is None or weights is None else _weights_by_cut(batch.smashed, weights, rates)
-        passing, found = list(accumulate(entered)), list(gradients)
+        passing = list(accumulate(trunk.arrived if entered is None else entered))
+        found = list(gradients)
         parts = []
         for stage, (count, own) in enumerate(zip(passing, rates, strict=True)):
             places = [place for place, its in enumerate(stages) if its == stage]
@@ -66,6 +65,22 @@ class Stages:
                 for place in places:
                     found[place] = found[place] * (passing[-1] / count)
         return found, parts
+
+    def weights_of(self, batch: ServerBatch) -> list[float] | None:
+        """Return the sum of the weights of a batch's samples of each cut, rows ``[N, W]``; None if all weigh alike."""
+        if batch.weights is None:
+            return None
+        own = batch.weights.new_zeros(len(self._layers), dtype=torch.float64)
+        own.index_add_(0, batch.smashed[:, -1].detach().long(), batch.weights.detach().double())
+        sums: list[float] = own.tolist()
+        return sums
+
+    def weights_by_age(self, uplink: Uplink, weights: Mapping[int, float]) -> list[float]:
+        """Return the sum of the weights of the samples of each cut, by what a sample of each client weighs, or 1."""
+        sums = [0.0] * len(self._layers)
+        for client, size in zip(uplink.clients, uplink.sizes, strict=True):
+            sums[self._cuts.places[client]] += weights.get(client, 1.0) * size
+        return sums
 
     def hold_for(self, clients: Sequence[int], weights: Weights, whole: Stack, copies: Stack | None) -> Weights:
         """Return clients' weights ``[n, ...]`` with those that the server holds in the place of each.
@@ -117,14 +132,6 @@ def _trunk_of(stack: Stack) -> Trunk:
     trunk = stack.template if stack.module is None else stack.module
     assert isinstance(trunk, Trunk), "made for one"
     return trunk
-
-
-def _weights_by_cut(rows: Tensor, weights: Tensor, cuts: Sequence[object]) -> list[float]:
-    """Return the sum of the weights ``[N]`` of the samples of each cut, of rows ``[N, W]``."""
-    own = weights.new_zeros(len(cuts), dtype=torch.float64)
-    own.index_add_(0, rows[:, -1].detach().long(), weights.detach().double())
-    sums: list[float] = own.tolist()
-    return sums
 
 
 def _row(stack: Stack, rows: Sequence[int], name: str) -> Tensor:
