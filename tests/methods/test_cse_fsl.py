@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -9,11 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from sglr.assembly.build import build
 from sglr.core.errors import UsageError
-from sglr.core.events import Event, Hooks, StepDone
+from sglr.core.events import EpochDone, Event, Hooks, StepDone
 from sglr.core.random import generator
 from sglr.core.weights import state_of
 from sglr.methods.cse_fsl import CSEFSL
+from sglr.report.progress_lines import epoch_line
+from sglr.runs.config import Experiment
 
 W_A = np.array([[0.5, -1.0], [0.25, 0.75], [-0.5, 1.5]])
 """A head: two numbers at the cut to three classes."""
@@ -95,3 +100,35 @@ def test_h_beyond_an_epoch_is_refused(case) -> None:
         UsageError, match="h = 5: an epoch has 2 steps, so that nothing would be uploaded; give at most 2"
     ):
         case(CSEFSL(), sizes=(6, 6)).run()
+
+
+UNEQUAL = {"dataset": "digits", "clients": 10, "partition": "dirichlet", "participation": 0.1, "seed": 1}
+
+
+@pytest.mark.parametrize("h", [6, 10])
+def test_an_h_beyond_the_steps_of_any_cohort_that_will_be_drawn_is_refused_before_training(h: int) -> None:
+    """One client of ten trains in an epoch, and some have few samples; the remedy fits all that are drawn."""
+    settings = {"method": "cse-fsl", "epochs": 4, "validation": 0, "model": "mlp", **UNEQUAL}
+    with pytest.raises(UsageError, match=rf"^h = {h}: an epoch has \d steps, so that nothing would be up") as refused:
+        build(Experiment.from_flat({**settings, "h": h}))
+    most = int(re.findall(r"give at most (\d)", str(refused.value))[0])
+    trainer = build(Experiment.from_flat({**settings, "h": most})).trainer
+    batching = trainer.plan.batches
+    steps = []
+    for epoch in range(4):
+        who = trainer.participants(epoch)
+        steps.append(batching.schedule(np.array([trainer.sizes[one] for one in who]), 1, epoch, who).steps)
+    assert most == min(steps) < h
+
+
+def test_an_epoch_without_an_upload_has_no_loss_and_no_accuracy(case, events) -> None:
+    """Of sites it is not known before how many samples they have: one of two trains, and the second has two steps."""
+    training = case(CSEFSL(h=3), sizes=(9, 6), participation=0.5, epochs=6)
+    drawn = [training.build().participants(epoch) for epoch in range(6)]
+    training = replace(training, sizes=(9, 6) if drawn[0] == (0,) else (6, 9), hooks=Hooks(observe=events.append))
+    training.run()
+    ended = [event for event in events if isinstance(event, EpochDone)]
+    for who, event in zip(drawn, ended, strict=True):
+        assert ("loss" in event.record) == ("train_accuracy" in event.record) == (who == drawn[0])
+        assert f"epoch {event.epoch + 1}/6" in epoch_line(event)
+    assert {*drawn} == {(0,), (1,)}

@@ -128,7 +128,7 @@ def build(experiment: Experiment, given: PartOverrides | None = None) -> Trainin
     plan = _plan(experiment, device, batching, monitored(experiment, task, data))
     check_memory(experiment, method, _extent(batching, segments, plan, data), device)
     label_prior = label_prior_of(experiment, method, task, data.targets)
-    check_steps(method, batching, data.sizes, experiment.seed)
+    check_steps(method, plan, batching, data.sizes)
     store = client_store_of(experiment, method, segments, plan, len(data.indices), optimizer, device)
     client_spec = client_spec_of(
         experiment, segments, data, task, optimizer, device, precision, store, batching, augmentation, label_prior

@@ -13,6 +13,8 @@ from sglr.client_store.capacity import gigabytes
 from sglr.core.data import ClientData
 from sglr.core.errors import UsageError
 from sglr.core.method import Method
+from sglr.core.plan import TrainingPlan
+from sglr.core.random import generator
 from sglr.core.task import Task
 from sglr.core.types import Extent
 from sglr.data.batches import Batching
@@ -153,11 +155,22 @@ def check_head(experiment: Experiment, method: Method) -> None:
         raise UsageError("batching", experiment.batching, problem, "leave it out, or give --engine local or ray")
 
 
-def check_steps(method: Method, batching: Batching, sizes: Sequence[int], seed: int) -> None:
-    """Refuse parameters of a method that don't fit the steps of an epoch, where these are known."""
-    steps = batching.schedule(np.array(sizes, dtype=np.int64), seed, 0).steps if all(sizes) else 0
-    if steps:
-        method.check_steps(steps)
+def check_steps(method: Method, plan: TrainingPlan, batching: Batching, sizes: Sequence[int]) -> None:
+    """Refuse parameters of a method that don't fit the steps of the first epoch, or with which one has no upload.
+
+    Who takes part is drawn by the seed, so that all cohorts are known here; but not where clients tell later how many
+    samples they have.
+    """
+    if not all(sizes) or type(method).check_steps is Method.check_steps:
+        return
+    owned, cohorts = np.array(sizes, dtype=np.int64), dict[tuple[int, ...], None]()
+    for epoch in range(plan.epochs):
+        drawn = plan.drawn(sizes, method.round_of(epoch))
+        cohorts |= dict.fromkeys(method.cohorts(drawn, generator(plan.seed, "cohorts", epoch)))
+    steps = [batching.schedule(owned[list(cohort)], plan.seed, 0, cohort).steps for cohort in cohorts]
+    silent = [number for number in steps if number and not any(map(method.sends, range(number)))]
+    for fewest in filter(None, (min(silent, default=0), steps[0])):
+        method.check_steps(fewest)
 
 
 def check_tail(experiment: Experiment, method: Method) -> None:

@@ -86,7 +86,7 @@ class Live(PlainProgress):
         elif isinstance(event, StudyProgress):
             self._advance(event)
         elif isinstance(event, EpochDone):
-            self._latest = f"loss {decimal(event.record['loss'])}  {latest_score(event.record)}".rstrip()
+            self._latest = f"loss {decimal(event.record.get('loss'))}  {latest_score(event.record)}".rstrip()
         elif isinstance(event, StepDone):
             self._step(event)
 

@@ -52,7 +52,12 @@ class TrainMetrics:
         return self.correct / max(1, self.samples) if self.correct >= 0 else math.nan
 
     def record(self) -> dict[str, float]:
-        """Return what an epoch's record tells of them: the loss, and the accuracy where samples are right or wrong."""
+        """Return what an epoch's record tells of them: the loss, and the accuracy where samples are right or wrong.
+
+        Nothing where there were no samples, as where clients trained alone in the whole epoch.
+        """
+        if self.samples == 0:
+            return {}
         right = {} if math.isnan(self.accuracy) else {"train_accuracy": self.accuracy}
         return {"loss": self.mean_loss, **right}
 

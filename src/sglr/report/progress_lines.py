@@ -15,7 +15,7 @@ def epoch_line(event: EpochDone) -> str:
     record, score = event.record, headline(None, [event.record])
     parts = [
         f"epoch {event.epoch + 1:>{len(str(event.epochs))}}/{event.epochs}",
-        f"loss {decimal(record['loss'])}",
+        f"loss {decimal(record.get('loss'))}",
         _training(record, score),
         _validation(record, score),
         f"{count(record['samples'] / max(record['seconds'], 1e-9)):>6} samples/s",
