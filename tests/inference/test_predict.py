@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 import sglr
-from sglr.core.errors import UsageError
+from sglr.core.errors import Interrupted, UsageError
 from sglr.inference.predictions import Predictions
 
 QUICK: dict[str, Any] = {"clients": 3, "epochs": 1, "model": "mlp", "batch_size": 32}
@@ -45,6 +45,30 @@ def test_scores_on_the_runs_own_test_samples_are_those_of_its_summary(settings: 
     assert found["accuracy"] == pytest.approx(told["accuracy"], abs=1e-9)
     assert found["loss"] == pytest.approx(told["loss"], rel=1e-5)
     assert found["confusion"] == told["confusion"]
+
+
+def test_an_unfinished_run_tells_the_epoch_of_the_weights_that_answer(tmp_path: Path) -> None:
+    asked = [0]
+
+    def stop() -> bool:
+        asked[0] += 1
+        return asked[0] > 12  # there are 3 steps in an epoch
+
+    settings = {**QUICK, "samples_per_client": 96, "epochs": 5, "eval_every": 2, "method": "sfl"}
+    with pytest.raises(Interrupted, match="stopped in epoch"):
+        sglr.train(dataset="digits", out=tmp_path / "run", stop=stop, **settings)
+    run = sglr.Run.open(tmp_path / "run")
+    epochs = len(run.history)
+    assert (epochs, run.summary) == (3, None)
+    assert run.network().epoch == run.evaluate()["epoch"] == 2  # the last that was validated
+    (run.path / "checkpoints" / "best.safetensors").unlink()
+    assert run.network().epoch == 4  # the newest checkpoint's, in the middle of that epoch
+
+
+@pytest.mark.parametrize("settings", [{}, {"eval_every": 3}, {"early_stopping": 1, "lr": 1e-9}])
+def test_a_finished_run_tells_the_epoch_that_its_summary_has_tested(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = sglr.train(dataset="digits", out=tmp_path / "run", **{**QUICK, "epochs": 4, **settings})
+    assert run.network().epoch == run.summary["test"]["epoch"]
 
 
 def test_an_answer_is_a_clients_or_the_mean_of_all_and_the_choice_is_stated(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ class TrainedNetwork:
         The heads of these clients, in their order; empty where clients have none.
     head_entropy
         Up to which entropy of its softmax a head answers without the server; None if it never does.
+    epoch
+        The epoch that the weights are of, counted from 1; 0 before the first step.
     """
 
     run: Run
@@ -79,6 +81,7 @@ class TrainedNetwork:
     heads: tuple[nn.Module, ...] = ()
     head_entropy: float | None = None
     received_of: tuple[nn.Module | None, ...] = ()
+    epoch: int = 0
 
     def alone(self) -> TrainedNetwork:
         """Return the network without the server: each client's lower layers with its head behind them.
@@ -144,11 +147,6 @@ class TrainedNetwork:
     def origin(self) -> str:
         """The folder of the run."""
         return str(self.run.path)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the weights are of, counted from 1."""
-        return int(((self.run.summary or {}).get("test") or {}).get("epoch") or len(self.run.history))
 
     @property
     def seed(self) -> int:
@@ -307,6 +305,7 @@ def trained_network(
     codecs = [built.trainer.engine.codec.of_cut(cut) for cut in cuts]
     uppers = {cut: thirds.upper for cut, thirds in zip(reversed(cuts), reversed(segments), strict=True)}
     received = tuple(None if codec.exact else Received(codec) for codec in codecs)
+    progress = built.trainer.progress
     return TrainedNetwork(
         run,
         record,
@@ -317,6 +316,7 @@ def trained_network(
         received[0],
         tuple(trained_head(built, number, file) for number in numbers) if headed else (),
         received_of=received if built.cuts is not None else (),
+        epoch=progress.epoch + (progress.epoch_steps > 0),
     )
 
 
