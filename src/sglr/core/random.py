@@ -31,7 +31,8 @@ def normals_of(secret: bytes, count: int) -> Tensor:
     """
     words = np.frombuffer(shake_256(secret).digest(8 * count), dtype="<u8")
     # The middle of one of 2^52 equal parts of (0, 1), exact in double precision.
-    return torch.special.ndtri(torch.from_numpy(((words >> 12) + 0.5) * 2.0**-52))
+    drawn: Tensor = torch.special.ndtri(torch.from_numpy(((words >> 12) + 0.5) * 2.0**-52))
+    return drawn
 
 
 def seed_layers(seed: int) -> None:
