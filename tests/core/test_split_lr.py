@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sglr
 from sglr.core.errors import UsageError
-from sglr.core.split_lr import check_alpha, split_lr
+from sglr.core.registry import METHODS
+from sglr.core.split_lr import MOST_ALPHA, check_alpha, split_lr
 
 ALPHA = st.floats(0, 3)
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=20)
@@ -60,12 +62,21 @@ def test_batches_that_are_unequal_by_intent_give_eq_13_whoever_has_most(sizes: l
     assert split_lr(sizes, alpha, unequal=True) == pytest.approx((sum(sizes) / mean) ** alpha, rel=1e-9)
 
 
-@pytest.mark.parametrize("alpha", [0, 0.5, 2])
+@pytest.mark.parametrize("alpha", [0, 0.5, 2, 50])
 def test_takes_exponents_that_make_sense(alpha: float) -> None:
     check_alpha(alpha)
 
 
-@pytest.mark.parametrize("alpha", [-1e-9, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("alpha", [-1e-9, 50.1, 400, math.inf, -math.inf, math.nan])
 def test_refuses_exponents_that_make_none(alpha: float) -> None:
     with pytest.raises(UsageError, match=r"^alpha = "):
         check_alpha(alpha)
+
+
+def test_the_largest_exponent_is_a_number_with_a_million_clients_and_a_larger_one_is_named_before_data_are_read() -> (
+    None
+):
+    assert math.isfinite(split_lr([1] * 10**6, MOST_ALPHA))
+    with pytest.raises(UsageError, match=r"^alpha = 400.0: is above 50; give 0"):
+        sglr.train("sglr", alpha=400, dataset="folder:nowhere", clients=8)
+    assert METHODS.load("sglr2")(gamma=400).gamma == 400

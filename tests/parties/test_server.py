@@ -261,3 +261,18 @@ def test_the_server_trains_with_the_loss_it_was_given() -> None:
     (wanted,) = torch.autograd.grad(losses.mean(), smashed)
     found = make_server(task=Classification(loss="binary_cross_entropy")).learn(uplink, AT, RATE)
     torch.testing.assert_close(found[0], wanted)
+
+
+def test_labels_are_counted_on_beyond_what_floating_point_can_and_counts_of_before_are_read() -> None:
+    """float32 has no number between 2^24 and 2^24 + 2, and adding one to it changes nothing."""
+    many = 2**24
+    server = make_server(clients=1, label_prior="own")
+    before = {**server.state(), "label_counts": torch.tensor([[many, 0.0, 0.0]])}
+    server.restore(before)
+    uplink = Uplink(torch.zeros(1, 3, 2), torch.zeros(1, 3, dtype=torch.int64), (0,), (3,))
+    for _ in range(2):
+        server.learn(uplink, AT, RATE)
+    assert server.loss.label_counts.tolist() == [[many + 6, 0, 0]]
+    restored = make_server(clients=1, label_prior="own")
+    restored.restore(server.state())
+    assert restored.loss.label_counts.tolist() == [[many + 6, 0, 0]]

@@ -9,6 +9,9 @@ from sglr.core.cuts.cut_rows import StageRates
 from sglr.core.errors import UsageError
 from sglr.core.types import StepContext, Uplink
 
+MOST_ALPHA = 50.0
+"""The largest exponent: a million clients make the server's rate 10³⁰⁰ times theirs, near the largest number."""
+
 
 def split_lr(batch_sizes: Sequence[int], alpha: float, *, unequal: bool = False) -> float:
     """Return the factor η_s / η_c for one step.
@@ -52,7 +55,9 @@ def scaled_rate(uplink: Uplink, context: StepContext, alpha: float) -> float | S
     return StageRates(tuple(rates))
 
 
-def check_alpha(alpha: float, name: str = "alpha") -> None:
-    """Refuse an exponent that is negative or not a number."""
+def check_alpha(alpha: float, name: str = "alpha", most: float = MOST_ALPHA) -> None:
+    """Refuse an exponent that is negative, not a number or above ``most``."""
     if not (math.isfinite(alpha) and alpha >= 0):
         raise UsageError(name, alpha, "is not a number ≥ 0", "give 0 (off), 0.5, 1, 1.5 or 2")
+    if alpha > most:
+        raise UsageError(name, alpha, f"is above {most:g}", "give 0 (off), 0.5, 1, 1.5 or 2")

@@ -37,7 +37,7 @@ class SGLR(Method):
     """
 
     alpha: float = field(
-        default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off", "basic": True}
+        default=0.5, metadata={"help": "SplitLr exponent α, 0 to 50, of the server's rate; 0 is off", "basic": True}
     )
     phi: float = field(
         default=0.75, metadata={"help": "SplitAvg fraction φ of active clients, 0 to 1; 0 is off", "basic": True}

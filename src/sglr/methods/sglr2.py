@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -47,7 +48,7 @@ class SGLR2(Method):
     settings: ClassVar[Mapping[str, str]] = {"label_prior": "auto"}
 
     alpha: float = field(
-        default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off", "basic": True}
+        default=0.5, metadata={"help": "SplitLr exponent α, 0 to 50, of the server's rate; 0 is off", "basic": True}
     )
     gamma: float = field(
         default=1.0, metadata={"help": "exponent γ ≥ 0 by which clients are slower; 0 is off", "basic": True}
@@ -58,7 +59,7 @@ class SGLR2(Method):
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
-        check_alpha(self.gamma, "gamma")
+        check_alpha(self.gamma, "gamma", math.inf)  # a client that hardly moves
         self.split_avg.check()
 
     @property

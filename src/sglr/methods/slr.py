@@ -29,7 +29,7 @@ class SLR(Method):
         w_c,i ← w_c,i − η_c J_iᵀ g_i
     """
 
-    alpha: float = field(default=0.5, metadata={"help": "SplitLr exponent α ≥ 0 of the server's rate; 0 is off"})
+    alpha: float = field(default=0.5, metadata={"help": "SplitLr exponent α, 0 to 50, of the server's rate; 0 is off"})
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)

@@ -45,7 +45,7 @@ class TrainingLoss:
 
     def __init__(self, task: Task, *, clients: int, classes: int, label_prior: str, device: torch.device) -> None:
         self._task, self._label_prior, self.corrects_prior = task, label_prior, label_prior != "ignore"
-        self.label_counts = torch.zeros(clients, classes, device=device)
+        self.label_counts = torch.zeros(clients, classes, dtype=torch.int64, device=device)
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._bad_step = torch.full((), -1, device=device)
         self._samples = 0
@@ -109,7 +109,7 @@ class TrainingLoss:
             return None
         who = to_device(clients, labels.device)
         owners = torch.repeat_interleave(who, to_device(sizes, labels.device), output_size=len(labels))
-        ones = torch.ones(len(labels), device=labels.device)
+        ones = torch.ones_like(labels, dtype=torch.int64)
         self.label_counts.view(-1).index_add_(0, owners * self.label_counts.shape[1] + labels, ones)
         own = log_prior(self.label_counts[owners])
         if self._label_prior == "own":
