@@ -87,6 +87,28 @@ def test_whose_answers_to_features_are_extreme_counts_with_nothing(kind: str, tm
     assert all(math.isfinite(record["loss"]) and math.isfinite(record["validation_loss"]) for record in history)
 
 
+def test_whose_step_alone_would_make_its_weights_explode_is_absent_from_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step_alone, exploding = LocalTrainer.step_alone, {2}
+
+    def explode(trainer: LocalTrainer, epoch: int, step: int, rate: float) -> Any:
+        if trainer.job.client in exploding and (epoch, step) == (0, 0):
+            raise ExtremeValues("the gradient would make this client's weights explode")
+        return step_alone(trainer, epoch, step, rate)
+
+    monkeypatch.setattr(LocalTrainer, "step_alone", explode)
+    settings = {"method": "cse-fsl", "h": 2, "epochs": 1}
+    federation = Federation(tmp_path / "one", settings)
+    run = federation.train()
+    assert federation.engine is not None
+    assert [state.absences for state in federation.engine.connections.states] == [0, 0, 1]
+    assert run.history[-1]["samples"] == 3 * 20 - 8
+    exploding |= {0, 1}
+    with pytest.raises(DivergedError, match=r"in epoch 1, step 1: numbers of clients 0, 1, 2 are not finite"):
+        Federation(tmp_path / "all", settings).train()
+
+
 @pytest.mark.slow
 def test_who_goes_on_with_extreme_numbers_is_no_longer_waited_for_and_may_come_back(tmp_path: Path) -> None:
     _, state = train_with(tmp_path, Extremist({"smashed": one_value}), {**BASE, "max_misses": 2})

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sglr.core.events import StepDone
+from sglr.engines.remote.client import connection, trainer
+from sglr.engines.remote.client.held_out import HeldOut
+from sglr.engines.remote.server import exchange
+from sglr.sites.join import LOOK_SECONDS
 
 from .federation import Federation, local_twin
+from .undisturbed import undisturbed, until
 
 
 @pytest.mark.parametrize("method", ["sglr", pytest.param("sfl", marks=pytest.mark.slow)])
@@ -33,3 +40,58 @@ def test_a_client_that_leaves_and_comes_back_changes_nothing(method: str, tmp_pa
     assert not federation.problems
     assert run.summary["weights_sha256"] == local_twin(settings, tmp_path / "local").summary["weights_sha256"]
     assert not list(tmp_path.rglob("left.safetensors"))
+
+
+def few_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Have held-out samples scored in messages of ten."""
+    for module in (exchange, trainer):
+        patch.setattr(module, "chunk", lambda *_: 10)
+
+
+def test_a_client_that_leaves_amid_an_evaluation_of_shared_weights_goes_on_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_at_once(monkeypatch)
+    settings = {"method": "sfl", "epochs": 1}
+    federation, score, left = Federation(tmp_path, settings, groups=[(0,), (1, 2)]), HeldOut.score, threading.Event()
+    scorers: set[int] = set()
+
+    def come_back() -> None:
+        federation.end()
+        for group in federation.tokens:
+            federation.again(group)
+
+    def score_and_leave(held_out: HeldOut, part: str, first: int, *args: Any, **named: Any) -> Any:
+        scorers.add(held_out._job.client)
+        if part == "validation" and not left.is_set():
+            left.set()
+            threading.Thread(target=come_back).start()
+            until(federation.leaving.is_set)
+            time.sleep(2 * LOOK_SECONDS)  # so that it leaves before the next message
+        return score(held_out, part, first, *args, **named)
+
+    monkeypatch.setattr(HeldOut, "score", score_and_leave)
+    run = federation.train()
+    assert not federation.problems
+    assert len(scorers) == 1, "another client had to score"
+    assert run.summary["weights_sha256"] == undisturbed(settings)
+
+
+def test_a_run_that_waits_for_everyone_waits_for_who_refused_to_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_WAIT", 2.0)
+    score, refused = HeldOut.score, list[int]()
+
+    def refuse_once(held_out: HeldOut, *args: Any, **named: Any) -> Any:
+        if not refused:
+            refused.append(held_out._job.client)
+            raise ValueError("no shared weights were sent before")
+        return score(held_out, *args, **named)
+
+    monkeypatch.setattr(HeldOut, "score", refuse_once)
+    federation = Federation(tmp_path, settings := {"method": "sfl"}, groups=[(0,), (1, 2)])
+    run = federation.train()
+    assert not federation.problems
+    assert len(refused) == 1
+    assert run.summary["weights_sha256"] == undisturbed(settings)

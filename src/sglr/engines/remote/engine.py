@@ -229,7 +229,7 @@ class Remote:
         frames = self._open.requests.answers(list(counts), envelope, "tally", moves=True)
         self._count_step()
         self._shared.step(rate)
-        return self._open.validator.tally(frames, {client: counts[client] for client in frames}).samples
+        return self._open.validator.steps_alone(frames, counts)
 
     def answer(self, features: Tensor, clients: tuple[int, ...]) -> Answer:
         """Send clients the server's features ``[n, b, ...]``; return what those who are in time find (U-shape)."""

@@ -39,6 +39,16 @@ class HeldOut:
         if self._job.keep_labels and not self._keeps_tail:
             raise ValueError("labels stay with this client")
 
+    @property
+    def shared(self) -> dict[str, Tensor]:
+        """The weights ``[...]`` of the segment that scores with shared weights; empty if none were sent."""
+        return {} if self._shared is None else dict(state_of(self._shared))
+
+    def take_shared(self, shared: Weights) -> None:
+        """Score with these shared weights ``[...]``, where they are asked for; others are the segment's own."""
+        self._shared = copy.deepcopy(self._job.segment).to(self._job.device).eval()
+        load_state(self._shared, {name: shared[name] for name in state_of(self._shared) if name in shared})
+
     def score(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> dict[str, Tensor]:
         """Return smashed data and labels of some held-out samples, in evaluation mode.
 
@@ -72,8 +82,7 @@ class HeldOut:
     def _outputs(self, part: str, first: int, count: int, shared: Weights | None, *, again: bool) -> Tensor:
         inputs = channels_last(self._job.held[part].inputs[first : first + count].to(self._job.device))
         if shared is not None:
-            self._shared = copy.deepcopy(self._job.segment).to(self._job.device).eval()
-            load_state(self._shared, {name: shared[name] for name in state_of(self._shared) if name in shared})
+            self.take_shared(shared)
         if again or shared is not None:
             if self._shared is None:
                 raise ValueError("no shared weights were sent before")

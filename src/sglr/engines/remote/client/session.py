@@ -57,6 +57,8 @@ class Session:
             tensors[f"answer.{seq}"] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
         if answered is not None:
             tensors["features"] = answered
+        # Later messages of an evaluation lean on those that came with its first.
+        tensors |= {f"shared.{name}": tensor for name, tensor in trainer.held_out.shared.items()}
         # Sessions have more digits than a JSON number keeps.
         write_checkpoint(path, tensors, {"session": str(self.id), "done": self.done, "passes": passes, "batch": batch})
 
@@ -76,5 +78,7 @@ class Session:
             trainer.forward(epoch, step)
         if "features" in tensors:
             trainer.answer(tensors["features"])
+        if shared := below("shared.", tensors):
+            trainer.held_out.take_shared(shared)
         answers = {int(seq): answer.numpy().tobytes() for seq, answer in below("answer.", tensors).items()}
         return cls(int(state["session"]), int(state["done"]), answers)

@@ -220,6 +220,20 @@ class MessageValidator:
             del told[client]
         return told
 
+    def steps_alone(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> int:
+        """Return the samples of a step that clients took by themselves, of those whose numbers are sound.
+
+        Raises
+        ------
+        ExtremeValues
+            If so many clients have extreme values that the training has diverged.
+        """
+
+        def read(client: int, frame: Frame) -> int:
+            return self._tally(frame.envelope.tally, sizes[client], "a step").samples
+
+        return sum(self._each(frames, read, "values").values())
+
     def tally(self, frames: Mapping[int, Frame], sizes: Mapping[int, int]) -> TrainMetrics:
         """Add up the metrics of local training, over ``sizes`` samples each.
 
