@@ -399,6 +399,14 @@ def test_no_patient_is_on_two_sides(seed: int, tmp_path: Path) -> None:
         assert set(part.targets.tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("kind", ["int64", "Int64", "uint64", "object"])
+def test_long_ids_of_neighbours_are_two_groups(kind: str, tmp_path: Path) -> None:
+    """2^53 + 1 is no float64: the next one is 2^53."""
+    ids = pd.Series(2**53 + ROW % 2, dtype=kind)
+    found = load(rows(patient=ids), tmp_path, "t.parquet", group_columns="patient")
+    assert {*found.train.columns["patient"]} == {"9007199254740992", "9007199254740993"}
+
+
 def test_a_group_that_is_missing(tmp_path: Path) -> None:
     frame = rows(g=[None if n == 0 else f"g{n % 7}" for n in ROW])
     assert "column = g: " in refused(frame, tmp_path, group="g")

@@ -149,7 +149,11 @@ def texts_of(column: Any, source: str) -> Texts:
 
     if pd.api.types.is_bool_dtype(column.dtype):
         column = column.astype(str)
-    if _kind(column) != "string":
+    kind = _kind(column)
+    if kind == "integer":  # float64 would round those above 2^53, such as long ids
+        given = zip(column, column.isna(), strict=True)
+        return np.array([None if gap else str(int(each)) for each, gap in given], dtype=object)
+    if kind != "string":
         return _written(values_of(column, PLAIN, source))
     texts = _stripped(column)
     pointed = any("." in text for text in texts if text is not None)
