@@ -280,3 +280,27 @@ def test_labels_of_a_data_set_are_places_among_its_classes() -> None:
     for label in (-1, 3):
         with pytest.raises(UsageError, match=rf"targets = {label}: row 1 of the data set has a label that is none of"):
             read_new(Numbered([0, label]), trained)
+
+
+def test_new_arrays_are_pixels_only_where_the_trainings_were(tmp_path: Path) -> None:
+    """Bytes are scaled to ±1. Floats that were not, and whole numbers of another type, have another scale."""
+    pixels = DRAWN.integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+    trained = []
+    for name, values in (("bytes", pixels), ("floats", (pixels / 255).astype(np.float32))):
+        np.savez(tmp_path / f"{name}.npz", x=values, y=np.arange(20) % 2)
+        trained.append(trained_on(load_dataset(f"arrays:{tmp_path / f'{name}.npz'}", None)))
+    on_bytes, on_floats = trained
+    np.testing.assert_allclose(read_new(pixels, on_bytes).inputs[:], pixels / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(read_new(pixels / 255, on_floats).inputs[:], pixels / 255, atol=1e-6)
+    (tmp_path / "new").mkdir()
+    Image.fromarray(pixels[0, 0]).save(tmp_path / "new" / "a.png")
+    assert read_new(tmp_path / "new", on_bytes).inputs.shape == (1, 1, 8, 8)
+    with pytest.raises(UsageError, match="inputs = uint8: bytes are scaled to ±1 as pixels"):
+        read_new(pixels, on_floats)
+    with pytest.raises(UsageError, match="these are pictures, scaled to ±1, and the network was trained on arrays of"):
+        read_new(tmp_path / "new", on_floats)
+    _pictures(tmp_path / "pictures")
+    on_pictures = trained_on(load_dataset(f"folder:{tmp_path / 'pictures'}", None, {"image_size": 8}))
+    for network in (on_bytes, on_pictures):
+        with pytest.raises(UsageError, match="inputs = int64: the network was trained on pixels"):
+            read_new(pixels.astype(np.int64), network)

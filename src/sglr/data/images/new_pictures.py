@@ -69,6 +69,9 @@ def _form(trained: TrainedOn, source: str) -> tuple[tuple[int, int], PixelRange]
         what = f"data of kind {kind}" if kind else "arrays"
         problem = f"these are pictures, and the network was trained on {what} of shape {list(trained.input_shape)}"
         raise UsageError("data", source, problem, "give such data")
+    if trained.encoding.get("pixels") is False:
+        problem = "these are pictures, scaled to ±1, and the network was trained on arrays of other values than pixels"
+        raise UsageError("data", source, problem, "give arrays of such values")
     return (trained.input_shape[1], trained.input_shape[2]), range_of(trained)
 
 

@@ -132,6 +132,7 @@ def _pair(given: tuple[Any, Any], trained: TrainedOn, id_column: str) -> NewSamp
 def _inputs(given: Any, trained: TrainedOn) -> Tensor:
     """Return inputs as the network's: pixels scaled as in training, a single channel added where it lacks."""
     array = _read(given)
+    _refuse_other_pixels(array, trained)
     if (
         trained.encoding.get("kind") == "image"
         and str(array.dtype) in ("uint8", "torch.uint8")
@@ -143,6 +144,17 @@ def _inputs(given: Any, trained: TrainedOn) -> Tensor:
         values = values.unsqueeze(1)
     wanted = getattr(torch, trained.dtype)
     return values.to(wanted) if wanted.is_floating_point else values
+
+
+def _refuse_other_pixels(array: Any, trained: TrainedOn) -> None:
+    """Refuse bytes where training values were no pixels, and other whole numbers where they were: scales differ."""
+    stated, kind = trained.encoding.get("pixels"), str(array.dtype).removeprefix("torch.")
+    if stated is False and kind == "uint8" and array.ndim > 2:
+        problem = "bytes are scaled to ±1 as pixels, and the network was trained on other values"
+        raise UsageError("inputs", kind, problem, "convert them as the training's values were, to the same type")
+    if (stated or trained.encoding.get("kind") == "image") and kind != "uint8" and "int" in kind:
+        problem = "the network was trained on pixels, and whole numbers other than bytes have no scale"
+        raise UsageError("inputs", kind, problem, "give bytes (uint8), or floats as the network reads them")
 
 
 def _read(given: Any) -> Any:
