@@ -123,6 +123,17 @@ def test_rows_that_do_not_fit_are_refused(wisconsin: Any, change: Any, problem: 
         run.predict(change(frame))
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_no_samples_is_refused(wisconsin: Any, size: int) -> None:
+    run, frame = wisconsin
+    for use in (run.predict, run.evaluate):
+        with pytest.raises(UsageError, match=f"^batch_size = {size}: .*give 1 or more"):
+            use(frame, batch_size=size)
+    with pytest.raises(UsageError, match=f"^batch_size = {size}: "):
+        run.network().outputs(torch.zeros(2, 6), size)
+    assert len(run.predict(frame[:2], batch_size=1)) == 2
+
+
 def test_scores_need_targets(wisconsin: Any) -> None:
     run, frame = wisconsin
     with pytest.raises(UsageError, match="no targets"):

@@ -11,7 +11,7 @@ from sglr.core.errors import UsageError
 from sglr.core.scores import Scores, added
 from sglr.core.task import Sums
 from sglr.data.new_samples import NewSamples
-from sglr.inference.predictions import Network
+from sglr.inference.predictions import Network, check_batch_size
 from sglr.parties.evaluation import add_parts
 from sglr.report.evaluation import OWN
 
@@ -59,8 +59,9 @@ def evaluate(network: Tested, data: Any = None, batch_size: int | None = None, *
     Raises
     ------
     UsageError
-        If the data can't be read, don't fit the network, or have no targets.
+        If the data can't be read, don't fit the network, or have no targets, or ``batch_size`` is below 1.
     """
+    check_batch_size(batch_size)
     samples = network.own_test() if data is None else network.read(data, **options)
     if samples.targets is None:
         missing = next((note for note in samples.notes if "label" in note), "it has no targets")

@@ -26,6 +26,7 @@ from sglr.data.new_samples import NewSamples, TrainedOn
 from sglr.data.read_new import read_new
 from sglr.data.wanted_targets import with_targets
 from sglr.inference.early_exit import EarlyExit, answered_for, check_entropy
+from sglr.inference.predictions import check_batch_size
 from sglr.runs.data_record import DataRecord
 from sglr.runs.folder import Run
 from sglr.splitting import Thirds
@@ -216,7 +217,14 @@ class TrainedNetwork:
         return torch.cat([found.mean(0) for found in self.batches(inputs, batch_size)])
 
     def batches(self, inputs: Inputs, batch_size: int | None = None) -> Iterator[Tensor]:
-        """Yield the outputs ``[n, m, ...]`` of each answering client for m samples at a time; n is 1 for an average."""
+        """Yield the outputs ``[n, m, ...]`` of each answering client for m samples at a time; n is 1 for an average.
+
+        Raises
+        ------
+        UsageError
+            If ``batch_size`` is below 1.
+        """
+        check_batch_size(batch_size)
         if inputs.dim() == 4:
             for path in self._paths:
                 path.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

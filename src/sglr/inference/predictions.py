@@ -180,8 +180,9 @@ def predict(
     Raises
     ------
     UsageError
-        If the data can't be read, or don't fit the network.
+        If the data can't be read, or don't fit the network, or ``batch_size`` is below 1.
     """
+    check_batch_size(batch_size)
     samples = network.read(data, **options)
     parts: list[dict[str, Any]] = []
     for found in network.batches(samples.inputs, batch_size):
@@ -200,6 +201,18 @@ def _told(parts: Sequence[Mapping[str, Any]], samples: NewSamples, network: Netw
         classes = network.targets.are_classes
         columns["target"] = np.array([names[one] for one in wanted.tolist()], object) if classes else wanted.numpy()
     return Predictions(samples.ids[:number], columns, network.whose, samples.notes)
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuse fewer than one sample at a time.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise UsageError("batch_size", batch_size, "there is no sample in a batch", "give 1 or more")
 
 
 def _joined(parts: Sequence[Any]) -> NDArray[Any]:
