@@ -35,6 +35,9 @@ def test_too_few_auxiliary_images_are_refused(digits: Target) -> None:
     few = allow(digits, ATTACK, auxiliary=digits.auxiliary.select(torch.arange(20)))
     with pytest.raises(UsageError, match="auxiliary = 20 samples: this attack needs 64 samples"):
         ATTACK(few)
+    with pytest.raises(UsageError, match=r"auxiliary = 63: .*give 64 or more"):
+        Decoder(auxiliary=63)
+    assert Decoder(auxiliary=64).auxiliary == 64
 
 
 def test_inputs_that_are_no_images_are_refused(digits: Target) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from sglr.core.data import Samples
+from sglr.core.errors import UsageError
 from sglr.core.random import key
 from sglr.privacy.attack import Attack, AttackResult, require_positive
 from sglr.privacy.images import attacked_rows, mean_image, recovered, require_images
@@ -23,18 +24,27 @@ LEAST = 64
 
 @dataclass(frozen=True)
 class Decoder(Attack):
-    """Train a decoder d to minimise the cross-entropy of d(f(x)) and x over auxiliary images (paper, Table 5)."""
+    """Train a decoder d to minimise the cross-entropy of d(f(x)) and x over auxiliary images (paper, Table 5).
+
+    Raises
+    ------
+    UsageError
+        If a field is not above 0, or ``auxiliary`` is below 64.
+    """
 
     attacker: ClassVar[str] = "server"
     needs: ClassVar[frozenset[Sees]] = frozenset({Sees.SMASHED, Sees.QUERIES, Sees.AUXILIARY})
     source: ClassVar[str] = "He, Zhang and Lee, ACSAC 2019 (black box); the paper's Table 5"
 
     samples: int = field(default=256, metadata={"help": "images to recover"})
-    auxiliary: int = field(default=2000, metadata={"help": "images that the attacker has, at most"})
+    auxiliary: int = field(default=2000, metadata={"help": "images that the attacker has, at most; 64 or more"})
     steps: int = field(default=300, metadata={"help": "steps of the decoder's training, at least"})
 
     def __post_init__(self) -> None:
         require_positive(self, "samples", "auxiliary", "steps")
+        if self.auxiliary < LEAST:
+            problem = "with so few images a decoder only memorises them"
+            raise UsageError("auxiliary", self.auxiliary, problem, f"give {LEAST} or more")
 
     def carry_out(self, target: Target) -> AttackResult:
         """Recover images of the client's own from what it sends of them.
@@ -48,7 +58,7 @@ class Decoder(Attack):
         rows = attacked_rows(shown, self.samples)
         count = len(require_images("auxiliary", shown.auxiliary, LEAST))
         generator = torch.Generator().manual_seed(key(target.seed, "auxiliary samples"))
-        known = target.auxiliary.inputs[torch.randperm(count, generator=generator)[: max(self.auxiliary, LEAST)]]
+        known = target.auxiliary.inputs[torch.randperm(count, generator=generator)[: self.auxiliary]]
         epochs = -(-self.steps // -(-len(known) // BATCH))
         found = reconstruct(
             target.observed,
