@@ -283,7 +283,8 @@ class Trainer:
         self.hooks.observe(EpochDone(epoch, plan.epochs, record))
         progress.stopped = progress.stopped or self.hooks.ends()
         if self.over and not due and self.validation is not None:
-            best = self._validate(late := {"epoch": epoch + 1})
+            late: dict[str, float | int] = {"epoch": epoch + 1}
+            best = self._validate(late)
             self.hooks.observe(LateValidation(late))
         self.hooks.save(best)
         if self.hooks.stop() and not self.over:

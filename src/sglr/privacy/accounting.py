@@ -105,7 +105,7 @@ def _delta(multiplier: float, epsilon: float) -> float:
     It is Φ(a) - e^ε Φ(b), since b² - a² = 2ε, in a form that neither overflows nor loses its tail where noise is weak.
     """
     above, below = 0.5 / multiplier - epsilon * multiplier, -0.5 / multiplier - epsilon * multiplier
-    scaled = torch.special.erfcx(torch.tensor(-below / math.sqrt(2), dtype=torch.float64)).item()
+    scaled = float(torch.special.erfcx(torch.tensor(-below / math.sqrt(2), dtype=torch.float64)))
     return (math.erfc(-above / math.sqrt(2)) - math.exp(-(above**2) / 2) * scaled) / 2
 
 
