@@ -78,7 +78,7 @@ def predict(
     server's there: smashed data go to the server, and your data stay here.
     """
     del debug
-    from sglr.inference.predictions import check_ending
+    from sglr.inference.predictions import check_columns, check_ending
     from sglr.inference.predictions import predict as ask
 
     data = data or data_option
@@ -91,11 +91,12 @@ def predict(
     if out is None or as_json:
         require("data", "predictions", "a table", "pandas")
     flags = SplitFlags(token, folder, from_run, timeout, require_defence, device)
+    shown = out is None and (as_json or sys.stdout.isatty())
     found = ask(
         _asked(run, flags, client, segment, model, task, head=head, head_entropy=head_entropy),
         data,
         batch_size,
-        check=lambda first: None if out is None and (as_json or sys.stdout.isatty()) else first.check_file(out),
+        check=lambda first: None if shown else check_columns(first, out),
         id_column=id_column,
         data_dir=data_dir,
         **ctx.obj,

@@ -62,19 +62,6 @@ class Predictions:
         """The names of the columns with one value for each sample."""
         return [name for name, values in self.columns.items() if values.ndim == 1]
 
-    def check_file(self, path: Path | None) -> None:
-        """Refuse a .csv, or lines of one (None), that can't hold all columns.
-
-        Raises
-        ------
-        UsageError
-            If a column has several values for each sample.
-        """
-        several = [name for name in self.columns if name not in self.flat]
-        if several and (path is None or path.suffix.lower() == ".csv"):
-            problem = f"CSV holds one value in a cell, and {listed(several, 3)} has several for each sample"
-            raise UsageError("out", path or "none", problem, "give a name that ends with .npz, .parquet or .jsonl")
-
     def to_frame(self) -> DataFrame:
         """Return a table with the column ``id``; several values of one sample are a list."""
         require("data", "predictions", "a table", "pandas")
@@ -108,6 +95,20 @@ class Predictions:
     def _cells(self) -> list[list[str]]:
         columns = [[_cell(value) for value in self.columns[name]] for name in self.flat]
         return [[own, *values] for own, *values in zip(self.ids, *columns, strict=True)]
+
+
+def check_columns(predictions: Predictions, path: Path | None) -> None:
+    """Refuse a .csv, or lines of one (None), that can't hold all columns.
+
+    Raises
+    ------
+    UsageError
+        If a column has several values for each sample.
+    """
+    several = [name for name in predictions.columns if name not in predictions.flat]
+    if several and (path is None or path.suffix.lower() == ".csv"):
+        problem = f"CSV holds one value in a cell, and {listed(several, 3)} has several for each sample"
+        raise UsageError("out", path or "none", problem, "give a name that ends with .npz, .parquet or .jsonl")
 
 
 def check_ending(path: Path) -> Path:
@@ -230,7 +231,7 @@ def _parquet(predictions: Predictions, path: Path) -> None:
 
 
 def _csv(predictions: Predictions, path: Path) -> None:
-    predictions.check_file(path)
+    check_columns(predictions, path)
     write_bytes(path, predictions.to_frame().to_csv(index=False).encode())
 
 

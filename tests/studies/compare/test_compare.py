@@ -105,7 +105,7 @@ def _weights(folder: Path, rows: Any) -> dict[str, str]:
 
 def test_a_run_that_diverges_is_reported_and_stops_nobody(tmp_path):
     events: list[object] = []
-    settings = {**TINY, "optimizer": "sgd", "lr": 1e-3, "alpha": 60.0}
+    settings = {**TINY, "optimizer": "sgd", "lr": 1e-3, "alpha": 45.0}
     result = compare(["slr", "psl"], out=tmp_path / "c", observe=events.append, **settings)
     assert [row["method"] for row in result.rows] == ["psl", "slr"]
     diverged = result.rows[1]
