@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sglr.core.events import StepDone
-from sglr.engines.remote.client import connection, trainer
+from sglr.engines.remote.client import trainer
 from sglr.engines.remote.client.held_out import HeldOut
 from sglr.engines.remote.server import exchange
 from sglr.sites.join import LOOK_SECONDS
@@ -74,24 +74,4 @@ def test_a_client_that_leaves_amid_an_evaluation_of_shared_weights_goes_on_with_
     run = federation.train()
     assert not federation.problems
     assert len(scorers) == 1, "another client had to score"
-    assert run.summary["weights_sha256"] == undisturbed(settings)
-
-
-def test_a_run_that_waits_for_everyone_waits_for_who_refused_to_score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "FIRST_WAIT", 2.0)
-    score, refused = HeldOut.score, list[int]()
-
-    def refuse_once(held_out: HeldOut, *args: Any, **named: Any) -> Any:
-        if not refused:
-            refused.append(held_out._job.client)
-            raise ValueError("no shared weights were sent before")
-        return score(held_out, *args, **named)
-
-    monkeypatch.setattr(HeldOut, "score", refuse_once)
-    federation = Federation(tmp_path, settings := {"method": "sfl"}, groups=[(0,), (1, 2)])
-    run = federation.train()
-    assert not federation.problems
-    assert len(refused) == 1
     assert run.summary["weights_sha256"] == undisturbed(settings)

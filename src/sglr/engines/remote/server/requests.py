@@ -8,7 +8,6 @@ from torch import Tensor
 
 from sglr.engines.remote.server.barrier import Barrier
 from sglr.engines.remote.server.batch_plan import Batch
-from sglr.engines.remote.server.client_state import AWAY, OUT
 from sglr.engines.remote.server.connections import ConnectionServer
 from sglr.engines.remote.wire.frames import Frame, encode, shown
 from sglr.engines.remote.wire.messages_pb2 import Envelope
@@ -163,10 +162,9 @@ class RequestSender:
         least_seconds: float = STATE_SECONDS,
         tensors: Mapping[str, Tensor] = NONE,
     ) -> dict[int, Frame]:
-        """Send clients the same request and wait for the answers.
+        """Send clients the same request and wait for the answers; clients that refuse are dropped.
 
-        A client that refuses is no longer waited for, or disconnected where all clients are waited for. Refusals
-        because of extreme values are among the answers.
+        Refusals because of extreme values are among the answers.
         """
         asked = self.ask(clients, envelope, answer, moves=moves, tensors=tensors)
 
@@ -178,8 +176,7 @@ class RequestSender:
         for client, refusal in refused.items():
             if not refusal.extreme:
                 del frames[client]
-                presence = AWAY if self.barrier.patience.strict else OUT
-                self.connections.drop(client, f"the client refused: {refusal.reason}", presence)
+                self.connections.drop(client, f"the client refused: {refusal.reason}")
         return frames
 
     def answers_each(
