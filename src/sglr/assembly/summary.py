@@ -218,9 +218,10 @@ def _releases(experiment: Experiment, built: Training) -> int:
 
 def _sends_beside(built: Training) -> bool:
     """Return whether masks or the like, which no defence changes, cross one of the cuts."""
+    if not built.defences.parts:
+        return False
     own = [built.lower(0)] if built.cuts is None else lowers(built, built.cuts)
-    crossings = [crossing_of(lower) for lower in own] if built.defences.parts else []
-    return any(crossing is not None and crossing.beside for crossing in crossings)
+    return any(crossing is not None and crossing.beside for crossing in map(crossing_of, own))
 
 
 def weights_digest(built: Training) -> str:

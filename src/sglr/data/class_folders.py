@@ -114,20 +114,30 @@ def find_parts(root: Path, kind: FileKind) -> Parts:
         If ``root`` can't be read, has several folders for one part, or has parts but none for training.
     """
     names = subfolders(root)
-    found = {part: [name for name in names if name.lower() in usual] for part, usual in PARTS.items()}
-    others = [name for name in names if not any(name in of_part for of_part in found.values())]
+    found, others = by_part(names)
     divided = found["train"] and (found["validation"] or found["test"] or not others)
     if not divided and (others or not names):
         return Parts(root)
     for part, of_part in found.items():
-        if len(of_part) > 1:
-            problem = f"has several folders of {part} {kind.name}: {', '.join(of_part)}"
-            raise UsageError("folder", root, problem, "keep one of them")
+        refuse_several(root, kind, part, of_part)
     if not found["train"]:
         problem = f"its subfolders {', '.join(names)} are parts of a data set, but none has the training {kind.name}"
         raise UsageError("folder", root, problem, f"name the folder of training {kind.name} 'train'")
     folders = {part: root / of_part[0] for part, of_part in found.items() if of_part}
     return Parts(**folders, others=tuple(others))
+
+
+def by_part(names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return which folders' names are those of each part, and which are of none."""
+    found = {part: [name for name in names if name.lower() in usual] for part, usual in PARTS.items()}
+    return found, [name for name in names if not any(name in of_part for of_part in found.values())]
+
+
+def refuse_several(root: Path, kind: FileKind, part: str, of_part: Sequence[str]) -> None:
+    """Raise UsageError if a part has several folders."""
+    if len(of_part) > 1:
+        problem = f"has several folders of {part} {kind.name}: {', '.join(of_part)}"
+        raise UsageError("folder", root, problem, "keep one of them")
 
 
 def subfolders(root: Path) -> list[str]:

@@ -11,7 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from sglr.core.errors import UsageError, printable
-from sglr.data.class_folders import PARTS, FileKind, Files, Parts, SampleFile, sample_file, subfolders, walk
+from sglr.data.class_folders import (
+    FileKind,
+    Files,
+    Parts,
+    SampleFile,
+    by_part,
+    refuse_several,
+    sample_file,
+    subfolders,
+    walk,
+)
 from sglr.data.file_samples import FileSamples, OnBad, Value, read_files
 from sglr.data.new_samples import NewSamples
 
@@ -69,14 +79,11 @@ def new_files(root: Path, kind: FileKind, classes: Sequence[str]) -> NewFiles:
 def _test_part(root: Path, kind: FileKind, classes: Sequence[str]) -> Path | None:
     """Return the folder of test files, if there is one beside that of training files, or beside none but parts."""
     names = subfolders(root)
-    held = [name for name in names if name.lower() in PARTS["test"]]
-    trains = any(name.lower() in PARTS["train"] for name in names)
-    others = [name for name in names if not any(name.lower() in usual for usual in PARTS.values())]
-    if not held or {*names} <= {*classes} or (others and not trains):
+    found, others = by_part(names)
+    held = found["test"]
+    if not held or {*names} <= {*classes} or (others and not found["train"]):
         return None
-    if len(held) > 1:
-        problem = f"has several folders of test {kind.name}: {', '.join(held)}"
-        raise UsageError("folder", root, problem, "keep one of them")
+    refuse_several(root, kind, "test", held)
     return root / held[0]
 
 
@@ -91,12 +98,8 @@ def new_file_samples(
 
     Parameters
     ----------
-    root
-        A folder of files, with or without subfolders or parts; or one file.
-    kind
-        The kind of files.
-    classes
-        The network's classes; empty if samples don't each have one.
+    root, kind, classes
+        As for `new_files`; no classes if samples don't each have one.
     read
         Returns a file's input; any error says that it can't be read, and why.
     on_bad

@@ -16,6 +16,7 @@ from sglr.core.task import Task
 from sglr.engines.remote.client.predictions import PredictionTerms, ServerSegment
 from sglr.engines.remote.run_description import RunDescription
 from sglr.engines.remote.segment_hash import features_of
+from sglr.engines.remote.trust.connection import check_timeout
 from sglr.engines.remote.trust.identity import Identity
 from sglr.parties.defences import parse as parse_defences
 from sglr.parties.packed_codec import packed_codec
@@ -62,8 +63,7 @@ class SiteOptions:
 
     def __post_init__(self) -> None:
         """Refuse a deadline that nobody can meet."""
-        if not 0 < self.seconds < float("inf"):
-            raise UsageError("timeout", self.seconds, "is no time to answer in", "give more than 0 seconds")
+        check_timeout(self.seconds)
 
 
 def connect(

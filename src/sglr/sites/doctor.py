@@ -22,7 +22,7 @@ from sglr.engines.remote.limits import MOST_SAMPLES
 from sglr.engines.remote.run_description import PROTOCOL, RunDescription
 from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import now_utc, written
-from sglr.engines.remote.trust.connection import parse_address, presented
+from sglr.engines.remote.trust.connection import check_timeout, parse_address, presented
 from sglr.engines.remote.trust.identity import Identity
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
 from sglr.engines.remote.trust.token import Token
@@ -108,8 +108,7 @@ class Patient:
 
     def __post_init__(self) -> None:
         parse_address(self.address)
-        if not 0 < self.timeout < float("inf"):
-            raise UsageError("timeout", self.timeout, "is no time to answer in", "give more than 0 seconds")
+        check_timeout(self.timeout)
         self._token = Token.parse(self.token) if self.token else None
         self.identity = Identity.open(self.folder) if self.folder else None
         self._chain: list[x509.Certificate] = []

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sglr.core.errors import UsageError
-from sglr.core.registry import METHODS
 from sglr.experiment.train import train
 from sglr.planner.time_advice import Pilot
 from sglr.report.score_style import ScoreStyle, headline
-from sglr.runs.config import part_fields
+from sglr.runs.config import SETTINGS, part_fields
 from sglr.runs.folder import Run
 
 FEWEST = 2
@@ -51,15 +50,14 @@ def run_pilot(
         problem = "is too short to tell how fast methods learn"
         raise UsageError("pilot", epochs, problem, f"give {FEWEST} epochs or more, such as 10")
     configurations = [(method, code) for method in methods for code in (compressions if method != "fl" else ["none"])]
-    of_methods = {name for method in METHODS.names() for name in part_fields("method", method)}
     histories: dict[str, Sequence[Mapping[str, Any]]] = {}
     score = ScoreStyle()
     with tempfile.TemporaryDirectory() as folder:
         for number, (method, code) in enumerate(configurations):
             label = method if code == "none" else f"{method} {code}"
             told(label)
-            foreign = of_methods - part_fields("method", method).keys()
-            own = {name: value for name, value in settings.items() if name not in foreign}
+            known = SETTINGS | part_fields("method", method).keys()
+            own = {name: value for name, value in settings.items() if name in known}
             out = Path(folder) / str(number)
             run: Run = train(
                 method, **own, epochs=epochs, schedule="constant", compression=code, out=out, progress=False

@@ -57,6 +57,18 @@ def parse_address(address: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def check_timeout(seconds: float) -> None:
+    """Refuse a deadline that nobody can meet.
+
+    Raises
+    ------
+    UsageError
+        If it is not above zero, or never comes.
+    """
+    if not 0 < seconds < float("inf"):
+        raise UsageError("timeout", seconds, "is no time to answer in", "give more than 0 seconds")
+
+
 def loopback_address(field: str, address: str) -> tuple[str, int]:
     """Split ``HOST:PORT`` of this machine's loopback.
 
