@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglr.live.access import Access, is_loopback, new_token
+from sglr.live.access import Access, new_token
 from sglr.live.run_view import RunView
 from sglr.runs.stop_file import requested_stop
 from sglr.storage.lock import locked
+from sglr.system.loopback import is_loopback
 
 from .conftest import TOKEN, Page
 

@@ -7,13 +7,14 @@ and a cookie from then on. To stop a run the token is needed everywhere, and the
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import platform
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
+
+from sglr.system.loopback import is_loopback
 
 PAGE_HEADER = "x-sglr-page"
 """The header with the secret that only the page itself can read."""
@@ -30,14 +31,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Headers of every answer."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def new_token() -> str:

@@ -9,7 +9,6 @@ can be known from this side is found out by looking again.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import socket
 import ssl
 import tempfile
@@ -28,6 +27,7 @@ from sglr.engines.remote.trust import certificates as made
 from sglr.engines.remote.trust.clock import written
 from sglr.engines.remote.trust.files import write_private
 from sglr.engines.remote.trust.peers import Unreachable, Untrusted
+from sglr.system.loopback import is_loopback
 
 Options = Sequence[tuple[str, Any]]
 
@@ -78,11 +78,7 @@ def loopback_address(field: str, address: str) -> tuple[str, int]:
         If it is none, or others could reach it.
     """
     host, port = parse_address(address)
-    try:
-        own = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        own = host == "localhost"
-    if not own:
+    if not is_loopback(host):
         problem = "is served to this machine only, because whoever reaches it may read it"
         raise UsageError(field, address, problem, f"give 127.0.0.1:{port}, and let an agent here pass it on")
     return host, port
